@@ -1,0 +1,86 @@
+"""A preallocated key/value cache whose rollback is exact and free."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers.cache_utils import Cache, CacheLayerMixin
+
+
+class PreallocatedLayer(CacheLayerMixin):
+    """One layer's keys and values in a buffer that is written in place and read as a view.
+
+    transformers' ``DynamicLayer`` copies the whole cache for every token, its ``StaticLayer`` makes
+    attention run over the whole buffer. This one does neither: rolling back only lowers ``length``.
+
+    ``keys`` and ``values``: ``[1, heads, capacity, head_dim]``.
+    """
+
+    is_compileable = False
+    is_croppable = True
+    is_sliding = False
+
+    def __init__(self, capacity: int) -> None:
+        super().__init__()
+        self.capacity = capacity
+        self.length = 0
+
+    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        batch, heads, _, key_dim = key_states.shape
+        self.dtype, self.device = key_states.dtype, key_states.device
+        self.keys = key_states.new_empty(batch, heads, self.capacity, key_dim)
+        self.values = value_states.new_empty(batch, heads, self.capacity, value_states.shape[-1])
+        self.is_initialized = True
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        end = self.length + key_states.shape[-2]
+        if end > self.capacity:
+            self._grow(end)
+        assert self.keys is not None and self.values is not None
+        self.keys[:, :, self.length : end] = key_states
+        self.values[:, :, self.length : end] = value_states
+        self.length = end
+        return self.keys[:, :, :end], self.values[:, :, :end]
+
+    def _grow(self, needed: int) -> None:
+        assert self.keys is not None and self.values is not None
+        old_keys, old_values = self.keys, self.values
+        self.capacity = max(needed, 2 * self.capacity)
+        self.lazy_initialization(old_keys, old_values)
+        self.keys[:, :, : self.length] = old_keys[:, :, : self.length]
+        self.values[:, :, : self.length] = old_values[:, :, : self.length]
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return self.length + query_length, 0
+
+    def get_seq_length(self) -> int:
+        return self.length
+
+    def get_max_length(self) -> int:
+        return -1
+
+    def crop(self, tokens_to_remove: int) -> None:
+        self.length -= abs(tokens_to_remove)
+
+
+class RollbackCache(Cache):
+    """The cache of a whole model: one :class:`PreallocatedLayer` per attention layer."""
+
+    def __init__(self, layers: int, capacity: int) -> None:
+        self.layers: list[PreallocatedLayer]  # type: ignore[assignment]
+        super().__init__(layers=[PreallocatedLayer(capacity) for _ in range(layers)])
+
+    @property
+    def length(self) -> int:
+        """Number of tokens whose keys and values are held."""
+        return self.layers[0].length
+
+    def rollback(self, length: int) -> None:
+        """Forget every token from position ``length`` on."""
+        for layer in self.layers:
+            layer.length = length

@@ -1,0 +1,159 @@
+"""What a decoder is: settings, rounds, and the generation they add up to."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from decoders.drafter import DraftProcessOptions
+from decoders.model import CachedModel
+from decoders.sampler import Sampler
+from decoders.text import Text
+
+#: Seconds on a monotonic clock that all processes of one machine share.
+clock = time.perf_counter
+
+
+@dataclass(slots=True)
+class Round:
+    """One step of a decoder: the forwards before the next accept/reject decision.
+
+    ``drafted``, ``judged`` and ``accepted`` count tokens. ``draft_seconds`` and ``target_seconds``
+    are the forwards' own times, ``wait_*`` what each model then waited for the other. ``start`` is
+    in seconds from the start of the prompt's decoding. ``bytes_sent`` counts both directions
+    between the processes. ``verified_length`` is the number of generated tokens that are final.
+    """
+
+    mode: str
+    drafted: int = 0
+    judged: int = 0
+    accepted: int = 0
+    draft_seconds: float = 0.0
+    target_seconds: float = 0.0
+    wait_draft_seconds: float = 0.0
+    wait_target_seconds: float = 0.0
+    start: float = 0.0
+    bytes_sent: int = 0
+    verified_length: int = 0
+
+
+@dataclass(frozen=True)
+class Generation:
+    """The output of one prompt and how it came about. Times are in seconds."""
+
+    output_ids: list[int]
+    finish_reason: str
+    seconds: float
+    rounds: list[Round]
+    accepted_runs: list[int]
+
+    @property
+    def seconds_prefill(self) -> float:
+        """Duration of the first target forward, the one that reads the prompt."""
+        return next((r.target_seconds for r in self.rounds if r.target_seconds), 0.0)
+
+    @property
+    def target_forwards(self) -> int:
+        return sum(r.target_seconds > 0 for r in self.rounds)
+
+    @property
+    def draft_forwards(self) -> int:
+        return sum(r.drafted for r in self.rounds)
+
+
+@dataclass(frozen=True)
+class Models:
+    """The pair as a decoder gets it.
+
+    ``load_draft`` loads the draft model where it is called; it can be pickled, so that a decoder
+    may have its draft model in another process. ``draft_process`` says how that process runs.
+    """
+
+    target: CachedModel
+    load_draft: Callable[[], CachedModel]
+    draft_process: DraftProcessOptions
+
+
+class Decoder(ABC):
+    """A way to decode. Subclasses are dataclasses: their fields are their settings.
+
+    ``start`` gets the models ready once per run, ``decode`` runs once per prompt, ``stop`` frees
+    what ``start`` took. A subclass writes ``rounds``, the algorithm itself.
+    """
+
+    #: Whether the decoder uses the draft model at all.
+    uses_draft: ClassVar[bool] = True
+    #: Whether a run of accepted tokens goes on into the next round when nothing was rejected.
+    runs_span_rounds: ClassVar[bool] = False
+
+    target: CachedModel
+    sampler: Sampler
+
+    def start(self, models: Models, sampler: Sampler) -> None:
+        """Get ready to decode prompts with these models."""
+        self.target = models.target
+        self.sampler = sampler
+
+    @abstractmethod
+    def rounds(self, text: Text) -> Iterator[Round]:
+        """Extend ``text`` until it is finished, giving each round when it is over.
+
+        ``Round.start`` is given as read from ``clock``.
+        """
+
+    def stop(self) -> None:
+        """Free what ``start`` took. May be called more than once."""
+
+    def peak_memory_bytes(self) -> int:
+        """Peak memory of processes other than this one, in bytes."""
+        return 0
+
+    def decode(self, prompt: Sequence[int], limit: int, stop_ids: Sequence[int]) -> Generation:
+        """Decode one prompt.
+
+        Parameters
+        ----------
+        prompt
+            Prompt token ids.
+        limit
+            Longest generation, in tokens.
+        stop_ids
+            Tokens that end the text.
+        """
+        text = Text(prompt, limit, stop_ids)
+        self.target.rollback(0)
+        self.target.synchronize()
+        start = clock()
+        rounds = list(self.rounds(text))
+        self.target.synchronize()
+        seconds = clock() - start
+        for one in rounds:
+            one.start -= start
+        assert text.finish_reason is not None
+        return Generation(
+            text.output, text.finish_reason, seconds, rounds, self._accepted_runs(rounds)
+        )
+
+    def _accepted_runs(self, rounds: Sequence[Round]) -> list[int]:
+        """Lengths of the runs of accepted tokens; the last may have been cut by the text's end."""
+        runs: list[int] = []
+        run = 0
+        unfinished = False
+        for one in rounds:
+            if not one.judged:
+                continue
+            run += one.accepted
+            unfinished = self.runs_span_rounds and one.accepted == one.judged
+            if not unfinished:
+                runs.append(run)
+                run = 0
+        return [*runs, run] if unfinished else runs
+
+
+def check_gamma(gamma: int) -> None:
+    """Refuse a draft length below one token."""
+    if gamma < 1:
+        raise ValueError(f"decoder.gamma is the draft length and must be at least 1, got {gamma}")

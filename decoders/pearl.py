@@ -1,0 +1,90 @@
+"""PEARL: parallel speculative decoding with adaptive draft length (Liu et al., ICLR 2025)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from decoders.decoder import Decoder, Models, Round, check_gamma, clock
+from decoders.drafter import Drafter, Proposal
+from decoders.sampler import Sampler
+from decoders.text import Text
+
+
+@dataclass
+class Pearl(Decoder):
+    """Draft and verify at the same time, in two processes.
+
+    In every round the draft model extends verified + pending tokens by ``gamma`` while the target
+    reads those of them it has not seen. Then the pending tokens and the first new one are judged:
+    one token where nothing was pending (pre-verify, paper section 4.1), ``gamma`` where a block was
+    (post-verify, section 4.2). After a rejection both models roll back.
+    """
+
+    runs_span_rounds = True
+
+    gamma: int = 5
+
+    def __post_init__(self) -> None:
+        check_gamma(self.gamma)
+
+    def start(self, models: Models, sampler: Sampler) -> None:
+        super().start(models, sampler)
+        self.drafter = Drafter(models.load_draft, sampler, models.draft_process)
+        self.drafter.wait_ready()
+
+    def stop(self) -> None:
+        if hasattr(self, "drafter"):
+            self.drafter.close()
+
+    def peak_memory_bytes(self) -> int:
+        return self.drafter.peak_memory_bytes()
+
+    def rounds(self, text: Text) -> Iterator[Round]:
+        pending: list[int] = []
+        # What the draft process must change about the text it has: keep so much, then add this.
+        keep, tail = 0, text.tokens
+        while not text.finished:
+            start = clock()
+            bytes_before = self.drafter.bytes_sent
+            mode = "post-verify" if pending else "pre-verify"
+            count = min(self.gamma, text.remaining - len(pending))
+            if count:
+                self.drafter.request(keep, tail, count)
+            target_start = clock()
+            logits = self.target.extend(text.tokens + pending, rows=len(pending) + 1)
+            target = self.sampler.read(logits)
+            target_done = clock()
+            proposal = self.drafter.collect() if count else Proposal([], 0.0)
+            drafted = proposal.tokens
+            collected = clock()
+
+            candidates = text.until_stop(pending + drafted[:1])
+            judgement = self.sampler.judge(target, candidates)
+            known = len(text.tokens) + len(pending) + len(drafted)
+            verified = len(text.tokens) + judgement.accepted
+            text.append(candidates[: judgement.accepted])
+            if judgement.accepted == len(candidates):
+                pending = drafted[1:]
+                keep, tail = known, []
+            else:
+                assert judgement.token is not None
+                self.target.rollback(verified)
+                text.append([judgement.token])
+                pending = []
+                keep, tail = verified, [judgement.token]
+            # The two ran at the same time: whatever of the round one did not work, it waited.
+            wait_draft_seconds = clock() - start - proposal.seconds
+            yield Round(
+                mode,
+                drafted=len(drafted),
+                judged=len(candidates),
+                accepted=judgement.accepted,
+                draft_seconds=proposal.seconds,
+                target_seconds=target_done - target_start,
+                wait_draft_seconds=wait_draft_seconds,
+                wait_target_seconds=collected - target_done,
+                start=start,
+                bytes_sent=self.drafter.bytes_sent - bytes_before,
+                verified_length=len(text.output),
+            )

@@ -1,0 +1,176 @@
+"""The typed schema of a run's configuration, and the objects it describes.
+
+``decoder``, ``task`` and ``sampling`` name a dataclass by ``_target_``; its fields are their
+schema. So a new decoder needs no edit here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, is_dataclass
+from enum import Enum
+from typing import Any, TypeVar
+
+import hydra.utils
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from pearl_eval.errors import UserError
+from pearl_eval.paths import asset
+
+T = TypeVar("T")
+
+
+class Protocol(Enum):
+    """``standard`` stops at the end of text; ``paper`` ignores it and generates to the limit."""
+
+    standard = "standard"
+    paper = "paper"
+
+
+class Dtype(Enum):
+    """Floating-point type that the models compute in."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+class ReferenceMode(Enum):
+    """``inline``: the reference run of each prompt is made beside the run under test."""
+
+    inline = "inline"
+
+
+class TrackingBackend(Enum):
+    none = "none"
+    wandb = "wandb"
+
+
+@dataclass
+class ModelConfig:
+    """A model by local folder or hub id."""
+
+    path: str = MISSING
+    revision: str | None = None
+
+
+@dataclass
+class PairConfig:
+    """A target model and the draft model that guesses for it."""
+
+    target: ModelConfig = field(default_factory=ModelConfig)
+    draft: ModelConfig = field(default_factory=ModelConfig)
+    dtype: Dtype = Dtype.float32
+
+
+@dataclass
+class RuntimeConfig:
+    """Devices, cores and time limits.
+
+    ``*_device``: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``. ``*_cores``: CPU cores a process is
+    bound to; null chooses ``*_threads`` free ones for each where both models are on the CPU.
+    Times are seconds.
+    """
+
+    target_device: str = "auto"
+    draft_device: str = "auto"
+    target_cores: list[int] | None = None
+    draft_cores: list[int] | None = None
+    target_threads: int = 1
+    draft_threads: int = 1
+    start_timeout: float = 600.0
+    answer_timeout: float = 120.0
+    spin_seconds: float = 0.005
+
+
+@dataclass
+class ReferenceConfig:
+    """The reference run. ``tolerance_factor``: see :mod:`pearl_eval.equivalence`."""
+
+    mode: ReferenceMode = ReferenceMode.inline
+    tolerance_factor: float = 4.0
+
+
+@dataclass
+class TrackingConfig:
+    """Where results are logged beside the files. ``mode`` null leaves it to ``WANDB_MODE``."""
+
+    backend: TrackingBackend = TrackingBackend.wandb
+    mode: str | None = None
+    project: str = "pearl-eval"
+    entity: str | None = None
+    group: str | None = None
+    tags: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Config:
+    """One run: decoder × pair × task × sampling × runtime."""
+
+    decoder: Any = MISSING
+    pair: PairConfig = field(default_factory=PairConfig)
+    task: Any = MISSING
+    sampling: Any = MISSING
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+    reference: ReferenceConfig = field(default_factory=ReferenceConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    protocol: Protocol = Protocol.standard
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Names:
+    """What the parts of a run are called: the names of their YAML files."""
+
+    decoder: str
+    pair: str
+    task: str
+
+
+def register() -> None:
+    """Make the schema and the resolvers known to Hydra."""
+    ConfigStore.instance().store(name="schema", node=Config)
+    OmegaConf.register_new_resolver("asset", asset, replace=True)
+
+
+def typed(cfg: DictConfig) -> Config:
+    """The configuration as objects; ``decoder``, ``task`` and ``sampling`` are left as nodes."""
+    merged = OmegaConf.merge(OmegaConf.structured(Config), cfg)
+    assert isinstance(merged, DictConfig)
+    config = Config(**{f.name: merged[f.name] for f in fields(Config)})
+    for name in ("pair", "runtime", "reference", "tracking"):
+        setattr(config, name, OmegaConf.to_object(merged[name]))
+    return config
+
+
+def build(group: str, node: DictConfig, base: type[T]) -> T:
+    """Make the object that a config node describes.
+
+    The dataclass named by ``_target_`` is the node's schema: an unknown field or a wrong type is
+    refused, and its ``__post_init__`` has the last word.
+    """
+    settings = dict(node)
+    target = settings.pop("_target_", None)
+    if target is None:
+        raise UserError(f"{group} has no _target_: name the class it is, as conf/{group}/*.yaml do")
+    try:
+        cls: Any = hydra.utils.get_class(target)
+    except Exception as error:
+        raise UserError(f"{group}._target_={target} can't be imported: {error}") from error
+    if not (is_dataclass(cls) and isinstance(cls, type) and issubclass(cls, base)):
+        raise UserError(
+            f"{group}._target_={target} is not a dataclass derived from {base.__name__}"
+        )
+    try:
+        made = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls), settings))
+    except OmegaConfBaseException as error:
+        known = ", ".join(f.name for f in fields(cls))
+        first = str(error).splitlines()[0]
+        raise UserError(
+            f"{group}.{error.full_key}: {first} (fields of {group}: {known})"
+        ) from error
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    assert isinstance(made, base)
+    return made

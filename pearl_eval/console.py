@@ -1,0 +1,100 @@
+"""What a person reads in the terminal: one table, one line per error."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+#: Width of tables where the output is no terminal.
+_PLAIN_WIDTH = 150
+
+
+def console(stderr: bool) -> Console:
+    """A console on standard error or output: plain text where that is no terminal."""
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, width=None if stream.isatty() else _PLAIN_WIDTH, highlight=False)
+
+
+def print_error(message: str) -> None:
+    """One line on standard error."""
+    line = " ".join(str(message).split())
+    console(stderr=True).print(f"[bold red]pearl-eval: error:[/] {escape(line)}", soft_wrap=True)
+
+
+def print_line(message: str) -> None:
+    """One line of news on standard error."""
+    console(stderr=True).print(escape(message), soft_wrap=True)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run of a table: its summary or the error that ended it, what it varies, its folder."""
+
+    label: str
+    directory: str
+    summary: Mapping[str, Any] | None = None
+    error: str = ""
+
+
+def print_table(title: str, rows: Sequence[Row]) -> None:
+    """The table of a run or a sweep, on standard output."""
+    table = Table(title=title, title_justify="left", title_style="bold")
+    accuracy = next((row.summary["accuracy_name"] for row in rows if row.summary), "accuracy")
+    table.add_column("run", no_wrap=True)
+    for heading in (
+        "tokens/s",
+        "speedup (95 % CI)",
+        "mean accepted\ntokens",
+        "acceptance\nrate",
+        "waited\ndraft / target",
+    ):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("equivalence")
+    table.add_column(accuracy, justify="right")
+    for row in rows:
+        if row.summary is None:
+            table.add_row(row.label, *["–"] * 5, f"[red]failed: {escape(row.error)}[/]", "–")
+        else:
+            table.add_row(row.label, *_cells(row.summary))
+    out = console(stderr=False)
+    out.print(table)
+    if any(row.summary and row.summary["prompts"] == 1 for row in rows):
+        out.print("No speeds: the only prompt was the warm-up. Take task.limit=2 or more.")
+    for row in rows:
+        out.print(f"{escape(row.label)}: {escape(row.directory)}", soft_wrap=True)
+
+
+def _cells(summary: Mapping[str, Any]) -> list[str]:
+    speedup = _number(summary["speedup"], ".2f", "×")
+    if summary["speedup_ci95"]:
+        low, high = summary["speedup_ci95"]
+        speedup += f" ({low:.2f}–{high:.2f})"
+    uses_draft = summary["draft_forwards"] > 0
+    waits = (summary["wait_fraction_draft"], summary["wait_fraction_target"])
+    return [
+        _number(summary["tokens_per_second"], ".1f"),
+        speedup,
+        _number(summary["mean_accepted_tokens"], ".2f"),
+        _number(summary["acceptance_rate"], ".3f"),
+        " / ".join(_number(wait, ".0%") for wait in waits) if uses_draft else "–",
+        _equivalence(summary),
+        _number(summary["accuracy"], ".3f"),
+    ]
+
+
+def _equivalence(summary: Mapping[str, Any]) -> str:
+    prompts, ties, violations = (summary[key] for key in ("prompts", "ties", "violations"))
+    if violations:
+        return f"[bold red]VIOLATION {violations}/{prompts}[/]"
+    text = f"identical {prompts - ties}/{prompts}"
+    return f"{text}, {ties} tie{'s' if ties > 1 else ''}" if ties else text
+
+
+def _number(value: float | None, form: str, unit: str = "") -> str:
+    return "–" if value is None else f"{value:{form}}{unit}"

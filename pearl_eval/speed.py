@@ -1,0 +1,74 @@
+"""Speeds and speedups with their intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import bootstrap
+
+from pearl_eval.records import Record
+
+_RESAMPLES = 9999
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Speed over the prompts after the warm-up. Rates are tokens per second, over total time.
+
+    ``speedup_ci95`` is a 95 % percentile interval by paired bootstrap over prompts; ``None`` below
+    two prompts, as the others are below one.
+    """
+
+    tokens_per_second: float | None
+    reference_tokens_per_second: float | None
+    speedup: float | None
+    speedup_ci95: tuple[float, float] | None
+
+    @classmethod
+    def of(cls, records: Sequence[Record], seed: int = 0, interval: bool = True) -> Speed:
+        """Speed of the decoder that made ``records``."""
+        timed = [record for record in records if not record.warmup]
+        if not timed:
+            return cls(None, None, None, None)
+        columns = np.array(
+            [
+                (r.new_tokens, r.seconds, len(r.reference_output_ids), r.reference_seconds)
+                for r in timed
+            ],
+            dtype=float,
+        ).T
+        tokens, seconds, reference_tokens, reference_seconds = columns.sum(axis=1).tolist()
+        ci95 = None
+        if interval and len(timed) > 1:
+            result = bootstrap(
+                tuple(columns),
+                _total_ratio,
+                paired=True,
+                vectorized=True,
+                n_resamples=_RESAMPLES,
+                method="percentile",
+                rng=np.random.default_rng(seed),
+            )
+            low, high = result.confidence_interval
+            ci95 = (float(low), float(high))
+        return cls(
+            tokens / seconds,
+            reference_tokens / reference_seconds,
+            float(_total_ratio(tokens, seconds, reference_tokens, reference_seconds)),
+            ci95,
+        )
+
+
+def _total_ratio(
+    tokens: Any, seconds: Any, reference_tokens: Any, reference_seconds: Any, axis: int = -1
+) -> NDArray[np.float64]:
+    """Ratio of total tokens per second to the reference's, over ``axis``."""
+    tokens, seconds, reference_tokens, reference_seconds = (
+        np.asarray(values).sum(axis=axis) if np.ndim(values) else values
+        for values in (tokens, seconds, reference_tokens, reference_seconds)
+    )
+    return np.asarray((tokens / seconds) / (reference_tokens / reference_seconds))

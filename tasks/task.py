@@ -1,0 +1,69 @@
+"""What a task is: problems with prompts, and a score for what a model made of them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One entry of a task. ``data`` is whatever its scoring needs."""
+
+    task_id: str
+    prompt: str
+    category: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Task(ABC):
+    """A set of problems. Subclasses are dataclasses: their fields are their settings.
+
+    ``open`` gets ready what scoring needs and ``close`` frees it.
+
+    Parameters
+    ----------
+    limit
+        Number of problems taken, from the first on; ``None`` takes all.
+    max_new_tokens
+        Longest generation, in tokens.
+    """
+
+    #: What ``accuracy`` is called for this task.
+    accuracy_name: ClassVar[str]
+
+    limit: int | None = None
+    max_new_tokens: int = 256
+
+    def __post_init__(self) -> None:
+        if self.limit is not None and self.limit < 1:
+            raise ValueError(
+                f"task.limit is the number of problems and must be at least 1, got {self.limit};"
+                " leave it out (task.limit=null) to take all"
+            )
+        if self.max_new_tokens < 1:
+            raise ValueError(
+                "task.max_new_tokens is the longest generation and must be at least 1,"
+                f" got {self.max_new_tokens}"
+            )
+
+    @abstractmethod
+    def load(self) -> Sequence[Problem]:
+        """All problems of the task, in their own order."""
+
+    @abstractmethod
+    def score(self, problem: Problem, text: str) -> bool:
+        """Whether ``text``, decoded from the generated tokens, solves the problem."""
+
+    def open(self) -> None:
+        """Get ready what scoring needs."""
+
+    def close(self) -> None:
+        """Free what ``open`` took. May be called more than once."""
+
+    def problems(self) -> list[Problem]:
+        """The problems this run is about."""
+        return list(self.load())[: self.limit]

@@ -1,0 +1,63 @@
+"""Small model pairs with random weights, saved as transformers saves models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+EOS = "<|eos|>"
+
+
+def make_tokenizer(extra: list[str] | None = None) -> PreTrainedTokenizerFast:
+    """A byte-level tokenizer of 300 tokens."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300,
+        special_tokens=[EOS, *(extra or [])],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator([Path(__file__).read_text()], trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=EOS)
+
+
+def make_model(vocab_size: int, layers: int, seed: int, context: int = 1024) -> LlamaForCausalLM:
+    """A Llama with random weights whose greedy outputs vary."""
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=vocab_size,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=context,
+        tie_word_embeddings=False,
+        initializer_range=0.15,
+        bos_token_id=None,
+        eos_token_id=0,
+    )
+    return LlamaForCausalLM(config)
+
+
+def save_pair(folder: Path, noise: float = 0.02) -> Path:
+    """Save ``target`` and ``draft`` below ``folder``; the draft is the target with some noise.
+
+    More noise, lower acceptance rate.
+    """
+    tokenizer = make_tokenizer()
+    target = make_model(len(tokenizer), layers=3, seed=1)
+    draft = make_model(len(tokenizer), layers=3, seed=1)
+    torch.manual_seed(2)
+    with torch.no_grad():
+        for weights in draft.parameters():
+            weights += noise * torch.randn_like(weights)
+    for name, model in (("target", target), ("draft", draft)):
+        model.save_pretrained(folder / name)
+        tokenizer.save_pretrained(folder / name)
+    return folder
