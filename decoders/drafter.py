@@ -82,7 +82,8 @@ def _serve(
             request: _Request = channel.receive()
             start = time.perf_counter()
             text[request.keep :] = request.tail
-            model.rollback(request.keep)
+            # A forward needs at least one token to read.
+            model.rollback(min(request.keep, len(text) - 1))
             for _ in range(request.count):
                 text.append(sampler.choose(model.extend(text, rows=1)))
             tokens = text[len(text) - request.count :]

@@ -25,6 +25,8 @@ from pearl_eval.paths import config_dir
 from pearl_eval.sweep import ERROR
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
+#: What ended a single run.
+_failures: list[Exception] = []
 
 
 @hydra.main(config_path=str(config_dir()), config_name="config", version_base="1.3")
@@ -46,8 +48,10 @@ def _run(cfg: DictConfig) -> dict[str, Any] | None:
         if sweeping:
             # The sweep's other runs go on; its table names this one, and it exits non-zero.
             print_error(f"{names.decoder}: {_one_line(error)}")
-            return None
-        raise
+        else:
+            # Raised again by main: out of here Hydra would add lines of its own.
+            _failures.append(error)
+        return None
     if not sweeping:
         print_table(f"{names.task}, {names.pair}", [Row(names.decoder, str(directory), summary)])
     return summary
@@ -55,21 +59,25 @@ def _run(cfg: DictConfig) -> dict[str, Any] | None:
 
 def main() -> None:
     """Entry point of ``pearl-eval``."""
-    wants_trace = os.environ.get(_FULL_ERROR) == "1"
+    full_error = os.environ.get(_FULL_ERROR, "")
     # Makes Hydra hand over its errors instead of printing them over many lines.
     os.environ[_FULL_ERROR] = "1"
     signal.signal(signal.SIGTERM, _terminate)
     register()
     try:
         _run()
+        if _failures:
+            raise _failures.pop()
     except KeyboardInterrupt:
         print_error("interrupted; finished prompts are on disk")
         sys.exit(130)
     except Exception as error:
-        if wants_trace or not _users_to_mend(error):
+        if full_error == "1" or not _users_to_mend(error):
             traceback.print_exc()
         print_error(_one_line(error))
         sys.exit(1 if isinstance(error, EquivalenceViolation) else 2)
+    finally:
+        os.environ[_FULL_ERROR] = full_error
 
 
 def _terminate(signum: int, frame: FrameType | None) -> None:

@@ -151,26 +151,26 @@ def build(group: str, node: DictConfig, base: type[T]) -> T:
     refused, and its ``__post_init__`` has the last word.
     """
     settings = dict(node)
-    target = settings.pop("_target_", None)
-    if target is None:
-        raise UserError(f"{group} has no _target_: name the class it is, as conf/{group}/*.yaml do")
-    try:
-        cls: Any = hydra.utils.get_class(target)
-    except Exception as error:
-        raise UserError(f"{group}._target_={target} can't be imported: {error}") from error
-    if not (is_dataclass(cls) and isinstance(cls, type) and issubclass(cls, base)):
-        raise UserError(
-            f"{group}._target_={target} is not a dataclass derived from {base.__name__}"
-        )
+    cls = _dataclass_named(group, settings.pop("_target_", None), base)
     try:
         made = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls), settings))
     except OmegaConfBaseException as error:
-        known = ", ".join(f.name for f in fields(cls))
-        first = str(error).splitlines()[0]
-        raise UserError(
-            f"{group}.{error.full_key}: {first} (fields of {group}: {known})"
-        ) from error
+        known = ", ".join(f.name for f in fields(cls)) or "none"
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{group}.{error.full_key}: {reason} (its fields: {known})") from error
     except ValueError as error:
         raise UserError(str(error)) from error
     assert isinstance(made, base)
     return made
+
+
+def _dataclass_named(group: str, target: str | None, base: type) -> Any:
+    if target is None:
+        raise UserError(f"{group} has no _target_: name the class it is, as conf/{group}/*.yaml do")
+    try:
+        cls = hydra.utils.get_class(target)
+    except Exception as error:
+        raise UserError(f"{group}._target_={target} can't be imported: {error}") from error
+    if not (is_dataclass(cls) and issubclass(cls, base)):
+        raise UserError(f"{group}._target_={target} is no dataclass derived from {base.__name__}")
+    return cls

@@ -59,7 +59,7 @@ def print_table(title: str, rows: Sequence[Row]) -> None:
     table.add_column(accuracy, justify="right")
     for row in rows:
         if row.summary is None:
-            table.add_row(row.label, *["–"] * 5, f"[red]failed: {escape(row.error)}[/]", "–")
+            table.add_row(row.label, *["–"] * 5, "[red]failed[/]", "–")
         else:
             table.add_row(row.label, *_cells(row.summary))
     out = console(stderr=False)
@@ -67,7 +67,8 @@ def print_table(title: str, rows: Sequence[Row]) -> None:
     if any(row.summary and row.summary["prompts"] == 1 for row in rows):
         out.print("No speeds: the only prompt was the warm-up. Take task.limit=2 or more.")
     for row in rows:
-        out.print(f"{escape(row.label)}: {escape(row.directory)}", soft_wrap=True)
+        failure = f" [red]failed: {escape(row.error)}[/]" if row.summary is None else ""
+        out.print(f"{escape(row.label)}: {escape(row.directory)}{failure}", soft_wrap=True)
 
 
 def _cells(summary: Mapping[str, Any]) -> list[str]:

@@ -16,6 +16,7 @@ from transformers import (
     PreTrainedConfig,
     PreTrainedTokenizerBase,
 )
+from huggingface_hub.utils import logging as hub_logging
 from transformers.utils import logging as transformers_logging
 
 from decoders.model import CachedModel
@@ -91,6 +92,8 @@ class Pair:
     """
 
     def __init__(self, config: PairConfig, devices: Devices, uses_draft: bool) -> None:
+        # The hub client's own account of each retry; what matters of it is in our error.
+        hub_logging.set_verbosity_error()
         self._config = config
         self._devices = devices
         self._target_config = _model_config("target", config.target)
@@ -125,10 +128,15 @@ class Pair:
         for role, context in self._contexts.items():
             for name, length in zip(names, prompts, strict=True):
                 if length + limit > context:
+                    room = context - max(prompts)
+                    remedy = (
+                        f"lower task.max_new_tokens to at most {room}"
+                        if room > 0
+                        else "take a model with a longer context"
+                    )
                     raise UserError(
                         f"{name}: a prompt of {length} tokens and task.max_new_tokens={limit} do"
-                        f" not fit the {role} model's context of {context} tokens;"
-                        f" lower task.max_new_tokens to at most {context - max(prompts)}"
+                        f" not fit the {role} model's context of {context} tokens; {remedy}"
                     )
 
     def load_target(self) -> CachedModel:
@@ -156,9 +164,7 @@ def _model_config(role: str, model: ModelConfig) -> PreTrainedConfig:
         if not folder.is_dir():
             raise UserError(f"pair.{role}.path={model.path}: there is no such folder")
         if not (folder / "config.json").is_file():
-            raise UserError(
-                f"pair.{role}.path={model.path}: no model there, config.json is missing"
-            )
+            raise UserError(f"pair.{role}.path={model.path}: no config.json there, so no model")
         if not any(any(folder.glob(pattern)) for pattern in _WEIGHTS):
             raise UserError(f"pair.{role}.path={model.path}: no *.safetensors weights there")
     try:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from tokenizers.decoders import ByteLevel
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from decoders.model import CachedModel
 
 EOS = "<|eos|>"
 
@@ -15,7 +19,7 @@ def make_tokenizer(extra: list[str] | None = None) -> PreTrainedTokenizerFast:
     """A byte-level tokenizer of 300 tokens."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.decoder = ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=300,
         special_tokens=[EOS, *(extra or [])],
@@ -26,7 +30,7 @@ def make_tokenizer(extra: list[str] | None = None) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=EOS)
 
 
-def make_model(vocab_size: int, layers: int, seed: int, context: int = 1024) -> LlamaForCausalLM:
+def make_model(vocab_size: int, layers: int, seed: int, context: int = 2048) -> LlamaForCausalLM:
     """A Llama with random weights whose greedy outputs vary."""
     torch.manual_seed(seed)
     config = LlamaConfig(
@@ -45,14 +49,39 @@ def make_model(vocab_size: int, layers: int, seed: int, context: int = 1024) -> 
     return LlamaForCausalLM(config)
 
 
-def save_pair(folder: Path, noise: float = 0.02) -> Path:
-    """Save ``target`` and ``draft`` below ``folder``; the draft is the target with some noise.
+@dataclass(frozen=True)
+class SmallPair:
+    """A saved pair: folders ``target`` and ``draft`` below ``folder``."""
 
-    More noise, lower acceptance rate.
+    folder: Path
+
+    @property
+    def overrides(self) -> list[str]:
+        """What makes ``pearl-eval`` run on this pair, without W&B."""
+        names = ("target", "draft")
+        return [f"pair.{name}.path={self.folder / name}" for name in names] + ["tracking=none"]
+
+    def load_target(self) -> CachedModel:
+        return load(self.folder / "target")
+
+    def load_draft(self) -> CachedModel:
+        return load(self.folder / "draft")
+
+
+def load(folder: Path) -> CachedModel:
+    torch.set_num_threads(1)
+    model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    return CachedModel(model)
+
+
+def save_pair(folder: Path, noise: float = 0.02) -> SmallPair:
+    """Save a pair below ``folder``; the draft is the target with some noise.
+
+    More noise, lower acceptance rate; none, and the draft is always right.
     """
     tokenizer = make_tokenizer()
-    target = make_model(len(tokenizer), layers=3, seed=1)
-    draft = make_model(len(tokenizer), layers=3, seed=1)
+    target = make_model(len(tokenizer), layers=2, seed=1)
+    draft = make_model(len(tokenizer), layers=2, seed=1)
     torch.manual_seed(2)
     with torch.no_grad():
         for weights in draft.parameters():
@@ -60,4 +89,4 @@ def save_pair(folder: Path, noise: float = 0.02) -> Path:
     for name, model in (("target", target), ("draft", draft)):
         model.save_pretrained(folder / name)
         tokenizer.save_pretrained(folder / name)
-    return folder
+    return SmallPair(folder)

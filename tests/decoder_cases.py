@@ -1,0 +1,32 @@
+"""Every decoder of conf/decoder, so that a new one is under every equivalence test unasked."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+from omegaconf import OmegaConf
+
+from decoders.decoder import Decoder
+from pearl_eval.config import build
+from pearl_eval.paths import config_dir
+
+NAMES = sorted(path.stem for path in (config_dir() / "decoder").glob("*.yaml"))
+
+
+def make_decoder(name: str, gamma: int | None = None) -> Decoder:
+    """The decoder of a YAML file, with another draft length where it has one."""
+    node = OmegaConf.load(config_dir() / "decoder" / f"{name}.yaml")
+    decoder = build("decoder", node, Decoder)
+    if gamma is not None and "gamma" in {f.name for f in fields(decoder)}:
+        node.gamma = gamma
+        decoder = build("decoder", node, Decoder)
+    return decoder
+
+
+def cases(gammas: tuple[int, ...]) -> list[tuple[str, int | None]]:
+    """Each decoder with each draft length, or once where it has none."""
+    found: list[tuple[str, int | None]] = []
+    for name in NAMES:
+        has_gamma = "gamma" in {f.name for f in fields(make_decoder(name))}
+        found += [(name, gamma) for gamma in gammas] if has_gamma else [(name, None)]
+    return found

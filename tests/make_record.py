@@ -1,0 +1,34 @@
+"""Records with chosen values, for tests of what is made from them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pearl_eval.records import Record
+
+
+def make_record(index: int = 0, **values: Any) -> Record:
+    defaults: dict[str, Any] = {
+        "task_id": f"Task/{index}",
+        "turn": 0,
+        "category": "",
+        "warmup": False,
+        "prompt_tokens": 5,
+        "output_ids": [1] * 10,
+        "text": "text",
+        "new_tokens": 10,
+        "seconds": 1.0,
+        "seconds_prefill": 0.1,
+        "reference_seconds": 2.0,
+        "reference_output_ids": [1] * 10,
+        "speedup": 2.0,
+        "target_forwards": 4,
+        "draft_forwards": 8,
+        "accepted_runs": [3, 2],
+        "exact_match": True,
+        "first_divergence": None,
+        "verdict": "identical",
+        "correct": False,
+        "finish_reason": "length",
+    }
+    return Record(**(defaults | values))

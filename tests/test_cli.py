@@ -1,0 +1,198 @@
+"""The command as a user runs it: files, table, exit codes, errors."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import pytest
+from decoder_cases import NAMES
+from small_pair import SmallPair, make_model, make_tokenizer
+
+Run = Callable[..., tuple[int, str, str]]
+SHORT = ("task.limit=3", "task.max_new_tokens=16")
+CONF = f"--config-dir={Path(__file__).parent / 'conf'}"
+SUMMARY_KEYS = """
+    tokens_per_second reference_tokens_per_second speedup speedup_ci95 mean_accepted_tokens
+    acceptance_rate tokens_per_target_forward target_forwards draft_forwards wait_fraction_draft
+    wait_fraction_target prompts new_tokens exact_match_rate ties violations accuracy
+    accuracy_name peak_memory_bytes decoder pair task seed environment
+"""
+RECORD_KEYS = """
+    task_id turn category prompt_tokens output_ids text new_tokens seconds seconds_prefill
+    reference_seconds reference_output_ids speedup target_forwards draft_forwards accepted_runs
+    exact_match first_divergence verdict correct finish_reason
+"""
+
+
+def read_records(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("decoder", NAMES)
+def test_a_run_leaves_its_files_and_prints_its_table(
+    run_cli: Run, tmp_path: Path, decoder: str
+) -> None:
+    code, out, _ = run_cli(f"decoder={decoder}", *SHORT, "hydra.run.dir=run")
+    assert code == 0
+    assert decoder in out and "identical 3/3" in out and "pass@1" in out
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert set(SUMMARY_KEYS.split()) <= set(summary)
+    assert (summary["prompts"], summary["violations"], summary["decoder"]) == (3, 0, decoder)
+    assert summary["speedup_ci95"][0] <= summary["speedup"] <= summary["speedup_ci95"][1]
+    records = read_records(tmp_path / "run")
+    assert all(set(RECORD_KEYS.split()) <= set(record) for record in records)
+    assert [record["warmup"] for record in records] == [True, False, False]
+    rounds = pd.read_parquet(tmp_path / "run" / "rounds.parquet")
+    assert list(rounds["task_id"].unique()) == [record["task_id"] for record in records]
+    lengths = rounds.groupby("task_id", sort=False)["verified_length"].last()
+    assert list(lengths) == [record["new_tokens"] for record in records]
+
+
+def test_a_sweep_ends_in_one_table_and_shares_a_folder(run_cli: Run, tmp_path: Path) -> None:
+    code, out, _ = run_cli(
+        "-m", "decoder=speculative,pearl", "decoder.gamma=2,3", *SHORT, "hydra.sweep.dir=sweep"
+    )
+    assert code == 0
+    for label in ("speculative gamma=2", "speculative gamma=3", "pearl gamma=2", "pearl gamma=3"):
+        assert label in out
+    assert len(list((tmp_path / "sweep").glob("*/summary.json"))) == 4
+
+
+def test_quickstart_is_a_sweep_of_three_decoders(run_cli: Run, tmp_path: Path) -> None:
+    code, out, err = run_cli("experiment=quickstart", *SHORT, "hydra.sweep.dir=sweep")
+    assert code == 0, err
+    summaries = [json.loads(p.read_text()) for p in sorted(tmp_path.glob("sweep/*/summary.json"))]
+    assert [s["decoder"] for s in summaries] == ["autoregressive", "speculative", "pearl"]
+    assert out.count("identical 3/3") == 3
+
+
+def test_paper_protocol_generates_to_the_limit(run_cli: Run, tmp_path: Path) -> None:
+    code, *_ = run_cli(
+        "protocol=paper", "task.limit=2", "task.max_new_tokens=60", "hydra.run.dir=r"
+    )
+    assert code == 0
+    assert {r["finish_reason"] for r in read_records(tmp_path / "r")} == {"length"}
+    assert {r["new_tokens"] for r in read_records(tmp_path / "r")} == {60}
+
+
+BAD_INPUT = {
+    "decoder.gamma=0": "decoder.gamma is the draft length and must be at least 1, got 0",
+    "decoder.gamma=x": "decoder.gamma: Value 'x' of type 'str' could not be converted to Integer",
+    "decoder.gama=3": "Key 'gama' is not in struct",
+    "+decoder.gama=3": "decoder.gama: Key 'gama' not in 'Pearl' (its fields: gamma)",
+    "decoder=nope": "Available options in 'decoder': autoregressive pearl speculative",
+    "task=nope": "Available options in 'task': humaneval",
+    "pair=nope": "Available options in 'pair': ",
+    "task.limit=0": "task.limit is the number of problems and must be at least 1, got 0",
+    "task.max_new_tokens=0": "task.max_new_tokens is the longest generation",
+    "task.max_new_tokens=2048": "lower task.max_new_tokens to at most",
+    "pair.target.path=/no/where": "pair.target.path=/no/where: there is no such folder",
+    "pair.draft.path=/usr": "pair.draft.path=/usr: no config.json there",
+    "pair.dtype=int9": "expected one of [float32, bfloat16, float16]",
+    "runtime.target_cores=[9999]": "runtime.target_cores=[9999]: this process may use the cores",
+    "runtime.draft_threads=0": "runtime.draft_threads must be at least 1, got 0",
+    "runtime.target_device=cuda:77": "device cuda:77",
+    "runtime.target_device=abacus": "no such device: abacus",
+    "tracking.mode=sometimes": "tracking.mode=sometimes: it is online, offline, disabled or null",
+    "hydra.run.dir=/proc/nowhere": "/proc/nowhere",
+    "seed=x": "could not be converted to Integer",
+}
+
+
+@pytest.mark.parametrize(("argument", "message"), BAD_INPUT.items(), ids=list(BAD_INPUT))
+def test_bad_input_is_one_clear_line_before_weights_are_loaded(
+    run_cli: Run, monkeypatch: pytest.MonkeyPatch, argument: str, message: str
+) -> None:
+    monkeypatch.setattr("pearl_eval.pair.load_model", pytest.fail)
+    code, out, err = run_cli(argument, *(a for a in SHORT if a.split("=")[0] not in argument))
+    assert code == 2
+    assert message in err
+    assert len(err.splitlines()) == 1 and not out
+
+
+def test_different_vocabularies_are_refused_naming_the_first_difference(
+    run_cli: Run, tmp_path: Path
+) -> None:
+    other = make_tokenizer(extra=["<|other|>"])
+    other.save_pretrained(tmp_path / "draft")
+    make_model(len(other), layers=1, seed=0).save_pretrained(tmp_path / "draft")
+    code, _, err = run_cli(*SHORT, f"pair.draft.path={tmp_path / 'draft'}")
+    assert code == 2
+    assert "token 1 is '!' for the target, '<|other|>' for the draft" in err
+    assert len(err.splitlines()) == 1
+
+
+def test_a_violation_ends_non_zero_after_all_records_are_safe(run_cli: Run, tmp_path: Path) -> None:
+    code, _, err = run_cli(CONF, "decoder=liar", *SHORT, "hydra.run.dir=run")
+    assert code == 1
+    assert "3 of 3 outputs are not the target's own; the first: HumanEval/0, position 9" in err
+    assert [r["verdict"] for r in read_records(tmp_path / "run")] == ["violation"] * 3
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["violations"] == 3
+
+
+def test_a_failed_run_of_a_sweep_leaves_the_others_alone(run_cli: Run, tmp_path: Path) -> None:
+    code, out, err = run_cli(
+        CONF, "-m", "decoder=slow_death,liar,pearl", *SHORT, "hydra.sweep.dir=sweep"
+    )
+    assert code == 1
+    assert "failed: the draft process" in out and "was killed by SIGKILL" in out
+    assert "VIOLATION 3/3" in out and "identical 3/3" in out
+    assert "Traceback" not in err
+
+
+def test_draft_process_killed_in_the_middle(run_cli: Run, tmp_path: Path) -> None:
+    code, _, err = run_cli(CONF, "decoder=slow_death", *SHORT, "hydra.run.dir=run")
+    assert code == 2
+    assert "was killed by SIGKILL" in err and "Traceback" not in err
+    assert len(read_records(tmp_path / "run")) == 2
+    assert "SIGKILL" in (tmp_path / "run" / "error.txt").read_text()
+
+
+def test_help_teaches_and_cfg_shows(run_cli: Run) -> None:
+    code, out, _ = run_cli("--help")
+    assert code == 0
+    assert "experiment=quickstart" in out and "decoder.gamma=5" in out
+    assert "decoder: autoregressive, pearl, speculative" in out
+    code, out, _ = run_cli("--cfg=job", "decoder=speculative")
+    assert code == 0
+    assert "_target_: decoders.speculative.Speculative" in out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+def test_interrupting_leaves_no_process_and_every_finished_prompt(
+    tmp_path: Path, small_pair: SmallPair, how: signal.Signals
+) -> None:
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "pearl_eval.cli", *small_pair.overrides]
+    process = subprocess.Popen(
+        [*command, "task.max_new_tokens=100", f"hydra.run.dir={run}"],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        cwd=tmp_path,
+    )
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if (run / "records.jsonl").exists() and len(read_records(run)) >= 3:
+            break
+        time.sleep(0.05)
+    started = psutil.Process(process.pid).children(recursive=True)
+    assert started
+    os.killpg(process.pid, how)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143}[how]
+    assert "Traceback" not in err
+    assert len(read_records(run)) >= 3
+    assert not pd.read_parquet(run / "rounds.parquet").empty
+    _, alive = psutil.wait_procs(started, timeout=20)
+    assert not alive

@@ -1,0 +1,164 @@
+"""Every decoder gives the reference's tokens, in its real processes."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+from decoder_cases import NAMES, cases, make_decoder
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from small_pair import SmallPair, save_pair
+
+from decoders.autoregressive import Autoregressive
+from decoders.decoder import Decoder, Generation, Models
+from decoders.drafter import DraftProcessOptions
+from decoders.sampler import Greedy
+
+GAMMAS = (1, 2, 3, 5, 8)
+PROMPT = list(range(20, 60))
+
+Started = Callable[[str, int | None], Decoder]
+
+
+def start(pair: SmallPair, decoder: Decoder) -> Decoder:
+    options = DraftProcessOptions(spin_seconds=0.0005, answer_timeout=60)
+    decoder.start(Models(pair.load_target(), pair.load_draft, options), Greedy())
+    return decoder
+
+
+@pytest.fixture(scope="module")
+def started(small_pair: SmallPair) -> Iterator[Started]:
+    """Decoders on the small pair, each started once."""
+    made: dict[tuple[str, int | None], Decoder] = {}
+
+    def get(name: str, gamma: int | None) -> Decoder:
+        if (name, gamma) not in made:
+            made[name, gamma] = start(small_pair, make_decoder(name, gamma))
+        return made[name, gamma]
+
+    yield get
+    for decoder in made.values():
+        decoder.stop()
+
+
+@pytest.fixture(scope="module")
+def reference(small_pair: SmallPair) -> Decoder:
+    return start(small_pair, Autoregressive())
+
+
+def check_counts(decoder: Decoder, generation: Generation) -> None:
+    """What the rounds say must add up to the output."""
+    rounds = generation.rounds
+    assert all(0 <= r.accepted <= r.judged for r in rounds)
+    assert rounds[-1].verified_length == len(generation.output_ids)
+    assert [r.start for r in rounds] == sorted(r.start for r in rounds)
+    assert sum(generation.accepted_runs) == sum(r.accepted for r in rounds)
+    assert generation.target_forwards <= len(rounds)
+    if not decoder.uses_draft:
+        assert generation.draft_forwards == 0
+
+
+@pytest.mark.parametrize(("name", "gamma"), cases(GAMMAS))
+@pytest.mark.parametrize("limit", [1, 2, 7, 48])
+@pytest.mark.parametrize("stops", [False, True], ids=["to-limit", "stops"])
+def test_output_is_the_references(
+    started: Started, reference: Decoder, name: str, gamma: int | None, limit: int, stops: bool
+) -> None:
+    free = reference.decode(PROMPT, limit, []).output_ids
+    # A token of the output's own middle, so that the stop falls inside blocks.
+    stop_ids = [free[len(free) // 2]] if stops else []
+    expected = reference.decode(PROMPT, limit, stop_ids)
+    decoder = started(name, gamma)
+    generation = decoder.decode(PROMPT, limit, stop_ids)
+    assert generation.output_ids == expected.output_ids
+    assert generation.finish_reason == expected.finish_reason == ("stop" if stops else "length")
+    check_counts(decoder, generation)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(
+    prompt=st.lists(st.integers(0, 299), min_size=1, max_size=40),
+    limit=st.integers(1, 40),
+    gamma=st.sampled_from(GAMMAS),
+    stop_ids=st.lists(st.integers(0, 299), max_size=40),
+)
+@settings(
+    max_examples=25,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+def test_output_is_the_references_for_any_prompt(
+    started: Started,
+    reference: Decoder,
+    name: str,
+    prompt: list[int],
+    limit: int,
+    gamma: int,
+    stop_ids: list[int],
+) -> None:
+    decoder = started(name, gamma if "gamma" in vars(make_decoder(name)) else None)
+    generation = decoder.decode(prompt, limit, stop_ids)
+    expected = reference.decode(prompt, limit, stop_ids)
+    assert generation.output_ids == expected.output_ids
+    assert generation.finish_reason == expected.finish_reason
+    check_counts(decoder, generation)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("noise", "least", "most"), [(0.0, 1.0, 1.0), (5.0, 0.0, 0.2)], ids=["always", "never"]
+)
+def test_drafts_always_and_never_right(
+    tmp_path_factory: pytest.TempPathFactory, name: str, noise: float, least: float, most: float
+) -> None:
+    pair = save_pair(tmp_path_factory.mktemp("pair"), noise=noise)
+    decoder = start(pair, make_decoder(name, 3))
+    try:
+        generation = decoder.decode(PROMPT, 30, [])
+    finally:
+        decoder.stop()
+    assert generation.output_ids == start(pair, Autoregressive()).decode(PROMPT, 30, []).output_ids
+    judged = sum(r.judged for r in generation.rounds)
+    if judged:
+        assert least <= sum(r.accepted for r in generation.rounds) / judged <= most
+
+
+def test_reference_is_what_transformers_generates(reference: Decoder) -> None:
+    generated = reference.target.model.generate(
+        torch.tensor([PROMPT]), max_new_tokens=48, do_sample=False, eos_token_id=None
+    )
+    assert generated[0, len(PROMPT) :].tolist() == reference.decode(PROMPT, 48, []).output_ids
+
+
+def test_pearl_drafts_on_while_all_is_accepted(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A draft that is always right is one unbroken run: gamma tokens a round after the first."""
+    pair = save_pair(tmp_path_factory.mktemp("pair"), noise=0.0)
+    decoder = start(pair, make_decoder("pearl", 4))
+    try:
+        generation = decoder.decode(PROMPT, 41, [])
+    finally:
+        decoder.stop()
+    assert [r.mode for r in generation.rounds] == ["pre-verify"] + ["post-verify"] * 10
+    assert [r.accepted for r in generation.rounds] == [1] + [4] * 10
+    assert generation.accepted_runs == [41]
+
+
+def test_pearl_judges_the_first_token_alone_after_a_rejection(started: Started) -> None:
+    rounds = started("pearl", 5).decode(PROMPT, 48, []).rounds
+    assert any(r.accepted < r.judged for r in rounds), "the small pair should disagree somewhere"
+    for before, after in itertools.pairwise(rounds):
+        rejected = before.accepted < before.judged
+        assert after.mode == ("pre-verify" if rejected else "post-verify")
+        if rejected:
+            assert after.judged == 1
+
+
+def test_speculative_stops_a_run_at_each_block(tmp_path_factory: pytest.TempPathFactory) -> None:
+    pair = save_pair(tmp_path_factory.mktemp("pair"), noise=0.0)
+    generation = start(pair, make_decoder("speculative", 4)).decode(PROMPT, 20, [])
+    assert generation.accepted_runs == [4, 4, 4, 4]
+    assert generation.target_forwards == 4

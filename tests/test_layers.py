@@ -1,0 +1,37 @@
+"""Imports point one way: see the architecture in docs/."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+FORBIDDEN = {
+    "decoders": {"tasks", "pearl_eval", "analysis", "hydra", "omegaconf", "wandb"},
+    "tasks": {"decoders", "pearl_eval", "analysis", "hydra", "omegaconf", "wandb"},
+    "pearl_eval": {"analysis"},
+    "analysis": {"decoders", "tasks"},
+}
+
+
+def imported_packages(source: str) -> set[str]:
+    packages = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            packages |= {name.name.split(".")[0] for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            packages.add(node.module.split(".")[0])
+    return packages
+
+
+@pytest.mark.parametrize("package", FORBIDDEN)
+def test_package_imports_nothing_above_it(package: str) -> None:
+    for path in (ROOT / package).rglob("*.py"):
+        crossing = imported_packages(path.read_text()) & FORBIDDEN[package]
+        assert not crossing, f"{path} imports {crossing}"
+
+
+def test_a_crossing_import_is_found() -> None:
+    assert "pearl_eval" in imported_packages("def f():\n    from pearl_eval.cli import main")

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from make_record import make_record
+
+from decoders.decoder import Round
+from pearl_eval.config import Names
+from pearl_eval.speed import Speed
+from pearl_eval.summary import Tally, summarize
+
+
+def test_speedup_is_the_ratio_of_total_rates_without_the_warm_up() -> None:
+    records = [
+        make_record(0, warmup=True, seconds=100.0),
+        make_record(1, seconds=1.0, reference_seconds=3.0),
+        make_record(2, seconds=3.0, reference_seconds=5.0, new_tokens=20),
+    ]
+    speed = Speed.of(records)
+    assert speed.tokens_per_second == pytest.approx(30 / 4)
+    assert speed.reference_tokens_per_second == pytest.approx(20 / 8)
+    assert speed.speedup == pytest.approx(3.0)
+
+
+def test_interval_covers_the_truth_as_often_as_it_says() -> None:
+    """Coverage of the 95 % interval over 200 simulated runs of 40 prompts."""
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(200):
+        noise = rng.lognormal(0.0, 0.2, size=40)
+        records = [make_record(i, seconds=n, reference_seconds=2.0) for i, n in enumerate(noise)]
+        ci95 = Speed.of(records).speedup_ci95
+        assert ci95 is not None
+        truth = 2.0 / np.exp(0.2**2 / 2)
+        covered += ci95[0] <= truth <= ci95[1]
+    assert 0.88 <= covered / 200 <= 0.99
+
+
+def test_interval_is_the_same_for_the_same_seed() -> None:
+    records = [make_record(i, seconds=1 + 0.1 * i) for i in range(8)]
+    assert Speed.of(records, seed=3) == Speed.of(records, seed=3)
+
+
+def test_pairing_cancels_what_both_runs_share() -> None:
+    """Prompts of very different length, always exactly twice as fast: no spread at all."""
+    records = [make_record(i, seconds=1.0 + i, reference_seconds=2.0 + 2 * i) for i in range(10)]
+    assert Speed.of(records).speedup_ci95 == pytest.approx((2.0, 2.0))
+
+
+def test_no_speed_of_a_warm_up_alone() -> None:
+    assert Speed.of([make_record(warmup=True)]) == Speed(None, None, None, None)
+    assert Speed.of([make_record(warmup=True), make_record(1)]).speedup_ci95 is None
+
+
+def summary_of(records: list, rounds: list[Round]) -> dict:
+    tally = Tally()
+    tally.add(rounds, seconds=2.0, warmup=False)
+    return summarize(
+        records,
+        tally,
+        Names("pearl", "tiny", "humaneval"),
+        accuracy_name="pass@1",
+        seed=0,
+        peak_memory_bytes=1,
+        environment={},
+    )
+
+
+def test_figures_of_a_run() -> None:
+    rounds = [
+        Round("pre-verify", drafted=4, judged=1, accepted=1, wait_draft_seconds=0.5),
+        Round("post-verify", drafted=4, judged=4, accepted=2, wait_target_seconds=1.0),
+    ]
+    records = [
+        make_record(0, correct=True),
+        make_record(1, accepted_runs=[7], verdict="tie", exact_match=False),
+        make_record(2, verdict="violation", exact_match=False),
+        make_record(3),
+    ]
+    summary = summary_of(records, rounds)
+    assert summary["acceptance_rate"] == pytest.approx(3 / 5)
+    assert summary["mean_accepted_tokens"] == pytest.approx((3 * 5 + 7) / 7)
+    assert summary["tokens_per_target_forward"] == pytest.approx(40 / 16)
+    assert (summary["wait_fraction_draft"], summary["wait_fraction_target"]) == (0.25, 0.5)
+    assert (summary["ties"], summary["violations"], summary["exact_match_rate"]) == (1, 1, 0.5)
+    assert summary["accuracy"] == 0.25
+
+
+def test_figures_that_do_not_exist_are_null() -> None:
+    summary = summary_of([make_record(accepted_runs=[], draft_forwards=0)], [Round("decode")])
+    assert summary["acceptance_rate"] is None
+    assert summary["mean_accepted_tokens"] is None
