@@ -1,0 +1,96 @@
+"""`pearl-eval-train-pair`: train the tiny pair from its recipe."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any, cast
+
+import hydra
+from omegaconf import DictConfig, OmegaConf
+
+from pearl_eval.training.batches import Packing
+from pearl_eval.training.card import write_card
+from pearl_eval.training.continuations import ContinuationPlan
+from pearl_eval.training.fitting import Schedule
+from pearl_eval.training.held_out import write_held_out
+from pearl_eval.training.recipe import Distillation, Recipe, train_pair
+from pearl_eval.training.report import HELD_OUT_SEED, measure_pair, save_results
+from pearl_eval.training.saving import load_pair, save_pair, weight_bytes
+from pearl_eval.training.shapes import Shape
+
+log = logging.getLogger(__name__)
+
+
+def config_folder() -> str:
+    """Where the recipes are: ``conf`` of a checkout, or ``pearl_eval/conf`` of an installation."""
+    package = Path(__file__).resolve().parents[1]
+    for root in (package.parent / "conf", package / "conf"):
+        if (root / "train_pair").is_dir():
+            return str(root / "train_pair")
+    raise SystemExit(f"No recipes: neither {package.parent / 'conf'} nor {package / 'conf'} has any.")
+
+
+def recipe_from(config: DictConfig) -> Recipe:
+    """The recipe that a composed configuration describes."""
+    values = cast(dict[str, Any], OmegaConf.to_container(config.recipe, resolve=True))
+    return Recipe(
+        target=Shape(**values.pop("target")),
+        draft=Shape(**values.pop("draft")),
+        packing=Packing(**values.pop("packing")),
+        target_schedule=Schedule(**values.pop("target_schedule")),
+        draft_schedule=Schedule(**values.pop("draft_schedule")),
+        continuations=ContinuationPlan(**values.pop("continuations")),
+        distillation=Distillation(**values.pop("distillation")),
+        **values,
+    )
+
+
+def run(config: DictConfig) -> Path:
+    """Train, save and measure the pair.
+
+    Returns
+    -------
+    Path
+        The folder with ``target/``, ``draft/``, ``MODEL_CARD.md`` and ``results.json``.
+    """
+    work, folder = Path(config.work).resolve(), Path(config.save).resolve()
+    if config.held_out is not None:
+        for path in write_held_out(Path(config.held_out), HELD_OUT_SEED, config.measure.problems):
+            log.info("Held-out problems in %s", path)
+    recipe = recipe_from(config)
+    log.info("Working in %s; start again with the same work= to go on from there.", work)
+    made = train_pair(recipe, work)
+    save_pair(made.target, made.draft, made.tokenizer, folder)
+    log.info("Pair of %.1f MB in %s", weight_bytes(folder) / 1e6, folder)
+    # Measured as saved, with weights rounded to bfloat16.
+    target, draft, tokenizer = load_pair(folder)
+    results = measure_pair(
+        target,
+        draft,
+        tokenizer,
+        dict(config.measure.prompts),
+        config.measure.problems,
+        config.measure.new_tokens,
+    )
+    save_results(results, work / "results.json")
+    write_card(
+        folder / "MODEL_CARD.md", recipe, made, results, weight_bytes(folder),
+        config.measure.new_tokens,
+    )
+    for name, rate in results.acceptance.items():
+        log.info("acceptance rate, %s: %.3f", name, rate.rate)
+    for name, score in results.scores.items():
+        log.info("target, %s: %.2f", name, score)
+    log.info("speed ratio c: %.1f", results.speed_ratio)
+    return folder
+
+
+@hydra.main(version_base="1.3", config_path=config_folder(), config_name="tiny")
+def main(config: DictConfig) -> None:
+    """Entry point; see ``--help``."""
+    run(config)
+
+
+if __name__ == "__main__":
+    main()

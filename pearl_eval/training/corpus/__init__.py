@@ -1,0 +1,1 @@
+"""Generated text: functions, word problems, dialogue and standard-library sources."""

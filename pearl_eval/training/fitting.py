@@ -1,0 +1,154 @@
+"""The training loop: optimizer, schedule, checkpoints, progress. What the loss is, is given."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor, nn
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Steps and learning rates.
+
+    Parameters
+    ----------
+    steps : int
+    matrix_lr : float
+        Peak rate of the hidden layers' matrices, under Muon.
+    other_lr : float
+        Peak rate of embeddings and norms, under AdamW.
+    warmup : int
+        Steps of linear warm-up; the rate is then constant.
+    decay : int
+        Last steps, over which the rate falls linearly to zero.
+    checkpoint_every : int
+        Steps between checkpoints.
+    """
+
+    steps: int
+    matrix_lr: float
+    other_lr: float
+    warmup: int
+    decay: int
+    checkpoint_every: int
+
+    def scale(self, step: int) -> float:
+        """The factor on both peak rates at ``step``."""
+        return min(1.0, (step + 1) / self.warmup, (self.steps - step) / self.decay)
+
+
+def fit(
+    model: nn.Module,
+    loss_of: Callable[[int], Tensor],
+    schedule: Schedule,
+    checkpoint: Path,
+    name: str,
+) -> list[float]:
+    """Train ``model`` in place, from the checkpoint if there is one.
+
+    Parameters
+    ----------
+    model : nn.Module
+    loss_of : callable
+        The loss at a step, a scalar tensor; must depend on nothing but the model and the step.
+    schedule : Schedule
+    checkpoint : Path
+        Written every few steps and at the end; a broken run goes on from it, to the same weights.
+    name : str
+        Label of the progress bar.
+
+    Returns
+    -------
+    list of float
+        The loss at each step.
+    """
+    optimizers = _optimizers(model, schedule)
+    losses: list[float] = []
+    if checkpoint.exists():
+        losses = _restore(checkpoint, model, optimizers)
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+        TextColumn("loss {task.fields[loss]}"),
+    )  # fmt: skip
+    model.train()
+    with Progress(*columns) as progress:
+        task = progress.add_task(name, total=schedule.steps, completed=len(losses), loss="-")
+        for step in range(len(losses), schedule.steps):
+            losses.append(_step(model, loss_of, optimizers, schedule, step))
+            recent = losses[-50:]
+            progress.update(task, advance=1, loss=f"{sum(recent) / len(recent):.3f}")
+            if (step + 1) % schedule.checkpoint_every == 0 or step + 1 == schedule.steps:
+                _save(checkpoint, model, optimizers, losses)
+                # A log file shows no bar.
+                log.info("%s: step %d, loss %.4f", name, step + 1, sum(recent) / len(recent))
+    model.eval()
+    return losses
+
+
+def _optimizers(model: nn.Module, schedule: Schedule) -> list[torch.optim.Optimizer]:
+    matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
+    known = {id(p) for p in matrices}
+    others = [p for p in model.parameters() if id(p) not in known]
+    return [
+        torch.optim.Muon(
+            matrices, lr=schedule.matrix_lr, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"
+        ),
+        torch.optim.AdamW(
+            others, lr=schedule.other_lr, betas=(0.9, 0.95), weight_decay=0.0, fused=True
+        ),
+    ]
+
+
+def _step(
+    model: nn.Module,
+    loss_of: Callable[[int], Tensor],
+    optimizers: list[torch.optim.Optimizer],
+    schedule: Schedule,
+    step: int,
+) -> float:
+    loss = loss_of(step)
+    loss.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    for optimizer, peak in zip(
+        optimizers, (schedule.matrix_lr, schedule.other_lr), strict=True
+    ):
+        for group in optimizer.param_groups:
+            group["lr"] = peak * schedule.scale(step)
+        optimizer.step()
+        optimizer.zero_grad()
+    return loss.item()
+
+
+def _save(
+    path: Path, model: nn.Module, optimizers: list[torch.optim.Optimizer], losses: list[float]
+) -> None:
+    state: dict[str, Any] = {
+        "model": model.state_dict(),
+        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+        "losses": losses,
+    }
+    # Written beside and moved, so that a kill while writing leaves the last one whole.
+    beside = path.with_suffix(".part")
+    torch.save(state, beside)
+    os.replace(beside, path)
+
+
+def _restore(
+    path: Path, model: nn.Module, optimizers: list[torch.optim.Optimizer]
+) -> list[float]:
+    state = torch.load(path, weights_only=True)
+    model.load_state_dict(state["model"])
+    for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+        optimizer.load_state_dict(saved)
+    losses: list[float] = state["losses"]
+    return losses
