@@ -7,6 +7,7 @@ import signal
 import sys
 import traceback
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -59,13 +60,18 @@ def _run(cfg: DictConfig) -> dict[str, Any] | None:
 
 def main() -> None:
     """Entry point of ``pearl-eval``."""
+    run_hydra(_run)
+
+
+def run_hydra(job: Callable[[], Any]) -> None:
+    """Run a Hydra program as a command: errors in one line, exit codes, a clean end by signal."""
     full_error = os.environ.get(_FULL_ERROR, "")
     # Makes Hydra hand over its errors instead of printing them over many lines.
     os.environ[_FULL_ERROR] = "1"
     signal.signal(signal.SIGTERM, _terminate)
     register()
     try:
-        _run()
+        job()
         if _failures:
             raise _failures.pop()
     except KeyboardInterrupt:

@@ -1,7 +1,7 @@
 """The typed schema of a run's configuration, and the objects it describes.
 
-``decoder``, ``task`` and ``sampling`` name a dataclass by ``_target_``; its fields are their
-schema. So a new decoder needs no edit here.
+``decoder``, ``pair``, ``task`` and ``sampling`` name a dataclass by ``_target_``; its fields are
+their schema. So a new decoder needs no edit here.
 """
 
 from __future__ import annotations
@@ -45,23 +45,6 @@ class ReferenceMode(Enum):
 class TrackingBackend(Enum):
     none = "none"
     wandb = "wandb"
-
-
-@dataclass
-class ModelConfig:
-    """A model by local folder or hub id."""
-
-    path: str = MISSING
-    revision: str | None = None
-
-
-@dataclass
-class PairConfig:
-    """A target model and the draft model that guesses for it."""
-
-    target: ModelConfig = field(default_factory=ModelConfig)
-    draft: ModelConfig = field(default_factory=ModelConfig)
-    dtype: Dtype = Dtype.float32
 
 
 @dataclass
@@ -109,7 +92,7 @@ class Config:
     """One run: decoder × pair × task × sampling × runtime."""
 
     decoder: Any = MISSING
-    pair: PairConfig = field(default_factory=PairConfig)
+    pair: Any = MISSING
     task: Any = MISSING
     sampling: Any = MISSING
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
@@ -135,11 +118,11 @@ def register() -> None:
 
 
 def typed(cfg: DictConfig) -> Config:
-    """The configuration as objects; ``decoder``, ``task`` and ``sampling`` are left as nodes."""
+    """The configuration as objects; those with a ``_target_`` are left as nodes."""
     merged = OmegaConf.merge(OmegaConf.structured(Config), cfg)
     assert isinstance(merged, DictConfig)
     config = Config(**{f.name: merged[f.name] for f in fields(Config)})
-    for name in ("pair", "runtime", "reference", "tracking"):
+    for name in ("runtime", "reference", "tracking"):
         setattr(config, name, OmegaConf.to_object(merged[name]))
     return config
 

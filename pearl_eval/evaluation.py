@@ -18,9 +18,10 @@ from decoders.decoder import Decoder, Generation, Models
 from decoders.sampler import Sampler
 from pearl_eval import environment
 from pearl_eval.config import Names, Protocol, build, typed
+from pearl_eval.devices import Devices
 from pearl_eval.equivalence import EquivalenceChecker, Verdict
 from pearl_eval.errors import EquivalenceViolation, UserError
-from pearl_eval.pair import Devices, Pair
+from pearl_eval.pair import Pair, PairSource
 from pearl_eval.placement import Processes, placed
 from pearl_eval.progress import run_progress
 from pearl_eval.records import ROUNDS, Record
@@ -67,11 +68,12 @@ def evaluate(cfg: DictConfig, names: Names, group: str, directory: Path) -> dict
     """
     config = typed(cfg)
     decoder = build("decoder", config.decoder, Decoder)
+    source = build("pair", config.pair, PairSource)
     task = build("task", config.task, Task)
     sampler = build("sampling", config.sampling, Sampler)
     devices = Devices.choose(config.runtime.target_device, config.runtime.draft_device)
     processes = Processes.choose(config.runtime, devices.all_cpu)
-    pair = Pair(config.pair, devices, decoder.uses_draft)
+    pair = source.open(devices, decoder.uses_draft)
     prompts = _prompts(task, pair)
     pair.check_context(
         [p.problem.task_id for p in prompts], [len(p.ids) for p in prompts], task.max_new_tokens
@@ -137,7 +139,7 @@ def evaluate(cfg: DictConfig, names: Names, group: str, directory: Path) -> dict
             accuracy_name=task.accuracy_name,
             seed=config.seed,
             peak_memory_bytes=environment.peak_memory_bytes() + decoder.peak_memory_bytes(),
-            environment=environment.describe(config.pair, devices, processes),
+            environment=environment.describe(source.dtype, devices, processes),
         )
         files.write_summary(summary)
         files.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from decoders.decoder import Decoder
 from pearl_eval.config import build
@@ -16,11 +16,10 @@ NAMES = sorted(path.stem for path in (config_dir() / "decoder").glob("*.yaml"))
 def make_decoder(name: str, gamma: int | None = None) -> Decoder:
     """The decoder of a YAML file, with another draft length where it has one."""
     node = OmegaConf.load(config_dir() / "decoder" / f"{name}.yaml")
-    decoder = build("decoder", node, Decoder)
-    if gamma is not None and "gamma" in {f.name for f in fields(decoder)}:
-        node.gamma = gamma
-        decoder = build("decoder", node, Decoder)
-    return decoder
+    assert isinstance(node, DictConfig)
+    if "gamma" in node:
+        node.gamma = gamma or 4
+    return build("decoder", node, Decoder)
 
 
 def cases(gammas: tuple[int, ...]) -> list[tuple[str, int | None]]:

@@ -97,7 +97,7 @@ BAD_INPUT = {
     "task.max_new_tokens=2048": "lower task.max_new_tokens to at most",
     "pair.target.path=/no/where": "pair.target.path=/no/where: there is no such folder",
     "pair.draft.path=/usr": "pair.draft.path=/usr: no config.json there",
-    "pair.dtype=int9": "expected one of [float32, bfloat16, float16]",
+    "pair.dtype=int9": "pair.dtype: Invalid value 'int9', expected one of [float32, bfloat16, ",
     "runtime.target_cores=[9999]": "runtime.target_cores=[9999]: this process may use the cores",
     "runtime.draft_threads=0": "runtime.draft_threads must be at least 1, got 0",
     "runtime.target_device=cuda:77": "device cuda:77",
@@ -112,7 +112,7 @@ BAD_INPUT = {
 def test_bad_input_is_one_clear_line_before_weights_are_loaded(
     run_cli: Run, monkeypatch: pytest.MonkeyPatch, argument: str, message: str
 ) -> None:
-    monkeypatch.setattr("pearl_eval.pair.load_model", pytest.fail)
+    monkeypatch.setattr("pearl_eval.pairs.pretrained.load_model", pytest.fail)
     code, out, err = run_cli(argument, *(a for a in SHORT if a.split("=")[0] not in argument))
     assert code == 2
     assert message in err

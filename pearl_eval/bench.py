@@ -1,0 +1,121 @@
+"""The ``pearl-eval-bench`` command: the framework's own cost, beside transformers' ``generate``."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import hydra
+import torch
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+from rich.progress import track
+
+from decoders.autoregressive import Autoregressive
+from decoders.decoder import Models, clock
+from decoders.model import CachedModel
+from decoders.sampler import Greedy
+from pearl_eval.cli import run_hydra
+from pearl_eval.config import RuntimeConfig, build
+from pearl_eval.console import console
+from pearl_eval.devices import Devices
+from pearl_eval.pair import PairSource
+from pearl_eval.paths import config_dir
+from pearl_eval.placement import Processes, placed
+from tasks.task import Task
+
+
+@dataclass
+class BenchConfig:
+    """What is measured, on what, how often."""
+
+    pair: Any = MISSING
+    task: Any = MISSING
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+    repeats: int = 3
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Seconds of one prompt's decoding by our autoregressive decoder and by ``generate``."""
+
+    ours: float
+    generate: float
+    same_output: bool
+
+    @property
+    def ratio(self) -> float:
+        """How many times as fast ours is."""
+        return self.generate / self.ours
+
+
+def compare(decoder: Autoregressive, prompt: list[int], limit: int, swap: bool) -> Comparison:
+    """Decode one prompt both ways, one after the other; ``swap`` puts ``generate`` first."""
+    seconds: dict[str, float] = {}
+    outputs: dict[str, list[int]] = {}
+    for name in ("generate", "ours") if swap else ("ours", "generate"):
+        start = clock()
+        if name == "ours":
+            outputs[name] = decoder.decode(prompt, limit, ()).output_ids
+        else:
+            outputs[name] = _generate(decoder.target, prompt, limit)
+        seconds[name] = clock() - start
+    return Comparison(seconds["ours"], seconds["generate"], outputs["ours"] == outputs["generate"])
+
+
+def _generate(target: CachedModel, prompt: list[int], limit: int) -> list[int]:
+    model = cast(Any, target.model)
+    ids = torch.tensor([prompt], device=target.device)
+    output = model.generate(
+        ids,
+        attention_mask=torch.ones_like(ids),
+        max_new_tokens=limit,
+        do_sample=False,
+        use_cache=True,
+        eos_token_id=None,
+        pad_token_id=0,
+    )
+    return output[0, len(prompt) :].tolist()
+
+
+@hydra.main(config_path=str(config_dir()), config_name="bench", version_base="1.3")
+def _bench(cfg: DictConfig) -> None:
+    settings = cast(BenchConfig, OmegaConf.merge(OmegaConf.structured(BenchConfig), cfg))
+    task = build("task", settings.task, Task)
+    runtime = cast(RuntimeConfig, OmegaConf.to_object(cast(DictConfig, settings.runtime)))
+    devices = Devices.choose(runtime.target_device, runtime.draft_device)
+    processes = Processes.choose(runtime, devices.all_cpu)
+    pair = build("pair", settings.pair, PairSource).open(devices, uses_draft=False)
+    prompts = [pair.encode(problem.prompt) for problem in task.problems()]
+    with placed(processes.target):
+        decoder = Autoregressive()
+        decoder.start(Models(pair.load_target(), pair.load_draft, processes.draft), Greedy())
+        compare(decoder, prompts[0], task.max_new_tokens, swap=False)
+        rounds = [(prompt, repeat) for repeat in range(settings.repeats) for prompt in prompts]
+        results = [
+            compare(decoder, prompt, task.max_new_tokens, swap=(index + repeat) % 2 == 1)
+            for index, (prompt, repeat) in enumerate(
+                track(rounds, "autoregressive, generate", console=console(stderr=True))
+            )
+        ]
+    ratios = [result.ratio for result in results]
+    low, _, high = statistics.quantiles(ratios, n=4)
+    same = sum(result.same_output for result in results)
+    out = console(stderr=False)
+    out.print(
+        f"autoregressive ÷ transformers generate: median {statistics.median(ratios):.3f}"
+        f" (quartiles {low:.3f}–{high:.3f}, {len(ratios)} interleaved pairs)"
+    )
+    out.print(f"same tokens: {same}/{len(results)}")
+
+
+def main() -> None:
+    """Entry point of ``pearl-eval-bench``."""
+    ConfigStore.instance().store(name="bench_schema", node=BenchConfig)
+    run_hydra(_bench)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from analysis import overview
+
+SUMMARY = {
+    "task": "humaneval",
+    "pair": "tiny",
+    "prompts": 12,
+    "tokens_per_second": 300.0,
+    "environment": {"dtype": "float32", "target_device": "cpu"},
+}
+AUTOREGRESSIVE = SUMMARY | {
+    "decoder": "autoregressive",
+    "speedup": 1.0,
+    "speedup_ci95": [0.98, 1.02],
+    "draft_forwards": 0,
+    "wait_fraction_draft": 0.0,
+    "wait_fraction_target": 0.0,
+}
+PEARL = SUMMARY | {
+    "decoder": "pearl",
+    "speedup": 3.0,
+    "speedup_ci95": [2.7, 3.2],
+    "draft_forwards": 90,
+    "wait_fraction_draft": 0.1,
+    "wait_fraction_target": 0.2,
+}
+
+
+def write_sweep(directory: Path, *summaries: dict) -> None:
+    for number, summary in enumerate(summaries):
+        folder = directory / str(number)
+        folder.mkdir(parents=True)
+        (folder / "summary.json").write_text(json.dumps(summary))
+
+
+def test_runs_come_in_launch_order_and_are_told_apart(tmp_path: Path) -> None:
+    write_sweep(tmp_path, AUTOREGRESSIVE, *[PEARL] * 10)
+    labels = [run.label for run in overview.read_runs(tmp_path)]
+    assert labels == ["autoregressive", *(f"pearl ({number})" for number in range(1, 11))]
+
+
+def test_picture_shows_each_speedup_and_each_wait(tmp_path: Path) -> None:
+    write_sweep(tmp_path, AUTOREGRESSIVE, PEARL)
+    speeds, waits = overview.draw_overview(overview.read_runs(tmp_path)).axes
+    assert [text.get_text().split()[0] for text in speeds.texts] == ["1.00×", "3.00×"]
+    assert [text.get_text() for text in waits.texts] == [
+        "target model alone",
+        "draft works 90%",
+        "target works 80%",
+    ]
+
+
+def test_command_writes_the_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_sweep(tmp_path, PEARL)
+    monkeypatch.setattr(sys, "argv", ["overview", str(tmp_path)])
+    overview.main()
+    picture = tmp_path / "overview.png"
+    assert capsys.readouterr().out.strip() == str(picture)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_directory_without_runs_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["overview", str(tmp_path)])
+    with pytest.raises(SystemExit, match="2"):
+        overview.main()
+    assert "no finished runs" in capsys.readouterr().err
