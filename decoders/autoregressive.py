@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from decoders.decoder import Decoder, Round, clock
+from decoders.decoder import Decoder, Round
+from decoders.stopwatch import clock
 from decoders.text import Text
 
 

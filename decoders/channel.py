@@ -6,8 +6,9 @@ import pickle
 import select
 import socket
 import struct
-import time
 from typing import Any
+
+from decoders.stopwatch import clock
 
 _HEADER = struct.Struct("<I")
 _CHUNK = 1 << 16
@@ -63,14 +64,14 @@ class Channel:
 
         Raises :class:`ChannelClosed` or :class:`ChannelTimeout`.
         """
-        start = time.perf_counter()
+        start = clock()
         while True:
             message = self._take()
             if message is not None:
                 return message[0]
             if self._read():
                 continue
-            waited = time.perf_counter() - start
+            waited = clock() - start
             if timeout is not None and waited > timeout:
                 raise ChannelTimeout
             if waited > self._spin_seconds:

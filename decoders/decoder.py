@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, cast
 
 from decoders.drafter import DraftProcessOptions
 from decoders.model import CachedModel
 from decoders.sampler import Sampler
+from decoders.stopwatch import clock
 from decoders.text import Text
-
-#: Seconds on a monotonic clock that all processes of one machine share.
-clock = time.perf_counter
 
 
 @dataclass(slots=True)
@@ -104,6 +101,20 @@ class Decoder(ABC):
         ``Round.start`` is given as read from ``clock``.
         """
 
+    def after_warmup(self, rounds: list[Round]) -> None:
+        """Called once, after the first prompt, with its rounds: the place to choose settings."""
+
+    def settings(self) -> dict[str, Any]:
+        """The decoder's settings as they are in use.
+
+        Where a field ``x`` leaves the choice to the decoder, the choice is its attribute
+        ``chosen_x``.
+        """
+        return {
+            f.name: getattr(self, f"chosen_{f.name}", getattr(self, f.name))
+            for f in fields(cast(Any, self))
+        }
+
     def stop(self) -> None:
         """Free what ``start`` took. May be called more than once."""
 
@@ -151,9 +162,3 @@ class Decoder(ABC):
                 runs.append(run)
                 run = 0
         return [*runs, run] if unfinished else runs
-
-
-def check_gamma(gamma: int) -> None:
-    """Refuse a draft length below one token."""
-    if gamma < 1:
-        raise ValueError(f"decoder.gamma is the draft length and must be at least 1, got {gamma}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import socket
-import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from decoders.channel import Channel, ChannelClosed, ChannelTimeout
 from decoders.model import CachedModel
 from decoders.placement import Placement
 from decoders.sampler import Sampler
+from decoders.stopwatch import clock
 
 #: Seconds a draft process may take to end by itself before it is killed.
 _GRACE_SECONDS = 2.0
@@ -80,14 +80,14 @@ def _serve(
         text: list[int] = []
         while True:
             request: _Request = channel.receive()
-            start = time.perf_counter()
+            start = clock()
             text[request.keep :] = request.tail
             # A forward needs at least one token to read.
             model.rollback(min(request.keep, len(text) - 1))
             for _ in range(request.count):
                 text.append(sampler.choose(model.extend(text, rows=1)))
             tokens = text[len(text) - request.count :]
-            channel.send(Proposal(tokens, time.perf_counter() - start))
+            channel.send(Proposal(tokens, clock() - start))
     except ChannelClosed:
         return
     except BaseException as error:

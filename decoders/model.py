@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import torch
@@ -11,6 +12,11 @@ from decoders.cache import RollbackCache
 
 #: Tokens a cache has room for before it first grows.
 INITIAL_CAPACITY = 1024
+_HIGHER_PRECISION = {
+    torch.float16: torch.float32,
+    torch.bfloat16: torch.float32,
+    torch.float32: torch.float64,
+}
 
 
 class CachedModel:
@@ -66,6 +72,11 @@ class CachedModel:
             input_ids=ids, past_key_values=self.cache, use_cache=True, logits_to_keep=rows
         )
         return output.logits[0, :, : self.vocab_size]
+
+    def in_higher_precision(self) -> CachedModel:
+        """A copy of this model that computes in a wider dtype: float32, or float64 for float32."""
+        wider = copy.deepcopy(self.model).to(_HIGHER_PRECISION[self.model.dtype])
+        return CachedModel(wider, self.vocab_size)
 
     def synchronize(self) -> None:
         """Wait until the device has finished what was asked of it."""

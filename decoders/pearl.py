@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from decoders.decoder import Decoder, Models, Round, check_gamma, clock
+from decoders.decoder import Decoder, Models, Round
+from decoders.draft_length import AUTO, check_gamma, choose_balanced
 from decoders.drafter import Drafter, Proposal
 from decoders.sampler import Sampler
+from decoders.stopwatch import clock
 from decoders.text import Text
 
 
@@ -18,12 +20,13 @@ class Pearl(Decoder):
     In every round the draft model extends verified + pending tokens by ``gamma`` while the target
     reads those of them it has not seen. Then the pending tokens and the first new one are judged:
     one token where nothing was pending (pre-verify, paper section 4.1), ``gamma`` where a block was
-    (post-verify, section 4.2). After a rejection both models roll back.
+    (post-verify, section 4.2). After a rejection both models roll back. ``gamma=auto`` chooses the
+    draft length at which drafting takes as long as verifying, measured while both models run.
     """
 
     runs_span_rounds = True
 
-    gamma: int = 5
+    gamma: int | str = 5
 
     def __post_init__(self) -> None:
         check_gamma(self.gamma)
@@ -32,6 +35,10 @@ class Pearl(Decoder):
         super().start(models, sampler)
         self.drafter = Drafter(models.load_draft, sampler, models.draft_process)
         self.drafter.wait_ready()
+        if self.gamma == AUTO:
+            self.chosen_gamma = choose_balanced(self.target, self.drafter)
+        else:
+            self.chosen_gamma = int(self.gamma)
 
     def stop(self) -> None:
         if hasattr(self, "drafter"):
@@ -48,7 +55,7 @@ class Pearl(Decoder):
             start = clock()
             bytes_before = self.drafter.bytes_sent
             mode = "post-verify" if pending else "pre-verify"
-            count = min(self.gamma, text.remaining - len(pending))
+            count = min(self.chosen_gamma, text.remaining - len(pending))
             if count:
                 self.drafter.request(keep, tail, count)
             target_start = clock()
@@ -78,7 +85,7 @@ class Pearl(Decoder):
             yield Round(
                 mode,
                 drafted=len(drafted),
-                judged=len(candidates),
+                judged=judgement.judged,
                 accepted=judgement.accepted,
                 draft_seconds=proposal.seconds,
                 target_seconds=target_done - target_start,

@@ -14,12 +14,15 @@ import torch
 class Judgement:
     """What became of a block of drafted tokens.
 
-    ``accepted`` counts the leading candidates that are the target's own. ``token`` is the target's
-    token for the next position: the correction after a rejection; where all were accepted, the
-    bonus token if logits for it were given, else ``None``.
+    ``accepted`` counts the leading candidates that are the target's own, ``judged`` those and the
+    rejected one, if there is one: what follows a rejection is not judged, so that accepted over
+    judged estimates the chance of one token. ``token`` is the target's token for the next position:
+    the correction after a rejection; where all were accepted, the bonus token if logits for it were
+    given, else ``None``.
     """
 
     accepted: int
+    judged: int
     token: int | None
 
 
@@ -54,7 +57,8 @@ class Greedy(Sampler):
         accepted = 0
         while accepted < len(candidates) and candidates[accepted] == target[accepted]:
             accepted += 1
-        return Judgement(accepted, target[accepted] if accepted < len(target) else None)
+        judged = min(accepted + 1, len(candidates))
+        return Judgement(accepted, judged, target[accepted] if accepted < len(target) else None)
 
     def choose(self, logits: torch.Tensor) -> int:
         return int(logits.argmax(dim=-1))

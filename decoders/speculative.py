@@ -5,20 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from decoders.decoder import Decoder, Models, Round, check_gamma, clock
+from decoders.decoder import Decoder, Models, Round
+from decoders.draft_length import AUTO, check_gamma, choose_expected_best
 from decoders.model import CachedModel
 from decoders.sampler import Sampler
+from decoders.stopwatch import clock
 from decoders.text import Text
+
+#: Draft length of the first prompt where it is to be chosen: that prompt measures α.
+_FIRST_GAMMA = 5
 
 
 @dataclass
 class Speculative(Decoder):
     """Draft ``gamma`` tokens, verify them with one target forward, add a token of the target's own.
 
-    The two models take turns in one process: while one works, the other waits.
+    The two models take turns in one process: while one works, the other waits. ``gamma=auto``
+    chooses it after the first prompt, from that prompt's acceptance rate and measured forwards.
     """
 
-    gamma: int = 5
+    gamma: int | str = 5
 
     def __post_init__(self) -> None:
         check_gamma(self.gamma)
@@ -26,13 +32,14 @@ class Speculative(Decoder):
     def start(self, models: Models, sampler: Sampler) -> None:
         super().start(models, sampler)
         self.draft: CachedModel = models.load_draft()
+        self.chosen_gamma = self.gamma if isinstance(self.gamma, int) else _FIRST_GAMMA
 
     def rounds(self, text: Text) -> Iterator[Round]:
         self.draft.rollback(0)
         while not text.finished:
             start = clock()
             # The target adds one token itself, so the last of the text need not be drafted.
-            drafted = self._draft(text, min(self.gamma, text.remaining - 1))
+            drafted = self._draft(text, min(self.chosen_gamma, text.remaining - 1))
             draft_done = clock()
             target = self.sampler.read(
                 self.target.extend(text.tokens + drafted, rows=len(drafted) + 1)
@@ -50,7 +57,7 @@ class Speculative(Decoder):
             yield Round(
                 "verify",
                 drafted=len(drafted),
-                judged=len(candidates),
+                judged=judgement.judged,
                 accepted=judgement.accepted,
                 draft_seconds=draft_seconds,
                 target_seconds=target_seconds,
@@ -59,6 +66,12 @@ class Speculative(Decoder):
                 start=start,
                 verified_length=len(text.output),
             )
+
+    def after_warmup(self, rounds: list[Round]) -> None:
+        if self.gamma == AUTO:
+            judged = sum(r.judged for r in rounds)
+            rate = sum(r.accepted for r in rounds) / judged if judged else 0.0
+            self.chosen_gamma = choose_expected_best(self.target, self.draft, rate)
 
     def _draft(self, text: Text, count: int) -> list[int]:
         tokens = list(text.tokens)

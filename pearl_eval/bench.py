@@ -6,22 +6,20 @@ import statistics
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-import hydra
 import torch
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 from rich.progress import track
 
 from decoders.autoregressive import Autoregressive
-from decoders.decoder import Models, clock
+from decoders.decoder import Models
 from decoders.model import CachedModel
 from decoders.sampler import Greedy
-from pearl_eval.cli import run_hydra
+from decoders.stopwatch import clock
+from pearl_eval.command import hydra_command
 from pearl_eval.config import RuntimeConfig, build
 from pearl_eval.console import console
-from pearl_eval.devices import Devices
 from pearl_eval.pair import PairSource
-from pearl_eval.paths import config_dir
 from pearl_eval.placement import Processes, placed
 from tasks.task import Task
 
@@ -80,14 +78,16 @@ def _generate(target: CachedModel, prompt: list[int], limit: int) -> list[int]:
     return output[0, len(prompt) :].tolist()
 
 
-@hydra.main(config_path=str(config_dir()), config_name="bench", version_base="1.3")
-def _bench(cfg: DictConfig) -> None:
+@hydra_command("bench")
+def main(cfg: DictConfig) -> None:
+    """Entry point of ``pearl-eval-bench``."""
     settings = cast(BenchConfig, OmegaConf.merge(OmegaConf.structured(BenchConfig), cfg))
     task = build("task", settings.task, Task)
     runtime = cast(RuntimeConfig, OmegaConf.to_object(cast(DictConfig, settings.runtime)))
-    devices = Devices.choose(runtime.target_device, runtime.draft_device)
+    source = build("pair", settings.pair, PairSource)
+    devices = source.choose_devices(runtime)
     processes = Processes.choose(runtime, devices.all_cpu)
-    pair = build("pair", settings.pair, PairSource).open(devices, uses_draft=False)
+    pair = source.open(devices, uses_draft=False)
     prompts = [pair.encode(problem.prompt) for problem in task.problems()]
     with placed(processes.target):
         decoder = Autoregressive()
@@ -111,11 +111,7 @@ def _bench(cfg: DictConfig) -> None:
     out.print(f"same tokens: {same}/{len(results)}")
 
 
-def main() -> None:
-    """Entry point of ``pearl-eval-bench``."""
-    ConfigStore.instance().store(name="bench_schema", node=BenchConfig)
-    run_hydra(_bench)
-
+ConfigStore.instance().store(name="bench_schema", node=BenchConfig)
 
 if __name__ == "__main__":
     main()

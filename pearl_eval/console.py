@@ -64,6 +64,8 @@ def print_table(title: str, rows: Sequence[Row]) -> None:
             table.add_row(row.label, *_cells(row.summary))
     out = console(stderr=False)
     out.print(table)
+    if any(row.summary and row.summary["synthetic"] for row in rows):
+        out.print("Synthetic pair: tokens are made up, so only times and counts mean something.")
     if any(row.summary and row.summary["prompts"] == 1 for row in rows):
         out.print("No speeds: the only prompt was the warm-up. Take task.limit=2 or more.")
     for row in rows:

@@ -11,27 +11,42 @@ from pearl_eval.errors import UserError
 
 @dataclass(frozen=True)
 class Devices:
-    """Where the two models are, as torch names devices."""
+    """The devices of each model, as torch names them; several where a model is spread over GPUs."""
 
-    target: str
-    draft: str
+    target: tuple[str, ...]
+    draft: tuple[str, ...]
 
     @classmethod
-    def choose(cls, target: str, draft: str) -> Devices:
-        """Choose devices. ``auto`` is a GPU of its own for each model where there are two, else
-        the first GPU, else the CPU."""
-        gpus = torch.cuda.device_count()
-        automatic = [f"cuda:{min(i, gpus - 1)}" if gpus else "cpu" for i in (1, 0)]
-        chosen = [a if d == "auto" else d for d, a in zip((target, draft), automatic, strict=True)]
-        for device in chosen:
-            try:
-                kind = torch.device(device).type
-            except RuntimeError:
-                raise UserError(f"no such device: {device} (auto, cpu, cuda, cuda:N)") from None
-            if kind == "cuda" and not gpus:
-                raise UserError(f"device {device} was asked for, but there is no CUDA device here")
-        return cls(*chosen)
+    def choose(cls, target: str, draft: str, target_gpus: int = 1, draft_gpus: int = 1) -> Devices:
+        """Choose devices.
+
+        Parameters
+        ----------
+        target, draft
+            ``auto``, ``cpu``, ``cuda`` or ``cuda:N``. ``auto`` is GPUs of its own for each model,
+            the draft model's first; the models share what there is where there is too little, and
+            without a GPU are on the CPU.
+        target_gpus, draft_gpus
+            How many GPUs ``auto`` takes for each model.
+        """
+        gpus = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+        automatic_draft = gpus[:draft_gpus] or ["cpu"]
+        automatic_target = gpus[draft_gpus : draft_gpus + target_gpus] or gpus or ["cpu"]
+        return cls(
+            tuple(automatic_target) if target == "auto" else (_checked(target, bool(gpus)),),
+            tuple(automatic_draft) if draft == "auto" else (_checked(draft, bool(gpus)),),
+        )
 
     @property
     def all_cpu(self) -> bool:
-        return self.target == self.draft == "cpu"
+        return self.target == self.draft == ("cpu",)
+
+
+def _checked(device: str, has_gpu: bool) -> str:
+    try:
+        kind = torch.device(device).type
+    except RuntimeError:
+        raise UserError(f"no such device: {device} (auto, cpu, cuda, cuda:N)") from None
+    if kind == "cuda" and not has_gpu:
+        raise UserError(f"device {device} was asked for, but there is no CUDA device here")
+    return device

@@ -24,8 +24,8 @@ _STATUS = Path("/proc/self/status")
 def describe(dtype: Dtype, devices: Devices, processes: Processes) -> dict[str, Any]:
     """The ``environment`` of ``summary.json``."""
     return {
-        "target_device": _device_name(devices.target),
-        "draft_device": _device_name(devices.draft),
+        "target_device": " + ".join(map(_device_name, devices.target)),
+        "draft_device": " + ".join(map(_device_name, devices.draft)),
         "dtype": dtype.value,
         "versions": {name: version(name) for name in _PACKAGES}
         | {"python": platform.python_version()},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,11 +10,6 @@ import torch
 from decoders.model import CachedModel
 from decoders.text import Text
 
-_HIGHER = {
-    torch.float16: torch.float32,
-    torch.bfloat16: torch.float32,
-    torch.float32: torch.float64,
-}
 #: Rows of logits looked at in one piece, which bounds the memory of the check.
 _CHUNK = 256
 
@@ -102,7 +96,9 @@ class EquivalenceChecker:
         """The first token of ``output`` that is no first choice of the target's, nor a tie."""
         gaps: list[tuple[float, int, int, float, float]] = []
         error = 0.0
-        precise = self._higher_precision()
+        if self._precise is None:
+            self._precise = self._target.in_higher_precision()
+        precise = self._precise
         self._target.rollback(0)
         precise.rollback(0)
         for start in range(0, len(output), _CHUNK):
@@ -122,10 +118,3 @@ class EquivalenceChecker:
             if gap > tolerance:
                 return Divergence(position, output[position], expected, own, top, tolerance)
         return None
-
-    def _higher_precision(self) -> CachedModel:
-        """The target in higher precision, made when first needed."""
-        if self._precise is None:
-            model = copy.deepcopy(self._target.model).to(_HIGHER[self._target.model.dtype])
-            self._precise = CachedModel(model, self._target.vocab_size)
-        return self._precise

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from transformers import PreTrainedTokenizerBase
 
 from decoders.model import CachedModel
-from pearl_eval.config import Dtype
+from pearl_eval.config import Dtype, RuntimeConfig
 from pearl_eval.devices import Devices
 from pearl_eval.errors import UserError
 
@@ -19,7 +19,8 @@ class Pair:
     """A target model and a draft model that share a tokenizer. Weights are not loaded yet.
 
     ``contexts`` gives the longest text of each model that is used, in tokens, by its role.
-    ``load_draft`` can be pickled: it loads the draft model where it is called.
+    ``load_draft`` can be pickled: it loads the draft model where it is called. ``synthetic`` says
+    that tokens are made up, so that only times and counts mean something.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -27,6 +28,7 @@ class Pair:
     stop_ids: tuple[int, ...]
     load_target: Callable[[], CachedModel]
     load_draft: Callable[[], CachedModel]
+    synthetic: bool = False
 
     def encode(self, prompt: str) -> list[int]:
         """Token ids of a prompt."""
@@ -44,13 +46,13 @@ class Pair:
         )
         return whole[len(head) :] if whole.startswith(head) else alone
 
-    def check_context(self, names: Sequence[str], lengths: Sequence[int], limit: int) -> None:
-        """Refuse prompts (by name and length in tokens) that leave no room for ``limit`` tokens."""
+    def check_context(self, lengths: Mapping[str, int], limit: int) -> None:
+        """Refuse prompts (their tokens, by name) that leave no room for ``limit`` new tokens."""
         for role, context in self.contexts.items():
-            for name, length in zip(names, lengths, strict=True):
+            for name, length in lengths.items():
                 if length + limit <= context:
                     continue
-                room = context - max(lengths)
+                room = context - max(lengths.values())
                 remedy = (
                     f"lower task.max_new_tokens to at most {room}"
                     if room > 0
@@ -84,6 +86,10 @@ class PairSource(ABC):
 
     dtype: Dtype = Dtype.float32
     gamma: DraftLengths = field(default_factory=DraftLengths)
+
+    def choose_devices(self, runtime: RuntimeConfig) -> Devices:
+        """Where the two models go; a source whose models need several GPUs each overrides it."""
+        return Devices.choose(runtime.target_device, runtime.draft_device)
 
     @abstractmethod
     def open(self, devices: Devices, uses_draft: bool) -> Pair:

@@ -17,7 +17,10 @@ SUMMARY = "summary.json"
 
 @dataclass(frozen=True)
 class Record:
-    """One finished prompt. Times are seconds; ``accepted_runs`` are lengths in tokens."""
+    """One finished prompt. Times are seconds; ``accepted_runs`` are lengths in tokens.
+
+    ``correct`` is ``None``, and ``text`` empty, where the pair is synthetic.
+    """
 
     task_id: str
     turn: int
@@ -38,7 +41,7 @@ class Record:
     exact_match: bool
     first_divergence: int | None
     verdict: str
-    correct: bool
+    correct: bool | None
     finish_reason: str
 
     @classmethod
@@ -50,7 +53,7 @@ class Record:
         reference: Generation,
         verdict: Verdict,
         text: str,
-        correct: bool,
+        correct: bool | None,
         warmup: bool,
     ) -> Record:
         """``speedup`` is the ratio of tokens per second to the reference run of this prompt."""

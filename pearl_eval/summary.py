@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from decoders.decoder import Round
+from decoders.decoder import Generation
 from pearl_eval.config import Names
 from pearl_eval.records import Record
 from pearl_eval.speed import Speed
@@ -24,12 +24,13 @@ class Tally:
         self.wait_draft_seconds = 0.0
         self.wait_target_seconds = 0.0
 
-    def add(self, rounds: Sequence[Round], seconds: float, warmup: bool) -> None:
-        """Count one prompt's rounds; ``seconds`` is how long its decoding took."""
+    def add(self, generation: Generation, warmup: bool) -> None:
+        """Count one prompt's rounds."""
+        rounds = generation.rounds
         self.judged += sum(r.judged for r in rounds)
         self.accepted += sum(r.accepted for r in rounds)
         if not warmup:
-            self.seconds += seconds
+            self.seconds += generation.seconds
             self.wait_draft_seconds += sum(r.wait_draft_seconds for r in rounds)
             self.wait_target_seconds += sum(r.wait_target_seconds for r in rounds)
 
@@ -39,6 +40,8 @@ def summarize(
     tally: Tally,
     names: Names,
     *,
+    settings: dict[str, Any],
+    synthetic: bool,
     accuracy_name: str,
     seed: int,
     peak_memory_bytes: int,
@@ -54,6 +57,7 @@ def summarize(
     new_tokens = sum(r.new_tokens for r in records)
     target_forwards = sum(r.target_forwards for r in records)
     verdicts = [r.verdict for r in records]
+    correct = [r.correct for r in records]
     return {
         "tokens_per_second": speed.tokens_per_second,
         "reference_tokens_per_second": speed.reference_tokens_per_second,
@@ -71,12 +75,14 @@ def summarize(
         "exact_match_rate": _ratio(sum(r.exact_match for r in records), len(records)),
         "ties": verdicts.count("tie"),
         "violations": verdicts.count("violation"),
-        "accuracy": _ratio(sum(r.correct for r in records), len(records)),
+        "accuracy": None if synthetic else _ratio(sum(map(bool, correct)), len(correct)),
         "accuracy_name": accuracy_name,
         "peak_memory_bytes": peak_memory_bytes,
         "decoder": names.decoder,
+        "decoder_settings": settings,
         "pair": names.pair,
         "task": names.task,
+        "synthetic": synthetic,
         "seed": seed,
         "environment": environment,
     }

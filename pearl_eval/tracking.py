@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -38,7 +38,12 @@ class Tracker:
 
 
 def make_tracker(
-    config: TrackingConfig, run_config: dict[str, Any], names: Names, group: str, directory: Path
+    config: TrackingConfig,
+    run_config: dict[str, Any],
+    names: Names,
+    tags: Sequence[str],
+    group: str,
+    directory: Path,
 ) -> Tracker:
     """The tracker that a config asks for.
 
@@ -49,7 +54,9 @@ def make_tracker(
     run_config
         The whole configuration, as Hydra composed it.
     names
-        What the parts of the run are called.
+        What the parts of the run are called; they are its tags too.
+    tags
+        Further tags.
     group
         Group of the run where the config names none: runs of one sweep share it.
     directory
@@ -59,7 +66,7 @@ def make_tracker(
         raise UserError(f"tracking.mode={config.mode}: it is online, offline, disabled or null")
     if config.backend is TrackingBackend.none or config.mode == "disabled":
         return Tracker()
-    return WandbTracker(config, run_config, names, config.group or group, directory)
+    return WandbTracker(config, run_config, names, tags, config.group or group, directory)
 
 
 class WandbTracker(Tracker):
@@ -70,6 +77,7 @@ class WandbTracker(Tracker):
         config: TrackingConfig,
         run_config: dict[str, Any],
         names: Names,
+        tags: Sequence[str],
         group: str,
         directory: Path,
     ) -> None:
@@ -87,7 +95,7 @@ class WandbTracker(Tracker):
             "group": group,
             "name": f"{names.decoder}-{names.pair}-{names.task}",
             "job_type": "evaluation",
-            "tags": [names.decoder, names.pair, names.task, *config.tags],
+            "tags": [names.decoder, names.pair, names.task, *tags, *config.tags],
             "config": run_config,
             "dir": str(directory),
         }

@@ -8,7 +8,7 @@ import pytest
 import torch
 from small_pair import SmallPair, save_pair
 
-from pearl_eval import cli
+from pearl_eval import bench, cli, profiling
 
 torch.set_num_threads(1)
 
@@ -19,30 +19,52 @@ def small_pair(tmp_path_factory: pytest.TempPathFactory) -> SmallPair:
     return save_pair(tmp_path_factory.mktemp("small_pair"))
 
 
-@pytest.fixture
-def run_cli(
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    small_pair: SmallPair,
-    capsys: pytest.CaptureFixture[str],
-) -> Callable[..., tuple[int, str, str]]:
-    """Run ``pearl-eval`` in this process on the small pair: exit code, output, standard error."""
+Command = Callable[..., tuple[int, str, str]]
 
-    def run(*arguments: str) -> tuple[int, str, str]:
+
+@pytest.fixture
+def run_command(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> Command:
+    """Run a command of ours in this process: exit code, output, standard error."""
+
+    def run(main: Callable[[], None], *arguments: str) -> tuple[int, str, str]:
         monkeypatch.chdir(tmp_path)
         # argparse wants flags before overrides, as a user writes them.
         flags = [argument for argument in arguments if argument.startswith("-")]
         overrides = [argument for argument in arguments if not argument.startswith("-")]
-        command = ["pearl-eval", *flags]
-        if "--help" not in flags:
-            command += [*small_pair.overrides, *overrides]
-        monkeypatch.setattr(sys, "argv", command)
+        monkeypatch.setattr(sys, "argv", ["command", *flags, *overrides])
         capsys.readouterr()
         try:
-            cli.main()
+            main()
             code = 0
         except SystemExit as end:
             code = int(end.code or 0)
         return code, *capsys.readouterr()
 
     return run
+
+
+@pytest.fixture
+def run_cli(run_command: Command, small_pair: SmallPair) -> Command:
+    """``pearl-eval``, on the small pair unless told not to."""
+    small = small_pair
+
+    def run(*arguments: str, small_pair: bool = True) -> tuple[int, str, str]:
+        quiet = [] if "--help" in arguments else ["tracking=none"]
+        own = small.overrides if small_pair and "--help" not in arguments else []
+        return run_command(cli.main, *quiet, *own, *arguments)
+
+    return run
+
+
+@pytest.fixture
+def run_profile(run_command: Command, small_pair: SmallPair) -> Command:
+    """``pearl-eval-profile`` on the small pair."""
+    return lambda *arguments: run_command(profiling.main, *small_pair.overrides, *arguments)
+
+
+@pytest.fixture
+def run_bench(run_command: Command, small_pair: SmallPair) -> Command:
+    """``pearl-eval-bench`` on the small pair."""
+    return lambda *arguments: run_command(bench.main, *small_pair.overrides, *arguments)

@@ -13,7 +13,7 @@ from pearl_eval.paths import config_dir
 NAMES = sorted(path.stem for path in (config_dir() / "decoder").glob("*.yaml"))
 
 
-def make_decoder(name: str, gamma: int | None = None) -> Decoder:
+def make_decoder(name: str, gamma: int | str | None = None) -> Decoder:
     """The decoder of a YAML file, with another draft length where it has one."""
     node = OmegaConf.load(config_dir() / "decoder" / f"{name}.yaml")
     assert isinstance(node, DictConfig)

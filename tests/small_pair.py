@@ -57,9 +57,8 @@ class SmallPair:
 
     @property
     def overrides(self) -> list[str]:
-        """What makes ``pearl-eval`` run on this pair, without W&B."""
-        names = ("target", "draft")
-        return [f"pair.{name}.path={self.folder / name}" for name in names] + ["tracking=none"]
+        """What makes a command run on this pair."""
+        return [f"pair.{name}.path={self.folder / name}" for name in ("target", "draft")]
 
     def load_target(self) -> CachedModel:
         return load(self.folder / "target")

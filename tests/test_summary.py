@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from make_record import make_record
 
-from decoders.decoder import Round
+from decoders.decoder import Generation, Round
 from pearl_eval.config import Names
 from pearl_eval.speed import Speed
 from pearl_eval.summary import Tally, summarize
@@ -54,11 +54,13 @@ def test_no_speed_of_a_warm_up_alone() -> None:
 
 def summary_of(records: list, rounds: list[Round]) -> dict:
     tally = Tally()
-    tally.add(rounds, seconds=2.0, warmup=False)
+    tally.add(Generation([], "length", 2.0, rounds, []), warmup=False)
     return summarize(
         records,
         tally,
         Names("pearl", "tiny", "humaneval"),
+        settings={"gamma": 4},
+        synthetic=False,
         accuracy_name="pass@1",
         seed=0,
         peak_memory_bytes=1,

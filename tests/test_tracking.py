@@ -32,7 +32,7 @@ def test_an_offline_sweep_can_be_read_back(
 ) -> None:
     command = [sys.executable, "-m", "pearl_eval.cli", "-m", "decoder=autoregressive,pearl"]
     arguments = ["task.limit=3", "task.max_new_tokens=8", "hydra.sweep.dir=sweep"]
-    overrides = [*small_pair.overrides[:2], "tracking.mode=offline"]
+    overrides = [*small_pair.overrides, "tracking.mode=offline"]
     done = subprocess.run(
         [*command, *overrides, *arguments], cwd=tmp_path, capture_output=True, text=True
     )
@@ -74,5 +74,5 @@ def test_a_wandb_that_fails_is_one_warning(
 @pytest.mark.parametrize("mode", ["disabled", "offline"])
 def test_none_and_disabled_log_nothing(tmp_path: Path, mode: str) -> None:
     config = TrackingConfig(mode="disabled")
-    tracker = make_tracker(config, {}, NAMES, "group", tmp_path)
+    tracker = make_tracker(config, {}, NAMES, [], "group", tmp_path)
     assert type(tracker) is Tracker

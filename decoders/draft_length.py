@@ -1,0 +1,134 @@
+"""How many tokens to draft in a round: given, or chosen from measured forward times."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+
+from decoders.drafter import Drafter
+from decoders.model import CachedModel
+from decoders.stopwatch import clock
+
+#: The draft length that is to be chosen by measurement.
+AUTO = "auto"
+#: Longest draft that ``auto`` considers.
+LONGEST = 16
+#: Text length at which ``auto`` measures, in tokens.
+_CONTEXT = 256
+_REPEATS = 9
+
+
+def check_gamma(gamma: int | str) -> None:
+    """Refuse a draft length that is neither a whole number of at least one nor ``auto``."""
+    if isinstance(gamma, str) and gamma != AUTO:
+        raise ValueError(
+            f"decoder.gamma is the draft length, a whole number or {AUTO}, got {gamma!r}"
+        )
+    if isinstance(gamma, int) and gamma < 1:
+        raise ValueError(f"decoder.gamma is the draft length and must be at least 1, got {gamma}")
+
+
+def balanced(draft_seconds: float, target_seconds: Mapping[int, float]) -> int:
+    """The draft length at which drafting takes as long as verifying.
+
+    PEARL's rounds last max(γ · t_draft, t_target(γ)); its Theorem 1 gives γ = c, the speed ratio.
+    Here t_target depends on the window, so this is the γ where the two are closest.
+
+    Parameters
+    ----------
+    draft_seconds
+        Time of one draft forward.
+    target_seconds
+        Time of one target forward by the number of tokens it reads.
+    """
+    return min(target_seconds, key=lambda gamma: abs(gamma * draft_seconds - target_seconds[gamma]))
+
+
+def expected_best(
+    draft_seconds: float, target_seconds: Mapping[int, float], acceptance_rate: float
+) -> int:
+    """The draft length of vanilla speculative decoding with the most expected tokens per second.
+
+    A round gives (1 − α^(γ+1)) / (1 − α) tokens in expectation (Leviathan et al., 2023, equation 1)
+    and takes γ · t_draft + t_target(γ + 1).
+
+    Parameters
+    ----------
+    draft_seconds, target_seconds
+        As for ``balanced``.
+    acceptance_rate
+        The chance α that a drafted token is accepted, taken as the same at every position.
+    """
+
+    def rate(gamma: int) -> float:
+        tokens = sum(acceptance_rate**i for i in range(gamma + 1))
+        return tokens / (gamma * draft_seconds + target_seconds[gamma + 1])
+
+    return max((window - 1 for window in target_seconds if window > 1), key=rate)
+
+
+def time_forwards(model: CachedModel, window: int, context: int, repeats: int) -> list[float]:
+    """Seconds of forwards that read ``window`` tokens after ``context`` tokens of text."""
+    text = _text(model, context + window)
+    model.rollback(0)
+    model.extend(text[:context], rows=1)
+    seconds = []
+    for _ in range(repeats):
+        model.rollback(context)
+        model.synchronize()
+        start = clock()
+        # The argmax waits for the device and is what a decoder does next.
+        model.extend(text, rows=window).argmax(dim=-1).tolist()
+        seconds.append(clock() - start)
+    model.rollback(0)
+    return seconds
+
+
+def time_together(
+    target: CachedModel, drafter: Drafter, window: int, context: int, repeats: int
+) -> tuple[list[float], list[float]]:
+    """Seconds of target forwards and, at the same time, of draft forwards (each one token)."""
+    text = _text(target, context + window)
+    drafter.request(0, text[:context], 1)
+    drafter.collect()
+    target_seconds, draft_seconds = [], []
+    target.rollback(0)
+    target.extend(text[:context], rows=1)
+    for _ in range(repeats):
+        target.rollback(context)
+        drafter.request(context, text[context : context + 1], window)
+        start = clock()
+        target.extend(text, rows=window).argmax(dim=-1).tolist()
+        target_seconds.append(clock() - start)
+        draft_seconds.append(drafter.collect().seconds / window)
+    target.rollback(0)
+    return target_seconds, draft_seconds
+
+
+def choose_balanced(target: CachedModel, drafter: Drafter) -> int:
+    """``balanced`` for these models, measured while both run."""
+    target_seconds, draft_seconds = {}, []
+    for window in _windows():
+        targets, drafts = time_together(target, drafter, window, _CONTEXT, _REPEATS)
+        target_seconds[window] = statistics.median(targets)
+        draft_seconds += drafts
+    return balanced(statistics.median(draft_seconds), target_seconds)
+
+
+def choose_expected_best(target: CachedModel, draft: CachedModel, acceptance_rate: float) -> int:
+    """``expected_best`` for these models, measured one at a time, and a measured α."""
+    target_seconds = {
+        window: statistics.median(time_forwards(target, window, _CONTEXT, _REPEATS))
+        for window in _windows()
+    }
+    draft_seconds = statistics.median(time_forwards(draft, 1, _CONTEXT, _REPEATS))
+    return expected_best(draft_seconds, target_seconds, acceptance_rate)
+
+
+def _windows() -> Sequence[int]:
+    return range(1, LONGEST + 1)
+
+
+def _text(model: CachedModel, length: int) -> list[int]:
+    """Some tokens that every vocabulary has."""
+    return [(7 * index) % model.vocab_size for index in range(length)]

@@ -1,0 +1,97 @@
+"""Hydra programs as commands: errors in one line, exit codes, a clean end by signal."""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import hydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from pearl_eval.config import register
+from pearl_eval.console import print_error
+from pearl_eval.errors import EquivalenceViolation, UserError
+from pearl_eval.paths import config_dir
+
+_FULL_ERROR = "HYDRA_FULL_ERROR"
+#: What ended the job: out of a job Hydra would add lines of its own to it.
+_failures: list[Exception] = []
+
+
+def hydra_command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
+    """Make a function of a composed configuration a command.
+
+    It exits with 0; with 1 after an :class:`EquivalenceViolation`; with 2 after an error that is
+    the user's to mend, which is told in one line, or any other, which comes with its traceback.
+    """
+
+    def decorate(job: Callable[[DictConfig], Any]) -> Callable[[], None]:
+        @functools.wraps(job)
+        def kept(cfg: DictConfig) -> Any:
+            try:
+                return job(cfg)
+            except Exception as error:
+                _failures.append(error)
+                return None
+
+        program = hydra.main(str(config_dir()), config_name, version_base="1.3")(kept)
+        return functools.partial(_run, program)
+
+    return decorate
+
+
+def _run(program: Callable[[], Any]) -> None:
+    full_error = os.environ.get(_FULL_ERROR, "")
+    # Makes Hydra hand over its errors instead of printing them over many lines.
+    os.environ[_FULL_ERROR] = "1"
+    signal.signal(signal.SIGTERM, _terminate)
+    register()
+    try:
+        program()
+        if _failures:
+            raise _failures.pop()
+    except KeyboardInterrupt:
+        print_error("interrupted; finished prompts are on disk")
+        sys.exit(130)
+    except Exception as error:
+        if full_error == "1" or not _users_to_mend(error):
+            traceback.print_exc()
+        print_error(one_line(error))
+        sys.exit(1 if isinstance(error, EquivalenceViolation) else 2)
+    finally:
+        os.environ[_FULL_ERROR] = full_error
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, with its cause where Hydra hides that, without Hydra's search path."""
+    text = str(error).split("Config search path:")[0]
+    cause = error.__cause__
+    if isinstance(error, HydraException) and isinstance(cause, OmegaConfBaseException):
+        text += " " + str(cause).split("full_key:")[0]
+    return " ".join(text.split()) or type(error).__name__
+
+
+def _terminate(signum: int, frame: FrameType | None) -> None:
+    sys.exit(128 + signum)
+
+
+def _users_to_mend(error: BaseException) -> bool:
+    kinds: list[type[BaseException]] = [
+        UserError,
+        EquivalenceViolation,
+        HydraException,
+        OmegaConfBaseException,
+        OSError,
+    ]
+    # Looked up so that commands need not import torch before they know what they are asked.
+    if "decoders.drafter" in sys.modules:
+        kinds.append(sys.modules["decoders.drafter"].DraftProcessError)
+    return isinstance(error, tuple(kinds))

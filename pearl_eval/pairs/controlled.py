@@ -1,0 +1,141 @@
+"""Pairs with a dial: a target made of the draft model and further layers that disturb it."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM
+
+from decoders.model import CachedModel
+from pearl_eval.devices import Devices
+from pearl_eval.errors import UserError
+from pearl_eval.memory import cache_bytes, check_fits, weight_bytes
+from pearl_eval.pair import Pair, PairSource
+from pearl_eval.pairs.pretrained import (
+    ModelConfig,
+    load_model,
+    read_config,
+    read_tokenizer,
+    stop_ids,
+)
+
+#: Tokens of the text on which the size of the added layers' output is measured.
+_CALIBRATION_TOKENS = 128
+
+
+@dataclass
+class Controlled(PairSource):
+    """A target built on the fly, without training: the draft's layers, then ``depth`` more.
+
+    The added layers have random weights, scaled so that together they change the residual stream by
+    ``perturbation`` of its size. So ``depth`` sets the speed ratio c and ``perturbation`` the
+    acceptance rate, each without the other; docs/pairs.md has measured tables.
+
+    Parameters
+    ----------
+    draft
+        The draft model, of a Llama-like architecture.
+    depth
+        Number of layers the target has beyond the draft's.
+    perturbation
+        Size of their contribution over that of the residual stream; 0 makes target and draft agree
+        always.
+    seed
+        Seed of the added layers.
+    """
+
+    draft: ModelConfig = field(default_factory=ModelConfig)
+    depth: int = 8
+    perturbation: float = 0.1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.depth < 1:
+            raise ValueError(f"pair.depth must be at least 1 layer, got {self.depth}")
+        if not 0.0 <= self.perturbation < float("inf"):
+            raise ValueError(f"pair.perturbation must be at least 0, got {self.perturbation}")
+
+    def open(self, devices: Devices, uses_draft: bool) -> Pair:
+        config = read_config("draft", self.draft)
+        tokenizer = read_tokenizer("draft", self.draft)
+        deeper = copy.deepcopy(config)
+        deeper.num_hidden_layers += self.depth
+        dtype = getattr(torch, self.dtype.value)
+        tokens = config.max_position_embeddings
+        check_fits(
+            {
+                role: (where, weight_bytes(one, dtype) + cache_bytes(one, dtype, tokens))
+                for role, where, one in (
+                    ("target", devices.target, deeper),
+                    ("draft", devices.draft, config),
+                )
+            }
+        )
+        vocab_size = min(len(tokenizer), config.vocab_size)
+        load = functools.partial(load_model, self.draft, self.dtype.value)
+        return Pair(
+            tokenizer,
+            {"target": tokens, "draft": tokens},
+            stop_ids(self.draft, tokenizer),
+            functools.partial(
+                deepen,
+                functools.partial(load, devices.target, vocab_size),
+                self.depth,
+                self.perturbation,
+                self.seed,
+            ),
+            functools.partial(load, devices.draft, vocab_size),
+        )
+
+
+@torch.inference_mode()
+def deepen(load: Any, depth: int, perturbation: float, seed: int) -> CachedModel:
+    """Load a model and put ``depth`` disturbing layers behind its own."""
+    base: CachedModel = load()
+    config = copy.deepcopy(base.model.config)
+    own_layers = config.num_hidden_layers
+    config.num_hidden_layers += depth
+    if getattr(config, "layer_types", None):
+        config.layer_types = [*config.layer_types, *[config.layer_types[-1]] * depth]
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model: Any = AutoModelForCausalLM.from_config(config, dtype=base.model.dtype)
+        ids = torch.randint(base.vocab_size, (1, _CALIBRATION_TOKENS))
+    model.load_state_dict(base.model.state_dict(), strict=False)
+    model.to(base.device).eval()
+    _scale(model, model.model.layers[own_layers:], ids.to(base.device), perturbation)
+    return CachedModel(model, base.vocab_size)
+
+
+def _scale(model: Any, layers: Any, ids: torch.Tensor, perturbation: float) -> None:
+    """Scale each added layer's two outputs to their share of ``perturbation``.
+
+    The outputs of random layers are about orthogonal, so their sizes add up as squares.
+    """
+    sizes: dict[nn.Module, float] = {}
+
+    def measure(module: nn.Module, _: object, output: torch.Tensor) -> None:
+        sizes[module] = float(output.float().square().mean().sqrt())
+
+    def measure_stream(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        sizes[module] = float(inputs[0].float().square().mean().sqrt())
+
+    try:
+        outputs: list[nn.Linear] = [
+            module for layer in layers for module in (layer.self_attn.o_proj, layer.mlp.down_proj)
+        ]
+    except AttributeError as error:
+        raise UserError(f"pair=controlled needs a Llama-like draft model: {error}") from error
+    hooks = [module.register_forward_hook(measure) for module in outputs]
+    hooks.append(layers[0].register_forward_pre_hook(measure_stream))
+    model(input_ids=ids, use_cache=False)
+    for hook in hooks:
+        hook.remove()
+    share = perturbation * sizes[layers[0]] / len(outputs) ** 0.5
+    for module in outputs:
+        module.weight.mul_(share / sizes[module])

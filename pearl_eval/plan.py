@@ -1,0 +1,67 @@
+"""What a run will do: everything found and checked before weights are loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from omegaconf import DictConfig
+
+from decoders.decoder import Decoder
+from decoders.sampler import Sampler
+from pearl_eval.config import Config, Protocol, build, typed
+from pearl_eval.devices import Devices
+from pearl_eval.errors import UserError
+from pearl_eval.pair import Pair, PairSource
+from pearl_eval.placement import Processes
+from tasks.task import Problem, Task
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A problem and the token ids of its prompt."""
+
+    problem: Problem
+    ids: list[int]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The parts of a run, made from its configuration and checked against each other."""
+
+    config: Config
+    decoder: Decoder
+    sampler: Sampler
+    source: PairSource
+    pair: Pair
+    task: Task
+    devices: Devices
+    processes: Processes
+    prompts: Sequence[Prompt]
+
+    @classmethod
+    def make(cls, cfg: DictConfig) -> Plan:
+        """Plan a run. Raises :class:`UserError` for whatever can't work."""
+        config = typed(cfg)
+        decoder = build("decoder", config.decoder, Decoder)
+        source = build("pair", config.pair, PairSource)
+        task = build("task", config.task, Task)
+        sampler = build("sampling", config.sampling, Sampler)
+        devices = source.choose_devices(config.runtime)
+        processes = Processes.choose(config.runtime, devices.all_cpu)
+        pair = source.open(devices, decoder.uses_draft)
+        prompts = [Prompt(problem, pair.encode(problem.prompt)) for problem in _problems(task)]
+        pair.check_context({p.problem.task_id: len(p.ids) for p in prompts}, task.max_new_tokens)
+        return cls(config, decoder, sampler, source, pair, task, devices, processes, tuple(prompts))
+
+    @property
+    def stop_ids(self) -> tuple[int, ...]:
+        """Tokens that end a text; none by the paper's protocol."""
+        return () if self.config.protocol is Protocol.paper else self.pair.stop_ids
+
+
+def _problems(task: Task) -> list[Problem]:
+    try:
+        return task.problems()
+    except (OSError, ValueError) as error:
+        raise UserError(f"the task's problems can't be loaded: {error}") from error

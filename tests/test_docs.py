@@ -1,0 +1,39 @@
+"""What the docs show works."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def code_blocks(page: str, language: str) -> list[str]:
+    text = (ROOT / "docs" / page).read_text()
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
+
+
+def test_the_example_decoder_is_one_file_and_one_yaml(
+    run_cli: Callable[..., tuple[int, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (source,) = code_blocks("add-a-decoder.md", "python")
+    (config,) = code_blocks("add-a-decoder.md", "yaml")
+    folder = tmp_path / "my_conf" / "decoder"
+    folder.mkdir(parents=True)
+    (folder / "lucky.yaml").write_text(config.replace("decoders.lucky", "lucky"))
+    (tmp_path / "lucky.py").write_text(source)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    code, out, err = run_cli(
+        "--config-dir=my_conf", "decoder=lucky", "task.limit=2", "task.max_new_tokens=20"
+    )
+    assert code == 0, err
+    assert "lucky" in out and "identical 2/2" in out
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for link in re.findall(r"\]\((?!http)([^)#]+)", page.read_text()):
+            assert (page.parent / link).exists(), f"{page.name}: {link}"
