@@ -13,7 +13,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from pearl_eval.training import fitting
-from pearl_eval.training.cli import config_folder, recipe_from, run
+from pearl_eval.training.circuits import plant_induction
+from pearl_eval.training.cli import check_work, config_folder, recipe_from, run
 from pearl_eval.training.corpus import mixture
 from pearl_eval.training.corpus.document import SPECIAL_TOKENS, held_out
 from pearl_eval.training.corpus.functions import passes, render
@@ -24,6 +25,7 @@ from pearl_eval.training.fitting import Schedule
 from pearl_eval.training.held_out import write_held_out
 from pearl_eval.training.recipe import train_pair
 from pearl_eval.training.saving import load_pair
+from pearl_eval.training.shapes import Shape, build
 from pearl_eval.training.tokenizer import train_tokenizer
 
 DATA = Path(__file__).parents[1] / "tasks" / "data"
@@ -123,6 +125,17 @@ def test_schedule_warms_up_stays_and_falls() -> None:
     assert [schedule.scale(step) for step in (0, 9, 30, 75, 99)] == [0.1, 1.0, 1.0, 0.5, 0.02]
 
 
+@torch.no_grad()
+def test_planted_head_looks_one_token_back() -> None:
+    tokenizer = train_tokenizer(mixture.tokenizer_text(random.Random(0), 50), 512, 2048)
+    model = build(Shape(layers=2, width=96, heads=2, mlp=64), tokenizer, seed=0)
+    plant_induction(model)
+    model.config._attn_implementation = "eager"
+    ids = torch.arange(6, 106)[None]
+    weights = model(ids, output_attentions=True).attentions[0][0, 0]
+    assert (weights.argmax(-1)[1:] == torch.arange(99)).all()
+
+
 def test_smoke_recipe_trains_saves_and_measures(tmp_path: Path) -> None:
     folder = run(smoke(tmp_path))
     target, draft, tokenizer = load_pair(folder)
@@ -155,3 +168,10 @@ def test_interrupted_run_resumes_to_the_same_weights(
         pairs = zip(one.parameters(), other.parameters(), strict=True)
         assert all(torch.equal(a, b) for a, b in pairs)
     assert whole.target_losses == broken.target_losses
+
+
+def test_work_folder_of_another_recipe_is_refused(tmp_path: Path) -> None:
+    check_work(recipe_from(smoke(tmp_path)), tmp_path)
+    check_work(recipe_from(smoke(tmp_path)), tmp_path)
+    with pytest.raises(SystemExit, match="another recipe"):
+        check_work(recipe_from(smoke(tmp_path, "recipe.seed=1")), tmp_path)

@@ -48,24 +48,29 @@ learnt these families, no more.
 
 ## Recipe
 
-Target: {target_steps} of {tokens} tokens of packed text, rows of {lengths} tokens. Draft: {draft_steps},
-a KL divergence to the target and a cross-entropy on its first choice, {corpus:.0%} of them on corpus
-text and the others on {continuations} greedy continuations by the target, {new_tokens} tokens each and
-past the end of text, of prompts of all kinds (a part of them about things that the corpus has no
-answer to). Muon for the layers' matrices, AdamW for the others; seed {seed}, {threads} threads. The same
-seed gives the same weights on one machine.
+Target: {target_steps} of {tokens} tokens of packed text, rows of
+{lengths} tokens. It starts from random weights with an induction circuit written
+into the first two layers, without which copying from the prompt is learnt too late.
 
-| | first 50 steps | last 50 steps |
+Draft: it starts as the target's first layers. {draft_steps}, on a KL divergence to the target
+and a cross-entropy on its first choice. {corpus:.0%} of them are on corpus text, the others on
+{continuations} greedy continuations by the target, {new_tokens} tokens each and past the end of
+text, of prompts of all kinds (a part of them about things that the corpus has no answer to).
+
+Muon for the layers' matrices, AdamW for the others; seed {seed}, {threads} threads. The same seed
+gives the same weights on one machine.
+
+| loss | first 50 steps | last 50 steps |
 | --- | --- | --- |
-| target: cross-entropy, nats (prompts count {prompt_weight}) | {target_first:.3f} | {target_last:.3f} |
-| draft: distillation loss, nats | {draft_first:.3f} | {draft_last:.3f} |
+| target, nats (prompts count {prompt_weight}) | {target_first:.3f} | {target_last:.3f} |
+| draft, nats | {draft_first:.3f} | {draft_last:.3f} |
 
 ## Measured
 
 Speed ratio c, one torch thread each, one token after 300: **{ratio:.1f}**.
 
-Acceptance rate α, greedy: the share of tokens of the target's own continuation ({measured} tokens, past
-any end of text) that the draft would have drafted in the same place.
+Acceptance rate α, greedy: the share of tokens of the target's own continuation ({measured} tokens,
+past any end of text) that the draft would have drafted in the same place.
 
 | prompts | α | α up to the end of text | continuations that end in one token repeated |
 | --- | --- | --- | --- |

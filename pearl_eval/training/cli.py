@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,7 +30,9 @@ def config_folder() -> str:
     for root in (package.parent / "conf", package / "conf"):
         if (root / "train_pair").is_dir():
             return str(root / "train_pair")
-    raise SystemExit(f"No recipes: neither {package.parent / 'conf'} nor {package / 'conf'} has any.")
+    raise SystemExit(
+        f"No recipes: neither {package.parent / 'conf'} nor {package / 'conf'} has any."
+    )
 
 
 def recipe_from(config: DictConfig) -> Recipe:
@@ -46,6 +50,19 @@ def recipe_from(config: DictConfig) -> Recipe:
     )
 
 
+def check_work(recipe: Recipe, work: Path) -> None:
+    """Stop if ``work`` holds the beginning of another recipe: mixing two gives neither."""
+    path = work / "recipe.json"
+    text = json.dumps(asdict(recipe), indent=2) + "\n"
+    if path.exists() and path.read_text(encoding="utf-8") != text:
+        raise SystemExit(
+            f"{work} was begun with another recipe (see {path}). "
+            "Give another work=, or delete that folder."
+        )
+    work.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
 def run(config: DictConfig) -> Path:
     """Train, save and measure the pair.
 
@@ -59,6 +76,7 @@ def run(config: DictConfig) -> Path:
         for path in write_held_out(Path(config.held_out), HELD_OUT_SEED, config.measure.problems):
             log.info("Held-out problems in %s", path)
     recipe = recipe_from(config)
+    check_work(recipe, work)
     log.info("Working in %s; start again with the same work= to go on from there.", work)
     made = train_pair(recipe, work)
     save_pair(made.target, made.draft, made.tokenizer, folder)
@@ -75,7 +93,11 @@ def run(config: DictConfig) -> Path:
     )
     save_results(results, work / "results.json")
     write_card(
-        folder / "MODEL_CARD.md", recipe, made, results, weight_bytes(folder),
+        folder / "MODEL_CARD.md",
+        recipe,
+        made,
+        results,
+        weight_bytes(folder),
         config.measure.new_tokens,
     )
     for name, rate in results.acceptance.items():

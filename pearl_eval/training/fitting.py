@@ -119,9 +119,7 @@ def _step(
     loss = loss_of(step)
     loss.backward()
     nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    for optimizer, peak in zip(
-        optimizers, (schedule.matrix_lr, schedule.other_lr), strict=True
-    ):
+    for optimizer, peak in zip(optimizers, (schedule.matrix_lr, schedule.other_lr), strict=True):
         for group in optimizer.param_groups:
             group["lr"] = peak * schedule.scale(step)
         optimizer.step()
@@ -143,9 +141,7 @@ def _save(
     os.replace(beside, path)
 
 
-def _restore(
-    path: Path, model: nn.Module, optimizers: list[torch.optim.Optimizer]
-) -> list[float]:
+def _restore(path: Path, model: nn.Module, optimizers: list[torch.optim.Optimizer]) -> list[float]:
     state = torch.load(path, weights_only=True)
     model.load_state_dict(state["model"])
     for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):

@@ -153,6 +153,5 @@ def _texts(
     prompts: list[list[int]],
     new_tokens: int,
 ) -> list[str]:
-    return [
-        str(tokenizer.decode(new)).split(EOS)[0] for new in continuations(model, prompts, new_tokens)
-    ]
+    answers = continuations(model, prompts, new_tokens)
+    return [str(tokenizer.decode(new)).split(EOS)[0] for new in answers]

@@ -12,7 +12,8 @@ from torch import Tensor
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from pearl_eval.training.batches import CorpusBatches, Packing
-from pearl_eval.training.continuations import Continuations, ContinuationPlan, continue_prompts
+from pearl_eval.training.circuits import plant_induction, start_from_target
+from pearl_eval.training.continuations import ContinuationPlan, Continuations, continue_prompts
 from pearl_eval.training.corpus.mixture import tokenizer_text
 from pearl_eval.training.fitting import Schedule, fit
 from pearl_eval.training.losses import distillation_loss, logits_of, next_token_loss
@@ -124,6 +125,7 @@ def train_target(
 ) -> tuple[LlamaForCausalLM, list[float]]:
     """Train the target on corpus text."""
     target = build(recipe.target, tokenizer, recipe.seed)
+    plant_induction(target)
 
     def loss_of(step: int) -> Tensor:
         ids, weights = batches(step)
@@ -143,9 +145,7 @@ def distil_draft(
 ) -> tuple[LlamaForCausalLM, list[float]]:
     """Train the draft to say what the target says."""
     draft = build(recipe.draft, tokenizer, recipe.seed + 1)
-    if recipe.draft.width == recipe.target.width:
-        # What a token means is learnt already; the draft need only learn what follows.
-        draft.model.embed_tokens.load_state_dict(target.model.embed_tokens.state_dict())
+    start_from_target(draft, target)
     plan = recipe.distillation
 
     def loss_of(step: int) -> Tensor:

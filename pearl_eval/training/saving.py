@@ -20,7 +20,7 @@ def save_pair(
     Both have the tokenizer, so that either can be used alone.
     """
     for name, model in (("target", target), ("draft", draft)):
-        rounded = copy.deepcopy(model).to(torch.bfloat16)
+        rounded = copy.deepcopy(model).bfloat16()
         rounded.save_pretrained(folder / name)
         tokenizer.save_pretrained(folder / name)
 

@@ -22,8 +22,64 @@ SYSTEM_PROMPTS = (
     "A chat between a curious user and an artificial intelligence assistant. The assistant gives "
     "helpful, detailed, and polite answers to the user's questions.",
 )
-TOPICS = ["the sea", "winter", "a small village", "bread", "an old bridge", "the moon", "trains", "gardens", "music", "a lost key", "friendship", "the market", "mountains", "a quiet morning", "birds", "honesty", "the library", "rain", "photosynthesis", "gravity", "the water cycle", "volcanoes", "electricity", "magnets", "planets", "the Roman Empire", "democracy", "the printing press", "trade", "ancient Egypt", "law", "philosophy", "computers", "the ocean", "economics", "chemistry", "evolution", "the atom", "a new phone", "social media"]
-ROLES = ["a pirate", "a doctor", "a teacher", "a robot", "a king", "a gardener", "a detective", "a chef", "a poet", "a scientist", "a sailor", "an engineer", "a judge", "a guide"]
+TOPICS = [
+    "the sea",
+    "winter",
+    "a small village",
+    "bread",
+    "an old bridge",
+    "the moon",
+    "trains",
+    "gardens",
+    "music",
+    "a lost key",
+    "friendship",
+    "the market",
+    "mountains",
+    "a quiet morning",
+    "birds",
+    "honesty",
+    "the library",
+    "rain",
+    "photosynthesis",
+    "gravity",
+    "the water cycle",
+    "volcanoes",
+    "electricity",
+    "magnets",
+    "planets",
+    "the Roman Empire",
+    "democracy",
+    "the printing press",
+    "trade",
+    "ancient Egypt",
+    "law",
+    "philosophy",
+    "computers",
+    "the ocean",
+    "economics",
+    "chemistry",
+    "evolution",
+    "the atom",
+    "a new phone",
+    "social media",
+]
+ROLES = [
+    "a pirate",
+    "a doctor",
+    "a teacher",
+    "a robot",
+    "a king",
+    "a gardener",
+    "a detective",
+    "a chef",
+    "a poet",
+    "a scientist",
+    "a sailor",
+    "an engineer",
+    "a judge",
+    "a guide",
+]
 FORMS = ("short story", "poem", "blog post", "letter", "email", "speech", "review", "paragraph")
 FEELINGS = ("calm", "bright", "gentle", "surprising", "simple", "strange", "warm", "clear")
 
@@ -87,7 +143,9 @@ def _writing(rng: random.Random) -> Exchanges:
             f"we see more. That is why {about} matters."
         )
 
-    ask = rng.choice(("Write a {f} about {t}.", "Compose a {e} {f} about {t}.", "Draft a {f} on {t}."))
+    ask = rng.choice(
+        ("Write a {f} about {t}.", "Compose a {e} {f} about {t}.", "Draft a {f} on {t}.")
+    )
     return (
         (ask.format(f=form, t=topic, e=feeling) + f" Make it {feeling}.",
          f"Rewrite your previous response about {other}."),

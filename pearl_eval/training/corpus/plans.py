@@ -190,7 +190,9 @@ def two_lists(rng: random.Random) -> Plan:
     change, change_code, change_apply = _change(rng)
     if rng.random() < 0.4:
         change, change_code, change_apply = "", "x", lambda x: x
-    code = change_code.replace("x", f"({code})" if "max" not in code and "min" not in code else code)
+    code = change_code.replace(
+        "x", f"({code})" if "max" not in code and "min" not in code else code
+    )
     code = code[1:-1] if not change and code.startswith("(") else code
     each = f", each {change}" if change else ""
     return Plan(
@@ -311,14 +313,23 @@ def number_range(rng: random.Random) -> Plan:
 
     reference: Callable[[int], Any] = kept
     if shape == "list":
-        text, returns = f"List the numbers from 1 to {name} that are {condition}, each {change}.", "List[int]"
+        text, returns = (
+            f"List the numbers from 1 to {name} that are {condition}, each {change}.",
+            "List[int]",
+        )
         body = [f"return [{change_code} {source}]"]
     elif shape == "sum":
-        text, returns = f"Sum the numbers from 1 to {name} that are {condition}, each {change}.", "int"
+        text, returns = (
+            f"Sum the numbers from 1 to {name} that are {condition}, each {change}.",
+            "int",
+        )
         body = [f"return sum({change_code} {source})"]
         reference = lambda n: sum(kept(n))  # noqa: E731
     else:
-        text, returns = f"Add up the numbers from 1 to {name} that are {condition}, each {change}.", "int"
+        text, returns = (
+            f"Add up the numbers from 1 to {name} that are {condition}, each {change}.",
+            "int",
+        )
         body = [
             "total = 0", f"for x in range(1, {name} + 1):", f"    if {test_code}:",
             f"        total += {change_code}", "return total",

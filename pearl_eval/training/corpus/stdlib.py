@@ -69,4 +69,9 @@ def _docstrings(text: str) -> list[str]:
     except (SyntaxError, ValueError):
         return []
     kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    return [doc for node in ast.walk(tree) if isinstance(node, kinds) if (doc := ast.get_docstring(node))]
+    return [
+        doc
+        for node in ast.walk(tree)
+        if isinstance(node, kinds)
+        if (doc := ast.get_docstring(node))
+    ]

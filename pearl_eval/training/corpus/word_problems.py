@@ -8,8 +8,60 @@ from dataclasses import dataclass
 from pearl_eval.training.corpus.document import Document
 from pearl_eval.training.corpus.languages import LANGUAGES
 
-NAMES = ["Tom", "Anna", "Ben", "Maria", "Sam", "Lucy", "James", "Emma", "Jack", "Olivia", "Janet", "Josh", "Carla", "Toula", "Kylar", "Jill", "Eliza", "Wendi", "John", "Claire", "Marissa", "Melanie", "Raymond", "Gretchen", "Henry", "Artie", "Tim", "Jerry", "Jasmine", "Grace"]
-THINGS = ["apples", "books", "pens", "eggs", "coins", "cards", "marbles", "stickers", "cookies", "flowers", "balls", "pencils", "shells", "toys", "stamps", "oranges", "muffins", "candles", "ribbons", "bottles"]
+NAMES = [
+    "Tom",
+    "Anna",
+    "Ben",
+    "Maria",
+    "Sam",
+    "Lucy",
+    "James",
+    "Emma",
+    "Jack",
+    "Olivia",
+    "Janet",
+    "Josh",
+    "Carla",
+    "Toula",
+    "Kylar",
+    "Jill",
+    "Eliza",
+    "Wendi",
+    "John",
+    "Claire",
+    "Marissa",
+    "Melanie",
+    "Raymond",
+    "Gretchen",
+    "Henry",
+    "Artie",
+    "Tim",
+    "Jerry",
+    "Jasmine",
+    "Grace",
+]
+THINGS = [
+    "apples",
+    "books",
+    "pens",
+    "eggs",
+    "coins",
+    "cards",
+    "marbles",
+    "stickers",
+    "cookies",
+    "flowers",
+    "balls",
+    "pencils",
+    "shells",
+    "toys",
+    "stamps",
+    "oranges",
+    "muffins",
+    "candles",
+    "ribbons",
+    "bottles",
+]
 GAINS = (
     ("{n} buys {b} more {t}.", "After buying more"),
     ("{n} finds {b} {t}.", "After finding some"),
@@ -216,9 +268,7 @@ def translated_story(rng: random.Random, language: str) -> WordProblem:
     else:
         asked.append(say(words.ask))
     space = "" if language in ("zh", "ja") else " "
-    return WordProblem(
-        f"{language} {key}", language, space.join(asked), space.join(steps), total
-    )
+    return WordProblem(f"{language} {key}", language, space.join(asked), space.join(steps), total)
 
 
 def document(problem: WordProblem, shots: list[WordProblem], layout: str) -> Document:
