@@ -19,7 +19,7 @@ class ChannelClosed(Exception):
 
 
 class ChannelTimeout(Exception):
-    """The other side did not answer in time."""
+    """The other side did not answer in time; the argument is the limit, in seconds."""
 
 
 class Channel:
@@ -73,9 +73,16 @@ class Channel:
                 continue
             waited = clock() - start
             if timeout is not None and waited > timeout:
-                raise ChannelTimeout
+                raise ChannelTimeout(timeout)
             if waited > self._spin_seconds:
                 self._poll.poll(None if timeout is None else 1000 * (timeout - waited) + 1)
+
+    def receive_now(self) -> Any | None:
+        """The next object if it has arrived, else ``None``. Raises :class:`ChannelClosed`."""
+        message = self._take()
+        if message is None and self._read():
+            message = self._take()
+        return None if message is None else message[0]
 
     def close(self) -> None:
         self._socket.close()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, cast
 
-from decoders.drafter import DraftProcessOptions
+from decoders.draft_process import DraftProcessOptions
 from decoders.model import CachedModel
 from decoders.sampler import Sampler
 from decoders.stopwatch import clock
@@ -81,6 +81,8 @@ class Decoder(ABC):
     what ``start`` took. A subclass writes ``rounds``, the algorithm itself.
     """
 
+    #: Whether the output is the target's own; if not, differences are counted, not refused.
+    lossless: ClassVar[bool] = True
     #: Whether the decoder uses the draft model at all.
     uses_draft: ClassVar[bool] = True
     #: Whether a run of accepted tokens goes on into the next round when nothing was rejected.

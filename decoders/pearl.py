@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from decoders.decoder import Decoder, Models, Round
 from decoders.draft_length import AUTO, check_gamma, choose_balanced
 from decoders.drafter import Drafter, Proposal
-from decoders.sampler import Sampler
+from decoders.sampler import NOTHING_JUDGED, Sampler
 from decoders.stopwatch import clock
 from decoders.text import Text
 
@@ -22,11 +22,17 @@ class Pearl(Decoder):
     one token where nothing was pending (pre-verify, paper section 4.1), ``gamma`` where a block was
     (post-verify, section 4.2). After a rejection both models roll back. ``gamma=auto`` chooses the
     draft length at which drafting takes as long as verifying, measured while both models run.
+
+    The paper's ablations (section 5.3): without ``pre_verify`` nothing is judged while the first
+    block after a rejection is drafted; without ``post_verify`` the draft model does not run ahead
+    of a block that is being judged.
     """
 
     runs_span_rounds = True
 
     gamma: int | str = 5
+    pre_verify: bool = True
+    post_verify: bool = True
 
     def __post_init__(self) -> None:
         check_gamma(self.gamma)
@@ -54,25 +60,35 @@ class Pearl(Decoder):
         while not text.finished:
             start = clock()
             bytes_before = self.drafter.bytes_sent
-            mode = "post-verify" if pending else "pre-verify"
-            count = min(self.chosen_gamma, text.remaining - len(pending))
+            verifies = bool(pending) or self.pre_verify
+            drafts = not pending or self.post_verify
+            count = min(self.chosen_gamma, text.remaining - len(pending)) if drafts else 0
             if count:
                 self.drafter.request(keep, tail, count)
             target_start = clock()
-            logits = self.target.extend(text.tokens + pending, rows=len(pending) + 1)
-            target = self.sampler.read(logits)
+            if verifies:
+                # Without post-verify a wholly accepted block leaves nothing unseen, but the last
+                # token's logits are needed; else this changes nothing.
+                self.target.rollback(len(text.tokens) - 1)
+                target = self.sampler.read(
+                    self.target.extend(text.tokens + pending, rows=len(pending) + 1)
+                )
             target_done = clock()
             proposal = self.drafter.collect() if count else Proposal([], 0.0)
-            drafted = proposal.tokens
             collected = clock()
 
-            candidates = text.until_stop(pending + drafted[:1])
-            judgement = self.sampler.judge(target, candidates)
+            drafted = proposal.tokens
             known = len(text.tokens) + len(pending) + len(drafted)
+            judgement = NOTHING_JUDGED
+            candidates: list[int] = []
+            if verifies:
+                candidates = text.until_stop(pending + drafted[:1])
+                judgement = self.sampler.judge(target, candidates)
             verified = len(text.tokens) + judgement.accepted
             text.append(candidates[: judgement.accepted])
+            mode = self._mode(verifies, drafts, bool(pending))
             if judgement.accepted == len(candidates):
-                pending = drafted[1:]
+                pending = (pending + drafted)[len(candidates) :]
                 keep, tail = known, []
             else:
                 assert judgement.token is not None
@@ -80,18 +96,25 @@ class Pearl(Decoder):
                 text.append([judgement.token])
                 pending = []
                 keep, tail = verified, [judgement.token]
-            # The two ran at the same time: whatever of the round one did not work, it waited.
-            wait_draft_seconds = clock() - start - proposal.seconds
             yield Round(
                 mode,
                 drafted=len(drafted),
                 judged=judgement.judged,
                 accepted=judgement.accepted,
                 draft_seconds=proposal.seconds,
-                target_seconds=target_done - target_start,
-                wait_draft_seconds=wait_draft_seconds,
+                target_seconds=target_done - target_start if verifies else 0.0,
+                # The two ran at the same time: whatever of the round one did not work, it waited.
+                wait_draft_seconds=clock() - start - proposal.seconds,
                 wait_target_seconds=collected - target_done,
                 start=start,
                 bytes_sent=self.drafter.bytes_sent - bytes_before,
                 verified_length=len(text.output),
             )
+
+    @staticmethod
+    def _mode(verifies: bool, drafts: bool, had_pending: bool) -> str:
+        if not verifies:
+            return "draft"
+        if not drafts:
+            return "verify"
+        return "post-verify" if had_pending else "pre-verify"

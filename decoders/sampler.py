@@ -26,6 +26,9 @@ class Judgement:
     token: int | None
 
 
+NOTHING_JUDGED = Judgement(0, 0, None)
+
+
 class Sampler(ABC):
     """A sampling rule. Its dataclass fields are its settings."""
 

@@ -92,6 +92,6 @@ def _users_to_mend(error: BaseException) -> bool:
         OSError,
     ]
     # Looked up so that commands need not import torch before they know what they are asked.
-    if "decoders.drafter" in sys.modules:
-        kinds.append(sys.modules["decoders.drafter"].DraftProcessError)
+    if "decoders.draft_process" in sys.modules:
+        kinds.append(sys.modules["decoders.draft_process"].DraftProcessError)
     return isinstance(error, tuple(kinds))

@@ -95,8 +95,11 @@ def _equivalence(summary: Mapping[str, Any]) -> str:
     prompts, ties, violations = (summary[key] for key in ("prompts", "ties", "violations"))
     if violations:
         return f"[bold red]VIOLATION {violations}/{prompts}[/]"
-    text = f"identical {prompts - ties}/{prompts}"
-    return f"{text}, {ties} tie{'s' if ties > 1 else ''}" if ties else text
+    same = round(summary["exact_match_rate"] * prompts)
+    text = f"identical {same}/{prompts}"
+    if ties:
+        return f"{text}, {ties} tie{'s' if ties > 1 else ''}"
+    return text if same == prompts else f"lossy, {text}"
 
 
 def _number(value: float | None, form: str, unit: str = "") -> str:

@@ -36,7 +36,10 @@ class Divergence:
 
 @dataclass(frozen=True)
 class Verdict:
-    """``kind`` is ``identical``, ``tie`` or ``violation``; ``why`` says what a violation is."""
+    """``kind`` is ``identical``, ``tie`` or ``violation``; ``why`` says what a violation is.
+
+    For a decoder that does not claim the target's output, it is ``identical`` or ``lossy``.
+    """
 
     kind: str
     first_divergence: int | None = None
@@ -76,10 +79,9 @@ class EquivalenceChecker:
         stop_ids: Sequence[int],
     ) -> Verdict:
         """Judge ``output``, generated from ``prompt`` by the decoder under test."""
-        if list(output) == list(reference):
+        first = first_difference(output, reference)
+        if first is None:
             return IDENTICAL
-        pairs = enumerate(zip(output, reference, strict=False))
-        first = next((i for i, (a, b) in pairs if a != b), min(len(output), len(reference)))
         text = Text(prompt, limit, stop_ids)
         text.append(output)
         if text.output != list(output) or not text.finished:
@@ -118,3 +120,17 @@ class EquivalenceChecker:
             if gap > tolerance:
                 return Divergence(position, output[position], expected, own, top, tolerance)
         return None
+
+
+def first_difference(output: Sequence[int], reference: Sequence[int]) -> int | None:
+    """First position at which two outputs differ, which may be where one of them ends."""
+    for position, (ours, theirs) in enumerate(zip(output, reference, strict=False)):
+        if ours != theirs:
+            return position
+    return None if len(output) == len(reference) else min(len(output), len(reference))
+
+
+def lossy_verdict(output: Sequence[int], reference: Sequence[int]) -> Verdict:
+    """The verdict on a decoder that does not claim to give the target's own output."""
+    first = first_difference(output, reference)
+    return IDENTICAL if first is None else Verdict("lossy", first)

@@ -18,7 +18,7 @@ from decoders.decoder import Decoder, Generation, Models
 from decoders.model import CachedModel
 from pearl_eval import environment
 from pearl_eval.config import Names
-from pearl_eval.equivalence import EquivalenceChecker
+from pearl_eval.equivalence import EquivalenceChecker, lossy_verdict
 from pearl_eval.errors import EquivalenceViolation
 from pearl_eval.placement import placed
 from pearl_eval.plan import Plan, Prompt
@@ -130,9 +130,11 @@ class Comparison:
         plan = self._plan
         limit, stop_ids = plan.task.max_new_tokens, plan.stop_ids
         generation, reference = self._decode_both(prompt, swap=step % 2 == 1)
-        verdict = self._checker.compare(
-            prompt.ids, generation.output_ids, reference.output_ids, limit, stop_ids
-        )
+        output, expected = generation.output_ids, reference.output_ids
+        if plan.decoder.lossless:
+            verdict = self._checker.compare(prompt.ids, output, expected, limit, stop_ids)
+        else:
+            verdict = lossy_verdict(output, expected)
         text, correct = "", None
         if not plan.pair.synthetic:
             text = plan.pair.decode(prompt.ids, generation.output_ids)

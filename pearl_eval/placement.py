@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from decoders.drafter import DraftProcessOptions
+from decoders.draft_process import DraftProcessOptions
 from decoders.placement import Placement, available_cores
 from pearl_eval.config import RuntimeConfig
 from pearl_eval.errors import UserError

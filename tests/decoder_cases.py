@@ -10,7 +10,7 @@ from decoders.decoder import Decoder
 from pearl_eval.config import build
 from pearl_eval.paths import config_dir
 
-NAMES = sorted(path.stem for path in (config_dir() / "decoder").glob("*.yaml"))
+ALL_NAMES = sorted(path.stem for path in (config_dir() / "decoder").glob("*.yaml"))
 
 
 def make_decoder(name: str, gamma: int | str | None = None) -> Decoder:
@@ -20,6 +20,10 @@ def make_decoder(name: str, gamma: int | str | None = None) -> Decoder:
     if "gamma" in node:
         node.gamma = gamma or 4
     return build("decoder", node, Decoder)
+
+
+#: Those that claim the target's own output.
+NAMES = [name for name in ALL_NAMES if make_decoder(name).lossless]
 
 
 def cases(gammas: tuple[int, ...]) -> list[tuple[str, int | None]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -14,7 +15,8 @@ from small_pair import SmallPair, save_pair
 
 from decoders.autoregressive import Autoregressive
 from decoders.decoder import Decoder, Generation, Models
-from decoders.drafter import DraftProcessOptions
+from decoders.draft_process import DraftProcessOptions
+from decoders.pearl_async import PearlAsync
 from decoders.sampler import Greedy
 
 GAMMAS = (1, 2, 3, 5, 8)
@@ -31,13 +33,18 @@ def start(pair: SmallPair, decoder: Decoder) -> Decoder:
 
 @pytest.fixture(scope="module")
 def started(small_pair: SmallPair) -> Iterator[Started]:
-    """Decoders on the small pair, each started once."""
-    made: dict[tuple[str, int | None], Decoder] = {}
+    """Decoders on the small pair, each started once; the draft length is then set as ``auto`` does,
+    since starting a process for each takes seconds."""
+    made: dict[str, Decoder] = {}
 
     def get(name: str, gamma: int | None) -> Decoder:
-        if (name, gamma) not in made:
-            made[name, gamma] = start(small_pair, make_decoder(name, gamma))
-        return made[name, gamma]
+        if name not in made:
+            made[name] = start(small_pair, make_decoder(name))
+        decoder = made[name]
+        if gamma is not None:
+            decoder.chosen_gamma = gamma  # type: ignore[attr-defined]
+            assert decoder.settings()["gamma"] == gamma
+        return decoder
 
     yield get
     for decoder in made.values():
@@ -100,7 +107,7 @@ def test_output_is_the_references_for_any_prompt(
     gamma: int,
     stop_ids: list[int],
 ) -> None:
-    decoder = started(name, gamma if "gamma" in vars(make_decoder(name)) else None)
+    decoder = started(name, gamma if hasattr(make_decoder(name), "gamma") else None)
     generation = decoder.decode(prompt, limit, stop_ids)
     expected = reference.decode(prompt, limit, stop_ids)
     assert generation.output_ids == expected.output_ids
@@ -155,6 +162,56 @@ def test_pearl_judges_the_first_token_alone_after_a_rejection(started: Started) 
         assert after.mode == ("pre-verify" if rejected else "post-verify")
         if rejected:
             assert after.judged == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "modes"),
+    [
+        ("pearl_no_pre_verify", {"draft", "post-verify"}),
+        ("pearl_no_post_verify", {"pre-verify", "verify"}),
+    ],
+)
+def test_ablations_switch_one_strategy_off(started: Started, name: str, modes: set[str]) -> None:
+    rounds = started(name, 3).decode(PROMPT, 48, []).rounds
+    assert {r.mode for r in rounds} == modes
+    for one in rounds:
+        assert bool(one.judged) == (one.mode != "draft")
+        assert bool(one.drafted) == (one.mode != "verify") or one is rounds[-1]
+
+
+def test_async_never_waits_for_the_draft_and_runs_no_further_ahead_than_told(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    pair = save_pair(tmp_path_factory.mktemp("pair"), noise=0.0)
+    decoder = start(pair, PearlAsync(ahead=3))
+    try:
+        generation = decoder.decode(PROMPT, 120, [])
+    finally:
+        decoder.stop()
+    assert all(r.wait_target_seconds == 0 for r in generation.rounds)
+    assert max(r.judged for r in generation.rounds) <= 3
+    assert generation.target_forwards < 120
+
+
+def test_async_keeps_a_draft_that_agrees_with_the_targets_own_token(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """With a draft that is always right, what is drafted is what is verified: no token twice."""
+    pair = save_pair(tmp_path_factory.mktemp("pair"), noise=0.0)
+    decoder = start(pair, PearlAsync(ahead=8))
+    try:
+        generation = decoder.decode(PROMPT, 120, [])
+    finally:
+        decoder.stop()
+    assert generation.draft_forwards <= 120 + 8
+
+
+def test_async_draft_is_idle_between_prompts(started: Started) -> None:
+    decoder = started("pearl_async", None)
+    assert isinstance(decoder, PearlAsync)
+    decoder.decode(PROMPT, 20, [])
+    time.sleep(0.05)
+    assert decoder.forerunner.receive_now() is None
 
 
 def test_speculative_stops_a_run_at_each_block(tmp_path_factory: pytest.TempPathFactory) -> None:

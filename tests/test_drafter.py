@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from small_pair import SmallPair
 
-from decoders.drafter import Drafter, DraftProcessError, DraftProcessOptions
+from decoders.draft_process import DraftProcessError, DraftProcessOptions
+from decoders.drafter import Drafter
 from decoders.model import CachedModel
 from decoders.sampler import Greedy
 

@@ -23,7 +23,7 @@ from transformers import PreTrainedTokenizerFast
 
 from decoders.autoregressive import Autoregressive
 from decoders.decoder import Models
-from decoders.drafter import DraftProcessOptions
+from decoders.draft_process import DraftProcessOptions
 from decoders.sampler import Greedy
 from decoders.speculative import Speculative
 from pearl_eval.config import build, register

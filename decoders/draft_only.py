@@ -1,0 +1,37 @@
+"""The draft model alone, a token at a time: how fast drafting is, and how far from the target."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from decoders.decoder import Decoder, Models, Round
+from decoders.sampler import Sampler
+from decoders.stopwatch import clock
+from decoders.text import Text
+
+
+@dataclass
+class DraftOnly(Decoder):
+    """Autoregressive decoding by the draft model. The upper limit of every decoder's speed."""
+
+    lossless = False
+
+    def start(self, models: Models, sampler: Sampler) -> None:
+        super().start(models, sampler)
+        self.draft = models.load_draft()
+
+    def rounds(self, text: Text) -> Iterator[Round]:
+        self.draft.rollback(0)
+        while not text.finished:
+            start = clock()
+            token = self.sampler.choose(self.draft.extend(text.tokens, rows=1))
+            seconds = clock() - start
+            text.append([token])
+            yield Round(
+                "draft",
+                drafted=1,
+                draft_seconds=seconds,
+                start=start,
+                verified_length=len(text.output),
+            )

@@ -1,0 +1,82 @@
+"""PEARL without a barrier: the draft model runs on, the target judges whatever there is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from decoders.decoder import Decoder, Models, Round
+from decoders.forerunner import Forerunner
+from decoders.sampler import Sampler
+from decoders.stopwatch import clock
+from decoders.text import Text
+
+
+@dataclass
+class PearlAsync(Decoder):
+    """Neither model waits for the other while there is something useful it could do.
+
+    The draft model publishes each token as it is made, up to ``ahead`` tokens beyond the verified
+    text. The target, whenever it is free, judges all that has been published, and adds one token of
+    its own; where nothing has been published it just decodes. A token of the target's own does not
+    throw away a draft that agrees with it. There is no draft length to tune.
+    """
+
+    runs_span_rounds = True
+
+    ahead: int = 24
+
+    def __post_init__(self) -> None:
+        if self.ahead < 1:
+            raise ValueError(
+                "decoder.ahead is how far the draft model may run ahead and must be at least 1,"
+                f" got {self.ahead}"
+            )
+
+    def start(self, models: Models, sampler: Sampler) -> None:
+        super().start(models, sampler)
+        self.forerunner = Forerunner(models.load_draft, sampler, models.draft_process)
+        self.forerunner.wait_ready()
+
+    def stop(self) -> None:
+        if hasattr(self, "forerunner"):
+            self.forerunner.close()
+
+    def peak_memory_bytes(self) -> int:
+        return self.forerunner.peak_memory_bytes()
+
+    def rounds(self, text: Text) -> Iterator[Round]:
+        self.forerunner.begin(text.tokens, self.ahead)
+        while not text.finished:
+            start = clock()
+            bytes_before = self.forerunner.bytes_sent
+            drafted = self.forerunner.read()
+            # The target adds one token itself, so the last of the text need not be judged.
+            pending = self.forerunner.pending(text.tokens)[: text.remaining - 1]
+            target_start = clock()
+            logits = self.target.extend(text.tokens + pending, rows=len(pending) + 1)
+            target = self.sampler.read(logits)
+            target_seconds = clock() - target_start
+            candidates = text.until_stop(pending)
+            judgement = self.sampler.judge(target, candidates)
+            known = len(text.tokens)
+            self.target.rollback(known + judgement.accepted)
+            text.append(candidates[: judgement.accepted])
+            if not text.finished and judgement.token is not None:
+                text.append([judgement.token])
+            if text.finished:
+                self.forerunner.pause()
+            else:
+                self.forerunner.verify(known, text.tokens[known:])
+            yield Round(
+                "verify" if pending else "decode",
+                drafted=len(drafted),
+                judged=judgement.judged,
+                accepted=judgement.accepted,
+                draft_seconds=sum(one.seconds for one in drafted),
+                target_seconds=target_seconds,
+                wait_draft_seconds=sum(one.waited for one in drafted),
+                start=start,
+                bytes_sent=self.forerunner.bytes_sent - bytes_before,
+                verified_length=len(text.output),
+            )
