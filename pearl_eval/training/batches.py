@@ -31,11 +31,18 @@ class Packing:
     prompt_weight : float
         Weight of a prompt's tokens in the loss, a completion's being 1. Prompts are full of
         numbers and names drawn at random, which nothing can predict.
+    shares, late_shares : dict of str to float
+        How often a document of each kind comes, before step ``late_from`` and from there on.
+    late_from : int
+        A wide mixture teaches the language; what is learnt last is what tasks ask for.
     """
 
     tokens: int
     lengths: dict[int, float]
     prompt_weight: float
+    shares: dict[str, float]
+    late_shares: dict[str, float]
+    late_from: int
 
 
 class CorpusBatches:
@@ -66,15 +73,21 @@ class CorpusBatches:
         rng = random.Random(f"batch {self._seed} {step}")
         lengths = self._packing.lengths
         length = rng.choices(list(lengths), weights=list(lengths.values()))[0]
-        rows = [self._row(rng, length) for _ in range(max(1, self._packing.tokens // length))]
+        late = step >= self._packing.late_from
+        shares = self._packing.late_shares if late else self._packing.shares
+        rows = [
+            self._row(rng, length, shares) for _ in range(max(1, self._packing.tokens // length))
+        ]
         ids = torch.tensor([row for row, _ in rows])
         weights = torch.tensor([weight for _, weight in rows])
         return ids, weights[:, 1:]
 
-    def _row(self, rng: random.Random, length: int) -> tuple[list[int], list[float]]:
+    def _row(
+        self, rng: random.Random, length: int, shares: dict[str, float]
+    ) -> tuple[list[int], list[float]]:
         ids: list[int] = []
         weights: list[float] = []
-        document = draw_document(rng, length // 160)
+        document = draw_document(rng, length // 160, shares)
         if length >= 1024:
             document = draw_few_shot(rng, rng.randint(4, 8))
         while len(ids) <= length:
@@ -82,7 +95,7 @@ class CorpusBatches:
             completion = self._encode(document.completion + EOS)
             ids += prompt + completion
             weights += [self._packing.prompt_weight] * len(prompt) + [1.0] * len(completion)
-            document = draw_document(rng, length // 160)
+            document = draw_document(rng, length // 160, shares)
         return ids[: length + 1], weights[: length + 1]
 
     def _encode(self, text: str) -> list[int]:

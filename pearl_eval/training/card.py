@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pearl_eval.training.corpus.mixture import SHARES
 from pearl_eval.training.fitting import Schedule
 from pearl_eval.training.recipe import Pair, Recipe
 from pearl_eval.training.report import Results
@@ -31,7 +30,8 @@ both.
 
 All training text is made by this project's own generators, or is cut from the sources of the
 Python standard library of the interpreter that ran the training. Share of documents:
-{shares}.
+{shares}; from step {late_from} on
+{late_shares}.
 
 - functions: HumanEval's layout, a signature, a docstring with examples, a body. A function is a
   composition such as "the sum of the numbers that are odd, each squared". Each generated body
@@ -100,7 +100,6 @@ def write_card(
     measured : int
         Length of the continuations that acceptance was measured on, in tokens.
     """
-    total = sum(SHARES.values())
     path.write_text(
         CARD.format(
             vocab=len(pair.tokenizer),
@@ -112,7 +111,9 @@ def write_card(
             ),
             context=recipe.max_length,
             megabytes=size / 1e6,
-            shares=", ".join(f"{name} {share / total:.0%}" for name, share in SHARES.items()),
+            shares=_shares(recipe.packing.shares),
+            late_shares=_shares(recipe.packing.late_shares),
+            late_from=recipe.packing.late_from,
             target_steps=_steps(recipe.target_schedule),
             draft_steps=_steps(recipe.draft_schedule),
             tokens=recipe.packing.tokens,
@@ -151,6 +152,11 @@ def _size(name: str, shape: Shape, parameters: int) -> str:
 
 def _steps(schedule: Schedule) -> str:
     return f"{schedule.steps} steps, the last {schedule.decay} with a falling rate"
+
+
+def _shares(shares: dict[str, float]) -> str:
+    total = sum(shares.values())
+    return ", ".join(f"{name} {share / total:.0%}" for name, share in shares.items())
 
 
 def _mean(values: list[float]) -> float:

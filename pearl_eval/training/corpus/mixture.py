@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import TypeVar
 
@@ -27,7 +27,9 @@ SHARES = {"function": 34, "english": 24, "translated": 14, "dialogue": 19, "stdl
 OTHER_LANGUAGES = tuple(code for code in LANGUAGES if code != "en")
 
 
-def draw_document(rng: random.Random, shots: int = 0) -> Document:
+def draw_document(
+    rng: random.Random, shots: int = 0, shares: Mapping[str, float] = SHARES
+) -> Document:
     """One training document.
 
     Parameters
@@ -35,8 +37,10 @@ def draw_document(rng: random.Random, shots: int = 0) -> Document:
     rng : random.Random
     shots : int, optional
         Largest number of worked examples before a word problem; they make a document long.
+    shares : mapping of str to float, optional
+        How often each kind comes.
     """
-    kind = rng.choices(list(SHARES), weights=list(SHARES.values()))[0]
+    kind = rng.choices(list(shares), weights=list(shares.values()))[0]
     if kind == "function":
         return _function(rng).document()
     if kind == "stdlib":
