@@ -16,7 +16,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pearl_eval.errors import UserError
-from pearl_eval.paths import asset
+from pearl_eval.paths import asset, task_data
 
 T = TypeVar("T")
 
@@ -115,6 +115,7 @@ def register() -> None:
     """Make the schema and the resolvers known to Hydra."""
     ConfigStore.instance().store(name="schema", node=Config)
     OmegaConf.register_new_resolver("asset", asset, replace=True)
+    OmegaConf.register_new_resolver("task_data", task_data, replace=True)
 
 
 def typed(cfg: DictConfig) -> Config:

