@@ -121,8 +121,8 @@ def test_tokenizer_gives_back_any_text() -> None:
 
 
 def test_schedule_warms_up_stays_and_falls() -> None:
-    schedule = Schedule(100, 1.0, 1.0, warmup=10, decay=50, checkpoint_every=10)
-    assert [schedule.scale(step) for step in (0, 9, 30, 75, 99)] == [0.1, 1.0, 1.0, 0.5, 0.02]
+    schedule = Schedule(100, 1.0, 1.0, {0: 0.1, 9: 1.0, 50: 1.0, 100: 0.0}, checkpoint_every=10)
+    assert [schedule.scale(step) for step in (0, 9, 30, 75, 100)] == [0.1, 1.0, 1.0, 0.5, 0.0]
 
 
 @torch.no_grad()

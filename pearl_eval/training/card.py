@@ -151,7 +151,7 @@ def _size(name: str, shape: Shape, parameters: int) -> str:
 
 
 def _steps(schedule: Schedule) -> str:
-    return f"{schedule.steps} steps, the last {schedule.decay} with a falling rate"
+    return f"{schedule.steps} steps"
 
 
 def _shares(shares: dict[str, float]) -> str:

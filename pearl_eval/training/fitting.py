@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
@@ -27,10 +28,8 @@ class Schedule:
         Peak rate of the hidden layers' matrices, under Muon.
     other_lr : float
         Peak rate of embeddings and norms, under AdamW.
-    warmup : int
-        Steps of linear warm-up; the rate is then constant.
-    decay : int
-        Last steps, over which the rate falls linearly to zero.
+    rate : dict of int to float
+        Points (step, factor on both peak rates), joined by straight lines.
     checkpoint_every : int
         Steps between checkpoints.
     """
@@ -38,13 +37,12 @@ class Schedule:
     steps: int
     matrix_lr: float
     other_lr: float
-    warmup: int
-    decay: int
+    rate: dict[int, float]
     checkpoint_every: int
 
     def scale(self, step: int) -> float:
         """The factor on both peak rates at ``step``."""
-        return min(1.0, (step + 1) / self.warmup, (self.steps - step) / self.decay)
+        return float(np.interp(step, list(self.rate), list(self.rate.values())))
 
 
 def fit(
