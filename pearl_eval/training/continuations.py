@@ -45,13 +45,15 @@ class Continuations:
         self._groups = groups
         self._new_tokens = new_tokens
 
-    def batch(self, rng: np.random.Generator, rows: int) -> tuple[Tensor, Tensor]:
+    def batch(self, rng: np.random.Generator, tokens: int) -> tuple[Tensor, Tensor]:
         """Token ids (rows, length + 1) and weights (rows, length), 1 on what was generated.
 
-        Rows end in padding where another's prompt is longer.
+        Rows of one group, so many as come to about ``tokens``. They end in padding where another
+        row's prompt is longer.
         """
         ids, prompt_lengths = self._groups[rng.integers(len(self._groups))]
-        chosen = rng.choice(len(ids), size=min(rows, len(ids)), replace=False)
+        rows = min(len(ids), max(1, tokens // ids.shape[1]))
+        chosen = rng.choice(len(ids), size=rows, replace=False)
         lengths = prompt_lengths[chosen] + self._new_tokens
         picked = torch.from_numpy(ids[chosen, : lengths.max()].astype(np.int64))
         position = torch.arange(1, int(lengths.max()))

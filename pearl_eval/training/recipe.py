@@ -31,13 +31,13 @@ class Distillation:
         Share of steps on corpus text; the others are on the target's own continuations.
     greedy : float
         Share of the loss that only looks at the target's first choice.
-    rows : int
-        Continuations in a batch.
+    tokens : int
+        Tokens of a batch of continuations.
     """
 
     corpus_share: float
     greedy: float
-    rows: int
+    tokens: int
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def distil_draft(
             # Beyond the target's steps, so that this text is new to the target too.
             ids, weights = batches(recipe.target_schedule.steps + step)
         else:
-            ids, weights = continuations.batch(rng, plan.rows)
+            ids, weights = continuations.batch(rng, plan.tokens)
         with torch.no_grad():
             wanted = logits_of(target, ids[:, :-1], recipe.bf16)
         return distillation_loss(
