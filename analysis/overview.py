@@ -16,6 +16,8 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from pearl_eval.records import SUMMARY
+
 # Okabe and Ito's colours, which stay apart for the colour-blind and in grey.
 _SPEED, _DRAFT, _TARGET, _WAIT = "#0072B2", "#E69F00", "#009E73", "#DDDDDD"
 
@@ -30,9 +32,9 @@ class Run:
 
 def read_runs(directory: Path) -> list[Run]:
     """The finished runs of a sweep's directory, or the one of a run's own, in launch order."""
-    files = sorted(directory.glob("*/summary.json"), key=lambda file: file.parent.name.zfill(9))
-    if not files and (directory / "summary.json").exists():
-        files = [directory / "summary.json"]
+    files = sorted(directory.glob(f"*/{SUMMARY}"), key=lambda file: file.parent.name.zfill(9))
+    if not files and (directory / SUMMARY).exists():
+        files = [directory / SUMMARY]
     summaries = [json.loads(file.read_text()) for file in files]
     names = [summary["decoder"] for summary in summaries]
     return [
@@ -100,7 +102,7 @@ def main() -> None:
     arguments = parser.parse_args()
     runs = read_runs(arguments.directory)
     if not runs:
-        parser.error(f"{arguments.directory}: no finished runs (no summary.json) there")
+        parser.error(f"{arguments.directory}: no finished runs (no {SUMMARY}) there")
     output = arguments.output or arguments.directory / "overview.png"
     draw_overview(runs).savefig(output, dpi=150)
     print(output)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, cast
 
 from decoders.draft_process import DraftProcessOptions
@@ -58,7 +58,8 @@ class Generation:
 
     @property
     def draft_forwards(self) -> int:
-        return sum(r.drafted for r in self.rounds)
+        """Forwards of a draft model: one for each token it drafted."""
+        return sum(r.drafted for r in self.rounds if r.draft_seconds > 0)
 
 
 @dataclass(frozen=True)
@@ -107,15 +108,8 @@ class Decoder(ABC):
         """Called once, after the first prompt, with its rounds: the place to choose settings."""
 
     def settings(self) -> dict[str, Any]:
-        """The decoder's settings as they are in use.
-
-        Where a field ``x`` leaves the choice to the decoder, the choice is its attribute
-        ``chosen_x``.
-        """
-        return {
-            f.name: getattr(self, f"chosen_{f.name}", getattr(self, f.name))
-            for f in fields(cast(Any, self))
-        }
+        """The decoder's settings as they are in use: where one is ``auto``, what was chosen."""
+        return asdict(cast(Any, self))
 
     def stop(self) -> None:
         """Free what ``start`` took. May be called more than once."""

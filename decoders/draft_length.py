@@ -16,6 +16,8 @@ LONGEST = 16
 #: Text length at which ``auto`` measures, in tokens.
 _CONTEXT = 256
 _REPEATS = 9
+#: What timed texts consist of; how long a forward takes does not depend on it.
+_FILLER = 1
 
 
 def check_gamma(gamma: int | str) -> None:
@@ -69,7 +71,7 @@ def expected_best(
 
 def time_forwards(model: CachedModel, window: int, context: int, repeats: int) -> list[float]:
     """Seconds of forwards that read ``window`` tokens after ``context`` tokens of text."""
-    text = _text(model, context + window)
+    text = [_FILLER] * (context + window)
     model.rollback(0)
     model.extend(text[:context], rows=1)
     seconds = []
@@ -84,11 +86,26 @@ def time_forwards(model: CachedModel, window: int, context: int, repeats: int) -
     return seconds
 
 
+def time_drafts(drafter: Drafter, context: int, repeats: int) -> list[float]:
+    """Seconds of draft forwards of one token after ``context`` tokens, where the draft model runs.
+
+    The target is idle meanwhile.
+    """
+    text = [_FILLER] * (context + 1)
+    drafter.request(0, text[:context], 1)
+    drafter.collect()
+    seconds = []
+    for _ in range(repeats):
+        drafter.request(context, text[context:], 1)
+        seconds.append(drafter.collect().seconds)
+    return seconds
+
+
 def time_together(
     target: CachedModel, drafter: Drafter, window: int, context: int, repeats: int
 ) -> tuple[list[float], list[float]]:
     """Seconds of target forwards and, at the same time, of draft forwards (each one token)."""
-    text = _text(target, context + window)
+    text = [_FILLER] * (context + window)
     drafter.request(0, text[:context], 1)
     drafter.collect()
     target_seconds, draft_seconds = [], []
@@ -127,8 +144,3 @@ def choose_expected_best(target: CachedModel, draft: CachedModel, acceptance_rat
 
 def _windows() -> Sequence[int]:
     return range(1, LONGEST + 1)
-
-
-def _text(model: CachedModel, length: int) -> list[int]:
-    """Some tokens that every vocabulary has."""
-    return [(7 * index) % model.vocab_size for index in range(length)]

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import signal
 import socket
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from decoders.channel import Channel, ChannelClosed, ChannelTimeout
+from decoders.memory_use import peak_resident_bytes
 from decoders.model import CachedModel
 from decoders.placement import Placement
 from decoders.sampler import Sampler
@@ -63,6 +64,9 @@ def _main(
     try:
         options.placement.apply()
         model = load()
+        # What there is now stays; looking through it again and again would only take time.
+        gc.collect()
+        gc.freeze()
         channel.send(_Ready())
         serve(channel, model, sampler)
     except ChannelClosed:
@@ -138,12 +142,7 @@ class DraftProcess:
 
     def peak_memory_bytes(self) -> int:
         """Peak resident memory of the draft process, in bytes; 0 where it can't be read."""
-        try:
-            status = Path(f"/proc/{self.pid}/status").read_text()
-        except OSError:
-            return 0
-        fields = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
-        return int(fields.get("VmHWM", "0 kB").split()[0]) * 1024
+        return peak_resident_bytes(self.pid)
 
     def close(self) -> None:
         """End the draft process, by force if it does not end by itself."""

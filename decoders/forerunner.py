@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,10 @@ from decoders.draft_process import DraftProcess, DraftProcessOptions
 from decoders.model import CachedModel
 from decoders.sampler import Sampler
 from decoders.stopwatch import clock
+
+#: Beyond every published token: what follows a disagreement was drafted for another text, and is
+#: never compared.
+_STALE = sys.maxsize
 
 
 @dataclass(slots=True)
@@ -110,6 +115,7 @@ class Forerunner(DraftProcess):
         self._lengths = [len(tokens)]
         self._lineage = 0
         self._published: list[int] = []
+        self._settled = 0
         self.send(_Begin(list(tokens), ahead))
 
     def read(self) -> list[Drafted]:
@@ -119,6 +125,7 @@ class Forerunner(DraftProcess):
             if drafted.lineage != self._lineage:
                 self._lineage = drafted.lineage
                 self._published = []
+                self._settled = 0
             self._published.append(drafted.token)
             fresh.append(drafted)
         return fresh
@@ -131,13 +138,34 @@ class Forerunner(DraftProcess):
             return []
         return self._published[known:]
 
+    def settle(self, verified: Sequence[int]) -> tuple[int, int]:
+        """Compare published tokens with verified ones that the target decoded itself meanwhile.
+
+        Returns
+        -------
+        How many of them agree, and how many were compared: up to the first that does not.
+        """
+        base = self._lengths[self._lineage]
+        known = list(verified[base:])
+        fresh = self._published[self._settled : len(known)]
+        agreed = _agreement(fresh, known[self._settled :])
+        compared = min(agreed + 1, len(fresh))
+        self._settled = self._settled + agreed if compared == agreed else _STALE
+        return agreed, compared
+
+    def judged(self, accepted: int, rejected: bool) -> None:
+        """Tell what became of ``pending`` tokens, so that they are not compared again."""
+        self._settled = _STALE if rejected else self._settled + accepted
+
     def verify(self, start: int, tokens: Sequence[int]) -> None:
         """Tell that ``tokens`` are verified from position ``start`` on."""
         self._lengths.append(start + len(tokens))
         self.send(_Verified(len(self._lengths) - 1, start, list(tokens)))
 
-    def pause(self) -> None:
-        """Stop it, and wait until it has stopped."""
+    def pause(self) -> list[Drafted]:
+        """Stop it, and wait until it has stopped; gives the tokens that came too late."""
         self.send(_Pause())
-        while not isinstance(self.receive(), _Paused):
-            pass
+        late = []
+        while not isinstance(message := self.receive(), _Paused):
+            late.append(message)
+        return late

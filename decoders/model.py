@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
+from torch import nn
 from transformers import PreTrainedModel
 
 from decoders.cache import RollbackCache
@@ -27,9 +29,9 @@ class CachedModel:
     model
         A transformers causal LM with full (not sliding-window) attention.
     vocab_size
-        Number of token ids that the tokenizer can produce. Logits of padded embeddings beyond it
-        are cut off, so that two models with differently padded embeddings of one tokenizer agree
-        on what a token is.
+        Number of token ids, from 0 on, that the model may produce. Logits beyond it, as of padded
+        embeddings, are cut off. A draft model may know fewer tokens than its target: one that it
+        does not know is read as token 0, which can only cost it acceptance.
     """
 
     def __init__(self, model: PreTrainedModel, vocab_size: int | None = None) -> None:
@@ -64,9 +66,11 @@ class CachedModel:
         -------
         Logits, ``[rows, vocab_size]``, in the model's dtype.
         """
-        unseen = tokens[self.cache.length :]
+        unseen = list(tokens[self.cache.length :])
         if not 1 <= rows <= len(unseen):
             raise ValueError(f"{rows} rows of logits asked of {len(unseen)} unseen tokens")
+        if max(unseen) >= self.vocab_size:
+            unseen = [token if token < self.vocab_size else 0 for token in unseen]
         ids = torch.tensor([unseen], device=self.device)
         output = self.model(
             input_ids=ids, past_key_values=self.cache, use_cache=True, logits_to_keep=rows
@@ -74,11 +78,51 @@ class CachedModel:
         return output.logits[0, :, : self.vocab_size]
 
     def in_higher_precision(self) -> CachedModel:
-        """A copy of this model that computes in a wider dtype: float32, or float64 for float32."""
-        wider = copy.deepcopy(self.model).to(_HIGHER_PRECISION[self.model.dtype])
-        return CachedModel(wider, self.vocab_size)
+        """This model computing in a wider dtype: float32, or float64 for float32.
+
+        It shares the weights and widens them a layer at a time while it runs, so it needs no memory
+        for a second model.
+        """
+        return WidenedModel(self.model, self.vocab_size)
 
     def synchronize(self) -> None:
         """Wait until the device has finished what was asked of it."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
+
+
+class WidenedModel(CachedModel):
+    """A model that runs in a wider dtype than its weights have."""
+
+    @torch.inference_mode()
+    def extend(self, tokens: Sequence[int], rows: int) -> torch.Tensor:
+        with _widened(self.model, _HIGHER_PRECISION[self.model.dtype]):
+            return super().extend(tokens, rows)
+
+
+@contextlib.contextmanager
+def _widened(model: nn.Module, dtype: torch.dtype) -> Iterator[None]:
+    """Let each module of ``model`` have its own weights in ``dtype`` while it runs."""
+    narrow: dict[nn.Module, dict[str, nn.Parameter | None]] = {}
+
+    def widen(module: nn.Module, inputs: Any) -> None:
+        narrow[module] = dict(module._parameters)
+        for name, weights in narrow[module].items():
+            if weights is not None:
+                module._parameters[name] = nn.Parameter(weights.to(dtype), requires_grad=False)
+
+    def restore(module: nn.Module, inputs: Any, output: Any) -> None:
+        module._parameters.update(narrow.pop(module))
+
+    hooks = []
+    for module in model.modules():
+        if module._parameters:
+            hooks.append(module.register_forward_pre_hook(widen))
+            hooks.append(module.register_forward_hook(restore))
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for module, own in narrow.items():
+            module._parameters.update(own)

@@ -51,6 +51,7 @@ class PearlAsync(Decoder):
             start = clock()
             bytes_before = self.forerunner.bytes_sent
             drafted = self.forerunner.read()
+            agreed, compared = self.forerunner.settle(text.tokens)
             # The target adds one token itself, so the last of the text need not be judged.
             pending = self.forerunner.pending(text.tokens)[: text.remaining - 1]
             target_start = clock()
@@ -65,14 +66,16 @@ class PearlAsync(Decoder):
             if not text.finished and judgement.token is not None:
                 text.append([judgement.token])
             if text.finished:
-                self.forerunner.pause()
+                drafted += self.forerunner.pause()
             else:
+                rejected = judgement.accepted < judgement.judged
+                self.forerunner.judged(judgement.accepted, rejected)
                 self.forerunner.verify(known, text.tokens[known:])
             yield Round(
                 "verify" if pending else "decode",
                 drafted=len(drafted),
-                judged=judgement.judged,
-                accepted=judgement.accepted,
+                judged=compared + judgement.judged,
+                accepted=agreed + judgement.accepted,
                 draft_seconds=sum(one.seconds for one in drafted),
                 target_seconds=target_seconds,
                 wait_draft_seconds=sum(one.waited for one in drafted),

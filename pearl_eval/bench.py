@@ -19,9 +19,13 @@ from decoders.stopwatch import clock
 from pearl_eval.command import hydra_command
 from pearl_eval.config import RuntimeConfig, build
 from pearl_eval.console import console
+from pearl_eval.errors import UserError
 from pearl_eval.pair import PairSource
 from pearl_eval.placement import Processes, placed
 from tasks.task import Task
+
+#: Fewest pairs of measurements that have quartiles.
+_FEWEST = 4
 
 
 @dataclass
@@ -89,15 +93,27 @@ def main(cfg: DictConfig) -> None:
     processes = Processes.choose(runtime, devices.all_cpu)
     pair = source.open(devices, uses_draft=False)
     prompts = [pair.encode(problem.prompt) for problem in task.problems()]
+    if settings.repeats * len(prompts) < _FEWEST:
+        raise UserError(
+            f"repeats={settings.repeats} of {len(prompts)} prompts are too few for a spread:"
+            f" together at least {_FEWEST}"
+        )
+    longest = max(map(len, prompts))
+    pair.check_context({"the longest prompt": longest}, task.max_new_tokens)
     with placed(processes.target):
         decoder = Autoregressive()
         decoder.start(Models(pair.load_target(), pair.load_draft, processes.draft), Greedy())
         compare(decoder, prompts[0], task.max_new_tokens, swap=False)
-        rounds = [(prompt, repeat) for repeat in range(settings.repeats) for prompt in prompts]
+        # Each prompt goes first half of the times, whatever the number of prompts.
+        order = [
+            (prompt, (index + repeat) % 2 == 1)
+            for repeat in range(settings.repeats)
+            for index, prompt in enumerate(prompts)
+        ]
         results = [
-            compare(decoder, prompt, task.max_new_tokens, swap=(index + repeat) % 2 == 1)
-            for index, (prompt, repeat) in enumerate(
-                track(rounds, "autoregressive, generate", console=console(stderr=True))
+            compare(decoder, prompt, task.max_new_tokens, swap)
+            for prompt, swap in track(
+                order, "autoregressive, generate", console=console(stderr=True)
             )
         ]
     ratios = [result.ratio for result in results]

@@ -28,7 +28,8 @@ def main(cfg: DictConfig) -> dict[str, Any] | None:
     directory = Path(hydra_config.runtime.output_dir)
     names = Names(choices["decoder"], choices["pair"], choices["task"])
     sweeping = hydra_config.mode is RunMode.MULTIRUN
-    group = Path(hydra_config.sweep.dir).name if sweeping else directory.name
+    folder = Path(hydra_config.sweep.dir).absolute() if sweeping else directory
+    group = f"{folder.parent.name}-{folder.name}"
     try:
         summary = evaluate(cfg, names, group, directory)
     except Exception as error:

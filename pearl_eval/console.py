@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 
 from rich.console import Console
@@ -13,6 +14,9 @@ from rich.table import Table
 
 #: Width of tables where the output is no terminal.
 _PLAIN_WIDTH = 150
+#: Width from which the table shows all its columns.
+_WIDE = 110
+_FAILED = ["–"] * 5 + ["[red]failed[/]", "–"]
 
 
 def console(stderr: bool) -> Console:
@@ -27,11 +31,6 @@ def print_error(message: str) -> None:
     console(stderr=True).print(f"[bold red]pearl-eval: error:[/] {escape(line)}", soft_wrap=True)
 
 
-def print_line(message: str) -> None:
-    """One line of news on standard error."""
-    console(stderr=True).print(escape(message), soft_wrap=True)
-
-
 @dataclass(frozen=True)
 class Row:
     """One run of a table: its summary or the error that ended it, what it varies, its folder."""
@@ -44,25 +43,20 @@ class Row:
 
 def print_table(title: str, rows: Sequence[Row]) -> None:
     """The table of a run or a sweep, on standard output."""
-    table = Table(title=title, title_justify="left", title_style="bold")
-    accuracy = next((row.summary["accuracy_name"] for row in rows if row.summary), "accuracy")
-    table.add_column("run", no_wrap=True)
-    for heading in (
-        "tokens/s",
-        "speedup (95 % CI)",
-        "mean accepted\ntokens",
-        "acceptance\nrate",
-        "waited\ndraft / target",
-    ):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("equivalence")
-    table.add_column(accuracy, justify="right")
-    for row in rows:
-        if row.summary is None:
-            table.add_row(row.label, *["–"] * 5, "[red]failed[/]", "–")
-        else:
-            table.add_row(row.label, *_cells(row.summary))
     out = console(stderr=False)
+    accuracy = next((row.summary["accuracy_name"] for row in rows if row.summary), "accuracy")
+    table = Table(title=escape(title), title_justify="left", title_style="bold")
+    table.add_column("run", overflow="fold")
+    # What a narrow terminal can do without; the rest must never be cut.
+    dispensable = ("acceptance\nrate", "waited\ndraft / target")
+    headings = ["tokens/s", "speedup\n(95 % CI)", "mean accepted\ntokens", *dispensable]
+    headings += ["equivalence", accuracy]
+    shown = [out.width >= _WIDE or heading not in dispensable for heading in headings]
+    for heading in compress(headings, shown):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        cells = _cells(row.summary) if row.summary else _FAILED
+        table.add_row(escape(row.label), *compress(cells, shown))
     out.print(table)
     if any(row.summary and row.summary["synthetic"] for row in rows):
         out.print("Synthetic pair: tokens are made up, so only times and counts mean something.")

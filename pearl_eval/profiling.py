@@ -15,7 +15,13 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from rich.progress import track
 from rich.table import Table
 
-from decoders.draft_length import balanced, expected_best, time_forwards, time_together
+from decoders.draft_length import (
+    balanced,
+    expected_best,
+    time_drafts,
+    time_forwards,
+    time_together,
+)
 from decoders.drafter import Drafter
 from decoders.model import CachedModel
 from decoders.sampler import Greedy
@@ -58,7 +64,9 @@ class Timing:
     quartiles: tuple[float, float]
 
     @classmethod
-    def of(cls, model: str, window: int, context: int, together: bool, seconds: list[float]) -> Any:
+    def of(
+        cls, model: str, window: int, context: int, together: bool, seconds: list[float]
+    ) -> Timing:
         low, middle, high = statistics.quantiles(seconds, n=4)
         return cls(model, window, context, together, middle, (low, high))
 
@@ -100,16 +108,14 @@ class Profile:
         return {w: self.median("target", w, context, together) for w in self.windows()}
 
 
-def measure(
-    target: CachedModel, draft: CachedModel, drafter: Drafter, config: ProfileConfig
-) -> Profile:
+def measure(target: CachedModel, drafter: Drafter, config: ProfileConfig) -> Profile:
     """Time all forwards, the kinds interleaved within each window, so that drift hits all alike."""
     timings: list[Timing] = []
     grid = [(c, w) for c in config.contexts for w in range(1, config.longest + 1)]
     drafts: dict[int, tuple[list[float], list[float]]] = {c: ([], []) for c in config.contexts}
     for context, window in track(grid, "timing forwards", console=console(stderr=True)):
         alone = time_forwards(target, window, context, config.repeats)
-        drafts[context][0].extend(time_forwards(draft, 1, context, config.repeats))
+        drafts[context][0].extend(time_drafts(drafter, context, config.repeats))
         both, drafting = time_together(target, drafter, window, context, config.repeats)
         drafts[context][1].extend(drafting)
         timings.append(Timing.of("target", window, context, False, alone))
@@ -159,9 +165,9 @@ def main(cfg: DictConfig) -> None:
     drafter = Drafter(pair.load_draft, Greedy(), processes.draft)
     try:
         with placed(processes.target):
-            target, draft = pair.load_target(), pair.load_draft()
+            target = pair.load_target()
             drafter.wait_ready()
-            profile = measure(target, draft, drafter, config)
+            profile = measure(target, drafter, config)
             memory = environment.peak_memory_bytes() + drafter.peak_memory_bytes()
     finally:
         drafter.close()
@@ -171,7 +177,7 @@ def main(cfg: DictConfig) -> None:
         "timings": [asdict(t) for t in profile.timings],
         "environment": where,
     }
-    content["peak_memory_bytes"] = memory
+    content |= {"peak_memory_bytes": memory, "synthetic": pair.synthetic}
     (directory / "profile.json").write_text(json.dumps(content, indent=2) + "\n")
     draw_profile(profile, HydraConfig.get().runtime.choices["pair"]).savefig(
         directory / "profile.png", dpi=150

@@ -25,6 +25,7 @@ class Record:
     task_id: str
     turn: int
     category: str
+    synthetic: bool
     warmup: bool
     prompt_tokens: int
     output_ids: list[int]
@@ -55,6 +56,7 @@ class Record:
         text: str,
         correct: bool | None,
         warmup: bool,
+        synthetic: bool,
     ) -> Record:
         """``speedup`` is the ratio of tokens per second to the reference run of this prompt."""
         rate = len(generation.output_ids) / generation.seconds
@@ -63,6 +65,7 @@ class Record:
             task_id=problem.task_id,
             turn=0,
             category=problem.category,
+            synthetic=synthetic,
             warmup=warmup,
             prompt_tokens=prompt_tokens,
             output_ids=generation.output_ids,

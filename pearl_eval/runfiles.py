@@ -35,10 +35,7 @@ class RunFiles:
             self._records = (directory / RECORDS).open("x", encoding="utf-8")
             self._rounds = (directory / _ROUNDS_JOURNAL).open("w", encoding="utf-8")
         except FileExistsError:
-            raise UserError(
-                f"{directory} holds a run already; choose another directory by hydra.run.dir=, or"
-                " move that one away"
-            ) from None
+            raise UserError(f"{directory} holds a run already") from None
         except OSError as error:
             raise UserError(f"{directory} can't be written: {error.strerror}") from error
 

@@ -3,29 +3,62 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from pearl_eval.console import Row, print_table
-from pearl_eval.records import SUMMARY
+from pearl_eval.console import Row, print_error, print_table
+from pearl_eval.records import RECORDS, SUMMARY
 
 #: Why a run failed; a sweep's other runs go on, so the error must be found in the run's folder.
 ERROR = "error.txt"
 
 
 class SweepReport(Callback):
-    """Hydra callback that prints the table when a sweep is over; exits 1 where a run failed."""
+    """Hydra callback around runs and sweeps.
+
+    Refuses a directory that holds results before anything is written there. When a sweep is over,
+    prints the table over its runs, and exits with 1 where one failed.
+    """
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        _refuse_used(Path(config.hydra.run.dir), "hydra.run.dir")
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        _refuse_used(Path(config.hydra.sweep.dir), "hydra.sweep.dir")
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        rows = sweep_rows(Path(config.hydra.sweep.dir))
-        if rows:
+        try:
+            rows = sweep_rows(Path(config.hydra.sweep.dir))
             print_table(f"Sweep {config.hydra.sweep.dir}", rows)
-        if any(row.summary is None or row.summary["violations"] for row in rows):
+        except Exception as error:
+            # Hydra makes a warning of what a callback raises, and goes on to exit with 0.
+            print_error(f"the sweep's table can't be made: {error}")
+            raise SystemExit(1) from error
+        if not rows or any(row.summary is None or row.summary["violations"] for row in rows):
             raise SystemExit(1)
+
+
+def _refuse_used(directory: Path, name: str) -> None:
+    """Exit with 2 where a directory holds a run or a sweep already, or can't be written."""
+    if next(_runs_in(directory), None):
+        print_error(
+            f"{name}={directory} holds a run already; choose another directory, or move that away"
+        )
+        raise SystemExit(2)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        print_error(f"{name}={directory} can't be written: {error.strerror}")
+        raise SystemExit(2) from error
+
+
+def _runs_in(directory: Path) -> Iterator[Path]:
+    yield from directory.glob(RECORDS)
+    yield from directory.glob(f"*/{RECORDS}")
 
 
 def sweep_rows(directory: Path) -> list[Row]:
@@ -42,9 +75,10 @@ def sweep_rows(directory: Path) -> list[Row]:
 def varying_labels(overrides: Sequence[Sequence[str]]) -> list[str]:
     """Short names for runs from their overrides: what they do not all share.
 
-    The decoder goes by its name alone, as in ``pearl gamma=4``.
+    The decoder goes by its name alone, as in ``pearl gamma=4``. A run that varies nothing, as the
+    only one of a sweep, has no label.
     """
-    shared = set(overrides[0]).intersection(*overrides[1:]) if len(overrides) > 1 else set()
+    shared = set(overrides[0]).intersection(*overrides[1:]) if overrides else set()
     labels = []
     for own in overrides:
         varying = sorted(

@@ -19,6 +19,8 @@ from typing import Any
 
 #: Seconds over its own time limit after which a check is given up.
 _GRACE_SECONDS = 20.0
+#: What the checking process says when it can check.
+_READY = "ready\n"
 #: The only variables of the environment that generated programs get to see.
 _ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "TMPDIR")
 
@@ -46,6 +48,10 @@ class Checker:
         self._seconds = seconds
         self._memory_mb = memory_mb
         self._process: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        """Start the checking process. Raises ``ChildProcessError`` where that fails."""
+        self._running()
 
     def check(self, problem: dict[str, Any], completion: str) -> Check:
         """Run ``problem["prompt"] + completion`` and the problem's tests."""
@@ -78,15 +84,25 @@ class Checker:
     def _running(self) -> subprocess.Popen[str]:
         if self._process is None or self._process.poll() is not None:
             environment = {k: os.environ[k] for k in _ENVIRONMENT if k in os.environ}
-            environment |= {"OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+            environment["OPENBLAS_NUM_THREADS"] = "1"
+            environment["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, sys.path))
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tasks.checker", str(self._memory_mb)],
+                # Python looks for modules in its current directory first: not in the user's.
+                cwd="/",
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
                 env=environment,
                 start_new_session=True,
             )
+            assert self._process.stdout is not None
+            if self._process.stdout.readline() != _READY:
+                self.close()
+                raise ChildProcessError(
+                    "the process that checks programs can't start: is task.check_memory_mb="
+                    f"{self._memory_mb} enough?"
+                )
         return self._process
 
 
@@ -100,6 +116,7 @@ def main() -> None:
     # Generated programs may write to standard output; the answers go out by a copy of it.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
+    print(_READY, end="", file=answers, flush=True)
     for line in sys.stdin:
         request = json.loads(line)
         result = check_correctness(request["problem"], request["completion"], request["seconds"])

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.numbers import find_number
+from tasks.answers import find_number
 from tasks.rows import read_rows
 from tasks.task import Problem, Task
 

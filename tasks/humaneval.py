@@ -50,13 +50,20 @@ class HumanEval(Task):
         rows = read_rows(self.data, _FIELDS) if self.data else read_problems().values()
         return [Problem(row["task_id"], row["prompt"].strip(), data=row) for row in rows]
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.check_seconds <= 0 or self.check_memory_mb < 1:
+            raise ValueError(
+                "task.check_seconds and task.check_memory_mb must be more than 0, got"
+                f" {self.check_seconds} and {self.check_memory_mb}"
+            )
+        self._checker = Checker(self.check_seconds, self.check_memory_mb)
+
     def open(self) -> None:
-        self._checker: Checker | None = Checker(self.check_seconds, self.check_memory_mb)
+        self._checker.start()
 
     def close(self) -> None:
-        checker = getattr(self, "_checker", None)
-        if checker is not None:
-            checker.close()
+        self._checker.close()
 
     def completion(self, text: str) -> str:
         """The part of a generated text that is the function's body."""
@@ -64,6 +71,5 @@ class HumanEval(Task):
         return text[: min(ends, default=len(text))]
 
     def score(self, problem: Problem, text: str) -> bool:
-        assert self._checker is not None, "open the task before scoring"
         row: dict[str, Any] = dict(problem.data)
         return self._checker.check(row, self.completion(text)).passed

@@ -12,6 +12,7 @@ def make_record(index: int = 0, **values: Any) -> Record:
         "task_id": f"Task/{index}",
         "turn": 0,
         "category": "",
+        "synthetic": False,
         "warmup": False,
         "prompt_tokens": 5,
         "output_ids": [1] * 10,

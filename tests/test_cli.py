@@ -17,6 +17,8 @@ import pytest
 from decoder_cases import ALL_NAMES, NAMES
 from small_pair import SmallPair, make_model, make_tokenizer
 
+from pearl_eval.console import Row, print_table
+
 Run = Callable[..., tuple[int, str, str]]
 SHORT = ("task.limit=3", "task.max_new_tokens=16")
 CONF = f"--config-dir={Path(__file__).parent / 'conf'}"
@@ -112,7 +114,8 @@ BAD_INPUT = {
     "runtime.target_device=cuda:77": "device cuda:77",
     "runtime.target_device=abacus": "no such device: abacus",
     "tracking.mode=sometimes": "tracking.mode=sometimes: it is online, offline, disabled or null",
-    "hydra.run.dir=/proc/nowhere": "/proc/nowhere",
+    "hydra.run.dir=/proc/nowhere": "hydra.run.dir=/proc/nowhere can't be written: No such file",
+    "task.check_seconds=0": "must be more than 0, got 0",
     "seed=x": "could not be converted to Integer",
 }
 
@@ -128,6 +131,40 @@ def test_bad_input_is_one_clear_line_before_weights_are_loaded(
     assert code == 2
     assert message in err
     assert len(err.splitlines()) == 1 and not out
+
+
+@pytest.mark.parametrize("flag", ["hydra.run.dir", "hydra.sweep.dir"])
+def test_a_directory_with_results_is_refused_and_left_as_it_is(
+    run_cli: Run, tmp_path: Path, flag: str
+) -> None:
+    sweep = ["-m"] if "sweep" in flag else []
+    command = [*sweep, "decoder=autoregressive", "task.limit=2", f"{flag}=used"]
+    assert run_cli(*command, "task.max_new_tokens=4")[0] == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "used").rglob("*") if path.is_file()}
+    code, out, err = run_cli(*command, "task.max_new_tokens=8")
+    assert code == 2 and "holds a run already" in err and not out
+    after = {path: path.read_bytes() for path in (tmp_path / "used").rglob("*") if path.is_file()}
+    assert after == before
+
+
+@pytest.mark.parametrize("width", [80, 100, 200])
+def test_the_table_never_hides_the_verdict(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], width: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setattr("pearl_eval.console._PLAIN_WIDTH", width)
+    summary = dict.fromkeys(SUMMARY_KEYS.split(), 0.123) | {
+        "speedup_ci95": [2.1, 2.9],
+        "prompts": 12,
+        "ties": 0,
+        "violations": 0,
+        "exact_match_rate": 1.0,
+        "accuracy_name": "pass@1",
+        "synthetic": False,
+    }
+    print_table("[title]", [Row("pearl tags=[a] and a long label of many words", "dir", summary)])
+    out = capsys.readouterr().out
+    assert "identical 12/12" in out and "pass@1" in out and "[a]" in out and "[title]" in out
 
 
 def test_different_vocabularies_are_refused_naming_the_first_difference(

@@ -4,9 +4,20 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from small_pair import SmallPair
 
-from decoders.draft_length import balanced, check_gamma, expected_best
+from decoders.draft_length import (
+    balanced,
+    check_gamma,
+    choose_balanced,
+    choose_expected_best,
+    expected_best,
+)
+from decoders.draft_process import DraftProcessOptions
+from decoders.drafter import Drafter
+from decoders.sampler import Greedy
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -19,12 +30,18 @@ def test_balanced_grows_with_what_a_wider_window_costs() -> None:
     assert balanced(1.0, {w: 5.0 + 0.25 * w for w in range(1, 17)}) == 7
 
 
-def test_expected_best_is_what_simulation_says() -> None:
-    """c = 5, α = 0.8: (1 − 0.8^(γ+1)) / 0.2 tokens in γ + 5; the best γ by hand is 4."""
+def test_expected_best_for_a_constant_speed_ratio() -> None:
+    """c = 5, α = 0.8: γ = 3, 4, 5, 6 give 0.369, 0.3735, 0.3689, 0.359 tokens per draft
+    forward; at α = 0.95 it is γ = 10, with 0.575."""
     target = dict.fromkeys(range(1, 17), 5.0)
-    rates = {g: (1 - 0.8 ** (g + 1)) / 0.2 / (g + 5) for g in range(1, 16)}
-    assert expected_best(1.0, target, 0.8) == max(rates, key=lambda g: rates[g])
-    assert expected_best(1.0, target, 0.95) > expected_best(1.0, target, 0.5)
+    assert expected_best(1.0, target, 0.8) == 4
+    assert expected_best(1.0, target, 0.95) == 10
+
+
+def test_expected_best_counts_the_window_of_the_added_token() -> None:
+    """A window of 5 is much dearer than one of 4, so 4 drafts and one's own token do not pay."""
+    target = {1: 5.0, 2: 5.0, 3: 5.0, 4: 5.0, 5: 50.0, 6: 50.0}
+    assert expected_best(1.0, target, 0.8) == 3
 
 
 def test_expected_best_for_drafts_always_and_never_right() -> None:
@@ -39,20 +56,35 @@ def test_bad_draft_lengths_are_refused(gamma: int | str) -> None:
         check_gamma(gamma)
 
 
-@pytest.mark.parametrize("decoder", ["pearl", "speculative"])
-def test_auto_chooses_and_records_a_draft_length(
-    run_cli: Run, tmp_path: Path, decoder: str
+@pytest.mark.parametrize(
+    ("decoder", "chooser"),
+    [
+        ("pearl", "decoders.pearl.choose_balanced"),
+        ("speculative", "decoders.speculative.choose_expected_best"),
+    ],
+)
+def test_auto_uses_and_records_what_it_chooses(
+    run_cli: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decoder: str, chooser: str
 ) -> None:
-    code, out, _ = run_cli(
-        f"decoder={decoder}",
-        "decoder.gamma=auto",
-        "task.limit=3",
-        "task.max_new_tokens=20",
-        "hydra.run.dir=run",
-    )
+    monkeypatch.setattr(chooser, lambda *arguments: 7)
+    command = ("decoder.gamma=auto", "task.limit=3", "task.max_new_tokens=20", "hydra.run.dir=run")
+    code, out, _ = run_cli(f"decoder={decoder}", *command)
     assert code == 0 and "identical 3/3" in out
     settings = json.loads((tmp_path / "run" / "summary.json").read_text())["decoder_settings"]
-    assert 1 <= settings["gamma"] <= 16
+    assert settings["gamma"] == 7
+    rounds = pd.read_parquet(tmp_path / "run" / "rounds.parquet")
+    assert rounds[rounds["task_id"] != "HumanEval/0"]["drafted"].max() == 7
+
+
+def test_chosen_draft_lengths_come_from_real_forwards(small_pair: SmallPair) -> None:
+    target, draft = small_pair.load_target(), small_pair.load_draft()
+    assert 1 <= choose_expected_best(target, draft, acceptance_rate=0.8) <= 15
+    drafter = Drafter(small_pair.load_draft, Greedy(), DraftProcessOptions())
+    drafter.wait_ready()
+    try:
+        assert 1 <= choose_balanced(target, drafter) <= 16
+    finally:
+        drafter.close()
 
 
 def test_profile_prints_the_ratio_and_draws(run_profile: Run, tmp_path: Path) -> None:

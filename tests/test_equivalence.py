@@ -4,8 +4,12 @@ import pytest
 import torch
 from small_pair import SmallPair
 
-from decoders.decoder import Decoder
+from decoders.autoregressive import Autoregressive
+from decoders.decoder import Decoder, Models
+from decoders.draft_process import DraftProcessOptions
 from decoders.model import CachedModel
+from decoders.sampler import Greedy
+from decoders.speculative import Speculative
 from pearl_eval.equivalence import EquivalenceChecker
 
 PROMPT = [20, 21, 22, 23]
@@ -85,20 +89,43 @@ def test_scores_within_rounding_are_a_tie_and_later_tokens_are_still_held_to_the
     assert f"position {later}" in verdict.why
 
 
-def test_bfloat16_has_a_wider_tolerance_than_float32(small_pair: SmallPair) -> None:
+def test_the_rounding_error_of_bfloat16_is_far_above_float32s(small_pair: SmallPair) -> None:
+    errors = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        target = small_pair.load_target()
+        target.model.to(dtype)
+        output = greedy(target, PROMPT, LIMIT)
+        _, errors[dtype] = EquivalenceChecker(target).divergences(PROMPT, output)
+    assert 0 < errors[torch.float32] < 1e-4 < errors[torch.bfloat16]
+
+
+def test_the_tolerance_of_bfloat16_does_not_pass_any_second_choice(small_pair: SmallPair) -> None:
     target = small_pair.load_target()
     target.model.to(torch.bfloat16)
     reference = greedy(target, PROMPT, LIMIT)
-    wrong = second_choice(target, PROMPT)
-    output = [wrong, *greedy(target, [*PROMPT, wrong], LIMIT - 1)]
-    assert EquivalenceChecker(target).compare(PROMPT, output, reference, LIMIT, []).kind in (
-        "tie",
-        "violation",
-    )
-    far = int(target.extend(PROMPT[:0] + PROMPT + output, rows=1)[0].argmin())
-    output = [far, *greedy(target, [*PROMPT, far], LIMIT - 1)]
-    verdict = EquivalenceChecker(target).compare(PROMPT, output, reference, LIMIT, [])
-    assert verdict.kind == "violation"
+    kinds = []
+    for position in range(LIMIT):
+        head = [*reference[:position], second_choice(target, PROMPT + reference[:position])]
+        output = head + greedy(target, PROMPT + head, LIMIT - len(head))
+        checker = EquivalenceChecker(target)
+        kinds.append(checker.compare(PROMPT, output, reference, LIMIT, []).kind)
+    assert kinds.count("tie") <= LIMIT // 4
+
+
+def test_a_bfloat16_run_of_other_shapes_is_no_violation(small_pair: SmallPair) -> None:
+    """Judging blocks rounds otherwise than decoding tokens; over many texts some differ."""
+    target, draft = small_pair.load_target(), small_pair.load_draft()
+    target.model.to(torch.bfloat16)
+    draft.model.to(torch.bfloat16)
+    decoder, checker = Speculative(5), EquivalenceChecker(target)
+    models = Models(target, lambda: draft, DraftProcessOptions())
+    decoder.start(models, Greedy())
+    for seed in range(20):
+        prompt = [(seed * 31 + 7 * i) % 250 for i in range(12)]
+        output = decoder.decode(prompt, LIMIT, []).output_ids
+        reference = greedy(target, prompt, LIMIT)
+        verdict = checker.compare(prompt, output, reference, LIMIT, [])
+        assert verdict.kind in ("identical", "tie"), verdict
 
 
 @pytest.mark.parametrize("length", [0, 10])
@@ -118,9 +145,6 @@ def test_tokens_after_a_stop_are_a_violation(target: CachedModel) -> None:
 
 def test_looking_leaves_the_decoder_unharmed(target: CachedModel, small_pair: SmallPair) -> None:
     """The check uses the run's own target; the next prompt must not see it."""
-    from decoders.autoregressive import Autoregressive
-    from decoders.sampler import Greedy
-
     decoder: Decoder = Autoregressive()
     decoder.target, decoder.sampler = target, Greedy()
     reference = decoder.decode(PROMPT, LIMIT, []).output_ids

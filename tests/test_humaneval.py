@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -70,6 +71,22 @@ def test_a_checking_process_that_dies_is_replaced(task: HumanEval) -> None:
     checker._process.wait()
     assert checker.check(problem, problem["canonical_solution"]).passed
     checker.close()
+
+
+def test_modules_of_the_users_directory_take_no_name_of_ours(
+    task: HumanEval, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "tasks.py").write_text("raise SystemExit")
+    monkeypatch.chdir(tmp_path)
+    checker = Checker(seconds=2.0, memory_mb=2048)
+    problem = dict(task.problems()[0].data)
+    assert checker.check(problem, problem["canonical_solution"]).passed
+    checker.close()
+
+
+def test_a_checker_that_cannot_start_is_an_error_not_a_score() -> None:
+    with pytest.raises(ChildProcessError, match=r"task\.check_memory_mb=10 enough"):
+        Checker(seconds=1.0, memory_mb=10).start()
 
 
 def test_programs_see_no_secrets_of_the_environment(

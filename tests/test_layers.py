@@ -14,6 +14,8 @@ FORBIDDEN = {
     "pearl_eval": {"analysis"},
     "analysis": {"decoders", "tasks"},
 }
+#: All that analysis may know of the rest: what the files of a run hold.
+SCHEMA = "pearl_eval.records"
 
 
 def imported_packages(source: str) -> set[str]:
@@ -31,6 +33,13 @@ def test_package_imports_nothing_above_it(package: str) -> None:
     for path in (ROOT / package).rglob("*.py"):
         crossing = imported_packages(path.read_text()) & FORBIDDEN[package]
         assert not crossing, f"{path} imports {crossing}"
+
+
+def test_analysis_knows_only_the_record_schema() -> None:
+    for path in (ROOT / "analysis").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pearl_eval"):
+                assert node.module == SCHEMA, path
 
 
 def test_a_crossing_import_is_found() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from accelerate import dispatch_model
 from small_pair import make_model
 
 from decoders import model as model_module
@@ -63,3 +64,24 @@ def test_more_rows_than_unseen_tokens_are_refused() -> None:
     cached.extend(TOKENS[:5], rows=1)
     with pytest.raises(ValueError, match="2 rows of logits asked of 1 unseen"):
         cached.extend(TOKENS[:6], rows=2)
+
+
+@pytest.mark.parametrize("hooked", [False, True], ids=["plain", "spread-by-accelerate"])
+def test_higher_precision_shares_the_weights_and_leaves_them_alone(hooked: bool) -> None:
+    model = make_model(64, layers=2, seed=0).to(torch.bfloat16)
+    exact = make_model(64, layers=2, seed=0).to(torch.bfloat16).to(torch.float32)
+    if hooked:
+        dispatch_model(model, device_map={"": "cpu"}, force_hooks=True)
+    cached = CachedModel(model)
+    wide = cached.in_higher_precision().extend(TOKENS, rows=40)
+    assert wide.dtype is torch.float32
+    torch.testing.assert_close(wide, full_logits(CachedModel(exact), TOKENS))
+    assert all(weights.dtype is torch.bfloat16 for weights in model.parameters())
+    assert cached.extend(TOKENS, rows=1).dtype is torch.bfloat16
+
+
+def test_a_token_the_model_does_not_know_is_read_as_another() -> None:
+    cached = CachedModel(make_model(64, layers=1, seed=0), vocab_size=50)
+    logits = cached.extend([1, 60, 2], rows=1)
+    cached.rollback(0)
+    assert torch.equal(logits, cached.extend([1, 0, 2], rows=1))

@@ -29,7 +29,7 @@ from decoders.speculative import Speculative
 from pearl_eval.config import build, register
 from pearl_eval.devices import Devices
 from pearl_eval.errors import UserError
-from pearl_eval.memory import check_fits, weight_bytes
+from pearl_eval.memory import check_fits, model_bytes
 from pearl_eval.pair import Pair, PairSource
 from pearl_eval.pairs.controlled import Controlled
 from pearl_eval.pairs.pretrained import ModelConfig, Pretrained
@@ -83,6 +83,30 @@ def test_sharded_weights_load_and_a_missing_or_cut_shard_is_named(tmp_path: Path
         open_pair(tmp_path, tmp_path)
 
 
+def test_weights_that_are_not_the_configs_are_refused(tmp_path: Path) -> None:
+    tokenizer = make_tokenizer()
+    make_model(len(tokenizer), layers=2, seed=1).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 3}))
+    with pytest.raises(UserError, match=r"missing or of another shape.*layers\.2"):
+        open_pair(tmp_path, tmp_path).load_target()
+
+
+def test_damaged_index_and_models_of_other_kinds_are_refused(tmp_path: Path) -> None:
+    tokenizer = make_tokenizer()
+    make_model(len(tokenizer), layers=1, seed=1).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text("{")
+    with pytest.raises(UserError, match=r"model\.safetensors\.index\.json is damaged"):
+        open_pair(tmp_path, tmp_path)
+    index.unlink()
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "clip"}))
+    with pytest.raises(UserError, match="a clip model, which is no causal language model"):
+        open_pair(tmp_path, tmp_path)
+
+
 def test_differently_padded_embeddings_of_one_tokenizer(tmp_path: Path) -> None:
     """As DeepSeek-Coder's: 32,022 tokens in embeddings of 32,256."""
     tokenizer = make_tokenizer()
@@ -102,7 +126,11 @@ def test_special_tokens_that_one_tokenizer_has_beyond_the_other(tmp_path: Path) 
     for name, tokenizer in (("target", extended), ("draft", plain)):
         make_model(len(tokenizer), layers=1, seed=1).save_pretrained(tmp_path / name)
         tokenizer.save_pretrained(tmp_path / name)
-    assert open_pair(tmp_path / "target", tmp_path / "draft").load_target().vocab_size == len(plain)
+    pair = open_pair(tmp_path / "target", tmp_path / "draft")
+    target, draft = pair.load_target(), pair.load_draft()
+    # The target keeps its own tokens, or its output would depend on the draft model.
+    assert (target.vocab_size, draft.vocab_size) == (len(extended), len(plain))
+    assert acceptance(pair, prompts=3)[2] == 3
 
 
 def llama3_style() -> PreTrainedTokenizerFast:
@@ -292,8 +320,9 @@ def test_gpus_go_to_the_draft_model_first(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_memory_is_estimated_and_refused_before_loading(small_pair: SmallPair) -> None:
     model = small_pair.load_target().model
-    expected = sum(p.numel() for p in model.parameters())
-    assert weight_bytes(model.config, torch.bfloat16) == 2 * expected
+    weights = sum(p.numel() for p in model.parameters())
+    # 2 layers × keys and values × 2 heads of 8 × 2,048 tokens.
+    assert model_bytes(model.config, torch.bfloat16) == 2 * (weights + 2 * 2 * 16 * 2048)
     check_fits({"target": (("cpu",), 1000), "draft": (("cpu",), 1000)})
     with pytest.raises(UserError, match=r"not enough memory on cpu: about 1048576\.0 GiB"):
         check_fits({"target": (("cpu",), 2**50 - 2**30), "draft": (("cpu",), 2**30)})

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from small_pair import SmallPair
 
-from pearl_eval.config import Names, TrackingConfig
+from pearl_eval.config import Names, TrackingBackend, TrackingConfig
 from pearl_eval.tracking import Tracker, make_tracker
 
 NAMES = Names("pearl", "tiny", "humaneval")
@@ -71,8 +71,11 @@ def test_a_wandb_that_fails_is_one_warning(
     assert (tmp_path / "run" / "summary.json").exists()
 
 
-@pytest.mark.parametrize("mode", ["disabled", "offline"])
-def test_none_and_disabled_log_nothing(tmp_path: Path, mode: str) -> None:
-    config = TrackingConfig(mode="disabled")
+@pytest.mark.parametrize(
+    ("backend", "mode"),
+    [(TrackingBackend.wandb, "disabled"), (TrackingBackend.none, "offline")],
+)
+def test_none_and_disabled_log_nothing(tmp_path: Path, backend: TrackingBackend, mode: str) -> None:
+    config = TrackingConfig(backend=backend, mode=mode)
     tracker = make_tracker(config, {}, NAMES, [], "group", tmp_path)
     assert type(tracker) is Tracker

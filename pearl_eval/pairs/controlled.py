@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, PreTrainedConfig
 
 from decoders.model import CachedModel
 from pearl_eval.devices import Devices
 from pearl_eval.errors import UserError
-from pearl_eval.memory import cache_bytes, check_fits, weight_bytes
+from pearl_eval.memory import check_fits, model_bytes
 from pearl_eval.pair import Pair, PairSource
 from pearl_eval.pairs.pretrained import (
     ModelConfig,
@@ -63,19 +63,12 @@ class Controlled(PairSource):
     def open(self, devices: Devices, uses_draft: bool) -> Pair:
         config = read_config("draft", self.draft)
         tokenizer = read_tokenizer("draft", self.draft)
-        deeper = copy.deepcopy(config)
-        deeper.num_hidden_layers += self.depth
         dtype = getattr(torch, self.dtype.value)
+        needs = {"target": (devices.target, model_bytes(_deeper(config, self.depth), dtype))}
+        if uses_draft:
+            needs["draft"] = (devices.draft, model_bytes(config, dtype))
+        check_fits(needs)
         tokens = config.max_position_embeddings
-        check_fits(
-            {
-                role: (where, weight_bytes(one, dtype) + cache_bytes(one, dtype, tokens))
-                for role, where, one in (
-                    ("target", devices.target, deeper),
-                    ("draft", devices.draft, config),
-                )
-            }
-        )
         vocab_size = min(len(tokenizer), config.vocab_size)
         load = functools.partial(load_model, self.draft, self.dtype.value)
         return Pair(
@@ -93,15 +86,21 @@ class Controlled(PairSource):
         )
 
 
+def _deeper(config: PreTrainedConfig, depth: int) -> PreTrainedConfig:
+    """The config of a model with ``depth`` layers more."""
+    deeper = copy.deepcopy(config)
+    deeper.num_hidden_layers += depth
+    if getattr(config, "layer_types", None):
+        deeper.layer_types = [*config.layer_types, *[config.layer_types[-1]] * depth]
+    return deeper
+
+
 @torch.inference_mode()
 def deepen(load: Any, depth: int, perturbation: float, seed: int) -> CachedModel:
     """Load a model and put ``depth`` disturbing layers behind its own."""
     base: CachedModel = load()
-    config = copy.deepcopy(base.model.config)
-    own_layers = config.num_hidden_layers
-    config.num_hidden_layers += depth
-    if getattr(config, "layer_types", None):
-        config.layer_types = [*config.layer_types, *[config.layer_types[-1]] * depth]
+    own_layers = base.model.config.num_hidden_layers
+    config = _deeper(base.model.config, depth)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model: Any = AutoModelForCausalLM.from_config(config, dtype=base.model.dtype)

@@ -6,13 +6,14 @@ import functools
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from huggingface_hub.utils import logging as hub_logging
 from omegaconf import MISSING
 from safetensors import SafetensorError, safe_open
 from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -26,12 +27,10 @@ from decoders.model import CachedModel
 from pearl_eval.config import RuntimeConfig
 from pearl_eval.devices import Devices
 from pearl_eval.errors import UserError
-from pearl_eval.memory import cache_bytes, check_fits, free_bytes, weight_bytes
+from pearl_eval.memory import check_fits, free_bytes, model_bytes
 from pearl_eval.pair import Pair, PairSource
 
 _INDEX = "model.safetensors.index.json"
-#: Tokens of keys and values that the memory estimate makes room for.
-_CACHED_TOKENS = 4096
 
 
 @dataclass
@@ -41,6 +40,11 @@ class ModelConfig:
     path: str = MISSING
     revision: str | None = None
     gpus: int = 1
+
+    @property
+    def location(self) -> str:
+        """What transformers loads from: the path, with ``~`` written out where it is a folder."""
+        return str(Path(self.path).expanduser()) if is_local(self.path) else self.path
 
 
 @dataclass
@@ -61,28 +65,23 @@ class Pretrained(PairSource):
         config = read_config("target", self.target)
         tokenizer = read_tokenizer("target", self.target)
         contexts = {"target": config.max_position_embeddings}
-        needs = {"target": (devices.target, self._bytes(config))}
-        vocab_size = min(len(tokenizer), config.vocab_size)
+        dtype = self.dtype.value
+        needs = {"target": (devices.target, model_bytes(config, getattr(torch, dtype)))}
+        vocab_size = draft_vocab_size = min(len(tokenizer), config.vocab_size)
         if uses_draft:
             config = read_config("draft", self.draft)
             shared = shared_tokens(tokenizer, read_tokenizer("draft", self.draft))
-            vocab_size = min(vocab_size, config.vocab_size, shared)
+            draft_vocab_size = min(vocab_size, config.vocab_size, shared)
             contexts["draft"] = config.max_position_embeddings
-            needs["draft"] = (devices.draft, self._bytes(config))
+            needs["draft"] = (devices.draft, model_bytes(config, getattr(torch, dtype)))
         check_fits(needs)
-        dtype = self.dtype.value
         return Pair(
             tokenizer,
             contexts,
             stop_ids(self.target, tokenizer),
             functools.partial(load_model, self.target, dtype, devices.target, vocab_size),
-            functools.partial(load_model, self.draft, dtype, devices.draft, vocab_size),
+            functools.partial(load_model, self.draft, dtype, devices.draft, draft_vocab_size),
         )
-
-    def _bytes(self, config: PreTrainedConfig) -> int:
-        dtype = getattr(torch, self.dtype.value)
-        tokens = min(config.max_position_embeddings, _CACHED_TOKENS)
-        return weight_bytes(config, dtype) + cache_bytes(config, dtype, tokens)
 
 
 def load_model(
@@ -90,51 +89,68 @@ def load_model(
 ) -> CachedModel:
     """Load a model's weights onto its device, or by layers over several."""
     transformers_logging.disable_progress_bar()
-    arguments: dict[str, Any] = {"dtype": getattr(torch, dtype), "use_safetensors": True}
     if len(devices) > 1:
-        arguments["device_map"] = "auto"
-        arguments["max_memory"] = {
-            torch.device(device).index: free_bytes(device) for device in devices
-        }
+        memory = {torch.device(device).index: free_bytes(device) for device in devices}
+        where: dict[str, Any] = {"device_map": "auto", "max_memory": memory}
+    else:
+        where = {"device_map": {"": devices[0]}}
     try:
-        loaded = AutoModelForCausalLM.from_pretrained(
-            model.path, revision=model.revision, **arguments
+        loaded, report = cast(Any, AutoModelForCausalLM).from_pretrained(
+            model.location,
+            revision=model.revision,
+            dtype=getattr(torch, dtype),
+            use_safetensors=True,
+            output_loading_info=True,
+            **where,
         )
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"{model.path}: its weights can't be loaded: {reason}") from error
-    if len(devices) == 1:
-        loaded.to(devices[0])  # type: ignore[arg-type]
+    absent = sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
+    if absent:
+        raise UserError(
+            f"{model.path}: the weights are not those of its config: {len(absent)} are missing or"
+            f" of another shape, the first is {absent[0]}"
+        )
     return CachedModel(loaded, vocab_size)
 
 
 def read_config(role: str, model: ModelConfig) -> PreTrainedConfig:
     """The model's config, or a clear word on what is missing."""
-    if _looks_local(model.path):
-        folder = Path(model.path).expanduser()
+    if is_local(model.path):
+        folder = Path(model.location)
         if not folder.is_dir():
             raise UserError(f"pair.{role}.path={model.path}: there is no such folder")
         if not (folder / "config.json").is_file():
             raise UserError(f"pair.{role}.path={model.path}: no config.json there, so no model")
         check_weights(role, folder)
     try:
-        return AutoConfig.from_pretrained(model.path, revision=model.revision).get_text_config()
+        config = AutoConfig.from_pretrained(model.location, revision=model.revision)
     except (OSError, ValueError) as error:
         raise _not_readable(role, model, "config", error) from error
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise UserError(
+            f"pair.{role}.path={model.path}: a {config.model_type} model, which is no causal"
+            " language model"
+        )
+    return config.get_text_config()
 
 
 def read_tokenizer(role: str, model: ModelConfig) -> PreTrainedTokenizerBase:
     """The model's tokenizer, or a clear word on what is missing."""
     try:
-        return AutoTokenizer.from_pretrained(model.path, revision=model.revision)
+        tokenizer = AutoTokenizer.from_pretrained(model.location, revision=model.revision)
     except (OSError, ValueError) as error:
         raise _not_readable(role, model, "tokenizer", error) from error
+    if not tokenizer("x").input_ids:
+        raise UserError(f"pair.{role}.path={model.path}: its tokenizer has no tokens")
+    return tokenizer
 
 
 def stop_ids(model: ModelConfig, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
     """Tokens that end a text: those of the generation config, else the tokenizer's own."""
     try:
-        config = GenerationConfig.from_pretrained(model.path, revision=model.revision or "main")
+        config = GenerationConfig.from_pretrained(model.location, revision=model.revision or "main")
         ids = config.eos_token_id
     except OSError:
         ids = None
@@ -145,7 +161,8 @@ def stop_ids(model: ModelConfig, tokenizer: PreTrainedTokenizerBase) -> tuple[in
     return tuple(ids) if isinstance(ids, list) else (ids,)
 
 
-def _looks_local(path: str) -> bool:
+def is_local(path: str) -> bool:
+    """Whether a path means a folder here, not a hub id."""
     return path.startswith(("/", ".", "~")) or path.count("/") > 1 or Path(path).exists()
 
 
@@ -187,8 +204,11 @@ def check_weights(role: str, folder: Path) -> None:
     Reads the files' headers, not the weights.
     """
     if (folder / _INDEX).is_file():
-        index = json.loads((folder / _INDEX).read_text())
-        files = [folder / name for name in sorted(set(index["weight_map"].values()))]
+        try:
+            names = json.loads((folder / _INDEX).read_text())["weight_map"].values()
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"pair.{role}.path={folder}: {_INDEX} is damaged ({error})") from error
+        files = [folder / name for name in sorted(set(names))]
     else:
         files = sorted(folder.glob("*.safetensors"))
     if not files:

@@ -12,7 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 from decoders.model import CachedModel
 from pearl_eval.devices import Devices
 from pearl_eval.errors import UserError
-from pearl_eval.memory import cache_bytes, check_fits, weight_bytes
+from pearl_eval.memory import check_fits, model_bytes
 from pearl_eval.pair import Pair, PairSource
 from pearl_eval.pairs.pretrained import ModelConfig, read_tokenizer
 
@@ -87,15 +87,10 @@ class Synthetic(PairSource):
         shapes = {"target": (devices.target, self.target)}
         if uses_draft:
             shapes["draft"] = (devices.draft, self.draft)
-        configs = {role: shape.config(self.vocab_size) for role, (_, shape) in shapes.items()}
         check_fits(
             {
-                role: (
-                    shapes[role][0],
-                    weight_bytes(config, dtype)
-                    + cache_bytes(config, dtype, config.max_position_embeddings),
-                )
-                for role, config in configs.items()
+                role: (where, model_bytes(shape.config(self.vocab_size), dtype))
+                for role, (where, shape) in shapes.items()
             }
         )
         load = functools.partial(
