@@ -89,6 +89,7 @@ def run(config: DictConfig) -> Path:
         tokenizer,
         dict(config.measure.prompts),
         config.measure.problems,
+        config.measure.most,
         config.measure.new_tokens,
     )
     save_results(results, work / "results.json")

@@ -55,6 +55,7 @@ def measure_pair(
     tokenizer: PreTrainedTokenizerFast,
     prompts: dict[str, str],
     count: int,
+    most: int,
     new_tokens: int,
 ) -> Results:
     """Measure the pair on held-out problems, HumanEval, and further prompts.
@@ -67,11 +68,13 @@ def measure_pair(
         Further sets by name: JSON-lines files whose rows have a ``"prompt"``, the text as the
         model is to see it (chat template and all).
     count : int
-        Problems of each held-out set, and the most prompts taken of any other set.
+        Problems of each held-out set.
+    most : int
+        The most prompts taken of HumanEval and of each further set.
     new_tokens : int
         Length of each continuation in the acceptance measurement.
     """
-    sets = _prompts(prompts, count)
+    sets = _prompts(prompts, count, most)
     ends = tokenizer(EOS + END)["input_ids"]
     rates = {}
     for name, texts in sets.items():
@@ -88,9 +91,9 @@ def measure_pair(
     )
 
 
-def _prompts(files: dict[str, str], count: int) -> dict[str, list[str]]:
+def _prompts(files: dict[str, str], count: int, most: int) -> dict[str, list[str]]:
     sets = {
-        "humaneval": [row["prompt"].strip() for row in read_problems().values()][:count],
+        "humaneval": [row["prompt"].strip() for row in read_problems().values()][:most],
         "humaneval_mini": [p.prompt.strip() for p in held_out_functions(HELD_OUT_SEED, count)],
         "gsm8k_mini": [
             document(p, [], "qa").prompt for p in held_out_word_problems(HELD_OUT_SEED, count)
@@ -101,7 +104,7 @@ def _prompts(files: dict[str, str], count: int) -> dict[str, list[str]]:
     }
     for name, path in files.items():
         lines = Path(path).read_text(encoding="utf-8").splitlines()
-        sets[name] = [json.loads(line)["prompt"] for line in lines][:count]
+        sets[name] = [json.loads(line)["prompt"] for line in lines][:most]
     return sets
 
 
