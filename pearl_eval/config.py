@@ -47,6 +47,12 @@ class TrackingBackend(Enum):
     wandb = "wandb"
 
 
+class TrackingMode(Enum):
+    online = "online"
+    offline = "offline"
+    disabled = "disabled"
+
+
 @dataclass
 class RuntimeConfig:
     """Devices, cores and time limits.
@@ -80,7 +86,7 @@ class TrackingConfig:
     """Where results are logged beside the files. ``mode`` null leaves it to ``WANDB_MODE``."""
 
     backend: TrackingBackend = TrackingBackend.wandb
-    mode: str | None = None
+    mode: TrackingMode | None = None
     project: str = "pearl-eval"
     entity: str | None = None
     group: str | None = None

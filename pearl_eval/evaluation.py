@@ -26,7 +26,7 @@ from pearl_eval.progress import run_progress
 from pearl_eval.records import ROUNDS, Record
 from pearl_eval.runfiles import RunFiles
 from pearl_eval.summary import Tally, summarize
-from pearl_eval.tracking import make_tracker
+from pearl_eval.tracking import TrackedRun, make_tracker
 
 
 def evaluate(cfg: DictConfig, names: Names, group: str, directory: Path) -> dict[str, Any]:
@@ -64,7 +64,9 @@ def evaluate(cfg: DictConfig, names: Names, group: str, directory: Path) -> dict
         stack.callback(files.close)
         plain = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
         tags = ["synthetic"] if plan.pair.synthetic else []
-        tracker = make_tracker(plan.config.tracking, plain, names, tags, group, directory)
+        tracker = make_tracker(
+            plan.config.tracking, TrackedRun(names, plain, tags, group, directory)
+        )
         stack.push(lambda kind, *_: tracker.close(failed=kind is not None))
         stack.enter_context(placed(plan.processes.target))
         bar = stack.enter_context(run_progress(f"{names.decoder:<14}", len(plan.prompts)))

@@ -6,18 +6,17 @@ import dataclasses
 import logging
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import pandas as pd
 
-from pearl_eval.config import Names, TrackingBackend, TrackingConfig
-from pearl_eval.errors import UserError
+from pearl_eval.config import Names, TrackingBackend, TrackingConfig, TrackingMode
 from pearl_eval.records import Record
 
 log = logging.getLogger(__name__)
 
-_MODES = (None, "online", "offline", "disabled")
 #: Seconds that W&B may take to start, and to finish.
 _TIMEOUT = 30
 #: Record fields too large, or of no use, as a metric of a step.
@@ -37,67 +36,50 @@ class Tracker:
         """Let go of the run, also where it did not reach ``finish``."""
 
 
-def make_tracker(
-    config: TrackingConfig,
-    run_config: dict[str, Any],
-    names: Names,
-    tags: Sequence[str],
-    group: str,
-    directory: Path,
-) -> Tracker:
-    """The tracker that a config asks for.
+@dataclass(frozen=True)
+class TrackedRun:
+    """What is known of a run when it begins.
 
-    Parameters
-    ----------
-    config
-        The ``tracking`` group.
-    run_config
-        The whole configuration, as Hydra composed it.
-    names
-        What the parts of the run are called; they are its tags too.
-    tags
-        Further tags.
-    group
-        Group of the run where the config names none: runs of one sweep share it.
-    directory
-        The run's output directory; the tracker's own files go there too.
+    ``config`` is the whole configuration, as Hydra composed it. ``group`` is shared by the runs of
+    one sweep. ``directory`` is the run's output directory; the tracker's own files go there too.
     """
-    if config.mode not in _MODES:
-        raise UserError(f"tracking.mode={config.mode}: it is online, offline, disabled or null")
-    if config.backend is TrackingBackend.none or config.mode == "disabled":
+
+    names: Names
+    config: dict[str, Any]
+    tags: Sequence[str]
+    group: str
+    directory: Path
+
+
+def make_tracker(config: TrackingConfig, run: TrackedRun) -> Tracker:
+    """The tracker that the ``tracking`` group of a configuration asks for."""
+    if config.backend is TrackingBackend.none or config.mode is TrackingMode.disabled:
         return Tracker()
-    return WandbTracker(config, run_config, names, tags, config.group or group, directory)
+    return WandbTracker(config, run)
 
 
 class WandbTracker(Tracker):
     """Logs to Weights & Biases: config, one step per prompt, summary, and the rounds as a table."""
 
-    def __init__(
-        self,
-        config: TrackingConfig,
-        run_config: dict[str, Any],
-        names: Names,
-        tags: Sequence[str],
-        group: str,
-        directory: Path,
-    ) -> None:
+    def __init__(self, config: TrackingConfig, run: TrackedRun) -> None:
         self._run: Any = None
         self._failed = False
-        mode = config.mode or os.environ.get("WANDB_MODE", "offline")
+        mode = config.mode.value if config.mode else os.environ.get("WANDB_MODE", "offline")
         # W&B's own error reports look up a host when the program ends, which takes ten seconds
         # where a network drops packets.
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         os.environ.setdefault("WANDB_SILENT", "true")
-        os.environ["WANDB_DATA_DIR"] = str(directory / "wandb")
+        os.environ["WANDB_DATA_DIR"] = str(run.directory / "wandb")
+        parts = [run.names.decoder, run.names.pair, run.names.task]
         arguments: dict[str, Any] = {
             "project": config.project,
             "entity": config.entity,
-            "group": group,
-            "name": f"{names.decoder}-{names.pair}-{names.task}",
+            "group": config.group or run.group,
+            "name": "-".join(parts),
             "job_type": "evaluation",
-            "tags": [names.decoder, names.pair, names.task, *tags, *config.tags],
-            "config": run_config,
-            "dir": str(directory),
+            "tags": [*parts, *run.tags, *config.tags],
+            "config": run.config,
+            "dir": str(run.directory),
         }
         self._guard("start", lambda: self._start(mode, arguments))
         if self._run is None and mode == "online":

@@ -113,7 +113,7 @@ BAD_INPUT = {
     "runtime.draft_threads=0": "runtime.draft_threads must be at least 1, got 0",
     "runtime.target_device=cuda:77": "device cuda:77",
     "runtime.target_device=abacus": "no such device: abacus",
-    "tracking.mode=sometimes": "tracking.mode=sometimes: it is online, offline, disabled or null",
+    "tracking.mode=sometimes": "expected one of [online, offline, disabled]",
     "hydra.run.dir=/proc/nowhere": "hydra.run.dir=/proc/nowhere can't be written: No such file",
     "task.check_seconds=0": "must be more than 0, got 0",
     "seed=x": "could not be converted to Integer",
@@ -216,12 +216,16 @@ def test_help_teaches_and_cfg_shows(run_cli: Run) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+@pytest.mark.parametrize(
+    ("how", "tracking"),
+    [(signal.SIGINT, "none"), (signal.SIGINT, "wandb"), (signal.SIGTERM, "wandb")],
+)
 def test_interrupting_leaves_no_process_and_every_finished_prompt(
-    tmp_path: Path, small_pair: SmallPair, how: signal.Signals
+    tmp_path: Path, small_pair: SmallPair, how: signal.Signals, tracking: str
 ) -> None:
     run = tmp_path / "run"
-    command = [sys.executable, "-m", "pearl_eval.cli", *small_pair.overrides, "tracking=none"]
+    command = [sys.executable, "-m", "pearl_eval.cli", *small_pair.overrides]
+    command.append(f"tracking={tracking}")
     process = subprocess.Popen(
         [*command, "task.max_new_tokens=100", f"hydra.run.dir={run}"],
         stderr=subprocess.PIPE,

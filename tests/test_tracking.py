@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from small_pair import SmallPair
 
-from pearl_eval.config import Names, TrackingBackend, TrackingConfig
-from pearl_eval.tracking import Tracker, make_tracker
+from pearl_eval.config import Names, TrackingBackend, TrackingConfig, TrackingMode
+from pearl_eval.tracking import TrackedRun, Tracker, make_tracker
 
 NAMES = Names("pearl", "tiny", "humaneval")
 Run = Callable[..., tuple[int, str, str]]
@@ -49,7 +49,7 @@ def test_an_offline_sweep_can_be_read_back(
             if isinstance(value, float):
                 assert repr(value) in text, name
         records = inspect(offline)
-        assert '"sweep"' in records, "runs of one sweep share its group"
+        assert f'"{tmp_path.name}-sweep"' in records, "runs of one sweep share its group"
         assert "_target_" in records, "the config is as Hydra composed it"
 
 
@@ -73,9 +73,12 @@ def test_a_wandb_that_fails_is_one_warning(
 
 @pytest.mark.parametrize(
     ("backend", "mode"),
-    [(TrackingBackend.wandb, "disabled"), (TrackingBackend.none, "offline")],
+    [
+        (TrackingBackend.wandb, TrackingMode.disabled),
+        (TrackingBackend.none, TrackingMode.offline),
+    ],
 )
 def test_none_and_disabled_log_nothing(tmp_path: Path, backend: TrackingBackend, mode: str) -> None:
     config = TrackingConfig(backend=backend, mode=mode)
-    tracker = make_tracker(config, {}, NAMES, [], "group", tmp_path)
+    tracker = make_tracker(config, TrackedRun(NAMES, {}, [], "group", tmp_path))
     assert type(tracker) is Tracker
