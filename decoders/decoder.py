@@ -91,6 +91,8 @@ class Decoder(ABC):
 
     target: CachedModel
     sampler: Sampler
+    #: The draft length in use, of decoders that have one.
+    chosen_gamma: int
 
     def start(self, models: Models, sampler: Sampler) -> None:
         """Get ready to decode prompts with these models."""

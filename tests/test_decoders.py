@@ -45,7 +45,7 @@ def started(small_pair: SmallPair) -> Iterator[Started]:
             made[name] = start(small_pair, make_decoder(name))
         decoder = made[name]
         if gamma is not None:
-            decoder.chosen_gamma = gamma  # type: ignore[attr-defined]
+            decoder.chosen_gamma = gamma
             assert decoder.settings()["gamma"] == gamma
         return decoder
 
