@@ -49,8 +49,9 @@ learnt these families, no more.
 ## Recipe
 
 Target: {target_steps} of {tokens} tokens of packed text, rows of
-{lengths} tokens. It starts from random weights with an induction circuit written
-into the first two layers, without which copying from the prompt is learnt too late.
+{lengths} tokens.
+It starts from random weights with an induction circuit, which copies from the prompt, written
+into the first two layers.
 
 Draft: it starts as the target's first layers. {draft_steps}, on a KL divergence to the target
 and a cross-entropy on its first choice. {corpus:.0%} of them are on corpus text, the others on

@@ -1,9 +1,10 @@
-"""A start for the weights from which copying is learnt in minutes rather than hours.
+"""A start for the weights that has copying built in, roughly.
 
 Names, numbers and words of a prompt come back in its answer, so everything here rests on
 induction heads (Olsson et al. 2022): a head that looks at the token before, then one that finds
-the earlier place where that was the current token, and copies what came next. From random weights
-such a pair of heads forms late in a short training; here one pair is there, roughly, at the start.
+the earlier place where that was the current token, and copies what came next. On repeated random
+tokens, at one learning rate, a target that starts with such a pair of heads came to a loss of 6.3
+in 24 steps, one without to 7.3 to 7.5 (one run each).
 """
 
 from __future__ import annotations
