@@ -11,6 +11,7 @@ from typing import Any, cast
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
+from pearl_eval.paths import config_dir
 from pearl_eval.training.batches import Packing
 from pearl_eval.training.card import write_card
 from pearl_eval.training.continuations import ContinuationPlan
@@ -25,14 +26,8 @@ log = logging.getLogger(__name__)
 
 
 def config_folder() -> str:
-    """Where the recipes are: ``conf`` of a checkout, or ``pearl_eval/conf`` of an installation."""
-    package = Path(__file__).resolve().parents[1]
-    for root in (package.parent / "conf", package / "conf"):
-        if (root / "train_pair").is_dir():
-            return str(root / "train_pair")
-    raise SystemExit(
-        f"No recipes: neither {package.parent / 'conf'} nor {package / 'conf'} has any."
-    )
+    """Where the recipes are."""
+    return str(config_dir() / "train_pair")
 
 
 def recipe_from(config: DictConfig) -> Recipe:
