@@ -16,7 +16,7 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pearl_eval.records import SUMMARY
+from pearl_eval.records import SUMMARY, launch_order
 
 # Okabe and Ito's colours, which stay apart for the colour-blind and in grey.
 _SPEED, _DRAFT, _TARGET, _WAIT = "#0072B2", "#E69F00", "#009E73", "#DDDDDD"
@@ -32,7 +32,7 @@ class Run:
 
 def read_runs(directory: Path) -> list[Run]:
     """The finished runs of a sweep's directory, or the one of a run's own, in launch order."""
-    files = sorted(directory.glob(f"*/{SUMMARY}"), key=lambda file: file.parent.name.zfill(9))
+    files = sorted(directory.glob(f"*/{SUMMARY}"), key=lambda file: launch_order(file.parent))
     if not files and (directory / SUMMARY).exists():
         files = [directory / SUMMARY]
     summaries = [json.loads(file.read_text()) for file in files]

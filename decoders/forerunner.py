@@ -131,12 +131,13 @@ class Forerunner(DraftProcess):
         return fresh
 
     def pending(self, verified: Sequence[int]) -> list[int]:
-        """Published tokens that follow the verified text; none where the draft went elsewhere."""
-        base = self._lengths[self._lineage]
-        known = len(verified) - base
-        if self._published[:known] != list(verified[base:]):
+        """Published tokens that follow the verified text; none where the draft went elsewhere.
+
+        To be asked after ``settle``, which finds out whether it did.
+        """
+        if self._settled == _STALE:
             return []
-        return self._published[known:]
+        return self._published[len(verified) - self._lengths[self._lineage] :]
 
     def settle(self, verified: Sequence[int]) -> tuple[int, int]:
         """Compare published tokens with verified ones that the target decoded itself meanwhile.

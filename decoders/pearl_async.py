@@ -62,9 +62,7 @@ class PearlAsync(Decoder):
             judgement = self.sampler.judge(target, candidates)
             known = len(text.tokens)
             self.target.rollback(known + judgement.accepted)
-            text.append(candidates[: judgement.accepted])
-            if not text.finished and judgement.token is not None:
-                text.append([judgement.token])
+            text.append(judgement.verified(candidates))
             if text.finished:
                 drafted += self.forerunner.pause()
             else:

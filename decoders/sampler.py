@@ -25,6 +25,11 @@ class Judgement:
     judged: int
     token: int | None
 
+    def verified(self, candidates: Sequence[int]) -> list[int]:
+        """The accepted ones of the judged ``candidates``, and the target's token after them."""
+        own = [] if self.token is None else [self.token]
+        return [*candidates[: self.accepted], *own]
+
 
 NOTHING_JUDGED = Judgement(0, 0, None)
 

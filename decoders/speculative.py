@@ -54,9 +54,7 @@ class Speculative(Decoder):
             verified = len(text.tokens) + judgement.accepted
             self.target.rollback(verified)
             self.draft.rollback(verified)
-            text.append(candidates[: judgement.accepted])
-            if not text.finished and judgement.token is not None:
-                text.append([judgement.token])
+            text.append(judgement.verified(candidates))
             draft_seconds, target_seconds = draft_done - start, target_done - draft_done
             yield Round(
                 "verify",

@@ -172,12 +172,12 @@ def main(cfg: DictConfig) -> None:
     finally:
         drafter.close()
     print_profile(profile, memory)
-    where = environment.describe(source.dtype, devices, processes)
-    content: dict[str, Any] = {
-        "timings": [asdict(t) for t in profile.timings],
-        "environment": where,
+    content = {
+        "timings": [asdict(timing) for timing in profile.timings],
+        "peak_memory_bytes": memory,
+        "synthetic": pair.synthetic,
+        "environment": environment.describe(source.dtype, devices, processes),
     }
-    content |= {"peak_memory_bytes": memory, "synthetic": pair.synthetic}
     (directory / "profile.json").write_text(json.dumps(content, indent=2) + "\n")
     draw_profile(profile, HydraConfig.get().runtime.choices["pair"]).savefig(
         directory / "profile.png", dpi=150

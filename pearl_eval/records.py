@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,6 +14,11 @@ if TYPE_CHECKING:
 RECORDS = "records.jsonl"
 ROUNDS = "rounds.parquet"
 SUMMARY = "summary.json"
+
+
+def launch_order(folder: Path) -> tuple[bool, str]:
+    """Sorts the folders of a sweep's runs as they were launched: by number, others after."""
+    return (not folder.name.isdigit(), folder.name.zfill(9))
 
 
 @dataclass(frozen=True)

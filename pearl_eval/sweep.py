@@ -11,7 +11,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from pearl_eval.console import Row, print_error, print_table
-from pearl_eval.records import RECORDS, SUMMARY
+from pearl_eval.records import RECORDS, SUMMARY, launch_order
 
 #: Why a run failed; a sweep's other runs go on, so the error must be found in the run's folder.
 ERROR = "error.txt"
@@ -64,7 +64,7 @@ def _runs_in(directory: Path) -> Iterator[Path]:
 def sweep_rows(directory: Path) -> list[Row]:
     """One row for each run below a sweep's directory, in the order they were launched."""
     folders = [path.parent.parent for path in directory.glob("*/.hydra/overrides.yaml")]
-    folders.sort(key=lambda folder: (not folder.name.isdigit(), folder.name.zfill(9)))
+    folders.sort(key=launch_order)
     overrides = [list(OmegaConf.load(f / ".hydra" / "overrides.yaml")) for f in folders]
     return [
         _row(folder, label)

@@ -34,6 +34,15 @@ def start(pair: SmallPair, decoder: Decoder) -> Decoder:
     return decoder
 
 
+def decode_once(pair: SmallPair, decoder: Decoder, limit: int) -> Generation:
+    """Start a decoder on a pair, decode one text to its limit, and stop it."""
+    start(pair, decoder)
+    try:
+        return decoder.decode(PROMPT, limit, [])
+    finally:
+        decoder.stop()
+
+
 @pytest.fixture(scope="module")
 def started(small_pair: SmallPair) -> Iterator[Started]:
     """Decoders on the small pair, each started once; the draft length is then set as ``auto`` does,
@@ -161,11 +170,7 @@ def test_drafts_always_and_never_right(
     tmp_path_factory: pytest.TempPathFactory, name: str, noise: float, least: float, most: float
 ) -> None:
     pair = save_pair(tmp_path_factory.mktemp("pair"), noise=noise)
-    decoder = start(pair, make_decoder(name, 3))
-    try:
-        generation = decoder.decode(PROMPT, 30, [])
-    finally:
-        decoder.stop()
+    generation = decode_once(pair, make_decoder(name, 3), 30)
     assert generation.output_ids == start(pair, Autoregressive()).decode(PROMPT, 30, []).output_ids
     judged = sum(r.judged for r in generation.rounds)
     if judged:
@@ -182,11 +187,7 @@ def test_reference_is_what_transformers_generates(reference: Decoder) -> None:
 def test_pearl_drafts_on_while_all_is_accepted(tmp_path_factory: pytest.TempPathFactory) -> None:
     """A draft that is always right is one unbroken run: gamma tokens a round after the first."""
     pair = save_pair(tmp_path_factory.mktemp("pair"), noise=0.0)
-    decoder = start(pair, make_decoder("pearl", 4))
-    try:
-        generation = decoder.decode(PROMPT, 41, [])
-    finally:
-        decoder.stop()
+    generation = decode_once(pair, make_decoder("pearl", 4), 41)
     assert [r.mode for r in generation.rounds] == ["pre-verify"] + ["post-verify"] * 10
     assert [r.accepted for r in generation.rounds] == [1] + [4] * 10
     assert generation.accepted_runs == [41]
@@ -221,11 +222,7 @@ def test_async_runs_no_further_ahead_than_told(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     pair = save_pair(tmp_path_factory.mktemp("pair"), noise=0.0)
-    decoder = start(pair, PearlAsync(ahead=3))
-    try:
-        generation = decoder.decode(PROMPT, 120, [])
-    finally:
-        decoder.stop()
+    generation = decode_once(pair, PearlAsync(ahead=3), 120)
     # What is compared late was published before, so a round can count both.
     assert max(r.judged for r in generation.rounds) <= 2 * 3
     assert generation.target_forwards < 120
@@ -236,11 +233,7 @@ def test_async_keeps_a_draft_that_agrees_with_the_targets_own_token(
 ) -> None:
     """With a draft that is always right, what is drafted is what is verified: no token twice."""
     pair = save_pair(tmp_path_factory.mktemp("pair"), noise=0.0)
-    decoder = start(pair, PearlAsync(ahead=8))
-    try:
-        generation = decoder.decode(PROMPT, 120, [])
-    finally:
-        decoder.stop()
+    generation = decode_once(pair, PearlAsync(ahead=8), 120)
     assert generation.draft_forwards <= 120 + 8
 
 
@@ -254,6 +247,6 @@ def test_async_draft_is_idle_between_prompts(started: Started) -> None:
 
 def test_speculative_stops_a_run_at_each_block(tmp_path_factory: pytest.TempPathFactory) -> None:
     pair = save_pair(tmp_path_factory.mktemp("pair"), noise=0.0)
-    generation = start(pair, make_decoder("speculative", 4)).decode(PROMPT, 20, [])
+    generation = decode_once(pair, make_decoder("speculative", 4), 20)
     assert generation.accepted_runs == [4, 4, 4, 4]
     assert generation.target_forwards == 4
