@@ -22,14 +22,14 @@ from decoders.decoder import Decoder, Models
 from decoders.model import CachedModel
 from decoders.sampler import Greedy
 from decoders.stopwatch import clock
-from pearl_eval import environment
 from pearl_eval.command import hydra_command
 from pearl_eval.config import RuntimeConfig, build
 from pearl_eval.console import console
 from pearl_eval.errors import UserError
-from pearl_eval.pair import Pair, PairSource
+from pearl_eval.pair import Pair
 from pearl_eval.paths import config_dir
-from pearl_eval.placement import Processes, placed
+from pearl_eval.placement import placed
+from pearl_eval.setup import Setup
 from tasks.task import Task
 
 #: What every other contender is compared with, and transformers' own decoding.
@@ -192,16 +192,13 @@ def main(cfg: DictConfig) -> None:
     config = cast(BenchConfig, OmegaConf.merge(OmegaConf.structured(BenchConfig), cfg))
     task = build("task", config.task, Task)
     runtime = cast(RuntimeConfig, OmegaConf.to_object(cast(DictConfig, config.runtime)))
-    source = build("pair", config.pair, PairSource)
-    devices = source.choose_devices(runtime)
-    processes = Processes.choose(runtime, devices.all_cpu)
-    pair = source.open(devices, uses_draft=True)
+    setup = Setup.make(config.pair, runtime, uses_draft=True)
+    pair = setup.pair
     prompts = [pair.encode(problem.prompt) for problem in task.problems()]
     _check(config, pair, prompts, task.max_new_tokens)
-    with placed(processes.target):
+    with placed(setup.processes.target):
         target = pair.load_target()
-        models = Models(target, pair.load_draft, processes.draft)
-        with started(config, target, models) as contenders:
+        with started(config, target, setup.models(target)) as contenders:
             results = measure(contenders, prompts, task.max_new_tokens, config.repeats)
     choices = HydraConfig.get().runtime.choices
     print_results(results, f"{choices['pair']}, {choices['task']}, {len(prompts)} prompts")
@@ -209,7 +206,7 @@ def main(cfg: DictConfig) -> None:
     content = {
         "measurements": [asdict(m) for m in results.measurements],
         "synthetic": pair.synthetic,
-        "environment": environment.describe(source.dtype, devices, processes),
+        "environment": setup.describe(),
     }
     (directory / "bench.json").write_text(json.dumps(content, indent=2) + "\n")
     console(stderr=False).print(f"written: {directory}/bench.json", soft_wrap=True)

@@ -14,7 +14,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from decoders.autoregressive import Autoregressive
-from decoders.decoder import Decoder, Generation, Models
+from decoders.decoder import Decoder, Generation
 from decoders.model import CachedModel
 from pearl_eval import environment
 from pearl_eval.config import Names
@@ -68,7 +68,7 @@ def evaluate(cfg: DictConfig, names: Names, group: str, directory: Path) -> dict
             plan.config.tracking, TrackedRun(names, plain, tags, group, directory)
         )
         stack.push(lambda kind, *_: tracker.close(failed=kind is not None))
-        stack.enter_context(placed(plan.processes.target))
+        stack.enter_context(placed(plan.setup.processes.target))
         bar = stack.enter_context(run_progress(f"{names.decoder:<14}", len(plan.prompts)))
         comparison = stack.enter_context(_started(plan))
         bar.started()
@@ -97,7 +97,7 @@ def evaluate(cfg: DictConfig, names: Names, group: str, directory: Path) -> dict
             accuracy_name=plan.task.accuracy_name,
             seed=plan.config.seed,
             peak_memory_bytes=environment.peak_memory_bytes() + plan.decoder.peak_memory_bytes(),
-            environment=environment.describe(plan.source.dtype, plan.devices, plan.processes),
+            environment=plan.setup.describe(),
         )
         files.write_summary(summary)
         files.close()
@@ -172,7 +172,7 @@ def _started(plan: Plan) -> Iterator[Comparison]:
     """Load the models and get ready what scoring needs; free it all at the end."""
     with contextlib.ExitStack() as stack:
         target = plan.pair.load_target()
-        models = Models(target, plan.pair.load_draft, plan.processes.draft)
+        models = plan.setup.models(target)
         stack.callback(plan.decoder.stop)
         plan.decoder.start(models, plan.sampler)
         reference = Autoregressive()

@@ -10,10 +10,9 @@ from omegaconf import DictConfig
 from decoders.decoder import Decoder
 from decoders.sampler import Sampler
 from pearl_eval.config import Config, Protocol, build, typed
-from pearl_eval.devices import Devices
 from pearl_eval.errors import UserError
-from pearl_eval.pair import Pair, PairSource
-from pearl_eval.placement import Processes
+from pearl_eval.pair import Pair
+from pearl_eval.setup import Setup
 from tasks.task import Problem, Task
 
 
@@ -32,11 +31,8 @@ class Plan:
     config: Config
     decoder: Decoder
     sampler: Sampler
-    source: PairSource
-    pair: Pair
+    setup: Setup
     task: Task
-    devices: Devices
-    processes: Processes
     prompts: Sequence[Prompt]
 
     @classmethod
@@ -44,15 +40,17 @@ class Plan:
         """Plan a run. Raises :class:`UserError` for whatever can't work."""
         config = typed(cfg)
         decoder = build("decoder", config.decoder, Decoder)
-        source = build("pair", config.pair, PairSource)
         task = build("task", config.task, Task)
         sampler = build("sampling", config.sampling, Sampler)
-        devices = source.choose_devices(config.runtime)
-        processes = Processes.choose(config.runtime, devices.all_cpu)
-        pair = source.open(devices, decoder.uses_draft)
+        setup = Setup.make(config.pair, config.runtime, decoder.uses_draft)
+        pair = setup.pair
         prompts = [Prompt(problem, pair.encode(problem.prompt)) for problem in _problems(task)]
         pair.check_context({p.problem.task_id: len(p.ids) for p in prompts}, task.max_new_tokens)
-        return cls(config, decoder, sampler, source, pair, task, devices, processes, tuple(prompts))
+        return cls(config, decoder, sampler, setup, task, tuple(prompts))
+
+    @property
+    def pair(self) -> Pair:
+        return self.setup.pair
 
     @property
     def stop_ids(self) -> tuple[int, ...]:

@@ -27,12 +27,13 @@ from decoders.model import CachedModel
 from decoders.sampler import Greedy
 from pearl_eval import environment
 from pearl_eval.command import hydra_command
-from pearl_eval.config import RuntimeConfig, build
+from pearl_eval.config import RuntimeConfig
 from pearl_eval.console import console
 from pearl_eval.errors import UserError
-from pearl_eval.pair import Pair, PairSource
-from pearl_eval.placement import Processes, placed
+from pearl_eval.pair import Pair
+from pearl_eval.placement import placed
 from pearl_eval.profile_plot import draw_profile
+from pearl_eval.setup import Setup
 
 _RATES = (0.6, 0.7, 0.8, 0.9, 0.95)
 
@@ -155,16 +156,14 @@ def main(cfg: DictConfig) -> None:
     merged = OmegaConf.merge(OmegaConf.structured(ProfileConfig), cfg)
     config = cast(ProfileConfig, merged)
     runtime = cast(RuntimeConfig, OmegaConf.to_object(cast(DictConfig, config.runtime)))
-    source = build("pair", cast(DictConfig, config.pair), PairSource)
-    devices = source.choose_devices(runtime)
-    processes = Processes.choose(runtime, devices.all_cpu)
-    pair = source.open(devices, uses_draft=True)
+    setup = Setup.make(config.pair, runtime, uses_draft=True)
+    pair = setup.pair
     _check(config, pair)
     directory = Path(HydraConfig.get().runtime.output_dir)
     environment.reset_peak_memory()
-    drafter = Drafter(pair.load_draft, Greedy(), processes.draft)
+    drafter = Drafter(pair.load_draft, Greedy(), setup.processes.draft)
     try:
-        with placed(processes.target):
+        with placed(setup.processes.target):
             target = pair.load_target()
             drafter.wait_ready()
             profile = measure(target, drafter, config)
@@ -176,7 +175,7 @@ def main(cfg: DictConfig) -> None:
         "timings": [asdict(timing) for timing in profile.timings],
         "peak_memory_bytes": memory,
         "synthetic": pair.synthetic,
-        "environment": environment.describe(source.dtype, devices, processes),
+        "environment": setup.describe(),
     }
     (directory / "profile.json").write_text(json.dumps(content, indent=2) + "\n")
     draw_profile(profile, HydraConfig.get().runtime.choices["pair"]).savefig(

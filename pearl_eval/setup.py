@@ -1,0 +1,42 @@
+"""A model pair and where it runs: what every command sets up first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from omegaconf import DictConfig
+
+from decoders.decoder import Models
+from decoders.model import CachedModel
+from pearl_eval import environment
+from pearl_eval.config import RuntimeConfig, build
+from pearl_eval.devices import Devices
+from pearl_eval.pair import Pair, PairSource
+from pearl_eval.placement import Processes
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A pair, found and checked but not loaded, its devices and the processes that run it."""
+
+    source: PairSource
+    pair: Pair
+    devices: Devices
+    processes: Processes
+
+    @classmethod
+    def make(cls, pair: DictConfig, runtime: RuntimeConfig, uses_draft: bool) -> Setup:
+        """Find and place a pair. Raises :class:`UserError` for whatever can't work."""
+        source = build("pair", pair, PairSource)
+        devices = source.choose_devices(runtime)
+        processes = Processes.choose(runtime, devices.all_cpu)
+        return cls(source, source.open(devices, uses_draft), devices, processes)
+
+    def models(self, target: CachedModel) -> Models:
+        """The pair as a decoder gets it, its target loaded."""
+        return Models(target, self.pair.load_draft, self.processes.draft)
+
+    def describe(self) -> dict[str, Any]:
+        """The ``environment`` of what a command writes."""
+        return environment.describe(self.source.dtype, self.devices, self.processes)
