@@ -225,7 +225,6 @@ def test_async_runs_no_further_ahead_than_told(
     generation = decode_once(pair, PearlAsync(ahead=3), 120)
     # What is compared late was published before, so a round can count both.
     assert max(r.judged for r in generation.rounds) <= 2 * 3
-    assert generation.target_forwards < 120
 
 
 def test_async_keeps_a_draft_that_agrees_with_the_targets_own_token(
