@@ -19,7 +19,8 @@ class Autoregressive(Decoder):
     def rounds(self, text: Text) -> Iterator[Round]:
         while not text.finished:
             start = clock()
-            token = self.sampler.choose(self.target.extend(text.tokens, rows=1))
+            logits = self.target.extend(text.tokens, rows=1)
+            token = self.verifier.choose(logits, len(text.tokens))
             seconds = clock() - start
             text.append([token])
             yield Round(

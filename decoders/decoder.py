@@ -9,7 +9,7 @@ from typing import Any, ClassVar, cast
 
 from decoders.draft_process import DraftProcessOptions
 from decoders.model import CachedModel
-from decoders.sampler import Sampler
+from decoders.sampler import Sampler, Verifier
 from decoders.stopwatch import clock
 from decoders.text import Text
 
@@ -91,6 +91,10 @@ class Decoder(ABC):
 
     target: CachedModel
     sampler: Sampler
+    #: The target's side of sampling, for the prompt being decoded.
+    verifier: Verifier
+    #: The seed of that prompt.
+    seed: int
     #: The draft length in use, of decoders that have one.
     chosen_gamma: int
 
@@ -120,7 +124,9 @@ class Decoder(ABC):
         """Peak memory of processes other than this one, in bytes."""
         return 0
 
-    def decode(self, prompt: Sequence[int], limit: int, stop_ids: Sequence[int]) -> Generation:
+    def decode(
+        self, prompt: Sequence[int], limit: int, stop_ids: Sequence[int], seed: int = 0
+    ) -> Generation:
         """Decode one prompt.
 
         Parameters
@@ -131,8 +137,12 @@ class Decoder(ABC):
             Longest generation, in tokens.
         stop_ids
             Tokens that end the text.
+        seed
+            What random numbers are drawn from, if any are.
         """
         text = Text(prompt, limit, stop_ids)
+        self.seed = seed
+        self.verifier = self.sampler.verifier(seed, len(text.tokens))
         self.target.rollback(0)
         self.target.synchronize()
         start = clock()

@@ -23,9 +23,12 @@ class DraftOnly(Decoder):
 
     def rounds(self, text: Text) -> Iterator[Round]:
         self.draft.rollback(0)
+        proposer = self.sampler.proposer(self.seed, len(text.tokens))
         while not text.finished:
             start = clock()
-            token = self.sampler.choose(self.draft.extend(text.tokens, rows=1))
+            logits = self.draft.extend(text.tokens, rows=1)
+            token, _ = proposer.propose(logits, len(text.tokens))
+            proposer.forget(len(text.tokens))
             seconds = clock() - start
             text.append([token])
             yield Round(

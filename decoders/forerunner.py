@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from decoders.channel import Channel
 from decoders.draft_process import DraftProcess, DraftProcessOptions
 from decoders.model import CachedModel
-from decoders.sampler import Sampler
+from decoders.sampler import Sampler, common_length
 from decoders.stopwatch import clock
 
 #: Beyond every published token: what follows a disagreement was drafted for another text, and is
@@ -23,6 +23,7 @@ class _Begin:
 
     tokens: list[int]
     ahead: int
+    seed: int
 
 
 @dataclass(slots=True)
@@ -59,6 +60,7 @@ class _Paused:
 
 def _serve(channel: Channel, model: CachedModel, sampler: Sampler) -> None:
     text: list[int] = []
+    proposer = sampler.proposer(0, 0)
     verified = ahead = lineage = 0
     waited = 0.0
     while True:
@@ -69,7 +71,7 @@ def _serve(channel: Channel, model: CachedModel, sampler: Sampler) -> None:
             waited += clock() - start
         match message:
             case None:
-                token = sampler.choose(model.extend(text, rows=1))
+                token, _ = proposer.propose(model.extend(text, rows=1), len(text))
                 text.append(token)
                 channel.send(Drafted(lineage, token, clock() - start, waited))
                 waited = 0.0
@@ -77,8 +79,9 @@ def _serve(channel: Channel, model: CachedModel, sampler: Sampler) -> None:
                 text, verified, ahead = message.tokens, len(message.tokens), message.ahead
                 lineage, waited = 0, 0.0
                 model.rollback(0)
+                proposer = sampler.proposer(message.seed, len(text))
             case _Verified():
-                agreed = _agreement(text[message.start :], message.tokens)
+                agreed = common_length(text[message.start :], message.tokens)
                 if agreed < len(message.tokens):
                     # Overtaken, or drafted something else: take over the verified tokens. A draft
                     # that agrees with them goes on as it is.
@@ -86,20 +89,11 @@ def _serve(channel: Channel, model: CachedModel, sampler: Sampler) -> None:
                     model.rollback(message.start + agreed)
                     lineage = message.number
                 verified = message.start + len(message.tokens)
+                proposer.forget(verified)
             case _Pause():
                 ahead = 0
                 verified = len(text)
                 channel.send(_Paused())
-
-
-def _agreement(ours: Sequence[int], theirs: Sequence[int]) -> int:
-    """Length of the common beginning."""
-    length = 0
-    for a, b in zip(ours, theirs, strict=False):
-        if a != b:
-            break
-        length += 1
-    return length
 
 
 class Forerunner(DraftProcess):
@@ -110,13 +104,13 @@ class Forerunner(DraftProcess):
     ) -> None:
         super().__init__(load, sampler, options, _serve)
 
-    def begin(self, tokens: Sequence[int], ahead: int) -> None:
+    def begin(self, tokens: Sequence[int], ahead: int, seed: int) -> None:
         """Start on a new text."""
         self._lengths = [len(tokens)]
         self._lineage = 0
         self._published: list[int] = []
         self._settled = 0
-        self.send(_Begin(list(tokens), ahead))
+        self.send(_Begin(list(tokens), ahead, seed))
 
     def read(self) -> list[Drafted]:
         """Take in what has been published since; gives the new tokens."""
@@ -149,7 +143,7 @@ class Forerunner(DraftProcess):
         base = self._lengths[self._lineage]
         known = list(verified[base:])
         fresh = self._published[self._settled : len(known)]
-        agreed = _agreement(fresh, known[self._settled :])
+        agreed = common_length(fresh, known[self._settled :])
         compared = min(agreed + 1, len(fresh))
         self._settled = self._settled + agreed if compared == agreed else _STALE
         return agreed, compared

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.functional import pad
 from transformers import PreTrainedModel
 
 from decoders.cache import RollbackCache
@@ -30,15 +31,21 @@ class CachedModel:
         A transformers causal LM with full (not sliding-window) attention.
     vocab_size
         Number of token ids, from 0 on, that the model may produce. Logits beyond it, as of padded
-        embeddings, are cut off. A draft model may know fewer tokens than its target: one that it
-        does not know is read as token 0, which can only cost it acceptance.
+        embeddings, are cut off.
+    known
+        Number of those that the model itself knows, if fewer: a draft model's vocabulary may be
+        shorter than its target's. The others have logit -inf, and one that is read is read as
+        token 0, which can only cost a draft model acceptance.
     """
 
-    def __init__(self, model: PreTrainedModel, vocab_size: int | None = None) -> None:
+    def __init__(
+        self, model: PreTrainedModel, vocab_size: int | None = None, known: int | None = None
+    ) -> None:
         config = model.config.get_text_config()
         self.model = model.eval()
         self.device = model.device
         self.vocab_size = vocab_size or config.vocab_size
+        self._known = self.vocab_size if known is None else known
         self.cache = RollbackCache(config.num_hidden_layers, INITIAL_CAPACITY)
 
     @property
@@ -69,13 +76,15 @@ class CachedModel:
         unseen = list(tokens[self.cache.length :])
         if not 1 <= rows <= len(unseen):
             raise ValueError(f"{rows} rows of logits asked of {len(unseen)} unseen tokens")
-        if max(unseen) >= self.vocab_size:
-            unseen = [token if token < self.vocab_size else 0 for token in unseen]
+        if max(unseen) >= self._known:
+            unseen = [token if token < self._known else 0 for token in unseen]
         ids = torch.tensor([unseen], device=self.device)
         output = self.model(
             input_ids=ids, past_key_values=self.cache, use_cache=True, logits_to_keep=rows
         )
-        return output.logits[0, :, : self.vocab_size]
+        logits = output.logits[0, :, : self._known]
+        unknown = self.vocab_size - self._known
+        return pad(logits, (0, unknown), value=-torch.inf) if unknown else logits
 
     def in_higher_precision(self) -> CachedModel:
         """This model computing in a wider dtype: float32, or float64 for float32.
@@ -83,7 +92,7 @@ class CachedModel:
         It shares the weights and widens them a layer at a time while it runs, so it needs no memory
         for a second model.
         """
-        return WidenedModel(self.model, self.vocab_size)
+        return WidenedModel(self.model, self.vocab_size, self._known)
 
     def synchronize(self) -> None:
         """Wait until the device has finished what was asked of it."""

@@ -9,7 +9,7 @@ from typing import Any
 from decoders.decoder import Decoder, Models, Round
 from decoders.draft_length import AUTO, check_gamma, choose_balanced
 from decoders.drafter import Drafter, Proposal
-from decoders.sampler import NOTHING_JUDGED, Sampler
+from decoders.sampler import NOTHING_JUDGED, Draft, Sampler
 from decoders.stopwatch import clock
 from decoders.text import Text
 
@@ -58,47 +58,47 @@ class Pearl(Decoder):
         return super().settings() | {"gamma": self.chosen_gamma}
 
     def rounds(self, text: Text) -> Iterator[Round]:
-        pending: list[int] = []
+        self.drafter.begin(self.seed, len(text.tokens))
+        pending = Draft()
         # What the draft process must change about the text it has: keep so much, then add this.
         keep, tail = 0, text.tokens
         while not text.finished:
             start = clock()
+            known = len(text.tokens)
             bytes_before = self.drafter.bytes_sent
             verifies = bool(pending) or self.pre_verify
             drafts = not pending or self.post_verify
             count = min(self.chosen_gamma, text.remaining - len(pending)) if drafts else 0
             if count:
-                self.drafter.request(keep, tail, count)
+                self.drafter.request(keep, tail, count, verified=len(text.tokens))
             target_start = clock()
             if verifies:
                 # Without post-verify a wholly accepted block leaves nothing unseen, but the last
                 # token's logits are needed; else this changes nothing.
                 self.target.rollback(len(text.tokens) - 1)
-                target = self.sampler.read(
-                    self.target.extend(text.tokens + pending, rows=len(pending) + 1)
-                )
+                logits = self.target.extend(text.tokens + pending.tokens, rows=len(pending) + 1)
+                target = self.verifier.read(logits, known)
             target_done = clock()
-            proposal = self.drafter.collect() if count else Proposal([], 0.0)
+            proposal = self.drafter.collect() if count else Proposal(Draft(), 0.0)
             collected = clock()
 
-            drafted = proposal.tokens
-            known = len(text.tokens) + len(pending) + len(drafted)
+            drafted = proposal.draft
             judgement = NOTHING_JUDGED
-            candidates: list[int] = []
+            candidates = Draft()
             if verifies:
                 candidates = text.until_stop(pending + drafted[:1])
-                judgement = self.sampler.judge(target, candidates)
-            verified = len(text.tokens) + judgement.accepted
-            text.append(candidates[: judgement.accepted])
+                judgement = self.verifier.judge(target, candidates, self.drafter.row)
+            verified = known + judgement.accepted
+            text.append(candidates.tokens[: judgement.accepted])
             mode = self._mode(verifies, drafts, bool(pending))
             if judgement.accepted == len(candidates):
                 pending = (pending + drafted)[len(candidates) :]
-                keep, tail = known, []
+                keep, tail = len(text.tokens) + len(pending), []
             else:
                 assert judgement.token is not None
                 self.target.rollback(verified)
                 text.append([judgement.token])
-                pending = []
+                pending = Draft()
                 keep, tail = verified, [judgement.token]
             yield Round(
                 mode,

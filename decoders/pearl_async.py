@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from decoders.decoder import Decoder, Models, Round
 from decoders.forerunner import Forerunner
-from decoders.sampler import Sampler
+from decoders.sampler import Draft, Sampler
 from decoders.stopwatch import clock
 from decoders.text import Text
 
@@ -34,8 +34,10 @@ class PearlAsync(Decoder):
             )
 
     def start(self, models: Models, sampler: Sampler) -> None:
-        super().start(models, sampler)
-        self.forerunner = Forerunner(models.load_draft, sampler, models.draft_process)
+        # Whether a token was drafted in time or decoded by the target is a matter of timing, which
+        # must not decide what is drawn.
+        super().start(models, sampler.with_own_choice())
+        self.forerunner = Forerunner(models.load_draft, self.sampler, models.draft_process)
         self.forerunner.wait_ready()
 
     def stop(self) -> None:
@@ -46,20 +48,20 @@ class PearlAsync(Decoder):
         return self.forerunner.peak_memory_bytes()
 
     def rounds(self, text: Text) -> Iterator[Round]:
-        self.forerunner.begin(text.tokens, self.ahead)
+        self.forerunner.begin(text.tokens, self.ahead, self.seed)
         while not text.finished:
             start = clock()
             bytes_before = self.forerunner.bytes_sent
             drafted = self.forerunner.read()
             agreed, compared = self.forerunner.settle(text.tokens)
             # The target adds one token itself, so the last of the text need not be judged.
-            pending = self.forerunner.pending(text.tokens)[: text.remaining - 1]
+            pending = Draft(self.forerunner.pending(text.tokens)[: text.remaining - 1])
             target_start = clock()
-            logits = self.target.extend(text.tokens + pending, rows=len(pending) + 1)
-            target = self.sampler.read(logits)
+            logits = self.target.extend(text.tokens + pending.tokens, rows=len(pending) + 1)
+            target = self.verifier.read(logits, len(text.tokens))
             target_seconds = clock() - target_start
             candidates = text.until_stop(pending)
-            judgement = self.sampler.judge(target, candidates)
+            judgement = self.verifier.judge(target, candidates)
             known = len(text.tokens)
             self.target.rollback(known + judgement.accepted)
             text.append(judgement.verified(candidates))

@@ -1,13 +1,51 @@
-"""How a token is chosen from logits, and how drafted tokens are judged."""
+"""What a sampling rule is: how the draft model chooses tokens, and how the target judges them."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+
+#: The distribution q, ``[vocab]``, that a candidate was drawn from, by its text position.
+Rows = Callable[[int], torch.Tensor]
+
+
+def no_rows(position: int) -> torch.Tensor:
+    """Rows of candidates that were not drawn at random."""
+    raise LookupError(f"the candidate at {position} was not drawn at random")
+
+
+@dataclass(slots=True)
+class Draft:
+    """Drafted tokens and the chance q(x) with which the draft model drew each.
+
+    ``chances`` is empty where tokens were not drawn at random: under greedy decoding, or looked up
+    somewhere.
+    """
+
+    tokens: list[int] = field(default_factory=list)
+    chances: list[float] = field(default_factory=list)
+
+    def append(self, token: int, chance: float | None) -> None:
+        """Add a token, with its chance if it was drawn."""
+        self.tokens.append(token)
+        if chance is not None:
+            self.chances.append(chance)
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.tokens)
+
+    def __getitem__(self, part: slice) -> Draft:
+        return Draft(self.tokens[part], self.chances[part])
+
+    def __add__(self, other: Draft) -> Draft:
+        return Draft(self.tokens + other.tokens, self.chances + other.chances)
 
 
 @dataclass(frozen=True)
@@ -25,48 +63,125 @@ class Judgement:
     judged: int
     token: int | None
 
-    def verified(self, candidates: Sequence[int]) -> list[int]:
+    def verified(self, candidates: Draft) -> list[int]:
         """The accepted ones of the judged ``candidates``, and the target's token after them."""
         own = [] if self.token is None else [self.token]
-        return [*candidates[: self.accepted], *own]
+        return [*candidates.tokens[: self.accepted], *own]
 
 
 NOTHING_JUDGED = Judgement(0, 0, None)
 
 
-class Sampler(ABC):
-    """A sampling rule. Its dataclass fields are its settings."""
+class Proposer(ABC):
+    """How the draft model chooses the tokens of one prompt."""
 
     @abstractmethod
-    def read(self, logits: torch.Tensor) -> Any:
-        """Reduce target logits ``[rows, vocab]`` to what judging needs (waits for the device)."""
+    def propose(self, logits: torch.Tensor, position: int) -> tuple[int, float | None]:
+        """Choose the token at a text position from the draft model's logits ``[1, vocab]``.
+
+        Gives the token, and the chance it was drawn with if it was.
+        """
+
+    def row(self, position: int) -> torch.Tensor:
+        """The distribution, ``[vocab]``, that the token last chosen at ``position`` came from."""
+        raise LookupError("nothing was drawn at random")
+
+    def forget(self, before: int) -> None:
+        """Nothing before this text position will be asked for again."""
+
+
+class Verifier(ABC):
+    """How the target chooses the tokens of one prompt, and which drafted ones it accepts."""
 
     @abstractmethod
-    def judge(self, target: Any, candidates: Sequence[int]) -> Judgement:
-        """Judge candidates left to right against what ``read`` returned.
+    def read(self, logits: torch.Tensor, position: int) -> Any:
+        """Reduce target logits to what judging needs (waits for the device).
 
-        Row ``i`` of the logits is the target's prediction for candidate ``i``; one further row, if
-        present, is its prediction for the token after the last.
+        Row ``i`` of ``logits`` (``[rows, vocab]``) predicts the token at text position
+        ``position + i``.
         """
 
     @abstractmethod
-    def choose(self, logits: torch.Tensor) -> int:
-        """Choose a token from logits ``[1, vocab]``."""
+    def judge(self, target: Any, candidates: Draft, rows: Rows = no_rows) -> Judgement:
+        """Judge candidates left to right against what ``read`` returned.
+
+        Row ``i`` of the logits is the target's prediction for candidate ``i``; one further row, if
+        present, is its prediction for the token after the last. ``rows`` is asked for the
+        distribution of a rejected candidate, if that was drawn at random.
+        """
+
+    def choose(self, logits: torch.Tensor, position: int) -> int:
+        """The target's own token at a text position, from logits ``[1, vocab]``."""
+        token = self.judge(self.read(logits, position), Draft()).token
+        assert token is not None
+        return token
+
+
+class OwnChoice(Verifier):
+    """A verifier whose token at a position does not depend on what was drafted for it.
+
+    A candidate is accepted iff it is that token, so what comes out is what the target alone would
+    have given.
+    """
+
+    @abstractmethod
+    def scores(self, logits: torch.Tensor, position: int) -> torch.Tensor:
+        """What is largest at the target's token, of the shape of ``logits`` (see ``read``)."""
+
+    def read(self, logits: torch.Tensor, position: int) -> list[int]:
+        return self.scores(logits, position).argmax(dim=-1).tolist()
+
+    def judge(self, target: list[int], candidates: Draft, rows: Rows = no_rows) -> Judgement:
+        accepted = common_length(candidates, target)
+        judged = min(accepted + 1, len(candidates))
+        return Judgement(accepted, judged, target[accepted] if accepted < len(target) else None)
+
+
+class Sampler(ABC):
+    """A sampling rule. Its dataclass fields are its settings; what it makes is for one prompt.
+
+    ``seed`` is the prompt's, ``start`` the length of the prompt in tokens.
+    """
+
+    @abstractmethod
+    def proposer(self, seed: int, start: int) -> Proposer:
+        """For the process of the draft model."""
+
+    @abstractmethod
+    def verifier(self, seed: int, start: int) -> Verifier:
+        """For the process of the target."""
+
+    def with_own_choice(self) -> Sampler:
+        """This rule with verifiers that are :class:`OwnChoice`."""
+        return self
 
 
 @dataclass
 class Greedy(Sampler):
     """The most probable token: a candidate is accepted iff it is the target's argmax."""
 
-    def read(self, logits: torch.Tensor) -> list[int]:
-        return logits.argmax(dim=-1).tolist()
+    def proposer(self, seed: int, start: int) -> Proposer:
+        return _GreedyProposer()
 
-    def judge(self, target: list[int], candidates: Sequence[int]) -> Judgement:
-        accepted = 0
-        while accepted < len(candidates) and candidates[accepted] == target[accepted]:
-            accepted += 1
-        judged = min(accepted + 1, len(candidates))
-        return Judgement(accepted, judged, target[accepted] if accepted < len(target) else None)
+    def verifier(self, seed: int, start: int) -> Verifier:
+        return _GreedyVerifier()
 
-    def choose(self, logits: torch.Tensor) -> int:
-        return int(logits.argmax(dim=-1))
+
+class _GreedyProposer(Proposer):
+    def propose(self, logits: torch.Tensor, position: int) -> tuple[int, None]:
+        return int(logits.argmax(dim=-1)), None
+
+
+class _GreedyVerifier(OwnChoice):
+    def scores(self, logits: torch.Tensor, position: int) -> torch.Tensor:
+        return logits
+
+
+def common_length(ours: Iterable[int], theirs: Sequence[int]) -> int:
+    """Length of the common beginning."""
+    length = 0
+    for a, b in zip(ours, theirs, strict=False):
+        if a != b:
+            break
+        length += 1
+    return length

@@ -9,7 +9,7 @@ from typing import Any
 from decoders.decoder import Decoder, Models, Round
 from decoders.draft_length import AUTO, check_gamma, choose_expected_best
 from decoders.model import CachedModel
-from decoders.sampler import Sampler
+from decoders.sampler import Draft, Proposer, Sampler
 from decoders.stopwatch import clock
 from decoders.text import Text
 
@@ -40,21 +40,23 @@ class Speculative(Decoder):
 
     def rounds(self, text: Text) -> Iterator[Round]:
         self.draft.rollback(0)
+        proposer = self.sampler.proposer(self.seed, len(text.tokens))
         while not text.finished:
             start = clock()
             # The target adds one token itself, so the last of the text need not be drafted.
-            drafted = self._draft(text, min(self.chosen_gamma, text.remaining - 1))
+            drafted = self._draft(text, proposer, min(self.chosen_gamma, text.remaining - 1))
             draft_done = clock()
-            target = self.sampler.read(
-                self.target.extend(text.tokens + drafted, rows=len(drafted) + 1)
-            )
+            known = len(text.tokens)
+            logits = self.target.extend(text.tokens + drafted.tokens, rows=len(drafted) + 1)
+            target = self.verifier.read(logits, known)
             target_done = clock()
             candidates = text.until_stop(drafted)
-            judgement = self.sampler.judge(target, candidates)
-            verified = len(text.tokens) + judgement.accepted
+            judgement = self.verifier.judge(target, candidates, proposer.row)
+            verified = known + judgement.accepted
             self.target.rollback(verified)
             self.draft.rollback(verified)
             text.append(judgement.verified(candidates))
+            proposer.forget(len(text.tokens))
             draft_seconds, target_seconds = draft_done - start, target_done - draft_done
             yield Round(
                 "verify",
@@ -75,8 +77,9 @@ class Speculative(Decoder):
             rate = sum(r.accepted for r in rounds) / judged if judged else 0.0
             self.chosen_gamma = choose_expected_best(self.target, self.draft, rate)
 
-    def _draft(self, text: Text, count: int) -> list[int]:
-        tokens = list(text.tokens)
+    def _draft(self, text: Text, proposer: Proposer, count: int) -> Draft:
+        drafted = Draft()
         for _ in range(count):
-            tokens.append(self.sampler.choose(self.draft.extend(tokens, rows=1)))
-        return tokens[len(text.tokens) :]
+            tokens = text.tokens + drafted.tokens
+            drafted.append(*proposer.propose(self.draft.extend(tokens, rows=1), len(tokens)))
+        return drafted

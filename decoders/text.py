@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import islice
+from typing import TypeVar
+
+from decoders.sampler import Draft
+
+Tokens = TypeVar("Tokens", list[int], Draft)
 
 
 class Text:
@@ -44,21 +49,21 @@ class Text:
     def finished(self) -> bool:
         return self.finish_reason is not None
 
-    def until_stop(self, tokens: Sequence[int]) -> list[int]:
+    def until_stop(self, tokens: Tokens) -> Tokens:
         """``tokens`` up to and including the first stop token, and at most ``remaining`` of them.
 
         Nothing after it can become part of the text, so nothing after it need be judged.
         """
-        kept: list[int] = []
+        kept = 0
         for token in islice(tokens, self.remaining):
-            kept.append(token)
+            kept += 1
             if token in self.stop_ids:
                 break
-        return kept
+        return tokens[:kept]
 
     def append(self, tokens: Sequence[int]) -> None:
         """Add verified tokens; the text ends at a stop token or at its limit."""
-        kept = self.until_stop(tokens)
+        kept = self.until_stop(list(tokens))
         self.tokens += kept
         if kept and kept[-1] in self.stop_ids:
             self.finish_reason = "stop"

@@ -20,7 +20,7 @@ from decoders.draft_process import DraftProcessOptions
 from decoders.drafter import Proposal
 from decoders.pearl import Pearl
 from decoders.pearl_async import PearlAsync
-from decoders.sampler import Greedy
+from decoders.sampler import Draft, Greedy
 
 GAMMAS = (1, 2, 3, 5, 8)
 PROMPT = list(range(20, 60))
@@ -135,13 +135,19 @@ class FakeDrafter:
     def __init__(self, events: list[str]) -> None:
         self.events = events
 
-    def request(self, keep: int, tail: list[int], count: int) -> None:
+    def begin(self, seed: int, start: int) -> None:
+        pass
+
+    def request(self, keep: int, tail: list[int], count: int, verified: int) -> None:
         self.events.append("request")
         self.count = count
 
     def collect(self) -> Proposal:
         self.events.append("collect")
-        return Proposal([1] * self.count, 0.1)
+        return Proposal(Draft([1] * self.count), 0.1)
+
+    def row(self, position: int) -> torch.Tensor:
+        raise AssertionError("greedy decoding needs no distributions")
 
 
 def test_pearl_runs_the_target_between_asking_and_collecting(

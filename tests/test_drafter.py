@@ -54,14 +54,14 @@ def load_a_model_that_raises() -> CachedModel:
 def test_drafts_what_the_draft_model_says(drafter: Drafter, small_pair: SmallPair) -> None:
     draft, text = small_pair.load_draft(), [5, 6, 7]
     for _ in range(4):
-        text.append(Greedy().choose(draft.extend(text, rows=1)))
+        text.append(Greedy().proposer(0, 0).propose(draft.extend(text, rows=1), len(text))[0])
     drafter.request(0, [5, 6, 7], 4)
-    assert drafter.collect().tokens == text[3:]
+    assert drafter.collect().draft.tokens == text[3:]
     # The next request goes on from there; the one after it goes back.
     drafter.request(7, [], 1)
-    first = drafter.collect().tokens
+    first = drafter.collect().draft.tokens
     drafter.request(3, [], 5)
-    assert drafter.collect().tokens == text[3:] + first
+    assert drafter.collect().draft.tokens == text[3:] + first
 
 
 def test_error_while_loading_is_told() -> None:

@@ -129,7 +129,11 @@ def test_special_tokens_that_one_tokenizer_has_beyond_the_other(tmp_path: Path) 
     pair = open_pair(tmp_path / "target", tmp_path / "draft")
     target, draft = pair.load_target(), pair.load_draft()
     # The target keeps its own tokens, or its output would depend on the draft model.
-    assert (target.vocab_size, draft.vocab_size) == (len(extended), len(plain))
+    assert target.vocab_size == draft.vocab_size == len(extended)
+    logits = draft.extend([1, len(plain)], rows=1)
+    assert logits.shape == (1, len(extended))
+    assert logits[0, len(plain) :].isneginf().all()
+    assert logits[0, : len(plain)].isfinite().all()
     assert acceptance(pair, prompts=3)[2] == 3
 
 

@@ -67,11 +67,11 @@ class Pretrained(PairSource):
         contexts = {"target": config.max_position_embeddings}
         dtype = self.dtype.value
         needs = {"target": (devices.target, model_bytes(config, getattr(torch, dtype)))}
-        vocab_size = draft_vocab_size = min(len(tokenizer), config.vocab_size)
+        vocab_size = known = min(len(tokenizer), config.vocab_size)
         if uses_draft:
             config = read_config("draft", self.draft)
             shared = shared_tokens(tokenizer, read_tokenizer("draft", self.draft))
-            draft_vocab_size = min(vocab_size, config.vocab_size, shared)
+            known = min(vocab_size, config.vocab_size, shared)
             contexts["draft"] = config.max_position_embeddings
             needs["draft"] = (devices.draft, model_bytes(config, getattr(torch, dtype)))
         check_fits(needs)
@@ -80,14 +80,23 @@ class Pretrained(PairSource):
             contexts,
             stop_ids(self.target, tokenizer),
             functools.partial(load_model, self.target, dtype, devices.target, vocab_size),
-            functools.partial(load_model, self.draft, dtype, devices.draft, draft_vocab_size),
+            functools.partial(
+                load_model, self.draft, dtype, devices.draft, vocab_size, known=known
+            ),
         )
 
 
 def load_model(
-    model: ModelConfig, dtype: str, devices: tuple[str, ...], vocab_size: int
+    model: ModelConfig,
+    dtype: str,
+    devices: tuple[str, ...],
+    vocab_size: int,
+    known: int | None = None,
 ) -> CachedModel:
-    """Load a model's weights onto its device, or by layers over several."""
+    """Load a model's weights onto its device, or by layers over several.
+
+    ``vocab_size`` and ``known``: see :class:`CachedModel`.
+    """
     transformers_logging.disable_progress_bar()
     if len(devices) > 1:
         memory = {torch.device(device).index: free_bytes(device) for device in devices}
@@ -112,7 +121,7 @@ def load_model(
             f"{model.path}: the weights are not those of its config: {len(absent)} are missing or"
             f" of another shape, the first is {absent[0]}"
         )
-    return CachedModel(loaded, vocab_size)
+    return CachedModel(loaded, vocab_size, known)
 
 
 def read_config(role: str, model: ModelConfig) -> PreTrainedConfig:

@@ -91,7 +91,7 @@ def _group(
     rng: random.Random,
 ) -> tuple[np.ndarray, np.ndarray]:
     # Prompts of one length class, so that little of a batch is padding.
-    longest = rng.choices((160, 320, plan.longest_prompt), weights=(6, 4, 1))[0]
+    longest = rng.choices((160, 320, plan.longest_prompt), weights=(5, 4, 2))[0]
     rows = plan.rows if longest <= 320 else max(1, plan.rows // 4)
     prompts: list[list[int]] = []
     shortest = 0 if longest == 160 else 160 if longest == 320 else 320
