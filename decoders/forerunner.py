@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from decoders.channel import Channel
 from decoders.draft_process import DraftProcess, DraftProcessOptions
@@ -58,42 +59,70 @@ class _Paused:
     """No more tokens of this text will come."""
 
 
-def _serve(channel: Channel, model: CachedModel, sampler: Sampler) -> None:
-    text: list[int] = []
-    proposer = sampler.proposer(0, 0)
-    verified = ahead = lineage = 0
-    waited = 0.0
-    while True:
-        start = clock()
-        may_draft = len(text) - verified < ahead
-        message = channel.receive_now() if may_draft else channel.receive()
-        if not may_draft:
-            waited += clock() - start
+class Service:
+    """What the draft process does: drafts on, but for messages and where it must wait."""
+
+    def __init__(self, model: CachedModel, sampler: Sampler) -> None:
+        self._model = model
+        self._sampler = sampler
+        self._text: list[int] = []
+        self._verified = self._ahead = self._lineage = 0
+        self._proposer = sampler.proposer(0, 0)
+
+    @property
+    def may_draft(self) -> bool:
+        """Whether it is not yet so far ahead as it may be."""
+        return len(self._text) - self._verified < self._ahead
+
+    def draft(self) -> tuple[int, int]:
+        """Draft one token; gives its lineage and the token."""
+        text = self._text
+        token, _ = self._proposer.propose(self._model.extend(text, rows=1), len(text))
+        text.append(token)
+        return self._lineage, token
+
+    def answer(self, message: Any) -> Any | None:
+        """Take in a message; the answer, if it has one."""
         match message:
-            case None:
-                token, _ = proposer.propose(model.extend(text, rows=1), len(text))
-                text.append(token)
-                channel.send(Drafted(lineage, token, clock() - start, waited))
-                waited = 0.0
             case _Begin():
-                text, verified, ahead = message.tokens, len(message.tokens), message.ahead
-                lineage, waited = 0, 0.0
-                model.rollback(0)
-                proposer = sampler.proposer(message.seed, len(text))
+                self._text, self._ahead = message.tokens, message.ahead
+                self._verified, self._lineage = len(message.tokens), 0
+                self._model.rollback(0)
+                self._proposer = self._sampler.proposer(message.seed, len(message.tokens))
             case _Verified():
-                agreed = common_length(text[message.start :], message.tokens)
+                agreed = common_length(self._text[message.start :], message.tokens)
                 if agreed < len(message.tokens):
                     # Overtaken, or drafted something else: take over the verified tokens. A draft
                     # that agrees with them goes on as it is.
-                    text[message.start + agreed :] = message.tokens[agreed:]
-                    model.rollback(message.start + agreed)
-                    lineage = message.number
-                verified = message.start + len(message.tokens)
-                proposer.forget(verified)
+                    self._text[message.start + agreed :] = message.tokens[agreed:]
+                    self._model.rollback(message.start + agreed)
+                    self._lineage = message.number
+                self._verified = message.start + len(message.tokens)
+                self._proposer.forget(self._verified)
             case _Pause():
-                ahead = 0
-                verified = len(text)
-                channel.send(_Paused())
+                self._ahead = 0
+                self._verified = len(self._text)
+                return _Paused()
+        return None
+
+
+def _serve(channel: Channel, model: CachedModel, sampler: Sampler) -> None:
+    service = Service(model, sampler)
+    waited = 0.0
+    while True:
+        start = clock()
+        may_draft = service.may_draft
+        message = channel.receive_now() if may_draft else channel.receive()
+        if not may_draft:
+            waited += clock() - start
+        if message is not None:
+            answer = service.answer(message)
+            if answer is not None:
+                channel.send(answer)
+            continue
+        lineage, token = service.draft()
+        channel.send(Drafted(lineage, token, clock() - start, waited))
+        waited = 0.0
 
 
 class Forerunner(DraftProcess):

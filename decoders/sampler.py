@@ -124,17 +124,24 @@ class OwnChoice(Verifier):
     have given.
     """
 
+    #: What a difference of logits is multiplied with in ``scores``.
+    sharpness: float = 1.0
+
     @abstractmethod
     def scores(self, logits: torch.Tensor, position: int) -> torch.Tensor:
         """What is largest at the target's token, of the shape of ``logits`` (see ``read``)."""
 
-    def read(self, logits: torch.Tensor, position: int) -> list[int]:
-        return self.scores(logits, position).argmax(dim=-1).tolist()
+    @abstractmethod
+    def own(self, target: Any, index: int) -> int:
+        """The target's token for candidate ``index``, from what ``read`` returned."""
 
-    def judge(self, target: list[int], candidates: Draft, rows: Rows = no_rows) -> Judgement:
-        accepted = common_length(candidates, target)
-        judged = min(accepted + 1, len(candidates))
-        return Judgement(accepted, judged, target[accepted] if accepted < len(target) else None)
+    def judge(self, target: Any, candidates: Draft, rows: Rows = no_rows) -> Judgement:
+        for index, candidate in enumerate(candidates):
+            token = self.own(target, index)
+            if token != candidate:
+                return Judgement(index, index + 1, token)
+        count = len(candidates)
+        return Judgement(count, count, self.own(target, count) if count < len(target) else None)
 
 
 class Sampler(ABC):
@@ -175,6 +182,12 @@ class _GreedyProposer(Proposer):
 class _GreedyVerifier(OwnChoice):
     def scores(self, logits: torch.Tensor, position: int) -> torch.Tensor:
         return logits
+
+    def read(self, logits: torch.Tensor, position: int) -> list[int]:
+        return logits.argmax(dim=-1).tolist()
+
+    def own(self, target: list[int], index: int) -> int:
+        return target[index]
 
 
 def common_length(ours: Iterable[int], theirs: Sequence[int]) -> int:

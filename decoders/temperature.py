@@ -31,6 +31,7 @@ class Warping:
     """
 
     def __init__(self, temperature: float, top_k: int, top_p: float) -> None:
+        self.sharpness = 1.0 / temperature
         self._warpers = LogitsProcessorList()
         if temperature != 1.0:
             self._warpers.append(TemperatureLogitsWarper(temperature))
@@ -180,15 +181,25 @@ class _CoupledProposer(Proposer):
 
 class _CoupledVerifier(OwnChoice):
     def __init__(self, warping: Warping, noise: SharedNoise) -> None:
+        self.sharpness = warping.sharpness
         self._warping = warping
         self._noise = noise
 
+        self._position = 0
+
     def scores(self, logits: torch.Tensor, position: int) -> torch.Tensor:
-        # What is read starts at the verified text, which only grows.
-        self._noise.forget(position)
         warped = self._warping(logits)
         noise = [self._noise.row(position + i, row) for i, row in enumerate(warped)]
         return warped + torch.stack(noise)
+
+    def read(self, logits: torch.Tensor, position: int) -> torch.Tensor:
+        # What is read starts at the verified text, which only grows.
+        self._noise.forget(position)
+        self._position = position
+        return self._warping(logits)
+
+    def own(self, target: torch.Tensor, index: int) -> int:
+        return self._noise.choose(target[index], self._position + index)
 
 
 def _or(value: float | int | None, otherwise: float | int) -> Any:

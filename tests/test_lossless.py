@@ -1,0 +1,115 @@
+"""The output distribution of every decoder is the target's, exactly.
+
+A toy pair's every random choice is visited, through each decoder's real code.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from decoder_cases import cases, make_decoder
+from toy import (
+    VOCAB,
+    Branches,
+    InlineDrafter,
+    InlineForerunner,
+    TableModel,
+    scripted_chance,
+    scripted_noise,
+    table,
+)
+
+from decoders.decoder import Models
+from decoders.draft_process import DraftProcessOptions
+from decoders.pearl_async import PearlAsync
+from decoders.temperature import Temperature
+
+PROMPT = [1, 3]
+LENGTH = 4
+TARGET, DRAFT = table(seed=0, possible=3), table(seed=1, possible=2)
+
+
+@pytest.fixture
+def branches(monkeypatch: pytest.MonkeyPatch) -> Iterator[Branches]:
+    made = Branches()
+    monkeypatch.setattr("decoders.temperature.Chance", scripted_chance(made))
+    monkeypatch.setattr("decoders.temperature.SharedNoise", scripted_noise(made))
+    monkeypatch.setattr("decoders.pearl.Drafter", InlineDrafter)
+    monkeypatch.setattr("decoders.pearl_async.Forerunner", InlineForerunner)
+    yield made
+
+
+def distribution(branches: Branches, decoder: Any, sampler: Temperature, length: int) -> Any:
+    """The exact distribution of a decoder's outputs."""
+    models: Any = Models(
+        TableModel(TARGET),  # type: ignore[arg-type]
+        lambda: TableModel(DRAFT),  # type: ignore[arg-type, return-value]
+        DraftProcessOptions(),
+    )
+    decoder.start(models, sampler)
+    return branches.outcomes(lambda: tuple(decoder.decode(PROMPT, length, []).output_ids))
+
+
+def expected(sampler: Temperature, length: int) -> dict[tuple[int, ...], float]:
+    """The target's own distribution, by the chain rule."""
+    warping = sampler.verifier(0, 0)._warping  # type: ignore[attr-defined]
+    model = TableModel(TARGET)
+    found = {}
+    for output in itertools.product(range(VOCAB), repeat=length):
+        model.rollback(0)
+        chances = warping(model.extend([*PROMPT, *output], length + 1)[:length]).softmax(-1)
+        chance = chances.gather(-1, torch.tensor(output)[:, None]).prod()
+        if chance > 0:
+            found[output] = float(chance)
+    return found
+
+
+def check(found: dict[tuple[int, ...], float], wanted: dict[tuple[int, ...], float]) -> None:
+    assert sum(found.values()) == pytest.approx(1, abs=1e-9)
+    assert found.keys() == wanted.keys()
+    for output, chance in wanted.items():
+        assert found[output] == pytest.approx(chance, abs=1e-9), output
+
+
+#: Longer drafts only where they do not multiply the ways too much.
+CASES = [*cases((1, 2)), ("pearl", 3), ("speculative", 3)]
+
+
+@pytest.mark.parametrize(("name", "gamma"), CASES)
+def test_distribution(branches: Branches, name: str, gamma: int | None) -> None:
+    sampler = Temperature()
+    found = distribution(branches, make_decoder(name, gamma), sampler, LENGTH)
+    check(found, expected(sampler, LENGTH))
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        Temperature(temperature=0.6, top_p=0.8),
+        Temperature(temperature=1.5, top_k=2),
+        Temperature(temperature=0.7, draft_temperature=1.4, draft_top_k=1),
+        Temperature(top_p=0.9, draft_top_p=0.5),
+        Temperature(coupled=True),
+        Temperature(temperature=0.6, draft_temperature=2.0, coupled=True),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize(("name", "gamma"), cases((2,)))
+def test_distribution_when_warped(
+    branches: Branches, name: str, gamma: int | None, sampler: Temperature
+) -> None:
+    """Also where the draft model is warped otherwise than the target."""
+    check(distribution(branches, make_decoder(name, gamma), sampler, 3), expected(sampler, 3))
+
+
+@pytest.mark.parametrize("schedule", [(0,), (2,), (0, 2), (1, 0, 0, 2), (2, 0, 1)], ids=str)
+def test_distribution_whatever_the_timing(
+    branches: Branches, schedule: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(InlineForerunner, "schedule", schedule)
+    sampler = Temperature()
+    check(distribution(branches, PearlAsync(2), sampler, LENGTH), expected(sampler, LENGTH))
