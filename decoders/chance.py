@@ -61,6 +61,8 @@ class SharedNoise:
 
     def row(self, position: int, like: torch.Tensor) -> torch.Tensor:
         """The noise of a position, with the size, dtype and device of ``like`` (``[vocab]``)."""
+        if position < self._start:
+            raise LookupError(f"there is no noise at {position}, only from {self._start} on")
         while len(self._rows) <= position - self._start:
             uniform = torch.empty(len(like), dtype=torch.float32)
             self._rows.append(uniform.exponential_(generator=self._generator).log_().neg_())

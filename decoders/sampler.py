@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -150,6 +150,9 @@ class Sampler(ABC):
     ``seed`` is the prompt's, ``start`` the length of the prompt in tokens.
     """
 
+    #: Whether tokens are drawn at random.
+    random: ClassVar[bool] = False
+
     @abstractmethod
     def proposer(self, seed: int, start: int) -> Proposer:
         """For the process of the draft model."""
@@ -157,6 +160,10 @@ class Sampler(ABC):
     @abstractmethod
     def verifier(self, seed: int, start: int) -> Verifier:
         """For the process of the target."""
+
+    def probabilities(self, logits: torch.Tensor) -> torch.Tensor:
+        """What the target's tokens are drawn from, given its logits (both ``[rows, vocab]``)."""
+        raise LookupError("nothing is drawn at random")
 
     def with_own_choice(self) -> Sampler:
         """This rule with verifiers that are :class:`OwnChoice`."""
@@ -170,7 +177,7 @@ class Greedy(Sampler):
     def proposer(self, seed: int, start: int) -> Proposer:
         return _GreedyProposer()
 
-    def verifier(self, seed: int, start: int) -> Verifier:
+    def verifier(self, seed: int, start: int) -> OwnChoice:
         return _GreedyVerifier()
 
 

@@ -68,6 +68,8 @@ class Temperature(Sampler):
         fewer tokens are accepted.
     """
 
+    random = True
+
     temperature: float = 1.0
     top_k: int = 0
     top_p: float = 1.0
@@ -104,13 +106,18 @@ class Temperature(Sampler):
         return _SamplingProposer(warping, Chance(seed, "draft"))
 
     def verifier(self, seed: int, start: int) -> Verifier:
-        warping = Warping(self.temperature, self.top_k, self.top_p)
         if self.coupled:
-            return _CoupledVerifier(warping, SharedNoise(seed, start))
-        return _SamplingVerifier(warping, Chance(seed, "target"))
+            return _CoupledVerifier(self._warping(), SharedNoise(seed, start))
+        return _SamplingVerifier(self._warping(), Chance(seed, "target"))
+
+    def probabilities(self, logits: torch.Tensor) -> torch.Tensor:
+        return self._warping()(logits).softmax(dim=-1)
 
     def with_own_choice(self) -> Sampler:
         return replace(self, coupled=True)
+
+    def _warping(self) -> Warping:
+        return Warping(self.temperature, self.top_k, self.top_p)
 
 
 class _SamplingProposer(Proposer):

@@ -197,7 +197,7 @@ def main(cfg: DictConfig) -> None:
     prompts = [pair.encode(problem.prompt) for problem in task.problems()]
     _check(config, pair, prompts, task.max_new_tokens)
     with placed(setup.processes.target):
-        target = pair.load_target()
+        target = setup.load_target()
         with started(config, target, setup.models(target)) as contenders:
             results = measure(contenders, prompts, task.max_new_tokens, config.repeats)
     choices = HydraConfig.get().runtime.choices

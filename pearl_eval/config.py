@@ -59,7 +59,7 @@ class RuntimeConfig:
 
     ``*_device``: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``. ``*_cores``: CPU cores a process is
     bound to; null chooses ``*_threads`` free ones for each where both models are on the CPU.
-    Times are seconds.
+    Times are seconds. ``fixed_window``: see :class:`decoders.fixed_window.FixedWindowModel`.
     """
 
     target_device: str = "auto"
@@ -71,6 +71,7 @@ class RuntimeConfig:
     start_timeout: float = 600.0
     answer_timeout: float = 120.0
     spin_seconds: float = 0.005
+    fixed_window: bool = False
 
 
 @dataclass

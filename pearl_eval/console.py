@@ -60,6 +60,9 @@ def print_table(title: str, rows: Sequence[Row]) -> None:
     out.print(table)
     if any(row.summary and row.summary["synthetic"] for row in rows):
         out.print("Synthetic pair: tokens are made up, so only times and counts mean something.")
+    for row in rows:
+        if row.summary and row.summary["sampled_tokens"]:
+            out.print(_sampling_note(row), soft_wrap=True)
     if any(row.summary and row.summary["prompts"] == 1 for row in rows):
         out.print("No speeds: the only prompt was the warm-up. Take task.limit=2 or more.")
     for row in rows:
@@ -89,11 +92,22 @@ def _equivalence(summary: Mapping[str, Any]) -> str:
     prompts, ties, violations = (summary[key] for key in ("prompts", "ties", "violations"))
     if violations:
         return f"[bold red]VIOLATION {violations}/{prompts}[/]"
+    if summary["sampled_tokens"] and summary["exact_match_rate"] != 1:
+        return f"sampled, p = {summary['sampling_p_value']:.2g}"
     same = round(summary["exact_match_rate"] * prompts)
     text = f"identical {same}/{prompts}"
     if ties:
         return f"{text}, {ties} tie{'s' if ties > 1 else ''}"
     return text if same == prompts else f"lossy, {text}"
+
+
+def _sampling_note(row: Row) -> str:
+    assert row.summary is not None
+    tokens, bias = (row.summary[key] for key in ("sampled_tokens", "sampling_smallest_bias"))
+    return (
+        f"{escape(row.label)}: {tokens} sampled tokens; a bias of {bias:.1%} of the target's first"
+        " choice would have been seen (with 99 % probability, as p < 1e-6)."
+    )
 
 
 def _number(value: float | None, form: str, unit: str = "") -> str:

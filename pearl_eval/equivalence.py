@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from decoders.model import CachedModel
+from decoders.sampler import OwnChoice
 from decoders.text import Text
 
 #: Positions looked at in one piece, which bounds the memory of the check.
@@ -19,7 +20,7 @@ class Divergence:
     """A token that is not the target's first choice.
 
     Its position among the generated tokens, the token, the target's own, and their logits in higher
-    precision.
+    precision, plus the noise that chose among them where there is some.
     """
 
     position: int
@@ -37,7 +38,8 @@ class Divergence:
 class Verdict:
     """``kind`` is ``identical``, ``tie`` or ``violation``; ``why`` says what a violation is.
 
-    For a decoder that does not claim the target's output, it is ``identical`` or ``lossy``.
+    Where outputs need not be the same it is ``identical`` or says why: ``lossy`` for a decoder that
+    does not claim the target's output, ``sampled`` where tokens are drawn at random.
     """
 
     kind: str
@@ -56,10 +58,10 @@ def first_difference(output: Sequence[int], reference: Sequence[int]) -> int | N
     return None if len(output) == len(reference) else min(len(output), len(reference))
 
 
-def lossy_verdict(output: Sequence[int], reference: Sequence[int]) -> Verdict:
-    """The verdict on a decoder that does not claim to give the target's own output."""
+def unchecked_verdict(kind: str, output: Sequence[int], reference: Sequence[int]) -> Verdict:
+    """The verdict where the outputs need not be the same; ``kind`` says why."""
     first = first_difference(output, reference)
-    return IDENTICAL if first is None else Verdict("lossy", first)
+    return IDENTICAL if first is None else Verdict(kind, first)
 
 
 class EquivalenceChecker:
@@ -90,8 +92,12 @@ class EquivalenceChecker:
         reference: Sequence[int],
         limit: int,
         stop_ids: Sequence[int],
+        verifier: OwnChoice,
     ) -> Verdict:
-        """Judge ``output``, generated from ``prompt`` by the decoder under test."""
+        """Judge ``output``, generated from ``prompt`` by the decoder under test.
+
+        ``verifier`` is one that has not yet been used.
+        """
         first = first_difference(output, reference)
         if first is None:
             return IDENTICAL
@@ -101,15 +107,17 @@ class EquivalenceChecker:
             return Verdict(
                 "violation", first, f"ends at {len(output)} tokens, neither at a stop nor the limit"
             )
-        divergences, rounding_error = self.divergences(list(prompt), list(output))
-        tolerance = self._factor * rounding_error
+        divergences, rounding_error = self.divergences(list(prompt), list(output), verifier)
+        tolerance = self._factor * rounding_error * verifier.sharpness
         for one in divergences:
             if one.gap > tolerance:
                 return Verdict("violation", first, _describe(one, tolerance))
         return Verdict("tie", first)
 
     @torch.inference_mode()
-    def divergences(self, prompt: list[int], output: list[int]) -> tuple[list[Divergence], float]:
+    def divergences(
+        self, prompt: list[int], output: list[int], verifier: OwnChoice
+    ) -> tuple[list[Divergence], float]:
         """Tokens of ``output`` that are no first choice in higher precision, and the rounding
         error of the run's dtype on this text (a logit difference, root mean square)."""
         precise = self._target.in_higher_precision()
@@ -125,12 +133,17 @@ class EquivalenceChecker:
             top = exact.topk(min(2, exact.shape[-1]), dim=-1)
             choices = run.gather(-1, top.indices) - top.values
             squares += float((choices[:, 0] - choices[:, -1]).square().sum())
-            for row in range(max(0, len(prompt) - 1 - start), rows):
-                token, expected = text[start + row + 1], int(top.indices[row, 0])
+            skip = max(0, len(prompt) - 1 - start)
+            if skip >= rows:
+                continue
+            scores = verifier.scores(exact[skip:], start + skip + 1)
+            best, choice = scores.max(dim=-1)
+            for row in range(rows - skip):
+                position = start + skip + row + 1
+                token, expected = text[position], int(choice[row])
                 if token != expected:
-                    logits = float(exact[row, token]), float(top.values[row, 0])
-                    position = start + row + 1 - len(prompt)
-                    found.append(Divergence(position, token, expected, *logits))
+                    logits = float(scores[row, token]), float(best[row])
+                    found.append(Divergence(position - len(prompt), token, expected, *logits))
         return found, (squares / (len(text) - 1)) ** 0.5
 
 

@@ -16,9 +16,11 @@ from omegaconf import DictConfig, OmegaConf
 from decoders.autoregressive import Autoregressive
 from decoders.decoder import Decoder, Generation
 from decoders.model import CachedModel
+from decoders.sampler import OwnChoice
 from pearl_eval import environment
 from pearl_eval.config import Names
-from pearl_eval.equivalence import EquivalenceChecker, lossy_verdict
+from pearl_eval.distribution import DistributionCheck, Fit
+from pearl_eval.equivalence import EquivalenceChecker, unchecked_verdict
 from pearl_eval.errors import EquivalenceViolation
 from pearl_eval.placement import placed
 from pearl_eval.plan import Plan, Prompt
@@ -88,6 +90,7 @@ def evaluate(cfg: DictConfig, names: Names, group: str, directory: Path) -> dict
                 violations.append(outcome.violation)
             bar.advance(outcome.record)
 
+        fit = comparison.fit()
         summary = summarize(
             records,
             tally,
@@ -95,6 +98,7 @@ def evaluate(cfg: DictConfig, names: Names, group: str, directory: Path) -> dict
             settings=plan.decoder.settings(),
             synthetic=plan.pair.synthetic,
             accuracy_name=plan.task.accuracy_name,
+            fit=fit,
             seed=plan.config.seed,
             peak_memory_bytes=environment.peak_memory_bytes() + plan.decoder.peak_memory_bytes(),
             environment=plan.setup.describe(),
@@ -106,6 +110,11 @@ def evaluate(cfg: DictConfig, names: Names, group: str, directory: Path) -> dict
             raise EquivalenceViolation(
                 f"{len(violations)} of {len(records)} outputs are not the target's own;"
                 f" the first: {violations[0]}; records are in {directory}"
+            )
+        if fit and fit.refused and plan.decoder.lossless:
+            raise EquivalenceViolation(
+                f"the {fit.tokens} sampled tokens are not distributed as the target's"
+                f" (p = {fit.p_value:.1e}); records are in {directory}"
             )
     return summary
 
@@ -126,6 +135,7 @@ class Comparison:
         self._plan = plan
         self._reference = reference
         self._checker = EquivalenceChecker(target, plan.config.reference.tolerance_factor)
+        self._distribution = DistributionCheck(target, plan.sampler.probabilities)
 
     def run(self, prompt: Prompt, step: int) -> Outcome:
         """Decode and compare one prompt; ``step`` counts the prompts of the run from 0."""
@@ -133,10 +143,15 @@ class Comparison:
         limit, stop_ids = plan.task.max_new_tokens, plan.stop_ids
         generation, reference = self._decode_both(prompt, swap=step % 2 == 1)
         output, expected = generation.output_ids, reference.output_ids
-        if plan.decoder.lossless:
-            verdict = self._checker.compare(prompt.ids, output, expected, limit, stop_ids)
+        verifier = plan.sampler.verifier(prompt.seed, len(prompt.ids))
+        if plan.sampler.random:
+            self._distribution.add(prompt.ids, output)
+        if not plan.decoder.lossless:
+            verdict = unchecked_verdict("lossy", output, expected)
+        elif isinstance(verifier, OwnChoice):
+            verdict = self._checker.compare(prompt.ids, output, expected, limit, stop_ids, verifier)
         else:
-            verdict = lossy_verdict(output, expected)
+            verdict = unchecked_verdict("sampled", output, expected)
         text, correct = "", None
         if not plan.pair.synthetic:
             text = plan.pair.decode(prompt.ids, generation.output_ids)
@@ -154,6 +169,10 @@ class Comparison:
         )
         return Outcome(record, generation, verdict.why and f"{record.task_id}, {verdict.why}")
 
+    def fit(self) -> Fit | None:
+        """How well the outputs fit the target's distribution, where they were sampled."""
+        return self._distribution.fit() if self._plan.sampler.random else None
+
     def _decode_both(self, prompt: Prompt, swap: bool) -> tuple[Generation, Generation]:
         """Decode a prompt by both, one after the other; ``swap`` puts the decoder under test first.
 
@@ -163,7 +182,7 @@ class Comparison:
         limit, stop_ids = self._plan.task.max_new_tokens, self._plan.stop_ids
         order = (decoder, reference) if swap else (reference, decoder)
         with _no_garbage_collection():
-            first, second = (one.decode(prompt.ids, limit, stop_ids) for one in order)
+            first, second = (one.decode(prompt.ids, limit, stop_ids, prompt.seed) for one in order)
         return (first, second) if swap else (second, first)
 
 
@@ -171,7 +190,7 @@ class Comparison:
 def _started(plan: Plan) -> Iterator[Comparison]:
     """Load the models and get ready what scoring needs; free it all at the end."""
     with contextlib.ExitStack() as stack:
-        target = plan.pair.load_target()
+        target = plan.setup.load_target()
         models = plan.setup.models(target)
         stack.callback(plan.decoder.stop)
         plan.decoder.start(models, plan.sampler)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,10 +19,11 @@ from tasks.task import Problem, Task
 
 @dataclass(frozen=True)
 class Prompt:
-    """A problem and the token ids of its prompt."""
+    """A problem, the token ids of its prompt, and what its random numbers are drawn from."""
 
     problem: Problem
     ids: list[int]
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,10 @@ class Plan:
         sampler = build("sampling", config.sampling, Sampler)
         setup = Setup.make(config.pair, config.runtime, decoder.uses_draft)
         pair = setup.pair
-        prompts = [Prompt(problem, pair.encode(problem.prompt)) for problem in _problems(task)]
+        prompts = [
+            Prompt(problem, pair.encode(problem.prompt), _seed(config.seed, problem.task_id))
+            for problem in _problems(task)
+        ]
         pair.check_context({p.problem.task_id: len(p.ids) for p in prompts}, task.max_new_tokens)
         return cls(config, decoder, sampler, setup, task, tuple(prompts))
 
@@ -56,6 +61,11 @@ class Plan:
     def stop_ids(self) -> tuple[int, ...]:
         """Tokens that end a text; none by the paper's protocol."""
         return () if self.config.protocol is Protocol.paper else self.pair.stop_ids
+
+
+def _seed(seed: int, task_id: str) -> int:
+    """A seed for one prompt that does not depend on which others are run."""
+    return random.Random(f"{seed} {task_id}").getrandbits(32)
 
 
 def _problems(task: Task) -> list[Problem]:

@@ -164,7 +164,7 @@ def main(cfg: DictConfig) -> None:
     drafter = Drafter(pair.load_draft, Greedy(), setup.processes.draft)
     try:
         with placed(setup.processes.target):
-            target = pair.load_target()
+            target = setup.load_target()
             drafter.wait_ready()
             profile = measure(target, drafter, config)
             memory = environment.peak_memory_bytes() + drafter.peak_memory_bytes()

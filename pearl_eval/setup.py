@@ -8,6 +8,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from decoders.decoder import Models
+from decoders.fixed_window import FixedWindowModel
 from decoders.model import CachedModel
 from pearl_eval import environment
 from pearl_eval.config import RuntimeConfig, build
@@ -24,6 +25,7 @@ class Setup:
     pair: Pair
     devices: Devices
     processes: Processes
+    fixed_window: bool
 
     @classmethod
     def make(cls, pair: DictConfig, runtime: RuntimeConfig, uses_draft: bool) -> Setup:
@@ -31,7 +33,14 @@ class Setup:
         source = build("pair", pair, PairSource)
         devices = source.choose_devices(runtime)
         processes = Processes.choose(runtime, devices.all_cpu)
-        return cls(source, source.open(devices, uses_draft), devices, processes)
+        return cls(
+            source, source.open(devices, uses_draft), devices, processes, runtime.fixed_window
+        )
+
+    def load_target(self) -> CachedModel:
+        """Load the target model as the runtime asks for it."""
+        target = self.pair.load_target()
+        return FixedWindowModel(target.model, target.vocab_size) if self.fixed_window else target
 
     def models(self, target: CachedModel) -> Models:
         """The pair as a decoder gets it, its target loaded."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from decoders.decoder import Generation
 from pearl_eval.config import Names
+from pearl_eval.distribution import Fit
 from pearl_eval.records import Record
 from pearl_eval.speed import Speed
 
@@ -43,6 +44,7 @@ def summarize(
     settings: dict[str, Any],
     synthetic: bool,
     accuracy_name: str,
+    fit: Fit | None,
     seed: int,
     peak_memory_bytes: int,
     environment: dict[str, Any],
@@ -75,6 +77,9 @@ def summarize(
         "exact_match_rate": _ratio(sum(r.exact_match for r in records), len(records)),
         "ties": verdicts.count("tie"),
         "violations": verdicts.count("violation"),
+        "sampled_tokens": fit.tokens if fit else None,
+        "sampling_p_value": fit.p_value if fit else None,
+        "sampling_smallest_bias": fit.smallest_bias if fit else None,
         "accuracy": None if synthetic else _ratio(sum(map(bool, correct)), len(correct)),
         "accuracy_name": accuracy_name,
         "peak_memory_bytes": peak_memory_bytes,

@@ -12,6 +12,7 @@ from decoders.sampler import Greedy
 from decoders.speculative import Speculative
 from pearl_eval.equivalence import EquivalenceChecker
 
+OWN = Greedy().verifier(0, 0)
 PROMPT = [20, 21, 22, 23]
 LIMIT = 24
 
@@ -49,7 +50,7 @@ def make_tie(target: CachedModel, text: list[int], gap: float) -> None:
 
 def test_equal_outputs_are_identical(target: CachedModel) -> None:
     output = greedy(target, PROMPT, LIMIT)
-    verdict = EquivalenceChecker(target).compare(PROMPT, output, output, LIMIT, [])
+    verdict = EquivalenceChecker(target).compare(PROMPT, output, output, LIMIT, [], OWN)
     assert (verdict.kind, verdict.first_divergence) == ("identical", None)
 
 
@@ -59,7 +60,7 @@ def test_a_wrong_token_is_a_violation(target: CachedModel, position: int) -> Non
     wrong = second_choice(target, PROMPT + reference[:position])
     head = [*reference[:position], wrong]
     output = head + greedy(target, PROMPT + head, LIMIT - len(head))
-    verdict = EquivalenceChecker(target).compare(PROMPT, output, reference, LIMIT, [])
+    verdict = EquivalenceChecker(target).compare(PROMPT, output, reference, LIMIT, [], OWN)
     assert (verdict.kind, verdict.first_divergence) == ("violation", position)
     assert f"position {position}: token {wrong}" in verdict.why
     assert f"own is {reference[position]}" in verdict.why
@@ -77,14 +78,14 @@ def test_scores_within_rounding_are_a_tie_and_later_tokens_are_still_held_to_the
     output = head + greedy(target, PROMPT + head, LIMIT - len(head))
     assert output != reference
     checker = EquivalenceChecker(target)
-    verdict = checker.compare(PROMPT, output, reference, LIMIT, [])
+    verdict = checker.compare(PROMPT, output, reference, LIMIT, [], OWN)
     assert (verdict.kind, verdict.first_divergence) == ("tie", position)
 
     later = position + 6
     wrong = second_choice(target, PROMPT + output[:later])
     spoiled = [*output[:later], wrong]
     spoiled += greedy(target, PROMPT + spoiled, LIMIT - len(spoiled))
-    verdict = checker.compare(PROMPT, spoiled, reference, LIMIT, [])
+    verdict = checker.compare(PROMPT, spoiled, reference, LIMIT, [], OWN)
     assert verdict.kind == "violation"
     assert f"position {later}" in verdict.why
 
@@ -95,7 +96,7 @@ def test_the_rounding_error_of_bfloat16_is_far_above_float32s(small_pair: SmallP
         target = small_pair.load_target()
         target.model.to(dtype)
         output = greedy(target, PROMPT, LIMIT)
-        _, errors[dtype] = EquivalenceChecker(target).divergences(PROMPT, output)
+        _, errors[dtype] = EquivalenceChecker(target).divergences(PROMPT, output, OWN)
     assert 0 < errors[torch.float32] < 1e-4 < errors[torch.bfloat16]
 
 
@@ -108,7 +109,7 @@ def test_the_tolerance_of_bfloat16_does_not_pass_any_second_choice(small_pair: S
         head = [*reference[:position], second_choice(target, PROMPT + reference[:position])]
         output = head + greedy(target, PROMPT + head, LIMIT - len(head))
         checker = EquivalenceChecker(target)
-        kinds.append(checker.compare(PROMPT, output, reference, LIMIT, []).kind)
+        kinds.append(checker.compare(PROMPT, output, reference, LIMIT, [], OWN).kind)
     assert kinds.count("tie") <= LIMIT // 4
 
 
@@ -122,16 +123,18 @@ def test_a_bfloat16_run_of_other_shapes_is_no_violation(small_pair: SmallPair) -
     decoder.start(models, Greedy())
     for seed in range(20):
         prompt = [(seed * 31 + 7 * i) % 250 for i in range(12)]
-        output = decoder.decode(prompt, LIMIT, []).output_ids
+        output = decoder.decode(prompt, LIMIT, [], OWN).output_ids
         reference = greedy(target, prompt, LIMIT)
-        verdict = checker.compare(prompt, output, reference, LIMIT, [])
+        verdict = checker.compare(prompt, output, reference, LIMIT, [], OWN)
         assert verdict.kind in ("identical", "tie"), verdict
 
 
 @pytest.mark.parametrize("length", [0, 10])
 def test_an_output_that_ends_early_is_a_violation(target: CachedModel, length: int) -> None:
     reference = greedy(target, PROMPT, LIMIT)
-    verdict = EquivalenceChecker(target).compare(PROMPT, reference[:length], reference, LIMIT, [])
+    verdict = EquivalenceChecker(target).compare(
+        PROMPT, reference[:length], reference, LIMIT, [], OWN
+    )
     assert (verdict.kind, verdict.first_divergence) == ("violation", length)
 
 
@@ -139,7 +142,7 @@ def test_tokens_after_a_stop_are_a_violation(target: CachedModel) -> None:
     output = greedy(target, PROMPT, LIMIT)
     stop = output[10]
     reference = output[: output.index(stop) + 1]
-    verdict = EquivalenceChecker(target).compare(PROMPT, output, reference, LIMIT, [stop])
+    verdict = EquivalenceChecker(target).compare(PROMPT, output, reference, LIMIT, [stop], OWN)
     assert verdict.kind == "violation"
 
 
@@ -147,7 +150,7 @@ def test_looking_leaves_the_decoder_unharmed(target: CachedModel, small_pair: Sm
     """The check uses the run's own target; the next prompt must not see it."""
     decoder: Decoder = Autoregressive()
     decoder.target, decoder.sampler = target, Greedy()
-    reference = decoder.decode(PROMPT, LIMIT, []).output_ids
+    reference = decoder.decode(PROMPT, LIMIT, [], OWN).output_ids
     wrong = [second_choice(target, PROMPT), *reference[1:]]
-    EquivalenceChecker(target).compare(PROMPT, wrong, reference, LIMIT, [])
-    assert decoder.decode(PROMPT, LIMIT, []).output_ids == reference
+    EquivalenceChecker(target).compare(PROMPT, wrong, reference, LIMIT, [], OWN)
+    assert decoder.decode(PROMPT, LIMIT, [], OWN).output_ids == reference

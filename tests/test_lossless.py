@@ -56,12 +56,11 @@ def distribution(branches: Branches, decoder: Any, sampler: Temperature, length:
 
 def expected(sampler: Temperature, length: int) -> dict[tuple[int, ...], float]:
     """The target's own distribution, by the chain rule."""
-    warping = sampler.verifier(0, 0)._warping  # type: ignore[attr-defined]
     model = TableModel(TARGET)
     found = {}
     for output in itertools.product(range(VOCAB), repeat=length):
         model.rollback(0)
-        chances = warping(model.extend([*PROMPT, *output], length + 1)[:length]).softmax(-1)
+        chances = sampler.probabilities(model.extend([*PROMPT, *output], length + 1)[:length])
         chance = chances.gather(-1, torch.tensor(output)[:, None]).prod()
         if chance > 0:
             found[output] = float(chance)

@@ -1,0 +1,40 @@
+"""A model whose arithmetic for a token does not depend on how decoding got there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from decoders.model import CachedModel
+
+#: Token positions of every forward.
+WINDOW = 8
+
+
+class FixedWindowModel(CachedModel):
+    """Every forward runs on the same ``WINDOW`` positions, whatever was seen before.
+
+    The text is cut into windows that begin at multiples of ``WINDOW``. A forward over a window
+    reads all of its tokens again, also those already seen, and fills up what is not there yet. So a
+    token is always computed in the same row of products of the same shapes, over keys and values of
+    the same length, and its logits come out bit for bit the same, whether it was decoded alone or
+    judged in a block, as long as the kernels treat the rows of a product alike. It costs time.
+    """
+
+    @torch.inference_mode()
+    def extend(self, tokens: Sequence[int], rows: int) -> torch.Tensor:
+        unseen = len(tokens) - self.length
+        if not 1 <= rows <= unseen:
+            raise ValueError(f"{rows} rows of logits asked of {unseen} unseen tokens")
+        wanted = len(tokens) - rows
+        kept = []
+        for start in range(self.length - self.length % WINDOW, len(tokens), WINDOW):
+            window = list(tokens[start : start + WINDOW])
+            filler = [0] * (WINDOW - len(window))
+            self.rollback(start)
+            logits = super().extend([*tokens[:start], *window, *filler], rows=WINDOW)
+            if start + WINDOW > wanted:
+                kept.append(logits[max(0, wanted - start) : len(window)])
+        self.rollback(len(tokens))
+        return torch.cat(kept)

@@ -1,0 +1,70 @@
+"""With fixed windows a token's logits are the same bits, however decoding came to it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from decoder_cases import NAMES, make_decoder
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_pair import make_model
+
+from decoders.autoregressive import Autoregressive
+from decoders.decoder import Models
+from decoders.draft_process import DraftProcessOptions
+from decoders.fixed_window import WINDOW, FixedWindowModel
+from decoders.model import CachedModel
+from decoders.sampler import Greedy
+
+PROMPT = list(range(20, 51))
+DTYPES = [torch.float32, torch.bfloat16]
+
+
+def make(dtype: torch.dtype) -> FixedWindowModel:
+    return FixedWindowModel(make_model(300, layers=3, seed=1).to(dtype))
+
+
+def load_draft() -> CachedModel:
+    return CachedModel(make_model(300, layers=1, seed=1))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_logits_are_those_of_the_model(dtype: torch.dtype) -> None:
+    fixed = make(dtype)
+    plain = CachedModel(fixed.model)
+    ours, theirs = (model.extend(PROMPT, rows=len(PROMPT)) for model in (fixed, plain))
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-4 if dtype == torch.float32 else 0.1)
+    assert fixed.length == len(PROMPT)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@given(cuts=st.lists(st.integers(1, 3 * WINDOW), max_size=8), back=st.integers(0, 12))
+@settings(max_examples=30, deadline=None, derandomize=True)
+def test_logits_do_not_depend_on_the_steps(dtype: torch.dtype, cuts: list[int], back: int) -> None:
+    model = make(dtype)
+    text = [(7 * i) % 300 for i in range(sum(cuts) + 5)]
+    whole = model.extend(text, rows=len(text)).clone()
+    model.rollback(0)
+    end = 0
+    for cut in [*cuts, 5]:
+        end += cut
+        rows = model.extend(text[:end], rows=end - model.length)
+        assert torch.equal(rows, whole[end - len(rows) : end])
+        model.rollback(max(0, end - back))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_bfloat16_output_is_the_references(name: str) -> None:
+    """Greedy and in bfloat16, where plain forwards of other shapes give other tokens."""
+    target = make(torch.bfloat16)
+    models = Models(target, load_draft, DraftProcessOptions(spin_seconds=0.0005))
+    decoder, reference = make_decoder(name, 5), Autoregressive()
+    reference.start(models, Greedy())
+    decoder.start(models, Greedy())
+    try:
+        for start in range(3):
+            prompt = [start, *PROMPT]
+            expected = reference.decode(prompt, 100, [])
+            assert decoder.decode(prompt, 100, []).output_ids == expected.output_ids
+    finally:
+        decoder.stop()
