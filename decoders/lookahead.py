@@ -69,7 +69,7 @@ class Lookahead(Decoder):
             rows = [ROOT, *range(drafted), *newest]
             logits = self.target.extend_tree(text.tokens, tree, rows)
             if looks_ahead:
-                # The guesses are the most probable tokens under sampling, too (section 3.2).
+                # Under sampling, too, the window takes the most probable: as the authors' code.
                 results = logits[1 + drafted :].argmax(dim=-1).tolist()
                 pool.add(window.step(text.tokens[-1], results))
             path, judged, verified = self._verify(logits, branches, known)

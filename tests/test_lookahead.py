@@ -18,7 +18,7 @@ from pearl_eval.config import build
 from pearl_eval.errors import UserError
 
 PROMPT = list(range(20, 60))
-#: What each token of the two branches sees of them, in the paper's figure of the attention mask:
+#: What each token of the two branches sees of them, in the authors' figure of the attention mask:
 #: W = 5, N = 4, and two guesses. The guesses come first here, then the window, oldest level first.
 MASK = """
     #.. ... .... ..... .....
@@ -54,7 +54,7 @@ def start(pair: SmallPair, decoder: Decoder, sampler: Sampler | None = None) -> 
     return decoder
 
 
-def test_the_mask_is_the_papers() -> None:
+def test_the_mask_is_the_authors() -> None:
     tree = Tree()
     branches = Branches(tree)
     branches.add([1, 2, 3])
