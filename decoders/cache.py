@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -64,6 +65,16 @@ class PreallocatedLayer(CacheLayerMixin):
     def get_max_length(self) -> int:
         return -1
 
+    def keep(self, length: int, entries: Sequence[int]) -> None:
+        """See :meth:`RollbackCache.keep`."""
+        assert self.keys is not None and self.values is not None
+        self.length = length + len(entries)
+        # Entries that are in place already, as of the first guess mostly, need not be moved.
+        if list(entries) != list(range(len(entries))):
+            index = torch.tensor(entries, device=self.keys.device) + length
+            for states in (self.keys, self.values):
+                states[:, :, length : self.length] = states[:, :, index]
+
     def crop(self, tokens_to_remove: int) -> None:
         self.length -= abs(tokens_to_remove)
 
@@ -84,3 +95,16 @@ class RollbackCache(Cache):
         """Forget every token from position ``length`` on."""
         for layer in self.layers:
             layer.length = length
+
+    def keep(self, length: int, entries: Sequence[int]) -> None:
+        """Of what lies beyond position ``length``, keep only some, moved up to it.
+
+        Parameters
+        ----------
+        length
+            Position of entry 0.
+        entries
+            Those to keep, ascending.
+        """
+        for layer in self.layers:
+            layer.keep(length, entries)

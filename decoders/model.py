@@ -12,9 +12,12 @@ from torch.nn.functional import pad
 from transformers import PreTrainedModel
 
 from decoders.cache import RollbackCache
+from decoders.tree import Tree
 
 #: Tokens a cache has room for before it first grows.
 INITIAL_CAPACITY = 1024
+#: Attention implementations of transformers that take any mask.
+_MASKED_ATTENTION = ("eager", "sdpa")
 _HIGHER_PRECISION = {
     torch.float16: torch.float32,
     torch.bfloat16: torch.float32,
@@ -76,12 +79,71 @@ class CachedModel:
         unseen = list(tokens[self.cache.length :])
         if not 1 <= rows <= len(unseen):
             raise ValueError(f"{rows} rows of logits asked of {len(unseen)} unseen tokens")
+        return self._forward(unseen, logits_to_keep=rows)
+
+    @torch.inference_mode()
+    def extend_tree(self, tokens: Sequence[int], tree: Tree, nodes: Sequence[int]) -> torch.Tensor:
+        """Run one forward over the unseen tokens and a tree that starts at the last of them.
+
+        Whatever comes next, ``keep`` or ``rollback`` must first settle what stays of the tree.
+
+        Parameters
+        ----------
+        tokens
+            The whole text, as for ``extend``.
+        tree
+            What follows it.
+        nodes
+            Nodes of the tree after which logits are wanted; ``ROOT`` is the text's last token.
+
+        Returns
+        -------
+        Logits, ``[len(nodes), vocab_size]``, in the model's dtype.
+        """
+        unseen = list(tokens[self.cache.length :])
+        if not unseen:
+            raise ValueError("a tree needs at least one unseen token to start from")
+        attention = self.model.config.get_text_config()._attn_implementation
+        if attention not in _MASKED_ATTENTION:
+            raise ValueError(f"attention {attention!r} reads no trees, only {_MASKED_ATTENTION}")
+        # Nothing branches: what is left is a forward that needs no mask.
+        branching = self._branching(len(tokens), tree) if len(tree) else {}
+        rows = torch.tensor(nodes, device=self.device) + len(unseen)
+        return self._forward(unseen + tree.tokens, logits_to_keep=rows, **branching)
+
+    @torch.inference_mode()
+    def keep(self, length: int, nodes: Sequence[int]) -> None:
+        """After ``extend_tree``: make a path of the tree part of the text, forget all the rest.
+
+        Parameters
+        ----------
+        length
+            Length of the text that the tree started from.
+        nodes
+            The path: nodes that follow each other, from one that follows the text on.
+        """
+        self.cache.keep(length, nodes)
+
+    def _branching(self, length: int, tree: Tree) -> dict[str, torch.Tensor]:
+        """Positions and mask of a forward over the unseen of ``length`` tokens, then a tree."""
+        seen = self.cache.length
+        read = length - seen + len(tree)
+        visible = torch.ones(read, seen + read, dtype=torch.bool).tril(diagonal=seen)
+        visible[length - seen :, length:] = tree.visible()
+        # Added to the scores, which both implementations take; a bool mask only sdpa would.
+        mask = torch.zeros(1, 1, *visible.shape, dtype=self.model.dtype)
+        mask.masked_fill_(~visible, torch.finfo(mask.dtype).min)
+        positions = [*range(seen, length), *(length - 1 + depth for depth in tree.depths)]
+        return {
+            "attention_mask": mask.to(self.device),
+            "position_ids": torch.tensor([positions], device=self.device),
+        }
+
+    def _forward(self, unseen: list[int], **options: Any) -> torch.Tensor:
         if max(unseen) >= self._known:
             unseen = [token if token < self._known else 0 for token in unseen]
         ids = torch.tensor([unseen], device=self.device)
-        output = self.model(
-            input_ids=ids, past_key_values=self.cache, use_cache=True, logits_to_keep=rows
-        )
+        output = self.model(input_ids=ids, past_key_values=self.cache, use_cache=True, **options)
         logits = output.logits[0, :, : self._known]
         unknown = self.vocab_size - self._known
         return pad(logits, (0, unknown), value=-torch.inf) if unknown else logits
@@ -103,10 +165,12 @@ class CachedModel:
 class WidenedModel(CachedModel):
     """A model that runs in a wider dtype than its weights have."""
 
-    @torch.inference_mode()
-    def extend(self, tokens: Sequence[int], rows: int) -> torch.Tensor:
-        with _widened(self.model, _HIGHER_PRECISION[self.model.dtype]):
-            return super().extend(tokens, rows)
+    def _forward(self, unseen: list[int], **options: Any) -> torch.Tensor:
+        dtype = _HIGHER_PRECISION[self.model.dtype]
+        if "attention_mask" in options:
+            options["attention_mask"] = options["attention_mask"].to(dtype)
+        with _widened(self.model, dtype):
+            return super()._forward(unseen, **options)
 
 
 @contextlib.contextmanager

@@ -25,6 +25,7 @@ from toy import (
 
 from decoders.decoder import Models
 from decoders.draft_process import DraftProcessOptions
+from decoders.lookahead import Lookahead
 from decoders.pearl_async import PearlAsync
 from decoders.temperature import Temperature
 
@@ -103,6 +104,17 @@ def test_distribution_when_warped(
 ) -> None:
     """Also where the draft model is warped otherwise than the target."""
     check(distribution(branches, make_decoder(name, gamma), sampler, 3), expected(sampler, 3))
+
+
+@pytest.mark.parametrize("settings", [(1, 2, 2), (2, 2, 3), (1, 3, 2)], ids=str)
+@pytest.mark.parametrize("coupled", [False, True])
+def test_distribution_with_several_guesses_for_a_position(
+    branches: Branches, settings: tuple[int, int, int], coupled: bool
+) -> None:
+    """With windows so small that they look ahead in so short a text."""
+    sampler = Temperature(coupled=coupled)
+    found = distribution(branches, Lookahead(*settings), sampler, 5)
+    check(found, expected(sampler, 5))
 
 
 @pytest.mark.parametrize("schedule", [(0,), (2,), (0, 2), (1, 0, 0, 2), (2, 0, 1)], ids=str)

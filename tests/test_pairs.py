@@ -26,6 +26,7 @@ from decoders.decoder import Models
 from decoders.draft_process import DraftProcessOptions
 from decoders.sampler import Greedy
 from decoders.speculative import Speculative
+from decoders.tree import ROOT, Tree
 from pearl_eval.config import build, register
 from pearl_eval.devices import Devices
 from pearl_eval.errors import UserError
@@ -259,6 +260,16 @@ def test_synthetic_text_depends_on_what_came_before(small_pair: SmallPair) -> No
     assert first != int(target.extend([*PROMPT[:-1], 77], rows=1).argmax())
     target.rollback(0)
     assert first != int(target.extend(PROMPT[1:], rows=1).argmax())
+
+
+def test_synthetic_trees_are_predicted_as_texts_are(small_pair: SmallPair) -> None:
+    target = synthetic(small_pair, 0.8).load_target()
+    tree = Tree()
+    node = tree.add(8, tree.add(5))
+    logits = target.extend_tree([1, 2, 3], tree, [ROOT, node])
+    target.rollback(0)
+    expected = target.extend([1, 2, 3, 5, 8], rows=3)[[0, 2]]
+    assert logits.argmax(-1).tolist() == expected.argmax(-1).tolist()
 
 
 def test_synthetic_runs_are_labelled_and_still_checked(run_cli: Run, tmp_path: Path) -> None:

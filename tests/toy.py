@@ -13,6 +13,7 @@ import torch
 from decoders import drafter, forerunner
 from decoders.drafter import Drafter
 from decoders.forerunner import Drafted, Forerunner
+from decoders.tree import Tree
 
 VOCAB = 5
 
@@ -45,6 +46,19 @@ class TableModel:
         ends = range(end - rows + 1, end + 1)
         before = [self._seen[i - 2] if i > 1 else 0 for i in ends]
         return self._logits[[i % 2 for i in ends], before, self._seen[end - rows :]]
+
+    def extend_tree(self, tokens: Sequence[int], tree: Tree, nodes: Sequence[int]) -> torch.Tensor:
+        rows = [self.extend(tokens, rows=1)]
+        text = len(self._seen)
+        for node in range(len(tree)):
+            path = tree.visible()[node].nonzero()[:, 0].tolist()
+            rows.append(self.extend([*tokens, *(tree.tokens[one] for one in path)], rows=1))
+            self.rollback(text)
+        self._seen += tree.tokens
+        return torch.cat([rows[node + 1] for node in nodes])
+
+    def keep(self, length: int, nodes: Sequence[int]) -> None:
+        self._seen[length:] = [self._seen[length + node] for node in nodes]
 
     def synchronize(self) -> None:
         pass

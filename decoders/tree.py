@@ -1,0 +1,65 @@
+"""Tokens that branch off the end of a text, so that one forward can read many continuations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+#: The node that stands for the last token of the text, from which every branch starts.
+ROOT = -1
+
+
+class Tree:
+    """Tokens after the end of a text; each follows one other, several may follow the same.
+
+    A node attends to the text, to the nodes it descends from and to itself. Nodes are numbered from
+    0 in the order in which they are added.
+    """
+
+    def __init__(self) -> None:
+        self.tokens: list[int] = []
+        #: Number of steps from the last token of the text, by node.
+        self.depths: list[int] = []
+        self._ancestors: list[list[int]] = []
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def add(self, token: int, parent: int = ROOT) -> int:
+        """Add a token after a node or after the text (``ROOT``); gives its own node."""
+        node = len(self.tokens)
+        above = [] if parent == ROOT else self._ancestors[parent]
+        self.tokens.append(token)
+        self._ancestors.append([*above, node])
+        self.depths.append(len(above) + 1)
+        return node
+
+    def visible(self) -> torch.Tensor:
+        """Which nodes each node attends to, ``[nodes, nodes]``, bool."""
+        rows = [[False] * len(self) for _ in self.tokens]
+        for row, ancestors in zip(rows, self._ancestors, strict=True):
+            for node in ancestors:
+                row[node] = True
+        return torch.tensor(rows, dtype=torch.bool).reshape(len(self), len(self))
+
+
+class Branches:
+    """Continuations of a text in a tree, in which those that begin alike share nodes."""
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+        self._children: dict[int, dict[int, int]] = {}
+
+    def add(self, tokens: Sequence[int]) -> None:
+        """Add a continuation of the text."""
+        node = ROOT
+        for token in tokens:
+            children = self._children.setdefault(node, {})
+            if token not in children:
+                children[token] = self._tree.add(token, node)
+            node = children[token]
+
+    def after(self, node: int) -> dict[int, int]:
+        """The nodes that follow one node, by token."""
+        return self._children.get(node, {})
