@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from decoders.model import CachedModel
+from decoders.tree import Tree
 
 #: Token positions of every forward.
 WINDOW = 8
@@ -38,3 +39,16 @@ class FixedWindowModel(CachedModel):
                 kept.append(logits[max(0, wanted - start) : len(window)])
         self.rollback(len(tokens))
         return torch.cat(kept)
+
+    def extend_tree(self, tokens: Sequence[int], tree: Tree, nodes: Sequence[int]) -> torch.Tensor:
+        """As of :class:`CachedModel`, but each path of the tree is read on its own, as a text."""
+        rows = []
+        for node in nodes:
+            self.rollback(len(tokens) - 1)
+            rows.append(self.extend([*tokens, *tree.path(node)], rows=1))
+        self.rollback(len(tokens))
+        return torch.cat(rows)
+
+    def keep(self, length: int, nodes: Sequence[int]) -> None:
+        """As of :class:`CachedModel`; what is kept is read again with what follows it."""
+        self.rollback(length)

@@ -116,6 +116,8 @@ def _serve(channel: Channel, model: CachedModel, sampler: Sampler) -> None:
         if not may_draft:
             waited += clock() - start
         if message is not None:
+            if isinstance(message, _Begin):
+                waited = 0.0  # What it waited between two texts is no part of either.
             answer = service.answer(message)
             if answer is not None:
                 channel.send(answer)

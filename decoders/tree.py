@@ -35,6 +35,10 @@ class Tree:
         self.depths.append(len(above) + 1)
         return node
 
+    def path(self, node: int) -> list[int]:
+        """The tokens from the end of the text to a node, its own included."""
+        return [] if node == ROOT else [self.tokens[one] for one in self._ancestors[node]]
+
     def visible(self) -> torch.Tensor:
         """Which nodes each node attends to, ``[nodes, nodes]``, bool."""
         rows = [[False] * len(self) for _ in self.tokens]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -13,14 +14,17 @@ from decoders.text import Text
 
 #: Positions looked at in one piece, which bounds the memory of the check.
 _CHUNK = 256
+#: Positions of a forward that stands for those of a decoder.
+_STEP = 4
 
 
 @dataclass(frozen=True)
 class Divergence:
     """A token that is not the target's first choice.
 
-    Its position among the generated tokens, the token, the target's own, and their logits in higher
-    precision, plus the noise that chose among them where there is some.
+    Its position among the generated tokens, the token, the target's own, their logits in higher
+    precision (plus the noise that chose among them where there is some), and how far apart these
+    may be by rounding alone.
     """
 
     position: int
@@ -28,6 +32,7 @@ class Divergence:
     expected: int
     token_logit: float
     expected_logit: float
+    tolerance: float = 0.0
 
     @property
     def gap(self) -> float:
@@ -67,11 +72,13 @@ def unchecked_verdict(kind: str, output: Sequence[int], reference: Sequence[int]
 class EquivalenceChecker:
     """Compares outputs with the reference's.
 
-    Where they differ, the target runs over prompt and output once in its run's dtype and once in
-    higher precision. How far the gap between its first two choices differs between the two, as a
-    root mean square over the text, is the rounding error of comparing two tokens. A token whose gap
-    to the first choice is within ``tolerance_factor`` times that is a tie. Every token of the
-    output is held to this, so the ones after a first tie too.
+    Where they differ, the target runs over prompt and output in higher precision, and in its run's
+    dtype: once in large pieces, once in small ones as a decoder does. How far the gap between its
+    first two choices differs between the dtypes is the rounding error of comparing two tokens. A
+    token is a tie if its gap to the first choice is within ``tolerance_factor`` times the root mean
+    square of that error over the text; or within half as many times the error in this very place,
+    which may be far larger. Every token of the output is held to this, so the ones after a first
+    tie too.
 
     Parameters
     ----------
@@ -107,49 +114,69 @@ class EquivalenceChecker:
             return Verdict(
                 "violation", first, f"ends at {len(output)} tokens, neither at a stop nor the limit"
             )
-        divergences, rounding_error = self.divergences(list(prompt), list(output), verifier)
-        tolerance = self._factor * rounding_error * verifier.sharpness
-        for one in divergences:
-            if one.gap > tolerance:
-                return Verdict("violation", first, _describe(one, tolerance))
+        for one in self.divergences(list(prompt), list(output), verifier):
+            if one.gap > one.tolerance:
+                return Verdict("violation", first, _describe(one))
         return Verdict("tie", first)
 
     @torch.inference_mode()
     def divergences(
         self, prompt: list[int], output: list[int], verifier: OwnChoice
-    ) -> tuple[list[Divergence], float]:
-        """Tokens of ``output`` that are no first choice in higher precision, and the rounding
-        error of the run's dtype on this text (a logit difference, root mean square)."""
-        precise = self._target.in_higher_precision()
+    ) -> list[Divergence]:
+        """Tokens of ``output`` that are no first choice in higher precision."""
+        text, precise = prompt + output, self._target.in_higher_precision()
         self._target.rollback(0)
-        text = prompt + output
+        tops: list[Any] = []
         found: list[Divergence] = []
-        squares = 0.0
-        for start in range(0, len(text) - 1, _CHUNK):
-            seen = text[: min(start + _CHUNK, len(text) - 1)]
-            rows = len(seen) - start
-            exact = precise.extend(seen, rows)
-            run = self._target.extend(seen, rows).to(exact.dtype)
-            top = exact.topk(min(2, exact.shape[-1]), dim=-1)
-            choices = run.gather(-1, top.indices) - top.values
-            squares += float((choices[:, 0] - choices[:, -1]).square().sum())
+        for start, end in _pieces(0, len(text) - 1, _CHUNK):
+            exact = precise.extend(text[:end], end - start)
+            tops.append(exact.topk(min(2, exact.shape[-1]), dim=-1))
             skip = max(0, len(prompt) - 1 - start)
-            if skip >= rows:
-                continue
-            scores = verifier.scores(exact[skip:], start + skip + 1)
-            best, choice = scores.max(dim=-1)
-            for row in range(rows - skip):
-                position = start + skip + row + 1
-                token, expected = text[position], int(choice[row])
-                if token != expected:
-                    logits = float(scores[row, token]), float(best[row])
-                    found.append(Divergence(position - len(prompt), token, expected, *logits))
-        return found, (squares / (len(text) - 1)) ** 0.5
+            if skip < end - start:
+                scores = verifier.scores(exact[skip:], start + skip + 1)
+                found += _differing(scores, text, start + skip + 1, len(prompt))
+        values, indices = (torch.cat(parts) for parts in zip(*tops, strict=True))
+
+        def errors(begin: int, size: int) -> torch.Tensor:
+            """Rounding errors from position ``begin`` on, in pieces of ``size``."""
+            parts = []
+            self._target.rollback(begin)
+            for start, end in _pieces(begin, len(text) - 1, size):
+                run = self._target.extend(text[:end], end - start).to(values.dtype)
+                wrong = run.gather(-1, indices[start:end]) - values[start:end]
+                parts.append((wrong[:, 0] - wrong[:, -1]).abs())
+            return torch.cat(parts)
+
+        large = errors(0, _CHUNK)
+        typical = self._factor * float(large.square().mean().sqrt())
+        begin = len(prompt) - 1
+        local = self._factor / 2 * torch.maximum(large[begin:], errors(begin, _STEP))
+        return [
+            replace(one, tolerance=verifier.sharpness * max(typical, float(local[one.position])))
+            for one in found
+        ]
 
 
-def _describe(divergence: Divergence, tolerance: float) -> str:
+def _pieces(start: int, end: int, size: int) -> Iterator[tuple[int, int]]:
+    for begin in range(start, end, size):
+        yield begin, min(begin + size, end)
+
+
+def _differing(
+    scores: torch.Tensor, text: Sequence[int], position: int, prompt_length: int
+) -> Iterator[Divergence]:
+    """Tokens that are not the best of their scores, which are those from ``position`` on."""
+    best, choice = scores.max(dim=-1)
+    for row, own in enumerate(choice.tolist()):
+        token = text[position + row]
+        if token != own:
+            logits = float(scores[row, token]), float(best[row])
+            yield Divergence(position + row - prompt_length, token, own, *logits)
+
+
+def _describe(divergence: Divergence) -> str:
     return (
         f"position {divergence.position}: token {divergence.token} (logit"
         f" {divergence.token_logit:.6g}) where the target's own is {divergence.expected} (logit"
-        f" {divergence.expected_logit:.6g}), tolerance {tolerance:.2g}"
+        f" {divergence.expected_logit:.6g}), tolerance {divergence.tolerance:.2g}"
     )

@@ -246,8 +246,10 @@ def test_async_draft_is_idle_between_prompts(started: Started) -> None:
     decoder = started("pearl_async", None)
     assert isinstance(decoder, PearlAsync)
     decoder.decode(PROMPT, 20, [])
-    time.sleep(0.05)
+    time.sleep(0.2)
     assert decoder.forerunner.receive_now() is None
+    generation = decoder.decode(PROMPT, 20, [])
+    assert sum(r.wait_draft_seconds for r in generation.rounds) <= generation.seconds
 
 
 def test_speculative_stops_a_run_at_each_block(tmp_path_factory: pytest.TempPathFactory) -> None:
