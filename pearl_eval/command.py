@@ -26,8 +26,12 @@ _FULL_ERROR = "HYDRA_FULL_ERROR"
 _failures: list[Exception] = []
 
 
-def hydra_command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
+def hydra_command(
+    config_name: str, folder: str = ""
+) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
     """Make a function of a composed configuration a command.
+
+    ``folder`` is where its configurations are, below ``conf/``.
 
     It exits with 0; with 1 after an :class:`EquivalenceViolation`; with 2 after an error that is
     the user's to mend, which is told in one line, or any other, which comes with its traceback.
@@ -42,7 +46,7 @@ def hydra_command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], C
                 _failures.append(error)
                 return None
 
-        program = hydra.main(str(config_dir()), config_name, version_base="1.3")(kept)
+        program = hydra.main(str(config_dir() / folder), config_name, version_base="1.3")(kept)
         return functools.partial(_run, program)
 
     return decorate

@@ -61,9 +61,7 @@ class Gsm8k(Task):
         ]
 
     def score(self, problem: Problem, text: str) -> bool:
-        _, found, rest = text.split("\nQ:")[0].partition(_ANSWER)
-        expected = find_number(problem.data["answer"].rpartition("####")[2])
-        return bool(found) and expected is not None and find_number(rest) == expected
+        return is_right(text, problem.data["answer"].rpartition("####")[2])
 
     def _examples(self) -> list[dict[str, Any]]:
         if not self.shots:
@@ -73,6 +71,13 @@ class Gsm8k(Task):
         if len(rows) < self.shots:
             raise ValueError(f"{self.shots_data}: {len(rows)} examples, task.shots={self.shots}")
         return rows[: self.shots]
+
+
+def is_right(text: str, answer: str) -> bool:
+    """Whether the number that a generated text gives as its answer is the right one."""
+    _, found, rest = text.split("\nQ:")[0].partition(_ANSWER)
+    expected = find_number(answer)
+    return bool(found) and expected is not None and find_number(rest) == expected
 
 
 def _worked(answer: str) -> str:

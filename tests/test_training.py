@@ -12,9 +12,11 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
+from pearl_eval.errors import UserError
+from pearl_eval.paths import config_dir
 from pearl_eval.training import fitting
 from pearl_eval.training.circuits import plant_induction
-from pearl_eval.training.cli import check_work, config_folder, recipe_from, run
+from pearl_eval.training.cli import check_work, recipe_from, run
 from pearl_eval.training.corpus import mixture
 from pearl_eval.training.corpus.document import SPECIAL_TOKENS, held_out
 from pearl_eval.training.corpus.functions import passes, render
@@ -32,7 +34,7 @@ DATA = Path(__file__).parents[1] / "tasks" / "data"
 
 
 def smoke(work: Path, *overrides: str) -> DictConfig:
-    with initialize_config_dir(config_folder(), version_base="1.3"):
+    with initialize_config_dir(str(config_dir() / "train_pair"), version_base="1.3"):
         return compose("smoke", overrides=[f"work={work}", *overrides])
 
 
@@ -173,5 +175,5 @@ def test_interrupted_run_resumes_to_the_same_weights(
 def test_work_folder_of_another_recipe_is_refused(tmp_path: Path) -> None:
     check_work(recipe_from(smoke(tmp_path)), tmp_path)
     check_work(recipe_from(smoke(tmp_path)), tmp_path)
-    with pytest.raises(SystemExit, match="another recipe"):
+    with pytest.raises(UserError, match="another recipe"):
         check_work(recipe_from(smoke(tmp_path, "recipe.seed=1")), tmp_path)

@@ -8,10 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
-import hydra
 from omegaconf import DictConfig, OmegaConf
 
-from pearl_eval.paths import config_dir
+from pearl_eval.command import hydra_command
+from pearl_eval.errors import UserError
 from pearl_eval.training.batches import Packing
 from pearl_eval.training.card import write_card
 from pearl_eval.training.continuations import ContinuationPlan
@@ -23,11 +23,6 @@ from pearl_eval.training.saving import load_pair, save_pair, weight_bytes
 from pearl_eval.training.shapes import Shape
 
 log = logging.getLogger(__name__)
-
-
-def config_folder() -> str:
-    """Where the recipes are."""
-    return str(config_dir() / "train_pair")
 
 
 def recipe_from(config: DictConfig) -> Recipe:
@@ -50,7 +45,7 @@ def check_work(recipe: Recipe, work: Path) -> None:
     path = work / "recipe.json"
     text = json.dumps(asdict(recipe), indent=2) + "\n"
     if path.exists() and path.read_text(encoding="utf-8") != text:
-        raise SystemExit(
+        raise UserError(
             f"{work} was begun with another recipe (see {path}). "
             "Give another work=, or delete that folder."
         )
@@ -104,7 +99,7 @@ def run(config: DictConfig) -> Path:
     return folder
 
 
-@hydra.main(version_base="1.3", config_path=config_folder(), config_name="tiny")
+@hydra_command("tiny", folder="train_pair")
 def main(config: DictConfig) -> None:
     """Entry point; see ``--help``."""
     run(config)

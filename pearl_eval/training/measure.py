@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import re
-import time
+import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
-from transformers import DynamicCache, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
+from decoders.draft_length import time_forwards
+from decoders.model import CachedModel
 from pearl_eval.training.continuations import greedy
 from pearl_eval.training.corpus.document import EOS
 from pearl_eval.training.corpus.functions import FunctionProblem, passes
 from pearl_eval.training.corpus.word_problems import WordProblem, document
+from tasks.gsm8k import is_right
 
 ROWS = 16
+#: Text length, in tokens, and number of the forwards that are timed.
+_CONTEXT, _REPEATS = 300, 60
 
 
 @dataclass(frozen=True)
@@ -83,34 +87,20 @@ def acceptance(
     return Acceptance(agreed / total, agreed_first / total_first, loops / len(prompts))
 
 
-@torch.inference_mode()
-def seconds_per_token(model: LlamaForCausalLM, context: int = 300, repeats: int = 60) -> float:
-    """Median time of a forward of one token after ``context`` tokens, in seconds.
-
-    Batch 1, with a KV cache and whatever number of torch threads is set.
-    """
-    cache = DynamicCache()
-    generator = torch.Generator().manual_seed(0)
-    ids = torch.randint(6, model.config.vocab_size, (1, context), generator=generator)
-    model(ids, past_key_values=cache, use_cache=True)
-    times = []
-    for _ in range(repeats):
-        begin = time.perf_counter()
-        model(ids[:, :1], past_key_values=cache, use_cache=True)
-        times.append(time.perf_counter() - begin)
-    return sorted(times)[repeats // 2]
-
-
 def speed_ratio(target: LlamaForCausalLM, draft: LlamaForCausalLM) -> float:
     """The speed ratio c: the target's time per token by the draft's, on one torch thread."""
+    models = CachedModel(target), CachedModel(draft)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         # In turns, so that other work on the machine slows both alike.
-        pairs = [(seconds_per_token(target), seconds_per_token(draft)) for _ in range(5)]
+        pairs = [
+            [statistics.median(time_forwards(model, 1, _CONTEXT, _REPEATS)) for model in models]
+            for _ in range(5)
+        ]
     finally:
         torch.set_num_threads(threads)
-    return sorted(t / d for t, d in pairs)[2]
+    return statistics.median(t / d for t, d in pairs)
 
 
 def pass_rate(
@@ -139,10 +129,8 @@ def answer_rate(
         tokenizer(document(problem, shots, layout).prompt)["input_ids"] for problem in problems
     ]
     texts = _texts(model, tokenizer, prompts, 128)
-    found = [re.search(r"The answer is (-?\d+)", text) for text in texts]
     right = [
-        match is not None and int(match[1]) == problem.answer
-        for match, problem in zip(found, problems, strict=True)
+        is_right(text, str(problem.answer)) for text, problem in zip(texts, problems, strict=True)
     ]
     return sum(right) / len(right)
 
