@@ -5,16 +5,15 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
 from decoder_cases import make_decoder
-from scipy.stats import chisquare
 from small_pair import SmallPair, make_model, save_pair
+from toy import Branches
 
 from decoders.autoregressive import Autoregressive
-from decoders.decoder import Decoder, Generation, Models
+from decoders.decoder import Decoder, Generation, Models, Round
 from decoders.draft_process import DraftProcessOptions
 from decoders.generate import Generate
 from decoders.model import CachedModel
@@ -147,34 +146,41 @@ def test_a_prompts_seed_decides_its_sample(small_pair: SmallPair, name: str) -> 
     assert other.output_ids != first.output_ids
 
 
-def chances_of_next(target: CachedModel, text: list[int], warping: Warping) -> dict[int, float]:
-    target.rollback(0)
-    row = warping(target.extend(text, rows=1).double())[0].softmax(dim=-1)
-    return {token: float(row[token]) for token in row.nonzero()[:, 0].tolist()}
+@pytest.mark.parametrize("name", ["generate", "assisted_constant", "prompt_lookup"])
+def test_the_distribution_is_the_targets(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Every way that chance can go, through the library's real code."""
+    branches = Branches()
 
+    def multinomial(rows: torch.Tensor, num_samples: int) -> torch.Tensor:
+        return torch.tensor([[branches.pick(row.tolist())] for row in rows])
 
-@pytest.mark.parametrize("name", ["assisted_constant", "prompt_lookup"])
-def test_samples_are_distributed_as_the_targets(tmp_path: Path, name: str) -> None:
-    sampler, warping = Temperature(0.7, top_k=4, top_p=0.95), Warping(0.7, 4, 0.95)
-    pair = save_pair(tmp_path, noise=0.02)
-    target = pair.load_target()
-    # A text whose last token was followed by one that may follow it again, so that it is looked up.
-    texts = ([7, token, *range(20, 40), 7] for token in range(300))
-    text = next(t for t in texts if t[1] in chances_of_next(target, t, warping))
-    expected = {
-        (first, second): chance * other
-        for first, chance in chances_of_next(target, text, warping).items()
-        for second, other in chances_of_next(target, [*text, first], warping).items()
-    }
-    decoder = start_on(pair, name, 3, sampler)
-    generations = [decoder.decode(text, 2, [], seed) for seed in range(300)]
-    first_rounds = [g.rounds[0] for g in generations]
-    assert {(r.judged, r.accepted) for r in first_rounds} >= {(1, 0)}
-    assert any(r.accepted for r in first_rounds)
-    drawn = Counter(tuple(g.output_ids) for g in generations)
-    assert set(drawn) <= set(expected)
-    observed = [drawn[pair] for pair in expected]
-    assert chisquare(observed, [300 * chance for chance in expected.values()]).pvalue > 0.01
+    def rand_like(ratios: torch.Tensor) -> torch.Tensor:
+        """What is compared with the chances to accept: 0 accepts, 2 rejects."""
+        certain = ratios.clamp(max=1).tolist()
+        return torch.tensor([2.0 * branches.pick([chance, 1 - chance]) for chance in certain])
+
+    monkeypatch.setattr(torch, "multinomial", multinomial)
+    monkeypatch.setattr(torch, "rand_like", rand_like)
+    sampler = Temperature(0.8, top_k=2)
+    target, draft = (CachedModel(make_model(5, layers=1, seed=seed)) for seed in (1, 5))
+    prompt = [1, 3, 1]
+    decoder = start(make_decoder(name, 2), target, lambda: draft, sampler)
+    rounds: list[Round] = []
+
+    def run() -> tuple[int, ...]:
+        generation = decoder.decode(prompt, 3, [])
+        rounds.extend(generation.rounds)
+        return tuple(generation.output_ids)
+
+    found = branches.outcomes(run)
+    if name != "generate":
+        assert {0, 1, 2} == {r.accepted for r in rounds if r.drafted == 2}
+    warping = Warping(0.8, 2, 1.0)
+    for output in itertools.product(range(5), repeat=3):
+        target.rollback(0)
+        rows = warping(target.extend([*prompt, *output], rows=4)[:3]).softmax(-1)
+        chance = float(rows.gather(-1, torch.tensor(output)[:, None]).prod())
+        assert found.get(output, 0.0) == pytest.approx(chance, abs=1e-5), output
 
 
 def test_the_draft_model_is_warped_once(agreeing: SmallPair) -> None:
