@@ -98,6 +98,12 @@ class Decoder(ABC):
     #: The draft length in use, of decoders that have one.
     chosen_gamma: int
 
+    def check(self, sampler: Sampler) -> None:
+        """Raise ValueError for a sampling rule that can't be followed.
+
+        Called before weights are loaded.
+        """
+
     def start(self, models: Models, sampler: Sampler) -> None:
         """Get ready to decode prompts with these models."""
         self.target = models.target

@@ -12,7 +12,7 @@ from torch.nn.functional import pad
 from transformers import PreTrainedModel
 
 from decoders.cache import RollbackCache
-from decoders.tree import Tree
+from decoders.tree import ROOT, Tree
 
 #: Tokens a cache has room for before it first grows.
 INITIAL_CAPACITY = 1024
@@ -79,7 +79,8 @@ class CachedModel:
         unseen = list(tokens[self.cache.length :])
         if not 1 <= rows <= len(unseen):
             raise ValueError(f"{rows} rows of logits asked of {len(unseen)} unseen tokens")
-        return self._forward(unseen, logits_to_keep=rows)
+        read = [(i, tokens[i]) for i in range(len(tokens) - rows, len(tokens))]
+        return self.predictions(self._forward(unseen, logits_to_keep=rows), read)
 
     @torch.inference_mode()
     def extend_tree(self, tokens: Sequence[int], tree: Tree, nodes: Sequence[int]) -> torch.Tensor:
@@ -109,7 +110,13 @@ class CachedModel:
         # Nothing branches: what is left is a forward that needs no mask.
         branching = self._branching(len(tokens), tree) if len(tree) else {}
         rows = torch.tensor(nodes, device=self.device) + len(unseen)
-        return self._forward(unseen + tree.tokens, logits_to_keep=rows, **branching)
+        logits = self._forward(unseen + tree.tokens, logits_to_keep=rows, **branching)
+        last = len(tokens) - 1
+        read = [
+            (last, tokens[last]) if node == ROOT else (last + tree.depths[node], tree.tokens[node])
+            for node in nodes
+        ]
+        return self.predictions(logits, read)
 
     @torch.inference_mode()
     def keep(self, length: int, nodes: Sequence[int]) -> None:
@@ -140,11 +147,29 @@ class CachedModel:
         }
 
     def _forward(self, unseen: list[int], **options: Any) -> torch.Tensor:
-        if max(unseen) >= self._known:
-            unseen = [token if token < self._known else 0 for token in unseen]
-        ids = torch.tensor([unseen], device=self.device)
+        ids = self.readable(torch.tensor([unseen])).to(self.device)
         output = self.model(input_ids=ids, past_key_values=self.cache, use_cache=True, **options)
-        logits = output.logits[0, :, : self._known]
+        return output.logits[0]
+
+    def readable(self, ids: torch.Tensor) -> torch.Tensor:
+        """Token ids as the model can read them."""
+        return ids.where(ids < self._known, 0)
+
+    def predictions(self, logits: torch.Tensor, read: Sequence[tuple[int, int]]) -> torch.Tensor:
+        """The model's logits from those that the transformers model gave, whoever ran it.
+
+        Parameters
+        ----------
+        logits
+            ``[rows, any]``.
+        read
+            The text position and the token that each row read last.
+
+        Returns
+        -------
+        Logits, ``[rows, vocab_size]``; may be a view of what was given.
+        """
+        logits = logits[:, : self._known]
         unknown = self.vocab_size - self._known
         return pad(logits, (0, unknown), value=-torch.inf) if unknown else logits
 

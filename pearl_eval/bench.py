@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import MISSING, DictConfig, OmegaConf
@@ -19,7 +18,6 @@ from rich.progress import track
 from rich.table import Table
 
 from decoders.decoder import Decoder, Models
-from decoders.model import CachedModel
 from decoders.sampler import Greedy
 from decoders.stopwatch import clock
 from pearl_eval.command import hydra_command
@@ -32,7 +30,7 @@ from pearl_eval.placement import placed
 from pearl_eval.setup import Setup
 from tasks.task import Task
 
-#: What every other contender is compared with, and transformers' own decoding.
+#: What every other contender is compared with, and transformers' own decoding, always there.
 REFERENCE = "autoregressive"
 GENERATE = "generate"
 #: Fewest pairs of measurements that have quartiles.
@@ -117,13 +115,11 @@ class Results:
 
 
 @contextlib.contextmanager
-def started(
-    config: BenchConfig, target: CachedModel, models: Models
-) -> Iterator[dict[str, Decode]]:
+def started(config: BenchConfig, models: Models) -> Iterator[dict[str, Decode]]:
     """The contenders by label, ready to decode. One draft process serves all draft lengths."""
-    contenders: dict[str, Decode] = {GENERATE: functools.partial(_generate, target)}
+    contenders: dict[str, Decode] = {}
     with contextlib.ExitStack() as stack:
-        for name in config.decoders:
+        for name in dict.fromkeys([GENERATE, *config.decoders]):
             path = config_dir() / "decoder" / f"{name}.yaml"
             if not path.is_file():
                 raise UserError(f"decoders: there is no decoder {name}")
@@ -198,7 +194,7 @@ def main(cfg: DictConfig) -> None:
     _check(config, pair, prompts, task.max_new_tokens)
     with placed(setup.processes.target):
         target = setup.load_target()
-        with started(config, target, setup.models(target)) as contenders:
+        with started(config, setup.models(target)) as contenders:
             results = measure(contenders, prompts, task.max_new_tokens, config.repeats)
     choices = HydraConfig.get().runtime.choices
     print_results(results, f"{choices['pair']}, {choices['task']}, {len(prompts)} prompts")
@@ -229,21 +225,6 @@ def _decode(decoder: Decoder, gamma: int | None, prompt: list[int], limit: int) 
     if gamma is not None:
         decoder.chosen_gamma = gamma
     return decoder.decode(prompt, limit, ()).output_ids
-
-
-def _generate(target: CachedModel, prompt: list[int], limit: int) -> list[int]:
-    model = cast(Any, target.model)
-    ids = torch.tensor([prompt], device=target.device)
-    output = model.generate(
-        ids,
-        attention_mask=torch.ones_like(ids),
-        max_new_tokens=limit,
-        do_sample=False,
-        use_cache=True,
-        eos_token_id=None,
-        pad_token_id=0,
-    )
-    return output[0, len(prompt) :].tolist()
 
 
 ConfigStore.instance().store(name="bench_schema", node=BenchConfig)

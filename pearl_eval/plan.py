@@ -44,6 +44,10 @@ class Plan:
         decoder = build("decoder", config.decoder, Decoder)
         task = build("task", config.task, Task)
         sampler = build("sampling", config.sampling, Sampler)
+        try:
+            decoder.check(sampler)
+        except ValueError as error:
+            raise UserError(str(error)) from error
         setup = Setup.make(config.pair, config.runtime, decoder.uses_draft)
         pair = setup.pair
         prompts = [

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields
 
 from omegaconf import DictConfig, OmegaConf
 
 from decoders.decoder import Decoder
+from decoders.generate import Generate
 from pearl_eval.config import build
 from pearl_eval.paths import config_dir
 
@@ -26,10 +28,14 @@ def make_decoder(name: str, gamma: int | str | None = None) -> Decoder:
 NAMES = [name for name in ALL_NAMES if make_decoder(name).lossless]
 
 
-def cases(gammas: tuple[int, ...]) -> list[tuple[str, int | None]]:
+#: Those of them that run on a ``CachedModel`` alone; transformers' need its model.
+OWN_NAMES = [name for name in NAMES if not isinstance(make_decoder(name), Generate)]
+
+
+def cases(gammas: tuple[int, ...], names: Sequence[str] = NAMES) -> list[tuple[str, int | None]]:
     """Each decoder with each draft length, or once where it has none."""
     found: list[tuple[str, int | None]] = []
-    for name in NAMES:
+    for name in names:
         has_gamma = "gamma" in {f.name for f in fields(make_decoder(name))}
         found += [(name, gamma) for gamma in gammas] if has_gamma else [(name, None)]
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from decoder_cases import NAMES, make_decoder
+from decoder_cases import OWN_NAMES, make_decoder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_pair import make_model
@@ -53,7 +53,7 @@ def test_logits_do_not_depend_on_the_steps(dtype: torch.dtype, cuts: list[int], 
         model.rollback(max(0, end - back))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", OWN_NAMES)
 def test_bfloat16_output_is_the_references(name: str) -> None:
     """Greedy and in bfloat16, where plain forwards of other shapes give other tokens."""
     target = make(torch.bfloat16)

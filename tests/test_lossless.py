@@ -1,6 +1,7 @@
 """The output distribution of every decoder is the target's, exactly.
 
-A toy pair's every random choice is visited, through each decoder's real code.
+A toy pair's every random choice is visited, through each decoder's real code. Those of transformers
+are in test_generate.py.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from decoder_cases import cases, make_decoder
+from decoder_cases import OWN_NAMES, cases, make_decoder
 from toy import (
     VOCAB,
     Branches,
@@ -76,7 +77,7 @@ def check(found: dict[tuple[int, ...], float], wanted: dict[tuple[int, ...], flo
 
 
 #: Longer drafts only where they do not multiply the ways too much.
-CASES = [*cases((1, 2)), ("pearl", 3), ("speculative", 3)]
+CASES = [*cases((1, 2), OWN_NAMES), ("pearl", 3), ("speculative", 3)]
 
 
 @pytest.mark.parametrize(("name", "gamma"), CASES)
@@ -98,7 +99,7 @@ def test_distribution(branches: Branches, name: str, gamma: int | None) -> None:
     ],
     ids=repr,
 )
-@pytest.mark.parametrize(("name", "gamma"), cases((2,)))
+@pytest.mark.parametrize(("name", "gamma"), cases((2,), OWN_NAMES))
 def test_distribution_when_warped(
     branches: Branches, name: str, gamma: int | None, sampler: Temperature
 ) -> None:

@@ -10,7 +10,6 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from decoders.model import CachedModel
-from decoders.tree import ROOT, Tree
 from pearl_eval.devices import Devices
 from pearl_eval.errors import UserError
 from pearl_eval.memory import check_fits, model_bytes
@@ -135,22 +134,9 @@ class SyntheticModel(CachedModel):
         self._seed = seed
         self._agreement = agreement
 
-    def extend(self, tokens: Sequence[int], rows: int) -> torch.Tensor:
-        read = [(i, tokens[i]) for i in range(len(tokens) - rows, len(tokens))]
-        return self._predict_all(super().extend(tokens, rows), read)
-
-    def extend_tree(self, tokens: Sequence[int], tree: Tree, nodes: Sequence[int]) -> torch.Tensor:
-        last = len(tokens) - 1
-        read = [
-            (last, tokens[last]) if node == ROOT else (last + tree.depths[node], tree.tokens[node])
-            for node in nodes
-        ]
-        return self._predict_all(super().extend_tree(tokens, tree, nodes), read)
-
-    def _predict_all(self, logits: torch.Tensor, read: list[tuple[int, int]]) -> torch.Tensor:
-        """Logits in which each row predicts what follows its position and token."""
-        with torch.inference_mode():
-            logits[range(len(read)), [self.predict(*one) for one in read]] = _CERTAIN
+    def predictions(self, logits: torch.Tensor, read: Sequence[tuple[int, int]]) -> torch.Tensor:
+        logits = super().predictions(logits, read)
+        logits[range(len(read)), [self.predict(*one) for one in read]] = _CERTAIN
         return logits
 
     def predict(self, position: int, token: int) -> int:

@@ -1,0 +1,214 @@
+"""transformers' own ``generate``: its decoding loops, run and measured as ours are."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from transformers import GenerationConfig, LogitsProcessor
+from transformers.generation.streamers import BaseStreamer
+
+from decoders.decoder import Decoder, Models, Round
+from decoders.model import CachedModel
+from decoders.sampler import Greedy, Sampler, common_length
+from decoders.stopwatch import clock
+from decoders.temperature import Temperature, Warping
+from decoders.text import Text
+
+
+@dataclass
+class Generate(Decoder):
+    """transformers' ``generate`` of the target alone, one forward per token.
+
+    Its caches are the library's own, its tokens and times come from hooks around the forwards.
+    Subclasses choose another of its decoding loops by their ``arguments``.
+    """
+
+    uses_draft = False
+
+    def check(self, sampler: Sampler) -> None:
+        if isinstance(sampler, Greedy):
+            return
+        if not isinstance(sampler, Temperature):
+            raise ValueError(
+                "transformers' generate knows sampling=greedy and sampling=temperature, not"
+                f" {type(sampler).__name__}"
+            )
+        if sampler.coupled:
+            raise ValueError(
+                "sampling.coupled: transformers' generate draws without shared noise; take"
+                " sampling=temperature or another decoder"
+            )
+
+    def start(self, models: Models, sampler: Sampler) -> None:
+        super().start(models, sampler)
+        self.check(sampler)
+        self.draft: CachedModel | None = models.load_draft() if self.uses_draft else None
+
+    def arguments(self) -> dict[str, Any]:
+        """What ``generate`` is given beside the text and the settings every loop shares."""
+        return {}
+
+    def rounds(self, text: Text) -> Iterator[Round]:
+        model = cast(Any, self.target.model)
+        ids = torch.tensor([text.tokens], device=self.target.device)
+        watch = Watch(text, self.target, self.draft)
+        # No pad_token_id: the assistant model would not attend to such tokens in the text itself.
+        with watch, _without_own_settings(model), self._seeded():
+            model.generate(
+                ids,
+                attention_mask=torch.ones_like(ids),
+                max_new_tokens=text.remaining,
+                eos_token_id=sorted(text.stop_ids) or None,
+                streamer=watch,
+                **self._sampling(),
+                **self.arguments(),
+            )
+        yield from watch.rounds
+
+    def _sampling(self) -> dict[str, Any]:
+        if not isinstance(self.sampler, Temperature):
+            return {"do_sample": False}
+        # Not as settings: transformers (5.23) hands the warpers it makes of those to the assistant
+        # model, which makes them again, and so warps its distribution twice.
+        own = self.sampler
+        warp = _Warp(Warping(own.temperature, own.top_k, own.top_p))
+        return {"do_sample": True, "top_k": 0, "logits_processor": [warp]}
+
+    @contextlib.contextmanager
+    def _seeded(self) -> Iterator[None]:
+        """Draw torch's random numbers from the prompt's seed, and leave its state as it was."""
+        models = [model for model in (self.target, self.draft) if model]
+        devices = {model.device for model in models if model.device.type == "cuda"}
+        with torch.random.fork_rng(sorted(devices, key=str)):
+            torch.manual_seed(random.Random(f"generate {self.seed}").getrandbits(63))
+            yield
+
+
+class _Warp(LogitsProcessor):
+    def __init__(self, warping: Warping) -> None:
+        self._warping = warping
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        return self._warping(scores)
+
+
+@contextlib.contextmanager
+def _without_own_settings(model: Any) -> Iterator[None]:
+    """Keep settings that a model comes with (a temperature, a penalty) from being filled in."""
+    own, model.generation_config = model.generation_config, GenerationConfig()
+    try:
+        yield
+    finally:
+        model.generation_config = own
+
+
+class Watch(BaseStreamer):
+    """Sees one ``generate`` from within: makes rounds of its forwards, adds its tokens to the text.
+
+    transformers gives it the prompt, then what each forward of the target verified.
+    """
+
+    def __init__(self, text: Text, target: CachedModel, draft: CachedModel | None) -> None:
+        self.rounds: list[Round] = []
+        self._text = text
+        self._target = Forwards(target)
+        self._draft = Forwards(draft) if draft else None
+        self._hooks = contextlib.ExitStack()
+        self._prompt_seen = False
+        self._start = clock()
+
+    def __enter__(self) -> Watch:
+        for forwards in (self._target, self._draft):
+            if forwards:
+                self._hooks.enter_context(forwards.hooked())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._hooks.close()
+
+    def put(self, value: torch.Tensor) -> None:
+        if not self._prompt_seen:
+            self._prompt_seen = True
+            return
+        text = self._text
+        verified = value.flatten().tolist()
+        drafted = self._target.length - len(text.tokens)
+        candidates = text.until_stop(self._target.last_read(drafted))
+        accepted = common_length(candidates, verified)
+        text.append(verified)
+        target_seconds = self._target.take_seconds()
+        draft_seconds = self._draft.take_seconds() if self._draft else 0.0
+        self.rounds.append(
+            Round(
+                "verify" if drafted else "decode",
+                drafted=drafted,
+                judged=min(accepted + 1, len(candidates)),
+                accepted=accepted,
+                draft_seconds=draft_seconds,
+                target_seconds=target_seconds,
+                wait_draft_seconds=target_seconds if self._draft else 0.0,
+                wait_target_seconds=draft_seconds,
+                start=self._start,
+                verified_length=len(text.output),
+            )
+        )
+        self._start = clock()
+
+    def end(self) -> None:
+        pass
+
+
+class Forwards:
+    """A model's forwards while transformers runs it: what they read, and how long they took.
+
+    Their logits are made what ``CachedModel`` gives, so that both have one vocabulary.
+    """
+
+    def __init__(self, model: CachedModel) -> None:
+        self._model = model
+        self._tokens: Sequence[int] = []
+        self._begun = 0.0
+        self._seconds = 0.0
+        #: Number of tokens in the cache after the last forward.
+        self.length = 0
+
+    @contextlib.contextmanager
+    def hooked(self) -> Iterator[None]:
+        """Watch the model's forwards."""
+        model = cast(Any, self._model.model)
+        hooks = [
+            model.register_forward_pre_hook(self._before, with_kwargs=True),
+            model.register_forward_hook(self._after, with_kwargs=True),
+        ]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def last_read(self, count: int) -> list[int]:
+        """The last ``count`` tokens that the last forward read."""
+        return list(self._tokens[len(self._tokens) - count :])
+
+    def take_seconds(self) -> float:
+        """Duration of the forwards since this was last asked."""
+        seconds, self._seconds = self._seconds, 0.0
+        return seconds
+
+    def _before(self, module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        self._begun = clock()
+        return args, kwargs | {"input_ids": self._model.readable(kwargs["input_ids"])}
+
+    def _after(self, module: Any, args: Any, kwargs: dict[str, Any], output: Any) -> None:
+        self._tokens = kwargs["input_ids"][0].tolist()
+        self.length = kwargs["past_key_values"].get_seq_length()
+        rows = output.logits.shape[1]
+        read = list(enumerate(self._tokens[-rows:], start=self.length - rows))
+        output.logits = self._model.predictions(output.logits[0], read)[None]
+        self._model.synchronize()
+        self._seconds += clock() - self._begun
