@@ -13,6 +13,7 @@ from decoders.model import CachedModel
 from pearl_eval import environment
 from pearl_eval.config import RuntimeConfig, build
 from pearl_eval.devices import Devices
+from pearl_eval.errors import UserError
 from pearl_eval.pair import Pair, PairSource
 from pearl_eval.placement import Processes
 
@@ -33,9 +34,13 @@ class Setup:
         source = build("pair", pair, PairSource)
         devices = source.choose_devices(runtime)
         processes = Processes.choose(runtime, devices.all_cpu)
-        return cls(
-            source, source.open(devices, uses_draft), devices, processes, runtime.fixed_window
-        )
+        opened = source.open(devices, uses_draft)
+        if runtime.fixed_window and opened.synthetic:
+            raise UserError(
+                "runtime.fixed_window=true: a synthetic pair makes its tokens up, so there is no"
+                " arithmetic to keep the same; take another pair"
+            )
+        return cls(source, opened, devices, processes, runtime.fixed_window)
 
     def load_target(self) -> CachedModel:
         """Load the target model as the runtime asks for it."""

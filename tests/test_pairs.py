@@ -348,6 +348,7 @@ BAD_PAIRS = {
     "pair=controlled pair.perturbation=-1": "pair.perturbation must be at least 0",
     "pair=synthetic pair.acceptance_rate=1.5": "is a probability, from 0 to 1, got 1.5",
     "pair=synthetic pair.vocab_size=100": "pair.vocab_size=100 is less than the",
+    "pair=synthetic runtime.fixed_window=true": "a synthetic pair makes its tokens up",
     "pair=synthetic_llama2_7b_70b": "not enough memory on cpu: about 14",
 }
 
