@@ -33,6 +33,11 @@ class Chance:
         # Rounding can put the point at the very end.
         return index if index < len(weights) else int(weights.nonzero()[-1])
 
+    def skip(self, draws: int) -> None:
+        """Go on as if so many indices had been drawn."""
+        for _ in range(draws):
+            self._random.random()
+
 
 class SharedNoise:
     """Gumbel noise for each text position, the same in every process that is given the same seed.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 
-from decoders.drafter import Drafter
+from decoders.drafter import OnRequest
 from decoders.model import CachedModel
 from decoders.stopwatch import clock
 
@@ -86,7 +86,7 @@ def time_forwards(model: CachedModel, window: int, context: int, repeats: int) -
     return seconds
 
 
-def time_drafts(drafter: Drafter, context: int, repeats: int) -> list[float]:
+def time_drafts(drafter: OnRequest, context: int, repeats: int) -> list[float]:
     """Seconds of draft forwards of one token after ``context`` tokens, where the draft model runs.
 
     The target is idle meanwhile.
@@ -102,7 +102,7 @@ def time_drafts(drafter: Drafter, context: int, repeats: int) -> list[float]:
 
 
 def time_together(
-    target: CachedModel, drafter: Drafter, window: int, context: int, repeats: int
+    target: CachedModel, drafter: OnRequest, window: int, context: int, repeats: int
 ) -> tuple[list[float], list[float]]:
     """Seconds of target forwards and, at the same time, of draft forwards (each one token)."""
     text = [_FILLER] * (context + window)
@@ -122,7 +122,7 @@ def time_together(
     return target_seconds, draft_seconds
 
 
-def choose_balanced(target: CachedModel, drafter: Drafter) -> int:
+def choose_balanced(target: CachedModel, drafter: OnRequest) -> int:
     """``balanced`` for these models, measured while both run."""
     target_seconds, draft_seconds = {}, []
     for window in _windows():

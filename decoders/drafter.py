@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -24,7 +24,7 @@ class Proposal:
 
 
 @dataclass(slots=True)
-class _Request:
+class Request:
     """The text is your first ``keep`` tokens, then ``tail``: draft ``count`` tokens more.
 
     The first ``verified`` tokens of it are final.
@@ -37,7 +37,7 @@ class _Request:
 
 
 @dataclass(slots=True)
-class _Begin:
+class Begin:
     """A new prompt, of ``start`` tokens."""
 
     seed: int
@@ -45,10 +45,46 @@ class _Begin:
 
 
 @dataclass(slots=True)
-class _Row:
+class Row:
     """Send the distribution that the token at a text position was drawn from."""
 
     position: int
+
+
+class OnRequest(Protocol):
+    """What drafts on request, by one process or by several that take turns."""
+
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes that have crossed between main and draft processes, both directions."""
+
+    def wait_ready(self) -> None:
+        """Wait until it can be asked."""
+
+    def begin(self, seed: int, start: int) -> None:
+        """Begin a prompt of ``start`` tokens, whose random numbers come from ``seed``."""
+
+    def request(self, keep: int, tail: Sequence[int], count: int, verified: int = 0) -> None:
+        """Ask for ``count`` tokens after the first ``keep`` tokens it has and then ``tail``.
+
+        It may forget what the first ``verified`` tokens of that text were drawn from.
+        """
+
+    def collect(self) -> Proposal:
+        """Wait for what was requested."""
+
+    def row(self, position: int) -> torch.Tensor:
+        """The distribution, ``[vocab]``, that the token at a text position was drawn from."""
+
+    def peak_memory_bytes(self) -> int:
+        """Peak resident memory of its processes, in bytes; 0 where it can't be read."""
+
+    def close(self) -> None:
+        """End its processes."""
+
+
+def _never() -> bool:
+    return False
 
 
 class Service:
@@ -63,16 +99,17 @@ class Service:
     def answer(self, message: Any) -> Any | None:
         """The answer to a message, if it has one."""
         match message:
-            case _Request():
-                return self._draft(message)
-            case _Row():
+            case Request():
+                return self.draft(message)
+            case Row():
                 # As an array: a tensor would be pickled with far more around it.
                 return self._proposer.row(message.position).cpu().numpy()
-            case _Begin():
+            case Begin():
                 self._proposer = self._sampler.proposer(message.seed, message.start)
         return None
 
-    def _draft(self, request: _Request) -> Proposal:
+    def draft(self, request: Request, cut: Callable[[], bool] = _never) -> Proposal:
+        """Draft what is requested, or as much of it as there is time for until ``cut``."""
         start = clock()
         self._proposer.forget(request.verified)
         text = self._text
@@ -80,7 +117,7 @@ class Service:
         # A forward needs at least one token to read.
         self._model.rollback(min(request.keep, len(text) - 1))
         drafted = Draft()
-        for _ in range(request.count):
+        while len(drafted) < request.count and not cut():
             drafted.append(*self._proposer.propose(self._model.extend(text, rows=1), len(text)))
             text.append(drafted.tokens[-1])
         return Proposal(drafted, clock() - start)
@@ -106,23 +143,16 @@ class Drafter(DraftProcess):
         super().__init__(load, sampler, options, _serve)
 
     def begin(self, seed: int, start: int) -> None:
-        """Begin a prompt of ``start`` tokens, whose random numbers come from ``seed``."""
-        self.send(_Begin(seed, start))
+        self.send(Begin(seed, start))
 
     def request(self, keep: int, tail: Sequence[int], count: int, verified: int = 0) -> None:
-        """Ask for ``count`` tokens after the first ``keep`` tokens it has and then ``tail``.
-
-        It may forget what the first ``verified`` tokens of that text were drawn from.
-        """
-        self.send(_Request(keep, list(tail), count, verified))
+        self.send(Request(keep, list(tail), count, verified))
 
     def collect(self) -> Proposal:
-        """Wait for what was requested."""
         proposal = self.receive()
         assert isinstance(proposal, Proposal)
         return proposal
 
     def row(self, position: int) -> torch.Tensor:
-        """The distribution, ``[vocab]``, that the token at a text position was drawn from."""
-        self.send(_Row(position))
+        self.send(Row(position))
         return torch.from_numpy(self.receive())

@@ -8,7 +8,7 @@ from typing import Any
 
 from decoders.decoder import Decoder, Models, Round
 from decoders.draft_length import AUTO, check_gamma, choose_balanced
-from decoders.drafter import Drafter, Proposal
+from decoders.drafter import Drafter, OnRequest, Proposal
 from decoders.sampler import NOTHING_JUDGED, Draft, Sampler
 from decoders.stopwatch import clock
 from decoders.text import Text
@@ -40,7 +40,7 @@ class Pearl(Decoder):
 
     def start(self, models: Models, sampler: Sampler) -> None:
         super().start(models, sampler)
-        self.drafter = Drafter(models.load_draft, sampler, models.draft_process)
+        self.drafter: OnRequest = self._make_drafter(models)
         self.drafter.wait_ready()
         if self.gamma == AUTO:
             self.chosen_gamma = choose_balanced(self.target, self.drafter)
@@ -56,6 +56,9 @@ class Pearl(Decoder):
 
     def settings(self) -> dict[str, Any]:
         return super().settings() | {"gamma": self.chosen_gamma}
+
+    def _make_drafter(self, models: Models) -> OnRequest:
+        return Drafter(models.load_draft, self.sampler, models.draft_process)
 
     def rounds(self, text: Text) -> Iterator[Round]:
         self.drafter.begin(self.seed, len(text.tokens))

@@ -89,6 +89,9 @@ class Proposer(ABC):
     def forget(self, before: int) -> None:
         """Nothing before this text position will be asked for again."""
 
+    def skip(self, draws: int) -> None:
+        """Go on as if so many tokens had been drawn here: another copy of the model drew them."""
+
 
 class Verifier(ABC):
     """How the target chooses the tokens of one prompt, and which drafted ones it accepts."""

@@ -139,6 +139,9 @@ class _SamplingProposer(Proposer):
         for position in [one for one in self._rows if one < before]:
             del self._rows[position]
 
+    def skip(self, draws: int) -> None:
+        self._chance.skip(draws)
+
 
 class _SamplingVerifier(Verifier):
     def __init__(self, warping: Warping, chance: Chance) -> None:

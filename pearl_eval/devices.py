@@ -32,7 +32,9 @@ class Devices:
         """
         gpus = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
         automatic_draft = gpus[:draft_gpus] or ["cpu"]
-        automatic_target = gpus[draft_gpus : draft_gpus + target_gpus] or gpus or ["cpu"]
+        automatic_target = gpus[draft_gpus:][:target_gpus]
+        if len(automatic_target) < target_gpus:
+            automatic_target = gpus[-target_gpus:] or ["cpu"]
         return cls(
             tuple(automatic_target) if target == "auto" else (_checked(target, len(gpus)),),
             tuple(automatic_draft) if draft == "auto" else (_checked(draft, len(gpus)),),

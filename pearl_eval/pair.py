@@ -19,15 +19,16 @@ class Pair:
     """A target model and a draft model that share a tokenizer. Weights are not loaded yet.
 
     ``contexts`` gives the longest text of each model that is used, in tokens, by its role.
-    ``load_draft`` can be pickled: it loads the draft model where it is called. ``synthetic`` says
-    that tokens are made up, so that only times and counts mean something.
+    ``load_draft`` can be pickled: it loads the draft model in the process that calls it, on its
+    devices, or on those it is given as ``devices``. ``synthetic`` says that tokens are made up, so
+    that only times and counts mean something.
     """
 
     tokenizer: PreTrainedTokenizerBase
     contexts: Mapping[str, int]
     stop_ids: tuple[int, ...]
     load_target: Callable[[], CachedModel]
-    load_draft: Callable[[], CachedModel]
+    load_draft: Callable[..., CachedModel]
     synthetic: bool = False
 
     def encode(self, prompt: str) -> list[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -57,6 +57,22 @@ class Processes:
                 answer_timeout=runtime.answer_timeout,
                 spin_seconds=runtime.spin_seconds if may_spin else 0.0,
             ),
+        )
+
+    def at_ends(self) -> tuple[DraftProcessOptions, ...]:
+        """Draft processes on the cores that the target computes on, where all is on the CPU.
+
+        The cores of both processes are then the target's two ends, on either of which it computes
+        half of its layers. There is one end where they are not apart, and where the target has
+        several threads, which can't be moved together. No process spins while it waits.
+        """
+        ends = [self.target.cores]
+        draft = self.draft.placement
+        if self.target.threads == 1 and not set(draft.cores) & set(self.target.cores):
+            ends.append(draft.cores)
+        return tuple(
+            replace(self.draft, placement=replace(draft, cores=cores), spin_seconds=0.0)
+            for cores in ends
         )
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from omegaconf import DictConfig
 
-from decoders.decoder import Models
+from decoders.decoder import End, Models
 from decoders.fixed_window import FixedWindowModel
 from decoders.model import CachedModel
 from pearl_eval import environment
@@ -49,7 +50,17 @@ class Setup:
 
     def models(self, target: CachedModel) -> Models:
         """The pair as a decoder gets it, its target loaded."""
-        return Models(target, self.pair.load_draft, self.processes.draft)
+        return Models(target, self.pair.load_draft, self.processes.draft, self._ends())
+
+    def _ends(self) -> tuple[End, ...]:
+        load = self.pair.load_draft
+        if self.devices.all_cpu:
+            return tuple(End(load, options) for options in self.processes.at_ends())
+        first, last = self.devices.target[0], self.devices.target[-1]
+        return tuple(
+            End(partial(load, devices=(device,)), self.processes.draft)
+            for device in dict.fromkeys((first, last))
+        )
 
     def describe(self) -> dict[str, Any]:
         """The ``environment`` of what a command writes."""

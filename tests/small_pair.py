@@ -49,6 +49,14 @@ def make_model(vocab_size: int, layers: int, seed: int, context: int = 2048) -> 
     return LlamaForCausalLM(config)
 
 
+def running(pid: int) -> bool:
+    """Whether a process exists and is not just waiting to be reaped."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
 @dataclass(frozen=True)
 class SmallPair:
     """A saved pair: folders ``target`` and ``draft`` below ``folder``."""

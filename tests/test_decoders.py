@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,11 +16,12 @@ from hypothesis import strategies as st
 from small_pair import SmallPair, save_pair
 
 from decoders.autoregressive import Autoregressive
-from decoders.decoder import Decoder, Generation, Models
+from decoders.decoder import Decoder, End, Generation, Models
 from decoders.draft_process import DraftProcessOptions
 from decoders.drafter import Proposal
 from decoders.pearl import Pearl
 from decoders.pearl_async import PearlAsync
+from decoders.placement import Placement, available_cores
 from decoders.sampler import Draft, Greedy
 
 GAMMAS = (1, 2, 3, 5, 8)
@@ -30,7 +32,13 @@ Started = Callable[[str, int | None], Decoder]
 
 def start(pair: SmallPair, decoder: Decoder) -> Decoder:
     options = DraftProcessOptions(spin_seconds=0.0005, answer_timeout=60)
-    decoder.start(Models(pair.load_target(), pair.load_draft, options), Greedy())
+    cores = available_cores()
+    # Two ends wherever there are two cores: decoders that share them have them to share.
+    ends = tuple(
+        End(pair.load_draft, replace(options, placement=Placement((core,)), spin_seconds=0.0))
+        for core in (cores[0], cores[-1])
+    )
+    decoder.start(Models(pair.load_target(), pair.load_draft, options, ends), Greedy())
     return decoder
 
 

@@ -6,10 +6,9 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from small_pair import SmallPair
+from small_pair import SmallPair, running
 
 from decoders.draft_process import DraftProcessError, DraftProcessOptions
 from decoders.drafter import Drafter
@@ -25,14 +24,6 @@ def drafter(small_pair: SmallPair) -> Iterator[Drafter]:
     made.wait_ready()
     yield made
     made.close()
-
-
-def running(pid: int) -> bool:
-    """Whether a process exists and is not just waiting to be reaped."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def load_badly() -> CachedModel:

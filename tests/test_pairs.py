@@ -329,7 +329,8 @@ def test_gpus_go_to_the_draft_model_first(monkeypatch: pytest.MonkeyPatch) -> No
 
     assert choose(0) == Devices(("cpu",), ("cpu",))
     assert choose(1) == Devices(("cuda:0",), ("cuda:0",))
-    assert choose(2) == Devices(("cuda:1",), ("cuda:0",))
+    assert choose(2) == Devices(("cuda:0", "cuda:1"), ("cuda:0",))
+    assert choose(3) == Devices(("cuda:1", "cuda:2"), ("cuda:0",))
     assert choose(4) == Devices(("cuda:1", "cuda:2"), ("cuda:0",))
 
 

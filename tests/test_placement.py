@@ -1,11 +1,16 @@
 from __future__ import annotations
 
 import os
+from typing import Any, cast
 
 import pytest
+from small_pair import SmallPair
 
 from pearl_eval.config import RuntimeConfig
+from pearl_eval.devices import Devices
+from pearl_eval.pair import Pair
 from pearl_eval.placement import Processes, placed
+from pearl_eval.setup import Setup
 
 
 @pytest.fixture
@@ -39,6 +44,32 @@ def test_processes_that_share_a_core_never_spin(
     alone = Processes.choose(RuntimeConfig(), all_cpu=True)
     assert alone.target.cores == alone.draft.placement.cores == (0,)
     assert alone.draft.spin_seconds == 0
+
+
+def test_a_shared_target_has_the_cores_of_both_processes(cores: list[int]) -> None:
+    def ends(**settings: Any) -> list[tuple[int, ...]]:
+        at_ends = Processes.choose(RuntimeConfig(**settings), all_cpu=True).at_ends()
+        assert all(options.spin_seconds == 0 for options in at_ends)
+        return [options.placement.cores for options in at_ends]
+
+    assert ends() == [(3,), (5,)]
+    assert ends(target_cores=[9], draft_cores=[3, 6]) == [(9,), (3, 6)]
+    assert ends(target_cores=[3], draft_cores=[3]) == [(3,)]
+    assert ends(target_threads=2) == [(3, 5)]
+
+
+def test_a_shared_draft_model_goes_to_the_first_and_the_last_gpu_of_the_target(
+    small_pair: SmallPair,
+) -> None:
+    def places(*target: str) -> list[Any]:
+        devices = Devices(target, ("cuda:0",))
+        pair = Pair(cast(Any, None), {}, (), small_pair.load_target, lambda devices: devices)
+        processes = Processes.choose(RuntimeConfig(), devices.all_cpu)
+        ends = Setup(cast(Any, None), pair, devices, processes, False).models(cast(Any, None)).ends
+        return [end.load_draft() for end in ends]
+
+    assert places("cuda:1", "cuda:2", "cuda:3") == [("cuda:1",), ("cuda:3",)]
+    assert places("cuda:1") == [("cuda:1",)]
 
 
 def test_gpu_runs_leave_cores_to_the_system(cores: list[int]) -> None:

@@ -82,7 +82,7 @@ class Controlled(PairSource):
                 self.perturbation,
                 self.seed,
             ),
-            functools.partial(load, devices.draft, vocab_size),
+            functools.partial(load, devices=devices.draft, vocab_size=vocab_size),
         )
 
 

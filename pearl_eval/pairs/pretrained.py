@@ -81,7 +81,12 @@ class Pretrained(PairSource):
             stop_ids(self.target, tokenizer),
             functools.partial(load_model, self.target, dtype, devices.target, vocab_size),
             functools.partial(
-                load_model, self.draft, dtype, devices.draft, vocab_size, known=known
+                load_model,
+                self.draft,
+                dtype,
+                devices=devices.draft,
+                vocab_size=vocab_size,
+                known=known,
             ),
         )
 

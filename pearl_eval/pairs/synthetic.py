@@ -100,17 +100,24 @@ class Synthetic(PairSource):
             tokenizer,
             {role: shape.max_position_embeddings for role, (_, shape) in shapes.items()},
             (),
-            functools.partial(load, self.target, devices.target[0], agreement=1.0),
-            functools.partial(load, self.draft, devices.draft[0], agreement=self.acceptance_rate),
+            functools.partial(load, self.target, devices=devices.target, agreement=1.0),
+            functools.partial(
+                load, self.draft, devices=devices.draft, agreement=self.acceptance_rate
+            ),
             synthetic=True,
         )
 
 
 def load_synthetic(
-    shape: Shape, device: str, vocab_size: int, dtype: str, seed: int, agreement: float
+    shape: Shape,
+    devices: tuple[str, ...],
+    vocab_size: int,
+    dtype: str,
+    seed: int,
+    agreement: float,
 ) -> SyntheticModel:
-    """Make a model of a shape with random weights, on its device from the start."""
-    with torch.random.fork_rng(), torch.device(device):
+    """Make a model of a shape with random weights, on the first of its devices from the start."""
+    with torch.random.fork_rng(), torch.device(devices[0]):
         torch.manual_seed(seed)
         model = LlamaForCausalLM._from_config(shape.config(vocab_size), dtype=getattr(torch, dtype))
     return SyntheticModel(model, seed, agreement)

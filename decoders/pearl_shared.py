@@ -1,0 +1,70 @@
+"""PEARL where draft and target share what they compute on: the paper's resource competition."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from decoders.decoder import End, Models, Round
+from decoders.drafter import OnRequest
+from decoders.ends import TargetThread, watched
+from decoders.pearl import Pearl
+from decoders.relay import RelayDrafter
+from decoders.sampler import Sampler
+from decoders.text import Text
+
+
+@dataclass
+class PearlShared(Pearl):
+    """PEARL's rounds with no device or core of its own for the draft model.
+
+    A target spread over several devices by layers leaves the first idle while it computes on the
+    last, and the other way round. So with ``both_ends`` a copy of the draft model is at each of
+    these two, and the one at the idle end drafts (paper, the appendix on resource competition).
+    Without it, and where the target has one end only, a single copy competes with the target.
+
+    On CPUs the two ends are the cores of the target and the cores that the draft process of PEARL
+    would have; the target's thread goes from one to the other in the middle of its layers.
+    """
+
+    both_ends: bool = True
+
+    def start(self, models: Models, sampler: Sampler) -> None:
+        ends = models.ends or (End(models.load_draft, models.draft_process),)
+        self._ends = ends[: 2 if self.both_ends else 1]
+        cores = [end.draft_process.placement.cores for end in self._ends]
+        self._thread = TargetThread(cores)
+        self.target = models.target
+        # Draft lengths chosen by measurement are measured here.
+        with self._relaying():
+            super().start(models, sampler)
+
+    def settings(self) -> dict[str, Any]:
+        return super().settings() | {"both_ends": len(self._ends) > 1}
+
+    def rounds(self, text: Text) -> Iterator[Round]:
+        with self._relaying():
+            yield from super().rounds(text)
+
+    def _make_drafter(self, models: Models) -> OnRequest:
+        if len(self._ends) > 1:
+            return RelayDrafter(self._ends, self.sampler, self._thread.move)
+        (end,) = self._ends
+        there = replace(models, load_draft=end.load_draft, draft_process=end.draft_process)
+        return super()._make_drafter(there)
+
+    @contextlib.contextmanager
+    def _relaying(self) -> Iterator[None]:
+        """Hand over from copy to copy in the target's forwards, for now."""
+        if len(self._ends) == 1:
+            yield
+            return
+
+        def cross() -> None:
+            assert isinstance(self.drafter, RelayDrafter)
+            self.drafter.handover()
+
+        with self._thread.away(), watched(self.target, lambda: self._thread.move(0), cross):
+            yield
