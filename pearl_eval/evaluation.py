@@ -99,6 +99,7 @@ def evaluate(cfg: DictConfig, names: Names, group: str, directory: Path) -> dict
             synthetic=plan.pair.synthetic,
             accuracy_name=plan.task.accuracy_name,
             fit=fit,
+            facts=plan.task.describe(),
             seed=plan.config.seed,
             peak_memory_bytes=environment.peak_memory_bytes() + plan.decoder.peak_memory_bytes(),
             environment=plan.setup.describe(),
@@ -152,10 +153,13 @@ class Comparison:
             verdict = self._checker.compare(prompt.ids, output, expected, limit, stop_ids, verifier)
         else:
             verdict = unchecked_verdict("sampled", output, expected)
-        text, correct = "", None
+        text, correct, reference_correct = "", None, None
         if not plan.pair.synthetic:
-            text = plan.pair.decode(prompt.ids, generation.output_ids)
-            correct = plan.task.score(prompt.problem, text)
+            text = plan.pair.decode(prompt.ids, output)
+            correct = reference_correct = plan.task.score(prompt.problem, text)
+            if output != expected:
+                theirs = plan.pair.decode(prompt.ids, expected)
+                reference_correct = plan.task.score(prompt.problem, theirs)
         record = Record.make(
             prompt.problem,
             len(prompt.ids),
@@ -164,6 +168,7 @@ class Comparison:
             verdict,
             text,
             correct=correct,
+            reference_correct=reference_correct,
             warmup=step == 0,
             synthetic=plan.pair.synthetic,
         )

@@ -25,7 +25,8 @@ def launch_order(folder: Path) -> tuple[bool, str]:
 class Record:
     """One finished prompt. Times are seconds; ``accepted_runs`` are lengths in tokens.
 
-    ``correct`` is ``None``, and ``text`` empty, where the pair is synthetic.
+    ``correct`` and ``reference_correct`` are ``None``, and ``text`` empty, where the pair is
+    synthetic.
     """
 
     task_id: str
@@ -49,6 +50,7 @@ class Record:
     first_divergence: int | None
     verdict: str
     correct: bool | None
+    reference_correct: bool | None
     finish_reason: str
 
     @classmethod
@@ -61,6 +63,7 @@ class Record:
         verdict: Verdict,
         text: str,
         correct: bool | None,
+        reference_correct: bool | None,
         warmup: bool,
         synthetic: bool,
     ) -> Record:
@@ -89,5 +92,6 @@ class Record:
             first_divergence=verdict.first_divergence,
             verdict=verdict.kind,
             correct=correct,
+            reference_correct=reference_correct,
             finish_reason=generation.finish_reason,
         )

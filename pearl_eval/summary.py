@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from scipy import stats
+
 from decoders.decoder import Generation
 from pearl_eval.config import Names
 from pearl_eval.distribution import Fit
@@ -45,6 +47,7 @@ def summarize(
     synthetic: bool,
     accuracy_name: str,
     fit: Fit | None,
+    facts: dict[str, Any],
     seed: int,
     peak_memory_bytes: int,
     environment: dict[str, Any],
@@ -59,7 +62,8 @@ def summarize(
     new_tokens = sum(r.new_tokens for r in records)
     target_forwards = sum(r.target_forwards for r in records)
     verdicts = [r.verdict for r in records]
-    correct = [r.correct for r in records]
+    correct = [bool(r.correct) for r in records]
+    theirs = [bool(r.reference_correct) for r in records]
     return {
         "tokens_per_second": speed.tokens_per_second,
         "reference_tokens_per_second": speed.reference_tokens_per_second,
@@ -80,7 +84,10 @@ def summarize(
         "sampled_tokens": fit.tokens if fit else None,
         "sampling_p_value": fit.p_value if fit else None,
         "sampling_smallest_bias": fit.smallest_bias if fit else None,
-        "accuracy": None if synthetic else _ratio(sum(map(bool, correct)), len(correct)),
+        "accuracy": None if synthetic else _ratio(sum(correct), len(correct)),
+        "accuracy_ci95": None if synthetic else _wilson(correct),
+        "reference_accuracy": None if synthetic else _ratio(sum(theirs), len(theirs)),
+        "accuracy_p_value": None if synthetic else _mcnemar(correct, theirs),
         "accuracy_name": accuracy_name,
         "peak_memory_bytes": peak_memory_bytes,
         "decoder": names.decoder,
@@ -88,9 +95,22 @@ def summarize(
         "pair": names.pair,
         "task": names.task,
         "synthetic": synthetic,
+        **facts,
         "seed": seed,
         "environment": environment,
     }
+
+
+def _wilson(correct: Sequence[bool]) -> list[float]:
+    """The 95 % interval of a share (Wilson, 1927)."""
+    interval = stats.binomtest(sum(correct), len(correct)).proportion_ci(method="wilson")
+    return [float(interval.low), float(interval.high)]
+
+
+def _mcnemar(ours: Sequence[bool], theirs: Sequence[bool]) -> float:
+    """Exact p-value of McNemar's test: are two decoders right equally often on the same prompts?"""
+    differing = [a for a, b in zip(ours, theirs, strict=True) if a != b]
+    return float(stats.binomtest(sum(differing), len(differing)).pvalue) if differing else 1.0
 
 
 def _ratio(numerator: float, denominator: float) -> float | None:

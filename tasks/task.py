@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from tasks.rows import Rows
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -39,6 +41,8 @@ class Task(ABC):
     max_new_tokens: int = 256
 
     def __post_init__(self) -> None:
+        #: What ``load`` read, by what it is to the task.
+        self.sources: dict[str, Rows] = {}
         if self.limit is not None and self.limit < 1:
             raise ValueError(
                 f"task.limit is the number of problems and must be at least 1, got {self.limit};"
@@ -63,6 +67,14 @@ class Task(ABC):
 
     def close(self) -> None:
         """Free what ``open`` took. May be called more than once."""
+
+    def describe(self) -> dict[str, Any]:
+        """Facts for ``summary.json``, known once the problems are loaded."""
+        data = {
+            name: {"source": rows.source, "sha256": rows.sha256, "rows": len(rows)}
+            for name, rows in self.sources.items()
+        }
+        return {"data": data}
 
     def problems(self) -> list[Problem]:
         """The problems this run is about."""

@@ -30,6 +30,7 @@ def make_record(index: int = 0, **values: Any) -> Record:
         "first_divergence": None,
         "verdict": "identical",
         "correct": False,
+        "reference_correct": False,
         "finish_reason": "length",
     }
     return Record(**(defaults | values))

@@ -105,7 +105,7 @@ BAD_INPUT = {
     "decoder=assisted_constant sampling=temperature sampling.draft_top_k=5": "draft_top_k: transf",
     "decoder=nope": f"Available options in 'decoder': {' '.join(ALL_NAMES)}",
     "task=nope": "Available options in 'task': gsm8k gsm8k_mini humaneval humaneval_mini",
-    "task=gsm8k": "task.data is missing: give the JSON-lines file of the problems",
+    "task=mgsm task.languages=[xx]": "task.languages are some of bn, de",
     "task=gsm8k_mini task.data=/no/file": "No such file or directory: '/no/file'",
     "pair=nope": "Available options in 'pair': ",
     "task.limit=0": "task.limit is the number of problems and must be at least 1, got 0",

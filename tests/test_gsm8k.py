@@ -63,13 +63,14 @@ def test_prompt_and_score(tmp_path: Path) -> None:
         ('{"question": "?", "answer": "1"}\nnonsense\n', "line 2: not JSON"),
         ("[1]\n", "line 1: no field 'question', 'answer'"),
         ("\n", "no problems in it"),
+        ('{"question": 5, "answer": "1"}\n', "line 1: question must be a str, got 5"),
     ],
 )
 def test_bad_rows_are_named_by_file_and_line(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "bad.jsonl"
     path.write_text(content)
     with pytest.raises(ValueError, match=message) as error:
-        read_rows(str(path), ("question", "answer"))
+        read_rows(str(path), {"question": str, "answer": str})
     assert str(path) in str(error.value)
 
 
@@ -77,17 +78,49 @@ def test_text_that_is_not_utf8_is_named(tmp_path: Path) -> None:
     path = tmp_path / "bad.jsonl"
     path.write_bytes(b'{"question": "\xff"}')
     with pytest.raises(ValueError, match="not UTF-8"):
-        read_rows(str(path), ())
+        read_rows(str(path), {})
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({}, "task.data is missing"),
-        ({"data": "x"}, "task.shots_data is missing"),
-        ({"data": "x", "shots": -1}, "task.shots must be at least 0"),
+        ({"data": "GOOD"}, "task.shots_data is missing"),
+        ({"data": "GOOD", "shots_data": "GOOD", "shots": 3}, "2 examples, task.shots=3"),
+        ({"data": "GOOD", "shots": -1}, "task.shots must be at least 0"),
     ],
 )
-def test_missing_data_is_told(settings: dict, message: str) -> None:
+def test_missing_data_is_told(tmp_path: Path, settings: dict, message: str) -> None:
+    good = write(tmp_path / "good.jsonl", ROW, ROW)
     with pytest.raises(ValueError, match=message):
-        Gsm8k(**settings)
+        Gsm8k(**{k: good if v == "GOOD" else v for k, v in settings.items()}).load()
+
+
+def test_examples_are_chosen_by_their_seed(tmp_path: Path) -> None:
+    rows = [{"question": f"Q{i}?", "answer": f"#### {i}"} for i in range(30)]
+    path = write(tmp_path / "rows.jsonl", *rows)
+    prompts = [
+        Gsm8k(data=path, shots_data=path, shots=3, shot_seed=seed).load()[0].prompt
+        for seed in (0, 0, 1)
+    ]
+    assert prompts[0] == prompts[1] != prompts[2]
+    assert prompts[0].count("The answer is") == 3
+
+
+def test_what_was_read_is_told(tmp_path: Path) -> None:
+    """The checksum is of the content: the same rows in another format have the same."""
+    task = Gsm8k(data=write(tmp_path / "d.jsonl", ROW), shots=0)
+    task.load()
+    described = task.describe()["data"]["data"]
+    assert described["rows"] == 1 and described["source"].endswith("d.jsonl")
+    (tmp_path / "d.tsv").write_text("\t".join((ROW["question"], "6")))
+    fields = {"question": str, "answer": str}
+    other = read_rows(str(tmp_path / "d.tsv"), fields)
+    assert other.sha256 == read_rows(write(tmp_path / "e.jsonl", other[0]), fields).sha256
+    assert other.sha256 != described["sha256"]
+
+
+def test_two_problems_of_one_name_are_told(tmp_path: Path) -> None:
+    path = write(tmp_path / "d.jsonl", {"id": "a"}, {"id": "b"}, {"id": "a"})
+    with pytest.raises(ValueError, match=r"line 3: id 'a' is already that of .*line 1"):
+        read_rows(path, {"id": str}, unique="id")

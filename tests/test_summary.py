@@ -62,6 +62,8 @@ def summary_of(records: list, rounds: list[Round]) -> dict:
         settings={"gamma": 4},
         synthetic=False,
         accuracy_name="pass@1",
+        fit=None,
+        facts={"data": {}},
         seed=0,
         peak_memory_bytes=1,
         environment={},
@@ -92,3 +94,19 @@ def test_figures_that_do_not_exist_are_null() -> None:
     summary = summary_of([make_record(accepted_runs=[], draft_forwards=0)], [Round("decode")])
     assert summary["acceptance_rate"] is None
     assert summary["mean_accepted_tokens"] is None
+
+
+def test_accuracy_has_an_interval_and_is_compared_with_the_references() -> None:
+    """Eight right of ten against two: six on which only ours is right, none the other way."""
+    records = [make_record(i, correct=i < 8, reference_correct=i < 2) for i in range(10)]
+    summary = summary_of(records, [])
+    assert summary["accuracy"] == 0.8
+    # Wilson's interval, from a table.
+    assert summary["accuracy_ci95"] == pytest.approx([0.4902, 0.9433], abs=1e-4)
+    assert summary["reference_accuracy"] == 0.2
+    assert summary["accuracy_p_value"] == pytest.approx(2 * 0.5**6)
+
+
+def test_equal_scores_are_no_difference() -> None:
+    records = [make_record(i, correct=i < 4, reference_correct=i < 4) for i in range(6)]
+    assert summary_of(records, [])["accuracy_p_value"] == 1.0
