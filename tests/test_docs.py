@@ -16,21 +16,34 @@ def code_blocks(page: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
 
 
-def test_the_example_decoder_is_one_file_and_one_yaml(
-    run_cli: Callable[..., tuple[int, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("page", "group", "name", "expected"),
+    [
+        ("add-a-decoder.md", "decoder", "lucky", "lucky"),
+        ("tasks.md", "task", "copying", "copied"),
+    ],
+)
+def test_the_example_is_one_file_and_one_yaml(
+    run_cli: Callable[..., tuple[int, str, str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    page: str,
+    group: str,
+    name: str,
+    expected: str,
 ) -> None:
-    (source,) = code_blocks("add-a-decoder.md", "python")
-    (config,) = code_blocks("add-a-decoder.md", "yaml")
-    folder = tmp_path / "my_conf" / "decoder"
+    (source,) = code_blocks(page, "python")
+    (config,) = code_blocks(page, "yaml")
+    folder = tmp_path / "my_conf" / group
     folder.mkdir(parents=True)
-    (folder / "lucky.yaml").write_text(config.replace("decoders.lucky", "lucky"))
-    (tmp_path / "lucky.py").write_text(source)
+    (folder / f"{name}.yaml").write_text(config.replace(f"{group}s.{name}", name))
+    (tmp_path / f"{name}.py").write_text(source)
     monkeypatch.syspath_prepend(str(tmp_path))
     code, out, err = run_cli(
-        "--config-dir=my_conf", "decoder=lucky", "task.limit=2", "task.max_new_tokens=20"
+        "--config-dir=my_conf", f"{group}={name}", "task.limit=2", "task.max_new_tokens=20"
     )
     assert code == 0, err
-    assert "lucky" in out and "identical 2/2" in out
+    assert expected in out and "identical 2/2" in out
 
 
 def test_links_between_pages_lead_somewhere() -> None:

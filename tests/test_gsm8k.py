@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from fractions import Fraction
 from pathlib import Path
 
@@ -18,27 +19,19 @@ def write(path: Path, *rows: dict) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize(
-    ("text", "number"),
-    [
-        (" 42.", 42),
-        (" 1,234", 1234),
-        (" $1,234.50.", Fraction(2469, 2)),
-        (" \\$18 per day", 18),
-        (" -3", -3),
-        (" \u22127", -7),
-        (" -$5", -5),
-        (" $-5", -5),
-        (" .5 litres", Fraction(1, 2)),
-        (" \\boxed{70000}", 70000),
-        (" 20%", 20),
-        (" 3 out of 4", 3),
-        (" €9", 9),
-        (" none", None),
-    ],
+#: The cases that docs/tasks.md publishes.
+CASES = re.findall(
+    r"^\| `( [^`]*)` \| (\S*) ?\|$", (Path(__file__).parents[1] / "docs/tasks.md").read_text(), re.M
 )
-def test_numbers_are_read_exactly(text: str, number: int | Fraction | None) -> None:
-    assert find_number(text) == number
+
+
+@pytest.mark.parametrize(("text", "number"), CASES)
+def test_numbers_are_read_exactly(text: str, number: str) -> None:
+    assert find_number(text) == (Fraction(number) if number else None)
+
+
+def test_the_published_cases_are_found() -> None:
+    assert len(CASES) >= 20
 
 
 def test_prompt_and_score(tmp_path: Path) -> None:
