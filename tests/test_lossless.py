@@ -6,74 +6,24 @@ are in test_generate.py.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
-import torch
 from decoder_cases import OWN_NAMES, cases, make_decoder
-from toy import (
-    VOCAB,
-    Branches,
-    InlineDrafter,
-    InlineForerunner,
-    TableModel,
-    scripted_chance,
-    scripted_noise,
-    table,
-)
+from exact import check, distribution, every_way, expected
+from toy import Branches, InlineForerunner
 
-from decoders.decoder import Models
-from decoders.draft_process import DraftProcessOptions
 from decoders.lookahead import Lookahead
 from decoders.pearl_async import PearlAsync
 from decoders.temperature import Temperature
 
-PROMPT = [1, 3]
 LENGTH = 4
-TARGET, DRAFT = table(seed=0, possible=3), table(seed=1, possible=2)
 
 
 @pytest.fixture
-def branches(monkeypatch: pytest.MonkeyPatch) -> Iterator[Branches]:
-    made = Branches()
-    monkeypatch.setattr("decoders.temperature.Chance", scripted_chance(made))
-    monkeypatch.setattr("decoders.temperature.SharedNoise", scripted_noise(made))
-    monkeypatch.setattr("decoders.pearl.Drafter", InlineDrafter)
-    monkeypatch.setattr("decoders.pearl_async.Forerunner", InlineForerunner)
-    yield made
-
-
-def distribution(branches: Branches, decoder: Any, sampler: Temperature, length: int) -> Any:
-    """The exact distribution of a decoder's outputs."""
-    models: Any = Models(
-        TableModel(TARGET),  # type: ignore[arg-type]
-        lambda: TableModel(DRAFT),  # type: ignore[arg-type, return-value]
-        DraftProcessOptions(),
-    )
-    decoder.start(models, sampler)
-    return branches.outcomes(lambda: tuple(decoder.decode(PROMPT, length, []).output_ids))
-
-
-def expected(sampler: Temperature, length: int) -> dict[tuple[int, ...], float]:
-    """The target's own distribution, by the chain rule."""
-    model = TableModel(TARGET)
-    found = {}
-    for output in itertools.product(range(VOCAB), repeat=length):
-        model.rollback(0)
-        chances = sampler.probabilities(model.extend([*PROMPT, *output], length + 1)[:length])
-        chance = chances.gather(-1, torch.tensor(output)[:, None]).prod()
-        if chance > 0:
-            found[output] = float(chance)
-    return found
-
-
-def check(found: dict[tuple[int, ...], float], wanted: dict[tuple[int, ...], float]) -> None:
-    assert sum(found.values()) == pytest.approx(1, abs=1e-9)
-    assert found.keys() == wanted.keys()
-    for output, chance in wanted.items():
-        assert found[output] == pytest.approx(chance, abs=1e-9), output
+def branches() -> Iterator[Branches]:
+    with every_way() as made:
+        yield made
 
 
 #: Longer drafts only where they do not multiply the ways too much.

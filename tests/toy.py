@@ -40,7 +40,8 @@ class TableModel:
         del self._seen[length:]
 
     def extend(self, tokens: Sequence[int], rows: int) -> torch.Tensor:
-        assert len(tokens) > len(self._seen)
+        if not 1 <= rows <= len(tokens) - len(self._seen):
+            raise ValueError(f"{rows} rows of {len(tokens)} tokens, {len(self._seen)} seen")
         self._seen += tokens[len(self._seen) :]
         end = len(self._seen)
         ends = range(end - rows + 1, end + 1)
