@@ -27,7 +27,7 @@ from pearl_eval.plan import Plan, Prompt
 from pearl_eval.progress import run_progress
 from pearl_eval.records import ROUNDS, Record
 from pearl_eval.runfiles import RunFiles
-from pearl_eval.summary import Tally, summarize
+from pearl_eval.summary import summarize
 from pearl_eval.tracking import TrackedRun, make_tracker
 
 
@@ -77,11 +77,9 @@ def evaluate(cfg: DictConfig, names: Names, group: str, directory: Path) -> dict
 
         records: list[Record] = []
         violations: list[str] = []
-        tally = Tally()
         for step, prompt in enumerate(plan.prompts):
             outcome = comparison.run(prompt, step)
             files.append(outcome.record, outcome.generation.rounds)
-            tally.add(outcome.generation, outcome.record.warmup)
             tracker.log_prompt(outcome.record, step)
             records.append(outcome.record)
             if step == 0:
@@ -93,7 +91,6 @@ def evaluate(cfg: DictConfig, names: Names, group: str, directory: Path) -> dict
         fit = comparison.fit()
         summary = summarize(
             records,
-            tally,
             names,
             settings=plan.decoder.settings(),
             synthetic=plan.pair.synthetic,

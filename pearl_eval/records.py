@@ -23,7 +23,9 @@ def launch_order(folder: Path) -> tuple[bool, str]:
 
 @dataclass(frozen=True)
 class Record:
-    """One finished prompt. Times are seconds; ``accepted_runs`` are lengths in tokens.
+    """One finished prompt, or turn of a dialogue.
+
+    Times are seconds; ``judged`` and ``accepted`` count tokens, ``accepted_runs`` are lengths.
 
     ``correct`` and ``reference_correct`` are ``None``, and ``text`` empty, where the pair is
     synthetic.
@@ -45,6 +47,10 @@ class Record:
     speedup: float
     target_forwards: int
     draft_forwards: int
+    judged: int
+    accepted: int
+    wait_draft_seconds: float
+    wait_target_seconds: float
     accepted_runs: list[int]
     exact_match: bool
     first_divergence: int | None
@@ -68,6 +74,7 @@ class Record:
         synthetic: bool,
     ) -> Record:
         """``speedup`` is the ratio of tokens per second to the reference run of this prompt."""
+        rounds = generation.rounds
         rate = len(generation.output_ids) / generation.seconds
         reference_rate = len(reference.output_ids) / reference.seconds
         return cls(
@@ -87,6 +94,10 @@ class Record:
             speedup=rate / reference_rate,
             target_forwards=generation.target_forwards,
             draft_forwards=generation.draft_forwards,
+            judged=sum(r.judged for r in rounds),
+            accepted=sum(r.accepted for r in rounds),
+            wait_draft_seconds=sum(r.wait_draft_seconds for r in rounds),
+            wait_target_seconds=sum(r.wait_target_seconds for r in rounds),
             accepted_runs=generation.accepted_runs,
             exact_match=verdict.kind == "identical",
             first_divergence=verdict.first_divergence,

@@ -20,20 +20,23 @@ class Speed:
     """Speed over the prompts after the warm-up. Rates are tokens per second, over total time.
 
     ``speedup_ci95`` is a 95 % percentile interval by paired bootstrap over prompts; ``None`` below
-    two prompts, as the others are below one.
+    two prompts, as the others are below one. ``mean_prompt_*`` are means of the prompts' own rates,
+    as the paper's scripts have them for MT-bench and MGSM.
     """
 
     tokens_per_second: float | None
     reference_tokens_per_second: float | None
     speedup: float | None
     speedup_ci95: tuple[float, float] | None
+    mean_prompt_tokens_per_second: float | None
+    reference_mean_prompt_tokens_per_second: float | None
 
     @classmethod
     def of(cls, records: Sequence[Record], seed: int = 0, interval: bool = True) -> Speed:
         """Speed of the decoder that made ``records``."""
         timed = [record for record in records if not record.warmup]
         if not timed:
-            return cls(None, None, None, None)
+            return cls(None, None, None, None, None, None)
         columns = np.array(
             [
                 (r.new_tokens, r.seconds, len(r.reference_output_ids), r.reference_seconds)
@@ -60,6 +63,8 @@ class Speed:
             reference_tokens / reference_seconds,
             float(_total_ratio(tokens, seconds, reference_tokens, reference_seconds)),
             ci95,
+            float((columns[0] / columns[1]).mean()),
+            float((columns[2] / columns[3]).mean()),
         )
 
 
