@@ -190,7 +190,7 @@ def main(cfg: DictConfig) -> None:
     runtime = cast(RuntimeConfig, OmegaConf.to_object(cast(DictConfig, config.runtime)))
     setup = Setup.make(config.pair, runtime, uses_draft=True)
     pair = setup.pair
-    prompts = [pair.encode(problem.prompt) for problem in task.problems()]
+    prompts = [pair.prompt(problem) for problem in task.problems()]
     _check(config, pair, prompts, task.max_new_tokens)
     with placed(setup.processes.target):
         target = setup.load_target()

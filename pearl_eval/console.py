@@ -45,6 +45,7 @@ def print_table(title: str, rows: Sequence[Row]) -> None:
     """The table of a run or a sweep, on standard output."""
     out = console(stderr=False)
     accuracy = next((row.summary["accuracy_name"] for row in rows if row.summary), "accuracy")
+    accuracy = accuracy.replace(" ", "\n")
     table = Table(title=escape(title), title_justify="left", title_style="bold")
     table.add_column("run", overflow="fold")
     # What a narrow terminal can do without; the rest must never be cut.
@@ -58,6 +59,8 @@ def print_table(title: str, rows: Sequence[Row]) -> None:
         cells = _cells(row.summary) if row.summary else _FAILED
         table.add_row(escape(row.label), *compress(cells, shown))
     out.print(table)
+    if any(row.summary and row.summary["by_category"] for row in rows):
+        out.print(_category_table(rows, accuracy, wide=out.width >= _WIDE))
     if any(row.summary and row.summary["synthetic"] for row in rows):
         out.print("Synthetic pair: tokens are made up, so only times and counts mean something.")
     for row in rows:
@@ -70,16 +73,45 @@ def print_table(title: str, rows: Sequence[Row]) -> None:
         out.print(f"{escape(row.label)}: {escape(row.directory)}{failure}", soft_wrap=True)
 
 
+def _category_table(rows: Sequence[Row], accuracy: str, wide: bool) -> Table:
+    """The categories of each run, below its label where there are several."""
+    table = Table(title="By category", title_justify="left")
+    table.add_column("category", overflow="fold")
+    headings = ["tokens/s", "speedup\n(95 % CI)", "mean accepted\ntokens", accuracy]
+    for heading in [*headings, *["acceptance\nrate", "prompts"] * wide]:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        categories = (row.summary or {}).get("by_category") or {}
+        if categories and len(rows) > 1:
+            table.add_row(f"[bold]{escape(row.label)}[/]")
+        for category, figures in categories.items():
+            cells = [
+                _number(figures["tokens_per_second"], ".1f"),
+                _speedup(figures),
+                _number(figures["mean_accepted_tokens"], ".2f"),
+                _number(figures["accuracy"], ".3f"),
+            ]
+            if wide:
+                cells += [_number(figures["acceptance_rate"], ".3f"), str(figures["prompts"])]
+            table.add_row(escape(category), *cells)
+        table.add_section()
+    return table
+
+
+def _speedup(figures: Mapping[str, Any]) -> str:
+    text = _number(figures["speedup"], ".2f", "×")
+    if figures["speedup_ci95"]:
+        low, high = figures["speedup_ci95"]
+        text += f" ({low:.2f}–{high:.2f})"
+    return text
+
+
 def _cells(summary: Mapping[str, Any]) -> list[str]:
-    speedup = _number(summary["speedup"], ".2f", "×")
-    if summary["speedup_ci95"]:
-        low, high = summary["speedup_ci95"]
-        speedup += f" ({low:.2f}–{high:.2f})"
     uses_draft = summary["draft_forwards"] > 0
     waits = (summary["wait_fraction_draft"], summary["wait_fraction_target"])
     return [
         _number(summary["tokens_per_second"], ".1f"),
-        speedup,
+        _speedup(summary),
         _number(summary["mean_accepted_tokens"], ".2f"),
         _number(summary["acceptance_rate"], ".3f"),
         " / ".join(_number(wait, ".0%") for wait in waits) if uses_draft else "–",

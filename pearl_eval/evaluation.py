@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -29,6 +29,7 @@ from pearl_eval.records import ROUNDS, Record
 from pearl_eval.runfiles import RunFiles
 from pearl_eval.summary import summarize
 from pearl_eval.tracking import TrackedRun, make_tracker
+from tasks.task import Answer, Problem
 
 
 def evaluate(cfg: DictConfig, names: Names, group: str, directory: Path) -> dict[str, Any]:
@@ -71,22 +72,25 @@ def evaluate(cfg: DictConfig, names: Names, group: str, directory: Path) -> dict
         )
         stack.push(lambda kind, *_: tracker.close(failed=kind is not None))
         stack.enter_context(placed(plan.setup.processes.target))
-        bar = stack.enter_context(run_progress(f"{names.decoder:<14}", len(plan.prompts)))
+        bar = stack.enter_context(run_progress(f"{names.decoder:<14}", plan.turns))
         comparison = stack.enter_context(_started(plan))
         bar.started()
 
         records: list[Record] = []
+        answers: list[Answer] = []
         violations: list[str] = []
-        for step, prompt in enumerate(plan.prompts):
-            outcome = comparison.run(prompt, step)
-            files.append(outcome.record, outcome.generation.rounds)
-            tracker.log_prompt(outcome.record, step)
-            records.append(outcome.record)
-            if step == 0:
+        for step, outcome in enumerate(comparison.outcomes()):
+            record = outcome.record
+            files.append(record, outcome.generation.rounds)
+            tracker.log_prompt(record, step)
+            records.append(record)
+            if record.correct is not None:
+                answers.append(Answer(outcome.problem, record.turn, record.text, record.correct))
+            if record.warmup:
                 plan.decoder.after_warmup(outcome.generation.rounds)
             if outcome.violation:
                 violations.append(outcome.violation)
-            bar.advance(outcome.record)
+            bar.advance(record)
 
         fit = comparison.fit()
         summary = summarize(
@@ -102,6 +106,8 @@ def evaluate(cfg: DictConfig, names: Names, group: str, directory: Path) -> dict
             environment=plan.setup.describe(),
         )
         files.write_summary(summary)
+        if answers:
+            plan.task.write_outputs(directory, f"{names.decoder}-{names.pair}", answers)
         files.close()
         tracker.finish(summary, pd.read_parquet(directory / ROUNDS))
         if violations:
@@ -121,6 +127,7 @@ def evaluate(cfg: DictConfig, names: Names, group: str, directory: Path) -> dict
 class Outcome:
     """What became of one prompt; ``violation`` says how its output is not the target's own."""
 
+    problem: Problem
     record: Record
     generation: Generation
     violation: str
@@ -135,11 +142,27 @@ class Comparison:
         self._checker = EquivalenceChecker(target, plan.config.reference.tolerance_factor)
         self._distribution = DistributionCheck(target, plan.sampler.probabilities)
 
-    def run(self, prompt: Prompt, step: int) -> Outcome:
-        """Decode and compare one prompt; ``step`` counts the prompts of the run from 0."""
+    def outcomes(self) -> Iterator[Outcome]:
+        """Decode and compare the prompts of the run, one after the other.
+
+        Each turn of a dialogue follows the *reference's* answers to those before, so that a tie in
+        one does not void the comparison of the next.
+        """
+        for index, first in enumerate(self._plan.prompts):
+            prompt: Prompt | None = first
+            while prompt is not None:
+                swap = (index + prompt.turn) % 2 == 1
+                generation, reference = self._decode_both(prompt, swap)
+                warmup = index == 0 and prompt is first
+                yield self._compare(prompt, generation, reference, warmup)
+                answer = self._plan.pair.answer(reference.output_ids)
+                prompt = self._plan.next_turn(prompt, answer)
+
+    def _compare(
+        self, prompt: Prompt, generation: Generation, reference: Generation, warmup: bool
+    ) -> Outcome:
         plan = self._plan
         limit, stop_ids = plan.task.max_new_tokens, plan.stop_ids
-        generation, reference = self._decode_both(prompt, swap=step % 2 == 1)
         output, expected = generation.output_ids, reference.output_ids
         verifier = plan.sampler.verifier(prompt.seed, len(prompt.ids))
         if plan.sampler.random:
@@ -152,13 +175,15 @@ class Comparison:
             verdict = unchecked_verdict("sampled", output, expected)
         text, correct, reference_correct = "", None, None
         if not plan.pair.synthetic:
-            text = plan.pair.decode(prompt.ids, output)
+            text, theirs = self._text(prompt, output), self._text(prompt, expected)
             correct = reference_correct = plan.task.score(prompt.problem, text)
-            if output != expected:
-                theirs = plan.pair.decode(prompt.ids, expected)
+            if correct is None:
+                correct = text == theirs
+            elif output != expected:
                 reference_correct = plan.task.score(prompt.problem, theirs)
         record = Record.make(
             prompt.problem,
+            prompt.turn,
             len(prompt.ids),
             generation,
             reference,
@@ -166,10 +191,16 @@ class Comparison:
             text,
             correct=correct,
             reference_correct=reference_correct,
-            warmup=step == 0,
+            warmup=warmup,
             synthetic=plan.pair.synthetic,
         )
-        return Outcome(record, generation, verdict.why and f"{record.task_id}, {verdict.why}")
+        where = f"{record.task_id}, turn {prompt.turn}" if prompt.turn else record.task_id
+        violation = verdict.why and f"{where}, {verdict.why}"
+        return Outcome(prompt.problem, record, generation, violation)
+
+    def _text(self, prompt: Prompt, output: Sequence[int]) -> str:
+        pair = self._plan.pair
+        return pair.answer(output) if prompt.turn else pair.decode(prompt.ids, output)
 
     def fit(self) -> Fit | None:
         """How well the outputs fit the target's distribution, where they were sampled."""

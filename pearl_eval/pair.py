@@ -5,13 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from transformers import PreTrainedTokenizerBase
 
 from decoders.model import CachedModel
+from pearl_eval.chat import render
 from pearl_eval.config import Dtype, RuntimeConfig
 from pearl_eval.devices import Devices
 from pearl_eval.errors import UserError
+from tasks.task import Problem
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,13 @@ class Pair:
         """Token ids of a prompt."""
         return list(self.tokenizer(prompt).input_ids)
 
+    def prompt(self, problem: Problem, answers: Sequence[str] = ()) -> list[int]:
+        """Token ids that a model answers a problem from; of a dialogue, after ``answers`` to it."""
+        if not problem.turns:
+            return self.encode(problem.prompt)
+        text = render(self.tokenizer, problem.system_prompt, problem.turns, answers)
+        return list(self.tokenizer(text, add_special_tokens=False).input_ids)
+
     def decode(self, prompt_ids: Sequence[int], output_ids: Sequence[int]) -> str:
         """Text of generated tokens, exactly as it continues the prompt.
 
@@ -47,21 +57,32 @@ class Pair:
         )
         return whole[len(head) :] if whole.startswith(head) else alone
 
-    def check_context(self, lengths: Mapping[str, int], limit: int) -> None:
-        """Refuse prompts (their tokens, by name) that leave no room for ``limit`` new tokens."""
+    def answer(self, output_ids: Sequence[int]) -> str:
+        """Text of an answer in a dialogue: what was generated up to the end of the turn."""
+        said = takewhile(lambda token: token not in self.stop_ids, output_ids)
+        # A synthetic pair makes up tokens that its tokenizer does not have.
+        known = [token % len(self.tokenizer) for token in said]
+        return str(self.tokenizer.decode(known, skip_special_tokens=True)).strip()
+
+    def check_context(self, lengths: Mapping[str, int], limit: int, answers: int = 1) -> None:
+        """Refuse prompts (their tokens, by name) that leave no room for new tokens.
+
+        New are ``answers`` times ``limit``: a dialogue's last prompt holds the answers before.
+        """
         for role, context in self.contexts.items():
             for name, length in lengths.items():
-                if length + limit <= context:
+                if length + answers * limit <= context:
                     continue
-                room = context - max(lengths.values())
+                room = (context - max(lengths.values())) // answers
+                new = f"{answers} answers of " if answers > 1 else ""
                 remedy = (
                     f"lower task.max_new_tokens to at most {room}"
                     if room > 0
                     else "take a model with a longer context"
                 )
                 raise UserError(
-                    f"{name}: a prompt of {length} tokens and task.max_new_tokens={limit} do not"
-                    f" fit the {role} model's context of {context} tokens; {remedy}"
+                    f"{name}: a prompt of {length} tokens and {new}task.max_new_tokens={limit} do"
+                    f" not fit the {role} model's context of {context} tokens; {remedy}"
                 )
 
 

@@ -16,14 +16,27 @@ from pearl_eval.pair import Pair
 from pearl_eval.setup import Setup
 from tasks.task import Problem, Task
 
+#: Stands for an answer where only the length of what is around it matters.
+_SOME_ANSWER = "x"
+
 
 @dataclass(frozen=True)
 class Prompt:
-    """A problem, the token ids of its prompt, and what its random numbers are drawn from."""
+    """What is decoded at once: a problem, or a turn of one that is a dialogue.
+
+    ``ids`` are its tokens, ``answers`` those to a dialogue's earlier turns. Random numbers are
+    drawn from ``seed``.
+    """
 
     problem: Problem
     ids: list[int]
     seed: int
+    answers: tuple[str, ...] = ()
+
+    @property
+    def turn(self) -> int:
+        """The turn of a dialogue, from 1 on; 0 elsewhere."""
+        return len(self.answers) + 1 if self.problem.turns else 0
 
 
 @dataclass(frozen=True)
@@ -36,6 +49,7 @@ class Plan:
     setup: Setup
     task: Task
     prompts: Sequence[Prompt]
+    """One for each problem: of a dialogue, its first turn."""
 
     @classmethod
     def make(cls, cfg: DictConfig) -> Plan:
@@ -50,21 +64,56 @@ class Plan:
             raise UserError(str(error)) from error
         setup = Setup.make(config.pair, config.runtime, decoder.uses_draft)
         pair = setup.pair
-        prompts = [
-            Prompt(problem, pair.encode(problem.prompt), _seed(config.seed, problem.task_id))
-            for problem in _problems(task)
-        ]
-        pair.check_context({p.problem.task_id: len(p.ids) for p in prompts}, task.max_new_tokens)
-        return cls(config, decoder, sampler, setup, task, tuple(prompts))
+        problems = _problems(task)
+        _check_context(pair, problems, task.max_new_tokens)
+        prompts = tuple(
+            Prompt(problem, pair.prompt(problem), _seed(config.seed, problem.task_id))
+            for problem in problems
+        )
+        return cls(config, decoder, sampler, setup, task, prompts)
 
     @property
     def pair(self) -> Pair:
         return self.setup.pair
 
     @property
+    def turns(self) -> int:
+        """How many generations the run is made of: one a prompt, or a turn of a dialogue."""
+        return sum(max(1, len(prompt.problem.turns)) for prompt in self.prompts)
+
+    @property
     def stop_ids(self) -> tuple[int, ...]:
         """Tokens that end a text; none by the paper's protocol."""
         return () if self.config.protocol is Protocol.paper else self.pair.stop_ids
+
+    def next_turn(self, prompt: Prompt, answer: str) -> Prompt | None:
+        """The turn of a dialogue that follows ``prompt`` and its answer, if there is one.
+
+        What decodes to no text (half a letter's bytes) may take more tokens again than it was
+        generated in; the answer is cut at its end if it then would not fit the context.
+        """
+        problem = prompt.problem
+        if prompt.turn >= len(problem.turns):
+            return None
+        room = min(self.pair.contexts.values()) - self.task.max_new_tokens
+        ids = self.pair.prompt(problem, [*prompt.answers, answer])
+        while answer and len(ids) > room:
+            # A character is at most four bytes, so four tokens.
+            answer = answer[: -max(1, (len(ids) - room) // 4)]
+            ids = self.pair.prompt(problem, [*prompt.answers, answer])
+        seed = _seed(self.config.seed, f"{problem.task_id} turn {prompt.turn + 1}")
+        return Prompt(problem, ids, seed, (*prompt.answers, answer))
+
+
+def _check_context(pair: Pair, problems: Sequence[Problem], limit: int) -> None:
+    """Refuse problems whose last turn, or only prompt, may leave no room for its answer."""
+    lengths: dict[int, dict[str, int]] = {}
+    for problem in problems:
+        turns = max(1, len(problem.turns))
+        ids = pair.prompt(problem, [_SOME_ANSWER] * (turns - 1))
+        lengths.setdefault(turns, {})[problem.task_id] = len(ids)
+    for turns, prompts in lengths.items():
+        pair.check_context(prompts, limit, turns)
 
 
 def _seed(seed: int, task_id: str) -> int:

@@ -63,6 +63,7 @@ class Record:
     def make(
         cls,
         problem: Problem,
+        turn: int,
         prompt_tokens: int,
         generation: Generation,
         reference: Generation,
@@ -79,7 +80,7 @@ class Record:
         reference_rate = len(reference.output_ids) / reference.seconds
         return cls(
             task_id=problem.task_id,
-            turn=0,
+            turn=turn,
             category=problem.category,
             synthetic=synthetic,
             warmup=warmup,

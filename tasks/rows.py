@@ -5,13 +5,15 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 #: What each required field of a row must be.
 Fields = Mapping[str, type]
+#: Raises ``ValueError`` for a row that won't do for another reason.
+Check = Callable[[dict[str, Any]], None]
 
 
 @dataclass
@@ -56,7 +58,12 @@ class Rows(Sequence[dict[str, Any]]):
 
 
 def load_rows(
-    data: str | None, hub: Hub | None, fields: Fields, setting: str, unique: str | None = None
+    data: str | None,
+    hub: Hub | None,
+    fields: Fields,
+    setting: str,
+    unique: str | None = None,
+    check: Check | None = None,
 ) -> Rows:
     """The rows of a local file if one is given, else of the hub.
 
@@ -72,6 +79,8 @@ def load_rows(
         The setting that ``data`` is, for what errors say.
     unique
         A field that no two rows may share.
+    check
+        What else a row must pass.
 
     Raises
     ------
@@ -81,13 +90,15 @@ def load_rows(
         The file can't be read.
     """
     if data is not None:
-        return read_rows(data, fields, unique)
+        return read_rows(data, fields, unique, check)
     if hub is None:
         raise ValueError(f"{setting} is missing: give a JSON-lines or tab-separated file")
-    return _hub_rows(hub, fields, setting, unique)
+    return _hub_rows(hub, fields, setting, unique, check)
 
 
-def read_rows(path: str, fields: Fields, unique: str | None = None) -> Rows:
+def read_rows(
+    path: str, fields: Fields, unique: str | None = None, check: Check | None = None
+) -> Rows:
     """The rows of a local file: ``.tsv`` has the fields' values in their order, all else is JSON
     lines. See ``load_rows``."""
     try:
@@ -95,7 +106,7 @@ def read_rows(path: str, fields: Fields, unique: str | None = None) -> Rows:
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
     parse = _tsv if path.endswith(".tsv") else _json_lines
-    return _checked(parse(path, lines, fields), path, fields, unique)
+    return _checked(parse(path, lines, fields), path, fields, unique, check)
 
 
 def _json_lines(
@@ -123,7 +134,9 @@ def _tsv(path: str, lines: Sequence[str], fields: Fields) -> Iterator[tuple[str,
             yield where, dict(zip(fields, values, strict=True))
 
 
-def _hub_rows(hub: Hub, fields: Fields, setting: str, unique: str | None) -> Rows:
+def _hub_rows(
+    hub: Hub, fields: Fields, setting: str, unique: str | None, check: Check | None
+) -> Rows:
     # Slow to import, and of no use where a file is given.
     import datasets
 
@@ -148,11 +161,15 @@ def _hub_rows(hub: Hub, fields: Fields, setting: str, unique: str | None) -> Row
             f" get on a network that reaches it, or give a local file: {setting}=PATH"
         ) from error
     found = ((f"{name}, row {i}", dict(row)) for i, row in enumerate(loaded))
-    return _checked(found, name, fields, unique)
+    return _checked(found, name, fields, unique, check)
 
 
 def _checked(
-    found: Iterator[tuple[str, dict[str, Any]]], source: str, fields: Fields, unique: str | None
+    found: Iterator[tuple[str, dict[str, Any]]],
+    source: str,
+    fields: Fields,
+    unique: str | None,
+    check: Check | None,
 ) -> Rows:
     rows: list[dict[str, Any]] = []
     first: dict[Any, str] = {}
@@ -172,6 +189,11 @@ def _checked(
             raise ValueError(
                 f"{where}: {unique} {row[unique]!r} is already that of {first[row[unique]]}"
             )
+        if check is not None:
+            try:
+                check(row)
+            except ValueError as error:
+                raise ValueError(f"{where}: {error}") from None
         first[row[unique] if unique else where] = where
         rows.append(row)
     if not rows:

@@ -1,10 +1,11 @@
-"""What a task is: problems with prompts, and a score for what a model made of them."""
+"""What a task is: problems, and what becomes of the answers that a model gives."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar
 
 from tasks.rows import Rows
@@ -12,12 +13,31 @@ from tasks.rows import Rows
 
 @dataclass(frozen=True)
 class Problem:
-    """One entry of a task. ``data`` is whatever its scoring needs."""
+    """One entry of a task: a prompt that the model continues, or a dialogue that it takes part in.
+
+    A dialogue has no ``prompt`` but the user's messages as ``turns``, each of which the model
+    answers, and may have a ``system_prompt``. ``data`` is whatever scoring and output need.
+    """
 
     task_id: str
-    prompt: str
+    prompt: str = ""
     category: str = ""
     data: Mapping[str, Any] = field(default_factory=dict)
+    turns: tuple[str, ...] = ()
+    system_prompt: str = ""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was generated for a problem, as text, and whether it is right.
+
+    ``turn`` counts from 1 in a dialogue and is 0 elsewhere.
+    """
+
+    problem: Problem
+    turn: int
+    text: str
+    correct: bool
 
 
 @dataclass
@@ -35,7 +55,7 @@ class Task(ABC):
     """
 
     #: What ``accuracy`` is called for this task.
-    accuracy_name: ClassVar[str]
+    accuracy_name: ClassVar[str] = "same answer"
 
     limit: int | None = None
     max_new_tokens: int = 256
@@ -58,9 +78,13 @@ class Task(ABC):
     def load(self) -> Sequence[Problem]:
         """All problems of the task, in their own order."""
 
-    @abstractmethod
-    def score(self, problem: Problem, text: str) -> bool:
-        """Whether ``text``, decoded from the generated tokens, solves the problem."""
+    def score(self, problem: Problem, text: str) -> bool | None:
+        """Whether ``text``, decoded from the generated tokens, solves the problem.
+
+        ``None`` where no answer is right by itself. Then the target model's own counts as right,
+        as ``accuracy_name`` must say.
+        """
+        return None
 
     def open(self) -> None:
         """Get ready what scoring needs."""
@@ -75,6 +99,12 @@ class Task(ABC):
             for name, rows in self.sources.items()
         }
         return {"data": data}
+
+    def write_outputs(self, directory: Path, model: str, answers: Sequence[Answer]) -> None:
+        """Write the task's own files into a run's folder, such as another project's tools read.
+
+        ``model`` is what the answers' origin is called there. Not called where text is made up.
+        """
 
     def problems(self) -> list[Problem]:
         """The problems this run is about."""

@@ -26,11 +26,16 @@ SUMMARY_KEYS = """
     tokens_per_second reference_tokens_per_second speedup speedup_ci95 mean_accepted_tokens
     acceptance_rate tokens_per_target_forward target_forwards draft_forwards wait_fraction_draft
     wait_fraction_target prompts new_tokens exact_match_rate ties violations accuracy
-    accuracy_name peak_memory_bytes decoder pair task seed environment
+    accuracy_name peak_memory_bytes decoder pair task seed environment by_category
+    mean_prompt_tokens_per_second reference_mean_prompt_tokens_per_second
+"""
+FIGURES = """
+    prompts tokens_per_second speedup speedup_ci95 mean_accepted_tokens acceptance_rate accuracy
 """
 RECORD_KEYS = """
     task_id turn category prompt_tokens output_ids text new_tokens seconds seconds_prefill
     reference_seconds reference_output_ids speedup target_forwards draft_forwards accepted_runs
+    judged accepted wait_draft_seconds wait_target_seconds
     exact_match first_divergence verdict correct finish_reason
 """
 
@@ -104,8 +109,10 @@ BAD_INPUT = {
     "decoder=prompt_lookup sampling=coupled": "sampling.coupled: transformers' generate draws",
     "decoder=assisted_constant sampling=temperature sampling.draft_top_k=5": "draft_top_k: transf",
     "decoder=nope": f"Available options in 'decoder': {' '.join(ALL_NAMES)}",
-    "task=nope": "Available options in 'task': gsm8k gsm8k_mini humaneval humaneval_mini",
+    "task=nope": "Available options in 'task': dialogue_mini gsm8k gsm8k_mini humaneval ",
     "task=mgsm task.languages=[xx]": "task.languages are some of bn, de",
+    "task=mt_bench task.data=/no/file": "No such file or directory: '/no/file'",
+    "task=dialogue_mini": "its tokenizer has no chat template, which a task of dialogues needs",
     "task=gsm8k_mini task.data=/no/file": "No such file or directory: '/no/file'",
     "pair=nope": "Available options in 'pair': ",
     "task.limit=0": "task.limit is the number of problems and must be at least 1, got 0",
@@ -158,6 +165,7 @@ def test_the_table_never_hides_the_verdict(
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(width))
     monkeypatch.setattr("pearl_eval.console._PLAIN_WIDTH", width)
+    category = dict.fromkeys(FIGURES.split(), 0.1) | {"speedup_ci95": None}
     summary = dict.fromkeys(SUMMARY_KEYS.split(), 0.123) | {
         "speedup_ci95": [2.1, 2.9],
         "prompts": 12,
@@ -165,10 +173,13 @@ def test_the_table_never_hides_the_verdict(
         "violations": 0,
         "exact_match_rate": 1.0,
         "accuracy_name": "pass@1",
+        "sampled_tokens": None,
+        "by_category": {"[reasoning]": category},
         "synthetic": False,
     }
     print_table("[title]", [Row("pearl tags=[a] and a long label of many words", "dir", summary)])
     out = capsys.readouterr().out
+    assert "[reasoning]" in out
     assert "identical 12/12" in out and "pass@1" in out and "[a]" in out and "[title]" in out
 
 

@@ -1,0 +1,80 @@
+"""MT-bench: 80 questions of two turns each, in eight categories (Zheng et al., 2023)."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tasks.rows import Hub, load_rows
+from tasks.task import Answer, Problem, Task
+
+#: The answers in the format of FastChat's ``model_answer`` files.
+MODEL_ANSWER = "model_answer.jsonl"
+_FIELDS = {"question_id": int, "category": str, "turns": list}
+_TURNS = 2
+
+
+@dataclass
+class MtBench(Task):
+    """Dialogues of two turns, in the model's own chat format.
+
+    No answer is right by itself, so ``correct`` is equality to the target model's own. For an LLM
+    judge the answers are left as FastChat's ``gen_model_answer`` leaves them.
+
+    Parameters
+    ----------
+    data
+        JSON-lines file with ``question_id``, ``category`` and ``turns``, the user's two messages.
+    hub
+        The data set that is taken without one.
+    system_prompt
+        What every dialogue begins with; empty for none.
+    """
+
+    data: str | None = None
+    hub: Hub | None = None
+    system_prompt: str = ""
+
+    def load(self) -> Sequence[Problem]:
+        rows = load_rows(
+            self.data, self.hub, _FIELDS, "task.data", unique="question_id", check=check_turns
+        )
+        self.sources = {"data": rows}
+        return [
+            Problem(
+                f"MT-bench/{row['question_id']}",
+                category=row["category"],
+                data=row,
+                turns=tuple(row["turns"]),
+                system_prompt=self.system_prompt,
+            )
+            for row in rows
+        ]
+
+    def write_outputs(self, directory: Path, model: str, answers: Sequence[Answer]) -> None:
+        turns: dict[Any, list[str]] = {}
+        for answer in sorted(answers, key=lambda answer: answer.turn):
+            turns.setdefault(answer.problem.data["question_id"], []).append(answer.text)
+        now = time.time()
+        with (directory / MODEL_ANSWER).open("w", encoding="utf-8") as file:
+            for question_id, texts in turns.items():
+                row = {
+                    "question_id": question_id,
+                    "answer_id": uuid.uuid4().hex,
+                    "model_id": model,
+                    "choices": [{"index": 0, "turns": texts}],
+                    "tstamp": now,
+                }
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def check_turns(row: dict[str, Any]) -> None:
+    """Raise ``ValueError`` for a row whose turns are not two messages."""
+    turns = row["turns"]
+    if len(turns) != _TURNS or not all(isinstance(one, str) and one.strip() for one in turns):
+        raise ValueError(f"turns must be a list of two messages, got {json.dumps(turns)[:80]}")

@@ -1,0 +1,56 @@
+"""Dialogues by chat templates of every kind."""
+
+from __future__ import annotations
+
+import pytest
+from small_pair import make_tokenizer
+
+from pearl_eval.chat import render
+from pearl_eval.errors import UserError
+
+PLAIN = (
+    "{% for m in messages %}<{{ m.role }}>{{ m.content | trim }}</>{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
+ALTERNATING = (
+    "{% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('roles must alternate user/assistant') }}{% endif %}{% endfor %}"
+)
+#: As Gemma's and older ones of Mistral.
+REFUSES_SYSTEM = ALTERNATING + PLAIN
+LEAVES_SYSTEM_OUT = PLAIN.replace("messages", "messages if m.role != 'system'")
+TURNS = ("Why?", "And how?")
+
+
+def write(template: str | None, system_prompt: str, *answers: str) -> str:
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = template
+    return render(tokenizer, system_prompt, TURNS, answers)
+
+
+def test_a_dialogue_goes_up_to_where_the_model_answers() -> None:
+    assert write(PLAIN, "") == "<user>Why?</><assistant>"
+    assert write(PLAIN, " Be kind. ") == "<system>Be kind.</><user>Why?</><assistant>"
+    assert write(PLAIN, "", "So.") == ("<user>Why?</><assistant>So.</><user>And how?</><assistant>")
+
+
+@pytest.mark.parametrize("template", [REFUSES_SYSTEM, LEAVES_SYSTEM_OUT])
+def test_without_a_place_for_it_the_system_prompt_begins_the_first_message(template: str) -> None:
+    assert write(template, "Be kind.", "So.") == (
+        "<user>Be kind.\n\nWhy?</><assistant>So.</><user>And how?</><assistant>"
+    )
+    assert write(template, "") == "<user>Why?</><assistant>"
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        (None, "no chat template, which a task of dialogues needs"),
+        (PLAIN + "{{ raise_exception('not today') }}", "can't write a dialogue: not today"),
+        (PLAIN + "{% if %}", "can't write a dialogue: Expected an expression"),
+        ("{{ messages[0].content.missing.name }}", "can't write a dialogue: 'str object' has no"),
+    ],
+)
+def test_a_template_that_is_missing_or_fails_is_told(template: str | None, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        write(template, "Be kind.")
