@@ -29,7 +29,7 @@ from pearl_eval.records import ROUNDS, Record
 from pearl_eval.runfiles import RunFiles
 from pearl_eval.summary import summarize
 from pearl_eval.tracking import TrackedRun, make_tracker
-from tasks.task import Answer, Problem
+from tasks.task import Problem
 
 
 def evaluate(cfg: DictConfig, names: Names, group: str, directory: Path) -> dict[str, Any]:
@@ -61,6 +61,7 @@ def evaluate(cfg: DictConfig, names: Names, group: str, directory: Path) -> dict
     """
     environment.reset_peak_memory()
     plan = Plan.make(cfg)
+    model = f"{names.decoder}-{names.pair}"
     files = RunFiles(directory)
     torch.manual_seed(plan.config.seed)
     with contextlib.ExitStack() as stack:
@@ -77,15 +78,16 @@ def evaluate(cfg: DictConfig, names: Names, group: str, directory: Path) -> dict
         bar.started()
 
         records: list[Record] = []
-        answers: list[Answer] = []
+        texts: list[str] = []
         violations: list[str] = []
         for step, outcome in enumerate(comparison.outcomes()):
             record = outcome.record
             files.append(record, outcome.generation.rounds)
             tracker.log_prompt(record, step)
             records.append(record)
-            if record.correct is not None:
-                answers.append(Answer(outcome.problem, record.turn, record.text, record.correct))
+            texts = [*texts, record.text] if record.turn > 1 else [record.text]
+            if record.turn == len(outcome.problem.turns) and not plan.pair.synthetic:
+                files.append_lines(plan.task.lines(outcome.problem, texts, model))
             if record.warmup:
                 plan.decoder.after_warmup(outcome.generation.rounds)
             if outcome.violation:
@@ -106,8 +108,6 @@ def evaluate(cfg: DictConfig, names: Names, group: str, directory: Path) -> dict
             environment=plan.setup.describe(),
         )
         files.write_summary(summary)
-        if answers:
-            plan.task.write_outputs(directory, f"{names.decoder}-{names.pair}", answers)
         files.close()
         tracker.finish(summary, pd.read_parquet(directory / ROUNDS))
         if violations:
@@ -182,9 +182,7 @@ class Comparison:
             elif output != expected:
                 reference_correct = plan.task.score(prompt.problem, theirs)
         record = Record.make(
-            prompt.problem,
-            prompt.turn,
-            len(prompt.ids),
+            prompt,
             generation,
             reference,
             verdict,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from decoders.decoder import Generation
     from pearl_eval.equivalence import Verdict
-    from tasks.task import Problem
+    from pearl_eval.plan import Prompt
 
 RECORDS = "records.jsonl"
 ROUNDS = "rounds.parquet"
@@ -62,9 +62,7 @@ class Record:
     @classmethod
     def make(
         cls,
-        problem: Problem,
-        turn: int,
-        prompt_tokens: int,
+        prompt: Prompt,
         generation: Generation,
         reference: Generation,
         verdict: Verdict,
@@ -79,12 +77,12 @@ class Record:
         rate = len(generation.output_ids) / generation.seconds
         reference_rate = len(reference.output_ids) / reference.seconds
         return cls(
-            task_id=problem.task_id,
-            turn=turn,
-            category=problem.category,
+            task_id=prompt.problem.task_id,
+            turn=prompt.turn,
+            category=prompt.problem.category,
             synthetic=synthetic,
             warmup=warmup,
-            prompt_tokens=prompt_tokens,
+            prompt_tokens=len(prompt.ids),
             output_ids=generation.output_ids,
             text=text,
             new_tokens=len(generation.output_ids),

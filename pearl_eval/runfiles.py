@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -45,6 +45,12 @@ class RunFiles:
         rows = (key | {"round": i} | dataclasses.asdict(r) for i, r in enumerate(rounds))
         _write_lines(self._rounds, rows)
         _write_lines(self._records, [dataclasses.asdict(record)])
+
+    def append_lines(self, lines: Mapping[str, dict[str, Any]]) -> None:
+        """Add a JSON line to each of the files named: those that are the task's own."""
+        for name, line in lines.items():
+            with (self.directory / name).open("a", encoding="utf-8") as file:
+                _write_lines(file, [line])
 
     def close(self) -> None:
         """Make ``rounds.parquet`` of the rounds so far."""

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from tasks.rows import Hub, load_rows
-from tasks.task import Answer, Problem, Task
+from tasks.task import Problem, Task
 
 #: The answers in the format of FastChat's ``model_answer`` files.
 MODEL_ANSWER = "model_answer.jsonl"
@@ -56,21 +55,17 @@ class MtBench(Task):
             for row in rows
         ]
 
-    def write_outputs(self, directory: Path, model: str, answers: Sequence[Answer]) -> None:
-        turns: dict[Any, list[str]] = {}
-        for answer in sorted(answers, key=lambda answer: answer.turn):
-            turns.setdefault(answer.problem.data["question_id"], []).append(answer.text)
-        now = time.time()
-        with (directory / MODEL_ANSWER).open("w", encoding="utf-8") as file:
-            for question_id, texts in turns.items():
-                row = {
-                    "question_id": question_id,
-                    "answer_id": uuid.uuid4().hex,
-                    "model_id": model,
-                    "choices": [{"index": 0, "turns": texts}],
-                    "tstamp": now,
-                }
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    def lines(
+        self, problem: Problem, texts: Sequence[str], model: str
+    ) -> Mapping[str, dict[str, Any]]:
+        line = {
+            "question_id": problem.data["question_id"],
+            "answer_id": uuid.uuid4().hex,
+            "model_id": model,
+            "choices": [{"index": 0, "turns": list(texts)}],
+            "tstamp": time.time(),
+        }
+        return {MODEL_ANSWER: line}
 
 
 def check_turns(row: dict[str, Any]) -> None:

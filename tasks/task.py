@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar
 
 from tasks.rows import Rows
@@ -25,19 +24,6 @@ class Problem:
     data: Mapping[str, Any] = field(default_factory=dict)
     turns: tuple[str, ...] = ()
     system_prompt: str = ""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What was generated for a problem, as text, and whether it is right.
-
-    ``turn`` counts from 1 in a dialogue and is 0 elsewhere.
-    """
-
-    problem: Problem
-    turn: int
-    text: str
-    correct: bool
 
 
 @dataclass
@@ -100,11 +86,14 @@ class Task(ABC):
         }
         return {"data": data}
 
-    def write_outputs(self, directory: Path, model: str, answers: Sequence[Answer]) -> None:
-        """Write the task's own files into a run's folder, such as another project's tools read.
+    def lines(
+        self, problem: Problem, texts: Sequence[str], model: str
+    ) -> Mapping[str, dict[str, Any]]:
+        """What a finished problem adds to files of the task's own: a JSON line, by file name.
 
-        ``model`` is what the answers' origin is called there. Not called where text is made up.
+        ``texts`` were generated, one for each turn of a dialogue; ``model`` names what made them.
         """
+        return {}
 
     def problems(self) -> list[Problem]:
         """The problems this run is about."""

@@ -22,9 +22,9 @@ from decoders.sampler import Greedy
 from pearl_eval.chat import render
 from pearl_eval.pair import Pair
 from pearl_eval.paths import task_data
-from pearl_eval.plan import Plan, Prompt
+from pearl_eval.plan import Plan, Prompt, _seed
 from tasks.mt_bench import MtBench
-from tasks.task import Answer, Problem
+from tasks.task import Problem
 
 Run = Callable[..., tuple[int, str, str]]
 ROOT = Path(__file__).resolve().parent.parent
@@ -163,7 +163,7 @@ def make_plan(context: int, limit: int) -> tuple[Plan, Prompt]:
     tokenizer.chat_template = PLAIN
     pair = Pair(tokenizer, {"target": context, "draft": context + 9}, (0,), load, load)
     problem = Problem("MT-bench/7", turns=("Why?", "And how?"))
-    prompt = Prompt(problem, pair.prompt(problem), 1)
+    prompt = Prompt(problem, pair.prompt(problem), _seed(3, problem.task_id))
     config, setup = SimpleNamespace(seed=3), SimpleNamespace(pair=pair)
     task = SimpleNamespace(max_new_tokens=limit)
     return Plan(config, None, None, setup, task, (prompt,)), prompt
@@ -203,20 +203,15 @@ def test_an_answer_ends_with_its_turn() -> None:
 
 
 def test_answers_are_left_as_fastchat_reads_them(tmp_path: Path) -> None:
-    task = MtBench(data=write(tmp_path / "d.jsonl", ROW, ROW | {"question_id": 9}))
-    first, second = task.problems()
-    texts = [(first, 1, "5"), (first, 2, "tén"), (second, 1, "five"), (second, 2, "ten")]
-    task.write_outputs(tmp_path, "pearl-tiny", [Answer(*text, True) for text in texts])
-    rows = read_lines(tmp_path / "model_answer.jsonl")
-    assert [(row["question_id"], row["choices"]) for row in rows] == [
-        (7, [{"index": 0, "turns": ["5", "tén"]}]),
-        (9, [{"index": 0, "turns": ["five", "ten"]}]),
-    ]
-    assert all(
-        set(row) == {"question_id", "answer_id", "model_id", "choices", "tstamp"} for row in rows
-    )
-    assert {row["model_id"] for row in rows} == {"pearl-tiny"}
-    assert rows[0]["answer_id"] != rows[1]["answer_id"]
+    task = MtBench(data=write(tmp_path / "d.jsonl", ROW))
+    (problem,) = task.problems()
+    lines = [task.lines(problem, ["5", "10"], "pearl-tiny") for _ in range(2)]
+    line, other = (by_file["model_answer.jsonl"] for by_file in lines)
+    assert line["question_id"] == 7
+    assert line["choices"] == [{"index": 0, "turns": ["5", "10"]}]
+    assert line["model_id"] == "pearl-tiny"
+    assert set(line) == {"question_id", "answer_id", "model_id", "choices", "tstamp"}
+    assert line["answer_id"] != other["answer_id"]
 
 
 def test_missing_data_is_told() -> None:
