@@ -30,7 +30,9 @@ Run = Callable[..., tuple[int, str, str]]
 ROOT = Path(__file__).resolve().parent.parent
 #: MT-bench's own questions, where they are at hand.
 QUESTIONS = Path(
-    os.environ.get("MT_BENCH_QUESTIONS", ROOT.parent / "shared/data/mt_bench_question.jsonl")
+    os.environ.get(
+        "MT_BENCH_QUESTIONS", ROOT.parent / "shared" / "data" / "mt_bench_question.jsonl"
+    )
 )
 ROW = {"question_id": 7, "category": "math", "turns": ["What is 2 + 3?", "And twice that?"]}
 CHAT = ("task=dialogue_mini", "task.limit=2", "task.max_new_tokens=16", "hydra.run.dir=run")
