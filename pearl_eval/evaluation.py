@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -81,6 +81,8 @@ def evaluate(cfg: DictConfig, names: Names, group: str, directory: Path) -> dict
         for step, prompt in enumerate(plan.prompts):
             outcome = comparison.run(prompt, step)
             files.append(outcome.record, outcome.generation.rounds)
+            if not plan.pair.synthetic:
+                files.append_lines(plan.task.lines(prompt.problem, outcome.record.text))
             tally.add(outcome.generation, outcome.record.warmup)
             tracker.log_prompt(outcome.record, step)
             records.append(outcome.record)
@@ -99,7 +101,7 @@ def evaluate(cfg: DictConfig, names: Names, group: str, directory: Path) -> dict
             synthetic=plan.pair.synthetic,
             accuracy_name=plan.task.accuracy_name,
             fit=fit,
-            facts=plan.task.describe(),
+            facts=plan.task.describe() | _figures(plan, records),
             seed=plan.config.seed,
             peak_memory_bytes=environment.peak_memory_bytes() + plan.decoder.peak_memory_bytes(),
             environment=plan.setup.describe(),
@@ -118,6 +120,16 @@ def evaluate(cfg: DictConfig, names: Names, group: str, directory: Path) -> dict
                 f" (p = {fit.p_value:.1e}); records are in {directory}"
             )
     return summary
+
+
+def _figures(plan: Plan, records: Sequence[Record]) -> dict[str, Any]:
+    """The task's own figures; none where tokens were made up."""
+    if plan.pair.synthetic:
+        return {}
+    correct: dict[str, list[bool]] = {}
+    for record in records:
+        correct.setdefault(record.task_id, []).append(bool(record.correct))
+    return plan.task.figures(correct)
 
 
 @dataclass(frozen=True)
@@ -153,22 +165,21 @@ class Comparison:
             verdict = self._checker.compare(prompt.ids, output, expected, limit, stop_ids, verifier)
         else:
             verdict = unchecked_verdict("sampled", output, expected)
-        text, correct, reference_correct = "", None, None
+        text, score, reference_score = "", None, None
         if not plan.pair.synthetic:
             text = plan.pair.decode(prompt.ids, output)
-            correct = reference_correct = plan.task.score(prompt.problem, text)
+            score = reference_score = plan.task.score(prompt.problem, text)
             if output != expected:
                 theirs = plan.pair.decode(prompt.ids, expected)
-                reference_correct = plan.task.score(prompt.problem, theirs)
+                reference_score = plan.task.score(prompt.problem, theirs)
         record = Record.make(
-            prompt.problem,
-            len(prompt.ids),
+            prompt,
             generation,
             reference,
             verdict,
             text,
-            correct=correct,
-            reference_correct=reference_correct,
+            score=score,
+            reference_score=reference_score,
             warmup=step == 0,
             synthetic=plan.pair.synthetic,
         )
@@ -193,7 +204,7 @@ class Comparison:
 
 @contextlib.contextmanager
 def _started(plan: Plan) -> Iterator[Comparison]:
-    """Load the models and get ready what scoring needs; free it all at the end."""
+    """Load the models and start the decoders; free it all at the end."""
     with contextlib.ExitStack() as stack:
         target = plan.setup.load_target()
         models = plan.setup.models(target)
@@ -201,8 +212,6 @@ def _started(plan: Plan) -> Iterator[Comparison]:
         plan.decoder.start(models, plan.sampler)
         reference = Autoregressive()
         reference.start(models, plan.sampler)
-        stack.callback(plan.task.close)
-        plan.task.open()
         yield Comparison(plan, target, reference)
 
 

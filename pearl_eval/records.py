@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from decoders.decoder import Generation
     from pearl_eval.equivalence import Verdict
-    from tasks.task import Problem
+    from pearl_eval.plan import Prompt
+    from tasks.task import Score
 
 RECORDS = "records.jsonl"
 ROUNDS = "rounds.parquet"
@@ -25,11 +26,12 @@ def launch_order(folder: Path) -> tuple[bool, str]:
 class Record:
     """One finished prompt. Times are seconds; ``accepted_runs`` are lengths in tokens.
 
-    ``correct`` and ``reference_correct`` are ``None``, and ``text`` empty, where the pair is
-    synthetic.
+    ``sample`` counts the samples of one problem from 0. ``correct`` and ``reference_correct`` are
+    ``None``, and ``text`` and ``result`` empty, where the pair is synthetic.
     """
 
     task_id: str
+    sample: int
     turn: int
     category: str
     synthetic: bool
@@ -51,19 +53,19 @@ class Record:
     verdict: str
     correct: bool | None
     reference_correct: bool | None
+    result: str
     finish_reason: str
 
     @classmethod
     def make(
         cls,
-        problem: Problem,
-        prompt_tokens: int,
+        prompt: Prompt,
         generation: Generation,
         reference: Generation,
         verdict: Verdict,
         text: str,
-        correct: bool | None,
-        reference_correct: bool | None,
+        score: Score | None,
+        reference_score: Score | None,
         warmup: bool,
         synthetic: bool,
     ) -> Record:
@@ -71,12 +73,13 @@ class Record:
         rate = len(generation.output_ids) / generation.seconds
         reference_rate = len(reference.output_ids) / reference.seconds
         return cls(
-            task_id=problem.task_id,
+            task_id=prompt.problem.task_id,
+            sample=prompt.sample,
             turn=0,
-            category=problem.category,
+            category=prompt.problem.category,
             synthetic=synthetic,
             warmup=warmup,
-            prompt_tokens=prompt_tokens,
+            prompt_tokens=len(prompt.ids),
             output_ids=generation.output_ids,
             text=text,
             new_tokens=len(generation.output_ids),
@@ -91,7 +94,8 @@ class Record:
             exact_match=verdict.kind == "identical",
             first_divergence=verdict.first_divergence,
             verdict=verdict.kind,
-            correct=correct,
-            reference_correct=reference_correct,
+            correct=score.correct if score else None,
+            reference_correct=reference_score.correct if reference_score else None,
+            result=score.result if score else "",
             finish_reason=generation.finish_reason,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -41,10 +41,16 @@ class RunFiles:
 
     def append(self, record: Record, rounds: Iterable[Round]) -> None:
         """Add a finished prompt."""
-        key = {"task_id": record.task_id, "turn": record.turn}
+        key = {"task_id": record.task_id, "sample": record.sample, "turn": record.turn}
         rows = (key | {"round": i} | dataclasses.asdict(r) for i, r in enumerate(rounds))
         _write_lines(self._rounds, rows)
         _write_lines(self._records, [dataclasses.asdict(record)])
+
+    def append_lines(self, lines: Mapping[str, dict[str, Any]]) -> None:
+        """Add a JSON line to each of the files named: those that are the task's own."""
+        for name, line in lines.items():
+            with (self.directory / name).open("a", encoding="utf-8") as file:
+                _write_lines(file, [line])
 
     def close(self) -> None:
         """Make ``rounds.parquet`` of the rounds so far."""
@@ -61,7 +67,7 @@ class RunFiles:
 
 def rounds_frame(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
     """Rounds as a frame with the columns of ``rounds.parquet``, also where there are none."""
-    columns = ["task_id", "turn", "round", *(f.name for f in dataclasses.fields(Round))]
+    columns = ["task_id", "sample", "turn", "round", *(f.name for f in dataclasses.fields(Round))]
     return pd.DataFrame(list(rows), columns=columns)
 
 

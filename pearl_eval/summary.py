@@ -13,6 +13,9 @@ from pearl_eval.distribution import Fit
 from pearl_eval.records import Record
 from pearl_eval.speed import Speed
 
+#: What tasks may know of a run, where they do not.
+_NO_FACTS: dict[str, Any] = {"pass_at_k": None, "isolation": None}
+
 
 class Tally:
     """Sums over the rounds of a run, so that rounds need not be kept in memory.
@@ -55,7 +58,7 @@ def summarize(
     """All figures of a run under their contract names.
 
     A figure that does not exist for the run (an acceptance rate without drafts, a speed of a
-    warm-up alone) is ``None``.
+    warm-up alone) is ``None``. ``facts`` are those of the task.
     """
     speed = Speed.of(records, seed)
     runs = [length for record in records for length in record.accepted_runs]
@@ -95,7 +98,7 @@ def summarize(
         "pair": names.pair,
         "task": names.task,
         "synthetic": synthetic,
-        **facts,
+        **(_NO_FACTS | facts),
         "seed": seed,
         "environment": environment,
     }

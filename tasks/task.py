@@ -20,11 +20,17 @@ class Problem:
     data: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Score:
+    """Whether a generated text solves its problem; ``result`` says why not, where that is known."""
+
+    correct: bool
+    result: str = ""
+
+
 @dataclass
 class Task(ABC):
     """A set of problems. Subclasses are dataclasses: their fields are their settings.
-
-    ``open`` gets ready what scoring needs and ``close`` frees it.
 
     Parameters
     ----------
@@ -59,14 +65,24 @@ class Task(ABC):
         """All problems of the task, in their own order."""
 
     @abstractmethod
-    def score(self, problem: Problem, text: str) -> bool:
+    def score(self, problem: Problem, text: str) -> Score:
         """Whether ``text``, decoded from the generated tokens, solves the problem."""
 
-    def open(self) -> None:
-        """Get ready what scoring needs."""
+    @property
+    def samples(self) -> int:
+        """How often each problem is decoded, each time with other random numbers."""
+        return 1
 
-    def close(self) -> None:
-        """Free what ``open`` took. May be called more than once."""
+    def prepare(self) -> None:
+        """See that scoring can work here. Raises ``ValueError`` where it can't."""
+
+    def lines(self, problem: Problem, text: str) -> Mapping[str, dict[str, Any]]:
+        """What a generated text adds to files of the task's own: a JSON line, by file name."""
+        return {}
+
+    def figures(self, correct: Mapping[str, Sequence[bool]]) -> dict[str, Any]:
+        """Figures of the task's own, from whether each sample was right, by ``task_id``."""
+        return {}
 
     def describe(self) -> dict[str, Any]:
         """Facts for ``summary.json``, known once the problems are loaded."""
