@@ -29,7 +29,7 @@ from pearl_eval.records import ROUNDS, Record
 from pearl_eval.runfiles import RunFiles
 from pearl_eval.summary import summarize
 from pearl_eval.tracking import TrackedRun, make_tracker
-from tasks.task import Problem
+from tasks.task import Problem, Score
 
 
 def evaluate(cfg: DictConfig, names: Names, group: str, directory: Path) -> dict[str, Any]:
@@ -102,7 +102,7 @@ def evaluate(cfg: DictConfig, names: Names, group: str, directory: Path) -> dict
             synthetic=plan.pair.synthetic,
             accuracy_name=plan.task.accuracy_name,
             fit=fit,
-            facts=plan.task.describe(),
+            facts=plan.task.describe() | _figures(plan, records),
             seed=plan.config.seed,
             peak_memory_bytes=environment.peak_memory_bytes() + plan.decoder.peak_memory_bytes(),
             environment=plan.setup.describe(),
@@ -121,6 +121,16 @@ def evaluate(cfg: DictConfig, names: Names, group: str, directory: Path) -> dict
                 f" (p = {fit.p_value:.1e}); records are in {directory}"
             )
     return summary
+
+
+def _figures(plan: Plan, records: Sequence[Record]) -> dict[str, Any]:
+    """The task's own figures; none where tokens were made up."""
+    if plan.pair.synthetic:
+        return {}
+    correct: dict[str, list[bool]] = {}
+    for record in records:
+        correct.setdefault(record.task_id, []).append(bool(record.correct))
+    return plan.task.figures(correct)
 
 
 @dataclass(frozen=True)
@@ -173,22 +183,22 @@ class Comparison:
             verdict = self._checker.compare(prompt.ids, output, expected, limit, stop_ids, verifier)
         else:
             verdict = unchecked_verdict("sampled", output, expected)
-        text, correct, reference_correct = "", None, None
+        text, score, reference_score = "", None, None
         if not plan.pair.synthetic:
             text, theirs = self._text(prompt, output), self._text(prompt, expected)
-            correct = reference_correct = plan.task.score(prompt.problem, text)
-            if correct is None:
-                correct = text == theirs
+            score = reference_score = plan.task.score(prompt.problem, text)
+            if score is None:
+                score = Score(text == theirs)
             elif output != expected:
-                reference_correct = plan.task.score(prompt.problem, theirs)
+                reference_score = plan.task.score(prompt.problem, theirs)
         record = Record.make(
             prompt,
             generation,
             reference,
             verdict,
             text,
-            correct=correct,
-            reference_correct=reference_correct,
+            score=score,
+            reference_score=reference_score,
             warmup=warmup,
             synthetic=plan.pair.synthetic,
         )
@@ -219,7 +229,7 @@ class Comparison:
 
 @contextlib.contextmanager
 def _started(plan: Plan) -> Iterator[Comparison]:
-    """Load the models and get ready what scoring needs; free it all at the end."""
+    """Load the models and start the decoders; free it all at the end."""
     with contextlib.ExitStack() as stack:
         target = plan.setup.load_target()
         models = plan.setup.models(target)
@@ -227,8 +237,6 @@ def _started(plan: Plan) -> Iterator[Comparison]:
         plan.decoder.start(models, plan.sampler)
         reference = Autoregressive()
         reference.start(models, plan.sampler)
-        stack.callback(plan.task.close)
-        plan.task.open()
         yield Comparison(plan, target, reference)
 
 

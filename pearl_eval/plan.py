@@ -25,12 +25,13 @@ class Prompt:
     """What is decoded at once: a problem, or a turn of one that is a dialogue.
 
     ``ids`` are its tokens, ``answers`` those to a dialogue's earlier turns. Random numbers are
-    drawn from ``seed``.
+    drawn from ``seed``. ``sample`` counts the samples of one problem from 0.
     """
 
     problem: Problem
     ids: list[int]
     seed: int
+    sample: int = 0
     answers: tuple[str, ...] = ()
 
     @property
@@ -49,7 +50,7 @@ class Plan:
     setup: Setup
     task: Task
     prompts: Sequence[Prompt]
-    """One for each problem: of a dialogue, its first turn."""
+    """One for each sample of each problem: of a dialogue, its first turn."""
 
     @classmethod
     def make(cls, cfg: DictConfig) -> Plan:
@@ -62,14 +63,27 @@ class Plan:
             decoder.check(sampler)
         except ValueError as error:
             raise UserError(str(error)) from error
+        if task.samples > 1 and not sampler.random:
+            raise UserError(
+                f"task.samples_per_task={task.samples}: without sampling all samples are the same;"
+                " choose sampling=temperature, or task.samples_per_task=1"
+            )
         setup = Setup.make(config.pair, config.runtime, decoder.uses_draft)
         pair = setup.pair
         problems = _problems(task)
         _check_context(pair, problems, task.max_new_tokens)
         prompts = tuple(
-            Prompt(problem, pair.prompt(problem), _seed(config.seed, problem.task_id))
+            Prompt(
+                problem,
+                pair.prompt(problem),
+                _seed(config.seed, problem.task_id, sample),
+                sample,
+            )
             for problem in problems
+            for sample in range(task.samples)
         )
+        if not pair.synthetic:
+            _prepare(task)
         return cls(config, decoder, sampler, setup, task, prompts)
 
     @property
@@ -101,8 +115,9 @@ class Plan:
             # A character is at most four bytes, so four tokens.
             answer = answer[: -max(1, (len(ids) - room) // 4)]
             ids = self.pair.prompt(problem, [*prompt.answers, answer])
-        seed = _seed(self.config.seed, f"{problem.task_id} turn {prompt.turn + 1}")
-        return Prompt(problem, ids, seed, (*prompt.answers, answer))
+        name = f"{problem.task_id} turn {prompt.turn + 1}"
+        seed = _seed(self.config.seed, name, prompt.sample)
+        return Prompt(problem, ids, seed, prompt.sample, (*prompt.answers, answer))
 
 
 def _check_context(pair: Pair, problems: Sequence[Problem], limit: int) -> None:
@@ -116,9 +131,10 @@ def _check_context(pair: Pair, problems: Sequence[Problem], limit: int) -> None:
         pair.check_context(prompts, limit, turns)
 
 
-def _seed(seed: int, task_id: str) -> int:
-    """A seed for one prompt that does not depend on which others are run."""
-    return random.Random(f"{seed} {task_id}").getrandbits(32)
+def _seed(seed: int, task_id: str, sample: int) -> int:
+    """A seed for one prompt that does not depend on which others are run, nor on how many."""
+    source = f"{seed} {task_id} {sample}" if sample else f"{seed} {task_id}"
+    return random.Random(source).getrandbits(32)
 
 
 def _problems(task: Task) -> list[Problem]:
@@ -126,3 +142,10 @@ def _problems(task: Task) -> list[Problem]:
         return task.problems()
     except (OSError, ValueError) as error:
         raise UserError(f"the task's problems can't be loaded: {error}") from error
+
+
+def _prepare(task: Task) -> None:
+    try:
+        task.prepare()
+    except (OSError, ValueError) as error:
+        raise UserError(str(error)) from error

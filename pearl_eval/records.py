@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from decoders.decoder import Generation
     from pearl_eval.equivalence import Verdict
     from pearl_eval.plan import Prompt
+    from tasks.task import Score
 
 RECORDS = "records.jsonl"
 ROUNDS = "rounds.parquet"
@@ -27,11 +28,12 @@ class Record:
 
     Times are seconds; ``judged`` and ``accepted`` count tokens, ``accepted_runs`` are lengths.
 
-    ``correct`` and ``reference_correct`` are ``None``, and ``text`` empty, where the pair is
-    synthetic.
+    ``sample`` counts the samples of one problem from 0. ``correct`` and ``reference_correct`` are
+    ``None``, and ``text`` and ``result`` empty, where the pair is synthetic.
     """
 
     task_id: str
+    sample: int
     turn: int
     category: str
     synthetic: bool
@@ -57,6 +59,7 @@ class Record:
     verdict: str
     correct: bool | None
     reference_correct: bool | None
+    result: str
     finish_reason: str
 
     @classmethod
@@ -67,8 +70,8 @@ class Record:
         reference: Generation,
         verdict: Verdict,
         text: str,
-        correct: bool | None,
-        reference_correct: bool | None,
+        score: Score | None,
+        reference_score: Score | None,
         warmup: bool,
         synthetic: bool,
     ) -> Record:
@@ -78,6 +81,7 @@ class Record:
         reference_rate = len(reference.output_ids) / reference.seconds
         return cls(
             task_id=prompt.problem.task_id,
+            sample=prompt.sample,
             turn=prompt.turn,
             category=prompt.problem.category,
             synthetic=synthetic,
@@ -101,7 +105,8 @@ class Record:
             exact_match=verdict.kind == "identical",
             first_divergence=verdict.first_divergence,
             verdict=verdict.kind,
-            correct=correct,
-            reference_correct=reference_correct,
+            correct=score.correct if score else None,
+            reference_correct=reference_score.correct if reference_score else None,
+            result=score.result if score else "",
             finish_reason=generation.finish_reason,
         )

@@ -41,7 +41,7 @@ class RunFiles:
 
     def append(self, record: Record, rounds: Iterable[Round]) -> None:
         """Add a finished prompt."""
-        key = {"task_id": record.task_id, "turn": record.turn}
+        key = {"task_id": record.task_id, "sample": record.sample, "turn": record.turn}
         rows = (key | {"round": i} | dataclasses.asdict(r) for i, r in enumerate(rounds))
         _write_lines(self._rounds, rows)
         _write_lines(self._records, [dataclasses.asdict(record)])
@@ -67,7 +67,7 @@ class RunFiles:
 
 def rounds_frame(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
     """Rounds as a frame with the columns of ``rounds.parquet``, also where there are none."""
-    columns = ["task_id", "turn", "round", *(f.name for f in dataclasses.fields(Round))]
+    columns = ["task_id", "sample", "turn", "round", *(f.name for f in dataclasses.fields(Round))]
     return pd.DataFrame(list(rows), columns=columns)
 
 

@@ -12,6 +12,9 @@ from pearl_eval.distribution import Fit
 from pearl_eval.records import Record
 from pearl_eval.speed import Speed
 
+#: What tasks may know of a run, where they do not.
+_NO_FACTS: dict[str, Any] = {"pass_at_k": None, "isolation": None}
+
 
 def summarize(
     records: Sequence[Record],
@@ -29,7 +32,8 @@ def summarize(
     """All figures of a run under their contract names.
 
     The warm-up prompt counts for what was accepted, not for times. A figure that does not exist for
-    the run (an acceptance rate without drafts, a speed of a warm-up alone) is ``None``.
+    the run (an acceptance rate without drafts, a speed of a warm-up alone) is ``None``. ``facts``
+    are those of the task.
     """
     new_tokens = sum(r.new_tokens for r in records)
     target_forwards = sum(r.target_forwards for r in records)
@@ -65,7 +69,7 @@ def summarize(
         "pair": names.pair,
         "task": names.task,
         "synthetic": synthetic,
-        **facts,
+        **(_NO_FACTS | facts),
         "seed": seed,
         "environment": environment,
     }

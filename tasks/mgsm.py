@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tasks.answers import final_number, find_number
 from tasks.rows import Hub, load_rows
-from tasks.task import Problem, Task
+from tasks.task import Problem, Score, Task
 
 LANGUAGES = ("bn", "de", "es", "fr", "ja", "ru", "sw", "te", "th", "zh")
 #: Written with a comma before decimals, and dots or spaces between groups of digits.
@@ -68,7 +68,7 @@ class Mgsm(Task):
                 problems.append(Problem(f"MGSM/{language}/{index}", prompt, language, row))
         return problems
 
-    def score(self, problem: Problem, text: str) -> bool:
+    def score(self, problem: Problem, text: str) -> Score:
         text = text.split("\nQuestion:")[0]
         found = final_number(text, problem.category in _DECIMAL_COMMA)
-        return found is not None and found == find_number(problem.data["answer"])
+        return Score(found is not None and found == find_number(problem.data["answer"]))

@@ -26,11 +26,17 @@ class Problem:
     system_prompt: str = ""
 
 
+@dataclass(frozen=True)
+class Score:
+    """Whether a generated text solves its problem; ``result`` says why not, where that is known."""
+
+    correct: bool
+    result: str = ""
+
+
 @dataclass
 class Task(ABC):
     """A set of problems. Subclasses are dataclasses: their fields are their settings.
-
-    ``open`` gets ready what scoring needs and ``close`` frees it.
 
     Parameters
     ----------
@@ -64,7 +70,7 @@ class Task(ABC):
     def load(self) -> Sequence[Problem]:
         """All problems of the task, in their own order."""
 
-    def score(self, problem: Problem, text: str) -> bool | None:
+    def score(self, problem: Problem, text: str) -> Score | None:
         """Whether ``text``, decoded from the generated tokens, solves the problem.
 
         ``None`` where no answer is right by itself. Then the target model's own counts as right,
@@ -72,11 +78,17 @@ class Task(ABC):
         """
         return None
 
-    def open(self) -> None:
-        """Get ready what scoring needs."""
+    @property
+    def samples(self) -> int:
+        """How often each problem is decoded, each time with other random numbers."""
+        return 1
 
-    def close(self) -> None:
-        """Free what ``open`` took. May be called more than once."""
+    def prepare(self) -> None:
+        """See that scoring can work here. Raises ``ValueError`` where it can't."""
+
+    def figures(self, correct: Mapping[str, Sequence[bool]]) -> dict[str, Any]:
+        """Figures of the task's own, from whether each sample was right, by ``task_id``."""
+        return {}
 
     def describe(self) -> dict[str, Any]:
         """Facts for ``summary.json``, known once the problems are loaded."""

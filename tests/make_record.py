@@ -10,6 +10,7 @@ from pearl_eval.records import Record
 def make_record(index: int = 0, **values: Any) -> Record:
     defaults: dict[str, Any] = {
         "task_id": f"Task/{index}",
+        "sample": 0,
         "turn": 0,
         "category": "",
         "synthetic": False,
@@ -35,6 +36,7 @@ def make_record(index: int = 0, **values: Any) -> Record:
         "verdict": "identical",
         "correct": False,
         "reference_correct": False,
+        "result": "",
         "finish_reason": "length",
     }
     return Record(**(defaults | values))

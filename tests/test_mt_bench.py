@@ -165,7 +165,7 @@ def make_plan(context: int, limit: int) -> tuple[Plan, Prompt]:
     tokenizer.chat_template = PLAIN
     pair = Pair(tokenizer, {"target": context, "draft": context + 9}, (0,), load, load)
     problem = Problem("MT-bench/7", turns=("Why?", "And how?"))
-    prompt = Prompt(problem, pair.prompt(problem), _seed(3, problem.task_id))
+    prompt = Prompt(problem, pair.prompt(problem), _seed(3, problem.task_id, 0))
     config, setup = SimpleNamespace(seed=3), SimpleNamespace(pair=pair)
     task = SimpleNamespace(max_new_tokens=limit)
     return Plan(config, None, None, setup, task, (prompt,)), prompt

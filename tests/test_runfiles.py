@@ -24,7 +24,7 @@ def test_each_prompt_is_on_disk_before_the_next(tmp_path: Path) -> None:
     rounds = pd.read_parquet(tmp_path / "rounds.parquet")
     assert list(rounds["task_id"]) == ["Task/0"] * 2 + ["Task/1"] * 2
     assert list(rounds["round"]) == [0, 1, 0, 1]
-    columns = """task_id turn round mode drafted judged accepted draft_seconds target_seconds
+    columns = """task_id sample turn round mode drafted judged accepted draft_seconds target_seconds
         wait_draft_seconds wait_target_seconds start bytes_sent verified_length"""
     assert list(rounds.columns) == columns.split()
 

@@ -1,0 +1,146 @@
+"""Runs the tests of a problem against a program that it only knows through messages."""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import os
+import signal
+import time
+from typing import Any, NoReturn
+
+from tasks.inside.wire import Nonsense, Unfit, describe, one_line, pack, receive, send, unpack
+
+#: Seconds in which a program that no longer answers must be found to have ended.
+_END_SECONDS = 0.5
+
+
+class Failure(BaseException):
+    """The program failed, whatever its tests make of exceptions."""
+
+
+class Candidate:
+    """The function under test, as the tests see it.
+
+    Parameters
+    ----------
+    descriptor
+        Socket to the candidate process.
+    pid
+        That process, a child of this one.
+    """
+
+    def __init__(self, descriptor: int, pid: int) -> None:
+        self._descriptor = descriptor
+        self._pid = pid
+        self._raised: Exception | None = None
+        self._raised_text = ""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            call = {"args": pack(list(args)), "kwargs": pack(kwargs)}
+        except Unfit as error:
+            raise Failure(f"the tests pass {error}, which is no plain data") from None
+        kind, content = self._ask(call)
+        if kind == "returned":
+            return unpack(content)
+        if kind == "raised":
+            self._raised, self._raised_text = _exception(content)
+            raise self._raised
+        raise Failure(_text(content) if kind == "unfit" else "it answers what nobody asked")
+
+    def await_ready(self) -> None:
+        """Wait until the program has defined its function."""
+        kind, content = self._ask(None)
+        if kind != "ready":
+            raise Failure(_text(content))
+
+    def describe(self, error: BaseException) -> str:
+        """What went wrong in the tests, in the program's own words where it raised it."""
+        return self._raised_text if error is self._raised else describe(error)
+
+    def check_alive(self) -> None:
+        """A program that has ended can't have answered by itself."""
+        self._check_status(os.waitpid(self._pid, os.WNOHANG))
+
+    def _ask(self, call: Any) -> tuple[str, Any]:
+        try:
+            if call is not None:
+                send(self._descriptor, call)
+            ((kind, content),) = receive(self._descriptor).items()
+        except (EOFError, OSError):
+            self._tell_end()
+        except (AttributeError, ValueError):
+            raise Nonsense("a message that is no answer") from None
+        return kind, content
+
+    def _tell_end(self) -> NoReturn:
+        deadline = time.monotonic() + _END_SECONDS
+        while time.monotonic() < deadline:
+            self._check_status(os.waitpid(self._pid, os.WNOHANG))
+            time.sleep(0.002)
+        raise Failure("it no longer answers")
+
+    def _check_status(self, waited: tuple[int, int]) -> None:
+        pid, status = waited
+        if not pid:
+            return
+        code = os.waitstatus_to_exitcode(status)
+        if code >= 0:
+            raise Failure(f"it ended itself before the tests were done (exit code {code})")
+        raise Failure(f"it was ended by {signal.Signals(-code).name}")
+
+
+def judge(candidate: Candidate, prompt: str, tests: str, entry_point: str) -> str:
+    """``passed``, or ``failed: why``.
+
+    The tests find what the prompt defines beside the function under test, and that by its own name
+    too: some of them use it.
+    """
+    try:
+        candidate.await_ready()
+        names = _defined_by(prompt)
+        names[entry_point] = candidate
+        exec(compile(tests, "<tests>", "exec"), names)
+        names["check"](candidate)
+        candidate.check_alive()
+    except (Failure, Nonsense) as failure:
+        return f"failed: {one_line(str(failure))}"
+    except BaseException as error:
+        return f"failed: {candidate.describe(error)}"
+    return "passed"
+
+
+def _defined_by(prompt: str) -> dict[str, Any]:
+    """What a prompt defines; the function that it asks for has no body there, or a docstring."""
+    for source in (prompt, f"{prompt}\n    pass\n"):
+        try:
+            code = compile(source, "<prompt>", "exec")
+        except SyntaxError:
+            continue
+        names: dict[str, Any] = {}
+        exec(code, names)
+        return names
+    return {}
+
+
+def _exception(content: Any) -> tuple[Exception, str]:
+    """An exception of the program as the tests may catch it, and what the program said it is.
+
+    It is of the built-in class that the program's is of, or derived from.
+    """
+    try:
+        kinds, args, text = map(str, content["kinds"]), unpack(content["args"]), content["text"]
+    except (KeyError, TypeError):
+        raise Nonsense("an exception that is none") from None
+    for kind in kinds:
+        found = getattr(builtins, kind, None)
+        if isinstance(found, type) and issubclass(found, Exception):
+            with contextlib.suppress(Exception):
+                return found(*args), _text(text)
+            return Exception(text), _text(text)
+    raise Failure(_text(text))
+
+
+def _text(content: Any) -> str:
+    return one_line(str(content))
