@@ -23,7 +23,7 @@ class Hub:
     Parameters
     ----------
     path
-        Id of the data set, or a builder such as ``csv``.
+        Id of the data set, or what reads ``files``: ``json``, or ``csv`` with tabs.
     name
         Its configuration.
     split
@@ -31,7 +31,7 @@ class Hub:
     revision
         Commit hash or branch.
     files
-        For a builder: the file, such as ``hf://datasets/ID@REVISION/FILE``.
+        The file, such as ``hf://datasets/ID@REVISION/FILE``.
     """
 
     path: str
@@ -143,9 +143,9 @@ def _hub_rows(
     name = hub.files or f"{hub.path}@{hub.revision or 'main'}"
     arguments: dict[str, Any] = {"revision": hub.revision}
     if hub.files:
-        arguments = {
-            "data_files": hub.files,
-            "split": "train",
+        arguments = {"data_files": hub.files, "split": "train"}
+    if hub.path == "csv":
+        arguments |= {
             "delimiter": "\t",
             "column_names": list(fields),
             "quoting": csv.QUOTE_NONE,

@@ -24,6 +24,7 @@ from pearl_eval.pair import Pair
 from pearl_eval.paths import task_data
 from pearl_eval.plan import Plan, Prompt, _seed
 from tasks.mt_bench import MtBench
+from tasks.rows import Hub
 from tasks.task import Problem
 
 Run = Callable[..., tuple[int, str, str]]
@@ -232,3 +233,12 @@ def test_a_synthetic_pair_answers_too(run_cli: Run, tmp_path: Path) -> None:
     first, second, *_ = read_lines(tmp_path / "run" / "records.jsonl")
     assert second["prompt_tokens"] > first["prompt_tokens"] + 16
     assert not (tmp_path / "run" / "model_answer.jsonl").exists()
+
+
+def test_the_hub_gives_the_questions_of_the_file(tmp_path: Path) -> None:
+    """Through ``datasets``, from a file in the hub's place; no network is needed."""
+    path = write(tmp_path / "question.jsonl", ROW, ROW | {"question_id": 8})
+    from_hub = MtBench(hub=Hub("json", files=path))
+    from_file = MtBench(data=path)
+    assert from_hub.load() == from_file.load()
+    assert from_hub.sources["data"].sha256 == from_file.sources["data"].sha256
