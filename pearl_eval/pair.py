@@ -36,7 +36,8 @@ class Pair:
 
     def encode(self, prompt: str) -> list[int]:
         """Token ids of a prompt."""
-        return list(self.tokenizer(prompt).input_ids)
+        # What is too long is said by ``check_context``, not by the tokenizer.
+        return list(self.tokenizer(prompt, verbose=False).input_ids)
 
     def prompt(self, problem: Problem, answers: Sequence[str] = ()) -> list[int]:
         """Token ids that a model answers a problem from; of a dialogue, after ``answers`` to it."""

@@ -45,7 +45,7 @@ class Gsm8k(Task):
     data: str | None = None
     hub: Hub | None = None
     shots: int = 8
-    shot_seed: int = 0
+    shot_seed: int = 1
     shots_data: str | None = None
     shots_hub: Hub | None = None
 
