@@ -76,7 +76,7 @@ class Assisted(Generate):
         logging.getLogger("transformers.generation.utils").setLevel(logging.ERROR)
 
     def settings(self) -> dict[str, Any]:
-        settings = super().settings() | {"gamma": self.chosen_gamma}
+        settings = super().settings()
         if self.schedule == "confidence":
             settings["moves_threshold"] = is_sklearn_available()
         return settings

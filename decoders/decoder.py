@@ -136,7 +136,8 @@ class Decoder(ABC):
 
     def settings(self) -> dict[str, Any]:
         """The decoder's settings as they are in use: where one is ``auto``, what was chosen."""
-        return asdict(cast(Any, self))
+        chosen = {"gamma": self.chosen_gamma} if hasattr(self, "chosen_gamma") else {}
+        return asdict(cast(Any, self)) | chosen
 
     def stop(self) -> None:
         """Free what ``start`` took. May be called more than once."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from decoders.decoder import Decoder, Models, Round
 from decoders.draft_length import AUTO, check_gamma, choose_balanced
@@ -53,9 +52,6 @@ class Pearl(Decoder):
 
     def peak_memory_bytes(self) -> int:
         return self.drafter.peak_memory_bytes()
-
-    def settings(self) -> dict[str, Any]:
-        return super().settings() | {"gamma": self.chosen_gamma}
 
     def _make_drafter(self, models: Models) -> OnRequest:
         return Drafter(models.load_draft, self.sampler, models.draft_process)

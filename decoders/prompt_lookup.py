@@ -41,9 +41,6 @@ class PromptLookup(Generate):
         super().start(models, sampler)
         self.chosen_gamma = self.gamma
 
-    def settings(self) -> dict[str, Any]:
-        return super().settings() | {"gamma": self.chosen_gamma}
-
     def arguments(self) -> dict[str, Any]:
         return {
             "prompt_lookup_num_tokens": self.chosen_gamma,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from decoders.decoder import Decoder, Models, Round
 from decoders.draft_length import AUTO, check_gamma, choose_expected_best
@@ -34,9 +33,6 @@ class Speculative(Decoder):
         super().start(models, sampler)
         self.draft: CachedModel = models.load_draft()
         self.chosen_gamma = self.gamma if isinstance(self.gamma, int) else _FIRST_GAMMA
-
-    def settings(self) -> dict[str, Any]:
-        return super().settings() | {"gamma": self.chosen_gamma}
 
     def rounds(self, text: Text) -> Iterator[Round]:
         self.draft.rollback(0)

@@ -19,9 +19,10 @@ _RESAMPLES = 9999
 class Speed:
     """Speed over the prompts after the warm-up. Rates are tokens per second, over total time.
 
-    ``speedup_ci95`` is a 95 % percentile interval by paired bootstrap over prompts; ``None`` below
-    two prompts, as the others are below one. ``mean_prompt_*`` are means of the prompts' own rates,
-    as the paper's scripts have them for MT-bench and MGSM.
+    ``speedup_ci95`` is a 95 % percentile interval by paired bootstrap over problems: the turns of a
+    dialogue and the samples of one problem are drawn together, since they are alike. It is ``None``
+    below two problems, as the others are below one prompt. ``mean_prompt_*`` are means of the
+    prompts' own rates, as the paper's scripts have them for MT-bench and MGSM.
     """
 
     tokens_per_second: float | None
@@ -45,10 +46,11 @@ class Speed:
             dtype=float,
         ).T
         tokens, seconds, reference_tokens, reference_seconds = columns.sum(axis=1).tolist()
+        problems = _by_problem(timed, columns)
         ci95 = None
-        if interval and len(timed) > 1:
+        if interval and problems.shape[1] > 1:
             result = bootstrap(
-                tuple(columns),
+                tuple(problems),
                 _total_ratio,
                 paired=True,
                 vectorized=True,
@@ -66,6 +68,12 @@ class Speed:
             float((columns[0] / columns[1]).mean()),
             float((columns[2] / columns[3]).mean()),
         )
+
+
+def _by_problem(records: Sequence[Record], columns: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sums of each row of ``columns`` (``[rows, records]``) over the records of each problem."""
+    _, problem = np.unique([r.task_id for r in records], return_inverse=True)
+    return np.array([np.bincount(problem, weights=row) for row in columns])
 
 
 def _total_ratio(

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 from pearl_eval.config import Names
@@ -40,10 +43,7 @@ def summarize(
     timed = [r for r in records if not r.warmup]
     seconds = sum(r.seconds for r in timed)
     verdicts = [r.verdict for r in records]
-    correct = [r.correct for r in records if r.correct is not None]
-    compared = [r for r in records if r.reference_correct is not None]
-    ours = [bool(r.correct) for r in compared]
-    theirs = [bool(r.reference_correct) for r in compared]
+    scores = _Scores.of(records)
     return {
         **_figures(records, seed),
         "tokens_per_target_forward": _ratio(new_tokens, target_forwards),
@@ -58,9 +58,9 @@ def summarize(
         "sampled_tokens": fit.tokens if fit else None,
         "sampling_p_value": fit.p_value if fit else None,
         "sampling_smallest_bias": fit.smallest_bias if fit else None,
-        "accuracy_ci95": _wilson(correct) if correct else None,
-        "reference_accuracy": _ratio(sum(theirs), len(theirs)),
-        "accuracy_p_value": _mcnemar(ours, theirs) if theirs else None,
+        "accuracy_ci95": scores.wilson() if scores else None,
+        "reference_accuracy": scores.reference_accuracy() if scores else None,
+        "accuracy_p_value": scores.mcnemar() if scores else None,
         "accuracy_name": accuracy_name,
         "by_category": _by_category(records, seed),
         "peak_memory_bytes": peak_memory_bytes,
@@ -75,16 +75,57 @@ def summarize(
     }
 
 
-def _wilson(correct: Sequence[bool]) -> list[float]:
-    """The 95 % interval of a share (Wilson, 1927)."""
-    interval = stats.binomtest(sum(correct), len(correct)).proportion_ci(method="wilson")
-    return [float(interval.low), float(interval.high)]
+@dataclass(frozen=True)
+class _Scores:
+    """How many of its samples (or turns) each problem has right, of how many.
 
+    Those of one problem are alike, so what counts as independent is problems. ``theirs`` are the
+    reference's, where it has a score of its own.
+    """
 
-def _mcnemar(ours: Sequence[bool], theirs: Sequence[bool]) -> float:
-    """Exact p-value of McNemar's test: are two decoders right equally often on the same prompts?"""
-    differing = [a for a, b in zip(ours, theirs, strict=True) if a != b]
-    return float(stats.binomtest(sum(differing), len(differing)).pvalue) if differing else 1.0
+    ours: NDArray[np.float64]
+    theirs: NDArray[np.float64] | None
+    samples: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, records: Sequence[Record]) -> _Scores | None:
+        """The scores of records; ``None`` where nothing was scored."""
+        scored = [r for r in records if r.correct is not None]
+        if not scored:
+            return None
+        _, problem = np.unique([r.task_id for r in scored], return_inverse=True)
+
+        def by_problem(values: Sequence[Any]) -> NDArray[np.float64]:
+            return np.bincount(problem, np.array(values, dtype=float)).astype(float)
+
+        theirs = [r.reference_correct for r in scored if r.reference_correct is not None]
+        return cls(
+            by_problem([r.correct for r in scored]),
+            by_problem(theirs) if len(theirs) == len(scored) else None,
+            by_problem([1] * len(scored)),
+        )
+
+    def reference_accuracy(self) -> float | None:
+        """The share that the reference has right."""
+        return None if self.theirs is None else float(self.theirs.sum() / self.samples.sum())
+
+    def wilson(self) -> list[float]:
+        """The 95 % interval of the share that is right (Wilson, 1927)."""
+        share, n = self.ours.sum() / self.samples.sum(), len(self.samples)
+        z = stats.norm.ppf(0.975)
+        middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+        half = z / (1 + z * z / n) * np.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2)
+        return [float(middle - half), float(middle + half)]
+
+    def mcnemar(self) -> float | None:
+        """Exact p-value of McNemar's test: are two decoders right equally often?
+
+        With several samples of a problem it is the sign test of which decoder has more right.
+        """
+        if self.theirs is None:
+            return None
+        wins, losses = int((self.ours > self.theirs).sum()), int((self.ours < self.theirs).sum())
+        return float(stats.binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
 
 
 def _figures(records: Sequence[Record], seed: int) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from make_record import make_record
@@ -45,6 +47,13 @@ def test_pairing_cancels_what_both_runs_share() -> None:
     """Prompts of very different length, always exactly twice as fast: no spread at all."""
     records = [make_record(i, seconds=1.0 + i, reference_seconds=2.0 + 2 * i) for i in range(10)]
     assert Speed.of(records).speedup_ci95 == pytest.approx((2.0, 2.0))
+
+
+def test_samples_of_one_problem_are_no_further_evidence() -> None:
+    """Each problem measured four times over says no more than once: the interval is the same."""
+    once = [make_record(i, seconds=1 + 0.2 * i) for i in range(8)]
+    samples = [dataclasses.replace(one, sample=k) for one in once for k in range(4)]
+    assert Speed.of(samples).speedup_ci95 == pytest.approx(Speed.of(once).speedup_ci95)
 
 
 def test_no_speed_of_a_warm_up_alone() -> None:
@@ -125,3 +134,15 @@ def test_accuracy_has_an_interval_and_is_compared_with_the_references() -> None:
 def test_equal_scores_are_no_difference() -> None:
     records = [make_record(i, correct=i < 4, reference_correct=i < 4) for i in range(6)]
     assert summary_of(*records)["accuracy_p_value"] == 1.0
+
+
+def test_scores_of_one_problems_samples_are_no_further_evidence() -> None:
+    """Ours is right on six problems more, in all four samples of each."""
+    samples = [
+        dataclasses.replace(make_record(i, correct=i < 8, reference_correct=i < 2), sample=k)
+        for i in range(10)
+        for k in range(4)
+    ]
+    summary = summary_of(*samples)
+    assert summary["accuracy_ci95"] == pytest.approx([0.4902, 0.9433], abs=1e-4)
+    assert summary["accuracy_p_value"] == pytest.approx(2 * 0.5**6)
