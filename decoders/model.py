@@ -12,6 +12,7 @@ from torch.nn.functional import pad
 from transformers import PreTrainedModel
 
 from decoders.cache import RollbackCache
+from decoders.fused import FusedForward
 from decoders.tree import ROOT, Tree
 
 #: Tokens a cache has room for before it first grows.
@@ -50,6 +51,14 @@ class CachedModel:
         self.vocab_size = vocab_size or config.vocab_size
         self._known = self.vocab_size if known is None else known
         self.cache = RollbackCache(config.num_hidden_layers, INITIAL_CAPACITY)
+        self._fused: FusedForward | None = None
+
+    def fuse(self) -> None:
+        """Compute forwards in fewer operations from now on: see :mod:`decoders.fused`.
+
+        Raises ValueError where that can't be.
+        """
+        self._fused = FusedForward(self.model)
 
     @property
     def length(self) -> int:
@@ -148,6 +157,8 @@ class CachedModel:
 
     def _forward(self, unseen: list[int], **options: Any) -> torch.Tensor:
         ids = self.readable(torch.tensor([unseen])).to(self.device)
+        if self._fused:
+            return self._fused(ids, self.cache, **options)
         output = self.model(input_ids=ids, past_key_values=self.cache, use_cache=True, **options)
         return output.logits[0]
 

@@ -36,6 +36,13 @@ class Dtype(Enum):
     float16 = "float16"
 
 
+class Forward(Enum):
+    """How forwards are computed: by transformers' layers, or see :mod:`decoders.fused`."""
+
+    transformers = "transformers"
+    fused = "fused"
+
+
 class ReferenceMode(Enum):
     """``inline``: the reference run of each prompt is made beside the run under test."""
 
@@ -55,13 +62,14 @@ class TrackingMode(Enum):
 
 @dataclass
 class RuntimeConfig:
-    """Devices, cores and time limits.
+    """How forwards are computed, devices, cores and time limits.
 
     ``*_device``: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``. ``*_cores``: CPU cores a process is
     bound to; null chooses ``*_threads`` free ones for each where both models are on the CPU.
     Times are seconds. ``fixed_window``: see :class:`decoders.fixed_window.FixedWindowModel`.
     """
 
+    forward: Forward = Forward.transformers
     target_device: str = "auto"
     draft_device: str = "auto"
     target_cores: list[int] | None = None

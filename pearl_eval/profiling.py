@@ -161,7 +161,7 @@ def main(cfg: DictConfig) -> None:
     _check(config, pair)
     directory = Path(HydraConfig.get().runtime.output_dir)
     environment.reset_peak_memory()
-    drafter = Drafter(pair.load_draft, Greedy(), setup.processes.draft)
+    drafter = Drafter(setup.load_draft, Greedy(), setup.processes.draft)
     try:
         with placed(setup.processes.target):
             target = setup.load_target()

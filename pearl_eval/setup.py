@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,7 +13,7 @@ from decoders.decoder import End, Models
 from decoders.fixed_window import FixedWindowModel
 from decoders.model import CachedModel
 from pearl_eval import environment
-from pearl_eval.config import RuntimeConfig, build
+from pearl_eval.config import Forward, RuntimeConfig, build
 from pearl_eval.devices import Devices
 from pearl_eval.errors import UserError
 from pearl_eval.pair import Pair, PairSource
@@ -27,6 +28,7 @@ class Setup:
     pair: Pair
     devices: Devices
     processes: Processes
+    forward: Forward
     fixed_window: bool
 
     @classmethod
@@ -41,19 +43,26 @@ class Setup:
                 "runtime.fixed_window=true: a synthetic pair makes its tokens up, so there is no"
                 " arithmetic to keep the same; take another pair"
             )
-        return cls(source, opened, devices, processes, runtime.fixed_window)
+        return cls(source, opened, devices, processes, runtime.forward, runtime.fixed_window)
 
     def load_target(self) -> CachedModel:
         """Load the target model as the runtime asks for it."""
         target = self.pair.load_target()
-        return FixedWindowModel(target.model, target.vocab_size) if self.fixed_window else target
+        if self.fixed_window:
+            target = FixedWindowModel(target.model, target.vocab_size)
+        return _with_forward(target, self.forward)
+
+    @property
+    def load_draft(self) -> Callable[..., CachedModel]:
+        """Loads the draft model likewise, in whatever process and on whatever devices."""
+        return partial(_load, self.pair.load_draft, self.forward)
 
     def models(self, target: CachedModel) -> Models:
         """The pair as a decoder gets it, its target loaded."""
-        return Models(target, self.pair.load_draft, self.processes.draft, self._ends())
+        return Models(target, self.load_draft, self.processes.draft, self._ends())
 
     def _ends(self) -> tuple[End, ...]:
-        load = self.pair.load_draft
+        load = self.load_draft
         if self.devices.all_cpu:
             return tuple(End(load, options) for options in self.processes.at_ends())
         first, last = self.devices.target[0], self.devices.target[-1]
@@ -64,4 +73,19 @@ class Setup:
 
     def describe(self) -> dict[str, Any]:
         """The ``environment`` of what a command writes."""
-        return environment.describe(self.source.dtype, self.devices, self.processes)
+        return environment.describe(self.source.dtype, self.forward, self.devices, self.processes)
+
+
+def _load(load: Callable[..., CachedModel], forward: Forward, **where: Any) -> CachedModel:
+    return _with_forward(load(**where), forward)
+
+
+def _with_forward(model: CachedModel, forward: Forward) -> CachedModel:
+    if forward is Forward.fused:
+        try:
+            model.fuse()
+        except ValueError as error:
+            raise UserError(
+                f"runtime.forward=fused: {error}; choose runtime=eager for this pair"
+            ) from error
+    return model
