@@ -30,8 +30,9 @@ class PreallocatedLayer(CacheLayerMixin):
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         batch, heads, _, key_dim = key_states.shape
         self.dtype, self.device = key_states.dtype, key_states.device
-        self.keys = key_states.new_empty(batch, heads, self.capacity, key_dim)
-        self.values = value_states.new_empty(batch, heads, self.capacity, value_states.shape[-1])
+        # Not just any memory: under a mask what is not held yet counts nothing, unless it is NaN.
+        self.keys = key_states.new_zeros(batch, heads, self.capacity, key_dim)
+        self.values = value_states.new_zeros(batch, heads, self.capacity, value_states.shape[-1])
         self.is_initialized = True
 
     def update(
@@ -41,14 +42,15 @@ class PreallocatedLayer(CacheLayerMixin):
             self.lazy_initialization(key_states, value_states)
         end = self.length + key_states.shape[-2]
         if end > self.capacity:
-            self._grow(end)
+            self.grow(end)
         assert self.keys is not None and self.values is not None
         self.keys[:, :, self.length : end] = key_states
         self.values[:, :, self.length : end] = value_states
         self.length = end
         return self.keys[:, :, :end], self.values[:, :, :end]
 
-    def _grow(self, needed: int) -> None:
+    def grow(self, needed: int) -> None:
+        """Move to buffers with room for ``needed`` tokens, or twice as many as before."""
         assert self.keys is not None and self.values is not None
         old_keys, old_values = self.keys, self.values
         self.capacity = max(needed, 2 * self.capacity)
@@ -90,6 +92,22 @@ class RollbackCache(Cache):
     def length(self) -> int:
         """Number of tokens whose keys and values are held."""
         return self.layers[0].length
+
+    @property
+    def capacity(self) -> int:
+        """Number of tokens there is room for."""
+        return self.layers[0].capacity
+
+    def reserve(self, length: int) -> None:
+        """Make room for so many tokens; what is held already may move."""
+        for layer in self.layers:
+            if length > layer.capacity:
+                layer.grow(length)
+
+    def advance(self, tokens: int) -> None:
+        """So many tokens more were written behind the held ones, by whoever knows the buffers."""
+        for layer in self.layers:
+            layer.length += tokens
 
     def rollback(self, length: int) -> None:
         """Forget every token from position ``length`` on."""

@@ -71,12 +71,21 @@ class FusedForward:
         if attention_mask is None and tokens > 1 and seen:
             visible = torch.ones(tokens, seen + tokens, dtype=torch.bool, device=ids.device)
             attention_mask = visible.tril_(diagonal=seen)
+        hidden = self._through(ids, attention_mask, rotations, cache)
+        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+        return self._logits(hidden[kept])
+
+    def _through(
+        self, ids: torch.Tensor, mask: torch.Tensor | None, rotations: Any, cache: Any
+    ) -> torch.Tensor:
+        """What comes out of the last layer, ``[tokens, hidden]``."""
         hidden = embedding(ids, self._embedding)
         for layer in self._layers:
-            hidden = layer(hidden, attention_mask, rotations, cache)
-        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        rows = hidden[0, kept]
-        return rms_norm(rows, rows.shape[1:], self._norm, self._eps) @ self._head
+            hidden = layer(hidden, mask, rotations, cache)
+        return hidden[0]
+
+    def _logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        return rms_norm(hidden, hidden.shape[1:], self._norm, self._eps) @ self._head
 
 
 def _not_fusible(model: PreTrainedModel) -> str:

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from decoders.cache import RollbackCache
 from decoders.fused import FusedForward
+from decoders.static import StaticForward
 from decoders.tree import ROOT, Tree
 
 #: Tokens a cache has room for before it first grows.
@@ -53,12 +54,13 @@ class CachedModel:
         self.cache = RollbackCache(config.num_hidden_layers, INITIAL_CAPACITY)
         self._fused: FusedForward | None = None
 
-    def fuse(self) -> None:
+    def fuse(self, static: bool = False) -> None:
         """Compute forwards in fewer operations from now on: see :mod:`decoders.fused`.
 
-        Raises ValueError where that can't be.
+        ``static``: those of few tokens in fixed shapes, see :mod:`decoders.static`. Raises
+        ValueError where that can't be.
         """
-        self._fused = FusedForward(self.model)
+        self._fused = StaticForward(self.model) if static else FusedForward(self.model)
 
     @property
     def length(self) -> int:

@@ -37,10 +37,15 @@ class Dtype(Enum):
 
 
 class Forward(Enum):
-    """How forwards are computed: by transformers' layers, or see :mod:`decoders.fused`."""
+    """How forwards are computed.
+
+    By transformers' own layers; by layers of fewer operations (:mod:`decoders.fused`); by those in
+    fixed shapes, which a GPU replays (:mod:`decoders.static`).
+    """
 
     transformers = "transformers"
     fused = "fused"
+    compiled = "compiled"
 
 
 class ReferenceMode(Enum):

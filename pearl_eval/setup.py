@@ -81,11 +81,11 @@ def _load(load: Callable[..., CachedModel], forward: Forward, **where: Any) -> C
 
 
 def _with_forward(model: CachedModel, forward: Forward) -> CachedModel:
-    if forward is Forward.fused:
+    if forward is not Forward.transformers:
         try:
-            model.fuse()
+            model.fuse(static=forward is Forward.compiled)
         except ValueError as error:
             raise UserError(
-                f"runtime.forward=fused: {error}; choose runtime=eager for this pair"
+                f"runtime.forward={forward.value}: {error}; choose runtime=eager for this pair"
             ) from error
     return model

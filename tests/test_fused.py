@@ -17,6 +17,8 @@ from transformers import (
     Qwen3Config,
 )
 
+from decoders import model as model_module
+from decoders import static
 from decoders.ends import layers_of
 from decoders.fixed_window import FixedWindowModel
 from decoders.model import CachedModel
@@ -68,15 +70,16 @@ def close(ours: torch.Tensor, expected: torch.Tensor) -> None:
     torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-5)
 
 
-def fused(model: PreTrainedModel) -> CachedModel:
+def fused(model: PreTrainedModel, static: bool = False) -> CachedModel:
     cached = CachedModel(model)
-    cached.fuse()
+    cached.fuse(static)
     return cached
 
 
+@pytest.mark.parametrize("compiled", [False, True], ids=["fused", "compiled"])
 @pytest.mark.parametrize("name", FUSIBLE)
-def test_a_text_in_pieces(name: str) -> None:
-    plain, ours = CachedModel(make(name)), fused(make(name))
+def test_a_text_in_pieces(name: str, compiled: bool) -> None:
+    plain, ours = CachedModel(make(name)), fused(make(name), compiled)
     for end, rows in ((7, 7), (8, 1), (20, 12), (21, 1)):
         close(ours.extend(TOKENS[:end], rows), plain.extend(TOKENS[:end], rows))
     for model in (plain, ours):
@@ -97,6 +100,18 @@ def test_a_tree(name: str) -> None:
         model.extend(TOKENS[:9], 1)
     expected = plain.extend_tree(TOKENS[:11], tree, nodes)
     close(ours.extend_tree(TOKENS[:11], tree, nodes), expected)
+
+
+def test_fixed_shapes_over_buckets_in_a_growing_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps are made once for each shape, and anew where the cache has moved."""
+    monkeypatch.setattr(static, "BUCKET", 8)
+    monkeypatch.setattr(model_module, "INITIAL_CAPACITY", 16)
+    plain, ours = CachedModel(make("llama")), fused(make("llama"), static=True)
+    for end in (5, 6, 8, 9, 15, 16, 17, 20, 33, 40):
+        close(ours.extend(TOKENS[:end], 1), plain.extend(TOKENS[:end], 1))
+        if end == 20:
+            for model in (plain, ours):
+                model.rollback(18)
 
 
 @pytest.mark.parametrize("name", FUSIBLE)
