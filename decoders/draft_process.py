@@ -9,7 +9,7 @@ import socket
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from decoders.channel import Channel, ChannelClosed, ChannelTimeout
 from decoders.memory_use import peak_resident_bytes
@@ -30,8 +30,13 @@ class DraftProcessError(RuntimeError):
 
 @dataclass(frozen=True)
 class DraftProcessOptions:
-    """Where the draft process runs, and how long is waited for it (seconds)."""
+    """How the draft process starts and where it runs, and how long is waited for it (seconds).
 
+    ``forkserver`` is quick, see :mod:`decoders.fork_server`. ``spawn`` imports everything anew, for
+    some seconds; it is for models on a GPU, which a process that was forked may be unable to use.
+    """
+
+    start_method: Literal["forkserver", "spawn"] = "forkserver"
     placement: Placement = field(default_factory=Placement)
     start_timeout: float = 600.0
     answer_timeout: float = 120.0
@@ -103,7 +108,7 @@ class DraftProcess:
     ) -> None:
         self._options = options
         ours, theirs = socket.socketpair()
-        context = multiprocessing.get_context("spawn")
+        context: Any = multiprocessing.get_context(options.start_method)
         self._process = context.Process(
             target=_main, args=(theirs, load, sampler, options, serve), name="draft", daemon=True
         )

@@ -11,15 +11,20 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from decoders import fork_server
 from pearl_eval.command import hydra_command, one_line
 from pearl_eval.config import Names
 from pearl_eval.console import Row, print_error, print_table
 from pearl_eval.sweep import ERROR
 
+#: What a draft process imports, before it loads its model.
+_DRAFT_MODULES = ("pearl_eval.setup", "transformers.models.llama.modeling_llama")
+
 
 @hydra_command("config")
 def main(cfg: DictConfig) -> dict[str, Any] | None:
     """Entry point of ``pearl-eval``: one Hydra job."""
+    fork_server.prepare(_DRAFT_MODULES)
     # Imported late: it brings torch and transformers, which --help and --cfg have no use for.
     from pearl_eval.evaluation import evaluate
 

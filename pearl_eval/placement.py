@@ -52,6 +52,7 @@ class Processes:
         return cls(
             Placement(tuple(target or ()), runtime.target_threads),
             DraftProcessOptions(
+                start_method="forkserver" if all_cpu else "spawn",
                 placement=Placement(tuple(draft or ()), runtime.draft_threads),
                 start_timeout=runtime.start_timeout,
                 answer_timeout=runtime.answer_timeout,
