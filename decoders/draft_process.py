@@ -36,11 +36,11 @@ class DraftProcessOptions:
     some seconds; it is for models on a GPU, which a process that was forked may be unable to use.
     """
 
-    start_method: Literal["forkserver", "spawn"] = "forkserver"
     placement: Placement = field(default_factory=Placement)
     start_timeout: float = 600.0
     answer_timeout: float = 120.0
     spin_seconds: float = 0.005
+    start_method: Literal["forkserver", "spawn"] = "forkserver"
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import time
+from multiprocessing.connection import Connection
 from collections.abc import Iterator
 
 import pytest
@@ -105,20 +107,24 @@ def test_closing_ends_the_process(drafter: Drafter) -> None:
     assert not running(drafter.pid)
 
 
+def _start_and_sleep(pair: SmallPair, told: Connection) -> None:
+    drafter = Drafter(pair.load_draft, Greedy(), OPTIONS)
+    drafter.wait_ready()
+    told.send(drafter.pid)
+    time.sleep(60)
+
+
 def test_process_ends_when_its_parent_is_killed(small_pair: SmallPair) -> None:
-    """A fork that starts a drafter and is killed leaves no draft process behind."""
-    read, write = os.pipe()
-    child = os.fork()
-    if child == 0:
-        drafter = Drafter(small_pair.load_draft, Greedy(), OPTIONS)
-        drafter.wait_ready()
-        os.write(write, str(drafter.pid).encode())
-        time.sleep(60)
-        os._exit(0)
-    pid = int(os.read(read, 20))
+    """A process that starts a drafter and is killed leaves no draft process behind."""
+    context = multiprocessing.get_context("forkserver")
+    ours, theirs = context.Pipe()
+    parent = context.Process(target=_start_and_sleep, args=(small_pair, theirs))
+    parent.start()
+    assert ours.poll(60)
+    pid = ours.recv()
     assert running(pid)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
+    parent.kill()
+    parent.join()
     deadline = time.monotonic() + 20
     while running(pid) and time.monotonic() < deadline:
         time.sleep(0.05)
