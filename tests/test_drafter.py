@@ -6,8 +6,8 @@ import multiprocessing
 import os
 import signal
 import time
-from multiprocessing.connection import Connection
 from collections.abc import Iterator
+from multiprocessing.connection import Connection
 
 import pytest
 from small_pair import SmallPair, running
