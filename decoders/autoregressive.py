@@ -24,5 +24,9 @@ class Autoregressive(Decoder):
             seconds = clock() - start
             text.append([token])
             yield Round(
-                "decode", target_seconds=seconds, start=start, verified_length=len(text.output)
+                "decode",
+                target_seconds=seconds,
+                start=start,
+                verified_length=len(text.output),
+                target_start=start,
             )

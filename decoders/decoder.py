@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, cast
 
 from decoders.draft_process import DraftProcessOptions
@@ -19,9 +19,12 @@ class Round:
     """One step of a decoder: the forwards before the next accept/reject decision.
 
     ``drafted``, ``judged`` and ``accepted`` count tokens. ``draft_seconds`` and ``target_seconds``
-    are the forwards' own times, ``wait_*`` what each model then waited for the other. ``start`` is
-    in seconds from the start of the prompt's decoding. ``bytes_sent`` counts both directions
-    between the processes. ``verified_length`` is the number of generated tokens that are final.
+    are the forwards' own times, ``wait_*`` what each model then waited for the other. ``start``,
+    ``draft_start`` and ``target_start``, when each model's forwards began, are seconds from the
+    start of the prompt's decoding. ``bytes_sent`` counts both directions between the processes.
+    ``verified_length`` is the number of generated tokens that are final. ``drafted_ids`` are the
+    drafted tokens (of a tree none), and ``drafted_at`` the positions in the generated text, from 0,
+    that they were drafted for.
     """
 
     mode: str
@@ -35,6 +38,16 @@ class Round:
     start: float = 0.0
     bytes_sent: int = 0
     verified_length: int = 0
+    draft_start: float = 0.0
+    target_start: float = 0.0
+    drafted_ids: list[int] = field(default_factory=list)
+    drafted_at: list[int] = field(default_factory=list)
+
+    def since(self, begin: float) -> None:
+        """Count times from ``begin``, on the clock that they were read from."""
+        self.start -= begin
+        self.draft_start = max(0.0, self.draft_start - begin)
+        self.target_start = max(0.0, self.target_start - begin)
 
 
 @dataclass(frozen=True)
@@ -128,7 +141,7 @@ class Decoder(ABC):
     def rounds(self, text: Text) -> Iterator[Round]:
         """Extend ``text`` until it is finished, giving each round when it is over.
 
-        ``Round.start`` is given as read from ``clock``.
+        Times of a round's events are given as read from ``clock``.
         """
 
     def after_warmup(self, rounds: list[Round]) -> None:
@@ -172,7 +185,7 @@ class Decoder(ABC):
         self.target.synchronize()
         seconds = clock() - start
         for one in rounds:
-            one.start -= start
+            one.since(start)
         assert text.finish_reason is not None
         return Generation(
             text.output, text.finish_reason, seconds, rounds, self._accepted_runs(rounds)

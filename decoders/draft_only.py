@@ -30,6 +30,7 @@ class DraftOnly(Decoder):
             token, _ = proposer.propose(logits, len(text.tokens))
             proposer.forget(len(text.tokens))
             seconds = clock() - start
+            position = len(text.output)
             text.append([token])
             yield Round(
                 "draft",
@@ -37,4 +38,7 @@ class DraftOnly(Decoder):
                 draft_seconds=seconds,
                 start=start,
                 verified_length=len(text.output),
+                draft_start=start,
+                drafted_ids=[token],
+                drafted_at=[position],
             )

@@ -46,10 +46,12 @@ class Drafted:
 
     ``lineage`` is the number of the last update that changed the draft model's text: the token
     follows that update's verified text and the tokens published since under the same lineage.
-    ``waited`` is how long the draft model had nothing it was allowed to do before.
+    ``waited`` is how long the draft model had nothing it was allowed to do before. ``position`` is
+    the token's in the text.
     """
 
     lineage: int
+    position: int
     token: int
     seconds: float
     waited: float
@@ -74,12 +76,13 @@ class Service:
         """Whether it is not yet so far ahead as it may be."""
         return len(self._text) - self._verified < self._ahead
 
-    def draft(self) -> tuple[int, int]:
-        """Draft one token; gives its lineage and the token."""
+    def draft(self) -> tuple[int, int, int]:
+        """Draft one token; gives its lineage, its position and the token."""
         text = self._text
+        position = len(text)
         token, _ = self._proposer.propose(self._model.extend(text, rows=1), len(text))
         text.append(token)
-        return self._lineage, token
+        return self._lineage, position, token
 
     def answer(self, message: Any) -> Any | None:
         """Take in a message; the answer, if it has one."""
@@ -122,8 +125,8 @@ def _serve(channel: Channel, model: CachedModel, sampler: Sampler) -> None:
             if answer is not None:
                 channel.send(answer)
             continue
-        lineage, token = service.draft()
-        channel.send(Drafted(lineage, token, clock() - start, waited))
+        lineage, position, token = service.draft()
+        channel.send(Drafted(lineage, position, token, clock() - start, waited))
         waited = 0.0
 
 

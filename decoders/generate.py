@@ -138,7 +138,8 @@ class Watch(BaseStreamer):
         text = self._text
         verified = value.flatten().tolist()
         drafted = self._target.length - len(text.tokens)
-        candidates = text.until_stop(self._target.last_read(drafted))
+        known, guesses = len(text.tokens), self._target.last_read(drafted)
+        candidates = text.until_stop(guesses)
         accepted = common_length(candidates, verified)
         text.append(verified)
         target_seconds = self._target.take_seconds()
@@ -155,6 +156,10 @@ class Watch(BaseStreamer):
                 wait_target_seconds=draft_seconds,
                 start=self._start,
                 verified_length=len(text.output),
+                draft_start=self._start,
+                target_start=self._target.begun,
+                drafted_ids=guesses,
+                drafted_at=text.positions(known, drafted),
             )
         )
         self._start = clock()
@@ -172,7 +177,8 @@ class Forwards:
     def __init__(self, model: CachedModel) -> None:
         self._model = model
         self._tokens: Sequence[int] = []
-        self._begun = 0.0
+        #: When the last forward began.
+        self.begun = 0.0
         self._seconds = 0.0
         #: Number of tokens in the cache after the last forward.
         self.length = 0
@@ -201,7 +207,7 @@ class Forwards:
         return seconds
 
     def _before(self, module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-        self._begun = clock()
+        self.begun = clock()
         return args, kwargs | {"input_ids": self._model.readable(kwargs["input_ids"])}
 
     def _after(self, module: Any, args: Any, kwargs: dict[str, Any], output: Any) -> None:
@@ -211,4 +217,4 @@ class Forwards:
         read = list(enumerate(self._tokens[-rows:], start=self.length - rows))
         output.logits = self._model.predictions(output.logits[0], read)[None]
         self._model.synchronize()
-        self._seconds += clock() - self._begun
+        self._seconds += clock() - self.begun

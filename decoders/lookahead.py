@@ -83,6 +83,7 @@ class Lookahead(Decoder):
                 target_seconds=clock() - start,
                 start=start,
                 verified_length=len(text.output),
+                target_start=start,
             )
 
     def _verify(

@@ -67,6 +67,7 @@ class Pearl(Decoder):
             bytes_before = self.drafter.bytes_sent
             verifies = bool(pending) or self.pre_verify
             drafts = not pending or self.post_verify
+            ahead = known + len(pending)
             count = min(self.chosen_gamma, text.remaining - len(pending)) if drafts else 0
             if count:
                 self.drafter.request(keep, tail, count, verified=len(text.tokens))
@@ -112,6 +113,10 @@ class Pearl(Decoder):
                 start=start,
                 bytes_sent=self.drafter.bytes_sent - bytes_before,
                 verified_length=len(text.output),
+                draft_start=start,
+                target_start=target_start,
+                drafted_ids=drafted.tokens,
+                drafted_at=text.positions(ahead, len(drafted)),
             )
 
     @staticmethod

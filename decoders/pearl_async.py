@@ -82,4 +82,8 @@ class PearlAsync(Decoder):
                 start=start,
                 bytes_sent=self.forerunner.bytes_sent - bytes_before,
                 verified_length=len(text.output),
+                draft_start=start,
+                target_start=target_start,
+                drafted_ids=[one.token for one in drafted],
+                drafted_at=[one.position - text.prompt_length for one in drafted],
             )

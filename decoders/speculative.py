@@ -65,6 +65,10 @@ class Speculative(Decoder):
                 wait_target_seconds=draft_seconds,
                 start=start,
                 verified_length=len(text.output),
+                draft_start=start,
+                target_start=draft_done,
+                drafted_ids=drafted.tokens,
+                drafted_at=text.positions(known, len(drafted)),
             )
 
     def after_warmup(self, rounds: list[Round]) -> None:

@@ -40,6 +40,14 @@ class Text:
         """The tokens generated so far."""
         return self.tokens[self.prompt_length :]
 
+    def positions(self, start: int, count: int) -> list[int]:
+        """Positions in the generated text, from 0, of ``count`` tokens from ``start`` on.
+
+        ``start`` counts the prompt's tokens, too.
+        """
+        first = start - self.prompt_length
+        return list(range(first, first + count))
+
     @property
     def remaining(self) -> int:
         """How many tokens may still be generated."""

@@ -92,6 +92,23 @@ def check_counts(decoder: Decoder, generation: Generation) -> None:
     assert generation.target_forwards <= len(rounds)
     if not decoder.uses_draft:
         assert generation.draft_forwards == 0
+    check_traces(generation)
+
+
+def check_traces(generation: Generation) -> None:
+    """What was drafted is told, with its place in the text; what was accepted is the output's."""
+    drafted: set[tuple[int, int]] = set()
+    for one in generation.rounds:
+        assert one.start <= one.target_start or not one.target_seconds
+        assert one.start <= one.draft_start or not one.draft_seconds
+        assert len(one.drafted_ids) == len(one.drafted_at)
+        # A tree's tokens have no one place each.
+        assert len(one.drafted_ids) in (one.drafted, 0)
+        drafted |= set(zip(one.drafted_at, one.drafted_ids, strict=True))
+    output = dict(enumerate(generation.output_ids))
+    if drafted:
+        right = sum(output.get(position) == token for position, token in drafted)
+        assert right >= sum(one.accepted for one in generation.rounds)
 
 
 @pytest.mark.parametrize(("name", "gamma"), CASES)

@@ -193,8 +193,8 @@ class InlineForerunner(Inline, Forerunner):  # type: ignore[misc]
     def read(self) -> list[Drafted]:
         for _ in range(next(self._reads)):
             if self._service.may_draft:
-                lineage, token = self._service.draft()
-                self._answers.append(Drafted(lineage, token, 0.0, 0.0))
+                lineage, position, token = self._service.draft()
+                self._answers.append(Drafted(lineage, position, token, 0.0, 0.0))
         return super().read()
 
     def receive_now(self) -> Any | None:
