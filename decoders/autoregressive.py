@@ -29,4 +29,5 @@ class Autoregressive(Decoder):
                 start=start,
                 verified_length=len(text.output),
                 target_start=start,
+                target_tokens=self.target.take_tokens(),
             )

@@ -24,7 +24,8 @@ class Round:
     start of the prompt's decoding. ``bytes_sent`` counts both directions between the processes.
     ``verified_length`` is the number of generated tokens that are final. ``drafted_ids`` are the
     drafted tokens (of a tree none), and ``drafted_at`` the positions in the generated text, from 0,
-    that they were drafted for.
+    that they were drafted for. ``target_tokens`` counts those that the target's forward read, the
+    prompt's included.
     """
 
     mode: str
@@ -42,6 +43,7 @@ class Round:
     target_start: float = 0.0
     drafted_ids: list[int] = field(default_factory=list)
     drafted_at: list[int] = field(default_factory=list)
+    target_tokens: int = 0
 
     def since(self, begin: float) -> None:
         """Count times from ``begin``, on the clock that they were read from."""
@@ -179,6 +181,7 @@ class Decoder(ABC):
         self.seed = seed
         self.verifier = self.sampler.verifier(seed, len(text.tokens))
         self.target.rollback(0)
+        self.target.take_tokens()
         self.target.synchronize()
         start = clock()
         rounds = list(self.rounds(text))

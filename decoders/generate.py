@@ -160,6 +160,7 @@ class Watch(BaseStreamer):
                 target_start=self._target.begun,
                 drafted_ids=guesses,
                 drafted_at=text.positions(known, drafted),
+                target_tokens=self._target.take_tokens(),
             )
         )
         self._start = clock()
@@ -180,6 +181,7 @@ class Forwards:
         #: When the last forward began.
         self.begun = 0.0
         self._seconds = 0.0
+        self._read = 0
         #: Number of tokens in the cache after the last forward.
         self.length = 0
 
@@ -206,12 +208,18 @@ class Forwards:
         seconds, self._seconds = self._seconds, 0.0
         return seconds
 
+    def take_tokens(self) -> int:
+        """Number of tokens that forwards read since this was last asked."""
+        read, self._read = self._read, 0
+        return read
+
     def _before(self, module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         self.begun = clock()
         return args, kwargs | {"input_ids": self._model.readable(kwargs["input_ids"])}
 
     def _after(self, module: Any, args: Any, kwargs: dict[str, Any], output: Any) -> None:
         self._tokens = kwargs["input_ids"][0].tolist()
+        self._read += len(self._tokens)
         self.length = kwargs["past_key_values"].get_seq_length()
         rows = output.logits.shape[1]
         read = list(enumerate(self._tokens[-rows:], start=self.length - rows))

@@ -84,6 +84,7 @@ class Lookahead(Decoder):
                 start=start,
                 verified_length=len(text.output),
                 target_start=start,
+                target_tokens=self.target.take_tokens(),
             )
 
     def _verify(

@@ -53,6 +53,13 @@ class CachedModel:
         self._known = self.vocab_size if known is None else known
         self.cache = RollbackCache(config.num_hidden_layers, INITIAL_CAPACITY)
         self._fused: FusedForward | None = None
+        #: Tokens that forwards have read since ``take_tokens``.
+        self._tokens = 0
+
+    def take_tokens(self) -> int:
+        """How many tokens forwards have read since this was last asked."""
+        tokens, self._tokens = self._tokens, 0
+        return tokens
 
     def fuse(self, static: bool = False) -> None:
         """Compute forwards in fewer operations from now on: see :mod:`decoders.fused`.
@@ -158,6 +165,7 @@ class CachedModel:
         }
 
     def _forward(self, unseen: list[int], **options: Any) -> torch.Tensor:
+        self._tokens += len(unseen)
         ids = self.readable(torch.tensor([unseen])).to(self.device)
         if self._fused:
             return self._fused(ids, self.cache, **options)

@@ -117,6 +117,7 @@ class Pearl(Decoder):
                 target_start=target_start,
                 drafted_ids=drafted.tokens,
                 drafted_at=text.positions(ahead, len(drafted)),
+                target_tokens=self.target.take_tokens(),
             )
 
     @staticmethod

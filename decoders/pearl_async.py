@@ -86,4 +86,5 @@ class PearlAsync(Decoder):
                 target_start=target_start,
                 drafted_ids=[one.token for one in drafted],
                 drafted_at=[one.position - text.prompt_length for one in drafted],
+                target_tokens=self.target.take_tokens(),
             )

@@ -69,6 +69,7 @@ class Speculative(Decoder):
                 target_start=draft_done,
                 drafted_ids=drafted.tokens,
                 drafted_at=text.positions(known, len(drafted)),
+                target_tokens=self.target.take_tokens(),
             )
 
     def after_warmup(self, rounds: list[Round]) -> None:

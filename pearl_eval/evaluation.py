@@ -19,7 +19,9 @@ from decoders.model import CachedModel
 from decoders.sampler import OwnChoice
 from pearl_eval import environment
 from pearl_eval.config import Names
+from pearl_eval.cost import Cost
 from pearl_eval.distribution import DistributionCheck, Fit
+from pearl_eval.energy import EnergyMeter
 from pearl_eval.equivalence import EquivalenceChecker, unchecked_verdict
 from pearl_eval.errors import EquivalenceViolation
 from pearl_eval.placement import placed
@@ -102,6 +104,7 @@ def evaluate(cfg: DictConfig, names: Names, group: str, directory: Path) -> dict
             synthetic=plan.pair.synthetic,
             accuracy_name=plan.task.accuracy_name,
             fit=fit,
+            cost=comparison.cost(),
             facts=plan.task.describe() | _figures(plan, records),
             seed=plan.config.seed,
             peak_memory_bytes=environment.peak_memory_bytes() + plan.decoder.peak_memory_bytes(),
@@ -151,6 +154,11 @@ class Comparison:
         self._reference = reference
         self._checker = EquivalenceChecker(target, plan.config.reference.tolerance_factor)
         self._distribution = DistributionCheck(target, plan.sampler.probabilities)
+        setup = plan.setup
+        itemsize = getattr(torch, setup.source.dtype.value).itemsize
+        self._meter = EnergyMeter([*setup.devices.target, *setup.devices.draft])
+        self._cost = Cost(plan.pair.sizes, itemsize)
+        self._reference_cost = Cost({"target": plan.pair.sizes["target"]}, itemsize)
 
     def outcomes(self) -> Iterator[Outcome]:
         """Decode and compare the prompts of the run, one after the other.
@@ -210,6 +218,10 @@ class Comparison:
         pair = self._plan.pair
         return pair.answer(output) if prompt.turn else pair.decode(prompt.ids, output)
 
+    def cost(self) -> dict[str, Any]:
+        """What decoding cost beside time, and what the reference's did."""
+        return self._cost.per_token() | {"reference": self._reference_cost.per_token()}
+
     def fit(self) -> Fit | None:
         """How well the outputs fit the target's distribution, where they were sampled."""
         return self._distribution.fit() if self._plan.sampler.random else None
@@ -219,12 +231,20 @@ class Comparison:
 
         Alternating the order over prompts cancels what drifts, such as a clock that slows down.
         """
-        decoder, reference = self._plan.decoder, self._reference
-        limit, stop_ids = self._plan.task.max_new_tokens, self._plan.stop_ids
-        order = (decoder, reference) if swap else (reference, decoder)
+        runs = [(self._plan.decoder, self._cost), (self._reference, self._reference_cost)]
+        made = [self._decode(prompt, *run) for run in (runs if swap else reversed(runs))]
+        ours, theirs = made if swap else reversed(made)
+        return ours, theirs
+
+    def _decode(self, prompt: Prompt, decoder: Decoder, cost: Cost) -> Generation:
+        before = self._meter.joules()
         with _no_garbage_collection():
-            first, second = (one.decode(prompt.ids, limit, stop_ids, prompt.seed) for one in order)
-        return (first, second) if swap else (second, first)
+            made = decoder.decode(
+                prompt.ids, self._plan.task.max_new_tokens, self._plan.stop_ids, prompt.seed
+            )
+        after = self._meter.joules()
+        cost.add(len(prompt.ids), made, None if before is None or after is None else after - before)
+        return made
 
 
 @contextlib.contextmanager

@@ -6,28 +6,18 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedConfig
 
 from pearl_eval.errors import UserError
+from pearl_eval.model_size import ModelSize
 
 _GIB = 2**30
 #: Tokens of keys and values that an estimate makes room for, at most.
 _CACHED_TOKENS = 4096
 
 
-def model_bytes(config: PreTrainedConfig, dtype: torch.dtype) -> int:
-    """Bytes of a model's weights, and of keys and values of a long text, from its config alone.
-
-    Raises ``ValueError`` where the config is not one of a causal language model.
-    """
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
-    weights = sum(weights.numel() for weights in model.parameters())
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    tokens = min(config.max_position_embeddings, _CACHED_TOKENS)
-    cache = 2 * config.num_hidden_layers * heads * head_dim * tokens
-    return (weights + cache) * dtype.itemsize
+def model_bytes(size: ModelSize, dtype: torch.dtype) -> int:
+    """Bytes of a model's weights, and of keys and values of a long text."""
+    return (size.weights + size.cached * min(size.context, _CACHED_TOKENS)) * dtype.itemsize
 
 
 def check_fits(needs: Mapping[str, tuple[tuple[str, ...], int]]) -> None:

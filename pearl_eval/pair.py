@@ -14,6 +14,7 @@ from pearl_eval.chat import render
 from pearl_eval.config import Dtype, RuntimeConfig
 from pearl_eval.devices import Devices
 from pearl_eval.errors import UserError
+from pearl_eval.model_size import ModelSize
 from tasks.task import Problem
 
 
@@ -21,18 +22,23 @@ from tasks.task import Problem
 class Pair:
     """A target model and a draft model that share a tokenizer. Weights are not loaded yet.
 
-    ``contexts`` gives the longest text of each model that is used, in tokens, by its role.
+    ``sizes`` are those of the models that are used, by role.
     ``load_draft`` can be pickled: it loads the draft model in the process that calls it, on its
     devices, or on those it is given as ``devices``. ``synthetic`` says that tokens are made up, so
     that only times and counts mean something.
     """
 
     tokenizer: PreTrainedTokenizerBase
-    contexts: Mapping[str, int]
+    sizes: Mapping[str, ModelSize]
     stop_ids: tuple[int, ...]
     load_target: Callable[[], CachedModel]
     load_draft: Callable[..., CachedModel]
     synthetic: bool = False
+
+    @property
+    def contexts(self) -> dict[str, int]:
+        """The longest text of each model that is used, in tokens, by its role."""
+        return {role: size.context for role, size in self.sizes.items()}
 
     def encode(self, prompt: str) -> list[int]:
         """Token ids of a prompt."""

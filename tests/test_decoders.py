@@ -105,6 +105,9 @@ def check_traces(generation: Generation) -> None:
         # A tree's tokens have no one place each.
         assert len(one.drafted_ids) in (one.drafted, 0)
         drafted |= set(zip(one.drafted_at, one.drafted_ids, strict=True))
+    read = sum(one.target_tokens for one in generation.rounds)
+    if generation.target_forwards:
+        assert read >= len(PROMPT) or read >= generation.target_forwards
     output = dict(enumerate(generation.output_ids))
     if drafted:
         right = sum(output.get(position) == token for position, token in drafted)

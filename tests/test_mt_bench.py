@@ -20,6 +20,7 @@ from decoders.decoder import Models
 from decoders.draft_process import DraftProcessOptions
 from decoders.sampler import Greedy
 from pearl_eval.chat import render
+from pearl_eval.model_size import ModelSize
 from pearl_eval.pair import Pair
 from pearl_eval.paths import task_data
 from pearl_eval.plan import Plan, Prompt, _seed
@@ -164,7 +165,10 @@ def test_both_answers_must_have_room_before_weights_are_loaded(
 def make_plan(context: int, limit: int) -> tuple[Plan, Prompt]:
     tokenizer = make_tokenizer()
     tokenizer.chat_template = PLAIN
-    pair = Pair(tokenizer, {"target": context, "draft": context + 9}, (0,), load, load)
+    sizes = {
+        role: ModelSize(0, 0, 0, 0, context + more) for role, more in (("target", 0), ("draft", 9))
+    }
+    pair = Pair(tokenizer, sizes, (0,), load, load)
     problem = Problem("MT-bench/7", turns=("Why?", "And how?"))
     prompt = Prompt(problem, pair.prompt(problem), _seed(3, problem.task_id, 0))
     config, setup = SimpleNamespace(seed=3), SimpleNamespace(pair=pair)

@@ -31,6 +31,7 @@ from pearl_eval.config import build, register
 from pearl_eval.devices import Devices
 from pearl_eval.errors import UserError
 from pearl_eval.memory import check_fits, model_bytes
+from pearl_eval.model_size import ModelSize
 from pearl_eval.pair import Pair, PairSource
 from pearl_eval.pairs.controlled import Controlled
 from pearl_eval.pairs.pretrained import ModelConfig, Pretrained
@@ -338,7 +339,9 @@ def test_memory_is_estimated_and_refused_before_loading(small_pair: SmallPair) -
     model = small_pair.load_target().model
     weights = sum(p.numel() for p in model.parameters())
     # 2 layers × keys and values × 2 heads of 8 × 2,048 tokens.
-    assert model_bytes(model.config, torch.bfloat16) == 2 * (weights + 2 * 2 * 16 * 2048)
+    assert model_bytes(ModelSize.of(model.config), torch.bfloat16) == 2 * (
+        weights + 2 * 2 * 16 * 2048
+    )
     check_fits({"target": (("cpu",), 1000), "draft": (("cpu",), 1000)})
     with pytest.raises(UserError, match=r"not enough memory on cpu: about 1048576\.0 GiB"):
         check_fits({"target": (("cpu",), 2**50 - 2**30), "draft": (("cpu",), 2**30)})

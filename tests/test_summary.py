@@ -69,6 +69,7 @@ def summary_of(*records: Record) -> dict:
         synthetic=False,
         accuracy_name="pass@1",
         fit=None,
+        cost={},
         facts={"data": {}},
         seed=0,
         peak_memory_bytes=1,

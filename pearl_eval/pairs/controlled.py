@@ -15,6 +15,7 @@ from decoders.model import CachedModel
 from pearl_eval.devices import Devices
 from pearl_eval.errors import UserError
 from pearl_eval.memory import check_fits, model_bytes
+from pearl_eval.model_size import ModelSize
 from pearl_eval.pair import Pair, PairSource
 from pearl_eval.pairs.pretrained import (
     ModelConfig,
@@ -64,16 +65,16 @@ class Controlled(PairSource):
         config = read_config("draft", self.draft)
         tokenizer = read_tokenizer("draft", self.draft)
         dtype = getattr(torch, self.dtype.value)
-        needs = {"target": (devices.target, model_bytes(_deeper(config, self.depth), dtype))}
+        sizes = {"target": ModelSize.of(_deeper(config, self.depth)), "draft": ModelSize.of(config)}
+        needs = {"target": (devices.target, model_bytes(sizes["target"], dtype))}
         if uses_draft:
-            needs["draft"] = (devices.draft, model_bytes(config, dtype))
+            needs["draft"] = (devices.draft, model_bytes(sizes["draft"], dtype))
         check_fits(needs)
-        tokens = config.max_position_embeddings
         vocab_size = min(len(tokenizer), config.vocab_size)
         load = functools.partial(load_model, self.draft, self.dtype.value)
         return Pair(
             tokenizer,
-            {"target": tokens, "draft": tokens},
+            sizes,
             stop_ids(self.draft, tokenizer),
             functools.partial(
                 deepen,

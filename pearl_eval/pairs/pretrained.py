@@ -28,6 +28,7 @@ from pearl_eval.config import RuntimeConfig
 from pearl_eval.devices import Devices
 from pearl_eval.errors import UserError
 from pearl_eval.memory import check_fits, free_bytes, model_bytes
+from pearl_eval.model_size import ModelSize
 from pearl_eval.pair import Pair, PairSource
 
 _INDEX = "model.safetensors.index.json"
@@ -64,20 +65,20 @@ class Pretrained(PairSource):
         hub_logging.set_verbosity_error()
         config = read_config("target", self.target)
         tokenizer = read_tokenizer("target", self.target)
-        contexts = {"target": config.max_position_embeddings}
+        sizes = {"target": ModelSize.of(config)}
         dtype = self.dtype.value
-        needs = {"target": (devices.target, model_bytes(config, getattr(torch, dtype)))}
+        needs = {"target": (devices.target, model_bytes(sizes["target"], getattr(torch, dtype)))}
         vocab_size = known = min(len(tokenizer), config.vocab_size)
         if uses_draft:
             config = read_config("draft", self.draft)
             shared = shared_tokens(tokenizer, read_tokenizer("draft", self.draft))
             known = min(vocab_size, config.vocab_size, shared)
-            contexts["draft"] = config.max_position_embeddings
-            needs["draft"] = (devices.draft, model_bytes(config, getattr(torch, dtype)))
+            sizes["draft"] = ModelSize.of(config)
+            needs["draft"] = (devices.draft, model_bytes(sizes["draft"], getattr(torch, dtype)))
         check_fits(needs)
         return Pair(
             tokenizer,
-            contexts,
+            sizes,
             stop_ids(self.target, tokenizer),
             functools.partial(load_model, self.target, dtype, devices.target, vocab_size),
             functools.partial(

@@ -13,6 +13,7 @@ from decoders.model import CachedModel
 from pearl_eval.devices import Devices
 from pearl_eval.errors import UserError
 from pearl_eval.memory import check_fits, model_bytes
+from pearl_eval.model_size import ModelSize
 from pearl_eval.pair import Pair, PairSource
 from pearl_eval.pairs.pretrained import ModelConfig, read_tokenizer
 
@@ -84,21 +85,17 @@ class Synthetic(PairSource):
                 " pair.tokenizer"
             )
         dtype = getattr(torch, self.dtype.value)
-        shapes = {"target": (devices.target, self.target)}
+        sizes = {"target": ModelSize.of(self.target.config(self.vocab_size))}
         if uses_draft:
-            shapes["draft"] = (devices.draft, self.draft)
-        check_fits(
-            {
-                role: (where, model_bytes(shape.config(self.vocab_size), dtype))
-                for role, (where, shape) in shapes.items()
-            }
-        )
+            sizes["draft"] = ModelSize.of(self.draft.config(self.vocab_size))
+        where = {"target": devices.target, "draft": devices.draft}
+        check_fits({role: (where[role], model_bytes(size, dtype)) for role, size in sizes.items()})
         load = functools.partial(
             load_synthetic, vocab_size=self.vocab_size, dtype=self.dtype.value, seed=self.seed
         )
         return Pair(
             tokenizer,
-            {role: shape.max_position_embeddings for role, (_, shape) in shapes.items()},
+            sizes,
             (),
             functools.partial(load, self.target, devices=devices.target, agreement=1.0),
             functools.partial(

@@ -1,0 +1,80 @@
+"""What decoding costs beside time: arithmetic, memory traffic, energy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from decoders.decoder import Generation
+from pearl_eval.model_size import ModelSize
+
+
+class Cost:
+    """Sums what one decoder's generations cost, counted from the shapes of the models.
+
+    Reading the prompt is left out: it costs every decoder the same, but for a draft model's share.
+
+    Parameters
+    ----------
+    sizes
+        Of the models, by role.
+    itemsize
+        Bytes of a value.
+    """
+
+    def __init__(self, sizes: Mapping[str, ModelSize], itemsize: int) -> None:
+        self._sizes = sizes
+        self._itemsize = itemsize
+        self._new_tokens = 0
+        self._joules: float | None = None
+        self._flops = dict.fromkeys(sizes, 0)
+        self._wasted = dict.fromkeys(sizes, 0)
+        self._values = dict.fromkeys(sizes, 0)
+
+    def add(self, prompt_tokens: int, generation: Generation, joules: float | None) -> None:
+        """Count a generation, and the energy it used if that is known.
+
+        A target forward's wasted tokens are those of which nothing came to stay in the text: it
+        gained fewer. A draft model reads about one token for each it drafts.
+        """
+        self._new_tokens += len(generation.output_ids)
+        if joules is not None:
+            self._joules = (self._joules or 0.0) + joules
+        verified = 0
+        for one in generation.rounds:
+            seen = prompt_tokens + verified
+            gained = one.verified_length - verified
+            verified = one.verified_length
+            if one.target_tokens:
+                own = max(1, one.target_tokens - (prompt_tokens if verified == gained else 0))
+                self._count("target", own, max(0, own - gained), seen, forwards=1)
+            if one.drafted and one.draft_seconds:
+                wasted = max(0, one.drafted - one.accepted)
+                self._count("draft", one.drafted, wasted, seen, forwards=one.drafted)
+
+    def _count(self, role: str, tokens: int, wasted: int, seen: int, forwards: int) -> None:
+        size = self._sizes.get(role)
+        if size is None:
+            return
+        flops = size.flops(tokens, seen)
+        self._flops[role] += flops
+        self._wasted[role] += flops * wasted // tokens
+        self._values[role] += forwards * size.values_read(tokens // forwards, seen)
+
+    def per_token(self) -> dict[str, Any]:
+        """The figures of ``summary.json``, each per generated token; energy where it is known."""
+        if not self._new_tokens:
+            return {}
+        kinds: Sequence[tuple[str, Mapping[str, int], int]] = (
+            ("flops", self._flops, 1),
+            ("wasted_flops", self._wasted, 1),
+            ("bytes", self._values, self._itemsize),
+        )
+        energy = (
+            {} if self._joules is None else {"joules_per_token": self._joules / self._new_tokens}
+        )
+        return energy | {
+            f"{role}_{kind}_per_token": unit * sums[role] / self._new_tokens
+            for role in self._sizes
+            for kind, sums, unit in kinds
+        }

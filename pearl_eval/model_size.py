@@ -1,0 +1,56 @@
+"""How large a model is, from its config alone: what its forwards compute and read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM, PreTrainedConfig
+
+
+@dataclass(frozen=True)
+class ModelSize:
+    """Counts of one model.
+
+    ``weights`` are all there are; a forward multiplies a token with ``multiplied`` of them, those
+    of its matrix products, the output's among them. A token leaves ``cached`` values behind, its
+    keys and values. ``attended`` is the width of the queries of all heads of all layers together,
+    ``context`` the longest text in tokens.
+    """
+
+    weights: int
+    multiplied: int
+    cached: int
+    attended: int
+    context: int
+
+    @classmethod
+    def of(cls, config: PreTrainedConfig) -> ModelSize:
+        """Raises ``ValueError`` where the config is not one of a causal language model."""
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config)
+        heads = config.num_attention_heads
+        kv_heads = getattr(config, "num_key_value_heads", None) or heads
+        head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
+        layers = config.num_hidden_layers
+        return cls(
+            weights=sum(weights.numel() for weights in model.parameters()),
+            multiplied=sum(m.weight.numel() for m in model.modules() if isinstance(m, nn.Linear)),
+            cached=2 * layers * kv_heads * head_dim,
+            attended=layers * heads * head_dim,
+            context=config.max_position_embeddings,
+        )
+
+    def flops(self, tokens: int, seen: int) -> int:
+        """Floating-point operations of a forward over ``tokens`` tokens after ``seen`` ones.
+
+        Two for each weight and token; four for each query's value and each token it attends to, of
+        its product with the keys and that with the values.
+        """
+        pairs = tokens * seen + tokens * (tokens + 1) // 2
+        return 2 * tokens * self.multiplied + 4 * pairs * self.attended
+
+    def values_read(self, tokens: int, seen: int) -> int:
+        """Values, not bytes, that such a forward reads from memory: weights, keys and values."""
+        return self.multiplied + self.cached * (seen + tokens)
