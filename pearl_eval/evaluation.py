@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from decoders.autoregressive import Autoregressive
 from decoders.decoder import Decoder, Generation
 from decoders.model import CachedModel
 from decoders.sampler import OwnChoice
+from decoders.stopwatch import no_garbage_collection
 from pearl_eval import environment
 from pearl_eval.config import Names
 from pearl_eval.distribution import DistributionCheck, Fit
@@ -222,7 +222,7 @@ class Comparison:
         decoder, reference = self._plan.decoder, self._reference
         limit, stop_ids = self._plan.task.max_new_tokens, self._plan.stop_ids
         order = (decoder, reference) if swap else (reference, decoder)
-        with _no_garbage_collection():
+        with no_garbage_collection():
             first, second = (one.decode(prompt.ids, limit, stop_ids, prompt.seed) for one in order)
         return (first, second) if swap else (second, first)
 
@@ -238,14 +238,3 @@ def _started(plan: Plan) -> Iterator[Comparison]:
         reference = Autoregressive()
         reference.start(models, plan.sampler)
         yield Comparison(plan, target, reference)
-
-
-@contextlib.contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """Keep Python's collector from running inside what is being timed."""
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
