@@ -55,6 +55,8 @@ class Bench:
         self._task = build("task", config.task, Task)
         self._problems: Sequence[Problem] = self._task.problems()
         self._setup = Setup.make(config.pair, self._runtime, uses_draft=True)
+        if self._setup.pair.synthetic:
+            self.title += " (synthetic: tokens are made up)"
         self._prompts = [self._setup.pair.prompt(problem) for problem in self._problems]
         self._check()
         self._plots = grid.plan(config.grid, self._runtime, self._problems) if config.grid else []
@@ -96,9 +98,6 @@ class Bench:
         if config.growth:
             self._growth(config.growth)
         print_goals(self.goals)
-        if self._setup.pair.synthetic:
-            note = "Synthetic pair: tokens are made up, so only times and counts mean something."
-            console(stderr=False).print(note)
         self.content["goals"] = [asdict(goal) | {"met": goal.met} for goal in self.goals]
         (self.directory / "bench.json").write_text(json.dumps(self.content, indent=1) + "\n")
         names = ", ".join(["bench.json", *draw_all(self.content, self.directory)])

@@ -50,34 +50,37 @@ def draw_contest(contest: Mapping[str, Any], title: str) -> Figure:
     figure = Figure(figsize=(8.5, 1.9 + 0.27 * len(rows)), layout="constrained")
     axes = figure.subplots()
     reference = next(r["tokens_per_second"] for r in rows if r["contender"] == REFERENCE)
+    limit_1 = contest["draft_limit"] / reference
     ends = []
     limit_2_named = False
     for place, row in enumerate(rows):
         ratio = row["ratios"][REFERENCE]
         axes.barh(place, ratio["median"], height=0.68, color=_colour(row["contender"]))
         axes.plot([ratio["low"], ratio["high"]], [place, place], color="black", linewidth=1.2)
-        end = max(ratio["high"], ratio["median"])
+        end = written = max(ratio["high"], ratio["median"])
         if row["round_limit_share"]:
             limit = ratio["median"] / row["round_limit_share"]
-            label = None if limit_2_named else "limit 2: rounds of max(γ · t_draft, t_target)"
+            label = None if limit_2_named else "limit 2: its rounds take max(γ · t_draft, t_target)"
             axes.plot([limit], [place], "D", color="black", mfc="white", ms=5, label=label)
             limit_2_named, end = True, max(end, limit)
-        axes.text(end, place, f"  {ratio['median']:.2f}×", va="center", fontsize=8)
+            # Beside a mark that the number would cover, but not out at one that is far from it.
+            written = limit if written < limit < written + 0.1 * limit_1 else written
+        axes.text(written, place, f"  {ratio['median']:.2f}×", va="center", fontsize=8)
         ends.append(end)
     axes.axvline(1.0, color="black", linewidth=0.8, linestyle=":")
-    limit_1 = contest["draft_limit"] / reference
     axes.axvline(
         limit_1,
         color="black",
         linewidth=1.2,
         linestyle="--",
-        label="limit 1: one draft forward a token",
+        label="limit 1: a token takes one draft forward",
     )
     axes.set_yticks(range(len(rows)), [r["contender"] for r in rows], fontsize=8)
     axes.invert_yaxis()
     axes.set_xlim(0, 1.12 * max([*ends, limit_1]))
     axes.set_xlabel("speed ÷ autoregressive (bar: median, line: quartiles of paired ratios)")
-    axes.legend(fontsize=8, loc="lower right")
+    figure.legend(fontsize=8, loc="outside lower center", ncols=2, frameon=False)
+    axes.margins(y=0.02)
     axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle(f"{title}: c = {contest['speed_ratio']:.1f}", fontsize=10)
     return figure

@@ -29,7 +29,8 @@ from tasks.task import Problem
 class Point:
     """A contender after so many tokens of context: seconds a token, over its repeats.
 
-    ``acceptance_rate`` is None where nothing was judged. ``verdicts`` are its outputs' against the reference's, ``why`` says what a violation is.
+    ``acceptance_rate`` is None where nothing was judged. ``verdicts`` are its outputs' against the
+    reference's, ``why`` says what a violation is.
     """
 
     contender: str
@@ -73,6 +74,11 @@ def plan(growth: GrowthConfig, runtime: RuntimeConfig) -> Setup:
         raise UserError(
             "growth.contexts are numbers of tokens, growth.new_tokens at least 32, got"
             f" contexts={growth.contexts} new_tokens={growth.new_tokens}"
+        )
+    if growth.repeats < 1 or growth.prompts < 2:
+        raise UserError(
+            "growth.repeats must be at least 1, growth.prompts must be at least 2, got"
+            f" repeats={growth.repeats} prompts={growth.prompts}"
         )
     setup = Setup.make(growth.pair, runtime, uses_draft=True)
     needed, room = max(growth.contexts) + growth.new_tokens, min(setup.pair.contexts.values())
