@@ -73,18 +73,20 @@ def test_limit_1_is_one_draft_forward_a_token() -> None:
 
 
 def pearl_round(mode: str, drafted: int, accepted: int, start: float, **more: float) -> Round:
-    return Round(mode, drafted=drafted, accepted=accepted, start=start, bytes_sent=100, **more)
+    """The target begins 0.1 s after the round."""
+    counts = {"drafted": drafted, "accepted": accepted, "bytes_sent": 100}
+    return Round(mode, **counts, start=start, target_start=start + 0.1, **more)
 
 
 def test_limit_2_is_the_longer_side_of_each_round() -> None:
     rounds = [
         # The prompt's round: no part of the account.
         pearl_round("pre-verify", 5, 1, 0.0, draft_seconds=50, target_seconds=90),
-        # Drafting takes longer, 5 s against 6: no, the target reads 5 tokens.
+        # To draft 5 tokens takes 5 s alone, the target to read as many 6 s.
         pearl_round(
             "post-verify", 5, 2, 100.0, draft_seconds=5.5, target_seconds=7, wait_target_seconds=0.5
         ),
-        # One token to read takes 4 s, less than to draft 5.
+        # To read one token takes the target 4 s.
         pearl_round(
             "pre-verify", 5, 1, 108.0, draft_seconds=5.5, target_seconds=4, wait_target_seconds=1.8
         ),
@@ -94,7 +96,7 @@ def test_limit_2_is_the_longer_side_of_each_round() -> None:
     assert account.wall == pytest.approx(8 + 6)
     assert account.alone == pytest.approx(6 + 5)
     assert account.inside == pytest.approx(7 + 5.5)
-    assert account.crossings == pytest.approx([0.5, 0.3])
+    assert account.crossings == pytest.approx([0.6, 0.4])
     results = Results([measured("pearl γ=5", 0, 114.0, account)])
     assert results.share_of_round_limit("pearl γ=5") == pytest.approx(11 / 14)
     assert results.share_of_round_limit("pearl γ=5", inside=True) == pytest.approx(12.5 / 14)

@@ -110,12 +110,12 @@ class Rounds:
 
 
 def crossing(one: Round) -> float:
-    """Seconds from the target's start until the drafted tokens were there, beyond the longer side.
+    """Seconds from the round's start until the drafted tokens were there, beyond the longer side.
 
     Where drafting takes longer this is what crosses, there and back. Where the target does, the
-    tokens have come meanwhile, and it is what taking them out costs.
+    tokens have come meanwhile, and it is what asking for them and taking them out costs.
     """
-    there = one.target_seconds + one.wait_target_seconds
+    there = one.target_start - one.start + one.target_seconds + one.wait_target_seconds
     return there - max(one.draft_seconds, one.target_seconds)
 
 
