@@ -86,18 +86,19 @@ def time_forwards(model: CachedModel, window: int, context: int, repeats: int) -
     return seconds
 
 
-def time_drafts(drafter: OnRequest, context: int, repeats: int) -> list[float]:
+def time_drafts(drafter: OnRequest, context: int, repeats: int, count: int = 1) -> list[float]:
     """Seconds of draft forwards of one token after ``context`` tokens, where the draft model runs.
 
-    The target is idle meanwhile.
+    They run ``count`` in a row, and each figure is the mean of one such row. The target is idle
+    meanwhile.
     """
     text = [_FILLER] * (context + 1)
     drafter.request(0, text[:context], 1)
     drafter.collect()
     seconds = []
     for _ in range(repeats):
-        drafter.request(context, text[context:], 1)
-        seconds.append(drafter.collect().seconds)
+        drafter.request(context, text[context:], count)
+        seconds.append(drafter.collect().seconds / count)
     return seconds
 
 

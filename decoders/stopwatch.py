@@ -1,8 +1,22 @@
-"""The one clock of all timings."""
+"""The one clock of all timings, and what must not run while it does."""
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import time
+from collections.abc import Iterator
 
 #: Seconds on a monotonic clock that all processes of one machine share.
 clock = time.perf_counter
+
+
+@contextlib.contextmanager
+def no_garbage_collection() -> Iterator[None]:
+    """Keep Python's collector from running inside what is being timed."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()

@@ -17,6 +17,7 @@ from decoders.autoregressive import Autoregressive
 from decoders.decoder import Decoder, Generation
 from decoders.model import CachedModel
 from decoders.sampler import OwnChoice
+from decoders.stopwatch import no_garbage_collection
 from pearl_eval import environment
 from pearl_eval.config import Names
 from pearl_eval.cost import Cost
@@ -232,16 +233,16 @@ class Comparison:
         Alternating the order over prompts cancels what drifts, such as a clock that slows down.
         """
         runs = [(self._plan.decoder, self._cost), (self._reference, self._reference_cost)]
-        made = [self._decode(prompt, *run) for run in (runs if swap else reversed(runs))]
+        with no_garbage_collection():
+            made = [self._decode(prompt, *run) for run in (runs if swap else reversed(runs))]
         ours, theirs = made if swap else reversed(made)
         return ours, theirs
 
     def _decode(self, prompt: Prompt, decoder: Decoder, cost: Cost) -> Generation:
         before = self._meter.joules()
-        with _no_garbage_collection():
-            made = decoder.decode(
-                prompt.ids, self._plan.task.max_new_tokens, self._plan.stop_ids, prompt.seed
-            )
+        made = decoder.decode(
+            prompt.ids, self._plan.task.max_new_tokens, self._plan.stop_ids, prompt.seed
+        )
         after = self._meter.joules()
         cost.add(len(prompt.ids), made, None if before is None or after is None else after - before)
         return made
@@ -257,15 +258,8 @@ def _started(plan: Plan) -> Iterator[Comparison]:
         plan.decoder.start(models, plan.sampler)
         reference = Autoregressive()
         reference.start(models, plan.sampler)
+        # What is there now stays: it need not be looked through before each prompt.
+        gc.collect()
+        gc.freeze()
+        stack.callback(gc.unfreeze)
         yield Comparison(plan, target, reference)
-
-
-@contextlib.contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """Keep Python's collector from running inside what is being timed."""
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()

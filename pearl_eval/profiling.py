@@ -12,7 +12,6 @@ from typing import Any, cast
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import MISSING, DictConfig, OmegaConf
-from rich.progress import track
 from rich.table import Table
 
 from decoders.draft_length import (
@@ -33,6 +32,7 @@ from pearl_eval.errors import UserError
 from pearl_eval.pair import Pair
 from pearl_eval.placement import placed
 from pearl_eval.profile_plot import draw_profile
+from pearl_eval.progress import steps
 from pearl_eval.setup import Setup
 
 _RATES = (0.6, 0.7, 0.8, 0.9, 0.95)
@@ -114,7 +114,7 @@ def measure(target: CachedModel, drafter: Drafter, config: ProfileConfig) -> Pro
     timings: list[Timing] = []
     grid = [(c, w) for c in config.contexts for w in range(1, config.longest + 1)]
     drafts: dict[int, tuple[list[float], list[float]]] = {c: ([], []) for c in config.contexts}
-    for context, window in track(grid, "timing forwards", console=console(stderr=True)):
+    for context, window in steps(grid, "timing forwards"):
         alone = time_forwards(target, window, context, config.repeats)
         drafts[context][0].extend(time_drafts(drafter, context, config.repeats))
         both, drafting = time_together(target, drafter, window, context, config.repeats)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from pearl_eval.console import console
 from pearl_eval.records import Record
 from pearl_eval.speed import Speed
+
+T = TypeVar("T")
 
 
 class RunProgress:
@@ -42,6 +45,22 @@ class RunProgress:
 @contextmanager
 def run_progress(label: str, prompts: int) -> Iterator[RunProgress]:
     """Show a run's progress while the body of a ``with`` runs."""
+    with _progress() as progress:
+        yield RunProgress(progress, label, prompts)
+
+
+def steps(items: Sequence[T], label: str) -> Iterator[T]:
+    """Give ``items`` one after the other, with a bar that says how many are done."""
+    with _progress() as progress:
+        task = progress.add_task(label, total=len(items), speed="")
+        progress.refresh()
+        for item in items:
+            yield item
+            progress.advance(task)
+            progress.refresh()
+
+
+def _progress() -> Progress:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
@@ -50,5 +69,4 @@ def run_progress(label: str, prompts: int) -> Iterator[RunProgress]:
         TimeRemainingColumn(),
     )
     # Refreshed by hand only: a refreshing thread would compute beside what is being timed.
-    with Progress(*columns, console=console(stderr=True), auto_refresh=False) as progress:
-        yield RunProgress(progress, label, prompts)
+    return Progress(*columns, console=console(stderr=True), auto_refresh=False)

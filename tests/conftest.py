@@ -8,7 +8,8 @@ import pytest
 import torch
 from small_pair import SmallPair, save_pair
 
-from pearl_eval import bench, cli, profiling
+from pearl_eval import cli, profiling
+from pearl_eval.bench import cli as bench_cli
 
 torch.set_num_threads(1)
 
@@ -67,4 +68,4 @@ def run_profile(run_command: Command, small_pair: SmallPair) -> Command:
 @pytest.fixture
 def run_bench(run_command: Command, small_pair: SmallPair) -> Command:
     """``pearl-eval-bench`` on the small pair."""
-    return lambda *arguments: run_command(bench.main, *small_pair.overrides, *arguments)
+    return lambda *arguments: run_command(bench_cli.main, *small_pair.overrides, *arguments)

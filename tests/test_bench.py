@@ -1,52 +1,281 @@
+"""``pearl-eval-bench``: the arithmetic on made-up measurements, the command on a small pair."""
+
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from pearl_eval.bench import Measurement, Results
+from decoders.decoder import Generation, Round
+from pearl_eval.bench.goals import Goal, best_pair_goals, contest_goals
+from pearl_eval.bench.limits import Forwards, Rounds, windows
+from pearl_eval.bench.results import Measurement, Results
+from pearl_eval.bench.table import rows
+from pearl_eval.bench.watch import Sight, account
 
 Run = Callable[..., tuple[int, str, str]]
+#: One draft forward takes 1 s, the target 4 s for one token and 6 s for five.
+FORWARDS = Forwards(context=100, draft=1.0, target={1: 4.0, 5: 6.0})
 
 
-def test_contenders_are_compared_side_by_side(run_bench: Run, tmp_path: Path) -> None:
-    code, out, err = run_bench(
-        "decoders=[autoregressive,speculative,pearl]",
-        "gammas=[2,3]",
-        "task.limit=2",
-        "task.max_new_tokens=12",
-        "repeats=2",
-        "hydra.run.dir=run",
+def measured(
+    contender: str, prompt: int, seconds: float, pearl: Rounds | None = None, **more: Any
+) -> Measurement:
+    fields = {"repeat": 0, "tokens": 10, "judged": 8, "accepted": 6, "target_forwards": 5}
+    fields |= {"verdict": "identical", "why": "", "draft_alone": 0.05}
+    return Measurement(
+        contender=contender, prompt=prompt, seconds=seconds, pearl=pearl, **(fields | more)
     )
-    assert code == 0, err
-    labels = ["generate", "autoregressive", "speculative γ=2", "pearl γ=3"]
-    assert all(label in out for label in labels)
-    assert out.count("4/4") == 6
-    measurements = json.loads((tmp_path / "run" / "bench.json").read_text())["measurements"]
-    assert len(measurements) == 6 * 4
+
+
+def contest(**speeds: float) -> Results:
+    """Six prompts; each contender always so many times as fast as the reference."""
+    names = {name.replace("__", " γ="): factor for name, factor in speeds.items()}
+    return Results(
+        [measured(n, p, (p + 1) / f) for p in range(6) for n, f in names.items()], [FORWARDS]
+    )
 
 
 def test_ratios_are_paired() -> None:
     """Prompts of very different length, always exactly twice as fast: no spread at all."""
-    measurements = [
-        Measurement(name, prompt, 0, seconds * (prompt + 1), 10, True)
-        for prompt in range(6)
-        for name, seconds in (("autoregressive", 2.0), ("fast", 1.0))
-    ]
-    ratio = Results(measurements).ratio("fast", "autoregressive")
+    results = contest(autoregressive=1, fast=2)
+    ratio, interval = (f("fast", "autoregressive") for f in (results.ratio, results.interval))
     assert (ratio.low, ratio.median, ratio.high) == pytest.approx((2.0, 2.0, 2.0))
+    assert (interval.low, interval.high) == pytest.approx((2.0, 2.0))
 
 
 def test_the_best_draft_length_is_the_fastest() -> None:
-    measurements = [
-        Measurement(f"speculative γ={gamma}", 0, 0, seconds, 10, True)
-        for gamma, seconds in ((2, 3.0), (4, 1.0), (6, 2.0))
+    results = contest(speculative__2=1, speculative__4=3, speculative__6=2)
+    assert results.best("speculative".__eq__) == "speculative γ=4"
+    assert results.best("pearl".__eq__) is None
+
+
+def test_each_contender_is_held_against_the_best_of_the_others() -> None:
+    results = contest(
+        autoregressive=1, speculative__2=2, speculative__4=3, generate=0.5, assisted_constant__4=2
+    )
+    row = next(row for row in rows(results) if row.contender == "speculative γ=4")
+    medians = {name: ratio.median for name, ratio in row.ratios.items()}
+    assert medians == pytest.approx(
+        {"autoregressive": 3, "best speculative": 1, "generate": 6, "best assisted": 1.5}
+    )
+    assert row.acceptance_rate == 0.75 and row.tokens_per_forward == 2
+    assert row.verdict == "6/6" and row.round_limit_share is None
+
+
+def test_limit_1_is_one_draft_forward_a_token() -> None:
+    """10 tokens in 1 s, where ten draft forwards take half of that."""
+    results = Results([measured("pearl γ=4", 0, seconds=1.0, draft_alone=0.05)])
+    assert results.share_of_draft_limit("pearl γ=4") == pytest.approx(0.5)
+
+
+def pearl_round(mode: str, drafted: int, accepted: int, start: float, **more: float) -> Round:
+    """The target begins 0.1 s after the round."""
+    counts = {"drafted": drafted, "accepted": accepted, "bytes_sent": 100}
+    return Round(mode, **counts, start=start, target_start=start + 0.1, **more)
+
+
+def test_limit_2_is_the_longer_side_of_each_round() -> None:
+    rounds = [
+        # The prompt's round: no part of the account.
+        pearl_round("pre-verify", 5, 1, 0.0, draft_seconds=50, target_seconds=90),
+        # To draft 5 tokens takes 5 s alone, the target to read as many 6 s.
+        pearl_round(
+            "post-verify", 5, 2, 100.0, draft_seconds=5.5, target_seconds=7, wait_target_seconds=0.5
+        ),
+        # To read one token takes the target 4 s.
+        pearl_round(
+            "pre-verify", 5, 1, 108.0, draft_seconds=5.5, target_seconds=4, wait_target_seconds=1.8
+        ),
     ]
-    results = Results(measurements)
-    assert results.best("speculative") == "speculative γ=4"
-    assert results.best("pearl") is None
+    account = Rounds.of(Generation([1] * 8, "length", 114.0, rounds, []), FORWARDS)
+    assert (account.count, account.bytes_sent) == (2, 200)
+    assert account.wall == pytest.approx(8 + 6)
+    assert account.alone == pytest.approx(6 + 5)
+    assert account.inside == pytest.approx(7 + 5.5)
+    assert account.crossings == pytest.approx([0.6, 0.4])
+    results = Results([measured("pearl γ=5", 0, 114.0, account)])
+    assert results.share_of_round_limit("pearl γ=5") == pytest.approx(11 / 14)
+    assert results.share_of_round_limit("pearl γ=5", inside=True) == pytest.approx(12.5 / 14)
+
+
+def test_forwards_between_the_windows_timed_are_interpolated() -> None:
+    assert FORWARDS.target_seconds(3) == pytest.approx(5.0)
+    assert FORWARDS.speed_ratio == 4.0
+
+
+@pytest.mark.parametrize(
+    ("rounds", "expected"),
+    [
+        # Pre-verify reads one token; what it accepts leaves γ - 1 pending.
+        ([("pre-verify", 4, 1), ("post-verify", 4, 4), ("post-verify", 4, 1)], [1, 4, 4]),
+        # After a rejection nothing is pending.
+        ([("pre-verify", 4, 0), ("pre-verify", 4, 1), ("post-verify", 4, 2)], [1, 1, 4]),
+        # Without pre-verify a block is drafted before the target runs.
+        ([("draft", 4, 0), ("post-verify", 4, 5), ("post-verify", 4, 0)], [0, 5, 4]),
+        # Without post-verify the draft model rests while a block is judged.
+        ([("pre-verify", 4, 1), ("verify", 0, 3), ("pre-verify", 4, 0)], [1, 4, 1]),
+    ],
+)
+def test_windows_follow_from_what_was_drafted_and_accepted(
+    rounds: list[tuple[str, int, int]], expected: list[int]
+) -> None:
+    assert windows([pearl_round(*one, start=0.0) for one in rounds]) == expected
+
+
+def goal(goals: list[Goal], name: str) -> Goal:
+    return next(one for one in goals if name in one.name)
+
+
+def test_goals_say_what_was_measured_and_whether_that_is_enough() -> None:
+    results = contest(
+        autoregressive=1, generate=0.9, speculative__4=1.5, pearl__4=2.4, assisted_constant__4=1.5
+    )
+    goals = contest_goals(results)
+    assert goal(goals, "generate").met and not goal(goals, "aimed at").met
+    assert not goal(goals, "speculative ÷ assisted").met
+    pearl = goal(goals, "PEARL ÷ assisted")
+    assert pearl.met and pearl.value == pytest.approx(1.6)
+    assert (pearl.wanted, pearl.measured) == ("≥ 1.500×", "1.600×")
+    nothing = goal(contest_goals(contest(autoregressive=1)), "PEARL ÷ assisted")
+    assert nothing.met is None and nothing.measured == "not in this run"
+
+
+@pytest.mark.parametrize(("factor", "met"), [(1.0, True), (1.01, False), (1.05, False)])
+def test_the_reference_must_be_as_fast_as_itself(factor: float, met: bool) -> None:
+    """One per cent off is near enough, but without any spread its interval does not cover 1."""
+    results = contest(**{"autoregressive": 1.0, "autoregressive again": factor})
+    assert goal(contest_goals(results), "A/A").met is met
+
+
+def test_the_best_pair_of_a_grid_is_named() -> None:
+    slow = contest(autoregressive=1, speculative__4=1.5, pearl__4=2)
+    fast = contest(autoregressive=1, speculative__4=4, pearl__4=4.5, pearl_async=5)
+    goals = best_pair_goals([("slow pair", slow), ("fast pair", fast)])
+    assert goals[0].met and goals[0].note == "pearl_async ÷ autoregressive, fast pair"
+    assert goals[1].value == pytest.approx(2 / 1.5) and "slow pair" in goals[1].note
+
+
+def test_what_no_decoding_was_timed_in_is_outside() -> None:
+    """The reference decodes the first prompt first, then they take turns: 1 s outside in 20."""
+    times = {"seconds": 3.0, "reference_seconds": 6.0, "new_tokens": 4, "reference_output_ids": [0]}
+    sights = [
+        Sight(start, 1.0, main, 100) for start, main in ((16.0, 1000), (19.5, 1000), (35.0, 1050))
+    ]
+    whole = account(2.0, sights, [times] * 3)
+    assert whole.start == pytest.approx(10.0 + 1.0 - 2.0)
+    assert whole.outside == pytest.approx(1 / 19)
+    assert whole.memory == [(5, 1100), (10, 1100), (15, 1150)]
+    assert whole.bytes_per_token == pytest.approx(10.0)
+
+
+SMALL = ["task.limit=2", "task.max_new_tokens=12", "repeats=2", "hydra.run.dir=run"]
+
+
+def written(folder: Path, *pictures: str) -> dict[str, Any]:
+    """What ``bench.json`` holds; all ``pictures`` must be there."""
+    for name in pictures:
+        assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert "<svg" in (folder / f"{name}.svg").read_text()
+    return json.loads((folder / "bench.json").read_text())
+
+
+def test_contenders_are_compared_side_by_side(run_bench: Run, tmp_path: Path) -> None:
+    decoders = "decoders=[autoregressive,speculative,pearl,generate,assisted_constant]"
+    code, out, err = run_bench(decoders, "gammas=[2,3]", "whole_run=false", *SMALL)
+    assert code == 0, err
+    labels = ["generate", "autoregressive again", "speculative γ=2", "assisted_constant γ=3"]
+    assert all(label in out for label in labels)
+    content = written(tmp_path / "run", "contest")
+    table = content["contest"]["rows"]
+    assert [row["verdict"] for row in table] == ["4/4"] * (3 + 3 * 2)
+    assert len(content["contest"]["measurements"]) == 4 * len(table)
+    shares = {row["contender"]: row["round_limit_share"] for row in table}
+    assert shares["pearl γ=2"] > 0 and shares["speculative γ=2"] is None
+    assert content["version"] and len(content["contest"]["forwards"]) == 4
+    assert {"A/A", "bytes"} <= {one["name"].split()[0].rstrip(":") for one in content["goals"]}
+
+
+def test_an_output_that_is_not_the_targets_fails_the_run(
+    run_bench: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After everything has been measured and written."""
+    from decoders.speculative import Speculative
+
+    decode = Speculative.decode
+
+    def lie(self: Speculative, prompt: list[int], *rest: Any) -> Generation:
+        generation = decode(self, prompt, *rest)
+        generation.output_ids[3] += 1
+        return generation
+
+    monkeypatch.setattr(Speculative, "decode", lie)
+    code, out, err = run_bench(
+        "decoders=[autoregressive,speculative]", "gammas=[2]", "whole_run=false", *SMALL
+    )
+    assert code == 1 and "4 outputs are not the target's own" in err
+    assert "speculative γ=2, prompt 0, position 3" in err
+    assert "4 violation" in out
+    written(tmp_path / "run", "contest")
+
+
+def test_a_grid_measures_each_of_its_pairs(
+    run_command: Run, small_pair: Any, tmp_path: Path
+) -> None:
+    from pearl_eval.bench import cli
+
+    cells = [
+        "grid.decoders=[autoregressive,speculative,pearl]",
+        "grid.depths=[2]",
+        "grid.perturbations=[0.1,0.9]",
+        "grid.gammas=[3]",
+    ]
+    limits = ["grid.prompts=2", "grid.max_new_tokens=8", "grid.repeats=2"]
+    code, out, err = run_command(
+        cli.main,
+        *small_pair.overrides,
+        "grid=controlled",
+        f"grid.pair.draft.path={small_pair.folder / 'draft'}",
+        *["contest=false", "whole_run=false", "forward_repeats=2", *cells, *limits, *SMALL],
+    )
+    assert code == 0, err
+    content = written(tmp_path / "run", "grid")
+    assert [cell["perturbation"] for cell in content["grid"]] == [0.1, 0.9]
+    first, second = content["grid"]
+    assert first["acceptance_rate"] > second["acceptance_rate"]
+    assert set(first["speedups"]) == {"speculative", "pearl"}
+    assert first["speed_ratio"] > 0 and out.count("16/16") == 2
+    assert "best controlled pair" in out and content["contest"] is None
+
+
+def test_growth_times_long_texts_and_watches_a_run(
+    run_command: Run, small_pair: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also past the context that the draft model was made for."""
+    from pearl_eval.bench import cli
+
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    code, out, err = run_command(
+        cli.main,
+        *small_pair.overrides,
+        "growth=controlled",
+        f"growth.pair.draft.path={small_pair.folder / 'draft'}",
+        *["growth.pair.depth=1", "growth.pair.context=2200", "growth.contexts=[16,2100]"],
+        "growth.decoders=[autoregressive,pearl]",
+        *["growth.repeats=1", "growth.prompts=3", "contest=false", "whole_run=true", *SMALL],
+    )
+    assert code == 0, err
+    content = written(tmp_path / "run", "growth")
+    points = content["growth"]["points"]
+    assert [point["context"] for point in points] == [16, 2100] * 2
+    assert all(point["verdicts"] == ["identical"] and point["median"] > 0 for point in points)
+    memory = content["growth"]["memory"]
+    assert [tokens for tokens, _ in memory] == [24, 48, 72] and min(memory)[1] > 0
+    assert content["whole_run"]["start"] > 0 and 0 < content["whole_run"]["outside"] < 1
+    assert "from command to first token" in out
 
 
 @pytest.mark.parametrize(
@@ -54,12 +283,30 @@ def test_the_best_draft_length_is_the_fastest() -> None:
     [
         ("decoders=[pearl]", "autoregressive must be among them"),
         ("decoders=[autoregressive,nope]", "there is no decoder nope"),
+        ("gammas=[0]", "draft lengths of at least 1 token"),
         ("repeats=1", "too few for a spread"),
         ("task.max_new_tokens=2048", "do not fit"),
+        ("forward_repeats=0", "forward_repeats must be at least 1"),
+        ("grid.depths=[]", "at least one of each"),
+        ("grid.depths=[0]", "pair.depth must be at least 1"),
+        ("grid.decoders=[pearl]", "grid.decoders: autoregressive must be among them"),
+        ("growth.contexts=[9999]", "do not fit the models' context of 4224"),
+        ("growth.new_tokens=4", "growth.new_tokens at least 32"),
+        ("growth.prompts=1", "growth.prompts must be at least 2"),
     ],
 )
-def test_bad_input_is_one_clear_line(run_bench: Run, argument: str, message: str) -> None:
-    limits = {"task.limit": "2", "task.max_new_tokens": "4"}
+def test_bad_input_is_one_clear_line(
+    run_bench: Run, monkeypatch: pytest.MonkeyPatch, argument: str, message: str
+) -> None:
+    """Before any weights are loaded."""
+
+    def load(*_: object) -> None:
+        raise AssertionError("weights were loaded")
+
+    monkeypatch.setattr("pearl_eval.setup.Setup.load_target", load)
+    limits = {"task.limit": "2", "task.max_new_tokens": "4", "repeats": "2"}
     name, _, value = argument.partition("=")
-    code, _, err = run_bench(*(f"{k}={v}" for k, v in (limits | {name: value}).items()))
+    part = name.split(".")[0]
+    group = [f"{part}=controlled"] if part in ("grid", "growth") else []
+    code, _, err = run_bench(*group, *(f"{k}={v}" for k, v in (limits | {name: value}).items()))
     assert code == 2 and message in err

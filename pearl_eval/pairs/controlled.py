@@ -48,21 +48,29 @@ class Controlled(PairSource):
         always.
     seed
         Seed of the added layers.
+    context
+        Longest text of both models, in tokens; null is the draft model's own. A longer one computes
+        as well, at positions that the draft model was not trained on.
     """
 
     draft: ModelConfig = field(default_factory=ModelConfig)
     depth: int = 8
     perturbation: float = 0.1
     seed: int = 0
+    context: int | None = None
 
     def __post_init__(self) -> None:
         if self.depth < 1:
             raise ValueError(f"pair.depth must be at least 1 layer, got {self.depth}")
         if not 0.0 <= self.perturbation < float("inf"):
             raise ValueError(f"pair.perturbation must be at least 0, got {self.perturbation}")
+        if self.context is not None and self.context < 1:
+            raise ValueError(f"pair.context must be at least 1 token, got {self.context}")
 
     def open(self, devices: Devices, uses_draft: bool) -> Pair:
         config = read_config("draft", self.draft)
+        tokens = self.context or config.max_position_embeddings
+        config.max_position_embeddings = tokens
         tokenizer = read_tokenizer("draft", self.draft)
         dtype = getattr(torch, self.dtype.value)
         sizes = {"target": ModelSize.of(_deeper(config, self.depth)), "draft": ModelSize.of(config)}
@@ -71,7 +79,7 @@ class Controlled(PairSource):
             needs["draft"] = (devices.draft, model_bytes(sizes["draft"], dtype))
         check_fits(needs)
         vocab_size = min(len(tokenizer), config.vocab_size)
-        load = functools.partial(load_model, self.draft, self.dtype.value)
+        load = functools.partial(_load, tokens, self.draft, self.dtype.value)
         return Pair(
             tokenizer,
             sizes,
@@ -85,6 +93,13 @@ class Controlled(PairSource):
             ),
             functools.partial(load, devices=devices.draft, vocab_size=vocab_size),
         )
+
+
+def _load(context: int, draft: ModelConfig, dtype: str, *where: Any, **options: Any) -> CachedModel:
+    """Load the draft model for texts of ``context`` tokens."""
+    model = load_model(draft, dtype, *where, **options)
+    model.model.config.max_position_embeddings = context
+    return model
 
 
 def _deeper(config: PreTrainedConfig, depth: int) -> PreTrainedConfig:

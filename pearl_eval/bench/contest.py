@@ -1,0 +1,186 @@
+"""Contenders that decode the same prompts in one run, one after the other in random order."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from omegaconf import DictConfig, OmegaConf
+
+from decoders.decoder import Decoder, Generation, Models
+from decoders.drafter import Drafter
+from decoders.pearl import Pearl
+from decoders.sampler import Greedy
+from decoders.stopwatch import clock, no_garbage_collection
+from pearl_eval.bench.config import REFERENCE
+from pearl_eval.bench.limits import Forwards, Rounds, Timer
+from pearl_eval.bench.results import Measurement, Results
+from pearl_eval.config import build
+from pearl_eval.equivalence import EquivalenceChecker, Verdict, unchecked_verdict
+from pearl_eval.errors import UserError
+from pearl_eval.paths import config_dir
+from pearl_eval.placement import placed
+from pearl_eval.progress import steps
+from pearl_eval.setup import Setup
+
+#: The reference a second time: how far its ratio to itself is from 1 is the measuring's own error.
+AGAIN = f"{REFERENCE} again"
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A decoder, with a draft length where it has one."""
+
+    label: str
+    decoder: Decoder
+    gamma: int | None = None
+
+    def decode(self, prompt: Sequence[int], limit: int) -> tuple[Generation, float]:
+        """Decode a prompt to ``limit`` tokens; also the seconds that took, all told."""
+        if self.gamma is not None:
+            self.decoder.chosen_gamma = self.gamma
+        start = clock()
+        generation = self.decoder.decode(prompt, limit, ())
+        return generation, clock() - start
+
+
+def contenders(decoders: Sequence[str], gammas: Sequence[int]) -> list[Contender]:
+    """The contenders that a benchmark names, not started yet.
+
+    A decoder with a draft length competes with each of ``gammas``. Raises :class:`UserError` for
+    what is no decoder.
+    """
+    found = []
+    for name in dict.fromkeys([REFERENCE, *decoders]):
+        path = config_dir() / "decoder" / f"{name}.yaml"
+        if not path.is_file():
+            raise UserError(f"decoders: there is no decoder {name}")
+        node = cast(DictConfig, OmegaConf.load(path))
+        has_gamma = "gamma" in node
+        if has_gamma:
+            node.gamma = 1  # set for each text
+        decoder = build("decoder", node, Decoder)
+        if name == REFERENCE:
+            found += [Contender(REFERENCE, decoder), Contender(AGAIN, decoder)]
+        elif has_gamma:
+            found += [Contender(f"{name} γ={gamma}", decoder, gamma) for gamma in gammas]
+        else:
+            found.append(Contender(name, decoder))
+    return found
+
+
+@contextlib.contextmanager
+def started(entrants: Sequence[Contender], models: Models, forward_repeats: int) -> Iterator[Timer]:
+    """Start the decoders, one process for all draft lengths of each, and what times forwards."""
+    with contextlib.ExitStack() as stack:
+        for decoder in {id(one.decoder): one.decoder for one in entrants}.values():
+            stack.callback(decoder.stop)
+            decoder.start(models, Greedy())
+        # Where PEARL competes, its draft process is timed; it is idle between the prompts.
+        own = [one.decoder.drafter for one in entrants if type(one.decoder) is Pearl]
+        if not own:
+            own = [Drafter(models.load_draft, Greedy(), models.draft_process)]
+            stack.callback(own[0].close)
+            own[0].wait_ready()
+        gammas = {one.gamma for one in entrants if one.gamma and isinstance(one.decoder, Pearl)}
+        yield Timer(models.target, own[0], sorted(gammas), forward_repeats)
+
+
+class Contest:
+    """Lets contenders decode prompts, and compares what comes out.
+
+    Parameters
+    ----------
+    entrants
+        The contenders, started; the reference is among them.
+    models
+        The pair they were started with.
+    timer
+        Times forwards alone after each prompt, at the middle of its text.
+    label
+        What the progress bar says.
+    """
+
+    def __init__(
+        self, entrants: Sequence[Contender], models: Models, timer: Timer, label: str
+    ) -> None:
+        self._entrants = entrants
+        self._timer = timer
+        self._label = label
+        self._checker = EquivalenceChecker(models.target)
+
+    def run(self, prompts: Sequence[Sequence[int]], limit: int, repeats: int, seed: int) -> Results:
+        """Decode every prompt ``repeats`` times by every contender, in an order drawn anew."""
+        rng = random.Random(seed)
+        for one in self._entrants:
+            one.decode(prompts[0], limit)
+        measurements: list[Measurement] = []
+        timed: list[Forwards] = []
+        rounds = [(repeat, index) for repeat in range(repeats) for index in range(len(prompts))]
+        for repeat, index in steps(rounds, self._label):
+            prompt = prompts[index]
+            order = rng.sample(self._entrants, len(self._entrants))
+            with no_garbage_collection():
+                done = {one.label: one.decode(prompt, limit) for one in order}
+                forwards = self._timer.forwards(len(prompt) + limit // 2)
+            timed.append(forwards)
+            outputs = {label: generation.output_ids for label, (generation, _) in done.items()}
+            verdicts = judged(self._checker, self._entrants, prompt, limit, outputs)
+            measurements += [
+                Measurement.of(
+                    one.label,
+                    index,
+                    repeat,
+                    *done[one.label],
+                    verdict=verdicts[one.label].kind,
+                    why=verdicts[one.label].why,
+                    draft_alone=forwards.draft,
+                    pearl=Rounds.of(done[one.label][0], forwards)
+                    if isinstance(one.decoder, Pearl)
+                    else None,
+                )
+                for one in self._entrants
+            ]
+        return Results(measurements, timed)
+
+
+def judged(
+    checker: EquivalenceChecker,
+    entrants: Sequence[Contender],
+    prompt: Sequence[int],
+    limit: int,
+    outputs: Mapping[str, list[int]],
+) -> dict[str, Verdict]:
+    """The verdict on every contender's output against the reference's, by their labels."""
+    expected = outputs[REFERENCE]
+    verdicts = {}
+    for one in entrants:
+        output = outputs[one.label]
+        if one.decoder.lossless:
+            verifier = Greedy().verifier(0, len(prompt))
+            verdict = checker.compare(prompt, output, expected, limit, (), verifier)
+        else:
+            verdict = unchecked_verdict("lossy", output, expected)
+        verdicts[one.label] = verdict
+    return verdicts
+
+
+def hold(
+    setup: Setup,
+    entrants: Sequence[Contender],
+    prompts: Sequence[Sequence[int]],
+    limit: int,
+    repeats: int,
+    *,
+    seed: int,
+    forward_repeats: int,
+    label: str,
+) -> Results:
+    """Load a pair, let contenders compete on it, and free it all."""
+    with placed(setup.processes.target):
+        models = setup.models(setup.load_target())
+        with started(entrants, models, forward_repeats) as timer:
+            return Contest(entrants, models, timer, label).run(prompts, limit, repeats, seed)

@@ -1,0 +1,134 @@
+"""What no decoder can be faster than, from forwards timed alone in the same run."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from decoders.decoder import Generation, Round
+from decoders.draft_length import time_drafts, time_forwards
+from decoders.drafter import OnRequest
+from decoders.model import CachedModel
+
+#: Draft forwards that are timed in a row, as they run in a round.
+_ROW = 8
+
+
+@dataclass(frozen=True)
+class Forwards:
+    """Seconds of forwards after ``context`` tokens, each model alone: medians.
+
+    ``draft`` is that of one token; ``target`` goes by the number of tokens that are read.
+    """
+
+    context: int
+    draft: float
+    target: dict[int, float]
+
+    @property
+    def speed_ratio(self) -> float:
+        """c: one target forward of one token over one draft forward."""
+        return self.target[1] / self.draft
+
+    def target_seconds(self, window: int) -> float:
+        """Seconds of a target forward over ``window`` tokens, between the windows timed."""
+        timed = sorted(self.target)
+        return float(np.interp(window, timed, [self.target[w] for w in timed]))
+
+    def round_seconds(self, drafted: int, window: int) -> float:
+        """Limit 2: the least that a round of PEARL takes, max(γ · t_draft, t_target(window))."""
+        target = self.target_seconds(window) if window else 0.0
+        return max(drafted * self.draft, target)
+
+
+class Timer:
+    """Times forwards of a pair while nothing else runs.
+
+    Parameters
+    ----------
+    target
+        The target model.
+    drafter
+        A draft process of the timer's own.
+    windows
+        Numbers of tokens that the target is timed on; 1 is always among them.
+    repeats
+        How often each forward is timed.
+    """
+
+    def __init__(
+        self, target: CachedModel, drafter: OnRequest, windows: Sequence[int], repeats: int
+    ) -> None:
+        self._target = target
+        self._drafter = drafter
+        self._windows = sorted({1, *windows})
+        self._repeats = repeats
+
+    def forwards(self, context: int) -> Forwards:
+        """Forwards after ``context`` tokens."""
+        draft = time_drafts(self._drafter, context, self._repeats, _ROW)
+        target = {
+            window: statistics.median(time_forwards(self._target, window, context, self._repeats))
+            for window in self._windows
+        }
+        return Forwards(context, statistics.median(draft), target)
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """How PEARL's rounds of one prompt were spent, without the first, which reads the prompt.
+
+    Seconds, summed over the rounds: ``wall`` is what they took, ``alone`` what they would have by
+    forwards as timed alone (limit 2), ``inside`` by their own forwards. ``crossings`` is, for each
+    round, what it took beyond its longer side until the drafted tokens had come over.
+    """
+
+    count: int
+    wall: float
+    alone: float
+    inside: float
+    crossings: list[float]
+    bytes_sent: int
+
+    @classmethod
+    def of(cls, generation: Generation, forwards: Forwards) -> Rounds:
+        """Account for the rounds of a prompt decoded by PEARL or one of its ablations."""
+        rounds = generation.rounds
+        ends = [*(r.start for r in rounds[1:]), generation.seconds]
+        later = list(zip(rounds, windows(rounds), ends, strict=True))[1:]
+        return cls(
+            len(later),
+            sum(end - one.start for one, _, end in later),
+            sum(forwards.round_seconds(one.drafted, window) for one, window, _ in later),
+            sum(max(one.draft_seconds, one.target_seconds) for one, _, _ in later),
+            [crossing(one) for one, _, _ in later if one.drafted and one.target_seconds],
+            sum(one.bytes_sent for one, _, _ in later),
+        )
+
+
+def crossing(one: Round) -> float:
+    """Seconds from the round's start until the drafted tokens were there, beyond the longer side.
+
+    Where drafting takes longer this is what crosses, there and back. Where the target does, the
+    tokens have come meanwhile, and it is what asking for them and taking them out costs.
+    """
+    there = one.target_start - one.start + one.target_seconds + one.wait_target_seconds
+    return there - max(one.draft_seconds, one.target_seconds)
+
+
+def windows(rounds: Sequence[Round]) -> list[int]:
+    """How many tokens the target read in each round of PEARL; 0 where it did not run.
+
+    Nothing stops the text but its limit. The first round also reads the prompt, which is left out.
+    """
+    read = []
+    pending = 0
+    for one in rounds:
+        verifies = one.mode != "draft"
+        read.append(pending + 1 if verifies else 0)
+        candidates = pending + min(1, one.drafted) if verifies else 0
+        pending = pending + one.drafted - candidates if one.accepted == candidates else 0
+    return read
