@@ -41,7 +41,6 @@ class FusedForward:
         body.rotary_emb = RotationTable(
             body.rotary_emb, model.config.max_position_embeddings, model.dtype
         )
-        self._model = model
         self._layers: list[FusedLayer] = list(body.layers)
         self._rotations: RotationTable = body.rotary_emb
         self._embedding: torch.Tensor = body.embed_tokens.weight
@@ -99,6 +98,8 @@ def _not_fusible(model: PreTrainedModel) -> str:
         return f"its attention is {config._attn_implementation}, not sdpa"
     if config.rope_parameters["rope_type"] not in _STATIC_ROPE:
         return f"its rotary embedding is {config.rope_parameters['rope_type']}"
+    if getattr(config, "sliding_window", None) is not None:
+        return "its attention slides"
     layers: Any = model.model.layers
     biases = (p.bias for layer in layers for p in (layer.self_attn.o_proj, *_mlp(layer)))
     return "its products have biases" if any(bias is not None for bias in biases) else ""

@@ -49,10 +49,11 @@ CONFIGS = {
     "llama 3": LlamaConfig(**SIZES, rope_parameters=LLAMA3_ROPE),
     "llama, biases": LlamaConfig(**SIZES, attention_bias=True),
     "mistral": MistralConfig(**SIZES, sliding_window=None),
+    "mistral, sliding": MistralConfig(**SIZES, sliding_window=8),
     "qwen2": Qwen2Config(**SIZES),
     "qwen3": Qwen3Config(**SIZES, head_dim=16),
 }
-FUSIBLE = [name for name in CONFIGS if name != "llama, biases"]
+FUSIBLE = [name for name in CONFIGS if name not in ("llama, biases", "mistral, sliding")]
 
 
 def make(name: str, dtype: torch.dtype = torch.float64) -> PreTrainedModel:
@@ -165,10 +166,17 @@ def test_layers_can_still_be_watched() -> None:
             "gpt2",
         ),
         (lambda: make("llama, biases"), "products have biases"),
+        (lambda: make("mistral, sliding"), "attention slides"),
         (lambda: _eager(make_model(64, 1, 0)), "attention is eager"),
         (lambda: _long(make_model(64, 1, 0)), "rotary embedding is dynamic"),
     ],
-    ids=["other architecture", "biases", "eager attention", "dynamic rotation"],
+    ids=[
+        "other architecture",
+        "biases",
+        "sliding attention",
+        "eager attention",
+        "dynamic rotation",
+    ],
 )
 def test_what_cannot_be_fused_is_refused_and_left_alone(model: Any, reason: str) -> None:
     cached = CachedModel(model())
