@@ -21,7 +21,7 @@ from pearl_eval.sweep import ERROR
 _DRAFT_MODULES = ("pearl_eval.setup", "transformers.models.llama.modeling_llama")
 
 
-@hydra_command("config")
+@hydra_command("config", logs=True)
 def main(cfg: DictConfig) -> dict[str, Any] | None:
     """Entry point of ``pearl-eval``: one Hydra job."""
     fork_server.prepare(_DRAFT_MODULES)

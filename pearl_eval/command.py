@@ -22,16 +22,20 @@ from pearl_eval.errors import EquivalenceViolation, UserError
 from pearl_eval.paths import config_dir
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
+#: Hydra has no such flag of its own.
+_VERBOSE = ("-v", "--verbose")
+_TALKATIVE = "hydra.job_logging.handlers.console.level=INFO"
 #: What ended the job: out of a job Hydra would add lines of its own to it.
 _failures: list[Exception] = []
 
 
 def hydra_command(
-    config_name: str, folder: str = ""
+    config_name: str, folder: str = "", logs: bool = False
 ) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
     """Make a function of a composed configuration a command.
 
-    ``folder`` is where its configurations are, below ``conf/``.
+    ``folder`` is where its configurations are, below ``conf/``. ``logs``: the command has a log,
+    which ``-v`` shows in the terminal as well.
 
     It exits with 0; with 1 after an :class:`EquivalenceViolation`; with 2 after an error that is
     the user's to mend, which is told in one line, or any other, which comes with its traceback.
@@ -47,17 +51,19 @@ def hydra_command(
                 return None
 
         program = hydra.main(str(config_dir() / folder), config_name, version_base="1.3")(kept)
-        return functools.partial(_run, program)
+        return functools.partial(_run, program, logs)
 
     return decorate
 
 
-def _run(program: Callable[[], Any]) -> None:
+def _run(program: Callable[[], Any], logs: bool) -> None:
     full_error = os.environ.get(_FULL_ERROR, "")
     # Makes Hydra hand over its errors instead of printing them over many lines.
     os.environ[_FULL_ERROR] = "1"
     signal.signal(signal.SIGTERM, _terminate)
     register()
+    if logs:
+        sys.argv[1:] = [_TALKATIVE if one in _VERBOSE else one for one in sys.argv[1:]]
     try:
         program()
         if _failures:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,8 @@ from pearl_eval.runfiles import RunFiles
 from pearl_eval.summary import summarize
 from pearl_eval.tracking import TrackedRun, make_tracker
 from tasks.task import Problem, Score
+
+log = logging.getLogger(__name__)
 
 
 def evaluate(cfg: DictConfig, names: Names, group: str, directory: Path) -> dict[str, Any]:
@@ -79,6 +82,9 @@ def evaluate(cfg: DictConfig, names: Names, group: str, directory: Path) -> dict
         bar = stack.enter_context(run_progress(f"{names.decoder:<14}", plan.turns))
         comparison = stack.enter_context(_started(plan))
         bar.started()
+        where = plan.setup.describe()
+        log.info("target on %s: %s", where["target_device"], where["target_process"])
+        log.info("draft on %s: %s", where["draft_device"], where["draft_process"])
 
         records: list[Record] = []
         texts: list[str] = []
@@ -96,6 +102,7 @@ def evaluate(cfg: DictConfig, names: Names, group: str, directory: Path) -> dict
             if outcome.violation:
                 violations.append(outcome.violation)
             bar.advance(record)
+            log.info("%s", record.line())
 
         fit = comparison.fit()
         summary = summarize(

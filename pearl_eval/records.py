@@ -62,6 +62,17 @@ class Record:
     result: str
     finish_reason: str
 
+    def line(self) -> str:
+        """The record in a line for people."""
+        where = f"{self.task_id}, turn {self.turn}" if self.turn else self.task_id
+        share = f", {self.accepted}/{self.judged} accepted" if self.judged else ""
+        right = "" if self.correct is None else f", {'right' if self.correct else 'wrong'}"
+        warmup = ", warm-up" if self.warmup else ""
+        return (
+            f"{where}: {self.new_tokens} tokens in {self.seconds:.2f} s,"
+            f" {self.speedup:.2f}×{share}, {self.verdict}{right}{warmup}"
+        )
+
     @classmethod
     def make(
         cls,

@@ -289,3 +289,11 @@ def test_interrupting_leaves_no_process_and_every_finished_prompt(
     assert not pd.read_parquet(run / "rounds.parquet").empty
     _, alive = psutil.wait_procs(started, timeout=20)
     assert not alive
+
+
+def test_v_says_more_while_it_runs(run_cli: Run) -> None:
+    code, _, err = run_cli("-v", "decoder=speculative", *SHORT, "hydra.run.dir=run")
+    assert code == 0
+    lines = [line for line in err.splitlines() if "INFO" in line]
+    assert "target on cpu" in lines[0] and "draft on cpu" in lines[1]
+    assert len(lines) == 5 and "HumanEval/2" in lines[4] and "identical" in lines[4]
