@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -265,8 +264,4 @@ def _started(plan: Plan) -> Iterator[Comparison]:
         plan.decoder.start(models, plan.sampler)
         reference = Autoregressive()
         reference.start(models, plan.sampler)
-        # What is there now stays: it need not be looked through before each prompt.
-        gc.collect()
-        gc.freeze()
-        stack.callback(gc.unfreeze)
         yield Comparison(plan, target, reference)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -8,10 +9,19 @@ import pytest
 import torch
 from small_pair import SmallPair, save_pair
 
+from decoders import fork_server
 from pearl_eval import cli, profiling
 from pearl_eval.bench import cli as bench_cli
 
 torch.set_num_threads(1)
+# What was imported stays; each run looks for garbage at its start, and would look through it all.
+gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def draft_modules() -> None:
+    """Draft processes find their libraries imported, in a server that may use every core."""
+    fork_server.prepare(cli._DRAFT_MODULES)
 
 
 @pytest.fixture(scope="session")

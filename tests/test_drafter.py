@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from multiprocessing.connection import Connection
 
 import pytest
@@ -20,9 +21,10 @@ from decoders.sampler import Greedy
 OPTIONS = DraftProcessOptions(spin_seconds=0.0005, answer_timeout=30)
 
 
-@pytest.fixture
-def drafter(small_pair: SmallPair) -> Iterator[Drafter]:
-    made = Drafter(small_pair.load_draft, Greedy(), OPTIONS)
+@pytest.fixture(params=["forkserver", "spawn"])
+def drafter(request: pytest.FixtureRequest, small_pair: SmallPair) -> Iterator[Drafter]:
+    options = replace(OPTIONS, start_method=request.param)
+    made = Drafter(small_pair.load_draft, Greedy(), options)
     made.wait_ready()
     yield made
     made.close()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from small_pair import make_model
 
 from decoders.autoregressive import Autoregressive
-from decoders.decoder import Models
+from decoders.decoder import Decoder, Models
 from decoders.draft_process import DraftProcessOptions
 from decoders.fixed_window import WINDOW, FixedWindowModel
 from decoders.model import CachedModel
@@ -53,18 +53,23 @@ def test_logits_do_not_depend_on_the_steps(dtype: torch.dtype, cuts: list[int], 
         model.rollback(max(0, end - back))
 
 
-@pytest.mark.parametrize("name", OWN_NAMES)
-def test_bfloat16_output_is_the_references(name: str) -> None:
-    """Greedy and in bfloat16, where plain forwards of other shapes give other tokens."""
-    target = make(torch.bfloat16)
-    models = Models(target, load_draft, DraftProcessOptions(spin_seconds=0.0005))
-    decoder, reference = make_decoder(name, 5), Autoregressive()
-    reference.start(models, Greedy())
-    decoder.start(models, Greedy())
+def decoded(decoder: Decoder) -> list[list[int]]:
+    """What a decoder makes of several prompts, greedily and in bfloat16."""
+    options = DraftProcessOptions(spin_seconds=0.0005)
+    decoder.start(Models(make(torch.bfloat16), load_draft, options), Greedy())
     try:
-        for start in range(3):
-            prompt = [start, *PROMPT]
-            expected = reference.decode(prompt, 100, [])
-            assert decoder.decode(prompt, 100, []).output_ids == expected.output_ids
+        return [decoder.decode([start, *PROMPT], 100, []).output_ids for start in range(3)]
     finally:
         decoder.stop()
+
+
+@pytest.fixture(scope="module")
+def expected() -> list[list[int]]:
+    """The reference's outputs."""
+    return decoded(Autoregressive())
+
+
+@pytest.mark.parametrize("name", OWN_NAMES)
+def test_bfloat16_output_is_the_references(name: str, expected: list[list[int]]) -> None:
+    """Where plain forwards of other shapes give other tokens."""
+    assert decoded(make_decoder(name, 5)) == expected

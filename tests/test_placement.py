@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 from small_pair import SmallPair
 
-from pearl_eval.config import RuntimeConfig
+from pearl_eval.config import Forward, RuntimeConfig
 from pearl_eval.devices import Devices
 from pearl_eval.pair import Pair
 from pearl_eval.placement import Processes, placed
@@ -65,8 +65,8 @@ def test_a_shared_draft_model_goes_to_the_first_and_the_last_gpu_of_the_target(
         devices = Devices(target, ("cuda:0",))
         pair = Pair(cast(Any, None), {}, (), small_pair.load_target, lambda devices: devices)
         processes = Processes.choose(RuntimeConfig(), devices.all_cpu)
-        ends = Setup(cast(Any, None), pair, devices, processes, False).models(cast(Any, None)).ends
-        return [end.load_draft() for end in ends]
+        setup = Setup(cast(Any, None), pair, devices, processes, Forward.transformers, False)
+        return [end.load_draft() for end in setup.models(cast(Any, None)).ends]
 
     assert places("cuda:1", "cuda:2", "cuda:3") == [("cuda:1",), ("cuda:3",)]
     assert places("cuda:1") == [("cuda:1",)]

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
+import psutil
 import pytest
 import torch
 from small_pair import SmallPair, running
@@ -171,9 +172,8 @@ def test_nothing_is_left_running_after_a_start_that_failed(small_pair: SmallPair
 
 
 def children() -> set[int]:
-    tasks = f"/proc/self/task/{os.getpid()}/children"
-    with open(tasks) as file:
-        return {pid for pid in map(int, file.read().split()) if running(pid)}
+    """Processes below this one, those of the server that forks them too."""
+    return {one.pid for one in psutil.Process().children(recursive=True) if running(one.pid)}
 
 
 def test_the_target_computes_each_half_at_its_end_and_nowhere_after(shared: PearlShared) -> None:

@@ -29,7 +29,8 @@ PROBLEM = {
 RIGHT = "    return 2 * x\n"
 
 
-MEMORY_MB = 512
+#: One for each process that tests: it tells our sandboxes from those of tests that run beside us.
+MEMORY_MB = 520 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 #: Enough for what ends by itself, on however busy a machine; and for what does not.
 PATIENT, SHORT = 60.0, 1.0
 
@@ -73,11 +74,12 @@ def server() -> Iterator[socket.socket]:
 
 
 def sandbox_processes() -> list[psutil.Process]:
-    """Processes of a sandbox of this checkout, whoever is their parent."""
+    """Processes of a sandbox of this checkout's and these tests', whoever is their parent."""
+    limit = f'"memory": {MEMORY_MB * 2**20}'
     found = []
     for process in psutil.process_iter(["cmdline"]):
         words = process.info["cmdline"] or []
-        if str(ROOT) in words and any("from tasks.inside import" in word for word in words):
+        if str(ROOT) in words and any(limit in word for word in words):
             found.append(process)
     return found
 
@@ -178,7 +180,7 @@ def test_who_answers_for_a_program_that_has_ended_answers_in_vain() -> None:
 def test_a_sandbox_ends_with_who_started_it(isolated: Checker) -> None:
     code = (
         "from tasks.checker import *;"
-        f"c = Checker.choose(Isolation.{isolated.isolation.value}, 600.0, 512);"
+        f"c = Checker.choose(Isolation.{isolated.isolation.value}, 600.0, {MEMORY_MB});"
         f"print(flush=True); c.check({PROBLEM!r}, '    while True: pass')"
     )
     process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE)
