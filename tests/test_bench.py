@@ -11,7 +11,7 @@ import pytest
 
 from decoders.decoder import Generation, Round
 from pearl_eval.bench.goals import Goal, best_pair_goals, contest_goals
-from pearl_eval.bench.limits import Forwards, Rounds, windows
+from pearl_eval.bench.limits import Forwards, Rounds
 from pearl_eval.bench.results import Measurement, Results
 from pearl_eval.bench.table import rows
 from pearl_eval.bench.watch import Sight, account
@@ -72,23 +72,23 @@ def test_limit_1_is_one_draft_forward_a_token() -> None:
     assert results.share_of_draft_limit("pearl γ=4") == pytest.approx(0.5)
 
 
-def pearl_round(mode: str, drafted: int, accepted: int, start: float, **more: float) -> Round:
-    """The target begins 0.1 s after the round."""
-    counts = {"drafted": drafted, "accepted": accepted, "bytes_sent": 100}
+def pearl_round(mode: str, read: int, start: float, **more: float) -> Round:
+    """Five tokens are drafted, ``read`` read by the target, which begins 0.1 s after the round."""
+    counts = {"drafted": 5, "target_tokens": read, "bytes_sent": 100}
     return Round(mode, **counts, start=start, target_start=start + 0.1, **more)
 
 
 def test_limit_2_is_the_longer_side_of_each_round() -> None:
     rounds = [
         # The prompt's round: no part of the account.
-        pearl_round("pre-verify", 5, 1, 0.0, draft_seconds=50, target_seconds=90),
+        pearl_round("pre-verify", 101, 0.0, draft_seconds=50, target_seconds=90),
         # To draft 5 tokens takes 5 s alone, the target to read as many 6 s.
         pearl_round(
-            "post-verify", 5, 2, 100.0, draft_seconds=5.5, target_seconds=7, wait_target_seconds=0.5
+            "post-verify", 5, 100.0, draft_seconds=5.5, target_seconds=7, wait_target_seconds=0.5
         ),
         # To read one token takes the target 4 s.
         pearl_round(
-            "pre-verify", 5, 1, 108.0, draft_seconds=5.5, target_seconds=4, wait_target_seconds=1.8
+            "pre-verify", 1, 108.0, draft_seconds=5.5, target_seconds=4, wait_target_seconds=1.8
         ),
     ]
     account = Rounds.of(Generation([1] * 8, "length", 114.0, rounds, []), FORWARDS)
@@ -105,25 +105,6 @@ def test_limit_2_is_the_longer_side_of_each_round() -> None:
 def test_forwards_between_the_windows_timed_are_interpolated() -> None:
     assert FORWARDS.target_seconds(3) == pytest.approx(5.0)
     assert FORWARDS.speed_ratio == 4.0
-
-
-@pytest.mark.parametrize(
-    ("rounds", "expected"),
-    [
-        # Pre-verify reads one token; what it accepts leaves γ - 1 pending.
-        ([("pre-verify", 4, 1), ("post-verify", 4, 4), ("post-verify", 4, 1)], [1, 4, 4]),
-        # After a rejection nothing is pending.
-        ([("pre-verify", 4, 0), ("pre-verify", 4, 1), ("post-verify", 4, 2)], [1, 1, 4]),
-        # Without pre-verify a block is drafted before the target runs.
-        ([("draft", 4, 0), ("post-verify", 4, 5), ("post-verify", 4, 0)], [0, 5, 4]),
-        # Without post-verify the draft model rests while a block is judged.
-        ([("pre-verify", 4, 1), ("verify", 0, 3), ("pre-verify", 4, 0)], [1, 4, 1]),
-    ],
-)
-def test_windows_follow_from_what_was_drafted_and_accepted(
-    rounds: list[tuple[str, int, int]], expected: list[int]
-) -> None:
-    assert windows([pearl_round(*one, start=0.0) for one in rounds]) == expected
 
 
 def goal(goals: list[Goal], name: str) -> Goal:

@@ -98,14 +98,14 @@ class Rounds:
         """Account for the rounds of a prompt decoded by PEARL or one of its ablations."""
         rounds = generation.rounds
         ends = [*(r.start for r in rounds[1:]), generation.seconds]
-        later = list(zip(rounds, windows(rounds), ends, strict=True))[1:]
+        later = list(zip(rounds, ends, strict=True))[1:]
         return cls(
             len(later),
-            sum(end - one.start for one, _, end in later),
-            sum(forwards.round_seconds(one.drafted, window) for one, window, _ in later),
-            sum(max(one.draft_seconds, one.target_seconds) for one, _, _ in later),
-            [crossing(one) for one, _, _ in later if one.drafted and one.target_seconds],
-            sum(one.bytes_sent for one, _, _ in later),
+            sum(end - one.start for one, end in later),
+            sum(forwards.round_seconds(one.drafted, one.target_tokens) for one, _ in later),
+            sum(max(one.draft_seconds, one.target_seconds) for one, _ in later),
+            [crossing(one) for one, _ in later if one.drafted and one.target_seconds],
+            sum(one.bytes_sent for one, _ in later),
         )
 
 
@@ -117,18 +117,3 @@ def crossing(one: Round) -> float:
     """
     there = one.target_start - one.start + one.target_seconds + one.wait_target_seconds
     return there - max(one.draft_seconds, one.target_seconds)
-
-
-def windows(rounds: Sequence[Round]) -> list[int]:
-    """How many tokens the target read in each round of PEARL; 0 where it did not run.
-
-    Nothing stops the text but its limit. The first round also reads the prompt, which is left out.
-    """
-    read = []
-    pending = 0
-    for one in rounds:
-        verifies = one.mode != "draft"
-        read.append(pending + 1 if verifies else 0)
-        candidates = pending + min(1, one.drafted) if verifies else 0
-        pending = pending + one.drafted - candidates if one.accepted == candidates else 0
-    return read
