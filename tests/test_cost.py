@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -80,6 +82,24 @@ def test_rejected_tokens_are_wasted_by_both() -> None:
 
 def test_a_cpu_counts_no_energy() -> None:
     assert EnergyMeter(["cpu"]).joules() is None
+
+
+def test_gpus_count_their_energy_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a stand-in for the driver's library: each counts millijoules of its own."""
+    counted = {"GPU-a": 1500, "GPU-b": 2500}
+    nvml = SimpleNamespace(
+        nvmlInit=lambda: None,
+        nvmlDeviceGetHandleByUUID=lambda uuid: uuid,
+        nvmlDeviceGetTotalEnergyConsumption=counted.__getitem__,
+    )
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    monkeypatch.setattr(
+        "torch.cuda.get_device_properties", lambda gpu: SimpleNamespace(uuid="ab"[gpu.index])
+    )
+    assert EnergyMeter(["cuda:0", "cuda:1", "cuda:0"]).joules() == 4.0
+    assert EnergyMeter(["cuda:0", "cpu"]).joules() is None
+    del counted["GPU-b"]
+    assert EnergyMeter(["cuda:0", "cuda:1"]).joules() is None
 
 
 def test_nothing_decoded_costs_nothing() -> None:
