@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -31,6 +31,7 @@ from pearl_eval.progress import run_progress
 from pearl_eval.records import ROUNDS, Record
 from pearl_eval.runfiles import RunFiles
 from pearl_eval.summary import summarize
+from pearl_eval.traces import Traces
 from pearl_eval.tracking import TrackedRun, make_tracker
 from tasks.task import Problem, Score
 
@@ -104,6 +105,8 @@ def evaluate(cfg: DictConfig, names: Names, group: str, directory: Path) -> dict
             log.info("%s", record.line())
 
         fit = comparison.fit()
+        files.close()
+        rounds = pd.read_parquet(directory / ROUNDS)
         summary = summarize(
             records,
             names,
@@ -113,13 +116,13 @@ def evaluate(cfg: DictConfig, names: Names, group: str, directory: Path) -> dict
             fit=fit,
             cost=comparison.cost(),
             facts=plan.task.describe() | _figures(plan, records),
+            traces=Traces.of(map(asdict, records), rounds).figures(),
             seed=plan.config.seed,
             peak_memory_bytes=environment.peak_memory_bytes() + plan.decoder.peak_memory_bytes(),
             environment=plan.setup.describe(),
         )
         files.write_summary(summary)
-        files.close()
-        tracker.finish(summary, pd.read_parquet(directory / ROUNDS))
+        tracker.finish(summary, rounds)
         if violations:
             raise EquivalenceViolation(
                 f"{len(violations)} of {len(records)} outputs are not the target's own;"

@@ -29,6 +29,7 @@ def summarize(
     fit: Fit | None,
     cost: dict[str, Any],
     facts: dict[str, Any],
+    traces: dict[str, Any],
     seed: int,
     peak_memory_bytes: int,
     environment: dict[str, Any],
@@ -37,7 +38,7 @@ def summarize(
 
     The warm-up prompt counts for what was accepted, not for times. A figure that does not exist for
     the run (an acceptance rate without drafts, a speed of a warm-up alone) is ``None``. ``facts``
-    are those of the task.
+    are those of the task, ``traces`` the figures of :class:`pearl_eval.traces.Traces`.
     """
     new_tokens = sum(r.new_tokens for r in records)
     target_forwards = sum(r.target_forwards for r in records)
@@ -65,6 +66,7 @@ def summarize(
         "accuracy_name": accuracy_name,
         "by_category": _by_category(records, seed),
         "cost": cost,
+        "traces": traces,
         "peak_memory_bytes": peak_memory_bytes,
         "decoder": names.decoder,
         "decoder_settings": settings,

@@ -27,7 +27,7 @@ SUMMARY_KEYS = """
     acceptance_rate tokens_per_target_forward target_forwards draft_forwards wait_fraction_draft
     wait_fraction_target prompts new_tokens exact_match_rate ties violations accuracy
     pass_at_k isolation accuracy_name peak_memory_bytes decoder pair task seed environment
-    by_category mean_prompt_tokens_per_second reference_mean_prompt_tokens_per_second
+    traces by_category mean_prompt_tokens_per_second reference_mean_prompt_tokens_per_second
 """
 FIGURES = """
     prompts tokens_per_second speedup speedup_ci95 mean_accepted_tokens acceptance_rate accuracy
@@ -62,6 +62,10 @@ def test_a_run_leaves_its_files_and_prints_its_table(
     assert list(rounds["task_id"].unique()) == [record["task_id"] for record in records]
     lengths = rounds.groupby("task_id", sort=False)["verified_length"].last()
     assert list(lengths) == [record["new_tokens"] for record in records]
+    traces = summary["traces"]
+    assert traces["rounds"] == len(rounds)
+    by_block = traces["by_block_position"] or []
+    assert sum(one["judged"] for one in by_block) == sum(rounds["judged"])
 
 
 def test_a_lossy_decoder_is_no_violation(run_cli: Run, tmp_path: Path) -> None:

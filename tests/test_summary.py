@@ -71,6 +71,7 @@ def summary_of(*records: Record) -> dict:
         fit=None,
         cost={},
         facts={"data": {}},
+        traces={},
         seed=0,
         peak_memory_bytes=1,
         environment={},
