@@ -14,8 +14,9 @@ from omegaconf import DictConfig
 from decoders import fork_server
 from pearl_eval.command import hydra_command, one_line
 from pearl_eval.config import Names
-from pearl_eval.console import Row, print_error, print_table
+from pearl_eval.console import print_error, print_table
 from pearl_eval.sweep import ERROR
+from pearl_eval.table import Row
 
 #: What a draft process imports, before it loads its model.
 _DRAFT_MODULES = ("pearl_eval.setup", "transformers.models.llama.modeling_llama")

@@ -10,8 +10,9 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from pearl_eval.console import Row, print_error, print_table
+from pearl_eval.console import print_error, print_table
 from pearl_eval.records import RECORDS, SUMMARY, launch_order
+from pearl_eval.table import Row
 
 #: Why a run failed; a sweep's other runs go on, so the error must be found in the run's folder.
 ERROR = "error.txt"

@@ -7,8 +7,9 @@ derives its figures in one way.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,14 @@ KEY = ["task_id", "sample", "turn"]
 PARALLEL_MODES = ("pre-verify", "post-verify")
 #: Width of the pieces of text, in tokens, that acceptance is given for.
 TEXT_STEP = 32
+
+
+class Fate(Enum):
+    """What became of a drafted token: in vain are those after a rejected one or the text's end."""
+
+    accepted = "accepted"
+    rejected = "rejected"
+    in_vain = "in vain"
 
 
 @dataclass(frozen=True)
@@ -152,6 +161,42 @@ class Traces:
             "by_block_position": _rows(self.by_block_position()),
             "by_text_position": _rows(self.by_text_position()),
         }
+
+
+def token_fates(rounds: pd.DataFrame, output_ids: Sequence[int]) -> list[list[Fate]]:
+    """What became of each round's drafted tokens; of trees, whose tokens rounds do not hold, none.
+
+    Parameters
+    ----------
+    rounds
+        The rounds of one prompt, in order.
+    output_ids
+        The prompt's output, which a drafted token is in, in its place, if it was accepted.
+    """
+    free = bool(runs_free(rounds).any())
+    # What runs on by itself was made in the round before, when only what that began with was known.
+    known = rounds["length_before"].shift(1 if free else 0, fill_value=0)
+    fates: list[list[Fate]] = []
+    expected, wrong_at = -1, -1
+    for ids, places, final in zip(rounds["drafted_ids"], rounds["drafted_at"], known, strict=True):
+        fates.append([])
+        for token, place in zip(ids, places, strict=True):
+            beyond = place >= len(output_ids)
+            agrees = not beyond and token == output_ids[place]
+            # What was drafted after a wrong token is in vain until the draft model starts anew:
+            # at another place, or once what is final takes that token's place. A model that runs
+            # on hears of that up to a token later.
+            if place != expected or (wrong_at < final and (agrees or not free)):
+                wrong_at = -1
+            expected = place + 1
+            if beyond or wrong_at >= 0:
+                fates[-1].append(Fate.in_vain)
+            elif agrees:
+                fates[-1].append(Fate.accepted)
+            else:
+                fates[-1].append(Fate.rejected)
+                wrong_at = place
+    return fates
 
 
 def _busy_seconds(rounds: pd.DataFrame) -> pd.Series[float]:

@@ -17,7 +17,8 @@ import pytest
 from decoder_cases import ALL_NAMES, NAMES
 from small_pair import SmallPair, make_model, make_tokenizer
 
-from pearl_eval.console import Row, print_table
+from pearl_eval.console import print_table
+from pearl_eval.table import Row
 
 Run = Callable[..., tuple[int, str, str]]
 SHORT = ("task.limit=3", "task.max_new_tokens=16")

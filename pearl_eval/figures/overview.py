@@ -1,0 +1,64 @@
+"""One picture of a sweep: how fast each run was, and how much of the time each model waited."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from pearl_eval.figures.palette import BLUE, GREEN, IDLE, INK, ORANGE, styled
+from pearl_eval.runs import Run
+
+_SPEED, _DRAFT, _TARGET, _WAIT = BLUE, ORANGE, GREEN, IDLE
+
+
+@styled
+def draw_overview(runs: Sequence[Run]) -> Figure:
+    """Speedups with their 95 % intervals beside each model's share of time working and waiting."""
+    height = 1.5 + 0.62 * len(runs)
+    figure = Figure(figsize=(10, height), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
+    _draw_speedups(left, runs)
+    _draw_waiting(right, runs)
+    first = runs[0].summary
+    figure.suptitle(
+        f"{first['task']}, {first['pair']} pair, {first['prompts']} prompts,"
+        f" {first['environment']['dtype']} on {first['environment']['target_device']}",
+        fontsize=10,
+    )
+    return figure
+
+
+def _draw_speedups(axes: Axes, runs: Sequence[Run]) -> None:
+    for row, run in enumerate(runs):
+        speedup, ci95 = run.summary["speedup"], run.summary["speedup_ci95"]
+        if speedup is None:
+            continue
+        low, high = ci95 or (speedup, speedup)
+        axes.barh(row, speedup, height=0.6, color=_SPEED)
+        axes.plot([low, high], [row, row], color=INK, linewidth=1.2)
+        note = f"  {speedup:.2f}×   {run.summary['tokens_per_second']:.0f} tokens/s"
+        axes.text(high, row, note, va="center", fontsize=9)
+    axes.axvline(1.0, color=INK, linewidth=0.8, linestyle=":")
+    axes.set_yticks(range(len(runs)), [run.label for run in runs])
+    axes.invert_yaxis()
+    axes.margins(x=0.45)
+    axes.set_xlim(left=0)
+    axes.set_xlabel("speedup over the paired autoregressive run\n(line: 95 % interval)")
+
+
+def _draw_waiting(axes: Axes, runs: Sequence[Run]) -> None:
+    for row, run in enumerate(runs):
+        if not run.summary["draft_forwards"] or run.summary["wait_fraction_draft"] is None:
+            axes.text(0.02, row, "target model alone", va="center", fontsize=9)
+            continue
+        for offset, model, colour in ((-0.16, "draft", _DRAFT), (0.16, "target", _TARGET)):
+            waited = run.summary[f"wait_fraction_{model}"]
+            axes.barh(row + offset, 1 - waited, height=0.28, color=colour)
+            axes.barh(row + offset, waited, left=1 - waited, height=0.28, color=_WAIT)
+            text = f"{model} works {1 - waited:.0%}"
+            axes.text(0.02, row + offset, text, va="center", fontsize=8, color="black")
+    axes.set_xlim(0, 1)
+    axes.set_xticks([0, 0.5, 1], ["0 %", "50 %", "100 %"])
+    axes.set_xlabel("share of decoding time\n(grey: waiting for the other model)")

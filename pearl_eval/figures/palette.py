@@ -1,0 +1,24 @@
+"""How pictures look: Okabe and Ito's colours, which stay apart for the colour-blind and in grey."""
+
+from __future__ import annotations
+
+import matplotlib
+
+BLUE, SKY, GREEN = "#0072B2", "#56B4E9", "#009E73"
+ORANGE, VERMILLION, PURPLE = "#E69F00", "#D55E00", "#CC79A7"
+
+#: Text and lines, what is idle, and coloured text: a page can give these colours of its own.
+INK, IDLE, GREEN_INK, BLUE_INK = "#1A1A1B", "#DDDDDE", "#009E74", "#0072B3"
+
+#: Makes a function draw with all text and lines in INK.
+styled = matplotlib.rc_context(
+    {
+        "text.color": INK,
+        "axes.edgecolor": INK,
+        "axes.labelcolor": INK,
+        "xtick.color": INK,
+        "ytick.color": INK,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+    }
+)

@@ -1,0 +1,237 @@
+"""What each model did when: the lanes of several decoders, over one stretch of one prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
+from matplotlib.text import Text
+
+from pearl_eval.figures.palette import (
+    BLUE,
+    BLUE_INK,
+    GREEN,
+    GREEN_INK,
+    IDLE,
+    SKY,
+    VERMILLION,
+    styled,
+)
+from pearl_eval.stretch import Decoding, Stretch
+from pearl_eval.traces import Fate, runs_free
+
+#: What a decoder is called, and its idea in a few words.
+_NAMES = {
+    "pearl": ("PEARL", "both models work at the same time"),
+    "speculative": (
+        "Vanilla speculative decoding",
+        "the models take turns, one waits for the other",
+    ),
+    "autoregressive": (
+        "Autoregressive decoding",
+        "the target model alone, a forward for each token",
+    ),
+}
+_IN_VAIN = "#F6D3BC"
+_WAITING = {"facecolor": "none", "edgecolor": IDLE, "hatch": "////"}
+_FATES = {Fate.accepted: GREEN, Fate.rejected: VERMILLION, Fate.in_vain: _IN_VAIN}
+_LEGEND: list[tuple[str, dict[str, Any]]] = [
+    ("drafted, accepted", {"facecolor": GREEN}),
+    ("drafted, rejected", {"facecolor": VERMILLION}),
+    ("drafted in vain, after it", {"facecolor": _IN_VAIN}),
+    ("the target's own token", {"facecolor": BLUE}),
+    ("target forward: accepted of judged", {"facecolor": SKY}),
+    ("waiting", _WAITING),
+]
+#: Sizes in inches, but for fonts: points.
+_WIDTH, _LEFT, _RIGHT, _LANE, _HEADING, _GAP = 10.0, 0.95, 0.15, 0.34, 0.32, 0.2
+_INSIDE = _WIDTH - _LEFT - _RIGHT
+_ABOVE, _BELOW = 0.75, 0.85
+_FONT, _SMALLEST = 8.5, 5.0
+#: Width of a character of a monospaced font over its size.
+_ASPECT = 0.61
+
+
+@styled
+def draw_timeline(
+    shown: Sequence[Decoding], stretch: Stretch, text_of: Callable[[int], str], where: str
+) -> Figure:
+    """Lanes for the draft model, the target and the text of each decoder, on one axis of time.
+
+    Parameters
+    ----------
+    shown
+        The same prompt decoded by each decoder, from the top.
+    stretch
+        What part of it.
+    text_of
+        The text of a token id.
+    where
+        Which prompt of what, for the subtitle.
+    """
+    heights = [_HEADING + len(_lanes(one)) * _LANE for one in shown]
+    inside = sum(heights) + (len(shown) - 1) * _GAP
+    height = _ABOVE + inside + _BELOW
+    figure = Figure(figsize=(_WIDTH, height))
+    box = (_LEFT / _WIDTH, _BELOW / height, 1 - (_LEFT + _RIGHT) / _WIDTH, inside / height)
+    axes = figure.add_axes(box)
+    axes.set_xlim(0, 1e3 * stretch.seconds)
+    axes.set_ylim(inside, 0)
+    axes.set_yticks([])
+    axes.set_xlabel("milliseconds", fontsize=9)
+    axes.tick_params(labelsize=9)
+    axes.spines["left"].set_visible(False)
+    drawing = _Lanes(axes, stretch, text_of)
+    for index, one in enumerate(shown):
+        drawing.add(one, sum(heights[:index]) + index * _GAP)
+    title = _title(shown, stretch)
+    figure.text(0.015, 1 - 0.28 / height, title, fontsize=12.5, weight="bold")
+    figure.text(0.015, 1 - 0.52 / height, where, fontsize=9)
+    figure.legend(
+        handles=[Patch(label=label, linewidth=0, **style) for label, style in _LEGEND],
+        loc="lower center",
+        ncols=len(_LEGEND),
+        fontsize=_FONT,
+        frameon=False,
+        handlelength=1.5,
+        columnspacing=1.5,
+    )
+    return figure
+
+
+def _lanes(one: Decoding) -> list[str]:
+    drafts = (one.rounds["draft_seconds"] > 0).any()
+    return ["draft model", "target model", "text"] if drafts else ["target model", "text"]
+
+
+def _name(one: Decoding) -> tuple[str, str]:
+    """What a run is called, with what its label says beside the decoder, and its decoder's idea."""
+    decoder = one.run.summary["decoder"]
+    name, idea = _NAMES.get(decoder, (decoder, ""))
+    return name + one.run.label.removeprefix(decoder), idea
+
+
+def _title(shown: Sequence[Decoding], stretch: Stretch) -> str:
+    """What is seen, in words."""
+    first, *others = (f"{_name(one)[0]} {one.written(stretch)}" for one in shown)
+    name, _, count = first.rpartition(" ")
+    text = f"In {1e3 * stretch.seconds:.0f} ms, {name} wrote {count} tokens"
+    return ", ".join([text, *(other[0].lower() + other[1:] for other in others)])
+
+
+class _Lanes:
+    """Draws decoders one below the other. Times are milliseconds, heights inches."""
+
+    def __init__(self, axes: Axes, stretch: Stretch, text_of: Callable[[int], str]) -> None:
+        self._axes = axes
+        self._stretch = stretch
+        self._span = 1e3 * stretch.seconds
+        self._text_of = text_of
+        self._begin = 0.0
+
+    def add(self, one: Decoding, top: float) -> None:
+        """Draw a decoder's lanes from ``top`` on."""
+        self._begin = one.begin(self._stretch.token)
+        name, idea = _name(one)
+        heading = top + _HEADING / 2
+        label = self._label(0, heading, name, weight="bold", fontsize=10.5)
+        self._axes.annotate(
+            idea,
+            (1, 0.5),
+            xycoords=label,
+            xytext=(8, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=9.5,
+        )
+        count = f"{one.written(self._stretch)} tokens"
+        self._label(_INSIDE, heading, count, weight="bold", fontsize=10.5, ha="right")
+        lanes = {lane: top + _HEADING + i * _LANE for i, lane in enumerate(_lanes(one))}
+        for lane, y in lanes.items():
+            self._label(-0.07, y + _LANE / 2, lane, ha="right", fontsize=8.5)
+            # A model alone waits for no other.
+            if lane != "text" and "draft model" in lanes:
+                self._box(0, self._span, y, **_WAITING)
+        free = runs_free(one.rounds)
+        drafted_until = 0.0
+        for index, row in one.within(self._stretch):
+            if row["draft_seconds"] > 0:
+                start = row["draft_start"]
+                if free[index]:
+                    # Read at the round's start, so made right before.
+                    start = max(drafted_until, start - row["draft_seconds"])
+                drafted_until = start + row["draft_seconds"]
+                self._draft(row, one.fates[index], start, lanes["draft model"])
+            if row["target_seconds"] > 0:
+                self._target(row, lanes["target model"])
+            self._text(row, one, bool(free[index]), lanes["text"])
+
+    def _draft(self, row: dict[str, Any], fates: list[Fate], start: float, y: float) -> None:
+        """A block for each token, all of a round equally long: rounds hold their sum."""
+        each = row["draft_seconds"] / max(1, len(fates))
+        for place, (token, fate) in enumerate(zip(row["drafted_ids"], fates, strict=True)):
+            left, right = self._ms(start + place * each), self._ms(start + (place + 1) * each)
+            self._box(left, right, y, facecolor=_FATES[fate], edgecolor="white")
+            dark = fate is Fate.in_vain
+            self._write(left, right, y, self._text_of(token), "#333333" if dark else "white")
+
+    def _target(self, row: dict[str, Any], y: float) -> None:
+        left = self._ms(row["target_start"])
+        right = self._ms(row["target_start"] + row["target_seconds"])
+        self._box(left, right, y, facecolor=SKY, edgecolor="white")
+        judged, accepted = row["judged"], row["accepted"]
+        shorter = f"{accepted} of {judged}" if judged else ""
+        says = f"{row['mode']}: {shorter}" if judged else row["mode"]
+        fits = [text for text in (says, shorter) if self._size(left, right, text) >= _SMALLEST]
+        self._write(left, right, y, fits[0] if fits else "", "black")
+
+    def _text(self, row: dict[str, Any], one: Decoding, free: bool, y: float) -> None:
+        """What the round added to the text, over the round's time."""
+        ids = one.output_ids[row["length_before"] : row["verified_length"]]
+        drafted = min(row["accepted"], len(ids) - 1 if free else len(ids))
+        each = row["wall"] / max(1, len(ids))
+        for place, token in enumerate(ids):
+            left, right = (self._ms(row["start"] + i * each) for i in (place, place + 1))
+            colour = GREEN_INK if place < drafted else BLUE_INK
+            self._write(left, right, y, self._text_of(token), colour, weight="bold")
+
+    def _ms(self, seconds: float) -> float:
+        return 1e3 * (seconds - self._begin)
+
+    def _label(self, inches: float, y: float, text: str, **style: Any) -> Text:
+        x = inches / _INSIDE * self._span
+        return self._axes.text(x, y, text, va="center", clip_on=False, **style)
+
+    def _box(self, left: float, right: float, y: float, **style: Any) -> None:
+        box = Rectangle((left, y + 0.02), right - left, _LANE - 0.04, linewidth=0.6, **style)
+        self._axes.add_patch(box)
+
+    def _size(self, left: float, right: float, text: str) -> float:
+        """The font size, in points, at which a text fits between two times."""
+        left, right = max(0.0, left), min(self._span, right)
+        points = (right - left) / self._span * _INSIDE * 72 - 2
+        return min(_FONT, points / (_ASPECT * max(1, len(text))))
+
+    def _write(
+        self, left: float, right: float, y: float, text: str, colour: str, **style: Any
+    ) -> None:
+        """Write a text between two times, smaller where it must be, cut where that is too small."""
+        while text.rstrip("…") and self._size(left, right, text) < _SMALLEST:
+            text = text.rstrip("…")[:-1] + "…"
+        size = self._size(left, right, text)
+        if text.rstrip("…") and size >= _SMALLEST:
+            middle = (max(0.0, left) + min(self._span, right)) / 2
+            self._axes.text(
+                middle,
+                y + _LANE / 2,
+                text,
+                color=colour,
+                fontsize=size,
+                family="monospace",
+                ha="center",
+                va="center",
+                **style,
+            )

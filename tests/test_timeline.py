@@ -1,0 +1,151 @@
+"""The picture of what each model did when, on rounds with chosen times."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from conftest import Command
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from written_run import OUTPUT, autoregressive, pearl, write_run
+
+from decoders.decoder import Round
+from pearl_eval import timeline
+from pearl_eval.errors import UserError
+from pearl_eval.figures.palette import GREEN, SKY, VERMILLION
+from pearl_eval.runs import read_runs
+from pearl_eval.stretch import Stretch, choose_runs, choose_stretch, decodings
+from pearl_eval.token_text import TokenText, visible
+from pearl_eval.traces import Fate
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Path:
+    write_run(tmp_path / "sweep" / "0", "autoregressive", autoregressive())
+    write_run(tmp_path / "sweep" / "1", "pearl", pearl())
+    return tmp_path / "sweep"
+
+
+def texts(figure: Figure) -> list[str]:
+    (axes,) = figure.axes
+    return [text.get_text() for text in [*figure.texts, *axes.texts]]
+
+
+def test_each_drafted_token_has_its_fate(sweep: Path) -> None:
+    (one,) = decodings(read_runs(sweep)[1:])
+    right, wrong, vain = Fate.accepted, Fate.rejected, Fate.in_vain
+    assert one.fates == [
+        [right] * 3,
+        [right, right, wrong],
+        [vain] * 3,
+        [right] * 3,
+        [right] * 3,
+        [],
+    ]
+
+
+def test_a_draft_that_starts_anew_in_the_same_place_is_not_in_vain(tmp_path: Path) -> None:
+    """The last token of a block is wrong, so the next block begins right after it."""
+    rounds = [
+        Round("verify", 2, 2, 1, 0.1, 0.1, verified_length=2, drafted_ids=[100, 7]),
+        Round("verify", 2, 2, 1, 0.1, 0.1, verified_length=4, drafted_ids=[102, 7]),
+        Round("verify", 2, 2, 2, 0.1, 0.1, verified_length=6, drafted_ids=[104, 105]),
+    ]
+    for index, one in enumerate(rounds):
+        one.start, one.drafted_at = 0.3 * index, [2 * index, 2 * index + 1]
+        one.draft_start, one.target_start = one.start, one.start + 0.15
+    write_run(tmp_path / "run", "speculative", rounds)
+    (one,) = decodings(read_runs(tmp_path / "run"))
+    right, wrong = Fate.accepted, Fate.rejected
+    assert one.fates == [[right, wrong], [right, wrong], [right, right]]
+
+
+def test_pearl_is_on_top_and_of_each_decoder_the_fastest(sweep: Path) -> None:
+    write_run(sweep / "2", "pearl", pearl(), tokens_per_second=400.0)
+    write_run(sweep / "3", "lookahead", autoregressive())
+    write_run(sweep / "4", "pearl", pearl(), tokens_per_second=900.0, task="gsm8k")
+    assert [run.label for run in choose_runs(read_runs(sweep))] == ["pearl (2)", "autoregressive"]
+
+
+def test_a_stretch_begins_with_the_same_text_shows_a_rejection_and_is_typical(sweep: Path) -> None:
+    """After the first round PEARL takes 45 ms a token: 50 from token 4 on, 40 from token 1 on."""
+    shown = decodings(choose_runs(read_runs(sweep)))
+    stretch = choose_stretch(shown, tokens=5)
+    assert stretch == Stretch(4, pytest.approx(0.3))
+    assert [one.begin(stretch.token) for one in shown] == pytest.approx([0.2, 0.5])
+    assert [one.written(stretch) for one in shown] == [6, 3]
+
+
+def test_a_stretch_may_be_chosen_and_ends_with_the_text(sweep: Path) -> None:
+    shown = decodings(choose_runs(read_runs(sweep)))
+    assert choose_stretch(shown, tokens=3, token=6).token == 6
+    assert choose_stretch(shown, tokens=3, token=5).token == 4
+    assert choose_stretch(shown, tokens=99).seconds == pytest.approx(0.6)
+    with pytest.raises(UserError, match=r"Task/1 has 12 tokens of output, so none after 12"):
+        choose_stretch(shown, tokens=3, token=12)
+
+
+def test_the_picture_says_and_colours_what_happened(sweep: Path) -> None:
+    figure = timeline.timeline(choose_runs(read_runs(sweep)), token=1, tokens=5)
+    (axes,) = figure.axes
+    said = texts(figure)
+    assert "In 200 ms, PEARL wrote 5 tokens, autoregressive decoding 2" in said
+    assert "PEARL" in said and "Autoregressive decoding" in said
+    assert said.count("draft model") == 1 and said.count("target model") == 2
+    assert "post-verify: 3 of 3" in said and "post-verify: 1 of 2" in said
+    colours = Counter(to_hex(box.get_facecolor()).upper() for box in axes.patches)
+    # Two rounds of PEARL, in which 2 drafted tokens are right and 1 wrong, the other 3 in vain.
+    assert (colours[GREEN], colours[VERMILLION]) == (2, 1)
+    assert colours[SKY] == 2 + 2
+    assert axes.get_xlim() == pytest.approx((0, 200))
+
+
+def test_tokens_are_ids_where_there_is_no_tokenizer(sweep: Path) -> None:
+    text = TokenText(sweep / "1")
+    assert text(OUTPUT[0]) == "100" and text.until_end(OUTPUT) == 12
+
+
+def test_tokens_have_the_text_of_the_pairs_own_tokenizer(run_cli: Command, tmp_path: Path) -> None:
+    run_cli("decoder=autoregressive", "task.limit=1", "task.max_new_tokens=4", "hydra.run.dir=run")
+    assert not TokenText(tmp_path / "run")(40).isdigit()
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [(" word", "word"), (" ", "␣"), ("\n    x", "⏎␣×4x"), ("\t", "⇥"), ("\U0010fffd", "▯")],
+)
+def test_a_token_is_shown_on_one_line(text: str, shown: str) -> None:
+    assert visible(text) == shown
+
+
+def test_the_command_writes_both_pictures(sweep: Path, run_command: Command) -> None:
+    code, out, err = run_command(timeline.main, str(sweep))
+    assert (code, err) == (0, "")
+    assert out.split() == [str(sweep / "timeline.png"), str(sweep / "timeline.svg")]
+    assert (sweep / "timeline.png").read_bytes().startswith(b"\x89PNG")
+    assert "<svg" in (sweep / "timeline.svg").read_text()
+
+
+def test_bad_input_is_one_line(sweep: Path, tmp_path: Path, run_command: Command) -> None:
+    write_run(tmp_path / "unfinished", "pearl", pearl(), finished=False)
+    write_run(tmp_path / "other", "pearl", pearl(), pair="controlled")
+    run = str(sweep / "1")
+    for arguments, message in {
+        (str(tmp_path / "nowhere"),): "there is no run there",
+        (str(tmp_path / "unfinished"),): "the run there is not finished: no summary.json",
+        (run, "--prompt=Task/9"): "no prompt Task/9 in all of these runs; the first has Task/0,",
+        (run, "--from=99"): "has 12 tokens of output, so none after 99",
+        (run, "--seconds=-1"): "--seconds must be more than 0, got -1.0",
+        (run, str(tmp_path / "other")): "is of another pair, task or seed than",
+        (run, str(sweep)): "is a sweep; give it alone, or the directories of runs",
+    }.items():
+        code, out, err = run_command(timeline.main, *arguments)
+        assert code == 2 and not out
+        assert message in err and len(err.splitlines()) == 1
+
+
+def test_help_teaches(run_command: Command) -> None:
+    code, out, _ = run_command(timeline.main, "--help")
+    assert code == 0 and "examples:" in out and "--prompt TASK_ID" in out
