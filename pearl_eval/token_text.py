@@ -50,7 +50,9 @@ def _tokenizer(directory: Path) -> Any | None:
 
         path = Path(model.path).expanduser()
         where = str(path) if path.is_dir() else model.path
-        return AutoTokenizer.from_pretrained(where, revision=model.get("revision"))
+        return AutoTokenizer.from_pretrained(
+            where, revision=model.get("revision"), local_files_only=True
+        )
     except (OSError, ValueError, AttributeError, StopIteration, OmegaConfBaseException):
         return None
 

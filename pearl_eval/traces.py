@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pearl_eval.errors import UserError
 from pearl_eval.records import RECORDS, ROUNDS
 
 #: What tells a prompt from the others of its run.
@@ -64,9 +65,15 @@ class Traces:
 
     @classmethod
     def read(cls, directory: Path) -> Traces:
-        """Traces of the run in a directory; OSError where it has none."""
+        """Traces of the run in a directory.
+
+        OSError where it has none, :class:`UserError` where an older version wrote it.
+        """
         lines = (directory / RECORDS).read_text(encoding="utf-8").splitlines()
-        return cls.of(map(json.loads, lines), pd.read_parquet(directory / ROUNDS))
+        rounds = pd.read_parquet(directory / ROUNDS)
+        if "drafted_at" not in rounds:
+            raise UserError(f"{directory}: its rounds are of an older version: run it again")
+        return cls.of(map(json.loads, lines), rounds)
 
     @property
     def uses_both(self) -> bool:

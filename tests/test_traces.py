@@ -6,10 +6,12 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from make_record import make_record
 
 from decoders.decoder import Round
+from pearl_eval.errors import UserError
 from pearl_eval.records import Record
 from pearl_eval.runfiles import RunFiles
 from pearl_eval.traces import Traces
@@ -143,6 +145,14 @@ def test_samples_and_turns_of_one_problem_are_told_apart(tmp_path: Path) -> None
     run = traces(tmp_path, *((r, [dataclasses.replace(one) for one in rounds]) for r in records))
     assert list(run.rounds["length_before"]) == [0, 5] * 4
     assert list(run.rounds["wall"]) == [0.5, 0.5] * 4
+
+
+def test_rounds_of_an_older_version_are_refused(tmp_path: Path) -> None:
+    traces(tmp_path, (make_record(), [Round("decode")]))
+    file = tmp_path / "rounds.parquet"
+    pd.read_parquet(file).drop(columns=["drafted_at", "drafted_ids"]).to_parquet(file)
+    with pytest.raises(UserError, match="of an older version: run it again"):
+        Traces.read(tmp_path)
 
 
 def test_a_directory_without_a_run_is_an_oserror(tmp_path: Path) -> None:

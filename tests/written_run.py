@@ -85,14 +85,29 @@ def pearl() -> list[Round]:
 
 
 def write_run(
-    directory: Path, decoder: str, rounds: list[Round], finished: bool = True, **summary: Any
+    directory: Path,
+    decoder: str,
+    rounds: list[Round],
+    finished: bool = True,
+    verdict: str = "identical",
+    first_divergence: int | None = None,
+    **summary: Any,
 ) -> Path:
-    """A run of two prompts that went alike; without its summary if it is not ``finished``."""
+    """A run of two prompts that went alike; without its summary if it is not ``finished``.
+
+    The second has the verdict that is given.
+    """
     files = RunFiles(directory)
     seconds = rounds[-1].start + 0.1
     for index in range(2):
         record = make_record(
-            index, warmup=index == 0, output_ids=OUTPUT, new_tokens=12, seconds=seconds
+            index,
+            warmup=index == 0,
+            output_ids=OUTPUT,
+            new_tokens=12,
+            seconds=seconds,
+            verdict=verdict if index else "identical",
+            first_divergence=first_divergence if index else None,
         )
         files.append(record, rounds)
     files.close()

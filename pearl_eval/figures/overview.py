@@ -38,8 +38,15 @@ def _draw_speedups(axes: Axes, runs: Sequence[Run]) -> None:
         low, high = ci95 or (speedup, speedup)
         axes.barh(row, speedup, height=0.6, color=_SPEED)
         axes.plot([low, high], [row, row], color=INK, linewidth=1.2)
-        note = f"  {speedup:.2f}×   {run.summary['tokens_per_second']:.0f} tokens/s"
-        axes.text(high, row, note, va="center", fontsize=9)
+        note = f"{speedup:.2f}× · {run.summary['tokens_per_second']:.0f} tokens/s"
+        axes.annotate(
+            note,
+            (high, row),
+            xytext=(6, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=9,
+        )
     axes.axvline(1.0, color=INK, linewidth=0.8, linestyle=":")
     axes.set_yticks(range(len(runs)), [run.label for run in runs])
     axes.invert_yaxis()
@@ -52,6 +59,9 @@ def _draw_waiting(axes: Axes, runs: Sequence[Run]) -> None:
     for row, run in enumerate(runs):
         if not run.summary["draft_forwards"] or run.summary["wait_fraction_draft"] is None:
             axes.text(0.02, row, "target model alone", va="center", fontsize=9)
+            continue
+        if not run.summary.get("target_forwards", 1):
+            axes.text(0.02, row, "draft model alone", va="center", fontsize=9)
             continue
         for offset, model, colour in ((-0.16, "draft", _DRAFT), (0.16, "target", _TARGET)):
             waited = run.summary[f"wait_fraction_{model}"]

@@ -10,7 +10,7 @@ ORANGE, VERMILLION, PURPLE = "#E69F00", "#D55E00", "#CC79A7"
 #: Text and lines, what is idle, and coloured text: a page can give these colours of its own.
 INK, IDLE, GREEN_INK, BLUE_INK = "#1A1A1B", "#DDDDDE", "#009E74", "#0072B3"
 
-#: Makes a function draw with all text and lines in INK.
+#: Makes a function draw with all text as it is, and with text and lines in INK.
 styled = matplotlib.rc_context(
     {
         "text.color": INK,
@@ -18,6 +18,8 @@ styled = matplotlib.rc_context(
         "axes.labelcolor": INK,
         "xtick.color": INK,
         "ytick.color": INK,
+        # Tokens and labels may have dollar signs.
+        "text.parse_math": False,
         "axes.spines.top": False,
         "axes.spines.right": False,
     }

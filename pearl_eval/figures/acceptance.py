@@ -1,0 +1,88 @@
+"""How drafted tokens fared: by their place in a block and in the text, and in runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from pearl_eval.figures.palette import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILLION, styled
+from pearl_eval.runs import Run
+
+_COLOURS, _MARKERS = (BLUE, VERMILLION, GREEN, ORANGE, SKY, PURPLE), "osD^vP"
+#: Most bars of a histogram.
+_BARS = 16
+
+
+def judging_runs(runs: Sequence[Run]) -> list[Run]:
+    """The runs in which drafted tokens were judged; of many, the fastest of each decoder."""
+    judging = [run for run in runs if (run.summary.get("traces") or {}).get("by_block_position")]
+    if len(judging) > len(_COLOURS):
+        by_speed = sorted(judging, key=lambda run: run.summary["tokens_per_second"] or 0.0)
+        judging = list({run.summary["decoder"]: run for run in by_speed}.values())
+    return judging[-len(_COLOURS) :]
+
+
+@styled
+def draw_acceptance(runs: Sequence[Run]) -> Figure:
+    """Conditional and joint acceptance in a block, acceptance in the text, accepted runs' lengths.
+
+    Parameters
+    ----------
+    runs
+        Runs in which drafted tokens were judged.
+    """
+    figure = Figure(figsize=(10, 6.4), layout="constrained")
+    (conditional, joint), (text, lengths) = figure.subplots(2, 2)
+    for number, run in enumerate(runs):
+        traces = run.summary["traces"]
+        style = {
+            "color": _COLOURS[number % len(_COLOURS)],
+            "marker": _MARKERS[number % len(_MARKERS)],
+            "markersize": 4,
+            "label": run.label,
+        }
+        block = traces["by_block_position"]
+        for axes, name in ((conditional, "conditional"), (joint, "joint")):
+            axes.plot([one["position"] for one in block], [one[name] for one in block], **style)
+        pieces = traces["by_text_position"]
+        text.plot([one["start"] for one in pieces], [one["rate"] for one in pieces], **style)
+    _draw_lengths(lengths, runs)
+    for axes, title, across in (
+        (conditional, "a drafted token is accepted, if all before it were", "place in the block"),
+        (joint, "all drafted tokens up to this one are accepted", "place in the block"),
+        (text, "acceptance rate along the text", "tokens of output"),
+    ):
+        axes.set_title(title, fontsize=10)
+        axes.set_ylim(0, 1.05)
+        axes.set_xlabel(across)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    lengths.set_title("runs of accepted tokens", fontsize=10)
+    lengths.set_xlabel("length in tokens")
+    lengths.set_ylabel("share of the runs")
+    handles, labels = conditional.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False, fontsize=9)
+    return figure
+
+
+def _draw_lengths(axes: Axes, runs: Sequence[Run]) -> None:
+    counts: list[dict[int, int]] = [
+        {int(length): count for length, count in _lengths(run).items()} for run in runs
+    ]
+    longest = max((max(own) for own in counts if own), default=0)
+    width = -(-(longest + 1) // _BARS)
+    edges = np.arange(0, longest + width + 1, width)
+    for number, own in enumerate(counts):
+        shares = np.histogram(list(own), edges, weights=list(own.values()))[0]
+        shares = shares / max(1, shares.sum())
+        colour = _COLOURS[number % len(_COLOURS)]
+        axes.stairs(shares, edges - 0.5, color=colour, fill=True, alpha=0.15)
+        axes.stairs(shares, edges - 0.5, color=colour, linewidth=1.6)
+
+
+def _lengths(run: Run) -> dict[str, Any]:
+    return run.summary["traces"]["accepted_run_lengths"] or {}

@@ -1,0 +1,135 @@
+"""The page of a run or a sweep."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from conftest import Command
+from written_run import autoregressive, pearl, write_overrides, write_run
+
+from pearl_eval import report
+from pearl_eval.figures.acceptance import judging_runs
+from pearl_eval.runs import read_runs
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Path:
+    folder = tmp_path / "sweep"
+    write_overrides(write_run(folder / "0", "autoregressive", autoregressive()), "decoder=auto")
+    write_run(folder / "1", "pearl", pearl(), speedup=2.345, tokens_per_second=123.4)
+    write_overrides(folder / "1", "decoder=pearl", "decoder.gamma=3")
+    return folder
+
+
+def prose(page: str) -> str:
+    """What a reader of the page sees, without pictures."""
+    page = re.sub(r"<(style|svg)\b.*?</\1>", "", page, flags=re.DOTALL)
+    return " ".join(re.sub(r"<[^>]+>", " ", page).split())
+
+
+def test_the_table_has_the_terminals_figures_and_labels(sweep: Path) -> None:
+    said = prose(report.report(sweep))
+    assert "pearl gamma=3 123.4 2.35× (2.70–3.20) 4.25 0.875 10% / 20% identical 2/2 0.500" in said
+    assert "run tokens/s speedup (95 % CI) mean accepted tokens acceptance rate" in said
+    # Of 15 drafted tokens 11 are accepted; of six rounds of 100 ms models are busy for 90, 80 once.
+    assert "pearl gamma=3 0% 0.33 0.67 27% 10.00 ms 10.00 ms 11.67 ms 100" in said
+    assert "dtype float32 target device cpu torch 2.13" in said
+
+
+def test_the_page_needs_nothing_else(sweep: Path) -> None:
+    page = report.report(sweep)
+    assert not re.search(r"https?:|//\w|url\((?!#)|@import|<script|<link|<img", page)
+    references = re.findall(r'(?:href|src)="([^"]*)"', page)
+    assert references and all(reference.startswith("#") for reference in references)
+
+
+def test_ids_of_several_pictures_do_not_clash(sweep: Path) -> None:
+    pictures = re.findall(r"<svg.*?</svg>", report.report(sweep), flags=re.DOTALL)
+    assert len(pictures) == 3
+    ids = [set(re.findall(r' id="([mph][0-9a-f]{6,})"', picture)) for picture in pictures]
+    assert all(ids) and sum(map(len, ids)) == len(set.union(*ids))
+
+
+def test_pictures_take_the_colours_of_the_page(sweep: Path) -> None:
+    page = report.report(sweep)
+    assert "prefers-color-scheme: dark" in page
+    assert "fill: currentColor" in page and "var(--idle)" in page
+    pictures = "".join(re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL))
+    assert "#1a1a1b" not in pictures and "#dddddd" not in pictures
+
+
+def test_every_element_is_closed(sweep: Path) -> None:
+    class Balance(HTMLParser):
+        def __init__(self) -> None:
+            super().__init__()
+            self.open: list[str] = []
+
+        def handle_starttag(self, tag: str, attrs: object) -> None:
+            if tag != "meta":
+                self.open.append(tag)
+
+        def handle_startendtag(self, tag: str, attrs: object) -> None:
+            pass
+
+        def handle_endtag(self, tag: str) -> None:
+            assert self.open.pop() == tag
+
+    balance = Balance()
+    balance.feed(report.report(sweep))
+    assert not balance.open
+
+
+def test_violations_and_failed_runs_are_said_in_red(sweep: Path) -> None:
+    bad = sweep / "2"
+    write_run(bad, "pearl", pearl(), violations=1, verdict="violation", first_divergence=7)
+    write_overrides(bad, "decoder=pearl", "seed=3")
+    write_overrides(sweep / "3", "decoder=<broken>")
+    (sweep / "3" / "error.txt").write_text("the draft process died\n\nTraceback")
+    page = report.report(sweep)
+    said = prose(page)
+    assert "pearl seed=3: Task/1, from token 7 on" in said
+    assert "&lt;broken&gt; failed: the draft process died" in said and "Traceback" not in said
+    assert page.count('<tr class="bad">') == 2
+    assert "VIOLATION 1/2" in said
+    assert 'class="alarm"' not in report.report(sweep / "1")
+
+
+def test_a_single_run_has_a_page(sweep: Path) -> None:
+    assert "pearl 123.4 2.35×" in prose(report.report(sweep / "1"))
+    assert "<h2>Acceptance</h2>" not in report.report(sweep / "0")
+
+
+def test_categories_are_told_apart(tmp_path: Path) -> None:
+    numbers = ("speedup", "mean_accepted_tokens", "accuracy", "acceptance_rate")
+    figures = dict.fromkeys(numbers, 0.25)
+    figures |= {"tokens_per_second": 9.5, "speedup_ci95": None, "prompts": 2}
+    write_run(tmp_path, "pearl", pearl(), by_category={"roleplay": figures})
+    assert "roleplay 9.5 0.25× 0.25 0.250 0.250 2" in prose(report.report(tmp_path))
+
+
+def test_of_many_runs_the_fastest_of_each_decoder_is_drawn(tmp_path: Path) -> None:
+    for number in range(7):
+        write_run(tmp_path / str(number), "pearl", pearl(), tokens_per_second=100.0 + number)
+    assert [run.directory.name for run in judging_runs(read_runs(tmp_path))] == ["6"]
+
+
+def test_the_command_writes_the_page_or_one_line(
+    sweep: Path, tmp_path: Path, run_command: Command
+) -> None:
+    code, out, err = run_command(report.main, str(sweep))
+    assert (code, out.strip(), err) == (0, str(sweep / "report.html"), "")
+    assert (sweep / "report.html").read_text().startswith("<!doctype html>")
+    write_run(tmp_path / "unfinished", "pearl", pearl(), finished=False)
+    for arguments, message in {
+        (str(tmp_path / "nowhere"),): "there is no run there",
+        (str(tmp_path / "unfinished"),): "the run there is not finished",
+        (str(sweep), "-o=/no/where/page.html"): "No such file or directory",
+    }.items():
+        code, out, err = run_command(report.main, *arguments)
+        assert code == 2 and not out
+        assert message in err and len(err.splitlines()) == 1
+    code, out, _ = run_command(report.main, "--help")
+    assert code == 0 and "pearl-eval-report multirun/" in out
