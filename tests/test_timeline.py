@@ -15,6 +15,7 @@ from decoders.decoder import Round
 from pearl_eval import timeline
 from pearl_eval.errors import UserError
 from pearl_eval.figures.palette import GREEN, SKY, VERMILLION
+from pearl_eval.figures.timeline import draw_timeline
 from pearl_eval.runs import read_runs
 from pearl_eval.stretch import Stretch, choose_runs, choose_stretch, decodings
 from pearl_eval.token_text import TokenText, visible
@@ -78,6 +79,16 @@ def test_a_stretch_begins_with_the_same_text_shows_a_rejection_and_is_typical(sw
     assert [one.written(stretch) for one in shown] == [6, 3]
 
 
+def test_the_prompts_own_forward_is_no_part_of_a_typical_stretch(tmp_path: Path) -> None:
+    """Although the only rejection is in it."""
+    rounds = [
+        Round("verify", judged=2, accepted=bool(n) + 1, start=0.1 * n, verified_length=2 * n + 2)
+        for n in range(6)
+    ]
+    write_run(tmp_path / "run", "speculative", rounds)
+    assert choose_stretch(decodings(read_runs(tmp_path / "run")), tokens=4).token > 0
+
+
 def test_a_stretch_may_be_chosen_and_ends_with_the_text(sweep: Path) -> None:
     shown = decodings(choose_runs(read_runs(sweep)))
     assert choose_stretch(shown, tokens=3, token=6).token == 6
@@ -100,6 +111,45 @@ def test_the_picture_says_and_colours_what_happened(sweep: Path) -> None:
     assert (colours[GREEN], colours[VERMILLION]) == (2, 1)
     assert colours[SKY] == 2 + 2
     assert axes.get_xlim() == pytest.approx((0, 200))
+
+
+def test_what_runs_on_by_itself_is_drawn_before_it_is_read(tmp_path: Path) -> None:
+    """Each round reads what was drafted during the one before, so that after a rejection a round's
+    tokens and one more are in vain, even if one agrees by chance."""
+    drafts = [([0, 1], [100, 7]), ([2, 3], [102, 9]), ([4, 2, 3], [8, 102, 103])]
+    rounds = [
+        Round(
+            "verify",
+            drafted=2,
+            judged=2,
+            accepted=1,
+            draft_seconds=0.15,
+            target_seconds=0.19,
+            start=0.2 * number,
+            verified_length=2 * number,
+            draft_start=0.2 * number,
+            target_start=0.2 * number + 0.01,
+            drafted_ids=ids,
+            drafted_at=places,
+        )
+        for number, (places, ids) in enumerate(drafts, start=1)
+    ]
+    prompt = Round("decode", target_seconds=0.2, verified_length=1)
+    write_run(tmp_path / "run", "pearl_async", [prompt, *rounds])
+    runs = read_runs(tmp_path / "run")
+    (one,) = decodings(runs)
+    right, wrong, vain = Fate.accepted, Fate.rejected, Fate.in_vain
+    assert one.fates == [[], [right, wrong], [vain, vain], [vain, right, right]]
+    (axes,) = timeline.timeline(runs, token=0, seconds=0.8).axes
+    green = [box for box in axes.patches if to_hex(box.get_facecolor()).upper() == GREEN]
+    assert [box.get_x() for box in green] == pytest.approx([50, 500, 550])
+
+
+def test_dollar_signs_are_no_formula(sweep: Path) -> None:
+    shown = decodings(read_runs(sweep)[1:])
+    figure = draw_timeline(shown, Stretch(0, 0.6), lambda token: "$^$", "$_$")
+    figure.savefig(sweep / "picture.png")
+    assert "$^$" in texts(figure)
 
 
 def test_tokens_are_ids_where_there_is_no_tokenizer(sweep: Path) -> None:
