@@ -97,7 +97,10 @@ class ReferenceConfig:
 
 @dataclass
 class TrackingConfig:
-    """Where results are logged beside the files. ``mode`` null leaves it to ``WANDB_MODE``."""
+    """Where results are logged beside the files. ``mode`` null leaves it to ``WANDB_MODE``.
+
+    Times are seconds, ``table_rows`` and ``worst_prompts`` rows of tables.
+    """
 
     backend: TrackingBackend = TrackingBackend.wandb
     mode: TrackingMode | None = None
@@ -105,6 +108,23 @@ class TrackingConfig:
     entity: str | None = None
     group: str | None = None
     tags: list[str] = field(default_factory=list)
+    start_timeout: float = 30.0
+    finish_timeout: float = 60.0
+    table_rows: int = 10_000
+    worst_prompts: int = 20
+    system_metrics: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("start_timeout", "finish_timeout"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"tracking.{name} must be more than 0, got {getattr(self, name)}")
+        if not 1 <= self.table_rows <= 10_000:
+            raise ValueError(
+                f"tracking.table_rows must be from 1 to 10000, got {self.table_rows}:"
+                " W&B cuts longer tables"
+            )
+        if self.worst_prompts < 0:
+            raise ValueError(f"tracking.worst_prompts must be at least 0, got {self.worst_prompts}")
 
 
 @dataclass
@@ -144,7 +164,10 @@ def typed(cfg: DictConfig) -> Config:
     assert isinstance(merged, DictConfig)
     config = Config(**{f.name: merged[f.name] for f in fields(Config)})
     for name in ("runtime", "reference", "tracking"):
-        setattr(config, name, OmegaConf.to_object(merged[name]))
+        try:
+            setattr(config, name, OmegaConf.to_object(merged[name]))
+        except ValueError as error:
+            raise UserError(str(error)) from error
     return config
 
 

@@ -72,7 +72,7 @@ def evaluate(cfg: DictConfig, names: Names, group: str, directory: Path) -> dict
     torch.manual_seed(plan.config.seed)
     with contextlib.ExitStack() as stack:
         stack.callback(files.close)
-        plain = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
+        plain = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True, enum_to_str=True))
         tags = ["synthetic"] if plan.pair.synthetic else []
         tracker = make_tracker(
             plan.config.tracking, TrackedRun(names, plain, tags, group, directory)
@@ -122,7 +122,7 @@ def evaluate(cfg: DictConfig, names: Names, group: str, directory: Path) -> dict
             environment=plan.setup.describe(),
         )
         files.write_summary(summary)
-        tracker.finish(summary, rounds)
+        tracker.finish(summary, records, rounds, files.paths)
         if violations:
             raise EquivalenceViolation(
                 f"{len(violations)} of {len(records)} outputs are not the target's own;"

@@ -30,6 +30,7 @@ class RunFiles:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self._lines: dict[str, None] = {}
         try:
             directory.mkdir(parents=True, exist_ok=True)
             self._records = (directory / RECORDS).open("x", encoding="utf-8")
@@ -48,6 +49,7 @@ class RunFiles:
 
     def append_lines(self, lines: Mapping[str, dict[str, Any]]) -> None:
         """Add a JSON line to each of the files named: those that are the task's own."""
+        self._lines |= dict.fromkeys(lines)
         for name, line in lines.items():
             with (self.directory / name).open("a", encoding="utf-8") as file:
                 _write_lines(file, [line])
@@ -60,6 +62,12 @@ class RunFiles:
         if journal.exists():
             rounds_frame(read_lines(journal)).to_parquet(self.directory / ROUNDS, index=False)
             journal.unlink()
+
+    @property
+    def paths(self) -> list[Path]:
+        """The files that were written so far."""
+        paths = (self.directory / name for name in (RECORDS, ROUNDS, SUMMARY, *self._lines))
+        return [path for path in paths if path.exists()]
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         (self.directory / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n")

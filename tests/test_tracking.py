@@ -3,33 +3,238 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
+import wandb
+from make_record import make_record
+from matplotlib.figure import Figure
 from small_pair import SmallPair
+from tracked import (
+    CONFIG,
+    figures,
+    inspect,
+    logged_records,
+    logged_summary,
+    offline_runs,
+    own_warnings,
+    some_records,
+    some_rounds,
+    start,
+    track,
+)
 
-from pearl_eval.config import Names, TrackingBackend, TrackingConfig, TrackingMode
-from pearl_eval.tracking import TrackedRun, Tracker, make_tracker
+from pearl_eval.config import TrackingBackend, TrackingMode
+from pearl_eval.metrics import (
+    equivalence_html,
+    prompt_metrics,
+    run_length_histogram,
+    sampled_rounds,
+    worst_prompts,
+)
+from pearl_eval.tracking import Tracker
 
-NAMES = Names("pearl", "tiny", "humaneval")
 Run = Callable[..., tuple[int, str, str]]
 
 
-def inspect(run_directory: Path, *flags: str) -> Any:
-    command = [sys.executable, "-m", "wandb", "leet", "inspect", *flags, "--json"]
-    done = subprocess.run([*command, str(run_directory)], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+@pytest.fixture(autouse=True)
+def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("WANDB_MODE", "WANDB_DATA_DIR"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="module")
+def logged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The folder of a run that was logged offline with at most 7 rounds, and its summary."""
+    directory = tmp_path_factory.mktemp("logged")
+    (directory / ".hydra").mkdir()
+    (directory / ".hydra" / "config.yaml").write_text("seed: 7\n")
+    (directory / "private.txt").write_text("not a file of the run's\n")
+    images = {"slowest": Figure(), "fastest": Figure()}
+    summary = track(start(directory, table_rows=7), directory, images=images)
+    (run,) = offline_runs(directory)
+    yield run, summary
+
+
+def media(run: Path, key: str) -> Any:
+    """The file of a logged table or page."""
+    path = run / "files" / logged_summary(run)["summary"][key]["path"]
+    return json.loads(path.read_text()) if path.suffix == ".json" else path.read_text()
+
+
+def records_of(run: Path, kind: str) -> list[dict[str, Any]]:
+    return [record[kind] for record in logged_records(run) if record["type"] == kind]
+
+
+def test_every_figure_of_the_summary_is_found_under_its_name(
+    logged: tuple[Path, dict[str, Any]],
+) -> None:
+    run, summary = logged
+    found = dict(figures(logged_summary(run)["summary"]))
+    expected = dict(figures(summary))
+    assert "environment.versions.torch" in expected and "by_category.kind 1.speedup" in expected
+    assert {name: found.get(name) for name in expected} == expected
+
+
+def test_prompts_are_points_over_their_number_and_not_in_the_summary(
+    logged: tuple[Path, dict[str, Any]],
+) -> None:
+    run, _ = logged
+    axes = {m.get("glob_name"): m.get("step_metric") for m in records_of(run, "metric")}
+    assert axes["prompt/*"] == "prompt"
+    rows = [r["item"] for r in records_of(run, "history") if "prompt" in r["item"]]
+    assert [(row["_step"], row["prompt"]) for row in rows] == [(i, i) for i in range(5)]
+    for row, record in zip(rows, some_records(), strict=True):
+        own = {name: value for name, value in row.items() if name.startswith("prompt/")}
+        assert own == prompt_metrics(record)
+    in_summary = logged_summary(run)["summary"]
+    assert not [name for name in in_summary if name == "prompt" or name.startswith("prompt/")]
+
+
+def test_what_is_true_or_false_can_be_drawn_and_what_is_not_there_is_left_out() -> None:
+    metrics = prompt_metrics(make_record(verdict="violation", exact_match=False, judged=0))
+    assert (metrics["prompt/violation"], metrics["prompt/exact_match"]) == (1, 0)
+    assert not isinstance(metrics["prompt/violation"], bool)
+    assert "prompt/acceptance_rate" not in metrics and "prompt/first_divergence" not in metrics
+
+
+def test_a_run_is_filed_by_tags_group_and_job_type_with_the_composed_config(
+    logged: tuple[Path, dict[str, Any]],
+) -> None:
+    run, _ = logged
+    (record,) = records_of(run, "run")
+    assert record["run_group"] == "a-sweep" and record["job_type"] == "evaluation"
+    assert record["tags"] == ["pearl", "tiny", "humaneval", "synthetic"]
+    config = record["config"]["update"]
+    assert {name: config[name] for name in CONFIG} == CONFIG
+    assert config["choices"] == {"decoder": "pearl", "pair": "tiny", "task": "humaneval"}
+
+
+def test_tables_hold_sampled_rounds_and_say_so(logged: tuple[Path, dict[str, Any]]) -> None:
+    run, _ = logged
+    table = media(run, "rounds")
+    rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+    # Of 5 prompts with 3 rounds each, every third has all its rounds there.
+    assert [row["task_id"] for row in rows] == ["Task/0"] * 3 + ["Task/3"] * 3
+    assert rows[1]["drafted_ids"] == "5 6" and rows[1]["drafted_at"] == "1 2"
+    summary = logged_summary(run)["summary"]
+    assert (summary["rounds_in_table"], summary["rounds_total"]) == (6, 15)
+
+
+def test_pictures_and_the_number_of_violations_are_logged(
+    logged: tuple[Path, dict[str, Any]],
+) -> None:
+    run, _ = logged
+    timelines = logged_summary(run)["summary"]["timelines"]
+    assert timelines["captions"] == ["slowest", "fastest"]
+    assert all((run / "files" / name).stat().st_size for name in timelines["filenames"])
+    assert ">0<" in media(run, "equivalence")
+
+
+def test_an_artifact_has_the_files_of_the_run_and_no_other(
+    logged: tuple[Path, dict[str, Any]],
+) -> None:
+    run, _ = logged
+    (artifact,) = (a for a in records_of(run, "artifact") if a["type"] == "evaluation")
+    contents = artifact["manifest"]["contents"]
+    names = {".hydra/config.yaml", "records.jsonl", "rounds.parquet", "summary.json"}
+    assert {entry["path"] for entry in contents} == names
+    assert {entry["local_path"] for entry in contents} == {
+        str(run.parent.parent / name) for name in names
+    }
+
+
+def test_a_short_table_of_rounds_is_whole() -> None:
+    rounds = pd.DataFrame(some_rounds(prompts=4, each=5))
+    assert len(sampled_rounds(rounds, limit=20)) == 20
+    assert rounds["drafted_ids"][0] == [5, 6], "the caller's rounds stay as they are"
+
+
+def test_of_one_prompt_with_too_many_rounds_there_are_the_first() -> None:
+    rounds = pd.DataFrame(some_rounds(prompts=2, each=50))
+    kept = sampled_rounds(rounds, limit=30)
+    assert list(kept["round"]) == list(range(30)) and set(kept["task_id"]) == {"Task/0"}
+
+
+def test_worst_prompts_are_the_slowest_without_the_warm_up() -> None:
+    worst = worst_prompts([*some_records(), make_record(9, speedup=0.5, text="x" * 999)], count=3)
+    assert list(worst["task_id"]) == ["Task/9", "Task/1", "Task/2"]
+    assert worst["text"][0] == "x" * 300
+
+
+def test_each_length_of_a_run_has_its_own_bin() -> None:
+    histogram = run_length_histogram([make_record(accepted_runs=[0, 3]), make_record(1)])
+    assert histogram is not None
+    counts, edges = histogram
+    assert list(counts) == [1, 0, 1, 2] and list(edges) == [-0.5, 0.5, 1.5, 2.5, 3.5]
+    assert run_length_histogram([make_record(accepted_runs=[])]) is None
+
+
+def test_violations_are_a_red_number() -> None:
+    assert "#d32f2f" in equivalence_html({"violations": 3, "prompts": 12})
+    assert "#d32f2f" not in equivalence_html({"violations": 0, "prompts": 12})
+
+
+def test_a_continued_run_is_the_same_run_and_repeats_no_step(tmp_path: Path) -> None:
+    first = tmp_path / "run"
+    tracker = start(first)
+    for step, record in enumerate(some_records()[:3]):
+        tracker.log_prompt(record, step)
+    tracker.close(failed=True)
+    moved = tmp_path / "elsewhere"
+    shutil.move(first, moved)
+    track(start(moved), moved, first=3)
+    runs = offline_runs(moved)
+    identities = {logged_summary(run)["run_id"] for run in runs}
+    assert len(runs) == 2 and len(identities) == 1
+    rows = [record["item"] for run in runs for record in records_of(run, "history")]
+    prompts = [(row["_step"], row["prompt"]) for row in rows if "prompt" in row]
+    assert prompts == [(i, i) for i in range(5)]
+
+
+def test_another_run_in_a_folder_of_the_same_name_is_another(tmp_path: Path) -> None:
+    identities = set()
+    for _ in range(2):
+        start(tmp_path / "run").close(failed=False)
+        identities.add((tmp_path / "run" / "wandb" / "run_id").read_text())
+        shutil.rmtree(tmp_path / "run")
+    assert len(identities) == 2
+
+
+def test_the_environment_is_left_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_DATA_DIR", "mine")
+    tracker = start(tmp_path)
+    assert os.environ["WANDB_DATA_DIR"] == str(tmp_path / "wandb")
+    tracker.close(failed=False)
+    assert os.environ["WANDB_DATA_DIR"] == "mine"
+
+
+def test_a_failure_at_the_end_is_one_warning_and_ends_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise RuntimeError("the disk of W&B is full")
+
+    tracker = start(tmp_path)
+    monkeypatch.setattr(wandb, "Table", fail)
+    with caplog.at_level(logging.WARNING, "pearl_eval"):
+        track(tracker, tmp_path)
+    (warning,) = own_warnings(caplog)
+    assert "tables failed" in warning and "the disk of W&B is full" in warning
+    (run,) = offline_runs(tmp_path)
+    assert logged_summary(run)["state"] == "finished"
 
 
 @pytest.mark.slow
-def test_an_offline_sweep_can_be_read_back(
-    tmp_path: Path, small_pair: SmallPair, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_offline_sweep_can_be_read_back(tmp_path: Path, small_pair: SmallPair) -> None:
     command = [sys.executable, "-m", "pearl_eval.cli", "-m", "decoder=autoregressive,pearl"]
     arguments = ["task.limit=3", "task.max_new_tokens=8", "hydra.sweep.dir=sweep"]
     overrides = [*small_pair.overrides, "tracking.mode=offline"]
@@ -39,15 +244,11 @@ def test_an_offline_sweep_can_be_read_back(
     assert done.returncode == 0, done.stderr
     for number in ("0", "1"):
         run = tmp_path / "sweep" / number
-        (offline,) = run.glob("wandb/offline-run-*")
-        logged = json.loads(inspect(offline, "--summary"))
-        text = json.dumps(logged)
-        for name, value in json.loads((run / "summary.json").read_text()).items():
-            if value is None:
-                continue
-            assert f'"{name}"' in text, name
-            if isinstance(value, float):
-                assert repr(value) in text, name
+        (offline,) = offline_runs(run)
+        found = dict(figures(logged_summary(offline)["summary"]))
+        expected = dict(figures(json.loads((run / "summary.json").read_text())))
+        assert {name: found.get(name) for name in expected} == expected
+        assert found["rounds.nrows"] == len(pd.read_parquet(run / "rounds.parquet"))
         records = inspect(offline)
         assert f'"{tmp_path.name}-sweep"' in records, "runs of one sweep share its group"
         assert "_target_" in records, "the config is as Hydra composed it"
@@ -56,8 +257,6 @@ def test_an_offline_sweep_can_be_read_back(
 def test_a_wandb_that_fails_is_one_warning(
     run_cli: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    import wandb
-
     def fail(*args: Any, **kwargs: Any) -> None:
         raise RuntimeError("the disk of W&B is full")
 
@@ -72,13 +271,20 @@ def test_a_wandb_that_fails_is_one_warning(
 
 
 @pytest.mark.parametrize(
-    ("backend", "mode"),
+    ("backend", "mode", "variable"),
     [
-        (TrackingBackend.wandb, TrackingMode.disabled),
-        (TrackingBackend.none, TrackingMode.offline),
+        (TrackingBackend.wandb, TrackingMode.disabled, "offline"),
+        (TrackingBackend.wandb, None, "disabled"),
+        (TrackingBackend.none, TrackingMode.offline, "offline"),
     ],
 )
-def test_none_and_disabled_log_nothing(tmp_path: Path, backend: TrackingBackend, mode: str) -> None:
-    config = TrackingConfig(backend=backend, mode=mode)
-    tracker = make_tracker(config, TrackedRun(NAMES, {}, [], "group", tmp_path))
-    assert type(tracker) is Tracker
+def test_none_and_disabled_log_nothing(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    backend: TrackingBackend,
+    mode: TrackingMode | None,
+    variable: str,
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", variable)
+    assert type(start(tmp_path, mode, backend=backend)) is Tracker
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,255 @@
+"""Logging a run to Weights & Biases, by its own habits; offline by default."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import secrets
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from PIL import Image
+
+from pearl_eval import metrics
+from pearl_eval.config import TrackingConfig
+from pearl_eval.records import Record
+from pearl_eval.tracking import TrackedRun, Tracker
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+log = logging.getLogger(__name__)
+
+#: Seconds that the server may take to answer for an artifact; W&B itself waits for 19.
+_ARTIFACT_TIMEOUT = 20.0
+#: Seconds after which what was logged is on disk, for a run that is killed.
+_FLUSH_INTERVAL = 1.0
+#: Longest tag that W&B accepts, in characters.
+_LONGEST_TAG = 64
+#: Set once the server failed: later runs of this process are kept offline at once.
+_unreachable = threading.Event()
+
+
+def run_id(directory: Path) -> str:
+    """The id of a run in W&B: made once, then kept with W&B's files in its output directory.
+
+    So a run that is continued is one run there, also from a folder that was moved, and another one
+    in a folder of the same name, or on another machine, is not mistaken for it.
+    """
+    path = directory / "wandb" / "run_id"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError), path.open("x") as file:
+        file.write(secrets.token_hex(4))
+    return path.read_text().strip()
+
+
+class WandbTracker(Tracker):
+    """Logs to Weights & Biases; after its first failure warns once and logs nothing more.
+
+    Per prompt, metrics ``prompt/…`` over the number of the prompt. At the end, the figures of
+    ``summary.json`` as W&B's summary under their own names, tables of the rounds and the worst
+    prompts, a histogram, pictures, and an artifact of the run's files.
+    """
+
+    def __init__(self, config: TrackingConfig, run: TrackedRun, mode: str) -> None:
+        self._config = config
+        self._directory = run.directory
+        self._run: Any = None
+        self._failed = False
+        # W&B's own error reports look up a host when the program ends, which takes ten seconds
+        # where a network drops packets.
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+        os.environ.setdefault("WANDB_SILENT", "true")
+        # Where offline artifacts wait for a sync.
+        self._outer_data_dir = os.environ.get("WANDB_DATA_DIR")
+        os.environ["WANDB_DATA_DIR"] = str(run.directory.absolute() / "wandb")
+        if mode == "online" and _unreachable.is_set():
+            log.info("W&B did not answer before: this run is kept offline too")
+            mode = "offline"
+        self._online = mode == "online"
+        try:
+            self._start(mode, run)
+        except Exception as error:
+            if not self._online:
+                self._give_up("start", error)
+                return
+            self._online = False
+            _unreachable.set()
+            log.warning(
+                "W&B start failed, this run is kept offline (`wandb sync` uploads it later): %s",
+                _reason(error),
+            )
+            self._guard("start", lambda: self._start("offline", run))
+
+    def _start(self, mode: str, run: TrackedRun) -> None:
+        import wandb
+
+        config = self._config
+        parts = [run.names.decoder, run.names.pair, run.names.task]
+        tags = dict.fromkeys(tag[:_LONGEST_TAG] for tag in (*parts, *run.tags, *config.tags) if tag)
+        settings = wandb.Settings(
+            console="off",
+            silent=True,
+            init_timeout=config.start_timeout,
+            finish_timeout=config.finish_timeout,
+            finish_timeout_raises=True,
+            x_disable_stats=not config.system_metrics,
+            x_transaction_log_flush_interval=_FLUSH_INTERVAL,
+        )
+        arguments: dict[str, Any] = {
+            "project": config.project,
+            "entity": config.entity,
+            "group": config.group or run.group,
+            "name": "-".join(parts),
+            "job_type": "evaluation",
+            "tags": list(tags),
+            "config": run.config | {"choices": asdict(run.names)},
+            "dir": str(run.directory),
+            "id": run_id(run.directory),
+            "resume": "allow",
+            "mode": mode,
+        }
+        try:
+            self._run = wandb.init(settings=settings, **arguments)
+        except Exception:
+            # Nothing of a failed start may be left for the next one to trip over.
+            wandb.teardown()
+            raise
+        self._run.define_metric(metrics.PROMPT, hidden=True, summary="none")
+        # Not in the summary: there a prompt's figures would pass for the run's.
+        self._run.define_metric(
+            f"{metrics.PROMPT}/*", step_metric=metrics.PROMPT, step_sync=False, summary="none"
+        )
+
+    def log_prompt(self, record: Record, step: int) -> None:
+        def log_metrics() -> None:
+            self._run.log(
+                {metrics.PROMPT: step} | metrics.prompt_metrics(record), step=step, commit=True
+            )
+
+        self._guard("log", log_metrics)
+
+    def finish(
+        self,
+        summary: dict[str, Any],
+        records: Sequence[Record],
+        rounds: pd.DataFrame,
+        files: Sequence[Path],
+        images: Mapping[str, Path | Figure] | None = None,
+    ) -> None:
+        self._guard("summary", lambda: self._run.summary.update(summary))
+        self._guard("tables", lambda: self._log_media(summary, records, rounds, images or {}))
+        self._guard("artifact", lambda: _within(_ARTIFACT_TIMEOUT, lambda: self._log_files(files)))
+
+    def _log_media(
+        self,
+        summary: dict[str, Any],
+        records: Sequence[Record],
+        rounds: pd.DataFrame,
+        images: Mapping[str, Path | Figure],
+    ) -> None:
+        import wandb
+
+        kept = metrics.sampled_rounds(rounds, self._config.table_rows)
+        worst = metrics.worst_prompts(records, self._config.worst_prompts)
+        media: dict[str, Any] = {
+            metrics.ROUNDS_TABLE: wandb.Table(dataframe=kept),
+            metrics.WORST_TABLE: wandb.Table(dataframe=worst),
+            metrics.EQUIVALENCE: wandb.Html(metrics.equivalence_html(summary), inject=False),
+        }
+        histogram = metrics.run_length_histogram(records)
+        if histogram:
+            media[metrics.RUNS_HISTOGRAM] = wandb.Histogram(np_histogram=histogram)
+        if images:
+            media[metrics.TIMELINES] = [
+                wandb.Image(
+                    str(image) if isinstance(image, Path) else _drawn(image), caption=caption
+                )
+                for caption, image in images.items()
+            ]
+        # A step of its own, after those of all prompts.
+        self._run.log(media, step=len(records))
+        self._run.summary.update({"rounds_in_table": len(kept), "rounds_total": len(rounds)})
+        if len(kept) < len(rounds):
+            log.info(
+                "W&B's table has %d of the %d rounds, of whole prompts", len(kept), len(rounds)
+            )
+
+    def _log_files(self, files: Sequence[Path]) -> None:
+        """Log the run's files and Hydra's, from where they are, as one artifact."""
+        import wandb
+
+        artifact = wandb.Artifact(f"evaluation-{self._run.id}", type="evaluation")
+        for path in (*files, *sorted(self._directory.glob(".hydra/*.yaml"))):
+            name = str(path.relative_to(self._directory))
+            artifact.add_file(str(path), name, policy="immutable")
+        self._run.log_artifact(artifact)
+
+    def close(self, failed: bool) -> None:
+        if self._run is not None:
+            run, self._run = self._run, None
+            warned, self._failed = self._failed, False
+            self._guard("finish", lambda: run.finish(exit_code=int(failed)), warned)
+        if self._outer_data_dir is None:
+            os.environ.pop("WANDB_DATA_DIR", None)
+        else:
+            os.environ["WANDB_DATA_DIR"] = self._outer_data_dir
+
+    def _guard(self, what: str, action: Callable[[], object], warned: bool = False) -> None:
+        """Do ``action``, unless an earlier one failed."""
+        if self._failed:
+            return
+        try:
+            action()
+        except Exception as error:
+            self._give_up(what, error, warned)
+
+    def _give_up(self, what: str, error: Exception, warned: bool = False) -> None:
+        """Log nothing more, and warn unless that was done."""
+        self._failed = True
+        if self._online:
+            _unreachable.set()
+        message = "W&B %s failed, the run's files are complete without it: %s"
+        log.log(logging.INFO if warned else logging.WARNING, message, what, _reason(error))
+
+
+def _drawn(figure: Figure) -> Image.Image:
+    """A figure as a picture. W&B itself takes figures only where pyplot was imported."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return Image.open(buffer)
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def _within(seconds: float, action: Callable[[], object]) -> None:
+    """Do ``action``, but wait for it no longer than so many seconds.
+
+    Raises
+    ------
+    TimeoutError
+        It went on for longer, and is left to itself.
+    """
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            action()
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run, name="wandb-artifact", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        raise TimeoutError(f"no answer within {seconds:g} s")
+    if errors:
+        raise errors[0]
