@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from pearl_eval.config import Names, TrackingBackend, TrackingConfig
 from pearl_eval.records import Record
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
 
 
@@ -57,6 +56,14 @@ class TrackedRun:
     tags: Sequence[str]
     group: str
     directory: Path
+
+
+def quieten_wandb() -> None:
+    """Have W&B say and ask no more than it is told to. Called before it is imported."""
+    # Its own error reports look up a host when the program ends, which takes ten seconds where a
+    # network drops packets.
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+    os.environ.setdefault("WANDB_SILENT", "true")
 
 
 def make_tracker(config: TrackingConfig, run: TrackedRun) -> Tracker:

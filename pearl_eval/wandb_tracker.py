@@ -19,15 +19,13 @@ from PIL import Image
 from pearl_eval import metrics
 from pearl_eval.config import TrackingConfig
 from pearl_eval.records import Record
-from pearl_eval.tracking import TrackedRun, Tracker
+from pearl_eval.tracking import TrackedRun, Tracker, quieten_wandb
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 log = logging.getLogger(__name__)
 
-#: Seconds that the server may take to answer for an artifact; W&B itself waits for 19.
-_ARTIFACT_TIMEOUT = 20.0
 #: Seconds after which what was logged is on disk, for a run that is killed.
 _FLUSH_INTERVAL = 1.0
 #: Longest tag that W&B accepts, in characters.
@@ -62,10 +60,7 @@ class WandbTracker(Tracker):
         self._directory = run.directory
         self._run: Any = None
         self._failed = False
-        # W&B's own error reports look up a host when the program ends, which takes ten seconds
-        # where a network drops packets.
-        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-        os.environ.setdefault("WANDB_SILENT", "true")
+        quieten_wandb()
         # Where offline artifacts wait for a sync.
         self._outer_data_dir = os.environ.get("WANDB_DATA_DIR")
         os.environ["WANDB_DATA_DIR"] = str(run.directory.absolute() / "wandb")
@@ -143,43 +138,49 @@ class WandbTracker(Tracker):
         files: Sequence[Path],
         images: Mapping[str, Path | Figure] | None = None,
     ) -> None:
-        self._guard("summary", lambda: self._run.summary.update(summary))
-        self._guard("tables", lambda: self._log_media(summary, records, rounds, images or {}))
-        self._guard("artifact", lambda: _within(_ARTIFACT_TIMEOUT, lambda: self._log_files(files)))
+        def log_all() -> None:
+            self._run.summary.update(summary)
+            self._log_media(summary, records, images or {}, step=len(records))
+            # Last, as these ask the server, and W&B waits for up to 19 s for an answer.
+            self._log_tables(records, rounds, step=len(records))
+            self._log_files(files)
+
+        self._guard("summary", lambda: _within(self._config.finish_timeout, log_all))
 
     def _log_media(
         self,
         summary: dict[str, Any],
         records: Sequence[Record],
-        rounds: pd.DataFrame,
         images: Mapping[str, Path | Figure],
+        step: int,
     ) -> None:
         import wandb
 
-        kept = metrics.sampled_rounds(rounds, self._config.table_rows)
-        worst = metrics.worst_prompts(records, self._config.worst_prompts)
-        media: dict[str, Any] = {
-            metrics.ROUNDS_TABLE: wandb.Table(dataframe=kept),
-            metrics.WORST_TABLE: wandb.Table(dataframe=worst),
-            metrics.EQUIVALENCE: wandb.Html(metrics.equivalence_html(summary), inject=False),
-        }
+        html = metrics.equivalence_html(summary)
+        media: dict[str, Any] = {metrics.EQUIVALENCE: wandb.Html(html, inject=False)}
         histogram = metrics.run_length_histogram(records)
         if histogram:
             media[metrics.RUNS_HISTOGRAM] = wandb.Histogram(np_histogram=histogram)
         if images:
             media[metrics.TIMELINES] = [
-                wandb.Image(
-                    str(image) if isinstance(image, Path) else _drawn(image), caption=caption
-                )
-                for caption, image in images.items()
+                wandb.Image(_picture(image), caption=caption) for caption, image in images.items()
             ]
-        # A step of its own, after those of all prompts.
-        self._run.log(media, step=len(records))
+        self._run.log(media, step=step)
+
+    def _log_tables(self, records: Sequence[Record], rounds: pd.DataFrame, step: int) -> None:
+        import wandb
+
+        kept = metrics.sampled_rounds(rounds, self._config.table_rows)
+        worst = metrics.worst_prompts(records, self._config.worst_prompts)
         self._run.summary.update({"rounds_in_table": len(kept), "rounds_total": len(rounds)})
         if len(kept) < len(rounds):
             log.info(
                 "W&B's table has %d of the %d rounds, of whole prompts", len(kept), len(rounds)
             )
+        tables = {metrics.ROUNDS_TABLE: kept, metrics.WORST_TABLE: worst}
+        self._run.log(
+            {key: wandb.Table(dataframe=frame) for key, frame in tables.items()}, step=step
+        )
 
     def _log_files(self, files: Sequence[Path]) -> None:
         """Log the run's files and Hydra's, from where they are, as one artifact."""
@@ -219,10 +220,12 @@ class WandbTracker(Tracker):
         log.log(logging.INFO if warned else logging.WARNING, message, what, _reason(error))
 
 
-def _drawn(figure: Figure) -> Image.Image:
-    """A figure as a picture. W&B itself takes figures only where pyplot was imported."""
+def _picture(image: Path | Figure) -> Image.Image:
+    """A picture from a file or a figure. W&B takes figures only where pyplot was imported."""
+    if isinstance(image, Path):
+        return Image.open(image)
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
+    image.savefig(buffer, format="png")
     return Image.open(buffer)
 
 

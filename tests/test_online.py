@@ -1,0 +1,164 @@
+"""W&B online, against a stand-in for its server: login, logging, resume, and how failures end."""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tracked import (
+    figures,
+    logged_records,
+    logged_summary,
+    offline_runs,
+    own_warnings,
+    some_records,
+    start,
+    track,
+)
+from wandb_server import KEY, StandIn, serving
+
+import wandb
+from pearl_eval import wandb_tracker
+from pearl_eval.config import TrackingMode
+
+online = functools.partial(start, mode=TrackingMode.online)
+#: Seconds, where a server does not answer.
+SHORT = {"start_timeout": 1.0, "finish_timeout": 1.0}
+FILES = {"records.jsonl", "rounds.parquet", "summary.json"}
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
+    with serving() as stand_in:
+        monkeypatch.setenv("WANDB_BASE_URL", stand_in.url)
+        monkeypatch.setenv("WANDB_API_KEY", KEY)
+        wandb_tracker._unreachable.clear()
+        wandb.teardown()  # else it goes on with what it knows of an earlier server
+        yield stand_in
+        stand_in.released.set()
+        wandb.teardown()
+    wandb_tracker._unreachable.clear()
+
+
+def identity(directory: Path) -> str:
+    return (directory / "wandb" / "run_id").read_text()
+
+
+def prompts_of(stand_in: StandIn, run: str) -> list[tuple[int, int]]:
+    """Step and number of each logged prompt, in the order they came."""
+    rows = stand_in.history[run]
+    return [(row["_step"], row["prompt"]) for row in rows if "prompt" in row]
+
+
+def assert_complete(directory: Path) -> None:
+    assert {path.name for path in directory.iterdir()} >= FILES
+
+
+def test_a_run_arrives_whole(server: StandIn, tmp_path: Path) -> None:
+    summary = track(online(tmp_path), tmp_path)
+    run = identity(tmp_path)
+    assert prompts_of(server, run) == [(i, i) for i in range(5)]
+    found, expected = dict(figures(server.summaries[run])), dict(figures(summary))
+    assert {name: found.get(name) for name in expected} == expected
+    assert server.exit_codes == {run: 0}
+    files = server.artifacts[f"evaluation-{run}"]
+    assert files == {name: (tmp_path / name).read_bytes() for name in FILES}
+    assert {f"run-{run}-rounds", f"run-{run}-worst_prompts"} < set(server.artifacts)
+    bucket = server.buckets[run]
+    assert (bucket["groupName"], bucket["jobType"]) == ("a-sweep", "evaluation")
+    assert bucket["tags"] == ["pearl", "tiny", "humaneval", "synthetic"]
+
+
+def test_a_run_that_is_continued_is_one_run(server: StandIn, tmp_path: Path) -> None:
+    tracker = online(tmp_path)
+    for step, record in enumerate(some_records()[:3]):
+        tracker.log_prompt(record, step)
+    tracker.close(failed=True)
+    assert server.exit_codes == {identity(tmp_path): 1}
+    track(online(tmp_path), tmp_path, first=3)
+    assert prompts_of(server, identity(tmp_path)) == [(i, i) for i in range(5)]
+    assert server.exit_codes == {identity(tmp_path): 0}
+    assert len(server.buckets) == 1
+
+
+def test_offline_parts_of_a_continued_run_are_synced_into_one(
+    server: StandIn, tmp_path: Path
+) -> None:
+    tracker = start(tmp_path)
+    for step, record in enumerate(some_records()[:3]):
+        tracker.log_prompt(record, step)
+    tracker.close(failed=True)
+    summary = track(start(tmp_path), tmp_path, first=3)
+    assert not server.operations
+    command = [sys.executable, "-m", "wandb", "sync", *map(str, offline_runs(tmp_path))]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    run = identity(tmp_path)
+    assert list(server.buckets) == [run]
+    assert prompts_of(server, run) == [(i, i) for i in range(5)]
+    found, expected = dict(figures(server.summaries[run])), dict(figures(summary))
+    assert {name: found.get(name) for name in expected} == expected
+    assert set(server.artifacts[f"evaluation-{run}"]) == FILES
+
+
+@pytest.mark.parametrize("failure", ["error", "hang"])
+def test_a_server_that_fails_at_the_start_is_one_warning_and_an_offline_run(
+    server: StandIn, tmp_path: Path, caplog: pytest.LogCaptureFixture, failure: str
+) -> None:
+    server.failure = failure
+    first, second = tmp_path / "first", tmp_path / "second"
+    summary = track(online(first, **SHORT), first)
+    (warning,) = own_warnings(caplog)
+    assert "this run is kept offline" in warning
+    server.failure = ""
+    asked = len(server.operations)
+    track(online(second, **SHORT), second)
+    assert len(server.operations) == asked, "the sweep's next run waits for no server"
+    assert len(own_warnings(caplog)) == 1
+    for directory in (first, second):
+        (run,) = offline_runs(directory)
+        found, expected = dict(figures(logged_summary(run)["summary"])), dict(figures(summary))
+        assert {name: found.get(name) for name in expected} == expected
+        assert_complete(directory)
+
+
+@pytest.mark.parametrize("failure", ["error", "hang"])
+def test_a_server_that_fails_in_the_middle_is_one_warning_and_costs_no_record(
+    server: StandIn, tmp_path: Path, caplog: pytest.LogCaptureFixture, failure: str
+) -> None:
+    tracker = online(tmp_path, **SHORT)
+    tracker.log_prompt(some_records()[0], 0)
+    server.failure = failure
+    with caplog.at_level(logging.INFO, "pearl_eval"):
+        summary = track(tracker, tmp_path, first=1)
+    (warning,) = own_warnings(caplog)
+    assert "the run's files are complete without it" in warning
+    assert_complete(tmp_path)
+    wandb.teardown()
+    (run,) = tmp_path.glob("wandb/run-*")
+    found, expected = dict(figures(logged_summary(run)["summary"])), dict(figures(summary))
+    assert {name: found.get(name) for name in expected} == expected
+    rows = [r["history"]["item"] for r in logged_records(run) if r["type"] == "history"]
+    assert [row["prompt"] for row in rows if "prompt" in row] == list(range(5))
+
+
+def test_without_an_account_a_run_asked_to_be_online_is_kept_offline(
+    server: StandIn,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.delenv("WANDB_API_KEY")
+    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
+    track(online(tmp_path), tmp_path)
+    (warning,) = own_warnings(caplog)
+    assert "api_key" in warning.lower() or "api key" in warning.lower()
+    assert "\n" not in warning
+    assert len(offline_runs(tmp_path)) == 1
+    assert json.loads((tmp_path / "summary.json").read_text())["prompts"] == 5
