@@ -81,7 +81,9 @@ def test_a_run_that_is_continued_is_one_run(server: StandIn, tmp_path: Path) -> 
         tracker.log_prompt(record, step)
     tracker.close(failed=True)
     assert server.exit_codes == {identity(tmp_path): 1}
+    server.operations.clear()
     track(online(tmp_path), tmp_path, first=3)
+    assert "RunResumeStatus" in server.operations, "else W&B would write over the run"
     assert prompts_of(server, identity(tmp_path)) == [(i, i) for i in range(5)]
     assert server.exit_codes == {identity(tmp_path): 0}
     assert len(server.buckets) == 1

@@ -74,7 +74,7 @@ class StandIn:
         for name, chunk in (body.get("files") or {}).items():
             lines = [json.loads(line) for line in chunk["content"] if "json" in name]
             if name == "wandb-history.jsonl":
-                self.history[run] += lines
+                self.history[run][chunk["offset"] :] = lines
             elif name == "wandb-summary.json":
                 self.summaries[run] = lines[-1]
         if body.get("complete"):
