@@ -177,10 +177,12 @@ class WandbTracker(Tracker):
             log.info(
                 "W&B's table has %d of the %d rounds, of whole prompts", len(kept), len(rounds)
             )
-        tables = {metrics.ROUNDS_TABLE: kept, metrics.WORST_TABLE: worst}
-        self._run.log(
-            {key: wandb.Table(dataframe=frame) for key, frame in tables.items()}, step=step
-        )
+        # Not made of the frames themselves, which W&B reads cell by cell.
+        tables = {
+            key: wandb.Table(list(frame.columns), frame.astype(object).to_numpy().tolist())
+            for key, frame in ((metrics.ROUNDS_TABLE, kept), (metrics.WORST_TABLE, worst))
+        }
+        self._run.log(tables, step=step)
 
     def _log_files(self, files: Sequence[Path]) -> None:
         """Log the run's files and Hydra's, from where they are, as one artifact."""
