@@ -16,11 +16,11 @@ from pearl_eval.traces import KEY, Fate, Traces, token_fates
 #: Decoders shown by default, of those that a sweep has, from the top.
 SHOWN = ("pearl", "speculative", "autoregressive")
 #: Tokens that the first decoder writes in a stretch, unless told otherwise.
-TOKENS = 12
+TOKENS = 16
 #: Most decoders that are shown where a sweep has none of these.
 _MOST = 3
 #: Seconds by which sums of times may be off.
-_MOMENT = 1e-9
+MOMENT = 1e-9
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,22 @@ class Decoding:
         enough = self.rounds["verified_length"] >= self.lengths[begin] + tokens
         return int(enough.argmax()) if enough.any() else None
 
-    def seconds_per_token(self, begin: int, end: int) -> float:
-        """The mean over the rounds from one to another."""
-        written = self.rounds["verified_length"].iloc[end] - self.lengths[begin]
-        return float((self.ends.iloc[end] - self.rounds["start"].iloc[begin]) / max(1, written))
+    def stretch(self, begin: int, end: int) -> Stretch:
+        """From the beginning of one round to the end of another."""
+        begun = float(self.rounds["start"].iloc[begin])
+        return Stretch(self.lengths[begin], float(self.ends.iloc[end]) - begun)
+
+    def oddness(self, stretch: Stretch) -> float:
+        """How far the speed in a stretch is from that after the first round: the log of the ratio.
+
+        Half a token counts as written where none is.
+        """
+        first, last = self.rounds.iloc[0], self.rounds.iloc[-1]
+        tokens = last["verified_length"] - first["verified_length"]
+        seconds = last["start"] + last["wall"] - first["start"] - first["wall"]
+        if not tokens or not seconds:
+            return 0.0
+        return abs(math.log(max(0.5, self.written(stretch)) / stretch.seconds * seconds / tokens))
 
     def begin(self, token: int) -> float:
         """When the round began that the text had grown to ``token`` tokens for, or fewer."""
@@ -69,14 +81,14 @@ class Decoding:
     def written(self, stretch: Stretch) -> int:
         """Tokens that became final within a stretch."""
         begin = self.begin(stretch.token)
-        over = (self.rounds["start"] >= begin) & (self.ends <= begin + stretch.seconds + _MOMENT)
+        over = (self.rounds["start"] >= begin) & (self.ends <= begin + stretch.seconds + MOMENT)
         return int((self.rounds["verified_length"] - self.rounds["length_before"])[over].sum())
 
     def within(self, stretch: Stretch) -> Iterator[tuple[int, dict[str, Any]]]:
         """The rounds of which a part lies in a stretch, each with its number."""
         begin = self.begin(stretch.token)
         end = begin + stretch.seconds
-        seen = (self.ends > begin + _MOMENT) & (self.rounds["start"] < end - _MOMENT)
+        seen = (self.ends > begin + MOMENT) & (self.rounds["start"] < end - MOMENT)
         for index, row in zip(
             self.rounds.index[seen], self.rounds[seen].to_dict("records"), strict=True
         ):
@@ -135,9 +147,9 @@ def choose_stretch(
     """A stretch in which the first decoder writes so many tokens, after ``token`` or a typical one.
 
     Typical is, of those that begin where all decoders have the same text (the first round, which
-    reads the prompt, aside), and in which something drafted is rejected, the one whose speed is
-    nearest the prompt's. It ends by ``until`` tokens of the text, if there is one that does.
-    A text that is too short is shown whole.
+    reads the prompt, aside), and in which something drafted is rejected, the one in which the
+    decoders' speeds are nearest to what they are over the whole prompt. It ends by ``until`` tokens
+    of the text, if there is one that does. A text that is too short is shown whole.
     """
     first = shown[0]
     if token is not None and token >= len(first.output_ids):
@@ -148,19 +160,15 @@ def choose_stretch(
     begins = [i for i, length in enumerate(first.lengths) if i and length in common]
     if token is not None:
         begins = [max(i for i, length in enumerate(first.lengths) if length <= token)]
-    last = len(first.rounds) - 1
-    mean = first.seconds_per_token(min(1, last), last)
 
     def oddness(piece: tuple[int, int]) -> tuple[bool, bool, float]:
         rounds = first.rounds.iloc[piece[0] : piece[1] + 1]
         rejects = (rounds["judged"] > rounds["accepted"]).any()
         beyond = until is not None and rounds["verified_length"].iloc[-1] > until
-        return beyond, not rejects, abs(math.log(first.seconds_per_token(*piece) / mean))
+        stretch = first.stretch(*piece)
+        return beyond, not rejects, sum(one.oddness(stretch) for one in shown)
 
     pieces = [(begin, end) for begin in begins if (end := first.grown(begin, tokens)) is not None]
     if pieces:
-        begin, end = min(pieces, key=oddness)
-    else:
-        begin, end = (begins if token is not None else [0])[0], last
-    begun = float(first.rounds["start"].iloc[begin])
-    return Stretch(first.lengths[begin], float(first.ends.iloc[end]) - begun)
+        return first.stretch(*min(pieces, key=oddness))
+    return first.stretch((begins if token is not None else [0])[0], len(first.rounds) - 1)

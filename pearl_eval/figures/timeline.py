@@ -20,7 +20,7 @@ from pearl_eval.figures.palette import (
     VERMILLION,
     styled,
 )
-from pearl_eval.stretch import Decoding, Stretch
+from pearl_eval.stretch import MOMENT, Decoding, Stretch
 from pearl_eval.traces import Fate, runs_free
 
 #: What a decoder is called, and its idea in a few words.
@@ -167,7 +167,9 @@ class _Lanes:
                 self._draft(row, one.fates[index], start, lanes["draft model"])
             if row["target_seconds"] > 0:
                 self._target(row, lanes["target model"])
-            self._text(row, one, bool(free[index]), lanes["text"])
+            # What is not final when the stretch is over is not counted either.
+            if row["start"] + row["wall"] <= self._begin + self._stretch.seconds + MOMENT:
+                self._text(row, one, bool(free[index]), lanes["text"])
 
     def _draft(self, row: dict[str, Any], fates: list[Fate], start: float, y: float) -> None:
         """A block for each token, all of a round equally long: rounds hold their sum."""
