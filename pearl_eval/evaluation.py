@@ -6,8 +6,9 @@ import contextlib
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
 import torch
@@ -34,6 +35,9 @@ from pearl_eval.summary import summarize
 from pearl_eval.traces import Traces
 from pearl_eval.tracking import TrackedRun, make_tracker
 from tasks.task import Problem, Score
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +126,7 @@ def evaluate(cfg: DictConfig, names: Names, group: str, directory: Path) -> dict
             environment=plan.setup.describe(),
         )
         files.write_summary(summary)
-        tracker.finish(summary, records, rounds, files.paths)
+        tracker.finish(summary, records, rounds, files.paths, partial(_timelines, directory))
         if violations:
             raise EquivalenceViolation(
                 f"{len(violations)} of {len(records)} outputs are not the target's own;"
@@ -134,6 +138,14 @@ def evaluate(cfg: DictConfig, names: Names, group: str, directory: Path) -> dict
                 f" (p = {fit.p_value:.1e}); records are in {directory}"
             )
     return summary
+
+
+def _timelines(directory: Path) -> dict[str, Figure]:
+    """A picture of what each model did when, by its caption."""
+    # Imported late: only tracking draws.
+    from pearl_eval.timeline import find_runs, timeline
+
+    return {"the prompt with the median speedup": timeline(find_runs([directory]))}
 
 
 def _figures(plan: Plan, records: Sequence[Record]) -> dict[str, Any]:

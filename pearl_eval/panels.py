@@ -33,7 +33,7 @@ def _bars(title: str, *names: str) -> wr.BarPlot:
 
 
 def _over_prompts(title: str, *names: str) -> wr.LinePlot:
-    own = [f"{metrics.PROMPT}/{name}" for name in names]
+    own: list[Any] = [f"{metrics.PROMPT}/{name}" for name in names]
     return wr.LinePlot(title=title, x=metrics.PROMPT, y=own, title_x="prompt")
 
 
@@ -74,7 +74,7 @@ def workspace(entity: str, project: str) -> ws.Workspace:
 
     Runs are grouped by task and decoder, and so are all charts.
     """
-    results = [
+    results: list[Any] = [
         _speedup(),
         *_equivalence(),
         _bars("Acceptance rate", "acceptance_rate"),
@@ -84,7 +84,7 @@ def workspace(entity: str, project: str) -> ws.Workspace:
         _accuracy(),
         _bars("Tokens per second", "tokens_per_second", "reference_tokens_per_second"),
     ]
-    prompts = [
+    prompts: list[Any] = [
         _over_prompts("Speedup", "speedup"),
         _over_prompts("Acceptance rate", "acceptance_rate"),
         _over_prompts("Mean accepted tokens", "mean_accepted_tokens"),
@@ -92,7 +92,7 @@ def workspace(entity: str, project: str) -> ws.Workspace:
         _over_prompts("Outputs that are not the target's own", "violation"),
         wr.WeavePanelSummaryTable(table_name=metrics.WORST_TABLE),
     ]
-    rounds = [
+    rounds: list[Any] = [
         wr.LinePlot(title="Runs of accepted tokens", y=[metrics.RUNS_HISTOGRAM]),
         wr.WeavePanelSummaryTable(table_name=metrics.ROUNDS_TABLE),
         wr.MediaBrowser(
@@ -182,7 +182,7 @@ def report(entity: str, project: str) -> wr.Report:
 
 def spec(entity: str, project: str) -> dict[str, Any]:
     """Workspace and report as W&B would store them. Asks no server."""
-    views = {"workspace": workspace(entity, project), "report": report(entity, project)}
+    views: dict[str, Any] = {"workspace": workspace(entity, project), "report": report(entity, project)}
     # The library has no public way to a spec; so its version is pinned.
     models = {name: view._to_model() for name, view in views.items()}
     return {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,11 +32,12 @@ class Tracker:
         records: Sequence[Record],
         rounds: pd.DataFrame,
         files: Sequence[Path],
-        images: Mapping[str, Path | Figure] | None = None,
+        images: Callable[[], Mapping[str, Path | Figure]] | None = None,
     ) -> None:
         """Log the whole run: figures, tables, its complete files, and pictures by their captions.
 
         ``records`` and ``rounds`` are all of the run's, also from before it was continued.
+        ``images`` draws; it is called only where they are logged.
         """
 
     def close(self, failed: bool) -> None:

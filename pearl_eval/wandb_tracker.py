@@ -136,11 +136,11 @@ class WandbTracker(Tracker):
         records: Sequence[Record],
         rounds: pd.DataFrame,
         files: Sequence[Path],
-        images: Mapping[str, Path | Figure] | None = None,
+        images: Callable[[], Mapping[str, Path | Figure]] | None = None,
     ) -> None:
         def log_all() -> None:
             self._run.summary.update(summary)
-            self._log_media(summary, records, images or {}, step=len(records))
+            self._log_media(summary, records, _drawn(images), step=len(records))
             # Last, as these ask the server, and W&B waits for up to 19 s for an answer.
             self._log_tables(records, rounds, step=len(records))
             self._log_files(files)
@@ -168,8 +168,6 @@ class WandbTracker(Tracker):
         self._run.log(media, step=step)
 
     def _log_tables(self, records: Sequence[Record], rounds: pd.DataFrame, step: int) -> None:
-        import wandb
-
         kept = metrics.sampled_rounds(rounds, self._config.table_rows)
         worst = metrics.worst_prompts(records, self._config.worst_prompts)
         self._run.summary.update({"rounds_in_table": len(kept), "rounds_total": len(rounds)})
@@ -177,11 +175,7 @@ class WandbTracker(Tracker):
             log.info(
                 "W&B's table has %d of the %d rounds, of whole prompts", len(kept), len(rounds)
             )
-        # Not made of the frames themselves, which W&B reads cell by cell.
-        tables = {
-            key: wandb.Table(list(frame.columns), frame.astype(object).to_numpy().tolist())
-            for key, frame in ((metrics.ROUNDS_TABLE, kept), (metrics.WORST_TABLE, worst))
-        }
+        tables = {metrics.ROUNDS_TABLE: _table(kept), metrics.WORST_TABLE: _table(worst)}
         self._run.log(tables, step=step)
 
     def _log_files(self, files: Sequence[Path]) -> None:
@@ -220,6 +214,25 @@ class WandbTracker(Tracker):
             _unreachable.set()
         message = "W&B %s failed, the run's files are complete without it: %s"
         log.log(logging.INFO if warned else logging.WARNING, message, what, _reason(error))
+
+
+def _drawn(
+    images: Callable[[], Mapping[str, Path | Figure]] | None,
+) -> Mapping[str, Path | Figure]:
+    """The pictures; none where they can't be drawn, which keeps nothing else from being logged."""
+    try:
+        return images() if images else {}
+    except Exception as error:
+        log.info("no pictures for W&B: %s", _reason(error))
+        return {}
+
+
+def _table(frame: pd.DataFrame) -> Any:
+    """A frame as a table; W&B itself would read it cell by cell."""
+    import wandb
+
+    rows: list[Any] = frame.astype(object).to_numpy().tolist()
+    return wandb.Table(columns=list(frame.columns), data=rows)
 
 
 def _picture(image: Path | Figure) -> Image.Image:

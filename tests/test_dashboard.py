@@ -26,7 +26,7 @@ _BUILT_IN = {"_step", "run:displayName", "createdAt"}
 def logged_names(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     """All names that a run has in W&B, as panels refer to them."""
     directory = tmp_path_factory.mktemp("logged")
-    track(start(directory), directory, images={"slowest": Figure()})
+    track(start(directory), directory, images=lambda: {"slowest": Figure()})
     (run,) = offline_runs(directory)
     names = set()
     for record in logged_records(run):

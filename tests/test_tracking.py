@@ -58,7 +58,10 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dic
     (directory / ".hydra").mkdir()
     (directory / ".hydra" / "config.yaml").write_text("seed: 7\n")
     (directory / "private.txt").write_text("not a file of the run's\n")
-    images = {"slowest": Figure(), "fastest": Figure()}
+
+    def images() -> dict[str, Figure]:
+        return {"slowest": Figure(), "fastest": Figure()}
+
     summary = track(start(directory, table_rows=7), directory, images=images)
     (run,) = offline_runs(directory)
     yield run, summary
@@ -137,6 +140,19 @@ def test_pictures_and_the_number_of_violations_are_logged(
     assert timelines["captions"] == ["slowest", "fastest"]
     assert all((run / "files" / name).stat().st_size for name in timelines["filenames"])
     assert ">0<" in media(run, "equivalence")
+
+
+def test_a_picture_that_fails_takes_nothing_else_with_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> dict[str, Figure]:
+        raise RuntimeError("no ink")
+
+    summary = track(start(tmp_path), tmp_path, images=fail)
+    assert not own_warnings(caplog)
+    (run,) = offline_runs(tmp_path)
+    assert logged_summary(run)["summary"]["speedup"] == summary["speedup"]
+    assert media(run, "worst_prompts")["data"]
 
 
 def test_an_artifact_has_the_files_of_the_run_and_no_other(
@@ -248,6 +264,7 @@ def test_an_offline_sweep_can_be_read_back(tmp_path: Path, small_pair: SmallPair
         found = dict(figures(logged_summary(offline)["summary"]))
         expected = dict(figures(json.loads((run / "summary.json").read_text())))
         assert {name: found.get(name) for name in expected} == expected
+        assert found["timelines.count"] == 1
         assert found["rounds.nrows"] == len(pd.read_parquet(run / "rounds.parquet"))
         records = inspect(offline)
         assert f'"{tmp_path.name}-sweep"' in records, "runs of one sweep share its group"

@@ -6,7 +6,7 @@ import functools
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,8 @@ def summary_of(records: Sequence[Record]) -> dict[str, Any]:
         synthetic=False,
         accuracy_name="pass@1",
         fit=None,
+        cost={"seconds": {"draft": 1.5, "target": 2.5}, "joules": None},
+        traces={"rounds": 15, "by_mode": [{"mode": "pre-verify", "rounds": 15}]},
         facts={"data": {}, "pass_at_k": {"1": 0.5}},
         seed=7,
         peak_memory_bytes=1,
@@ -68,7 +70,7 @@ def track(
     tracker: Tracker,
     directory: Path,
     first: int = 0,
-    images: Mapping[str, Any] | None = None,
+    images: Callable[[], Mapping[str, Any]] | None = None,
     records: Sequence[Record] | None = None,
 ) -> dict[str, Any]:
     """Log a run as an evaluation does, from prompt ``first`` on; its summary."""
