@@ -50,6 +50,8 @@ def summary_of(records: Sequence[Record]) -> dict[str, Any]:
         synthetic=False,
         accuracy_name="pass@1",
         fit=None,
+        cost={},
+        traces={},
         facts={"data": {}, "pass_at_k": {"1": 0.5}},
         seed=7,
         peak_memory_bytes=1,
