@@ -182,7 +182,10 @@ def report(entity: str, project: str) -> wr.Report:
 
 def spec(entity: str, project: str) -> dict[str, Any]:
     """Workspace and report as W&B would store them. Asks no server."""
-    views: dict[str, Any] = {"workspace": workspace(entity, project), "report": report(entity, project)}
+    views: dict[str, Any] = {
+        "workspace": workspace(entity, project),
+        "report": report(entity, project),
+    }
     # The library has no public way to a spec; so its version is pinned.
     models = {name: view._to_model() for name, view in views.items()}
     return {
