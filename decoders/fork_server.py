@@ -7,6 +7,17 @@ from collections.abc import Sequence
 from multiprocessing import forkserver
 
 
+def _nothing() -> None:
+    pass
+
+
+def wait_ready() -> None:
+    """Wait until it has imported what it was told to."""
+    process = multiprocessing.get_context("forkserver").Process(target=_nothing)
+    process.start()
+    process.join()
+
+
 def prepare(modules: Sequence[str]) -> None:
     """Start it now, and let it import ``modules`` while this process goes on.
 

@@ -12,20 +12,17 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from decoders import fork_server
-from pearl_eval.command import hydra_command, one_line
+from pearl_eval.command import DRAFT_MODULES, hydra_command, one_line
 from pearl_eval.config import Names
 from pearl_eval.console import print_error, print_table
 from pearl_eval.sweep import ERROR
 from pearl_eval.table import Row
 
-#: What a draft process imports, before it loads its model.
-_DRAFT_MODULES = ("pearl_eval.setup", "transformers.models.llama.modeling_llama")
-
 
 @hydra_command("config", logs=True)
 def main(cfg: DictConfig) -> dict[str, Any] | None:
     """Entry point of ``pearl-eval``: one Hydra job."""
-    fork_server.prepare(_DRAFT_MODULES)
+    fork_server.prepare(DRAFT_MODULES)
     # Imported late: it brings torch and transformers, which --help and --cfg have no use for.
     from pearl_eval.evaluation import evaluate
 

@@ -22,6 +22,8 @@ from pearl_eval.errors import EquivalenceViolation, UserError
 from pearl_eval.paths import config_dir
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
+#: What a draft process imports, before it loads its model.
+DRAFT_MODULES = ("pearl_eval.setup", "transformers.models.llama.modeling_llama")
 #: Hydra has no such flag of its own.
 _VERBOSE = ("-v", "--verbose")
 _TALKATIVE = "hydra.job_logging.handlers.console.level=INFO"

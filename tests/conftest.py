@@ -12,6 +12,7 @@ from small_pair import SmallPair, save_pair
 from decoders import fork_server
 from pearl_eval import cli, profiling
 from pearl_eval.bench import cli as bench_cli
+from pearl_eval.command import DRAFT_MODULES
 
 torch.set_num_threads(1)
 # What was imported stays; each run looks for garbage at its start, and would look through it all.
@@ -21,7 +22,7 @@ gc.freeze()
 @pytest.fixture(scope="session", autouse=True)
 def draft_modules() -> None:
     """Draft processes find their libraries imported, in a server that may use every core."""
-    fork_server.prepare(cli._DRAFT_MODULES)
+    fork_server.prepare(DRAFT_MODULES)
 
 
 @pytest.fixture(scope="session")

@@ -10,11 +10,13 @@ from typing import Any, ClassVar
 from hydra import compose
 from omegaconf import DictConfig, open_dict
 
+from decoders import fork_server
 from decoders.decoder import Generation
 from decoders.drafter import Drafter
 from decoders.memory_use import resident_bytes
 from decoders.pearl import Pearl
 from decoders.stopwatch import clock
+from pearl_eval.command import DRAFT_MODULES
 from pearl_eval.config import Names
 from pearl_eval.evaluation import evaluate
 from pearl_eval.records import RECORDS
@@ -80,6 +82,9 @@ def watch(cfg: DictConfig, prompts: int, max_new_tokens: int, directory: Path) -
 
     Its files go to ``directory``.
     """
+    # Imports are no part of the account, nor are those of the process that forks draft processes.
+    fork_server.prepare(DRAFT_MODULES)
+    fork_server.wait_ready()
     begun = clock()
     WatchedPearl.sights.clear()
     run = compose(
