@@ -70,6 +70,13 @@ class CachedModel:
         self._fused = StaticForward(self.model) if static else FusedForward(self.model)
 
     @property
+    def forward(self) -> str:
+        """How forwards are computed: by the layers of ``transformers``, ``fused``, ``compiled``."""
+        if self._fused is None:
+            return "transformers"
+        return "compiled" if isinstance(self._fused, StaticForward) else "fused"
+
+    @property
     def length(self) -> int:
         """Number of tokens in the cache."""
         return self.cache.length

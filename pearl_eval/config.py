@@ -40,9 +40,11 @@ class Forward(Enum):
     """How forwards are computed.
 
     By transformers' own layers; by layers of fewer operations (:mod:`decoders.fused`); by those in
-    fixed shapes, which a GPU replays (:mod:`decoders.static`).
+    fixed shapes, which a GPU replays (:mod:`decoders.static`). ``auto``: fused on a CPU where the
+    model can be, else by transformers' own.
     """
 
+    auto = "auto"
     transformers = "transformers"
     fused = "fused"
     compiled = "compiled"
@@ -74,7 +76,7 @@ class RuntimeConfig:
     Times are seconds. ``fixed_window``: see :class:`decoders.fixed_window.FixedWindowModel`.
     """
 
-    forward: Forward = Forward.transformers
+    forward: Forward = Forward.auto
     target_device: str = "auto"
     draft_device: str = "auto"
     target_cores: list[int] | None = None

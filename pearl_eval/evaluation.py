@@ -123,7 +123,7 @@ def evaluate(cfg: DictConfig, names: Names, group: str, directory: Path) -> dict
             traces=Traces.of(map(asdict, records), rounds).figures(),
             seed=plan.config.seed,
             peak_memory_bytes=environment.peak_memory_bytes() + plan.decoder.peak_memory_bytes(),
-            environment=plan.setup.describe(),
+            environment=plan.setup.describe() | {"forward": comparison.forward},
         )
         files.write_summary(summary)
         tracker.finish(summary, records, rounds, files.paths, partial(_timelines, directory))
@@ -172,6 +172,7 @@ class Comparison:
     """Decodes prompts by the reference and by the decoder under test, and compares the two."""
 
     def __init__(self, plan: Plan, target: CachedModel, reference: Decoder) -> None:
+        self.forward = target.forward
         self._plan = plan
         self._reference = reference
         self._checker = EquivalenceChecker(target, plan.config.reference.tolerance_factor)

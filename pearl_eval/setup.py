@@ -73,7 +73,7 @@ class Setup:
 
     def describe(self) -> dict[str, Any]:
         """The ``environment`` of what a command writes."""
-        return environment.describe(self.source.dtype, self.forward, self.devices, self.processes)
+        return environment.describe(self.source.dtype, self.devices, self.processes)
 
 
 def _load(load: Callable[..., CachedModel], forward: Forward, **where: Any) -> CachedModel:
@@ -81,10 +81,12 @@ def _load(load: Callable[..., CachedModel], forward: Forward, **where: Any) -> C
 
 
 def _with_forward(model: CachedModel, forward: Forward) -> CachedModel:
-    if forward is not Forward.transformers:
-        try:
-            model.fuse(static=forward is Forward.compiled)
-        except ValueError as error:
+    if forward is Forward.transformers or (forward is Forward.auto and model.device.type != "cpu"):
+        return model
+    try:
+        model.fuse(static=forward is Forward.compiled)
+    except ValueError as error:
+        if forward is not Forward.auto:
             raise UserError(
                 f"runtime.forward={forward.value}: {error}; choose runtime=eager for this pair"
             ) from error

@@ -306,21 +306,28 @@ def test_v_says_more_while_it_runs(run_cli: Run) -> None:
     assert len(lines) == 5 and "HumanEval/2" in lines[4] and "identical" in lines[4]
 
 
-@pytest.mark.parametrize("forward", ["fused", "compiled"])
+@pytest.mark.parametrize("forward", ["transformers", "fused", "compiled"])
 def test_both_models_compute_as_the_runtime_says(
     run_cli: Run, tmp_path: Path, forward: str
 ) -> None:
-    code, out, _ = run_cli("decoder=pearl", f"runtime={forward}", *SHORT, "hydra.run.dir=run")
+    code, out, _ = run_cli(
+        "decoder=pearl", f"runtime.forward={forward}", *SHORT, "hydra.run.dir=run"
+    )
     assert code == 0 and "identical 3/3" in out
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["environment"]["forward"] == forward
 
 
 def test_a_model_that_cannot_be_fused_is_refused_in_one_line(
-    run_cli: Run, monkeypatch: pytest.MonkeyPatch
+    run_cli: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Only if that was asked for: by itself it computes as transformers does."""
     monkeypatch.setattr("decoders.fused.FUSIBLE", ("mistral",))
-    code, _, err = run_cli("decoder=autoregressive", "runtime=fused", *SHORT)
+    code, _, err = run_cli("decoder=autoregressive", "runtime.forward=fused", *SHORT)
     assert code == 2
     assert "runtime.forward=fused: a llama model; only mistral can be" in err
     assert "choose runtime=eager" in err
+    code, _, _ = run_cli("decoder=autoregressive", *SHORT, "hydra.run.dir=run")
+    assert code == 0
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["environment"]["forward"] == "transformers"
