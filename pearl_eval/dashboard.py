@@ -26,8 +26,8 @@ With no account, or with WANDB_MODE=offline, the second is done. Runs that were 
 into the project by `wandb sync`. Each call saves a new view and a new report.
 """
 _MISSING = (
-    "pearl-eval-dashboard needs wandb-workspaces, which is the extra 'dashboard':"
-    " pip install 'pearl-eval[dashboard]'"
+    "pearl-eval-dashboard needs wandb-workspaces, which is the extra 'dashboard': in the checkout,"
+    " pip install -e '.[dashboard]'"
 )
 _DEFAULT_OUTPUT = Path("dashboard.json")
 

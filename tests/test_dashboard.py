@@ -164,7 +164,7 @@ def test_without_the_library_one_line_names_the_extra(
     with pytest.raises(SystemExit) as end:
         dashboard.main(["-o", "never.json"])
     assert end.value.code == 2
-    assert "pip install 'pearl-eval[dashboard]'" in capsys.readouterr().err
+    assert "pip install -e '.[dashboard]'" in capsys.readouterr().err
 
 
 class _Missing:
