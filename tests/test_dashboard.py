@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import wandb
 from matplotlib.figure import Figure
 from tracked import figures, logged_records, logged_summary, offline_runs, start, track
 from wandb_server import ENTITY, KEY, StandIn, serving
 
-import wandb
 from pearl_eval import dashboard, panels
 
 #: What W&B itself has of every run.

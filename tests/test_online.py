@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import wandb
 from tracked import (
     figures,
     logged_records,
@@ -23,7 +24,6 @@ from tracked import (
 )
 from wandb_server import KEY, StandIn, serving
 
-import wandb
 from pearl_eval import wandb_tracker
 from pearl_eval.config import TrackingMode
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import wandb
 from matplotlib.figure import Figure
 from small_pair import SmallPair
 from tracked import (
@@ -29,7 +30,6 @@ from tracked import (
     track,
 )
 
-import wandb
 from pearl_eval.config import TrackingBackend, TrackingMode
 from pearl_eval.metrics import (
     prompt_metrics,
