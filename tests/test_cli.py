@@ -280,6 +280,8 @@ def test_interrupting_leaves_no_process_and_every_finished_prompt(
         text=True,
         start_new_session=True,
         cwd=tmp_path,
+        # What runs the tests may ignore it, as a shell's background jobs do.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:

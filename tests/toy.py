@@ -39,6 +39,9 @@ class TableModel:
     def rollback(self, length: int) -> None:
         del self._seen[length:]
 
+    def take_tokens(self) -> int:
+        return 0
+
     def extend(self, tokens: Sequence[int], rows: int) -> torch.Tensor:
         if not 1 <= rows <= len(tokens) - len(self._seen):
             raise ValueError(f"{rows} rows of {len(tokens)} tokens, {len(self._seen)} seen")
