@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from decoders.decoder import Generation
@@ -20,6 +22,13 @@ SUMMARY = "summary.json"
 def launch_order(folder: Path) -> tuple[bool, str]:
     """Sorts the folders of a sweep's runs as they were launched: by number, others after."""
     return (not folder.name.isdigit(), folder.name.zfill(9))
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The objects of a JSON-lines file."""
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            yield json.loads(line)
 
 
 @dataclass(frozen=True)

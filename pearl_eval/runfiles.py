@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -12,7 +12,7 @@ import pandas as pd
 
 from decoders.decoder import Round
 from pearl_eval.errors import UserError
-from pearl_eval.records import RECORDS, ROUNDS, SUMMARY, Record
+from pearl_eval.records import RECORDS, ROUNDS, SUMMARY, Record, read_lines
 
 #: Rounds as they come in; made into ``rounds.parquet`` at the end, since an unfinished Parquet file
 #: can't be read.
@@ -77,13 +77,6 @@ def rounds_frame(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
     """Rounds as a frame with the columns of ``rounds.parquet``, also where there are none."""
     columns = ["task_id", "sample", "turn", "round", *(f.name for f in dataclasses.fields(Round))]
     return pd.DataFrame(list(rows), columns=columns)
-
-
-def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The objects of a JSON-lines file."""
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            yield json.loads(line)
 
 
 def _write_lines(file: TextIO, rows: Iterable[dict[str, Any]]) -> None:

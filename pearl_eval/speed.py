@@ -46,7 +46,7 @@ class Speed:
             dtype=float,
         ).T
         tokens, seconds, reference_tokens, reference_seconds = columns.sum(axis=1).tolist()
-        problems = _by_problem(timed, columns)
+        problems = by_problem(timed, columns)
         ci95 = None
         if interval and problems.shape[1] > 1:
             result = bootstrap(
@@ -70,10 +70,10 @@ class Speed:
         )
 
 
-def _by_problem(records: Sequence[Record], columns: NDArray[np.float64]) -> NDArray[np.float64]:
+def by_problem(records: Sequence[Record], columns: NDArray[np.float64]) -> NDArray[np.float64]:
     """Sums of each row of ``columns`` (``[rows, records]``) over the records of each problem."""
     _, problem = np.unique([r.task_id for r in records], return_inverse=True)
-    return np.array([np.bincount(problem, weights=row) for row in columns])
+    return np.array([np.bincount(problem, weights=row) for row in columns], dtype=float)
 
 
 def _total_ratio(

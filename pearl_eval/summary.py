@@ -13,7 +13,7 @@ from scipy import stats
 from pearl_eval.config import Names
 from pearl_eval.distribution import Fit
 from pearl_eval.records import Record
-from pearl_eval.speed import Speed
+from pearl_eval.speed import Speed, by_problem
 
 #: What tasks may know of a run, where they do not.
 _NO_FACTS: dict[str, Any] = {"pass_at_k": None, "isolation": None}
@@ -97,17 +97,10 @@ class _Scores:
         scored = [r for r in records if r.correct is not None]
         if not scored:
             return None
-        _, problem = np.unique([r.task_id for r in scored], return_inverse=True)
-
-        def by_problem(values: Sequence[Any]) -> NDArray[np.float64]:
-            return np.bincount(problem, np.array(values, dtype=float)).astype(float)
-
-        theirs = [r.reference_correct for r in scored if r.reference_correct is not None]
-        return cls(
-            by_problem([r.correct for r in scored]),
-            by_problem(theirs) if len(theirs) == len(scored) else None,
-            by_problem([1] * len(scored)),
-        )
+        compared = all(r.reference_correct is not None for r in scored)
+        columns = [(r.correct, r.reference_correct or False, 1) for r in scored]
+        ours, theirs, samples = by_problem(scored, np.array(columns, dtype=float).T)
+        return cls(ours, theirs if compared else None, samples)
 
     def reference_accuracy(self) -> float | None:
         """The share that the reference has right."""

@@ -6,7 +6,6 @@ derives its figures in one way.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -17,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from pearl_eval.errors import UserError
-from pearl_eval.records import RECORDS, ROUNDS
+from pearl_eval.records import RECORDS, ROUNDS, read_lines
 
 #: What tells a prompt from the others of its run.
 KEY = ["task_id", "sample", "turn"]
@@ -69,11 +68,11 @@ class Traces:
 
         OSError where it has none, :class:`UserError` where an older version wrote it.
         """
-        lines = (directory / RECORDS).read_text(encoding="utf-8").splitlines()
+        records = list(read_lines(directory / RECORDS))
         rounds = pd.read_parquet(directory / ROUNDS)
         if "drafted_at" not in rounds:
             raise UserError(f"{directory}: its rounds are of an older version: run it again")
-        return cls.of(map(json.loads, lines), rounds)
+        return cls.of(records, rounds)
 
     @property
     def uses_both(self) -> bool:

@@ -9,6 +9,7 @@ from make_record import make_record
 
 from decoders.decoder import Round
 from pearl_eval.errors import UserError
+from pearl_eval.records import read_lines
 from pearl_eval.runfiles import RunFiles
 
 
@@ -49,3 +50,12 @@ def test_a_directory_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="can't be written"):
         RunFiles(tmp_path / "file" / "run")
+
+
+def test_only_a_newline_ends_a_record(tmp_path: Path) -> None:
+    """Models write other signs that split lines, which JSON holds as they are."""
+    files = RunFiles(tmp_path)
+    files.append(make_record(text="one\u2028two\x85three\nfour"), [])
+    assert [record["text"] for record in read_lines(tmp_path / "records.jsonl")] == [
+        "one\u2028two\x85three\nfour"
+    ]

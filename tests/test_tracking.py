@@ -31,9 +31,7 @@ from tracked import (
 )
 
 from pearl_eval.config import TrackingBackend, TrackingMode
-from pearl_eval.metrics import (
-    prompt_metrics,
-)
+from pearl_eval.metrics import prompt_metrics
 from pearl_eval.tracking import Tracker
 
 Run = Callable[..., tuple[int, str, str]]

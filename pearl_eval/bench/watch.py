@@ -19,8 +19,7 @@ from decoders.stopwatch import clock
 from pearl_eval.command import DRAFT_MODULES
 from pearl_eval.config import Names
 from pearl_eval.evaluation import evaluate
-from pearl_eval.records import RECORDS
-from pearl_eval.runfiles import read_lines
+from pearl_eval.records import RECORDS, read_lines
 
 #: Comes with the package, and scores without running programs, which would count as cost.
 _TASK = "gsm8k_mini"
