@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, ClassVar, cast
 
 from decoders.draft_process import DraftProcessOptions
@@ -153,6 +153,12 @@ class Decoder(ABC):
         """The decoder's settings as they are in use: where one is ``auto``, what was chosen."""
         chosen = {"gamma": self.chosen_gamma} if hasattr(self, "chosen_gamma") else {}
         return asdict(cast(Any, self)) | chosen
+
+    def with_settings(self, settings: Mapping[str, Any]) -> Decoder:
+        """Such a decoder with what another's ``settings`` say; for one that was not started."""
+        names = {one.name for one in fields(cast(Any, self))}
+        own = {name: value for name, value in settings.items() if name in names}
+        return cast(Decoder, replace(cast(Any, self), **own))
 
     def stop(self) -> None:
         """Free what ``start`` took. May be called more than once."""

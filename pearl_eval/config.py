@@ -51,9 +51,14 @@ class Forward(Enum):
 
 
 class ReferenceMode(Enum):
-    """``inline``: the reference run of each prompt is made beside the run under test."""
+    """Where the reference runs come from.
+
+    ``inline``: each is made beside the run under test. ``cached``: they are made once and read by
+    every run with the same target, task, sampling, runtime and hardware.
+    """
 
     inline = "inline"
+    cached = "cached"
 
 
 class TrackingBackend(Enum):
@@ -91,9 +96,15 @@ class RuntimeConfig:
 
 @dataclass
 class ReferenceConfig:
-    """The reference run. ``tolerance_factor``: see :mod:`pearl_eval.equivalence`."""
+    """The reference run. ``tolerance_factor``: see :mod:`pearl_eval.equivalence`.
+
+    ``folder``: where cached references are; null is the sweep's own folder. ``wait_timeout``: how
+    long to wait for another run to make them, in seconds.
+    """
 
     mode: ReferenceMode = ReferenceMode.inline
+    folder: str | None = None
+    wait_timeout: float = 86_400.0
     tolerance_factor: float = 4.0
 
 

@@ -28,6 +28,7 @@ def describe(dtype: Dtype, devices: Devices, processes: Processes) -> dict[str, 
         "target_device": " + ".join(map(_device_name, devices.target)),
         "draft_device": " + ".join(map(_device_name, devices.draft)),
         "dtype": dtype.value,
+        "driver": _driver(),
         "versions": {name: version(name) for name in _PACKAGES}
         | {"python": platform.python_version()},
         "git_commit": _git_commit(),
@@ -68,6 +69,13 @@ def _cpu_model() -> str:
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.machine()
+
+
+def _driver() -> str | None:
+    """Version of the NVIDIA driver; ``None`` where there is none."""
+    with contextlib.suppress(OSError):
+        return Path("/proc/driver/nvidia/version").read_text().splitlines()[0].strip()
+    return None
 
 
 def _git_commit() -> str | None:

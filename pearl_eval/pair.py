@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import takewhile
+from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
@@ -24,8 +25,9 @@ class Pair:
 
     ``sizes`` are those of the models that are used, by role.
     ``load_draft`` can be pickled: it loads the draft model in the process that calls it, on its
-    devices, or on those it is given as ``devices``. ``synthetic`` says that tokens are made up, so
-    that only times and counts mean something.
+    devices, or on those it is given as ``devices``. ``weights`` tells the weights of each role from
+    others; there are none where the configuration says it all. ``synthetic`` says that tokens are
+    made up, so that only times and counts mean something.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -33,6 +35,7 @@ class Pair:
     stop_ids: tuple[int, ...]
     load_target: Callable[[], CachedModel]
     load_draft: Callable[..., CachedModel]
+    weights: Mapping[str, str] = field(default_factory=dict)
     synthetic: bool = False
 
     @property
@@ -119,6 +122,12 @@ class PairSource(ABC):
     def choose_devices(self, runtime: RuntimeConfig) -> Devices:
         """Where the two models go; a source whose models need several GPUs each overrides it."""
         return Devices.choose(runtime.target_device, runtime.draft_device)
+
+    def target_settings(self) -> dict[str, Any]:
+        """The settings that the target depends on: what a reference run is one of."""
+        settings = asdict(self)
+        del settings["gamma"]
+        return settings
 
     @abstractmethod
     def open(self, devices: Devices, uses_draft: bool) -> Pair:

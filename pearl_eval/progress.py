@@ -24,9 +24,9 @@ class RunProgress:
         self._records: list[Record] = []
         progress.refresh()
 
-    def started(self) -> None:
-        """The models are loaded."""
-        self._show("warm-up prompt", advance=0)
+    def tell(self, text: str) -> None:
+        """Show what is being done before the first prompt is."""
+        self._show(text, advance=0)
 
     def advance(self, record: Record) -> None:
         """One more prompt is done."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,6 +27,7 @@ from decoders.model import CachedModel
 from pearl_eval.config import RuntimeConfig
 from pearl_eval.devices import Devices
 from pearl_eval.errors import UserError
+from pearl_eval.fingerprint import folder_fingerprint
 from pearl_eval.memory import check_fits, free_bytes, model_bytes
 from pearl_eval.model_size import ModelSize
 from pearl_eval.pair import Pair, PairSource
@@ -60,12 +61,16 @@ class Pretrained(PairSource):
             runtime.target_device, runtime.draft_device, self.target.gpus, self.draft.gpus
         )
 
+    def target_settings(self) -> dict[str, Any]:
+        return {"model": asdict(self.target), "dtype": self.dtype.value}
+
     def open(self, devices: Devices, uses_draft: bool) -> Pair:
         # The hub client's own account of each retry; what matters of it is in our error.
         hub_logging.set_verbosity_error()
         config = read_config("target", self.target)
         tokenizer = read_tokenizer("target", self.target)
         sizes = {"target": ModelSize.of(config)}
+        weights = {"target": weights_mark(self.target, config)}
         dtype = self.dtype.value
         needs = {"target": (devices.target, model_bytes(sizes["target"], getattr(torch, dtype)))}
         vocab_size = known = min(len(tokenizer), config.vocab_size)
@@ -74,6 +79,7 @@ class Pretrained(PairSource):
             shared = shared_tokens(tokenizer, read_tokenizer("draft", self.draft))
             known = min(vocab_size, config.vocab_size, shared)
             sizes["draft"] = ModelSize.of(config)
+            weights["draft"] = weights_mark(self.draft, config)
             needs["draft"] = (devices.draft, model_bytes(sizes["draft"], getattr(torch, dtype)))
         check_fits(needs)
         return Pair(
@@ -89,6 +95,7 @@ class Pretrained(PairSource):
                 vocab_size=vocab_size,
                 known=known,
             ),
+            weights,
         )
 
 
@@ -149,6 +156,14 @@ def read_config(role: str, model: ModelConfig) -> PreTrainedConfig:
             " language model"
         )
     return config.get_text_config()
+
+
+def weights_mark(model: ModelConfig, config: PreTrainedConfig) -> str:
+    """What tells a model's weights from others: of the hub's, their commit."""
+    if is_local(model.path):
+        return folder_fingerprint(Path(model.location))
+    commit = getattr(config, "_commit_hash", None)
+    return f"commit {commit or model.revision}"
 
 
 def read_tokenizer(role: str, model: ModelConfig) -> PreTrainedTokenizerBase:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
@@ -76,6 +77,10 @@ class Synthetic(PairSource):
             raise ValueError(
                 f"pair.acceptance_rate is a probability, from 0 to 1, got {self.acceptance_rate}"
             )
+
+    def target_settings(self) -> dict[str, Any]:
+        settings = super().target_settings()
+        return {k: v for k, v in settings.items() if k not in ("draft", "acceptance_rate")}
 
     def open(self, devices: Devices, uses_draft: bool) -> Pair:
         tokenizer = read_tokenizer("tokenizer", self.tokenizer)
