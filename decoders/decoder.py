@@ -23,9 +23,10 @@ class Round:
     ``draft_start`` and ``target_start``, when each model's forwards began, are seconds from the
     start of the prompt's decoding. ``bytes_sent`` counts both directions between the processes.
     ``verified_length`` is the number of generated tokens that are final. ``drafted_ids`` are the
-    drafted tokens (of a tree none), and ``drafted_at`` the positions in the generated text, from 0,
-    that they were drafted for. ``target_tokens`` counts those that the target's forward read, the
-    prompt's included.
+    drafted tokens, and ``drafted_at`` the positions in the generated text, from 0, that they were
+    drafted for. A tree is given depth first, so that each of its tokens follows the last one before
+    it that is a position earlier. ``target_tokens`` counts the tokens that the target's forward
+    read, the prompt's included.
     """
 
     mode: str

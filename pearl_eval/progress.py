@@ -66,7 +66,7 @@ def _progress() -> Progress:
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TextColumn("{task.fields[speed]}"),
-        TimeRemainingColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True),
     )
     # Refreshed by hand only: a refreshing thread would compute beside what is being timed.
     return Progress(*columns, console=console(stderr=True), auto_refresh=False)
