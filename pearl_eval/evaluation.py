@@ -122,8 +122,10 @@ def evaluate(cfg: DictConfig, names: Names, group: str, directory: Path) -> dict
             facts=plan.task.describe() | _figures(plan, records),
             traces=Traces.of(map(asdict, records), rounds).figures(),
             seed=plan.config.seed,
-            peak_memory_bytes=environment.peak_memory_bytes() + plan.decoder.peak_memory_bytes(),
-            environment=plan.setup.describe() | {"forward": comparison.forward},
+            peak_memory_bytes=environment.peak_memory_bytes()
+            + plan.decoder.peak_memory_bytes()
+            + comparison.target.memory_elsewhere(),
+            environment=plan.setup.describe() | {"forward": comparison.target.forward},
         )
         files.write_summary(summary)
         tracker.finish(summary, records, rounds, files.paths, partial(_timelines, directory))
@@ -172,7 +174,7 @@ class Comparison:
     """Decodes prompts by the reference and by the decoder under test, and compares the two."""
 
     def __init__(self, plan: Plan, target: CachedModel, reference: Decoder) -> None:
-        self.forward = target.forward
+        self.target = target
         self._plan = plan
         self._reference = reference
         self._checker = EquivalenceChecker(target, plan.config.reference.tolerance_factor)
@@ -274,7 +276,7 @@ class Comparison:
 def _started(plan: Plan) -> Iterator[Comparison]:
     """Load the models and start the decoders; free it all at the end."""
     with contextlib.ExitStack() as stack:
-        target = plan.setup.load_target()
+        target = stack.enter_context(plan.setup.target())
         models = plan.setup.models(target)
         stack.callback(plan.decoder.stop)
         plan.decoder.start(models, plan.sampler)
