@@ -95,20 +95,21 @@ class Rank(DraftProcess):
         serve: Service,
     ) -> None:
         self.role = f"rank {number} of the target"
+        self._fate: DraftProcessError | None = None
         join = partial(group.load, number, load, partial(_arrived, number))
         super().__init__(join, Greedy(), options, serve)
 
     def fate(self, seconds: float = 0.0) -> DraftProcessError | None:
         """What became of it if it has ended, or ends within so many seconds."""
         self._process.join(seconds)
-        if self._process.is_alive():
-            return None
-        try:
-            while self._checked(self._channel.receive_now) is not None:
-                pass
-        except DraftProcessError as error:
-            return error
-        return self._died()
+        if self._fate is None and not self._process.is_alive():
+            try:
+                while self._checked(self._channel.receive_now) is not None:
+                    pass
+                self._fate = self._died()
+            except DraftProcessError as error:
+                self._fate = error
+        return self._fate
 
 
 class Ranks:
@@ -171,6 +172,8 @@ class Ranks:
         """Where the body fails because of another rank, say what became of that."""
         try:
             yield
+        except DraftProcessError:
+            raise
         except RuntimeError as error:
             text = " ".join(str(error).split())
             lost = any(name in text.lower() for name in _TRANSPORTS)

@@ -137,6 +137,7 @@ def _message(arguments: dict[str, Any], seen: int) -> Forward:
     return message
 
 
+@torch.inference_mode()
 def follow(channel: Channel, model: CachedModel, sampler: Sampler) -> None:
     """What a rank from 1 on does: the forwards that rank 0 tells it of, until that is gone."""
     wide = model
@@ -150,7 +151,6 @@ def follow(channel: Channel, model: CachedModel, sampler: Sampler) -> None:
         _read(wide if message.wide else model, message)
 
 
-@torch.inference_mode()
 def _read(model: CachedModel, message: Forward) -> None:
     model.rollback(message.seen)
     rows = message.rows
