@@ -59,7 +59,7 @@ class Comparison:
         reference: Autoregressive,
         cached: ReferenceCache | None,
     ) -> None:
-        self.forward = target.forward
+        self.target = target
         self._plan = plan
         self._reference = reference
         self._cached = cached

@@ -79,6 +79,8 @@ class RuntimeConfig:
     ``*_device``: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``. ``*_cores``: CPU cores a process is
     bound to; null chooses ``*_threads`` free ones for each where both models are on the CPU.
     Times are seconds. ``fixed_window``: see :class:`decoders.fixed_window.FixedWindowModel`.
+    ``tensor_parallel``: number of processes that compute the target together, each with a share of
+    every layer, on GPUs or cores of its own: see :mod:`decoders.tensor_parallel`.
     """
 
     forward: Forward = Forward.auto
@@ -92,6 +94,14 @@ class RuntimeConfig:
     answer_timeout: float = 120.0
     spin_seconds: float = 0.005
     fixed_window: bool = False
+    tensor_parallel: int = 1
+
+    def __post_init__(self) -> None:
+        if self.tensor_parallel < 1:
+            raise ValueError(
+                "runtime.tensor_parallel is the number of processes that compute the target, at"
+                f" least 1, got {self.tensor_parallel}"
+            )
 
 
 @dataclass

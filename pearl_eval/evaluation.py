@@ -120,8 +120,10 @@ def evaluate(cfg: DictConfig, names: Names, directory: Path, family: Path) -> di
             traces=Traces.of(map(asdict, records), rounds).figures(),
             seed=plan.config.seed,
             reference=plan.config.reference.mode.value,
-            peak_memory_bytes=environment.peak_memory_bytes() + plan.decoder.peak_memory_bytes(),
-            environment=where | {"forward": comparison.forward, "attempts": files.attempts},
+            peak_memory_bytes=environment.peak_memory_bytes()
+            + plan.decoder.peak_memory_bytes()
+            + comparison.target.memory_elsewhere(),
+            environment=where | {"forward": comparison.target.forward, "attempts": files.attempts},
         )
         files.write_summary(summary)
         tracker.finish(summary, records, rounds, files.paths, partial(_timelines, directory))
@@ -151,7 +153,7 @@ def _refuse_wrong_outputs(
 def _started(plan: Plan, cache: ReferenceCache | None, bar: RunProgress) -> Iterator[Comparison]:
     """Load the models and start the decoders; free it all at the end."""
     with contextlib.ExitStack() as stack:
-        target = plan.setup.load_target()
+        target = stack.enter_context(plan.setup.target())
         models = plan.setup.models(target)
         reference = Autoregressive()
         reference.start(models, plan.sampler)

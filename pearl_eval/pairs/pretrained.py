@@ -21,6 +21,7 @@ from transformers import (
     PreTrainedConfig,
     PreTrainedTokenizerBase,
 )
+from transformers.distributed import DistributedConfig
 from transformers.utils import logging as transformers_logging
 
 from decoders.model import CachedModel
@@ -58,7 +59,11 @@ class Pretrained(PairSource):
 
     def choose_devices(self, runtime: RuntimeConfig) -> Devices:
         return Devices.choose(
-            runtime.target_device, runtime.draft_device, self.target.gpus, self.draft.gpus
+            runtime.target_device,
+            runtime.draft_device,
+            self.target.gpus,
+            self.draft.gpus,
+            runtime.tensor_parallel,
         )
 
     def target_settings(self) -> dict[str, Any]:
@@ -68,6 +73,7 @@ class Pretrained(PairSource):
         # The hub client's own account of each retry; what matters of it is in our error.
         hub_logging.set_verbosity_error()
         config = read_config("target", self.target)
+        check_divisible(self.target, config, devices.ranks)
         tokenizer = read_tokenizer("target", self.target)
         sizes = {"target": ModelSize.of(config)}
         weights = {"target": weights_mark(self.target, config)}
@@ -86,7 +92,9 @@ class Pretrained(PairSource):
             tokenizer,
             sizes,
             stop_ids(self.target, tokenizer),
-            functools.partial(load_model, self.target, dtype, devices.target, vocab_size),
+            functools.partial(
+                load_model, self.target, dtype, devices.target, vocab_size, ranks=devices.ranks
+            ),
             functools.partial(
                 load_model,
                 self.draft,
@@ -105,15 +113,19 @@ def load_model(
     devices: tuple[str, ...],
     vocab_size: int,
     known: int | None = None,
+    ranks: int = 1,
 ) -> CachedModel:
     """Load a model's weights onto its device, or by layers over several.
 
-    ``vocab_size`` and ``known``: see :class:`CachedModel`.
+    ``vocab_size`` and ``known``: see :class:`CachedModel`. Of several ``ranks`` each calls this in
+    its process, amid their process group, and gets its share.
     """
     transformers_logging.disable_progress_bar()
-    if len(devices) > 1:
+    if ranks > 1:
+        where: dict[str, Any] = {"distributed_config": DistributedConfig(tp_size=ranks)}
+    elif len(devices) > 1:
         memory = {torch.device(device).index: free_bytes(device) for device in devices}
-        where: dict[str, Any] = {"device_map": "auto", "max_memory": memory}
+        where = {"device_map": "auto", "max_memory": memory}
     else:
         where = {"device_map": {"": devices[0]}}
     try:
@@ -164,6 +176,25 @@ def weights_mark(model: ModelConfig, config: PreTrainedConfig) -> str:
         return folder_fingerprint(Path(model.location))
     commit = getattr(config, "_commit_hash", None)
     return f"commit {commit or model.revision}"
+
+
+def check_divisible(model: ModelConfig, config: PreTrainedConfig, ranks: int) -> None:
+    """Refuse a target that so many ranks can't compute together."""
+    if ranks == 1:
+        return
+    asked = f"runtime.tensor_parallel={ranks}: {model.path}"
+    if not getattr(config, "base_model_tp_plan", None):
+        raise UserError(
+            f"{asked} is a {config.model_type} model, for which transformers has no plan of tensor"
+            " parallelism"
+        )
+    heads = config.num_attention_heads
+    kv_heads = getattr(config, "num_key_value_heads", None) or heads
+    if heads % ranks or kv_heads % ranks:
+        raise UserError(
+            f"{asked} has {heads} attention heads and {kv_heads} heads of keys and values, which"
+            f" {ranks} ranks can't share out; the number of ranks must divide both"
+        )
 
 
 def read_tokenizer(role: str, model: ModelConfig) -> PreTrainedTokenizerBase:
