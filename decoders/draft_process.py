@@ -5,13 +5,12 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import signal
-import socket
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from decoders.channel import Channel, ChannelClosed, ChannelTimeout
+from decoders.channel import Channel, ChannelClosed, ChannelTimeout, Message
 from decoders.memory_use import peak_resident_bytes
 from decoders.model import CachedModel
 from decoders.placement import Placement
@@ -22,6 +21,10 @@ _GRACE_SECONDS = 2.0
 
 #: What a draft process does once its model is loaded, until the channel is closed.
 Service = Callable[[Channel, CachedModel, Sampler], None]
+
+# Messages of any draft process: its model is loaded; it ends, with what and where it failed.
+_READY = "ready"
+_FAILED = "failed"
 
 
 class DraftProcessError(RuntimeError):
@@ -43,20 +46,8 @@ class DraftProcessOptions:
     start_method: Literal["forkserver", "spawn"] = "forkserver"
 
 
-@dataclass(frozen=True)
-class _Failure:
-    """Why the draft process ends."""
-
-    message: str
-    trace: str
-
-
-class _Ready:
-    """The draft model is loaded."""
-
-
 def _main(
-    sock: socket.socket,
+    channel: Channel,
     load: Callable[[], CachedModel],
     sampler: Sampler,
     options: DraftProcessOptions,
@@ -65,21 +56,20 @@ def _main(
     """Body of the draft process: serve until the other side is gone."""
     # Ctrl-C reaches the whole terminal group; the main process decides what becomes of it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    channel = Channel(sock, options.spin_seconds)
     try:
         options.placement.apply()
         model = load()
         # What there is now stays; looking through it again and again would only take time.
         gc.collect()
         gc.freeze()
-        channel.send(_Ready())
+        channel.send((_READY,))
         serve(channel, model, sampler)
     except ChannelClosed:
         return
     except BaseException as error:
         message = str(error).strip() or "no message"
         try:
-            channel.send(_Failure(f"{type(error).__name__}: {message}", traceback.format_exc()))
+            channel.send((_FAILED, f"{type(error).__name__}: {message}", traceback.format_exc()))
         except ChannelClosed:
             return
 
@@ -110,14 +100,13 @@ class DraftProcess:
         serve: Service,
     ) -> None:
         self._options = options
-        ours, theirs = socket.socketpair()
+        self._channel, theirs = Channel.pair(options.spin_seconds)
         context: Any = multiprocessing.get_context(options.start_method)
         self._process = context.Process(
             target=_main, args=(theirs, load, sampler, options, serve), name=self.role, daemon=True
         )
         self._process.start()
         theirs.close()
-        self._channel = Channel(ours, options.spin_seconds)
 
     @property
     def pid(self) -> int:
@@ -131,22 +120,28 @@ class DraftProcess:
 
     def wait_ready(self) -> None:
         """Wait until the draft model is loaded."""
-        self._checked(lambda: self._channel.receive(self._options.start_timeout))
+        self._receive(self._options.start_timeout)
 
-    def send(self, message: Any) -> None:
+    def send(self, message: Message) -> None:
         """Send a message, without waiting for an answer."""
         try:
             self._channel.send(message)
         except ChannelClosed:
             raise self._died() from None
 
-    def receive(self) -> Any:
+    def receive(self) -> Message:
         """The next message, waited for as long as ``answer_timeout`` says."""
-        return self._checked(lambda: self._channel.receive(self._options.answer_timeout))
+        return self._receive(self._options.answer_timeout)
 
-    def receive_now(self) -> Any | None:
+    def receive_now(self) -> Message | None:
         """The next message if it is there, else ``None``."""
-        return self._checked(self._channel.receive_now)
+        try:
+            message = self._channel.receive_now()
+        except ChannelClosed:
+            raise self._died() from None
+        if message is not None and message[0] == _FAILED:
+            raise self._failed(message)
+        return message
 
     def peak_memory_bytes(self) -> int:
         """Peak resident memory of the draft process, in bytes; 0 where it can't be read."""
@@ -164,21 +159,25 @@ class DraftProcess:
             self._process.kill()
             self._process.join()
 
-    def _checked(self, receive: Callable[[], Any]) -> Any:
+    def _receive(self, timeout: float) -> Message:
         try:
-            message = receive()
+            message = self._channel.receive(timeout)
         except ChannelClosed:
             raise self._died() from None
         except ChannelTimeout as error:
             raise DraftProcessError(
                 f"{self.role} (pid {self.pid}) did not answer within {error} s"
             ) from None
-        if isinstance(message, _Failure):
-            failure = DraftProcessError(f"{self.role} failed: {message.message}")
-            # Shown with a traceback, where one is shown (add_note needs Python 3.11).
-            failure.__cause__ = RuntimeError(message.trace)
-            raise failure
+        if message[0] == _FAILED:
+            raise self._failed(message)
         return message
+
+    def _failed(self, message: Message) -> DraftProcessError:
+        _, what, trace = message
+        failure = DraftProcessError(f"{self.role} failed: {what}")
+        # Shown with a traceback, where one is shown (add_note needs Python 3.11).
+        failure.__cause__ = RuntimeError(trace)
+        return failure
 
     def _died(self) -> DraftProcessError:
         self._process.join(_GRACE_SECONDS)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 
-from decoders.channel import Channel
+from decoders.channel import Channel, Message
 from decoders.draft_process import DraftProcess, DraftProcessOptions
 from decoders.model import CachedModel
 from decoders.sampler import Draft, Sampler
@@ -23,32 +23,17 @@ class Proposal:
     seconds: float
 
 
-@dataclass(slots=True)
-class Request:
-    """The text is your first ``keep`` tokens, then ``tail``: draft ``count`` tokens more.
-
-    The first ``verified`` tokens of it are final.
-    """
-
-    keep: int
-    tail: list[int]
-    count: int
-    verified: int
-
-
-@dataclass(slots=True)
-class Begin:
-    """A new prompt, of ``start`` tokens."""
-
-    seed: int
-    start: int
-
-
-@dataclass(slots=True)
-class Row:
-    """Send the distribution that the token at a text position was drawn from."""
-
-    position: int
+# Messages to the draft process, which knows the text by then:
+#: the text is your first ``keep`` tokens, then ``tail``, and its first ``verified`` tokens are
+#: final; draft ``count`` tokens more (keep, tail, count, verified)
+REQUEST = "request"
+#: a new prompt (seed, length in tokens)
+BEGIN = "begin"
+#: send the distribution that the token at a text position was drawn from (position)
+ROW = "row"
+# And its answers: drafted tokens (tokens, chances, seconds); a distribution (dtype, bytes).
+PROPOSAL = "proposal"
+DISTRIBUTION = "distribution"
 
 
 class OnRequest(Protocol):
@@ -96,31 +81,38 @@ class Service:
         self._text: list[int] = []
         self._proposer = sampler.proposer(0, 0)
 
-    def answer(self, message: Any) -> Any | None:
+    def answer(self, message: Message) -> Message | None:
         """The answer to a message, if it has one."""
-        match message:
-            case Request():
-                return self.draft(message)
-            case Row():
-                # As an array: a tensor would be pickled with far more around it.
-                return self._proposer.row(message.position).cpu().numpy()
-            case Begin():
-                self._proposer = self._sampler.proposer(message.seed, message.start)
+        name, *values = message
+        if name == REQUEST:
+            return self.draft(*values)
+        if name == ROW:
+            row = self._proposer.row(*values).cpu().numpy()
+            return DISTRIBUTION, row.dtype.name, row.tobytes()
+        if name == BEGIN:
+            self._proposer = self._sampler.proposer(*values)
         return None
 
-    def draft(self, request: Request, cut: Callable[[], bool] = _never) -> Proposal:
+    def draft(
+        self,
+        keep: int,
+        tail: list[int],
+        count: int,
+        verified: int,
+        cut: Callable[[], bool] = _never,
+    ) -> Message:
         """Draft what is requested, or as much of it as there is time for until ``cut``."""
         start = clock()
-        self._proposer.forget(request.verified)
+        self._proposer.forget(verified)
         text = self._text
-        text[request.keep :] = request.tail
+        text[keep:] = tail
         # A forward needs at least one token to read.
-        self._model.rollback(min(request.keep, len(text) - 1))
+        self._model.rollback(min(keep, len(text) - 1))
         drafted = Draft()
-        while len(drafted) < request.count and not cut():
+        while len(drafted) < count and not cut():
             drafted.append(*self._proposer.propose(self._model.extend(text, rows=1), len(text)))
             text.append(drafted.tokens[-1])
-        return Proposal(drafted, clock() - start)
+        return PROPOSAL, drafted.tokens, drafted.chances, clock() - start
 
 
 def _serve(channel: Channel, model: CachedModel, sampler: Sampler) -> None:
@@ -143,16 +135,26 @@ class Drafter(DraftProcess):
         super().__init__(load, sampler, options, _serve)
 
     def begin(self, seed: int, start: int) -> None:
-        self.send(Begin(seed, start))
+        self.send((BEGIN, seed, start))
 
     def request(self, keep: int, tail: Sequence[int], count: int, verified: int = 0) -> None:
-        self.send(Request(keep, list(tail), count, verified))
+        self.send((REQUEST, keep, list(tail), count, verified))
 
     def collect(self) -> Proposal:
-        proposal = self.receive()
-        assert isinstance(proposal, Proposal)
-        return proposal
+        return proposal(self.receive())
 
     def row(self, position: int) -> torch.Tensor:
-        self.send(Row(position))
-        return torch.from_numpy(self.receive())
+        self.send((ROW, position))
+        return distribution(self.receive())
+
+
+def proposal(answer: Message) -> Proposal:
+    """What a draft process has drafted, from its answer."""
+    _, tokens, chances, seconds = answer
+    return Proposal(Draft(tokens, chances), seconds)
+
+
+def distribution(answer: Message) -> torch.Tensor:
+    """The distribution, ``[vocab]``, in a draft process's answer."""
+    _, dtype, data = answer
+    return torch.frombuffer(bytearray(data), dtype=getattr(torch, dtype))

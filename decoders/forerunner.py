@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from decoders.channel import Channel
+from decoders.channel import Channel, Message
 from decoders.draft_process import DraftProcess, DraftProcessOptions
 from decoders.model import CachedModel
 from decoders.sampler import Sampler, common_length
@@ -18,26 +17,16 @@ from decoders.stopwatch import clock
 _STALE = sys.maxsize
 
 
-@dataclass(slots=True)
-class _Begin:
-    """A new text; run at most ``ahead`` tokens ahead of what is verified of it."""
-
-    tokens: list[int]
-    ahead: int
-    seed: int
-
-
-@dataclass(slots=True)
-class _Verified:
-    """``tokens`` are verified from position ``start`` on; updates of a text count from 1."""
-
-    number: int
-    start: int
-    tokens: list[int]
-
-
-class _Pause:
-    """Stop drafting, and say so."""
+# Messages to the draft process:
+#: a new text; run at most ``ahead`` tokens ahead of what is verified of it (tokens, ahead, seed)
+_BEGIN = "begin"
+#: tokens are verified from a position on; updates of a text count from 1 (number, position, tokens)
+_VERIFIED = "verified"
+#: stop drafting, and say so
+_PAUSE = "pause"
+# And from it: one token, see ``Drafted``; no more tokens of this text will come.
+_DRAFTED = "drafted"
+_PAUSED = "paused"
 
 
 @dataclass(slots=True)
@@ -55,10 +44,6 @@ class Drafted:
     token: int
     seconds: float
     waited: float
-
-
-class _Paused:
-    """No more tokens of this text will come."""
 
 
 class Service:
@@ -84,29 +69,32 @@ class Service:
         text.append(token)
         return self._lineage, position, token
 
-    def answer(self, message: Any) -> Any | None:
+    def answer(self, message: Message) -> Message | None:
         """Take in a message; the answer, if it has one."""
-        match message:
-            case _Begin():
-                self._text, self._ahead = message.tokens, message.ahead
-                self._verified, self._lineage = len(message.tokens), 0
-                self._model.rollback(0)
-                self._proposer = self._sampler.proposer(message.seed, len(message.tokens))
-            case _Verified():
-                agreed = common_length(self._text[message.start :], message.tokens)
-                if agreed < len(message.tokens):
-                    # Overtaken, or drafted something else: take over the verified tokens. A draft
-                    # that agrees with them goes on as it is.
-                    self._text[message.start + agreed :] = message.tokens[agreed:]
-                    self._model.rollback(message.start + agreed)
-                    self._lineage = message.number
-                self._verified = message.start + len(message.tokens)
-                self._proposer.forget(self._verified)
-            case _Pause():
-                self._ahead = 0
-                self._verified = len(self._text)
-                return _Paused()
+        name, *values = message
+        if name == _VERIFIED:
+            self._take_over(*values)
+        elif name == _BEGIN:
+            self._text, self._ahead, seed = values
+            self._verified, self._lineage = len(self._text), 0
+            self._model.rollback(0)
+            self._proposer = self._sampler.proposer(seed, self._verified)
+        elif name == _PAUSE:
+            self._ahead = 0
+            self._verified = len(self._text)
+            return (_PAUSED,)
         return None
+
+    def _take_over(self, number: int, start: int, tokens: list[int]) -> None:
+        agreed = common_length(self._text[start:], tokens)
+        if agreed < len(tokens):
+            # Overtaken, or drafted something else: take over the verified tokens. A draft that
+            # agrees with them goes on as it is.
+            self._text[start + agreed :] = tokens[agreed:]
+            self._model.rollback(start + agreed)
+            self._lineage = number
+        self._verified = start + len(tokens)
+        self._proposer.forget(self._verified)
 
 
 def _serve(channel: Channel, model: CachedModel, sampler: Sampler) -> None:
@@ -119,14 +107,14 @@ def _serve(channel: Channel, model: CachedModel, sampler: Sampler) -> None:
         if not may_draft:
             waited += clock() - start
         if message is not None:
-            if isinstance(message, _Begin):
+            if message[0] == _BEGIN:
                 waited = 0.0  # What it waited between two texts is no part of either.
             answer = service.answer(message)
             if answer is not None:
                 channel.send(answer)
             continue
-        lineage, position, token = service.draft()
-        channel.send(Drafted(lineage, position, token, clock() - start, waited))
+        drafted = service.draft()
+        channel.send((_DRAFTED, *drafted, clock() - start, waited))
         waited = 0.0
 
 
@@ -144,12 +132,13 @@ class Forerunner(DraftProcess):
         self._lineage = 0
         self._published: list[int] = []
         self._settled = 0
-        self.send(_Begin(list(tokens), ahead, seed))
+        self.send((_BEGIN, list(tokens), ahead, seed))
 
     def read(self) -> list[Drafted]:
         """Take in what has been published since; gives the new tokens."""
         fresh = []
-        while (drafted := self.receive_now()) is not None:
+        while (message := self.receive_now()) is not None:
+            drafted = Drafted(*message[1:])
             if drafted.lineage != self._lineage:
                 self._lineage = drafted.lineage
                 self._published = []
@@ -189,12 +178,12 @@ class Forerunner(DraftProcess):
     def verify(self, start: int, tokens: Sequence[int]) -> None:
         """Tell that ``tokens`` are verified from position ``start`` on."""
         self._lengths.append(start + len(tokens))
-        self.send(_Verified(len(self._lengths) - 1, start, list(tokens)))
+        self.send((_VERIFIED, len(self._lengths) - 1, start, list(tokens)))
 
     def pause(self) -> list[Drafted]:
         """Stop it, and wait until it has stopped; gives the tokens that came too late."""
-        self.send(_Pause())
+        self.send((_PAUSE,))
         late = []
-        while not isinstance(message := self.receive(), _Paused):
-            late.append(message)
+        while (message := self.receive())[0] == _DRAFTED:
+            late.append(Drafted(*message[1:]))
         return late

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import distributed
 
+from decoders.channel import Message
 from decoders.draft_process import DraftProcess, DraftProcessError, DraftProcessOptions, Service
 from decoders.model import CachedModel
 from decoders.sampler import Greedy
@@ -104,7 +104,7 @@ class Rank(DraftProcess):
         self._process.join(seconds)
         if self._fate is None and not self._process.is_alive():
             try:
-                while self._checked(self._channel.receive_now) is not None:
+                while self.receive_now() is not None:
                     pass
                 self._fate = self._died()
             except DraftProcessError as error:
@@ -159,7 +159,7 @@ class Ranks:
             rank.wait_ready()
         return model
 
-    def send(self, message: Any) -> None:
+    def send(self, message: Message) -> None:
         """Send a message to every rank."""
         for rank in self._ranks:
             try:

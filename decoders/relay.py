@@ -2,36 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack, closing, suppress
 
 import torch
 
-from decoders.channel import Channel, ChannelClosed
+from decoders.channel import Channel, ChannelClosed, Message
 from decoders.decoder import End
 from decoders.draft_process import DraftProcess, DraftProcessOptions
-from decoders.drafter import Begin, Proposal, Request, Row, Service
+from decoders.drafter import BEGIN, ROW, Proposal, Service, distribution, proposal
 from decoders.model import CachedModel
-from decoders.sampler import Draft, Sampler
+from decoders.sampler import Sampler
 
-
-@dataclass(slots=True)
-class _Leg:
-    """Draft this. Tokens ``drawn`` so far for the prompt, by either copy.
-
-    ``follows``: wait for what the other copy has drafted of it, and draft the rest.
-    """
-
-    request: Request
-    drawn: int
-    follows: bool
-
-
-class _HandOver:
-    """Stop after the token you are at, and give the other copy what you have drafted."""
+# Messages to a copy, beside those to any drafter:
+#: draft this; so many tokens were drawn for the prompt so far, by either copy; whether to wait for
+#: what the other copy has drafted of it, and draft the rest (keep, tail, count, verified, drawn,
+#: follows)
+_LEG = "leg"
+#: stop after the token you are at, and give the other copy what you have drafted
+_HAND_OVER = "hand over"
+#: And to the other copy: what was drafted (tokens).
+_BATON = "baton"
 
 
 class _Runner(Service):
@@ -47,26 +39,33 @@ class _Runner(Service):
 
     def serve(self) -> None:
         """Answer messages until the channel is closed."""
-        last = Draft()
+        drafted: list[int] = []
         while True:
             message = self._channel.receive()
-            match message:
-                case _HandOver():
-                    self._pass_on(last)
-                case _Leg():
-                    if message.follows:
-                        self._await_peer(message)
-                    last = self._run(message)
-                case Begin():
+            name, *values = message
+            if name == _HAND_OVER:
+                self._pass_on(drafted)
+            elif name == _LEG:
+                drafted = self._run(*values)
+            else:
+                if name == BEGIN:
                     self._drawn = 0
-                    self.answer(message)
-                case _:
-                    self._channel.send(self.answer(message))
+                answer = self.answer(message)
+                if answer is not None:
+                    self._channel.send(answer)
 
-    def _run(self, leg: _Leg) -> Draft:
+    def _run(
+        self, keep: int, tail: list[int], count: int, verified: int, drawn: int, follows: bool
+    ) -> list[int]:
+        """Draft, and send what was drafted; gives its tokens."""
+        if follows:
+            _, baton = self._peer.receive()
+            tail += baton
+            count -= len(baton)
+            drawn += len(baton)
         # One stream of random numbers for both copies, so that what is drawn does not depend on
         # who draws it, which is a matter of timing.
-        self._proposer.skip(leg.drawn - self._drawn)
+        self._proposer.skip(drawn - self._drawn)
         cut = False
 
         def is_cut() -> bool:
@@ -74,27 +73,22 @@ class _Runner(Service):
             cut = self._channel.receive_now() is not None
             return cut
 
-        proposal = self.draft(leg.request, is_cut)
-        self._drawn = leg.drawn + len(proposal.draft)
+        answer = self.draft(keep, tail, count, verified, is_cut)
+        drafted = answer[1]
+        self._drawn = drawn + len(drafted)
         if cut:
-            self._pass_on(proposal.draft)
-        self._channel.send(proposal)
-        return proposal.draft
+            self._pass_on(drafted)
+        self._channel.send(answer)
+        return drafted
 
-    def _pass_on(self, drafted: Draft) -> None:
+    def _pass_on(self, drafted: list[int]) -> None:
         # If the other copy is gone, the main process notices and says so.
-        with contextlib.suppress(ChannelClosed):
-            self._peer.send(drafted.tokens)
-
-    def _await_peer(self, leg: _Leg) -> None:
-        drafted = self._peer.receive()
-        leg.request.tail += drafted
-        leg.request.count -= len(drafted)
-        leg.drawn += len(drafted)
+        with suppress(ChannelClosed):
+            self._peer.send((_BATON, drafted))
 
 
-def _serve(peer: socket.socket, channel: Channel, model: CachedModel, sampler: Sampler) -> None:
-    _Runner(model, sampler, channel, Channel(peer, spin_seconds=0.0)).serve()
+def _serve(peer: Channel, channel: Channel, model: CachedModel, sampler: Sampler) -> None:
+    _Runner(model, sampler, channel, peer).serve()
 
 
 class _Copy(DraftProcess):
@@ -105,15 +99,10 @@ class _Copy(DraftProcess):
         load: Callable[[], CachedModel],
         sampler: Sampler,
         options: DraftProcessOptions,
-        peer: socket.socket,
+        peer: Channel,
     ) -> None:
         super().__init__(load, sampler, options, functools.partial(_serve, peer))
         self.held = 0
-
-    def collect(self) -> Proposal:
-        proposal = self.receive()
-        assert isinstance(proposal, Proposal)
-        return proposal
 
 
 class RelayDrafter:
@@ -141,10 +130,10 @@ class RelayDrafter:
         self.drafted_by: list[int] = []
         self._drawn = 0
         self._open = self._handed_over = False
-        self._opening: Proposal | None = None
-        with contextlib.ExitStack() as stack:
-            peers = [stack.enter_context(one) for one in socket.socketpair()]
-            with contextlib.ExitStack() as started:
+        self._opening: Message | None = None
+        with ExitStack() as stack:
+            peers = [stack.enter_context(closing(one)) for one in Channel.pair(0.0)]
+            with ExitStack() as started:
                 self._copies: list[_Copy] = []
                 for end, peer in zip(ends, peers, strict=True):
                     copy = _Copy(end.load_draft, sampler, end.draft_process, peer)
@@ -168,7 +157,7 @@ class RelayDrafter:
     def begin(self, seed: int, start: int) -> None:
         self._drawn = 0
         for copy in self._copies:
-            copy.send(Begin(seed, start))
+            copy.send((BEGIN, seed, start))
 
     def request(self, keep: int, tail: Sequence[int], count: int, verified: int = 0) -> None:
         # The target moves first: a copy that wakes up beside it might not let it go.
@@ -191,28 +180,28 @@ class RelayDrafter:
         # A copy that is done already has nothing to give.
         unfinished = first_time and self._opening is None
         if unfinished:
-            self._copies[1].send(_HandOver())
+            self._copies[1].send((_HAND_OVER,))
         self._move(1)
         if unfinished:
             self._send_leg(0, follows=True)
             self._handed_over = True
 
     def collect(self) -> Proposal:
-        opening, closing = self._copies[1], self._copies[0]
-        proposal = self._opening or opening.collect()
-        self._take(1, proposal)
+        first, last = self._copies
+        collected = proposal(self._opening or last.receive())
+        self._take(1, collected)
         if self._handed_over:
-            rest = closing.collect()
+            rest = proposal(first.receive())
             self._take(0, rest)
-            seconds = proposal.seconds + rest.seconds
-            proposal = Proposal(proposal.draft + rest.draft, seconds)
+            seconds = collected.seconds + rest.seconds
+            collected = Proposal(collected.draft + rest.draft, seconds)
         self._open = False
-        return proposal
+        return collected
 
     def row(self, position: int) -> torch.Tensor:
         copy = self._copies[self.drafted_by[position]]
-        copy.send(Row(position))
-        return torch.from_numpy(copy.receive())
+        copy.send((ROW, position))
+        return distribution(copy.receive())
 
     def peak_memory_bytes(self) -> int:
         return sum(copy.peak_memory_bytes() for copy in self._copies)
@@ -223,8 +212,8 @@ class RelayDrafter:
 
     def _send_leg(self, end: int, follows: bool) -> None:
         copy = self._copies[end]
-        request = Request(copy.held, self._text[copy.held :], self._count, self._verified)
-        copy.send(_Leg(request, self._drawn, follows))
+        tail = self._text[copy.held :]
+        copy.send((_LEG, copy.held, tail, self._count, self._verified, self._drawn, follows))
 
     def _take(self, end: int, proposal: Proposal) -> None:
         self._text += proposal.draft

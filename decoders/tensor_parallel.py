@@ -12,10 +12,9 @@ import contextlib
 import functools
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any, cast
 
-import numpy as np
 import torch
 
 from decoders.cache import RollbackCache
@@ -25,14 +24,19 @@ from decoders.model import INITIAL_CAPACITY, CachedModel
 from decoders.ranks import Ranks
 from decoders.sampler import Sampler
 
+# Messages to a rank: a forward, with its fields; of what lies beyond a position of the text, keep
+# only some entries, see :meth:`RollbackCache.keep`.
+_FORWARD = "forward"
+_KEEP = "keep"
+
 
 @dataclass(slots=True)
 class Forward:
     """Read ``ids`` after the first ``seen`` tokens of the text.
 
     ``rows``: for how many of the last, or for which of them, logits are computed. ``wide``: in
-    higher precision. ``positions`` and ``visible``, ``[ids, ids]``, are given where the tokens do
-    not just follow each other: see :meth:`CachedModel.branching`.
+    higher precision. ``positions`` and ``visible``, the bytes of ``[ids, ids]`` truth values, are
+    given where the tokens do not just follow each other: see :meth:`CachedModel.branching`.
     """
 
     seen: int
@@ -40,15 +44,7 @@ class Forward:
     rows: int | list[int]
     wide: bool
     positions: list[int] | None = None
-    visible: np.ndarray | None = None
-
-
-@dataclass(slots=True)
-class Keep:
-    """Of what lies beyond position ``length``, keep only some: :meth:`RollbackCache.keep`."""
-
-    length: int
-    entries: list[int]
+    visible: bytes | None = None
 
 
 class MirroredCache(RollbackCache):
@@ -59,7 +55,7 @@ class MirroredCache(RollbackCache):
         self._ranks = ranks
 
     def keep(self, length: int, entries: Sequence[int]) -> None:
-        self._ranks.send(Keep(length, list(entries)))
+        self._ranks.send((_KEEP, length, list(entries)))
         super().keep(length, entries)
 
 
@@ -112,14 +108,14 @@ def lead(model: CachedModel, ranks: Ranks) -> None:
                 " first token on"
             )
         text_of = weakref.ref(cache) if cache is not None else lambda: None
-        ranks.send(_message(arguments, seen))
+        ranks.send((_FORWARD, *astuple(_told(arguments, seen))))
         with ranks.explained():
             return forward(**arguments)
 
     cast(Any, model.model).forward = mirrored
 
 
-def _message(arguments: dict[str, Any], seen: int) -> Forward:
+def _told(arguments: dict[str, Any], seen: int) -> Forward:
     """What the other ranks need to know of a forward."""
     cache, rows = arguments.get("past_key_values"), arguments.get("logits_to_keep", 0)
     wide = isinstance(cache, RollbackCache) and cache.wide
@@ -133,7 +129,7 @@ def _message(arguments: dict[str, Any], seen: int) -> Forward:
     # A mask of two dimensions says which tokens are padding, and none is here.
     if mask is not None and mask.dim() == 4:
         message.positions = arguments["position_ids"][0].tolist()
-        message.visible = (mask[0, 0, :, seen:] == 0).cpu().numpy()
+        message.visible = (mask[0, 0, :, seen:] == 0).cpu().numpy().tobytes()
     return message
 
 
@@ -142,23 +138,25 @@ def follow(channel: Channel, model: CachedModel, sampler: Sampler) -> None:
     """What a rank from 1 on does: the forwards that rank 0 tells it of, until that is gone."""
     wide = model
     while True:
-        message = channel.receive()
-        if isinstance(message, Keep):
-            model.cache.keep(message.length, message.entries)
+        name, *fields = channel.receive()
+        if name == _KEEP:
+            model.cache.keep(*fields)
             continue
-        if message.wide and not message.seen:
+        told = Forward(*fields)
+        if told.wide and not told.seen:
             wide = model.in_higher_precision()
-        _read(wide if message.wide else model, message)
+        _read(wide if told.wide else model, told)
 
 
-def _read(model: CachedModel, message: Forward) -> None:
-    model.rollback(message.seen)
-    rows = message.rows
+def _read(model: CachedModel, told: Forward) -> None:
+    model.rollback(told.seen)
+    rows = told.rows
     options: dict[str, Any] = {
         "logits_to_keep": rows if isinstance(rows, int) else torch.tensor(rows, device=model.device)
     }
-    if message.visible is not None and message.positions is not None:
-        seen = torch.ones(len(message.ids), message.seen, dtype=torch.bool)
-        visible = torch.cat([seen, torch.from_numpy(message.visible)], dim=1)
-        options |= model.branching(visible, message.positions)
-    model.run(message.ids, **options)
+    if told.visible is not None and told.positions is not None:
+        count = len(told.ids)
+        own = torch.frombuffer(bytearray(told.visible), dtype=torch.bool).view(count, count)
+        visible = torch.cat([torch.ones(count, told.seen, dtype=torch.bool), own], dim=1)
+        options |= model.branching(visible, told.positions)
+    model.run(told.ids, **options)

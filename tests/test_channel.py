@@ -1,17 +1,26 @@
+"""Messages through shared memory arrive, whatever their size and whoever sleeps or dies."""
+
 from __future__ import annotations
 
-import socket
+import multiprocessing
+import os
+import random
+import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from decoders.channel import Channel, ChannelClosed, ChannelTimeout
+from decoders.channel import _CHECK, ROOM, SLOTS, Channel, ChannelClosed, ChannelTimeout
+
+SPIN = 0.0001
+CONTEXT = multiprocessing.get_context("forkserver")
 
 
 @pytest.fixture
 def ends() -> Iterator[tuple[Channel, Channel]]:
-    left, right = (Channel(sock, spin_seconds=0.0001) for sock in socket.socketpair())
+    left, right = Channel.pair(SPIN)
     yield left, right
     left.close()
     right.close()
@@ -19,19 +28,63 @@ def ends() -> Iterator[tuple[Channel, Channel]]:
 
 def test_messages_arrive_whole_and_in_order(ends: tuple[Channel, Channel]) -> None:
     left, right = ends
-    for message in ([1, 2], "text", {"a": 1.5}):
+    sent = [("numbers", [1, -2, 1 << 62], 0.1), ("text", "é", True), ("bytes", b"\0\0", None)]
+    for message in sent:
         left.send(message)
-    assert [right.receive(1.0) for _ in range(3)] == [[1, 2], "text", {"a": 1.5}]
+    assert [right.receive(1.0) for _ in sent] == sent
     assert left.bytes_sent == right.bytes_received > 0
+    assert right.receive_now() is None
 
 
-def test_message_larger_than_the_socket_buffer(ends: tuple[Channel, Channel]) -> None:
+def test_both_directions_go_round_many_times(ends: tuple[Channel, Channel]) -> None:
     left, right = ends
-    payload = bytes(8_000_000)
-    sender = threading.Thread(target=left.send, args=(payload,))
+    for number in range(5 * SLOTS):
+        left.send(("there", number))
+        right.send(("back", number))
+        assert right.receive_now() == ("there", number)
+        assert left.receive_now() == ("back", number)
+
+
+@pytest.mark.parametrize("size", [ROOM - 20, ROOM, 2 * ROOM, 2 * SLOTS * ROOM, 8_000_000])
+def test_messages_of_any_size(ends: tuple[Channel, Channel], size: int) -> None:
+    """Of more pieces than there are slots, too: the sender waits for room."""
+    left, right = ends
+    payload = os.urandom(size)
+    sender = threading.Thread(target=left.send, args=(("payload", payload),))
     sender.start()
-    assert right.receive(20.0) == payload
+    assert right.receive(20.0) == ("payload", payload)
     sender.join()
+    left.send(("next",))
+    assert right.receive(1.0) == ("next",)
+
+
+def test_a_piece_that_came_first_is_no_message(ends: tuple[Channel, Channel]) -> None:
+    left, right = ends
+    left._write(b"x" * ROOM, -ROOM)
+    assert right.receive_now() is None
+
+
+def test_a_message_whose_number_came_first_is_not_taken(ends: tuple[Channel, Channel]) -> None:
+    """As a processor may show it that does not keep the order of what it writes."""
+    left, right = ends
+    for round_trip in range(2 * SLOTS):  # in slots that were written before, too
+        at = left._writes_at
+        left.send(("whole", round_trip))
+        start = 8 * at
+        whole = bytes(left._our_bytes[start + 8 * _CHECK : start + 80])
+        left._our_bytes[start + 8 * _CHECK : start + 80] = bytes(80 - 8 * _CHECK)
+        assert right.receive_now() is None
+        left._our_bytes[start + 8 * _CHECK : start + 80] = whole
+        assert right.receive_now() == ("whole", round_trip)
+
+
+def test_an_old_message_under_a_new_number_is_not_taken(ends: tuple[Channel, Channel]) -> None:
+    left, right = ends
+    for number in range(SLOTS):
+        left.send(("old", number))
+        right.receive(1.0)
+    left._ours[left._writes_at] = SLOTS + 1
+    assert right.receive_now() is None
 
 
 def test_silence_is_a_timeout(ends: tuple[Channel, Channel]) -> None:
@@ -41,8 +94,120 @@ def test_silence_is_a_timeout(ends: tuple[Channel, Channel]) -> None:
 
 def test_a_closed_end_is_noticed_by_both_directions(ends: tuple[Channel, Channel]) -> None:
     left, right = ends
+    right.send(("last words",))
     right.close()
+    assert left.receive(1.0) == ("last words",)
     with pytest.raises(ChannelClosed):
         left.receive(1.0)
     with pytest.raises(ChannelClosed):
-        left.send("x")
+        left.send(("x",))
+
+
+def test_a_closed_end_is_noticed_by_who_never_waits(ends: tuple[Channel, Channel]) -> None:
+    left, right = ends
+    right.close()
+    deadline = time.monotonic() + 10
+    with pytest.raises(ChannelClosed):
+        while time.monotonic() < deadline:
+            assert left.receive_now() is None
+
+
+def test_what_cannot_be_sent_is_refused(ends: tuple[Channel, Channel]) -> None:
+    with pytest.raises(ValueError, match="unmarshallable"):
+        ends[0].send((object(),))
+
+
+def _sleep(channel: Channel) -> None:
+    channel.send(("here",))
+    time.sleep(60)
+
+
+def _wait(channel: Channel) -> None:
+    channel.send(("here",))
+    channel.receive()
+
+
+def _fill(channel: Channel) -> None:
+    channel.send(("here",))
+    while True:
+        channel.send(("more", b"x" * ROOM))
+
+
+def _half(channel: Channel) -> None:
+    channel.send(("here",))
+    channel._write(b"x" * ROOM, -ROOM)
+    time.sleep(60)
+
+
+@pytest.mark.parametrize("state", [_sleep, _wait, _fill, _half])
+def test_a_killed_process_is_noticed_whatever_it_was_doing(
+    state: Callable[[Channel], None],
+) -> None:
+    ours, theirs = Channel.pair(SPIN)
+    process = CONTEXT.Process(target=state, args=(theirs,), daemon=True)
+    process.start()
+    theirs.close()
+    assert ours.receive(60.0) == ("here",)
+    time.sleep(0.05)
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGKILL)
+    start = time.monotonic()
+    with pytest.raises(ChannelClosed):
+        while True:
+            ours.receive(30.0)
+    assert time.monotonic() - start < 20
+    process.join()
+    ours.close()
+
+
+def test_a_sender_that_waits_for_room_notices_the_end() -> None:
+    ours, theirs = Channel.pair(SPIN)
+    closer = threading.Timer(0.1, theirs.close)
+    closer.start()
+    with pytest.raises(ChannelClosed):
+        for _ in range(SLOTS + 1):
+            ours.send(("x",))
+    closer.join()
+    ours.close()
+
+
+def _echo(channel: Channel, seed: int, spin: float) -> None:
+    chance = random.Random(seed)
+    channel._spin_seconds = spin
+    try:
+        while True:
+            message = channel.receive()
+            if chance.random() < 0.3:
+                time.sleep(chance.random() * 0.0004)
+            channel.send(message)
+    except ChannelClosed:
+        return
+
+
+@pytest.mark.parametrize("spin", [0.0, 0.0002])
+def test_no_one_sleeps_through_a_message(spin: float) -> None:
+    """Each side falls asleep about when the other writes, 2000 times, and is woken each time."""
+    ours, theirs = Channel.pair(spin)
+    process = CONTEXT.Process(target=_echo, args=(theirs, 1, spin), daemon=True)
+    process.start()
+    theirs.close()
+    chance = random.Random(0)
+    for number in range(2000):
+        ours.send(("to and fro", number, [number] * chance.randrange(40)))
+        if chance.random() < 0.3:
+            time.sleep(chance.random() * 0.0004)
+        # The second sleep is longer than this, so a wake-up that was lost would show.
+        answer = ours.receive(0.9)
+        assert answer[1] == number
+    ours.close()
+    process.join(10)
+    assert process.exitcode == 0
+
+
+def test_the_memory_has_no_name_and_goes_with_its_ends() -> None:
+    before, shared = set(os.listdir("/proc/self/fd")), set(os.listdir("/dev/shm"))
+    left, right = Channel.pair(SPIN)
+    assert set(os.listdir("/dev/shm")) == shared
+    for end in (left, right, left):
+        end.close()
+    assert set(os.listdir("/proc/self/fd")) == before

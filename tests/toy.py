@@ -196,8 +196,7 @@ class InlineForerunner(Inline, Forerunner):  # type: ignore[misc]
     def read(self) -> list[Drafted]:
         for _ in range(next(self._reads)):
             if self._service.may_draft:
-                lineage, position, token = self._service.draft()
-                self._answers.append(Drafted(lineage, position, token, 0.0, 0.0))
+                self._answers.append(("drafted", *self._service.draft(), 0.0, 0.0))
         return super().read()
 
     def receive_now(self) -> Any | None:
