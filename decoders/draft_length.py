@@ -73,7 +73,8 @@ def time_forwards(model: CachedModel, window: int, context: int, repeats: int) -
     """Seconds of forwards that read ``window`` tokens after ``context`` tokens of text."""
     text = [_FILLER] * (context + window)
     model.rollback(0)
-    model.extend(text[:context], rows=1)
+    if context:
+        model.extend(text[:context], rows=1)
     seconds = []
     for _ in range(repeats):
         model.rollback(context)
@@ -86,14 +87,16 @@ def time_forwards(model: CachedModel, window: int, context: int, repeats: int) -
     return seconds
 
 
-def time_drafts(drafter: OnRequest, context: int, repeats: int, count: int = 1) -> list[float]:
-    """Seconds of draft forwards of one token after ``context`` tokens, where the draft model runs.
+def time_drafts(
+    drafter: OnRequest, context: int, repeats: int, count: int = 1, window: int = 1
+) -> list[float]:
+    """Seconds of draft forwards after ``context`` tokens, where the draft model runs.
 
-    They run ``count`` in a row, and each figure is the mean of one such row. The target is idle
-    meanwhile.
+    They run ``count`` in a row, of which the first reads ``window`` tokens and the others one; each
+    figure is the mean of one such row. The target is idle meanwhile.
     """
-    text = [_FILLER] * (context + 1)
-    drafter.request(0, text[:context], 1)
+    text = [_FILLER] * (context + window)
+    drafter.request(0, text[: max(context, 1)], 1)
     drafter.collect()
     seconds = []
     for _ in range(repeats):

@@ -14,6 +14,7 @@ from decoders.decoder import Decoder, Generation, Models
 from decoders.drafter import Drafter
 from decoders.pearl import Pearl
 from decoders.sampler import Greedy
+from decoders.speculative import Speculative
 from decoders.stopwatch import clock, no_garbage_collection
 from pearl_eval.bench.config import REFERENCE
 from pearl_eval.bench.limits import Forwards, Rounds, Timer
@@ -25,9 +26,12 @@ from pearl_eval.paths import config_dir
 from pearl_eval.placement import placed
 from pearl_eval.progress import steps
 from pearl_eval.setup import Setup
+from pearl_eval.simulation.acceptance import merge, record
 
 #: The reference a second time: how far its ratio to itself is from 1 is the measuring's own error.
 AGAIN = f"{REFERENCE} again"
+#: Decoders whose rounds judge tokens that follow the text verified before.
+_JUDGES_IN_PLACE = (Pearl, Speculative)
 
 
 @dataclass(frozen=True)
@@ -119,14 +123,16 @@ class Contest:
             one.decode(prompts[0], limit)
         measurements: list[Measurement] = []
         timed: list[Forwards] = []
+        traces: dict[int, str] = {}
         rounds = [(repeat, index) for repeat in range(repeats) for index in range(len(prompts))]
         for repeat, index in steps(rounds, self._label):
             prompt = prompts[index]
             order = rng.sample(self._entrants, len(self._entrants))
             with no_garbage_collection():
                 done = {one.label: one.decode(prompt, limit) for one in order}
-                forwards = self._timer.forwards(len(prompt) + limit // 2)
+                forwards = self._timer.forwards(len(prompt) + limit // 2, len(prompt))
             timed.append(forwards)
+            traces[index] = self._trace(done)
             outputs = {label: generation.output_ids for label, (generation, _) in done.items()}
             verdicts = judged(self._checker, self._entrants, prompt, limit, outputs)
             measurements += [
@@ -144,7 +150,15 @@ class Contest:
                 )
                 for one in self._entrants
             ]
-        return Results(measurements, timed)
+        return Results(measurements, timed, list(traces.values()))
+
+    def _trace(self, done: Mapping[str, tuple[Generation, float]]) -> str:
+        """Which tokens of a text the draft model gets right, as far as that was seen."""
+        expected = done[REFERENCE][0].output_ids
+        judging = [one.label for one in self._entrants if isinstance(one.decoder, _JUDGES_IN_PLACE)]
+        generations = [done[label][0] for label in judging]
+        recorded = [record(one.rounds) for one in generations if one.output_ids == expected]
+        return merge(["-" * len(expected), *recorded])
 
 
 def judged(

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from decoders.decoder import Generation, Round
-from decoders.draft_length import time_drafts, time_forwards
+from decoders.draft_length import time_drafts, time_forwards, time_together
 from decoders.drafter import OnRequest
 from decoders.model import CachedModel
 
 #: Draft forwards that are timed in a row, as they run in a round.
 _ROW = 8
+#: How often the reading of a prompt is timed; it takes as long as many forwards.
+_PROMPTS = 3
 
 
 @dataclass(frozen=True)
@@ -22,11 +24,17 @@ class Forwards:
     """Seconds of forwards after ``context`` tokens, each model alone: medians.
 
     ``draft`` is that of one token; ``target`` goes by the number of tokens that are read.
+    ``beside`` are those of target and draft model where both run at once, by how many tokens the
+    target reads and the draft model drafts meanwhile. ``prompt`` are those of both models, each
+    alone, that read the whole prompt, ``prompt_length`` tokens.
     """
 
     context: int
     draft: float
     target: dict[int, float]
+    beside: dict[int, tuple[float, float]] = field(default_factory=dict)
+    prompt: tuple[float, float] = (0.0, 0.0)
+    prompt_length: int = 0
 
     @property
     def speed_ratio(self) -> float:
@@ -67,14 +75,22 @@ class Timer:
         self._windows = sorted({1, *windows})
         self._repeats = repeats
 
-    def forwards(self, context: int) -> Forwards:
-        """Forwards after ``context`` tokens."""
+    def forwards(self, context: int, prompt_length: int) -> Forwards:
+        """Forwards after ``context`` tokens, and those that read a prompt."""
         draft = time_drafts(self._drafter, context, self._repeats, _ROW)
         target = {
             window: statistics.median(time_forwards(self._target, window, context, self._repeats))
             for window in self._windows
         }
-        return Forwards(context, statistics.median(draft), target)
+        beside = {}
+        for window in self._windows:
+            both = time_together(self._target, self._drafter, window, context, self._repeats)
+            beside[window] = statistics.median(both[0]), statistics.median(both[1])
+        prompt = (
+            statistics.median(time_forwards(self._target, prompt_length, 0, _PROMPTS)),
+            statistics.median(time_drafts(self._drafter, 0, _PROMPTS, window=prompt_length)),
+        )
+        return Forwards(context, statistics.median(draft), target, beside, prompt, prompt_length)
 
 
 @dataclass(frozen=True)

@@ -88,13 +88,21 @@ class Interval:
 
 
 class Results:
-    """All measurements of a contest, and the forwards timed alone beside them."""
+    """All measurements of a contest, and the forwards timed alone beside them.
+
+    ``traces`` say of each prompt which tokens the draft model gets right
+    (``pearl_eval.simulation.acceptance.record``).
+    """
 
     def __init__(
-        self, measurements: Sequence[Measurement], forwards: Sequence[Forwards] = ()
+        self,
+        measurements: Sequence[Measurement],
+        forwards: Sequence[Forwards] = (),
+        traces: Sequence[str] = (),
     ) -> None:
         self.measurements = measurements
         self.forwards = forwards
+        self.traces = traces
         self._by_contender: dict[str, list[Measurement]] = {}
         for one in measurements:
             self._by_contender.setdefault(one.contender, []).append(one)
@@ -197,4 +205,5 @@ class Results:
         return {
             "measurements": [asdict(m) for m in self.measurements],
             "forwards": [asdict(f) for f in self.forwards],
+            "traces": list(self.traces),
         }

@@ -1,0 +1,180 @@
+"""Which drafted tokens the target accepts: by chance at given rates, or as recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: What drafts, where a draft model does.
+DRAFT_MODEL = "draft model"
+
+
+class Text(Protocol):
+    """One text, of which is settled which tokens would be accepted."""
+
+    def accepted(self, start: int, count: int) -> int:
+        """How many of ``count`` tokens drafted from position ``start`` on are accepted: those
+        before the first wrong one. Positions count generated tokens, from 0."""
+
+
+class Acceptance(Protocol):
+    """Where texts come from. ``of`` says whose drafts they judge."""
+
+    of: str
+
+    def text(self, index: int, length: int, rng: np.random.Generator) -> Text:
+        """The text of prompt number ``index``, of ``length`` tokens."""
+
+
+class FixedText:
+    """Every position is right or wrong by itself, wherever a block begins.
+
+    That is what greedy decoding does exactly: whether the draft model's first choice after a
+    verified prefix is the target's depends on the prefix alone.
+    """
+
+    def __init__(self, right: NDArray[np.bool_]) -> None:
+        positions = np.where(right, len(right), np.arange(len(right)))
+        # Where the first wrong token at or after each position is.
+        self._wrong = np.minimum.accumulate(positions[::-1])[::-1].tolist()
+
+    def accepted(self, start: int, count: int) -> int:
+        return min(count, self._wrong[start] - start) if count else 0
+
+
+class BlockText:
+    """Each token is accepted at the rate of its place in its block, given those before it.
+
+    ``chances`` are uniform random numbers, one for each position.
+    """
+
+    def __init__(self, rates: Sequence[float], chances: Sequence[float]) -> None:
+        self._rates = rates
+        self._chances = chances
+
+    def accepted(self, start: int, count: int) -> int:
+        last = len(self._rates) - 1
+        for place in range(count):
+            if self._chances[start + place] >= self._rates[min(place, last)]:
+                return place
+        return count
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Each drafted token is accepted with the same chance α, whatever became of the others."""
+
+    rate: float
+    of: str = DRAFT_MODEL
+
+    def __post_init__(self) -> None:
+        _check_rate(self.rate)
+
+    def text(self, index: int, length: int, rng: np.random.Generator) -> Text:
+        return FixedText(rng.random(length) < self.rate)
+
+
+@dataclass(frozen=True)
+class BlockRates:
+    """The chance of the first, second … token of a block, given that those before it were accepted.
+
+    As ``conditional`` of the traces of a run; the last rate holds for all further places.
+    """
+
+    rates: tuple[float, ...]
+    of: str = DRAFT_MODEL
+
+    def __post_init__(self) -> None:
+        if not self.rates:
+            raise ValueError("rates by place in the block: at least one")
+        for rate in self.rates:
+            _check_rate(rate)
+
+    def text(self, index: int, length: int, rng: np.random.Generator) -> Text:
+        return BlockText(self.rates, rng.random(length).tolist())
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What was recorded of each prompt: its positions as ``1`` right, ``0`` wrong, ``-`` unknown.
+
+    Unknown are positions for which no token was drafted after the verified text, as the one that
+    vanilla speculative decoding adds itself. They are drawn, at the rate of the known ones.
+    """
+
+    prompts: tuple[str, ...]
+    of: str = DRAFT_MODEL
+
+    def __post_init__(self) -> None:
+        if not self.prompts or not any(set(one) & set("01") for one in self.prompts):
+            raise ValueError(
+                "an acceptance trace needs a prompt with drafted tokens that were judged"
+            )
+        strange = set("".join(self.prompts)) - set("01-")
+        if strange:
+            raise ValueError(f"an acceptance trace is of 0, 1 and -, got {sorted(strange)}")
+
+    @property
+    def rate(self) -> float:
+        """The share of known positions that are right."""
+        text = "".join(self.prompts)
+        return text.count("1") / (len(text) - text.count("-"))
+
+    def text(self, index: int, length: int, rng: np.random.Generator) -> Text:
+        """Prompts are taken in order, again from the first after the last.
+
+        ValueError where the recorded text is shorter than ``length``.
+        """
+        recorded = np.frombuffer(self.prompts[index % len(self.prompts)].encode(), dtype=np.uint8)
+        if len(recorded) < length:
+            raise ValueError(
+                f"prompt {index % len(self.prompts)}: {len(recorded)} tokens were recorded,"
+                f" {length} are to be simulated"
+            )
+        recorded = recorded[:length]
+        drawn = rng.random(length) < self.rate
+        return FixedText(np.where(recorded == ord("-"), drawn, recorded == ord("1")))
+
+
+class Judged(Protocol):
+    """What a recorded round says. Fields are those of ``Round``."""
+
+    @property
+    def judged(self) -> int: ...
+    @property
+    def accepted(self) -> int: ...
+    @property
+    def verified_length(self) -> int: ...
+
+
+def record(rounds: Iterable[Judged]) -> str:
+    """The trace of one prompt, from rounds whose judged tokens follow what was verified before.
+
+    Those of PEARL, which judges a drafted token for every position, of its ablations, and of
+    vanilla speculative decoding.
+    """
+    trace = ""
+    for one in rounds:
+        known = "1" * one.accepted + "0" * (one.judged > one.accepted)
+        before = len(trace)
+        trace += known.ljust(one.verified_length - before, "-")
+    return trace
+
+
+def merge(traces: Sequence[str]) -> str:
+    """What several decodings of the same text know together.
+
+    Where they differ, which only rounding can make them, the first that knows is taken.
+    """
+    return "".join(
+        next((mark for mark in marks if mark != "-"), "-") for marks in zip(*traces, strict=True)
+    )
+
+
+def _check_rate(rate: float) -> None:
+    if not 0 <= rate <= 1:
+        raise ValueError(f"an acceptance rate is between 0 and 1, got {rate}")
