@@ -1,0 +1,161 @@
+"""PEARL without a barrier, simulated event by event: each drafted token, each target forward."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from pearl_eval.simulation.machine import Machine, Round, Rounds
+
+
+@dataclass(slots=True)
+class _Published:
+    """A token: when it is there, the update its text began with, its position, and how long it
+    took and the draft process had waited before."""
+
+    at: float
+    lineage: int
+    position: int
+    seconds: float
+    waited: float
+
+
+class _Forerunner:
+    """The draft process: drafts on, but for news and where it must wait."""
+
+    def __init__(self, machine: Machine, ahead: int) -> None:
+        self._machine = machine
+        self._ahead = ahead
+        self._free = 0.0  # when it has made its last token
+        self._length = self._verified = 0
+        self._seen = 0  # of the prompt, too
+        self._wrong: int | None = None  # where its text first went wrong
+        self._lineage = 0
+        self._news: deque[tuple[float, int, int]] = deque()
+        self._slow = machine.slowdown.draft
+        self._publish = machine.costs.publish
+        self._waited = 0.0
+
+    def tell(self, at: float, number: int, verified: int) -> None:
+        """So many tokens are verified, by update ``number``."""
+        self._news.append((at, number, verified))
+
+    def run(self, until: float) -> list[_Published]:
+        """What it publishes by then."""
+        made = []
+        while self._hear() and self._free + self._next() <= until:
+            made.append(self._draft())
+        return made
+
+    def pause(self, now: float) -> float:
+        """When it has stopped, told so ``now``: after the token it is at."""
+        while self._hear() and self._free < now:
+            self._draft()
+        return max(now, self._free)
+
+    def _hear(self) -> bool:
+        """Take in news that is there, or wait for some if it must; whether it may draft then."""
+        while self._news:
+            at, number, verified = self._news[0]
+            if at > self._free:
+                if self._length - self._verified < self._ahead:
+                    return True
+                self._waited += at - self._free
+                self._free = at
+            self._news.popleft()
+            self._take(number, verified)
+        return self._length - self._verified < self._ahead
+
+    def _next(self) -> float:
+        """Seconds of the next token."""
+        window = self._machine.prompt + self._length - self._seen
+        return self._machine.draft.forward(window, self._seen) * self._slow + self._publish
+
+    def _draft(self) -> _Published:
+        seconds = self._next()
+        self._free += seconds
+        self._seen = self._machine.prompt + self._length
+        position = self._length
+        if self._wrong is None and position < self._machine.limit:
+            right = self._machine.text.accepted(position, 1) == 1
+            self._wrong = None if right else position
+        self._length += 1
+        waited, self._waited = self._waited, 0.0
+        return _Published(self._free, self._lineage, position, seconds, waited)
+
+    def _take(self, number: int, verified: int) -> None:
+        wrong = self._wrong is not None and self._wrong < verified
+        if wrong or self._length < verified:
+            agreed = self._wrong if wrong and self._wrong is not None else self._length
+            self._seen = min(self._seen, self._machine.prompt + min(agreed, self._length))
+            self._length = verified
+            self._wrong = None
+            self._lineage = number
+        self._verified = verified
+
+
+@dataclass(frozen=True)
+class Free:
+    """The target judges all that is published, and adds one token of its own.
+
+    The draft model runs at most ``ahead`` tokens beyond the verified text.
+    """
+
+    ahead: int = 24
+
+    def rounds(self, machine: Machine) -> Rounds:
+        text, prompt, limit = machine.text, machine.prompt, machine.limit
+        forerunner = _Forerunner(machine, self.ahead)
+        slow = machine.slowdown.target
+        overhead = machine.costs.round
+        clock = 0.0
+        known = updates = target_seen = 0
+        lineage = settled = there = 0
+        stale = False
+        first_known = [0]
+        while known < limit:
+            fresh = forerunner.run(clock)
+            for one in fresh:
+                if one.lineage != lineage:
+                    lineage, stale = one.lineage, False
+                    settled = there = first_known[lineage]
+                there = min(limit, one.position + 1)
+            # Tokens that the target decoded itself meanwhile, beside published ones.
+            agreed = compared = 0
+            if not stale and min(there, known) > settled:
+                count = min(there, known) - settled
+                agreed = text.accepted(settled, count)
+                compared = min(agreed + 1, count)
+                stale = agreed < count
+                settled += agreed
+            pending = 0 if stale else min(max(0, there - known), limit - known - 1)
+            window = prompt + known + pending - target_seen
+            verifying = machine.target.forward(window, target_seen) * slow
+            accepted = text.accepted(known, pending)
+            judged = min(accepted + 1, pending)
+            before, known = known, known + accepted + 1
+            target_seen = prompt + before + accepted
+            stale = stale or accepted < judged
+            settled += accepted
+            seconds = verifying + overhead
+            if known == limit:
+                # The text is over when the draft process has stopped.
+                seconds = forerunner.pause(clock + seconds) - clock
+            updates += 1
+            first_known.append(known)
+            forerunner.tell(clock + seconds, updates, known)
+            yield Round(
+                "verify" if pending else "decode",
+                clock,
+                seconds,
+                len(fresh),
+                compared + judged,
+                agreed + accepted,
+                sum(one.seconds for one in fresh),
+                verifying,
+                sum(one.waited for one in fresh),
+                0.0,
+                known,
+                window,
+            )
+            clock += seconds
