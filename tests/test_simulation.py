@@ -1,0 +1,197 @@
+"""The simulator's rounds are those of the decoders themselves; its arithmetic is that of forwards."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from decoder_cases import make_decoder
+from small_pair import SmallPair, save_pair
+from toy import Inline, InlineDrafter
+
+from decoders import forerunner, pearl, pearl_async
+from decoders.decoder import Decoder, Generation, Models
+from decoders.draft_process import DraftProcessOptions
+from decoders.forerunner import Drafted, Forerunner
+from decoders.model import CachedModel
+from decoders.sampler import Greedy
+from pearl_eval.simulation import (
+    ForwardTimes,
+    Simulation,
+    Trace,
+)
+from pearl_eval.simulation.acceptance import merge, record
+
+PROMPT = list(range(20, 60))
+LIMIT = 90
+#: Decoders whose rounds do not depend on how long anything takes.
+UNTIMED = [
+    *itertools.product(
+        [
+            "speculative",
+            "pearl",
+            "pearl_no_pre_verify",
+            "pearl_no_post_verify",
+            "pearl_shared_one_end",
+            "assisted_constant",
+            "assisted_heuristic",
+        ],
+        [1, 4, 7],
+    ),
+    ("autoregressive", None),
+    ("generate", None),
+]
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> SmallPair:
+    """One whose draft model is right most of the time, so that whole blocks are."""
+    return save_pair(tmp_path_factory.mktemp("pair"), noise=0.003)
+
+
+@pytest.fixture(scope="module")
+def decode(pair: SmallPair) -> Iterator[Callable[[str, int | None], Generation]]:
+    """Decodes one text by a decoder: PEARL in its two processes, its variants in this one."""
+    options = DraftProcessOptions(spin_seconds=0.0005, answer_timeout=60)
+    models = Models(pair.load_target(), pair.load_draft, options)
+    made: dict[str, Decoder] = {}
+
+    def run(name: str, gamma: int | None) -> Generation:
+        if name not in made:
+            made[name] = make_decoder(name, gamma)
+            with pytest.MonkeyPatch.context() as patch:
+                if name != "pearl":
+                    patch.setattr(pearl, "Drafter", InlineDrafter)
+                made[name].start(models, Greedy())
+        if gamma:
+            made[name].chosen_gamma = gamma
+        return made[name].decode(PROMPT, LIMIT, [])
+
+    yield run
+    for decoder in made.values():
+        decoder.stop()
+
+
+@pytest.fixture(scope="module")
+def trace(decode: Callable[[str, int | None], Generation]) -> Trace:
+    """What PEARL's rounds say of every token of the text."""
+    return Trace((record(decode("pearl", 3).rounds),))
+
+
+def structure(rounds: Any) -> list[tuple[Any, ...]]:
+    names = ("mode", "drafted", "judged", "accepted", "verified_length", "target_tokens")
+    return [tuple(getattr(one, name) for name in names) for one in rounds]
+
+
+def test_the_recorded_text_has_right_and_wrong_drafts(trace: Trace) -> None:
+    (marks,) = trace.prompts
+    assert len(marks) == LIMIT and set(marks) == {"0", "1"}
+    assert marks.count("0") > 5 and "1" * 15 in marks
+
+
+@pytest.mark.parametrize(("name", "gamma"), UNTIMED)
+def test_rounds_are_those_of_the_decoder(
+    decode: Callable[[str, int | None], Generation], trace: Trace, name: str, gamma: int | None
+) -> None:
+    real = decode(name, gamma).rounds
+    times = ForwardTimes.constant(4.0)
+    simulated = Simulation(name, times, trace, gamma, limit=LIMIT, prompts=[len(PROMPT)]).rounds()
+    assert structure(simulated) == structure(real)
+
+
+def test_speculative_rounds_leave_only_its_own_tokens_unknown(
+    decode: Callable[[str, int | None], Generation], trace: Trace
+) -> None:
+    """What is known of another decoder's trace is the same, and several together know more."""
+    recorded = [record(decode("speculative", gamma).rounds) for gamma in (1, 4)]
+    for marks in recorded:
+        assert "-" in marks
+        assert all(a in (b, "-") for a, b in zip(marks, trace.prompts[0], strict=True))
+    assert merge(recorded).count("-") < recorded[1].count("-")
+
+
+@dataclass
+class Virtual:
+    """A clock that only forwards move."""
+
+    now: float = 0.0
+    target_seconds: float = 0.0
+    draft_seconds: float = 0.0
+
+
+class VirtualForerunner(Inline, Forerunner):  # type: ignore[misc]
+    """Runs the draft process's service here, in the order of a virtual clock."""
+
+    make_service = forerunner.Service
+    clock: Virtual
+
+    def begin(self, *arguments: Any) -> None:
+        self._inbox: list[tuple[float, Any]] = []
+        self._free = self.clock.now
+        super().begin(*arguments)
+
+    def send(self, message: Any) -> None:
+        self._inbox.append((self.clock.now, message))
+        if isinstance(message, forerunner._Pause):
+            self._run(float("inf"))
+
+    def read(self) -> list[Drafted]:
+        self._run(self.clock.now)
+        return super().read()
+
+    def receive_now(self) -> Any | None:
+        return self._answers.pop(0) if self._answers else None
+
+    def _run(self, until: float) -> None:
+        while True:
+            if self._inbox and (self._inbox[0][0] <= self._free or not self._service.may_draft):
+                at, message = self._inbox.pop(0)
+                self._free = max(self._free, at)
+                super().send(message)
+            elif self._service.may_draft and self._free + self.clock.draft_seconds <= until:
+                self._free += self.clock.draft_seconds
+                self._answers.append(Drafted(*self._service.draft(), 1.0, 0.0))
+            else:
+                return
+
+
+class TimedTarget(CachedModel):
+    clock: Virtual
+
+    def extend(self, tokens: Any, rows: int) -> torch.Tensor:
+        self.clock.now += self.clock.target_seconds
+        return super().extend(tokens, rows)
+
+
+@pytest.mark.parametrize("ahead", [1, 3, 24])
+@pytest.mark.parametrize("speed_ratio", [0.6, 1.7, 3.7, 9.3])
+def test_rounds_without_a_barrier_are_those_of_the_decoder(
+    monkeypatch: pytest.MonkeyPatch,
+    pair: SmallPair,
+    trace: Trace,
+    speed_ratio: float,
+    ahead: int,
+) -> None:
+    """Both sides of the real decoder by a clock of our own: where all depends on time."""
+    clock = Virtual(target_seconds=speed_ratio, draft_seconds=1.0)
+    monkeypatch.setattr(VirtualForerunner, "clock", clock, raising=False)
+    monkeypatch.setattr(TimedTarget, "clock", clock, raising=False)
+    monkeypatch.setattr(pearl_async, "Forerunner", VirtualForerunner)
+    decoder = pearl_async.PearlAsync(ahead)
+    target = TimedTarget(pair.load_target().model)
+    decoder.start(Models(target, pair.load_draft, DraftProcessOptions()), Greedy())
+    real = decoder.decode(PROMPT, LIMIT, []).rounds
+    times = ForwardTimes.constant(speed_ratio)
+    simulation = Simulation(
+        "pearl_async", times, trace, limit=LIMIT, prompts=[len(PROMPT)], ahead=ahead
+    )
+    simulated = list(simulation.rounds())
+    # The last round's drafted tokens are those that came too late, which change nothing.
+    assert structure(simulated)[:-1] == structure(real)[:-1]
+    assert sum(one.seconds for one in simulated) == pytest.approx(
+        max(clock.now, decoder.forerunner._free)
+    )

@@ -1,0 +1,90 @@
+"""Closed forms against simulated rounds, and against each other."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from analysis import theory
+from decoders.draft_length import balanced, expected_best
+from pearl_eval.simulation import ForwardTimes, Rate, Simulation, predict_speedup
+
+#: Of simulated means over 60,000 tokens: a few standard errors.
+TOLERANCE = 0.02
+
+
+def simulated(decoder: str, speed_ratio: float, rate: float, gamma: int | None = None) -> float:
+    times = ForwardTimes.constant(speed_ratio)
+    return predict_speedup(decoder, times, Rate(rate), gamma, tokens=60_000, limit=20_000, seed=1)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.5, 0.8, 0.95])
+@pytest.mark.parametrize(("speed_ratio", "gamma"), [(4.0, 4), (4.0, 7), (10.0, 3)])
+class TestAgainstSimulation:
+    def test_speculative(self, speed_ratio: float, gamma: int, rate: float) -> None:
+        expected = theory.speculative_speedup(speed_ratio, rate, gamma)
+        assert simulated("speculative", speed_ratio, rate, gamma) == pytest.approx(
+            expected, rel=TOLERANCE
+        )
+
+    def test_pearl(self, speed_ratio: float, gamma: int, rate: float) -> None:
+        expected = theory.pearl_speedup(speed_ratio, rate, gamma)
+        assert simulated("pearl", speed_ratio, rate, gamma) == pytest.approx(
+            expected, rel=TOLERANCE
+        )
+
+    def test_accepted_tokens(self, speed_ratio: float, gamma: int, rate: float) -> None:
+        times = ForwardTimes.constant(speed_ratio)
+        runs = {
+            name: Simulation(name, times, Rate(rate), gamma, limit=20_000).run(100_000)
+            for name in ("pearl", "speculative")
+        }
+        assert (runs["pearl"].mean_accepted_tokens or 0.0) == pytest.approx(
+            theory.accepted_run(rate), rel=3 * TOLERANCE
+        )
+        blocks = runs["speculative"].accepted / runs["speculative"].rounds
+        assert blocks == pytest.approx(theory.accepted_in_block(rate, gamma), rel=TOLERANCE)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.5, 0.8, 0.95])
+@pytest.mark.parametrize("speed_ratio", [2.0 + 1 / math.pi, 4.0 + math.sqrt(0.1), 9.0 + 1 / math.e])
+def test_async(speed_ratio: float, rate: float) -> None:
+    expected = theory.async_speedup(speed_ratio, rate)
+    assert simulated("pearl_async", speed_ratio, rate) == pytest.approx(expected, rel=TOLERANCE)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.6, 0.9, 0.99])
+@pytest.mark.parametrize("speed_ratio", [1.4, 3.0, 6.5, 12.0])
+def test_no_other_draft_length_is_better(speed_ratio: float, rate: float) -> None:
+    """Theorem 1, and the best length of vanilla speculative decoding, against all lengths."""
+    lengths = range(1, 400)
+    best = max(theory.pearl_speedup(speed_ratio, rate, gamma) for gamma in lengths)
+    chosen = theory.pearl_gamma(speed_ratio, rate)
+    assert theory.pearl_speedup(speed_ratio, rate, chosen) == best
+    assert abs(chosen - speed_ratio) < 1
+    lengths = range(400)
+    best = max(theory.speculative_speedup(speed_ratio, rate, gamma) for gamma in lengths)
+    chosen = theory.speculative_gamma(speed_ratio, rate)
+    assert theory.speculative_speedup(speed_ratio, rate, chosen) == best
+
+
+@pytest.mark.parametrize("rate", [0.7, 0.9])
+@pytest.mark.parametrize("speed_ratio", [3, 7])
+def test_automatic_draft_lengths_follow_the_theory(speed_ratio: int, rate: float) -> None:
+    """Where the window costs nothing, ``gamma=auto`` chooses what the closed forms say."""
+    flat = {window: float(speed_ratio) for window in range(1, 60)}
+    assert expected_best(1.0, flat, rate) == theory.speculative_gamma(speed_ratio, rate)
+    assert balanced(1.0, flat) == theory.pearl_gamma(speed_ratio, rate) == speed_ratio
+
+
+def test_a_perfect_draft_is_as_fast_as_drafting() -> None:
+    assert theory.pearl_speedup(5, 1.0, 5) == theory.async_speedup(5, 1.0) == 5
+    assert theory.pearl_speedup(5, 1 - 1e-9, 5) == pytest.approx(5)
+    assert theory.async_speedup(5.3, 1 - 1e-6) == pytest.approx(5.3, rel=1e-3)
+
+
+@pytest.mark.parametrize("bad", [-0.1, 1.1])
+def test_what_is_no_rate_is_refused(bad: float) -> None:
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        theory.pearl_speedup(4.0, bad, 4)
