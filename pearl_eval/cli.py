@@ -19,7 +19,7 @@ from pearl_eval.sweep import ERROR
 from pearl_eval.table import Row
 
 
-@hydra_command("config", logs=True)
+@hydra_command("config", logs=True, dry_run=True)
 def main(cfg: DictConfig) -> dict[str, Any] | None:
     """Entry point of ``pearl-eval``: one Hydra job."""
     fork_server.prepare(DRAFT_MODULES)

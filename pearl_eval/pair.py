@@ -120,6 +120,14 @@ class PairSource(ABC):
         """Where the two models go; a source whose models need several GPUs each overrides it."""
         return Devices.choose(runtime.target_device, runtime.draft_device)
 
+    def gpus(self) -> dict[str, int]:
+        """GPUs that each model needs, by role; none where it runs on the CPU as well."""
+        return {"target": 0, "draft": 0}
+
+    def sizes(self) -> dict[str, ModelSize]:
+        """The sizes of its models by role, as far as they can be told without a network."""
+        return {}
+
     @abstractmethod
     def open(self, devices: Devices, uses_draft: bool) -> Pair:
         """Find the pair and check it, as far as that can be done without loading weights.

@@ -77,6 +77,10 @@ class Synthetic(PairSource):
                 f"pair.acceptance_rate is a probability, from 0 to 1, got {self.acceptance_rate}"
             )
 
+    def sizes(self) -> dict[str, ModelSize]:
+        shapes = {"target": self.target, "draft": self.draft}
+        return {role: ModelSize.of(s.config(self.vocab_size)) for role, s in shapes.items()}
+
     def open(self, devices: Devices, uses_draft: bool) -> Pair:
         tokenizer = read_tokenizer("tokenizer", self.tokenizer)
         if len(tokenizer) > self.vocab_size:
