@@ -29,6 +29,7 @@ _VERBOSE = ("-v", "--verbose")
 _TALKATIVE = "hydra.job_logging.handlers.console.level=INFO"
 #: Nor this; the second form is for programs to read.
 _DRY_RUN = ("--dry-run", "--dry-run=json")
+_HELP = {"-h", "--help"}
 #: What ended the job: out of a job Hydra would add lines of its own to it.
 _failures: list[Exception] = []
 
@@ -69,7 +70,7 @@ def _run(program: Callable[[], Any], logs: bool, dry_run: str | None) -> None:
     register()
     if logs:
         sys.argv[1:] = [_TALKATIVE if one in _VERBOSE else one for one in sys.argv[1:]]
-    asked = [one for one in sys.argv[1:] if one in _DRY_RUN] if dry_run else []
+    asked = {*_DRY_RUN} & {*sys.argv} if dry_run and not _HELP & {*sys.argv} else set()
     try:
         if dry_run and asked:
             # Imported late: it brings torch and transformers.

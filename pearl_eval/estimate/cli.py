@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 
+from pearl_eval import cli
 from pearl_eval.estimate.config import EstimateConfig
 from pearl_eval.estimate.job import estimate_job
 from pearl_eval.estimate.jobs import compose_jobs
@@ -25,3 +27,16 @@ def list_jobs(config_name: str, arguments: Sequence[str], as_json: bool) -> None
         print(json.dumps(estimate.describe(), indent=2))
     else:
         print_estimate(estimate)
+
+
+def main() -> None:
+    """Entry point of ``pearl-eval-estimate``: ``pearl-eval --dry-run`` by a name of its own."""
+    if {"-h", "--help"} & {*sys.argv}:
+        sys.argv.append("hydra/help=pearl_eval_estimate")
+    elif not any(argument.startswith("--dry-run") for argument in sys.argv):
+        sys.argv.insert(1, "--dry-run")
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()

@@ -35,6 +35,8 @@ class EstimateConfig:
         default is what the paper's authors report for Llama 3.1 8B & 70B on MT-bench: 32.14
         tokens/s and 3.59× make 8.95 tokens/s of autoregressive decoding, each of which reads 139
         GB. (The A100's memory has 2.04e12.)
+    cpu_bandwidth
+        The same for pairs that need no GPU: about what one core reads.
     load_bandwidth
         Bytes a second that weights are loaded at.
     gpu_memory
@@ -47,6 +49,7 @@ class EstimateConfig:
     profile: Any = None
     runs: Any = None
     bandwidth: float = 1.25e12
+    cpu_bandwidth: float = 1e10
     load_bandwidth: float = 1e9
     gpu_memory: float = 80.0
 
@@ -54,7 +57,13 @@ class EstimateConfig:
         rate = self.acceptance_rate
         if rate is not None and not 0.0 <= rate <= 1.0:
             raise ValueError(f"estimate.acceptance_rate is a probability, from 0 to 1, got {rate}")
-        for name in ("target_seconds", "draft_seconds", "bandwidth", "load_bandwidth"):
+        for name in (
+            "target_seconds",
+            "draft_seconds",
+            "bandwidth",
+            "cpu_bandwidth",
+            "load_bandwidth",
+        ):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"estimate.{name} must be more than 0, got {value}")

@@ -84,14 +84,16 @@ def _estimate(job: Job, config: EstimateConfig, knowledge: Knowledge) -> JobEsti
     sizes = source.sizes()
     itemsize = getattr(torch, source.dtype.value).itemsize
     names = job.names
+    places = Places.of(source, sizes, decoder, run.runtime)
 
     roles = ["target", *["draft"] * decoder.uses_draft]
-    found = {r: knowledge.forward(r, names.pair, sizes.get(r), itemsize) for r in roles}
+    found = {
+        r: knowledge.forward(r, names.pair, sizes.get(r), itemsize, places.gpus > 0) for r in roles
+    }
     forwards = {role: known for role, known in found.items() if known}
     rate = knowledge.acceptance_rate(names) if decoder.uses_draft else None
     loaded = [sizes[role].weights * itemsize for role in roles if role in sizes]
 
-    places = Places.of(source, sizes, decoder, run.runtime)
     seconds = reference_seconds = None
     at_most = run.protocol is not Protocol.paper
     basis = ""

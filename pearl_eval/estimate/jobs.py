@@ -46,6 +46,8 @@ def compose_jobs(config_name: str, arguments: Sequence[str]) -> list[Job]:
         Hydra's flags and overrides, as on a command line.
     """
     args = get_args_parser().parse_args(list(arguments))
+    if args.cfg or args.info or args.hydra_help:
+        raise UserError("--dry-run lists jobs; leave out the flag that shows something else")
     search_path = create_automatic_config_search_path(None, None, str(config_dir()))
     if args.config_dir is not None:
         folder = Path(args.config_dir).absolute()

@@ -53,7 +53,9 @@ class Knowledge:
         for folder in config.files("runs"):
             self._runs += finished_runs(Path(folder))
 
-    def forward(self, role: str, pair: str, size: ModelSize | None, itemsize: int) -> Known | None:
+    def forward(
+        self, role: str, pair: str, size: ModelSize | None, itemsize: int, on_gpu: bool
+    ) -> Known | None:
         """Seconds of one forward of a pair's model; ``None`` where not even its size is known."""
         given = getattr(self._config, f"{role}_seconds")
         if given is not None:
@@ -66,7 +68,8 @@ class Knowledge:
         if size is None:
             return None
         # Decoding reads every weight for each forward, and little else.
-        return Known(size.multiplied * itemsize / self._config.bandwidth, DERIVED)
+        bandwidth = self._config.bandwidth if on_gpu else self._config.cpu_bandwidth
+        return Known(size.multiplied * itemsize / bandwidth, DERIVED)
 
     def acceptance_rate(self, names: Names) -> Known:
         """Of a pair, on the task if a run of that is known, else on any."""

@@ -87,9 +87,13 @@ def _cells(job: JobEstimate, config: EstimateConfig) -> list[str]:
         number(job.prompts, "d"),
         str(job.places.gpus),
         number(size, ".1f") + "!" * _too_large(job, config),
-        ("≤ " if job.at_most and job.hours is not None else "") + number(job.hours, ".2f"),
+        ("≤ " if job.at_most and job.hours is not None else "") + _hours(job.hours),
         job.basis or "–",
     ]
+
+
+def _hours(hours: float | None) -> str:
+    return number(hours, ".1g" if hours is not None and hours < 0.1 else ".2f")
 
 
 def _too_large(job: JobEstimate, config: EstimateConfig) -> bool:
@@ -101,7 +105,7 @@ def _notes(estimate: Estimate) -> list[str]:
     jobs, config = estimate.jobs, estimate.config
     totals = estimate.totals()
     lines = [
-        f"{totals['jobs']} jobs: {totals['gpu_hours']:.1f} GPU-hours; {totals['hours']:.1f} hours"
+        f"{totals['jobs']} job{'s' * (totals['jobs'] != 1)}: {totals['gpu_hours']:.1f} GPU-hours; {totals['hours']:.1f} hours"
         f" one after the other, {totals['longest_hours']:.1f} all at once."
     ]
     if estimate.references:
@@ -133,7 +137,7 @@ def _notes(estimate: Estimate) -> list[str]:
 #: What the words of the last column say.
 _MEANINGS = {
     "derived": "forward times from the size of the weights, read at {bandwidth:.3g} bytes/s"
-    " (estimate.bandwidth); measure them: estimate.profile=profile.json",
+    " on a GPU (estimate.bandwidth), {cpu_bandwidth:.3g} on a CPU (cpu_bandwidth); measure them: estimate.profile=profile.json",
     "measured": "from estimate.runs or estimate.profile.",
     "given": "by estimate.target_seconds, draft_seconds or acceptance_rate.",
     "assumed": "an acceptance rate of 0.8; give yours: estimate.acceptance_rate=0.7",
