@@ -7,15 +7,17 @@ from typing import Any
 
 import torch
 
+from decoders.autoregressive import Autoregressive
 from pearl_eval.config import Protocol, build
 from pearl_eval.errors import UserError
 from pearl_eval.estimate.config import EstimateConfig
 from pearl_eval.estimate.jobs import Job
-from pearl_eval.estimate.known import MEASURED, Knowledge, Known
+from pearl_eval.estimate.known import MEASURED, Forward, Knowledge, Known
 from pearl_eval.estimate.places import Places
 from pearl_eval.estimate.predict import predict
 from pearl_eval.pair import PairSource
 from pearl_eval.plan import Parts
+from pearl_eval.simulation import ForwardTimes
 
 _HOUR = 3600
 #: A mode of the reference: measured once for all jobs that have it in common.
@@ -47,7 +49,7 @@ class JobEstimate:
     loading_seconds: float | None
     at_most: bool
     basis: str
-    forwards: dict[str, Known]
+    forwards: dict[str, Forward]
     acceptance_rate: Known | None
     reference: str | None = None
 
@@ -66,7 +68,11 @@ class JobEstimate:
 
     def describe(self) -> dict[str, Any]:
         """The estimate as plain data."""
-        return asdict(self) | {"hours": self.hours}
+        forwards = {
+            role: {"seconds": forward.seconds, "source": forward.source}
+            for role, forward in self.forwards.items()
+        }
+        return asdict(self) | {"forwards": forwards, "hours": self.hours}
 
 
 def estimate_job(job: Job, config: EstimateConfig, knowledge: Knowledge) -> JobEstimate:
@@ -101,12 +107,18 @@ def _estimate(job: Job, config: EstimateConfig, knowledge: Knowledge) -> JobEsti
     if measured:
         seconds, reference_seconds, basis = measured.seconds, measured.reference_seconds, MEASURED
     elif len(forwards) == len(roles):
-        times = {role: known.value for role, known in forwards.items()}
-        prediction = predict(decoder, times, rate.value if rate else 0.0, places.competing)
-        seconds, reference_seconds = prediction.seconds, times["target"]
+        times = ForwardTimes(
+            forwards["target"].surface, forwards[roles[-1]].surface, knowledge.slowdown(names.pair)
+        )
+        value, limit = rate.value if rate else 0.0, task.max_new_tokens
+        prediction = predict(decoder, times, value, limit, places.competing)
+        seconds = prediction.seconds
+        reference_seconds = predict(Autoregressive(), times, 0.0, limit).seconds
         at_most = at_most or prediction.at_most
-        sources = [*forwards.values(), *[rate] * prediction.uses_rate]
-        basis = " + ".join(dict.fromkeys(known.source for known in sources if known))
+        sources = [forward.source for forward in forwards.values()]
+        if rate and prediction.uses_rate:
+            sources.append(rate.source)
+        basis = " + ".join(dict.fromkeys(sources))
 
     try:
         prompts = task.size()

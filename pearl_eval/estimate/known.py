@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from pearl_eval.estimate.config import EstimateConfig
 from pearl_eval.model_size import ModelSize
 from pearl_eval.records import ROUNDS
 from pearl_eval.runs import Run, finished_runs
+from pearl_eval.simulation import ForwardTimes, Slowdown, Surface
 
 GIVEN, MEASURED, DERIVED, ASSUMED = "given", "measured", "derived", "assumed"
 #: Taken where no acceptance rate is known.
@@ -33,6 +34,19 @@ class Known:
 
 
 @dataclass(frozen=True)
+class Forward:
+    """Forward times of a model and where they are from."""
+
+    surface: Surface
+    source: str
+
+    @property
+    def seconds(self) -> float:
+        """Of one that reads a token, early in a text."""
+        return self.surface(1, 0)
+
+
+@dataclass(frozen=True)
 class Speeds:
     """Seconds a token of a decoder, and of the reference beside it, as a run measured them."""
 
@@ -43,7 +57,7 @@ class Speeds:
 class Knowledge:
     """What an estimate goes by, read once.
 
-    What was given counts before what was measured, and a run's figures before a profile's.
+    What was given counts before what was measured, and a profile's forwards before a run's.
     """
 
     def __init__(self, config: EstimateConfig) -> None:
@@ -55,21 +69,25 @@ class Knowledge:
 
     def forward(
         self, role: str, pair: str, size: ModelSize | None, itemsize: int, on_gpu: bool
-    ) -> Known | None:
-        """Seconds of one forward of a pair's model; ``None`` where not even its size is known."""
+    ) -> Forward | None:
+        """Forward times of a pair's model; ``None`` where not even its size is known."""
         given = getattr(self._config, f"{role}_seconds")
         if given is not None:
-            return Known(given, GIVEN)
+            return Forward(Surface.constant(given), GIVEN)
+        if pair in self._profiles:
+            return Forward(getattr(self._profiles[pair], role), MEASURED)
         measured = [s for run in self._of(pair) if (s := _forward_seconds(run, role)) is not None]
         if measured:
-            return Known(statistics.median(measured), MEASURED)
-        if role in self._profiles.get(pair, {}):
-            return Known(self._profiles[pair][role], MEASURED)
+            return Forward(Surface.constant(statistics.median(measured)), MEASURED)
         if size is None:
             return None
         # Decoding reads every weight for each forward, and little else.
         bandwidth = self._config.bandwidth if on_gpu else self._config.cpu_bandwidth
-        return Known(size.multiplied * itemsize / bandwidth, DERIVED)
+        return Forward(Surface.constant(size.multiplied * itemsize / bandwidth), DERIVED)
+
+    def slowdown(self, pair: str) -> Slowdown:
+        """What running at once costs the models of a pair; nothing where it was not profiled."""
+        return self._profiles[pair].slowdown if pair in self._profiles else Slowdown()
 
     def acceptance_rate(self, names: Names) -> Known:
         """Of a pair, on the task if a run of that is known, else on any."""
@@ -99,15 +117,11 @@ class Knowledge:
         return [run for run in self._runs if run.summary["pair"] == pair]
 
 
-def _read_profile(file: str) -> tuple[str, Mapping[str, float]]:
-    """A profile's pair, and the median seconds of each model's forward of one token, alone."""
+def _read_profile(file: str) -> tuple[str, ForwardTimes]:
+    """A profile's pair, and how long its forwards take."""
     try:
         content: dict[str, Any] = json.loads(Path(file).read_text())
-        alone = [one for one in content["timings"] if not one["together"] and one["window"] == 1]
-        return content["pair"], {
-            role: statistics.median(one["median"] for one in alone if one["model"] == role)
-            for role in ("target", "draft")
-        }
+        return content["pair"], ForwardTimes.from_profile(content)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"estimate.profile={file}: no profile.json of pearl-eval-profile"

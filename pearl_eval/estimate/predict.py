@@ -1,9 +1,9 @@
-"""How fast a decoder is, from forward times and the acceptance rate."""
+"""How fast a decoder is, by simulation: from forward times and the acceptance rate."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from decoders.assisted import Assisted
 from decoders.autoregressive import Autoregressive
@@ -13,7 +13,12 @@ from decoders.draft_only import DraftOnly
 from decoders.generate import Generate
 from decoders.pearl import Pearl
 from decoders.pearl_async import PearlAsync
+from decoders.pearl_shared import PearlShared
 from decoders.speculative import Speculative
+from pearl_eval.simulation import ForwardTimes, Rate, Simulation
+
+#: Tokens that are simulated.
+_TOKENS = 10_000
 
 
 @dataclass(frozen=True)
@@ -29,76 +34,63 @@ class Prediction:
 
 
 def predict(
-    decoder: Decoder, seconds: Mapping[str, float], rate: float, competing: bool = False
+    decoder: Decoder, forwards: ForwardTimes, rate: float, limit: int, competing: bool = False
 ) -> Prediction:
-    """The time a token takes in expectation.
+    """The time a token takes.
 
-    Every drafted token is accepted with chance α = ``rate``, whatever became of the others, and a
-    forward takes as long however few tokens it reads. Of decoders that have no formula here, all
-    that is known is that each target forward gives a token: they are at most as slow as
-    autoregressive decoding.
+    Of decoders that are not simulated all that is known is that each target forward gives a token:
+    they are taken to be at most as slow as autoregressive decoding.
 
     Parameters
     ----------
     decoder
         With its draft length.
-    seconds
-        Of one forward of each model it uses, by role.
+    forwards
+        How long forwards of the pair take.
     rate
         The acceptance rate.
+    limit
+        Tokens of a text.
     competing
         Whether the models share a device, and so take turns.
     """
-    target, draft = seconds["target"], seconds.get("draft", 0.0)
-    if type(decoder) in (Autoregressive, Generate):
-        return Prediction(target)
-    if isinstance(decoder, DraftOnly):
-        return Prediction(draft)
-    if isinstance(decoder, PearlAsync):
-        # As PEARL with the draft length that balances it.
-        return Prediction(_pearl(Pearl(), _balanced(seconds), target, draft, rate, competing), True)
+    name = simulated_as(decoder, competing)
+    if name is None:
+        return Prediction(_seconds("autoregressive", None, forwards, 0.0, limit), at_most=True)
+    gamma = getattr(decoder, "gamma", None)
+    if gamma == AUTO:
+        # The draft length at which drafting takes as long as verifying: the paper's Theorem 1.
+        gamma = max(1, round(forwards.speed_ratio))
+    uses_rate = name not in ("autoregressive", "generate", "draft_only")
+    return Prediction(_seconds(name, gamma, forwards, rate, limit), uses_rate)
+
+
+def simulated_as(decoder: Decoder, competing: bool) -> str | None:
+    """The simulation's name for what a decoder does; ``None`` where it has none."""
     if isinstance(decoder, Pearl):
-        gamma = _balanced(seconds) if decoder.gamma == AUTO else int(decoder.gamma)
-        return Prediction(_pearl(decoder, gamma, target, draft, rate, competing), True)
-    if isinstance(decoder, Speculative | Assisted):
-        gamma = _balanced(seconds) if decoder.gamma == AUTO else int(decoder.gamma)
-        # Leviathan et al., 2023, equation 1.
-        return Prediction((gamma * draft + target) / _accepted_and_one(gamma, rate), True)
-    return Prediction(target, at_most=True)
+        if not decoder.pre_verify or not decoder.post_verify:
+            name = "pearl_no_pre_verify" if decoder.post_verify else "pearl_no_post_verify"
+            both_off = not decoder.pre_verify and not decoder.post_verify
+            return None if both_off or competing else name
+        if competing:
+            return "pearl_shared_one_end"
+        return "pearl_shared" if isinstance(decoder, PearlShared) else "pearl"
+    if isinstance(decoder, Assisted):
+        known = ("constant", "heuristic")
+        return f"assisted_{decoder.schedule}" if decoder.schedule in known else None
+    names: dict[type[Decoder], str] = {
+        Autoregressive: "autoregressive",
+        DraftOnly: "draft_only",
+        Generate: "generate",
+        PearlAsync: "pearl_async",
+        Speculative: "speculative",
+    }
+    return names.get(type(decoder))
 
 
-def _balanced(seconds: Mapping[str, float]) -> int:
-    """The draft length at which drafting takes as long as verifying: the paper's Theorem 1."""
-    return max(1, round(seconds["target"] / seconds["draft"]))
-
-
-def _accepted_and_one(gamma: int, rate: float) -> float:
-    """Expected tokens of a round that adds one of the target's own to those accepted of γ."""
-    return sum(rate**place for place in range(gamma + 1))
-
-
-def _pearl(
-    decoder: Pearl, gamma: int, target: float, draft: float, rate: float, competing: bool
+@cache
+def _seconds(
+    name: str, gamma: int | None, forwards: ForwardTimes, rate: float, limit: int
 ) -> float:
-    """Seconds a token of PEARL: its modes are the states of a Markov chain.
-
-    After a rejection comes a round of pre-verify, which judges one token; where all is accepted and
-    more was drafted, one of post-verify, which judges γ. A round gives the accepted tokens, and one
-    of the target's own if some token was rejected.
-    """
-    drafting = gamma * draft
-    both = drafting + target if competing else max(drafting, target)
-    judged = gamma if decoder.post_verify else gamma - 1
-    # The chance that a round of either mode is followed by post-verify.
-    first = (rate if gamma > 1 else 0.0) if decoder.pre_verify else 1.0
-    again = rate**judged if decoder.post_verify else 0.0
-    # One token whether it is accepted or replaced.
-    first_tokens = 1.0 if decoder.pre_verify else 0.0
-    block_tokens = sum(rate**place for place in range(judged))
-    first_seconds = both if decoder.pre_verify else drafting
-    block_seconds = both if decoder.post_verify else target
-    # Rounds of post-verify for each of pre-verify, in the long run.
-    blocks = first / (1.0 - again) if again < 1.0 else float("inf")
-    if blocks == float("inf"):
-        return block_seconds / block_tokens
-    return (first_seconds + blocks * block_seconds) / (first_tokens + blocks * block_tokens)
+    simulation = Simulation(name, forwards, Rate(rate), gamma, limit=limit)
+    return 1 / simulation.run(_TOKENS).tokens_per_second

@@ -105,8 +105,9 @@ def _notes(estimate: Estimate) -> list[str]:
     jobs, config = estimate.jobs, estimate.config
     totals = estimate.totals()
     lines = [
-        f"{totals['jobs']} job{'s' * (totals['jobs'] != 1)}: {totals['gpu_hours']:.1f} GPU-hours; {totals['hours']:.1f} hours"
-        f" one after the other, {totals['longest_hours']:.1f} all at once."
+        f"{totals['jobs']} job{'s' * (totals['jobs'] != 1)}: {totals['gpu_hours']:.1f} GPU-hours;"
+        f" {totals['hours']:.1f} hours one after the other,"
+        f" {totals['longest_hours']:.1f} all at once."
     ]
     if estimate.references:
         shared = sum(job.reference_hours or 0.0 for job in estimate.references)
@@ -137,7 +138,8 @@ def _notes(estimate: Estimate) -> list[str]:
 #: What the words of the last column say.
 _MEANINGS = {
     "derived": "forward times from the size of the weights, read at {bandwidth:.3g} bytes/s"
-    " on a GPU (estimate.bandwidth), {cpu_bandwidth:.3g} on a CPU (cpu_bandwidth); measure them: estimate.profile=profile.json",
+    " on a GPU (estimate.bandwidth), {cpu_bandwidth:.3g} on a CPU (cpu_bandwidth); measure"
+    " them: estimate.profile=profile.json",
     "measured": "from estimate.runs or estimate.profile.",
     "given": "by estimate.target_seconds, draft_seconds or acceptance_rate.",
     "assumed": "an acceptance rate of 0.8; give yours: estimate.acceptance_rate=0.7",
