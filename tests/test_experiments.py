@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from pearl_eval.config import register
+from pearl_eval.estimate.jobs import expand
 from pearl_eval.paths import config_dir
 
 Run = Callable[..., tuple[int, str, str]]
@@ -86,37 +88,44 @@ def test_it_runs_at_mini_scale(run_cli: Run, tmp_path: Path, name: str) -> None:
     shutil.rmtree(tmp_path / "sweep")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", FULL)
-def test_at_full_size_it_is_what_the_paper_did(run_cli: Run, tmp_path: Path, name: str) -> None:
+def test_at_full_size_it_has_the_papers_grid(name: str) -> None:
+    register()
     pairs, tasks, decoders = FULL[name]
-    jobs = dry_run(run_cli, f"experiment={name}")["jobs"]
-    done = sorted((job["pair"], job["task"], job["decoder"], str(job["gamma"])) for job in jobs)
-    assert done == sorted(
+    jobs = [dict(one.split("=") for one in job) for job in expand("config", [f"experiment={name}"])]
+    values = ("pair", "task", "decoder", "decoder.gamma")
+    assert sorted(tuple(str(job.get(value)) for value in values) for job in jobs) == sorted(
         (pair, task, decoder, str(gamma))
         for pair in pairs
         for task in tasks
         for decoder in decoders
-        for gamma in SWEPT.get(name) or [_gamma(pair, decoder)]
+        for gamma in SWEPT.get(name, [None])
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FULL)
+def test_at_full_size_it_follows_the_papers_protocol(
+    run_cli: Run, tmp_path: Path, name: str
+) -> None:
+    (*_, pair), tasks, _ = FULL[name]
+    jobs = dry_run(run_cli, f"experiment={name}", f"pair={pair}", "decoder=pearl")["jobs"]
+    assert [job["gamma"] for job in jobs[: len(jobs) // len(tasks)]] == SWEPT.get(
+        name, [GAMMAS[pair][0]]
     )
     for job in jobs:
         assert (job["prompts"], job["max_new_tokens"]) == TASKS[job["task"]]
         assert job["texts"] == job["prompts"] * (2 if job["task"] == "mt_bench" else 1)
-        # The paper's protocol has every text as long as the limit.
-        assert not job["at_most"] or job["decoder"] in ("lookahead", "prompt_lookup")
-    assert not any(tmp_path.iterdir())
+        # As every text is as long as the limit.
+        assert not job["at_most"]
 
 
-def _gamma(pair: str, decoder: str) -> int | None:
-    if decoder == "prompt_lookup":
-        return 10
-    if decoder == "assisted_confidence":
-        return 20
-    if decoder.startswith("pearl") and decoder != "pearl_async":
-        return GAMMAS[pair][0]
-    if decoder == "speculative" or decoder.startswith("assisted"):
-        return GAMMAS[pair][1]
-    return None
+@pytest.mark.slow
+def test_draft_lengths_are_the_papers(run_cli: Run) -> None:
+    jobs = dry_run(run_cli, "experiment=paper_humaneval", "decoder=pearl,speculative")["jobs"]
+    assert [(job["pair"], job["gamma"]) for job in jobs] == [
+        (pair, gamma) for pair, gammas in GAMMAS.items() for gamma in gammas
+    ]
 
 
 def dry_run(run_cli: Run, *arguments: str) -> dict[str, Any]:

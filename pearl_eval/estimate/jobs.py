@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,21 @@ def compose_jobs(config_name: str, arguments: Sequence[str]) -> list[Job]:
     arguments
         Hydra's flags and overrides, as on a command line.
     """
+    with _composed(config_name, arguments) as (loader, master, jobs):
+        return [_job(loader, master, overrides) for overrides in jobs]
+
+
+def expand(config_name: str, arguments: Sequence[str]) -> list[list[str]]:
+    """The overrides of each of these jobs, which is all that is composed here."""
+    with _composed(config_name, arguments) as (_, _, jobs):
+        return jobs
+
+
+@contextlib.contextmanager
+def _composed(
+    config_name: str, arguments: Sequence[str]
+) -> Iterator[tuple[ConfigLoader, DictConfig, list[list[str]]]]:
+    """Hydra's loader, the configuration that jobs start from, and the overrides of each."""
     args = get_args_parser().parse_args(list(arguments))
     if args.cfg or args.info or args.hydra_help:
         raise UserError("--dry-run lists jobs; leave out the flag that shows something else")
@@ -60,14 +76,15 @@ def compose_jobs(config_name: str, arguments: Sequence[str]) -> list[Job]:
             config_name, args.overrides, RunMode.MULTIRUN, validate_sweep_overrides=False
         )
         if args.multirun or master.hydra.mode is RunMode.MULTIRUN:
-            return [_job(loader, master, one) for one in _expanded(loader, master)]
-        master = loader.load_configuration(config_name, args.overrides, RunMode.RUN)
-        return [_job(loader, master, list(master.hydra.overrides.task))]
+            yield loader, master, _expanded(loader, master)
+        else:
+            master = loader.load_configuration(config_name, args.overrides, RunMode.RUN)
+            yield loader, master, [list(master.hydra.overrides.task)]
     finally:
         GlobalHydra.instance().clear()
 
 
-def _expanded(loader: ConfigLoader, master: DictConfig) -> Iterator[list[str]]:
+def _expanded(loader: ConfigLoader, master: DictConfig) -> list[list[str]]:
     """The overrides of each job of a sweep."""
     sweeper = master.hydra.sweeper
     if sweeper._target_ != _SWEEPER:
@@ -80,7 +97,7 @@ def _expanded(loader: ConfigLoader, master: DictConfig) -> Iterator[list[str]]:
     parser = OverridesParser.create(loader)
     overrides = parser.parse_overrides([*swept, *master.hydra.overrides.task])
     (batch,) = BasicSweeper.split_arguments(overrides, None)
-    yield from batch
+    return batch
 
 
 def _job(loader: ConfigLoader, master: DictConfig, overrides: list[str]) -> Job:

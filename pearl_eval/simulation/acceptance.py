@@ -24,7 +24,8 @@ class Text(Protocol):
 class Acceptance(Protocol):
     """Where texts come from. ``of`` says whose drafts they judge."""
 
-    of: str
+    @property
+    def of(self) -> str: ...
 
     def text(self, index: int, length: int, rng: np.random.Generator) -> Text:
         """The text of prompt number ``index``, of ``length`` tokens."""
