@@ -1,4 +1,4 @@
-"""The simulator's rounds are those of the decoders themselves; its arithmetic is that of forwards."""
+"""The simulator's rounds are the decoders' own; its arithmetic is that of forwards."""
 
 from __future__ import annotations
 
