@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ FORBIDDEN = {
 }
 #: All that analysis may know of the rest: what the files of a run hold, and what follows from that.
 SCHEMA = {"pearl_eval.records", "pearl_eval.traces", "pearl_eval.runs"}
+#: And what predicts without a model: no file of a run, but no part of running one either.
+PREDICTING = {"pearl_eval.simulation", "pearl_eval.model_shapes", "pearl_eval.errors"}
 FIGURES = "pearl_eval.figures"
 
 
@@ -41,7 +44,16 @@ def test_analysis_knows_only_the_record_schema() -> None:
     for path in (ROOT / "analysis").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pearl_eval"):
-                assert node.module in SCHEMA or node.module.startswith(FIGURES), path
+                known = {*SCHEMA, *PREDICTING}
+                assert node.module in known or node.module.startswith(FIGURES), path
+
+
+def test_the_simulator_knows_no_model() -> None:
+    for path in (ROOT / "pearl_eval" / "simulation").rglob("*.py"):
+        imports = re.findall(r"^(?:from|import) (\S+)", path.read_text(), re.MULTILINE)
+        standard = {"numpy", "scipy", *sys.stdlib_module_names}
+        for name in imports:
+            assert name.split(".")[0] in standard or name.startswith("pearl_eval.simulation"), path
 
 
 @pytest.mark.parametrize("module", ["traces", "runs", "stretch", "figures"])

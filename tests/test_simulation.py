@@ -1,4 +1,4 @@
-"""The simulator's rounds are those of the decoders themselves; its arithmetic is that of forwards."""
+"""The simulator's rounds are the decoders' own; its arithmetic is that of forwards."""
 
 from __future__ import annotations
 
@@ -20,8 +20,13 @@ from decoders.forerunner import Drafted, Forerunner
 from decoders.model import CachedModel
 from decoders.sampler import Greedy
 from pearl_eval.simulation import (
+    BlockRates,
+    Costs,
     ForwardTimes,
+    Rate,
     Simulation,
+    Slowdown,
+    Surface,
     Trace,
 )
 from pearl_eval.simulation.acceptance import merge, record
@@ -195,3 +200,51 @@ def test_rounds_without_a_barrier_are_those_of_the_decoder(
     assert sum(one.seconds for one in simulated) == pytest.approx(
         max(clock.now, decoder.forerunner._free)
     )
+
+
+def test_forwards_are_read_from_points() -> None:
+    """Linear between the points; beyond them windows go on growing, contexts do not."""
+    surface = Surface.of({(1, 0): 1.0, (5, 0): 2.0, (1, 100): 2.0, (5, 100): 3.0})
+    assert surface(3, 50) == pytest.approx(2.0)
+    assert surface(9, 0) == pytest.approx(3.0)
+    assert surface(1, 500) == pytest.approx(2.0)
+
+
+def test_only_what_overlaps_is_slowed_down() -> None:
+    """Half speed beside the other: 1 s of work takes 2 s, of 4 s 3 s are left, and run alone."""
+    assert Slowdown(2.0, 2.0).beside(4.0, 1.0) == pytest.approx((5.0, 2.0))
+    assert Slowdown(2.0, 2.0).beside(1.0, 4.0) == pytest.approx((2.0, 5.0))
+
+
+def test_costs_are_added_where_they_arise() -> None:
+    times, rate = ForwardTimes.constant(4.0), Rate(1.0)
+    alone, both = (
+        Simulation("pearl", times, rate, 4, costs, limit=40).run()
+        for costs in (Costs(), Costs(round=0.5, crossing=1.0))
+    )
+    assert both.seconds == pytest.approx(alone.seconds + 1.5 * alone.rounds)
+
+
+def test_a_seed_gives_one_text_to_every_decoder() -> None:
+    times = ForwardTimes.constant(4.0)
+    first, again = (Simulation("pearl", times, Rate(0.7), 4).run(5000, seed=3) for _ in range(2))
+    assert first == again
+    assert first != Simulation("pearl", times, Rate(0.7), 4).run(5000, seed=4)
+
+
+@pytest.mark.parametrize(
+    ("decoder", "gamma", "acceptance", "message"),
+    [
+        ("lookahead", None, Rate(0.5), "n-grams"),
+        ("assisted_confidence", 5, Rate(0.5), "confidence"),
+        ("prompt_lookup", 5, Rate(0.5), "needs the acceptance of drafts by: prompt_lookup"),
+        ("pearl", None, Rate(0.5), "gamma"),
+        ("pearl_async", None, BlockRates((0.5,)), "no blocks"),
+        ("pearls", None, Rate(0.5), "these are: "),
+    ],
+)
+def test_what_cannot_be_simulated_is_refused(
+    decoder: str, gamma: int | None, acceptance: Any, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        Simulation(decoder, ForwardTimes.constant(4.0), acceptance, gamma)

@@ -22,10 +22,11 @@ class Text(Protocol):
 
 
 class Acceptance(Protocol):
-    """Where texts come from. ``of`` says whose drafts they judge."""
+    """Where texts come from."""
 
     @property
-    def of(self) -> str: ...
+    def of(self) -> str:
+        """Whose drafts are judged."""
 
     def text(self, index: int, length: int, rng: np.random.Generator) -> Text:
         """The text of prompt number ``index``, of ``length`` tokens."""

@@ -1,0 +1,108 @@
+"""The cells of a benchmark's grid: what was measured in each, and what a simulation needs of it."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pearl_eval.errors import UserError
+from pearl_eval.simulation import Costs, ForwardTimes, Simulation, Trace
+
+REFERENCE = "autoregressive"
+_AGAIN = f"{REFERENCE} again"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One pair. ``measured``: each contender's speedup, the median of ratios paired by prompt."""
+
+    depth: int
+    perturbation: float
+    speed_ratio: float
+    acceptance_rate: float
+    limit: int
+    prompts: tuple[int, ...]
+    forwards: ForwardTimes
+    trace: Trace
+    measured: dict[str, float]
+
+    @classmethod
+    def of(cls, content: dict[str, Any]) -> Cell:
+        """A cell of ``bench.json``. ValueError for one of an older version."""
+        seconds: dict[str, dict[tuple[int, int], float]] = {}
+        for one in content["measurements"]:
+            key = one["prompt"], one["repeat"]
+            seconds.setdefault(one["contender"], {})[key] = one["seconds"] / one["tokens"]
+        reference = seconds[REFERENCE]
+        measured = {
+            label: statistics.median(reference[key] / own[key] for key in own)
+            for label, own in seconds.items()
+            if label not in (REFERENCE, _AGAIN)
+        }
+        traces = tuple(content.get("traces", ()))
+        if not traces:
+            raise ValueError("bench.json has no acceptance traces: it is of an older version")
+        forwards = content["forwards"]
+        return cls(
+            content["depth"],
+            content["perturbation"],
+            content["speed_ratio"],
+            content["acceptance_rate"],
+            content["measurements"][0]["tokens"],
+            tuple(one["prompt_length"] for one in forwards[: len(traces)]),
+            ForwardTimes.from_bench(forwards),
+            Trace(traces),
+            measured,
+        )
+
+    def predicted(self, label: str, costs: Costs, trace: Trace | None = None) -> float:
+        """The speedup that a simulation of the same prompts gives, as ``measured`` is defined."""
+        reference = self._text_seconds(REFERENCE, costs, trace)
+        own = self._text_seconds(label, costs, trace)
+        return statistics.median(a / b for a, b in zip(reference, own, strict=True))
+
+    def _text_seconds(self, label: str, costs: Costs, trace: Trace | None) -> list[float]:
+        decoder, *gamma = label.split(" γ=")
+        simulation = Simulation(
+            decoder,
+            self.forwards,
+            trace or self.trace,
+            int(gamma[0]) if gamma else None,
+            costs,
+            self.limit,
+            self.prompts,
+        )
+        return simulation.run().text_seconds
+
+
+def read_grid(directory: Path) -> list[Cell]:
+    """The cells of the grid that ``pearl-eval-bench`` measured into a directory.
+
+    Raises :class:`UserError` where there are none.
+    """
+    path = directory / "bench.json"
+    try:
+        content = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; run pearl-eval-bench grid=controlled") from None
+    if not content.get("grid"):
+        raise UserError(f"{path}: no grid was measured; run pearl-eval-bench grid=controlled")
+    try:
+        return [Cell.of(cell) for cell in content["grid"]]
+    except ValueError as error:
+        raise UserError(f"{path}: {error}; run it again") from None
+
+
+def halves(cells: Sequence[Cell]) -> tuple[list[Cell], list[Cell]]:
+    """Every other cell, as the fields of a chessboard are black and white."""
+    depths = sorted({cell.depth for cell in cells})
+    perturbations = sorted({cell.perturbation for cell in cells})
+    sides: tuple[list[Cell], list[Cell]] = ([], [])
+    for cell in cells:
+        place = depths.index(cell.depth) + perturbations.index(cell.perturbation)
+        sides[place % 2].append(cell)
+    return sides

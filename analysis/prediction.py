@@ -1,0 +1,116 @@
+"""How well the simulator predicts the speedups of a benchmark's grid."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.optimize import least_squares
+
+from analysis.grid import Cell, halves, read_grid
+from pearl_eval.errors import UserError
+from pearl_eval.figures.prediction import draw_prediction
+from pearl_eval.simulation import Costs
+
+#: What is fitted, with where the fit starts, in seconds.
+_FITTED = {"round": 1e-4, "crossing": 1e-4, "publish": 1e-5}
+
+
+@dataclass(frozen=True)
+class Point:
+    """One contender on one pair, measured and predicted."""
+
+    depth: int
+    perturbation: float
+    contender: str
+    measured: float
+    predicted: float
+
+    @property
+    def error(self) -> float:
+        """Predicted over measured, less 1."""
+        return self.predicted / self.measured - 1
+
+
+def predict(cells: Sequence[Cell], costs: Costs) -> list[Point]:
+    """Every contender of every cell."""
+    return [
+        Point(cell.depth, cell.perturbation, label, measured, cell.predicted(label, costs))
+        for cell in cells
+        for label, measured in cell.measured.items()
+    ]
+
+
+def fit(cells: Sequence[Cell]) -> Costs:
+    """The costs beside forwards with which these cells are predicted best."""
+    start = np.array(list(_FITTED.values()))
+
+    def residuals(scales: np.ndarray) -> list[float]:
+        costs = Costs(**dict(zip(_FITTED, (scales * start).tolist(), strict=True)))
+        return [float(np.log1p(point.error)) for point in predict(cells, costs)]
+
+    found = least_squares(
+        residuals,
+        np.ones(len(start)),
+        bounds=(0, np.inf),
+        loss="soft_l1",
+        f_scale=0.05,
+        diff_step=0.1,
+    )
+    return Costs(**dict(zip(_FITTED, (found.x * start).tolist(), strict=True)))
+
+
+def errors(points: Sequence[Point]) -> str:
+    """The errors of predictions, in a line."""
+    sizes = sorted(abs(point.error) for point in points)
+    worst = max(points, key=lambda point: abs(point.error))
+    return (
+        f"median error {statistics.median(sizes):.1%}, worst {worst.error:+.1%}"
+        f" ({worst.contender}, depth {worst.depth}, perturbation {worst.perturbation:g}),"
+        f" {len(points)} predictions"
+    )
+
+
+def table(points: Sequence[Point]) -> str:
+    """Errors by decoder, as Markdown."""
+    lines = ["| decoder | predictions | median error | worst error |", "| --- | --- | --- | --- |"]
+    for name in dict.fromkeys(point.contender.split()[0] for point in points):
+        own = [point for point in points if point.contender.split()[0] == name]
+        worst = max(own, key=lambda point: abs(point.error))
+        median = statistics.median(abs(point.error) for point in own)
+        lines.append(f"| {name} | {len(own)} | {median:.1%} | {worst.error:+.1%} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """``python -m analysis.prediction DIRECTORY``: predict a grid, one half fitted on the other."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("directory", type=Path, help="what pearl-eval-bench grid=controlled wrote")
+    parser.add_argument("-o", "--output", type=Path, help="default: prediction.png in DIRECTORY")
+    arguments = parser.parse_args()
+    try:
+        cells = read_grid(arguments.directory)
+    except UserError as error:
+        parser.error(str(error))
+    fitted_on, held_out = halves(cells)
+    costs = fit(fitted_on)
+    seconds = {name: asdict(costs)[name] for name in _FITTED}
+    print("fitted, µs: " + ", ".join(f"{name} {1e6 * one:.0f}" for name, one in seconds.items()))
+    fitted, predicted = predict(fitted_on, costs), predict(held_out, costs)
+    print(f"the half fitted on:  {errors(fitted)}")
+    print(f"the half predicted:  {errors(predicted)}")
+    print(table(predicted))
+    output = arguments.output or arguments.directory / "prediction.png"
+    draw_prediction(
+        [(one.contender.split()[0], one.measured, one.predicted) for one in predicted],
+        errors(predicted),
+    ).savefig(output, dpi=150)
+    print(output)
+
+
+if __name__ == "__main__":
+    main()
