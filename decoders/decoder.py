@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, ClassVar, cast
 
 from decoders.draft_process import DraftProcessOptions
@@ -23,9 +23,10 @@ class Round:
     ``draft_start`` and ``target_start``, when each model's forwards began, are seconds from the
     start of the prompt's decoding. ``bytes_sent`` counts both directions between the processes.
     ``verified_length`` is the number of generated tokens that are final. ``drafted_ids`` are the
-    drafted tokens (of a tree none), and ``drafted_at`` the positions in the generated text, from 0,
-    that they were drafted for. ``target_tokens`` counts those that the target's forward read, the
-    prompt's included.
+    drafted tokens, and ``drafted_at`` the positions in the generated text, from 0, that they were
+    drafted for. A tree is given depth first, so that each of its tokens follows the last one before
+    it that is a position earlier. ``target_tokens`` counts the tokens that the target's forward
+    read, the prompt's included.
     """
 
     mode: str
@@ -153,6 +154,12 @@ class Decoder(ABC):
         """The decoder's settings as they are in use: where one is ``auto``, what was chosen."""
         chosen = {"gamma": self.chosen_gamma} if hasattr(self, "chosen_gamma") else {}
         return asdict(cast(Any, self)) | chosen
+
+    def with_settings(self, settings: Mapping[str, Any]) -> Decoder:
+        """Such a decoder with what another's ``settings`` say; for one that was not started."""
+        names = {one.name for one in fields(cast(Any, self))}
+        own = {name: value for name, value in settings.items() if name in names}
+        return cast(Decoder, replace(cast(Any, self), **own))
 
     def stop(self) -> None:
         """Free what ``start`` took. May be called more than once."""

@@ -25,7 +25,7 @@ Service = Callable[[Channel, CachedModel, Sampler], None]
 
 
 class DraftProcessError(RuntimeError):
-    """The draft process failed, died or did not answer."""
+    """A draft process, or a rank of a target, failed, died or did not answer."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,9 @@ class DraftProcess:
         What the process does.
     """
 
+    #: What errors call it.
+    role = "the draft process"
+
     def __init__(
         self,
         load: Callable[[], CachedModel],
@@ -110,7 +113,7 @@ class DraftProcess:
         ours, theirs = socket.socketpair()
         context: Any = multiprocessing.get_context(options.start_method)
         self._process = context.Process(
-            target=_main, args=(theirs, load, sampler, options, serve), name="draft", daemon=True
+            target=_main, args=(theirs, load, sampler, options, serve), name=self.role, daemon=True
         )
         self._process.start()
         theirs.close()
@@ -149,9 +152,13 @@ class DraftProcess:
         """Peak resident memory of the draft process, in bytes; 0 where it can't be read."""
         return peak_resident_bytes(self.pid)
 
+    def hang_up(self) -> None:
+        """Let it know that nothing more will come, upon which it ends."""
+        self._channel.close()
+
     def close(self) -> None:
         """End the draft process, by force if it does not end by itself."""
-        self._channel.close()
+        self.hang_up()
         self._process.join(_GRACE_SECONDS)
         if self._process.is_alive():
             self._process.kill()
@@ -164,10 +171,10 @@ class DraftProcess:
             raise self._died() from None
         except ChannelTimeout as error:
             raise DraftProcessError(
-                f"the draft process (pid {self.pid}) did not answer within {error} s"
+                f"{self.role} (pid {self.pid}) did not answer within {error} s"
             ) from None
         if isinstance(message, _Failure):
-            failure = DraftProcessError(f"the draft process failed: {message.message}")
+            failure = DraftProcessError(f"{self.role} failed: {message.message}")
             # Shown with a traceback, where one is shown (add_note needs Python 3.11).
             failure.__cause__ = RuntimeError(message.trace)
             raise failure
@@ -182,4 +189,4 @@ class DraftProcess:
             how = f"was killed by {signal.Signals(-code).name}"
         else:
             how = f"ended with exit code {code}"
-        return DraftProcessError(f"the draft process (pid {self.pid}) {how}")
+        return DraftProcessError(f"{self.role} (pid {self.pid}) {how}")

@@ -73,6 +73,8 @@ class Lookahead(Decoder):
                 results = logits[1 + drafted :].argmax(dim=-1).tolist()
                 pool.add(window.step(text.tokens[-1], results))
             path, judged, verified = self._verify(logits, branches, known)
+            guessed = list(branches.depth_first())
+            length = len(text.output)
             self.target.keep(known, path)
             text.append(verified)
             yield Round(
@@ -84,6 +86,8 @@ class Lookahead(Decoder):
                 start=start,
                 verified_length=len(text.output),
                 target_start=start,
+                drafted_ids=[tree.tokens[node] for node in guessed],
+                drafted_at=[length + tree.depths[node] - 1 for node in guessed],
                 target_tokens=self.target.take_tokens(),
             )
 

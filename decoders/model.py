@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -52,6 +52,8 @@ class CachedModel:
         self.vocab_size = vocab_size or config.vocab_size
         self._known = self.vocab_size if known is None else known
         self.cache = RollbackCache(config.num_hidden_layers, INITIAL_CAPACITY)
+        #: Peak memory of other processes that compute this model with this one, in bytes.
+        self.memory_elsewhere: Callable[[], int] = lambda: 0
         self._fused: FusedForward | None = None
         #: Tokens that forwards have read since ``take_tokens``.
         self._tokens = 0
@@ -105,7 +107,7 @@ class CachedModel:
         if not 1 <= rows <= len(unseen):
             raise ValueError(f"{rows} rows of logits asked of {len(unseen)} unseen tokens")
         read = [(i, tokens[i]) for i in range(len(tokens) - rows, len(tokens))]
-        return self.predictions(self._forward(unseen, logits_to_keep=rows), read)
+        return self.predictions(self.run(unseen, logits_to_keep=rows), read)
 
     @torch.inference_mode()
     def extend_tree(self, tokens: Sequence[int], tree: Tree, nodes: Sequence[int]) -> torch.Tensor:
@@ -135,7 +137,7 @@ class CachedModel:
         # Nothing branches: what is left is a forward that needs no mask.
         branching = self._branching(len(tokens), tree) if len(tree) else {}
         rows = torch.tensor(nodes, device=self.device) + len(unseen)
-        logits = self._forward(unseen + tree.tokens, logits_to_keep=rows, **branching)
+        logits = self.run(unseen + tree.tokens, logits_to_keep=rows, **branching)
         last = len(tokens) - 1
         read = [
             (last, tokens[last]) if node == ROOT else (last + tree.depths[node], tree.tokens[node])
@@ -162,16 +164,32 @@ class CachedModel:
         read = length - seen + len(tree)
         visible = torch.ones(read, seen + read, dtype=torch.bool).tril(diagonal=seen)
         visible[length - seen :, length:] = tree.visible()
+        positions = [*range(seen, length), *(length - 1 + depth for depth in tree.depths)]
+        return self.branching(visible, positions)
+
+    def branching(self, visible: torch.Tensor, positions: Sequence[int]) -> dict[str, torch.Tensor]:
+        """Options of ``run`` for tokens that do not just follow each other.
+
+        Parameters
+        ----------
+        visible
+            ``[tokens, seen + tokens]``, bool: what each token attends to.
+        positions
+            Of each token in its text.
+        """
         # Added to the scores, which both implementations take; a bool mask only sdpa would.
         mask = torch.zeros(1, 1, *visible.shape, dtype=self.model.dtype)
         mask.masked_fill_(~visible, torch.finfo(mask.dtype).min)
-        positions = [*range(seen, length), *(length - 1 + depth for depth in tree.depths)]
         return {
             "attention_mask": mask.to(self.device),
-            "position_ids": torch.tensor([positions], device=self.device),
+            "position_ids": torch.tensor([list(positions)], device=self.device),
         }
 
-    def _forward(self, unseen: list[int], **options: Any) -> torch.Tensor:
+    def run(self, unseen: list[int], **options: Any) -> torch.Tensor:
+        """One forward over tokens that follow the cache's: the transformers model's own logits.
+
+        ``options`` are arguments of that model: ``logits_to_keep``, and what ``branching`` gives.
+        """
         self._tokens += len(unseen)
         ids = self.readable(torch.tensor([unseen])).to(self.device)
         if self._fused:
@@ -218,12 +236,18 @@ class CachedModel:
 class WidenedModel(CachedModel):
     """A model that runs in a wider dtype than its weights have."""
 
-    def _forward(self, unseen: list[int], **options: Any) -> torch.Tensor:
+    def __init__(
+        self, model: PreTrainedModel, vocab_size: int | None = None, known: int | None = None
+    ) -> None:
+        super().__init__(model, vocab_size, known)
+        self.cache.wide = True
+
+    def run(self, unseen: list[int], **options: Any) -> torch.Tensor:
         dtype = _HIGHER_PRECISION[self.model.dtype]
         if "attention_mask" in options:
             options["attention_mask"] = options["attention_mask"].to(dtype)
         with _widened(self.model, dtype):
-            return super()._forward(unseen, **options)
+            return super().run(unseen, **options)
 
 
 @contextlib.contextmanager

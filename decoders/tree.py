@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 
@@ -67,3 +67,9 @@ class Branches:
     def after(self, node: int) -> dict[int, int]:
         """The nodes that follow one node, by token."""
         return self._children.get(node, {})
+
+    def depth_first(self, node: int = ROOT) -> Iterator[int]:
+        """The nodes below one, each before those that follow it."""
+        for child in self.after(node).values():
+            yield child
+            yield from self.depth_first(child)

@@ -9,13 +9,14 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from decoders import fork_server
 from pearl_eval.command import DRAFT_MODULES, hydra_command, one_line
 from pearl_eval.config import Names
 from pearl_eval.console import print_error, print_table
-from pearl_eval.sweep import ERROR
+from pearl_eval.records import ERROR, RUN
+from pearl_eval.resume import family_of
 from pearl_eval.table import Row
 
 
@@ -25,18 +26,20 @@ def main(cfg: DictConfig) -> dict[str, Any] | None:
     fork_server.prepare(DRAFT_MODULES)
     # Imported late: it brings torch and transformers, which --help and --cfg have no use for.
     from pearl_eval.evaluation import evaluate
+    from pearl_eval.runfiles import AnotherRun, RunInUse
 
     hydra_config = HydraConfig.get()
     choices = hydra_config.runtime.choices
     directory = Path(hydra_config.runtime.output_dir)
     names = Names(choices["decoder"], choices["pair"], choices["task"])
     sweeping = hydra_config.mode is RunMode.MULTIRUN
-    folder = Path(hydra_config.sweep.dir).absolute() if sweeping else directory
-    group = f"{folder.parent.name}-{folder.name}"
     try:
-        summary = evaluate(cfg, names, group, directory)
+        _write_config(directory, cfg)
+        summary = evaluate(cfg, names, directory, family_of(directory))
     except Exception as error:
-        _write_error(directory, error)
+        in_use = isinstance(error, RunInUse)
+        if not in_use and (sweeping or not isinstance(error, AnotherRun)):
+            _write_error(directory, error)
         if not sweeping:
             raise
         # The sweep's other runs go on; its table names this one, and it exits non-zero.
@@ -45,6 +48,18 @@ def main(cfg: DictConfig) -> dict[str, Any] | None:
     if not sweeping:
         print_table(f"{names.task}, {names.pair}", [Row(names.decoder, str(directory), summary)])
     return summary
+
+
+def _write_config(directory: Path, cfg: DictConfig) -> None:
+    """Leave the configuration, as Hydra would, unless the run there has one already."""
+    folder = directory / ".hydra"
+    if (directory / RUN).exists() and folder.exists():
+        return
+    folder.mkdir(exist_ok=True)
+    whole: Any = HydraConfig.instance().cfg
+    OmegaConf.save(cfg, folder / "config.yaml")
+    OmegaConf.save(whole, folder / "hydra.yaml")
+    OmegaConf.save(whole.hydra.overrides.task, folder / "overrides.yaml")
 
 
 def _write_error(directory: Path, error: BaseException) -> None:

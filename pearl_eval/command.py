@@ -20,6 +20,7 @@ from pearl_eval.config import register
 from pearl_eval.console import print_error
 from pearl_eval.errors import EquivalenceViolation, UserError
 from pearl_eval.paths import config_dir
+from pearl_eval.resume import resumed
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 #: What a draft process imports, before it loads its model.
@@ -39,9 +40,9 @@ def hydra_command(
 ) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
     """Make a function of a composed configuration a command.
 
-    ``folder`` is where its configurations are, below ``conf/``. ``logs``: the command has a log,
-    which ``-v`` shows in the terminal as well. ``dry_run``: its jobs are runs of decoders, which
-    ``--dry-run`` lists instead.
+    ``folder`` is where its configurations are, below ``conf/``. ``logs``: the command leaves runs
+    that can be resumed, with a log, which ``-v`` shows in the terminal as well. ``dry_run``: its
+    jobs are runs of decoders, which ``--dry-run`` lists instead.
 
     It exits with 0; with 1 after an :class:`EquivalenceViolation`; with 2 after an error that is
     the user's to mend, which is told in one line, or any other, which comes with its traceback.
@@ -68,10 +69,11 @@ def _run(program: Callable[[], Any], logs: bool, dry_run: str | None) -> None:
     os.environ[_FULL_ERROR] = "1"
     signal.signal(signal.SIGTERM, _terminate)
     register()
-    if logs:
-        sys.argv[1:] = [_TALKATIVE if one in _VERBOSE else one for one in sys.argv[1:]]
     asked = {*_DRY_RUN} & {*sys.argv} if dry_run and not _HELP & {*sys.argv} else set()
     try:
+        if logs:
+            told = resumed(sys.argv[1:])
+            sys.argv[1:] = [_TALKATIVE if one in _VERBOSE else one for one in told]
         if dry_run and asked:
             # Imported late: it brings torch and transformers.
             from pearl_eval.estimate.cli import list_jobs
@@ -83,7 +85,8 @@ def _run(program: Callable[[], Any], logs: bool, dry_run: str | None) -> None:
         if _failures:
             raise _failures.pop()
     except KeyboardInterrupt:
-        print_error("interrupted; finished prompts are on disk")
+        more = ", and resume=DIR goes on from there" if logs else ""
+        print_error(f"interrupted; finished prompts are on disk{more}")
         sys.exit(130)
     except Exception as error:
         if full_error == "1" or not _users_to_mend(error):

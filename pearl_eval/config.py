@@ -51,9 +51,14 @@ class Forward(Enum):
 
 
 class ReferenceMode(Enum):
-    """``inline``: the reference run of each prompt is made beside the run under test."""
+    """Where the reference runs come from.
+
+    ``inline``: each is made beside the run under test. ``cached``: they are made once and read by
+    every run with the same target, task, sampling, runtime and hardware.
+    """
 
     inline = "inline"
+    cached = "cached"
 
 
 class TrackingBackend(Enum):
@@ -74,6 +79,8 @@ class RuntimeConfig:
     ``*_device``: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``. ``*_cores``: CPU cores a process is
     bound to; null chooses ``*_threads`` free ones for each where both models are on the CPU.
     Times are seconds. ``fixed_window``: see :class:`decoders.fixed_window.FixedWindowModel`.
+    ``tensor_parallel``: number of processes that compute the target together, each with a share of
+    every layer, on GPUs or cores of its own: see :mod:`decoders.tensor_parallel`.
     """
 
     forward: Forward = Forward.auto
@@ -87,13 +94,27 @@ class RuntimeConfig:
     answer_timeout: float = 120.0
     spin_seconds: float = 0.005
     fixed_window: bool = False
+    tensor_parallel: int = 1
+
+    def __post_init__(self) -> None:
+        if self.tensor_parallel < 1:
+            raise ValueError(
+                "runtime.tensor_parallel is the number of processes that compute the target, at"
+                f" least 1, got {self.tensor_parallel}"
+            )
 
 
 @dataclass
 class ReferenceConfig:
-    """The reference run. ``tolerance_factor``: see :mod:`pearl_eval.equivalence`."""
+    """The reference run. ``tolerance_factor``: see :mod:`pearl_eval.equivalence`.
+
+    ``folder``: where cached references are; null is the sweep's own folder. ``wait_timeout``: how
+    long to wait for another run to make them, in seconds.
+    """
 
     mode: ReferenceMode = ReferenceMode.inline
+    folder: str | None = None
+    wait_timeout: float = 86_400.0
     tolerance_factor: float = 4.0
 
 

@@ -31,6 +31,11 @@ def print_error(message: str) -> None:
     console(stderr=True).print(f"[bold red]pearl-eval: error:[/] {escape(line)}", soft_wrap=True)
 
 
+def print_note(message: str) -> None:
+    """A line on standard error that is no error."""
+    console(stderr=True).print(f"pearl-eval: {escape(message)}", soft_wrap=True)
+
+
 def print_table(title: str, rows: Sequence[Row]) -> None:
     """The table of a run or a sweep, on standard output."""
     out = console(stderr=False)

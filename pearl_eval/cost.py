@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from decoders.decoder import Generation
+from decoders.decoder import Round
 from pearl_eval.model_size import ModelSize
 
 
@@ -31,17 +31,19 @@ class Cost:
         self._wasted = dict.fromkeys(sizes, 0)
         self._values = dict.fromkeys(sizes, 0)
 
-    def add(self, prompt_tokens: int, generation: Generation, joules: float | None) -> None:
-        """Count a generation, and the energy it used if that is known.
+    def add(
+        self, prompt_tokens: int, new_tokens: int, rounds: Iterable[Round], joules: float | None
+    ) -> None:
+        """Count the rounds of a generation, and the energy it used if that is known.
 
         A target forward's wasted tokens are those of which nothing came to stay in the text: it
         gained fewer. A draft model reads about one token for each it drafts.
         """
-        self._new_tokens += len(generation.output_ids)
+        self._new_tokens += new_tokens
         if joules is not None:
             self._joules = (self._joules or 0.0) + joules
         verified = 0
-        for one in generation.rounds:
+        for one in rounds:
             seen = prompt_tokens + verified
             gained = one.verified_length - verified
             verified = one.verified_length
@@ -51,6 +53,14 @@ class Cost:
             if one.drafted and one.draft_seconds:
                 wasted = max(0, one.drafted - one.accepted)
                 self._count("draft", one.drafted, wasted, seen, forwards=one.drafted)
+
+    def add_autoregressive(self, prompt_tokens: int, new_tokens: int, joules: float | None) -> None:
+        """Count a generation that took a forward of the target for each token."""
+        rounds = (
+            Round("decode", target_tokens=1 if done else prompt_tokens, verified_length=done + 1)
+            for done in range(new_tokens)
+        )
+        self.add(prompt_tokens, new_tokens, rounds, joules)
 
     def _count(self, role: str, tokens: int, wasted: int, seen: int, forwards: int) -> None:
         size = self._sizes.get(role)

@@ -12,13 +12,20 @@ from pearl_eval.errors import UserError
 
 @dataclass(frozen=True)
 class Devices:
-    """The devices of each model, as torch names them; several where a model is spread over GPUs."""
+    """The devices of each model, as torch names them; several where a model is spread over GPUs.
+
+    ``ranks`` is the number of processes that compute the target together, each on a GPU of its own,
+    or all on the CPU: see :mod:`decoders.tensor_parallel`.
+    """
 
     target: tuple[str, ...]
     draft: tuple[str, ...]
+    ranks: int = 1
 
     @classmethod
-    def choose(cls, target: str, draft: str, target_gpus: int = 1, draft_gpus: int = 1) -> Devices:
+    def choose(
+        cls, target: str, draft: str, target_gpus: int = 1, draft_gpus: int = 1, ranks: int = 1
+    ) -> Devices:
         """Choose devices.
 
         Parameters
@@ -29,20 +36,50 @@ class Devices:
             without a GPU are on the CPU.
         target_gpus, draft_gpus
             How many GPUs ``auto`` takes for each model.
+        ranks
+            If several, the target has as many GPUs instead; where one is named, from that one on.
         """
         gpus = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+        if ranks > 1:
+            target_gpus = ranks
+            _check_ranks(target, ranks, len(gpus))
         automatic_draft = gpus[:draft_gpus] or ["cpu"]
         automatic_target = gpus[draft_gpus:][:target_gpus]
         if len(automatic_target) < target_gpus:
             automatic_target = gpus[-target_gpus:] or ["cpu"]
+        named_target = automatic_target if target == "auto" else [_checked(target, len(gpus))]
+        if ranks > 1 and target.startswith("cuda"):
+            named_target = gpus[gpus.index(named_target[0]) :][:ranks]
         return cls(
-            tuple(automatic_target) if target == "auto" else (_checked(target, len(gpus)),),
+            tuple(named_target),
             tuple(automatic_draft) if draft == "auto" else (_checked(draft, len(gpus)),),
+            ranks,
         )
+
+    @property
+    def of_ranks(self) -> tuple[str, ...]:
+        """The device of each of the target's ranks."""
+        return self.target if len(self.target) == self.ranks else self.target * self.ranks
 
     @property
     def all_cpu(self) -> bool:
         return self.target == self.draft == ("cpu",)
+
+
+def _check_ranks(target: str, ranks: int, gpus: int) -> None:
+    """Refuse ranks that are not each on a GPU of its own, nor all on a machine without any."""
+    asked = f"runtime.tensor_parallel={ranks}"
+    if target == "cpu" and gpus:
+        raise UserError(
+            f"{asked} on the CPU, but there are {gpus} CUDA devices here, which transformers would"
+            " take; hide them: CUDA_VISIBLE_DEVICES="
+        )
+    named = int(target.partition(":")[2] or 0) if target.startswith("cuda") else 0
+    if gpus and gpus - named < ranks:
+        raise UserError(
+            f"{asked}: a GPU for each rank, but there are {gpus} CUDA devices here"
+            + (f" and runtime.target_device={target} is to be the first" if named else "")
+        )
 
 
 def _checked(device: str, gpus: int) -> str:

@@ -28,14 +28,28 @@ def describe(dtype: Dtype, devices: Devices, processes: Processes) -> dict[str, 
         "target_device": " + ".join(map(_device_name, devices.target)),
         "draft_device": " + ".join(map(_device_name, devices.draft)),
         "dtype": dtype.value,
+        "driver": _driver(),
         "versions": {name: version(name) for name in _PACKAGES}
         | {"python": platform.python_version()},
         "git_commit": _git_commit(),
         "host": platform.node(),
         "platform": platform.platform(),
         "cpu_count": os.cpu_count(),
+        "target_parallel": _parallel(devices, processes),
         "target_process": asdict(processes.target),
         "draft_process": asdict(processes.draft.placement),
+    }
+
+
+def _parallel(devices: Devices, processes: Processes) -> dict[str, Any] | None:
+    """How the target is spread over several devices or processes, if it is."""
+    if devices.ranks == len(devices.target) == 1:
+        return None
+    placements = [processes.target, *(rank.placement for rank in processes.ranks)]
+    return {
+        "by": "layers" if devices.ranks == 1 else "tensor",
+        "ranks": devices.ranks,
+        "cores": [list(placement.cores) for placement in placements],
     }
 
 
@@ -68,6 +82,13 @@ def _cpu_model() -> str:
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.machine()
+
+
+def _driver() -> str | None:
+    """Version of the NVIDIA driver; ``None`` where there is none."""
+    with contextlib.suppress(OSError):
+        return Path("/proc/driver/nvidia/version").read_text().splitlines()[0].strip()
+    return None
 
 
 def _git_commit() -> str | None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import takewhile
+from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
@@ -23,9 +24,11 @@ class Pair:
     """A target model and a draft model that share a tokenizer. Weights are not loaded yet.
 
     ``sizes`` are those of the models that are used, by role.
-    ``load_draft`` can be pickled: it loads the draft model in the process that calls it, on its
-    devices, or on those it is given as ``devices``. ``synthetic`` says that tokens are made up, so
-    that only times and counts mean something.
+    ``load_target`` loads a rank's share where the target has several, in each of its processes.
+    Both can be pickled. ``load_draft`` loads the draft model in the process that calls it, on its
+    devices, or on those it is given as ``devices``. ``weights`` tells the weights of each role from
+    others; there are none where the configuration says it all. ``synthetic`` says that tokens are
+    made up, so that only times and counts mean something.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -33,6 +36,7 @@ class Pair:
     stop_ids: tuple[int, ...]
     load_target: Callable[[], CachedModel]
     load_draft: Callable[..., CachedModel]
+    weights: Mapping[str, str] = field(default_factory=dict)
     synthetic: bool = False
 
     @property
@@ -117,7 +121,13 @@ class PairSource(ABC):
     gamma: DraftLengths = field(default_factory=DraftLengths)
 
     def choose_devices(self, runtime: RuntimeConfig) -> Devices:
-        """Where the two models go; a source whose models need several GPUs each overrides it."""
+        """Where the two models go; a source whose models can be spread overrides it."""
+        if runtime.tensor_parallel > 1:
+            raise UserError(
+                f"runtime.tensor_parallel={runtime.tensor_parallel}: the target of such a pair"
+                f" ({type(self).__name__.lower()}) is made up in one process; take a pair whose"
+                " target has weights on disk"
+            )
         return Devices.choose(runtime.target_device, runtime.draft_device)
 
     def gpus(self) -> dict[str, int]:
@@ -127,6 +137,12 @@ class PairSource(ABC):
     def sizes(self) -> dict[str, ModelSize]:
         """The sizes of its models by role, as far as they can be told without a network."""
         return {}
+
+    def target_settings(self) -> dict[str, Any]:
+        """The settings that the target depends on: what a reference run is one of."""
+        settings = asdict(self)
+        del settings["gamma"]
+        return settings
 
     @abstractmethod
     def open(self, devices: Devices, uses_draft: bool) -> Pair:

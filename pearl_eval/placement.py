@@ -1,10 +1,10 @@
-"""Where the two processes run: their CPU cores, threads and time limits."""
+"""Where the processes run: their CPU cores, threads and time limits."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -13,21 +13,29 @@ from decoders.draft_process import DraftProcessOptions
 from decoders.placement import Placement, available_cores
 from pearl_eval.config import RuntimeConfig
 from pearl_eval.errors import UserError
+from pearl_eval.numa import CoreDealer, numa_nodes
 
 
 @dataclass(frozen=True)
 class Processes:
-    """Placement of the main process, which runs the target, and of the draft process."""
+    """Placement of the main process, which runs the target, and of the others.
+
+    ``ranks`` are those of the target's ranks from 1 on, where it has several: see
+    :mod:`decoders.tensor_parallel`.
+    """
 
     target: Placement
     draft: DraftProcessOptions
+    ranks: tuple[DraftProcessOptions, ...] = ()
 
     @classmethod
     def choose(cls, runtime: RuntimeConfig, all_cpu: bool) -> Processes:
-        """Place both processes as configured; by default on cores of their own.
+        """Place all processes as configured; by default on cores of their own.
 
-        Cores are left to the system where a model is on a GPU, and shared where there are not
-        enough of them. Processes that share a core never spin while they wait.
+        Each process has its cores on one NUMA node, and as few processes as may be share a node:
+        see :class:`pearl_eval.numa.CoreDealer`. Cores are left to the system where a model is on a
+        GPU, and shared where there are not enough of them, but not between ranks. Processes that
+        share a core never spin while they wait.
         """
         for name in ("target_threads", "draft_threads"):
             if getattr(runtime, name) < 1:
@@ -39,26 +47,29 @@ class Processes:
                 raise UserError(
                     f"runtime.{name}={cores}: this process may use the cores {available}"
                 )
+        ranks = _shares(target, runtime.tensor_parallel)
         if all_cpu:
-            free = [core for core in available if core not in {*(target or ()), *(draft or ())}]
+            dealer = CoreDealer(available, numa_nodes(available))
+            dealer.take(draft or ())
+            for share in ranks:
+                dealer.take(share)
             if target is None:
-                target = free[: runtime.target_threads] or available
-                free = free[runtime.target_threads :]
+                ranks = _dealt(dealer, runtime, available)
             if draft is None:
-                draft = free[: runtime.draft_threads] or available[-runtime.draft_threads :]
-        overlap = set(target or available) & set(draft or available)
-        left_to_system = not target and not draft and len(available) > 1
+                draft = [*dealer.deal(runtime.draft_threads)] or available[-runtime.draft_threads :]
+        taken = [core for cores in ranks for core in cores]
+        overlap = set(taken or available) & set(draft or available)
+        left_to_system = not taken and not draft and len(available) > runtime.tensor_parallel
         may_spin = left_to_system or not overlap
-        return cls(
-            Placement(tuple(target or ()), runtime.target_threads),
-            DraftProcessOptions(
-                start_method="forkserver" if all_cpu else "spawn",
-                placement=Placement(tuple(draft or ()), runtime.draft_threads),
-                start_timeout=runtime.start_timeout,
-                answer_timeout=runtime.answer_timeout,
-                spin_seconds=runtime.spin_seconds if may_spin else 0.0,
-            ),
+        first, *others = (Placement(cores, runtime.target_threads) for cores in ranks)
+        process = DraftProcessOptions(
+            start_method="forkserver" if all_cpu else "spawn",
+            placement=Placement(tuple(draft or ()), runtime.draft_threads),
+            start_timeout=runtime.start_timeout,
+            answer_timeout=runtime.answer_timeout,
+            spin_seconds=runtime.spin_seconds if may_spin else 0.0,
         )
+        return cls(first, process, tuple(replace(process, placement=one) for one in others))
 
     def at_ends(self) -> tuple[DraftProcessOptions, ...]:
         """Draft processes on the cores that the target computes on, where all is on the CPU.
@@ -75,6 +86,36 @@ class Processes:
             replace(self.draft, placement=replace(draft, cores=cores), spin_seconds=0.0)
             for cores in ends
         )
+
+
+def _shares(cores: Sequence[int] | None, ranks: int) -> list[tuple[int, ...]]:
+    """The configured cores of the target by rank, in equal shares; none where there are none."""
+    if not cores:
+        return [()] * ranks
+    if len(cores) % ranks:
+        raise UserError(
+            f"runtime.target_cores={list(cores)}: {len(cores)} cores can't be shared out among"
+            f" runtime.tensor_parallel={ranks} ranks; name a multiple of {ranks}"
+        )
+    each = len(cores) // ranks
+    return [tuple(cores[start : start + each]) for start in range(0, len(cores), each)]
+
+
+def _dealt(
+    dealer: CoreDealer, runtime: RuntimeConfig, available: list[int]
+) -> list[tuple[int, ...]]:
+    """Free cores for each rank; a target in one process makes do with fewer than its threads."""
+    count = runtime.tensor_parallel
+    dealt = [dealer.deal(runtime.target_threads) for _ in range(count)]
+    if count == 1:
+        return [dealt[0] or tuple(available)]
+    if any(len(cores) < runtime.target_threads for cores in dealt):
+        raise UserError(
+            f"runtime.tensor_parallel={count}: each rank needs runtime.target_threads="
+            f"{runtime.target_threads} cores of its own, but this process may use the cores"
+            f" {available}; take fewer ranks or threads"
+        )
+    return dealt
 
 
 @contextlib.contextmanager

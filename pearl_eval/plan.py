@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -13,6 +14,7 @@ from decoders.sampler import Sampler
 from pearl_eval.config import Config, Protocol, build, typed
 from pearl_eval.errors import UserError
 from pearl_eval.pair import Pair
+from pearl_eval.records import Key
 from pearl_eval.setup import Setup
 from tasks.task import Problem, Task
 
@@ -38,6 +40,11 @@ class Prompt:
     def turn(self) -> int:
         """The turn of a dialogue, from 1 on; 0 elsewhere."""
         return len(self.answers) + 1 if self.problem.turns else 0
+
+    @property
+    def key(self) -> Key:
+        """What tells it from the other prompts of its run."""
+        return self.problem.task_id, self.sample, self.turn
 
 
 @dataclass(frozen=True)
@@ -102,6 +109,10 @@ class Plan:
         if not pair.synthetic:
             _prepare(task)
         return cls(config, decoder, parts.sampler, setup, task, prompts)
+
+    def with_settings(self, settings: Mapping[str, Any]) -> Plan:
+        """The same with the decoder's settings as an earlier attempt had them in use."""
+        return replace(self, decoder=self.decoder.with_settings(settings))
 
     @property
     def pair(self) -> Pair:

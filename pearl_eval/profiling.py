@@ -163,11 +163,11 @@ def main(cfg: DictConfig) -> None:
     environment.reset_peak_memory()
     drafter = Drafter(setup.load_draft, Greedy(), setup.processes.draft)
     try:
-        with placed(setup.processes.target):
-            target = setup.load_target()
+        with placed(setup.processes.target), setup.target() as target:
             drafter.wait_ready()
             profile = measure(target, drafter, config)
             memory = environment.peak_memory_bytes() + drafter.peak_memory_bytes()
+            memory += target.memory_elsewhere()
     finally:
         drafter.close()
     print_profile(profile, memory)

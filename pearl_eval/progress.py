@@ -24,9 +24,9 @@ class RunProgress:
         self._records: list[Record] = []
         progress.refresh()
 
-    def started(self) -> None:
-        """The models are loaded."""
-        self._show("warm-up prompt", advance=0)
+    def tell(self, text: str) -> None:
+        """Show what is being done before the first prompt is."""
+        self._show(text, advance=0)
 
     def advance(self, record: Record) -> None:
         """One more prompt is done."""
@@ -66,7 +66,7 @@ def _progress() -> Progress:
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TextColumn("{task.fields[speed]}"),
-        TimeRemainingColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True),
     )
     # Refreshed by hand only: a refreshing thread would compute beside what is being timed.
     return Progress(*columns, console=console(stderr=True), auto_refresh=False)

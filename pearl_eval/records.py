@@ -12,11 +12,19 @@ if TYPE_CHECKING:
     from decoders.decoder import Generation
     from pearl_eval.equivalence import Verdict
     from pearl_eval.plan import Prompt
+    from pearl_eval.reference import ReferenceRun
     from tasks.task import Score
 
 RECORDS = "records.jsonl"
 ROUNDS = "rounds.parquet"
 SUMMARY = "summary.json"
+#: What a run is, so that it can be continued.
+RUN = "run.json"
+#: Why a run failed; a sweep's other runs go on, so the error must be found in the run's folder.
+ERROR = "error.txt"
+
+#: A prompt of a run: ``task_id``, ``sample``, ``turn``.
+Key = tuple[str, int, int]
 
 
 def launch_order(folder: Path) -> tuple[bool, str]:
@@ -37,8 +45,10 @@ class Record:
 
     Times are seconds; ``judged`` and ``accepted`` count tokens, ``accepted_runs`` are lengths.
 
-    ``sample`` counts the samples of one problem from 0. ``correct`` and ``reference_correct`` are
-    ``None``, and ``text`` and ``result`` empty, where the pair is synthetic.
+    ``violation`` says how the output is not the target's own. Energy is ``None`` where no device
+    counts it. ``sample`` counts the samples of one problem from 0. ``correct`` and
+    ``reference_correct`` are ``None``, and ``text`` and ``result`` empty, where the pair is
+    synthetic.
     """
 
     task_id: str
@@ -70,6 +80,14 @@ class Record:
     reference_correct: bool | None
     result: str
     finish_reason: str
+    violation: str
+    joules: float | None
+    reference_joules: float | None
+
+    @property
+    def key(self) -> Key:
+        """What tells it from the other prompts of its run."""
+        return self.task_id, self.sample, self.turn
 
     def line(self) -> str:
         """The record in a line for people."""
@@ -87,13 +105,14 @@ class Record:
         cls,
         prompt: Prompt,
         generation: Generation,
-        reference: Generation,
+        reference: ReferenceRun,
         verdict: Verdict,
         text: str,
         score: Score | None,
         reference_score: Score | None,
         warmup: bool,
         synthetic: bool,
+        joules: float | None,
     ) -> Record:
         """``speedup`` is the ratio of tokens per second to the reference run of this prompt."""
         rounds = generation.rounds
@@ -129,4 +148,12 @@ class Record:
             reference_correct=reference_score.correct if reference_score else None,
             result=score.result if score else "",
             finish_reason=generation.finish_reason,
+            violation=f"{_where(prompt)}, {verdict.why}" if verdict.why else "",
+            joules=joules,
+            reference_joules=reference.joules,
         )
+
+
+def _where(prompt: Prompt) -> str:
+    task_id = prompt.problem.task_id
+    return f"{task_id}, turn {prompt.turn}" if prompt.turn else task_id

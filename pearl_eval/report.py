@@ -15,6 +15,7 @@ import matplotlib
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
 
 from pearl_eval import table
 from pearl_eval.console import print_error
@@ -47,6 +48,16 @@ _TRACES = [
     ("neither model runs, per round", "overhead_seconds_per_round", ".2f", " ms"),
     ("bytes sent, per round", "bytes_per_round", ".0f", ""),
 ]
+#: Figures of the cost: heading, name. Then what models cost together, beside the reference.
+_COSTS = [
+    ("FLOPs, target", "target_flops"),
+    ("of these wasted", "target_wasted_flops"),
+    ("FLOPs, draft", "draft_flops"),
+    ("of these wasted", "draft_wasted_flops"),
+    ("bytes read, target", "target_bytes"),
+    ("bytes read, draft", "draft_bytes"),
+]
+_TOTALS = ["all FLOPs / reference's", "all bytes / reference's", "energy / reference's"]
 
 
 @dataclass(frozen=True)
@@ -92,6 +103,7 @@ def report(directory: Path) -> str:
         if (judging := judging_runs(runs))
         else "",
         traces=trace_table(runs),
+        costs=cost_table(runs),
         facts=facts(runs),
     )
 
@@ -116,9 +128,36 @@ def trace_table(runs: Sequence[Run]) -> tuple[list[str], list[tuple[str, list[st
     rows = []
     for run in runs:
         traces = run.summary.get("traces") or {}
+        modes = (f"{mode} {share:.0%}" for mode, share in traces.get("mode_shares", {}).items())
         cells = [_written(traces.get(name), form, unit) for _, name, form, unit in _TRACES]
-        rows.append((run.label, cells))
-    return [heading for heading, *_ in _TRACES], rows
+        rows.append((run.label, [*cells, ", ".join(modes) or "–"]))
+    return [*(heading for heading, *_ in _TRACES), "rounds"], rows
+
+
+def cost_table(runs: Sequence[Run]) -> tuple[list[str], list[tuple[str, list[str]]]]:
+    """What a generated token of each run costs, and of its reference: headings, labels and cells.
+
+    No rows where no run says it; energy only where one has counted it.
+    """
+    costs = [(run.label, cost) for run in runs if (cost := run.summary.get("cost"))]
+    energy = any("joules_per_token" in cost for _, cost in costs)
+    headings = [heading for heading, _ in _COSTS]
+    rows = []
+    for label, cost in costs:
+        cells = [_si(cost.get(f"{name}_per_token")) for _, name in _COSTS]
+        reference = cost["reference"]
+        for kind in ("flops", "bytes"):
+            own, theirs = (
+                sum(one.get(f"{role}_{kind}_per_token", 0) for role in ("target", "draft"))
+                for one in (cost, reference)
+            )
+            ratio = f" = {own / theirs:.2f}×" if theirs else ""
+            cells.append(f"{_si(own)} / {_si(theirs)}{ratio}")
+        if energy:
+            joules = (one.get("joules_per_token") for one in (cost, reference))
+            cells.append(" / ".join(number(one, ".3g", " J") for one in joules))
+        rows.append((label, cells))
+    return [*headings, *_TOTALS[: 3 if energy else 2]], rows
 
 
 def facts(runs: Sequence[Run]) -> list[tuple[str, str]]:
@@ -152,6 +191,11 @@ def _written(value: float | None, form: str, unit: str) -> str:
     return number(1e3 * value if value is not None and unit == " ms" else value, form, unit)
 
 
+def _si(value: float | None) -> str:
+    """A count with a prefix for its size, as ``15.5 M``."""
+    return "–" if value is None else EngFormatter(places=1)(value).strip()
+
+
 def _plain(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name} {_plain(one)}" for name, one in value.items())
@@ -165,8 +209,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="pearl-eval-report",
         description="Write a run or a sweep as one HTML page with its table and pictures: speedups,"
-        " waiting, what each model did when, acceptance by position. The page needs no network"
-        " and no other file, so it can be mailed or archived as it is.",
+        " waiting, what each model did when, acceptance by position, cost. The page needs no"
+        " network and no other file, so it can be mailed or archived as it is.",
         epilog="example:\n  pearl-eval-report multirun/DATE/TIME\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

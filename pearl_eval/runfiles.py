@@ -1,85 +1,233 @@
-"""Writes what a run leaves behind: ``records.jsonl``, ``rounds.parquet`` and ``summary.json``."""
+"""Writes what a run leaves behind, and takes up what an earlier attempt at it left."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import itertools
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from types import TracebackType
+from typing import Any
 
 import pandas as pd
 
 from decoders.decoder import Round
 from pearl_eval.errors import UserError
-from pearl_eval.records import RECORDS, ROUNDS, SUMMARY, Record, read_lines
+from pearl_eval.identity import Identity, differences
+from pearl_eval.journal import Journal, replacing, write_json
+from pearl_eval.records import ERROR, RECORDS, ROUNDS, RUN, SUMMARY, Key, Record
 
-#: Rounds as they come in; made into ``rounds.parquet`` at the end, since an unfinished Parquet file
-#: can't be read.
+#: Rounds as they come in; made into ``rounds.parquet``, since an unfinished Parquet file can't be
+#: read. As long as it is there the run is not over.
 _ROUNDS_JOURNAL = "rounds.jsonl"
+_KEY = ("task_id", "sample", "turn")
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A prompt that is done: its record and its rounds."""
+
+    record: Record
+    rounds: list[Round]
 
 
 class RunFiles:
-    """Writes a run's files. Every prompt is on disk before the next begins.
+    """The files of a run. Every prompt is on disk before the next begins.
 
     Parameters
     ----------
     directory
-        The run's output directory; refused if it holds a run already.
+        The run's output directory. Where it holds a run already, that is continued.
+    identity
+        What the run is. A run that is another is refused, and left as it was.
+
+    Attributes
+    ----------
+    records
+        Those of the prompts that earlier attempts finished.
+    finished
+        The same with their rounds, where the run is not over.
+    settings
+        The decoder's settings as an earlier attempt had them in use; ``None`` where there is none.
+    summary
+        The run's figures, if it is over already.
+    attempts
+        How often the run was begun, this time included.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, identity: Identity) -> None:
         self.directory = directory
-        self._lines: dict[str, None] = {}
+        self.records: list[Record] = []
+        self.finished: dict[Key, Finished] = {}
+        self.settings: dict[str, Any] | None = None
+        self.summary: dict[str, Any] | None = None
+        self.attempts = 1
+        self._identity = identity
+        self._over = False
+        self._lines: set[str] = set()
         try:
             directory.mkdir(parents=True, exist_ok=True)
-            self._records = (directory / RECORDS).open("x", encoding="utf-8")
-            self._rounds = (directory / _ROUNDS_JOURNAL).open("w", encoding="utf-8")
-        except FileExistsError:
-            raise UserError(f"{directory} holds a run already") from None
+            self._journal = Journal(directory / RECORDS)
         except OSError as error:
             raise UserError(f"{directory} can't be written: {error.strerror}") from error
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._journal.close)
+            if not self._journal.lock():
+                raise RunInUse(f"{directory}: another process is at work on the run there")
+            self._take_up(stack)
+            self._open = stack.pop_all()
+
+    def __enter__(self) -> RunFiles:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def begin(self, settings: dict[str, Any]) -> None:
+        """Say what settings the run's prompts are decoded with. Before the first is added."""
+        self.settings = settings
+        self._describe()
 
     def append(self, record: Record, rounds: Iterable[Round]) -> None:
         """Add a finished prompt."""
-        key = {"task_id": record.task_id, "sample": record.sample, "turn": record.turn}
-        rows = (key | {"round": i} | dataclasses.asdict(r) for i, r in enumerate(rounds))
-        _write_lines(self._rounds, rows)
-        _write_lines(self._records, [dataclasses.asdict(record)])
+        key = dict(zip(_KEY, record.key, strict=True))
+        # Rounds first: a record that is there says that all of its prompt is.
+        self._rounds.append(
+            key | {"round": i} | dataclasses.asdict(r) for i, r in enumerate(rounds)
+        )
+        self._journal.append([dataclasses.asdict(record)])
 
-    def append_lines(self, lines: Mapping[str, dict[str, Any]]) -> None:
-        """Add a JSON line to each of the files named: those that are the task's own."""
-        self._lines |= dict.fromkeys(lines)
-        for name, line in lines.items():
-            with (self.directory / name).open("a", encoding="utf-8") as file:
-                _write_lines(file, [line])
+    def write_lines(self, lines: Iterable[Mapping[str, dict[str, Any]]]) -> None:
+        """Write files of the task's own: lines, each with the name of its file."""
+        files: dict[str, list[dict[str, Any]]] = {}
+        for one in lines:
+            for name, line in one.items():
+                files.setdefault(name, []).append(line)
+        for name, content in files.items():
+            with replacing(self.directory / name) as unfinished:
+                text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in content)
+                unfinished.write_text(text, encoding="utf-8")
+        self._lines |= set(files)
 
-    def close(self) -> None:
-        """Make ``rounds.parquet`` of the rounds so far."""
-        self._records.close()
-        self._rounds.close()
-        journal = self.directory / _ROUNDS_JOURNAL
-        if journal.exists():
-            rounds_frame(read_lines(journal)).to_parquet(self.directory / ROUNDS, index=False)
-            journal.unlink()
+    def rounds(self) -> pd.DataFrame:
+        """All rounds so far, which are then in ``rounds.parquet``."""
+        path = self.directory / ROUNDS
+        with replacing(path) as unfinished:
+            rounds_frame(self._rounds.read()).to_parquet(unfinished, index=False)
+        return pd.read_parquet(path)
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        write_json(self.directory / SUMMARY, summary)
+
+    def end(self) -> None:
+        """The run is over: all that it leaves is written."""
+        self._over = True
+        (self.directory / _ROUNDS_JOURNAL).unlink(missing_ok=True)
 
     @property
     def paths(self) -> list[Path]:
-        """The files that were written so far."""
-        paths = (self.directory / name for name in (RECORDS, ROUNDS, SUMMARY, *self._lines))
+        """The files for whoever reads the run, those that were written so far."""
+        paths = (self.directory / n for n in (RECORDS, ROUNDS, SUMMARY, *sorted(self._lines)))
         return [path for path in paths if path.exists()]
 
-    def write_summary(self, summary: dict[str, Any]) -> None:
-        (self.directory / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n")
+    def close(self) -> None:
+        """Let go of the run. If it is not over, what there is of it can be read all the same."""
+        with self._open, contextlib.suppress(OSError):
+            if not self._over:
+                self.rounds()
+        self._over = True
+
+    def _take_up(self, stack: contextlib.ExitStack) -> None:
+        """Find what an earlier attempt left."""
+        lines = self._journal.read()
+        about = _read_json(self.directory / RUN)
+        if about is None and lines:
+            raise UserError(
+                f"{self.directory} holds a run that does not say what it is, so it can't be"
+                " continued: choose another directory"
+            )
+        if about is not None:
+            differing = differences(about["identity"], self._identity)
+            if differing:
+                raise AnotherRun(
+                    f"{self.directory} holds a run already, and it differs in {differing}: choose"
+                    " another directory, or move that away"
+                )
+            self.settings = about["settings"] if lines else None
+            self.attempts = about["attempts"] + 1
+        (self.directory / ERROR).unlink(missing_ok=True)
+        self.records = [Record(**line) for line in lines]
+        journal = self.directory / _ROUNDS_JOURNAL
+        summary = _read_json(self.directory / SUMMARY)
+        if lines and not journal.exists():
+            if summary is None:
+                raise UserError(f"{journal} is missing, so the run there can't be continued")
+            self.summary, self._over = summary, True
+            return
+        self._describe()
+        self._rounds = Journal(journal)
+        stack.callback(self._rounds.close)
+        self.finished = self._with_rounds(self.records)
+
+    def _with_rounds(self, records: list[Record]) -> dict[Key, Finished]:
+        """Finished prompts; the rounds of one that was not are dropped."""
+        rows = self._rounds.read()
+        known = {record.key for record in records}
+        kept = [row for row in rows if _key(row) in known]
+        if len(kept) < len(rows):
+            self._rounds.replace(kept)
+        rounds = {key: list(group) for key, group in itertools.groupby(kept, _key)}
+        finished = {}
+        for record in records:
+            made = [_round(row) for row in rounds.get(record.key, [])]
+            if sum(one.target_seconds > 0 for one in made) != record.target_forwards:
+                raise UserError(
+                    f"{self._rounds.path} does not have the rounds of {record.task_id}: move the"
+                    " folder away and run anew"
+                )
+            finished[record.key] = Finished(record, made)
+        return finished
+
+    def _describe(self) -> None:
+        about = {"attempts": self.attempts, "settings": self.settings, "identity": self._identity}
+        write_json(self.directory / RUN, about)
+
+
+class AnotherRun(UserError):
+    """A directory holds a run, but not this one."""
+
+
+class RunInUse(UserError):
+    """Another process is at work on a run; nothing of it may be touched."""
 
 
 def rounds_frame(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
     """Rounds as a frame with the columns of ``rounds.parquet``, also where there are none."""
-    columns = ["task_id", "sample", "turn", "round", *(f.name for f in dataclasses.fields(Round))]
+    columns = [*_KEY, "round", *(f.name for f in dataclasses.fields(Round))]
     return pd.DataFrame(list(rows), columns=columns)
 
 
-def _write_lines(file: TextIO, rows: Iterable[dict[str, Any]]) -> None:
-    for row in rows:
-        file.write(json.dumps(row, ensure_ascii=False) + "\n")
-    file.flush()
+def _key(row: Mapping[str, Any]) -> Key:
+    return row["task_id"], row["sample"], row["turn"]
+
+
+def _round(row: Mapping[str, Any]) -> Round:
+    return Round(**{k: v for k, v in row.items() if k not in (*_KEY, "round")})
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}): move the folder away and run anew") from None
+    return content

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,6 +13,7 @@ from omegaconf import DictConfig
 from decoders.decoder import End, Models
 from decoders.fixed_window import FixedWindowModel
 from decoders.model import CachedModel
+from decoders.tensor_parallel import led
 from pearl_eval import environment
 from pearl_eval.config import Forward, RuntimeConfig, build
 from pearl_eval.devices import Devices
@@ -34,6 +36,12 @@ class Setup:
     @classmethod
     def make(cls, pair: DictConfig, runtime: RuntimeConfig, uses_draft: bool) -> Setup:
         """Find and place a pair. Raises :class:`UserError` for whatever can't work."""
+        if runtime.tensor_parallel > 1 and runtime.forward in (Forward.fused, Forward.compiled):
+            raise UserError(
+                f"runtime.forward={runtime.forward.value}: these layers are computed in one process"
+                f" each, and with runtime.tensor_parallel={runtime.tensor_parallel} are"
+                " transformers'; choose runtime.forward=auto or transformers"
+            )
         source = build("pair", pair, PairSource)
         devices = source.choose_devices(runtime)
         processes = Processes.choose(runtime, devices.all_cpu)
@@ -45,12 +53,17 @@ class Setup:
             )
         return cls(source, opened, devices, processes, runtime.forward, runtime.fixed_window)
 
-    def load_target(self) -> CachedModel:
-        """Load the target model as the runtime asks for it."""
-        target = self.pair.load_target()
-        if self.fixed_window:
-            target = FixedWindowModel(target.model, target.vocab_size)
-        return _with_forward(target, self.forward)
+    @contextlib.contextmanager
+    def target(self) -> Iterator[CachedModel]:
+        """The target model as the runtime asks for it, loaded while the body of a ``with`` runs."""
+        ranks = self.devices.ranks
+        forward = self.forward if ranks == 1 else Forward.transformers
+        load = partial(_load_target, self.pair.load_target, forward, self.fixed_window)
+        if ranks == 1:
+            yield load()
+        else:
+            with led(load, self.processes.ranks, self.devices.of_ranks) as target:
+                yield target
 
     @property
     def load_draft(self) -> Callable[..., CachedModel]:
@@ -63,6 +76,10 @@ class Setup:
 
     def _ends(self) -> tuple[End, ...]:
         load = self.load_draft
+        if self.devices.ranks > 1:
+            # Every rank computes at every layer: none is ever at another end.
+            beside = self.processes.at_ends()[0]
+            return (End(partial(load, devices=self.devices.target[:1]), beside),)
         if self.devices.all_cpu:
             return tuple(End(load, options) for options in self.processes.at_ends())
         first, last = self.devices.target[0], self.devices.target[-1]
@@ -74,6 +91,15 @@ class Setup:
     def describe(self) -> dict[str, Any]:
         """The ``environment`` of what a command writes."""
         return environment.describe(self.source.dtype, self.devices, self.processes)
+
+
+def _load_target(
+    load: Callable[[], CachedModel], forward: Forward, fixed_window: bool
+) -> CachedModel:
+    target = load()
+    if fixed_window:
+        target = FixedWindowModel(target.model, target.vocab_size)
+    return _with_forward(target, forward)
 
 
 def _load(load: Callable[..., CachedModel], forward: Forward, **where: Any) -> CachedModel:

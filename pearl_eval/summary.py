@@ -31,6 +31,7 @@ def summarize(
     facts: dict[str, Any],
     traces: dict[str, Any],
     seed: int,
+    reference: str,
     peak_memory_bytes: int,
     environment: dict[str, Any],
 ) -> dict[str, Any]:
@@ -38,7 +39,8 @@ def summarize(
 
     The warm-up prompt counts for what was accepted, not for times. A figure that does not exist for
     the run (an acceptance rate without drafts, a speed of a warm-up alone) is ``None``. ``facts``
-    are those of the task, ``traces`` the figures of :class:`pearl_eval.traces.Traces`.
+    are those of the task, ``reference`` says where the reference runs came from, ``traces`` the
+    figures of :class:`pearl_eval.traces.Traces`.
     """
     new_tokens = sum(r.new_tokens for r in records)
     target_forwards = sum(r.target_forwards for r in records)
@@ -75,6 +77,7 @@ def summarize(
         "synthetic": synthetic,
         **(_NO_FACTS | facts),
         "seed": seed,
+        "reference": reference,
         "environment": environment,
     }
 

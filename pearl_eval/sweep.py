@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,25 +11,36 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from pearl_eval.console import print_error, print_table
-from pearl_eval.records import RECORDS, SUMMARY, launch_order
+from pearl_eval.records import ERROR, RECORDS, SUMMARY, launch_order
+from pearl_eval.resume import SWEEP
 from pearl_eval.table import Row
-
-#: Why a run failed; a sweep's other runs go on, so the error must be found in the run's folder.
-ERROR = "error.txt"
 
 
 class SweepReport(Callback):
     """Hydra callback around runs and sweeps.
 
-    Refuses a directory that holds results before anything is written there. When a sweep is over,
-    prints the table over its runs, and exits with 1 where one failed.
+    Refuses a directory that holds something else before anything is written there. When a sweep is
+    over, prints the table over its runs, and exits with 1 where one failed.
     """
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        _refuse_used(Path(config.hydra.run.dir), "hydra.run.dir")
+        directory = Path(config.hydra.run.dir)
+        if next(directory.glob(f"*/{RECORDS}"), None):
+            _refuse(f"hydra.run.dir={directory} holds a sweep already")
+        _make(directory, "hydra.run.dir")
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        _refuse_used(Path(config.hydra.sweep.dir), "hydra.sweep.dir")
+        directory = Path(config.hydra.sweep.dir)
+        if (directory / RECORDS).exists():
+            _refuse(f"hydra.sweep.dir={directory} holds a run already")
+        if (directory / SWEEP).exists():
+            before, now = map(_asked, (OmegaConf.load(directory / SWEEP), config))
+            if before != now:
+                _refuse(
+                    f"hydra.sweep.dir={directory} holds a sweep already, of {' '.join(before)};"
+                    f" this one is of {' '.join(now)}"
+                )
+        _make(directory, "hydra.sweep.dir")
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         try:
@@ -43,23 +54,23 @@ class SweepReport(Callback):
             raise SystemExit(1)
 
 
-def _refuse_used(directory: Path, name: str) -> None:
-    """Exit with 2 where a directory holds a run or a sweep already, or can't be written."""
-    if next(_runs_in(directory), None):
-        print_error(
-            f"{name}={directory} holds a run already; choose another directory, or move that away"
-        )
-        raise SystemExit(2)
+def _refuse(why: str) -> None:
+    print_error(f"{why}; choose another directory, or move that away")
+    raise SystemExit(2)
+
+
+def _asked(config: Any) -> list[str]:
+    """What a sweep's command line asked for, but for what is free to change."""
+    return sorted({one for one in config.hydra.overrides.task if not one.startswith("tracking")})
+
+
+def _make(directory: Path, name: str) -> None:
+    """Exit with 2 where a directory can't be made."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         print_error(f"{name}={directory} can't be written: {error.strerror}")
         raise SystemExit(2) from error
-
-
-def _runs_in(directory: Path) -> Iterator[Path]:
-    yield from directory.glob(RECORDS)
-    yield from directory.glob(f"*/{RECORDS}")
 
 
 def sweep_rows(directory: Path) -> list[Row]:
@@ -95,4 +106,7 @@ def _row(folder: Path, label: str) -> Row:
     summary = json.loads(summary_file.read_text()) if summary_file.exists() else None
     error = error_file.read_text().splitlines()[0] if error_file.exists() else "no result"
     label = label or (summary["decoder"] if summary else folder.name)
+    if error_file.exists() and summary and not summary["violations"]:
+        # What is there is of an earlier attempt, and not what was asked for now.
+        summary = None
     return Row(label, str(folder), summary, error)

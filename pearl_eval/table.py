@@ -33,14 +33,14 @@ _FIGURES = ["tokens/s", "speedup\n(95 % CI)", "mean accepted\ntokens"]
 
 def headings(rows: Sequence[Row]) -> list[str]:
     """What heads the columns after a run's label."""
-    return [*_FIGURES, *DISPENSABLE, "equivalence", _accuracy(rows)]
+    return [*_FIGURES, *DISPENSABLE, "equivalence", _accuracy(rows), "reference"]
 
 
 def cells(row: Row) -> list[str]:
     """A run's figures, one for each heading."""
     summary = row.summary
     if summary is None:
-        return ["–"] * 5 + ["failed", "–"]
+        return ["–"] * 5 + ["failed", "–", "–"]
     uses_draft = summary["draft_forwards"] > 0
     waits = (summary["wait_fraction_draft"], summary["wait_fraction_target"])
     return [
@@ -51,6 +51,7 @@ def cells(row: Row) -> list[str]:
         " / ".join(number(wait, ".0%") for wait in waits) if uses_draft else "–",
         _equivalence(summary),
         number(summary["accuracy"], ".3f"),
+        summary["reference"],
     ]
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from functools import cache
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from matplotlib.font_manager import findfont, get_font
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pearl_eval.config import register
+from pearl_eval.figures.fonts import family
+
+#: What stands for a sign of which a token has only some bytes.
+_PARTIAL = "\ufffd"
 
 
 class TokenText:
@@ -31,7 +33,10 @@ class TokenText:
     def __call__(self, token: int) -> str:
         if self._tokenizer is None:
             return str(token)
-        return visible(str(self._tokenizer.decode([token]))) or str(token)
+        text = str(self._tokenizer.decode([token]))
+        if _PARTIAL in text:
+            text = _with_bytes(str(self._tokenizer.convert_ids_to_tokens(int(token))))
+        return visible(text) or str(token)
 
     def until_end(self, output_ids: Sequence[int]) -> int:
         """How many tokens there are up to the first special one: text may go on beyond its end."""
@@ -60,7 +65,7 @@ def _tokenizer(directory: Path) -> Any | None:
 def visible(text: str) -> str:
     """A token's text on one line: a word without the space before it, blanks as signs.
 
-    Longer runs of spaces are counted: ``␣×4``. What can't be drawn is ``▯``.
+    Longer runs of spaces are counted: ``␣×4``. What no font here has is ``U+4E2D``.
     """
     if text.strip():
         text = text.removeprefix(" ")
@@ -68,10 +73,18 @@ def visible(text: str) -> str:
     if not text.strip():
         text = text.replace(" ", "␣")
     text = text.replace("\n", "⏎").replace("\t", "⇥").replace("\r", "")
-    return "".join(sign if ord(sign) in _drawable() else "▯" for sign in text)
+    return "".join(sign if family(sign) else f"U+{ord(sign):04X}" for sign in text)
 
 
-@cache
-def _drawable() -> frozenset[int]:
-    """What there are glyphs for in the font that comes with matplotlib."""
-    return frozenset(get_font(findfont("monospace")).get_charmap())
+def _with_bytes(name: str) -> str:
+    """A token's text from its name in the vocabulary, with bytes that are no whole sign: ``\\xe4``.
+
+    Vocabularies of bytes write each as a letter; others name them, as ``<0xE4>``.
+    """
+    # Imported late, as the tokenizer is.
+    from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+    letters = {letter: byte for byte, letter in bytes_to_unicode().items()}
+    if not all(letter in letters for letter in name):
+        return name
+    return bytes(letters[letter] for letter in name).decode("utf-8", "backslashreplace")

@@ -170,7 +170,7 @@ class Traces:
 
 
 def token_fates(rounds: pd.DataFrame, output_ids: Sequence[int]) -> list[list[Fate]]:
-    """What became of each round's drafted tokens; of trees, whose tokens rounds do not hold, none.
+    """What became of each round's drafted tokens.
 
     Parameters
     ----------
@@ -184,7 +184,11 @@ def token_fates(rounds: pd.DataFrame, output_ids: Sequence[int]) -> list[list[Fa
     known = rounds["length_before"].shift(1 if free else 0, fill_value=0)
     fates: list[list[Fate]] = []
     expected, wrong_at = -1, -1
-    for ids, places, final in zip(rounds["drafted_ids"], rounds["drafted_at"], known, strict=True):
+    columns = (rounds[name] for name in ("drafted_ids", "drafted_at", "draft_seconds"))
+    for ids, places, seconds, final in zip(*columns, known, strict=True):
+        if not seconds:
+            fates.append(_guess_fates(ids, places, output_ids))
+            continue
         fates.append([])
         for token, place in zip(ids, places, strict=True):
             beyond = place >= len(output_ids)
@@ -202,6 +206,23 @@ def token_fates(rounds: pd.DataFrame, output_ids: Sequence[int]) -> list[list[Fa
             else:
                 fates[-1].append(Fate.rejected)
                 wrong_at = place
+    return fates
+
+
+def _guess_fates(
+    ids: Sequence[int], places: Sequence[int], output_ids: Sequence[int]
+) -> list[Fate]:
+    """What became of a tree that no model drafted: given depth first, from the text's end on."""
+    fates: list[Fate] = []
+    latest: dict[int, Fate] = {}
+    for token, place in zip(ids, places, strict=True):
+        above = Fate.accepted if place == places[0] else latest[place - 1]
+        if above is not Fate.accepted or place >= len(output_ids):
+            fate = Fate.in_vain
+        else:
+            fate = Fate.accepted if token == output_ids[place] else Fate.rejected
+        latest[place] = fate
+        fates.append(fate)
     return fates
 
 

@@ -38,5 +38,8 @@ def make_record(index: int = 0, **values: Any) -> Record:
         "reference_correct": False,
         "result": "",
         "finish_reason": "length",
+        "violation": "",
+        "joules": None,
+        "reference_joules": None,
     }
     return Record(**(defaults | values))

@@ -177,16 +177,22 @@ def test_bad_input_is_one_clear_line_before_weights_are_loaded(
     assert len(err.splitlines()) == 1 and not out
 
 
-@pytest.mark.parametrize("flag", ["hydra.run.dir", "hydra.sweep.dir"])
-def test_a_directory_with_results_is_refused_and_left_as_it_is(
-    run_cli: Run, tmp_path: Path, flag: str
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("hydra.run.dir", "it differs in task.max_new_tokens (4 there, 8 here)"),
+        ("hydra.sweep.dir", "holds a sweep already, of decoder=autoregressive"),
+    ],
+)
+def test_a_directory_of_another_run_is_refused_and_left_as_it_is(
+    run_cli: Run, tmp_path: Path, flag: str, message: str
 ) -> None:
     sweep = ["-m"] if "sweep" in flag else []
     command = [*sweep, "decoder=autoregressive", "task.limit=2", f"{flag}=used"]
     assert run_cli(*command, "task.max_new_tokens=4")[0] == 0
     before = {path: path.read_bytes() for path in (tmp_path / "used").rglob("*") if path.is_file()}
     code, out, err = run_cli(*command, "task.max_new_tokens=8")
-    assert code == 2 and "holds a run already" in err and not out
+    assert code == 2 and message in err and not out
     after = {path: path.read_bytes() for path in (tmp_path / "used").rglob("*") if path.is_file()}
     assert after == before
 

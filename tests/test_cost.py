@@ -10,7 +10,7 @@ import pytest
 from small_pair import make_model
 from transformers import LlamaConfig
 
-from decoders.decoder import Generation, Round
+from decoders.decoder import Round
 from pearl_eval.cost import Cost
 from pearl_eval.energy import EnergyMeter
 from pearl_eval.model_size import ModelSize
@@ -19,13 +19,9 @@ from pearl_eval.model_size import ModelSize
 SIZE = ModelSize(weights=120, multiplied=100, cached=4, attended=2, context=64)
 
 
-def generation(*rounds: Round) -> Generation:
-    return Generation([1] * rounds[-1].verified_length, "length", 1.0, list(rounds), [])
-
-
 def cost(*rounds: Round, joules: float | None = None) -> dict[str, Any]:
     made = Cost({"target": SIZE, "draft": SIZE}, itemsize=2)
-    made.add(10, generation(*rounds), joules)
+    made.add(10, rounds[-1].verified_length, rounds, joules)
     return made.per_token()
 
 
@@ -109,5 +105,5 @@ def test_nothing_decoded_costs_nothing() -> None:
 @pytest.mark.parametrize("role", ["target", "draft"])
 def test_a_model_that_is_not_there_has_no_figures(role: str) -> None:
     made = Cost({role: SIZE}, itemsize=2)
-    made.add(10, generation(Round("decode", target_tokens=10, verified_length=1)), None)
+    made.add(10, 1, [Round("decode", target_tokens=10, verified_length=1)], None)
     assert {name.split("_")[0] for name in made.per_token()} == {role}

@@ -102,8 +102,7 @@ def check_traces(generation: Generation) -> None:
         assert one.start <= one.target_start or not one.target_seconds
         assert one.start <= one.draft_start or not one.draft_seconds
         assert len(one.drafted_ids) == len(one.drafted_at)
-        # A tree's tokens have no one place each.
-        assert len(one.drafted_ids) in (one.drafted, 0)
+        assert len(one.drafted_ids) == one.drafted
         drafted |= set(zip(one.drafted_at, one.drafted_ids, strict=True))
     read = sum(one.target_tokens for one in generation.rounds)
     if generation.target_forwards:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +62,8 @@ def test_gpus_and_memory_follow_decoder_and_pair(run_cli: Run) -> None:
     gigabytes = [job["places"]["memory"] / 1e9 for job in jobs]
     assert gigabytes[0] == gigabytes[1] == pytest.approx(69, abs=1.5)
     assert gigabytes[2] == gigabytes[3] == pytest.approx(69 + 13.5 + 2.1, abs=1.5)
+    (ranks,) = listed(run_cli, "pair=llama2_7b_70b", "runtime.tensor_parallel=4")
+    assert ranks["places"]["gpus"] == 5
     (one_card,) = listed(run_cli, "decoder=pearl_shared", "pair=deepseek_1b_33b")
     assert one_card["places"]["gpus"] == 1 and one_card["places"]["competing"]
     (here,) = listed(run_cli, "decoder=pearl", "pair=tiny")
@@ -84,12 +85,15 @@ def test_hours_follow_what_was_given(run_cli: Run) -> None:
 def test_a_shared_reference_is_counted_once() -> None:
     register()
     config, rest = EstimateConfig.split([*GIVEN, "estimate.load_bandwidth=1e30"])
-    jobs = compose_jobs("config", ["-m", "decoder=autoregressive,generate", *rest])
-    inline = Estimate([estimate_job(job, config, Knowledge(config)) for job in jobs], config)
-    cached = Estimate([replace(job, reference="the same") for job in inline.jobs], config)
-    assert inline.totals()["hours"] == pytest.approx(4 * TEXTS_HOURS, rel=0.02)
-    assert cached.totals()["hours"] == pytest.approx(3 * TEXTS_HOURS, rel=0.02)
-    assert cached.totals()["references"] == 1
+    totals = {}
+    for mode in ("inline", "cached"):
+        arguments = ["-m", "decoder=autoregressive,generate", f"reference={mode}", *rest]
+        jobs = compose_jobs("config", arguments)
+        estimates = [estimate_job(job, config, Knowledge(config)) for job in jobs]
+        totals[mode] = Estimate(estimates, config).totals()
+    assert totals["inline"]["hours"] == pytest.approx(4 * TEXTS_HOURS, rel=0.02)
+    assert totals["cached"]["hours"] == pytest.approx(3 * TEXTS_HOURS, rel=0.02)
+    assert (totals["inline"]["references"], totals["cached"]["references"]) == (0, 1)
 
 
 @pytest.mark.slow

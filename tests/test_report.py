@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Command
@@ -35,8 +36,37 @@ def test_the_table_has_the_terminals_figures_and_labels(sweep: Path) -> None:
     assert "pearl gamma=3 123.4 2.35× (2.70–3.20) 4.25 0.875 10% / 20% identical 2/2 0.500" in said
     assert "run tokens/s speedup (95 % CI) mean accepted tokens acceptance rate" in said
     # Of 15 drafted tokens 11 are accepted; of six rounds of 100 ms models are busy for 90, 80 once.
-    assert "pearl gamma=3 0% 0.33 0.67 27% 10.00 ms 10.00 ms 11.67 ms 100" in said
+    modes, waited = "pre-verify 33%, post-verify 67%", "10.00 ms 10.00 ms 11.67 ms"
+    assert f"pearl gamma=3 0% 0.33 0.67 27% {waited} 100 {modes}" in said
     assert "dtype float32 target device cpu torch 2.13" in said
+
+
+def cost(**own: float) -> dict[str, Any]:
+    reference = {"target_flops": 8e6, "target_wasted_flops": 0.0, "target_bytes": 4e9}
+    figures = {f"{name}_per_token": value for name, value in own.items()}
+    return figures | {"reference": {f"{name}_per_token": v for name, v in reference.items()}}
+
+
+def test_what_a_token_costs_is_beside_the_references(tmp_path: Path) -> None:
+    target = {"target_flops": 16e6, "target_wasted_flops": 4e6, "target_bytes": 1e9}
+    draft = {"draft_flops": 2e6, "draft_wasted_flops": 5e5, "draft_bytes": 5e8}
+    write_run(tmp_path / "0", "pearl", pearl(), cost=cost(**target, **draft))
+    write_run(tmp_path / "1", "lookahead", autoregressive(), cost=cost(**target))
+    page = report.report(tmp_path)
+    said = prose(page)
+    alike = "16.0 M 4.0 M"
+    both = "18.0 M / 8.0 M = 2.25× 1.5 G / 4.0 G = 0.38×"
+    assert f"pearl {alike} 2.0 M 500.0 k 1.0 G 500.0 M {both}" in said
+    assert f"lookahead {alike} – – 1.0 G – 16.0 M / 8.0 M = 2.00× 1.0 G / 4.0 G = 0.25×" in said
+    assert "energy / reference's" not in page and "No device here counts its energy" in said
+
+
+def test_energy_is_told_where_a_device_counts_it(tmp_path: Path) -> None:
+    own = cost(target_flops=16e6, joules=0.25)
+    own["reference"]["joules_per_token"] = 0.5
+    write_run(tmp_path, "pearl", pearl(), cost=own)
+    said = prose(report.report(tmp_path))
+    assert "0.25 J / 0.5 J" in said and "No device here counts its energy" not in said
 
 
 def test_the_page_needs_nothing_else(sweep: Path) -> None:

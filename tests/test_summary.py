@@ -73,6 +73,7 @@ def summary_of(*records: Record) -> dict:
         facts={"data": {}},
         traces={},
         seed=0,
+        reference="inline",
         peak_memory_bytes=1,
         environment={},
     )

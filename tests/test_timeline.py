@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import Command
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from written_run import OUTPUT, autoregressive, pearl, write_run
 
 from decoders.decoder import Round
 from pearl_eval import timeline
 from pearl_eval.errors import UserError
+from pearl_eval.figures.fonts import cells, family
 from pearl_eval.figures.palette import GREEN, SKY, VERMILLION
 from pearl_eval.figures.timeline import draw_timeline
 from pearl_eval.runs import read_runs
@@ -32,6 +35,10 @@ def sweep(tmp_path: Path) -> Path:
 def texts(figure: Figure) -> list[str]:
     (axes,) = figure.axes
     return [text.get_text() for text in [*figure.texts, *axes.texts]]
+
+
+def colour_of(box: Patch) -> str:
+    return to_hex(box.get_facecolor()).upper()
 
 
 def test_each_drafted_token_has_its_fate(sweep: Path) -> None:
@@ -106,7 +113,7 @@ def test_the_picture_says_and_colours_what_happened(sweep: Path) -> None:
     assert "PEARL" in said and "Autoregressive decoding" in said
     assert said.count("draft model") == 1 and said.count("target model") == 2
     assert "post-verify: 3 of 3" in said and "post-verify: 1 of 2" in said
-    colours = Counter(to_hex(box.get_facecolor()).upper() for box in axes.patches)
+    colours = Counter(map(colour_of, axes.patches))
     # Two rounds of PEARL, in which 2 drafted tokens are right and 1 wrong, the other 3 in vain.
     assert (colours[GREEN], colours[VERMILLION]) == (2, 1)
     assert colours[SKY] == 2 + 2
@@ -141,8 +148,46 @@ def test_what_runs_on_by_itself_is_drawn_before_it_is_read(tmp_path: Path) -> No
     right, wrong, vain = Fate.accepted, Fate.rejected, Fate.in_vain
     assert one.fates == [[], [right, wrong], [vain, vain], [vain, right, right]]
     (axes,) = timeline.timeline(runs, token=0, seconds=0.8).axes
-    green = [box for box in axes.patches if to_hex(box.get_facecolor()).upper() == GREEN]
+    green = [box for box in axes.patches if colour_of(box) == GREEN]
     assert [box.get_x() for box in green] == pytest.approx([50, 500, 550])
+
+
+def guesses() -> list[Round]:
+    """A tree of three branches, of which two begin alike; then a token that nothing was guessed of.
+
+    Right is the second one. The last ends with what would be right after other tokens.
+    """
+    ids, places = [7, 101, 102, 100, 101, 9, 8, 102], [0, 1, 2, 0, 1, 2, 1, 2]
+    tree = Round("verify", drafted=8, judged=3, accepted=2, verified_length=3, target_seconds=0.2)
+    tree.drafted_ids, tree.drafted_at = ids, places
+    plain = Round("decode", start=0.3, target_start=0.3, target_seconds=0.1, verified_length=4)
+    return [tree, plain]
+
+
+def test_guesses_that_no_model_drafted_have_a_row_for_each_branch(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", "lookahead", guesses())
+    (one,) = decodings(read_runs(tmp_path / "run"))
+    right, wrong, vain = Fate.accepted, Fate.rejected, Fate.in_vain
+    assert one.fates == [[wrong, vain, vain, right, right, wrong, wrong, vain], []]
+    figure = draw_timeline([one], Stretch(0, 0.4), str, "")
+    (axes,) = figure.axes
+    said = texts(figure)
+    assert "guesses" in said and "draft model" not in said
+    green, red = (
+        [(round(box.get_x()), round(box.get_y(), 2)) for box in axes.patches if colour_of(box) == c]
+        for c in (GREEN, VERMILLION)
+    )
+    top, middle, bottom = sorted({y for _, y in red})
+    assert green == [(0, middle), (67, middle)]
+    assert red == [(0, top), (133, middle), (67, bottom)]
+
+
+def test_what_lookahead_guessed_and_accepted_is_told(run_cli: Command, tmp_path: Path) -> None:
+    run_cli("decoder=lookahead", "task.limit=2", "task.max_new_tokens=64", "hydra.run.dir=run")
+    (one,) = decodings(read_runs(tmp_path / "run"))
+    accepted = [fates.count(Fate.accepted) for fates in one.fates]
+    assert accepted == list(one.rounds["accepted"]) and sum(accepted)
+    assert any(len(set(places)) < len(places) for places in one.rounds["drafted_at"])
 
 
 def test_dollar_signs_are_no_formula(sweep: Path) -> None:
@@ -150,6 +195,38 @@ def test_dollar_signs_are_no_formula(sweep: Path) -> None:
     figure = draw_timeline(shown, Stretch(0, 0.6), lambda token: "$^$", "$_$")
     figure.savefig(sweep / "picture.png")
     assert "$^$" in texts(figure)
+
+
+def test_names_within_the_title_are_as_in_a_sentence(sweep: Path) -> None:
+    shown = decodings(read_runs(sweep))
+    title = draw_timeline(shown, Stretch(0, 0.6), str, "").texts[0].get_text()
+    assert title == "In 600 ms, autoregressive decoding wrote 5 tokens, PEARL 12"
+
+
+def test_a_sign_that_the_monospaced_font_lacks_is_drawn_with_another(
+    sweep: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    """DejaVu Sans, which comes with matplotlib too, has Hebrew; DejaVu Sans Mono has not."""
+    assert (visible("\u05d0"), family("a"), family("\u05d0")) == (
+        "\u05d0",
+        "monospace",
+        "DejaVu Sans",
+    )
+    shown = decodings(read_runs(sweep)[1:])
+    draw_timeline(shown, Stretch(0, 0.6), lambda token: "\u05d0", "").savefig(sweep / "picture.png")
+    assert not [str(one.message) for one in recwarn if "missing from" in str(one.message)]
+
+
+def test_wide_signs_take_two_columns_and_combining_ones_none() -> None:
+    assert (cells("ab"), cells("\u4e2d"), cells("e\u0301")) == (2, 2, 1)
+
+
+def test_what_is_only_part_of_a_sign_is_shown_by_its_bytes(
+    run_cli: Command, tmp_path: Path
+) -> None:
+    run_cli("decoder=lookahead", "task.limit=1", "task.max_new_tokens=4", "hydra.run.dir=run")
+    text = TokenText(tmp_path / "run")
+    assert text(np.int64(text._tokenizer.convert_tokens_to_ids("\u00e4"))) == "\\xe4"
 
 
 def test_tokens_are_ids_where_there_is_no_tokenizer(sweep: Path) -> None:
@@ -164,7 +241,7 @@ def test_tokens_have_the_text_of_the_pairs_own_tokenizer(run_cli: Command, tmp_p
 
 @pytest.mark.parametrize(
     ("text", "shown"),
-    [(" word", "word"), (" ", "␣"), ("\n    x", "⏎␣×4x"), ("\t", "⇥"), ("\U0010fffd", "▯")],
+    [(" word", "word"), (" ", "␣"), ("\n    x", "⏎␣×4x"), ("\t", "⇥"), ("\U0010fffd", "U+10FFFD")],
 )
 def test_a_token_is_shown_on_one_line(text: str, shown: str) -> None:
     assert visible(text) == shown

@@ -19,7 +19,7 @@ from pearl_eval.traces import Traces
 
 def traces(directory: Path, *prompts: tuple[Record, list[Round]]) -> Traces:
     """Written and read as a run's files are."""
-    files = RunFiles(directory)
+    files = RunFiles(directory, {})
     for record, rounds in prompts:
         files.append(record, rounds)
     files.close()

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -168,6 +169,37 @@ def test_a_continued_run_is_the_same_run_and_repeats_no_step(tmp_path: Path) -> 
     rows = [record["item"] for run in runs for record in records_of(run, "history")]
     prompts = [(row["_step"], row["prompt"]) for row in rows if "prompt" in row]
     assert prompts == [(i, i) for i in range(5)]
+
+
+@pytest.mark.slow
+def test_a_run_that_was_killed_and_is_continued_is_one_run(tmp_path: Path) -> None:
+    """Killed a moment after its third prompt, with no time to say goodbye."""
+    script = (
+        "import sys, time; from pathlib import Path; from tracked import some_records, start\n"
+        "tracker = start(Path(sys.argv[1]))\n"
+        "for step, record in enumerate(some_records()[:3]): tracker.log_prompt(record, step)\n"
+        "time.sleep(3); print('logged', flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    child = subprocess.Popen(
+        command,
+        cwd=Path(__file__).parent,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert child.stdout and child.stdout.readline() == "logged\n"
+    os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+    summary = track(start(tmp_path), tmp_path, first=3)
+    runs = offline_runs(tmp_path)
+    assert len(runs) == 2 and len({logged_summary(run)["run_id"] for run in runs}) == 1
+    rows = [record["item"] for run in runs for record in records_of(run, "history")]
+    assert [(row["_step"], row["prompt"]) for row in rows if "prompt" in row] == [
+        (i, i) for i in range(5)
+    ]
+    found, expected = dict(figures(logged_summary(runs[-1])["summary"])), dict(figures(summary))
+    assert {name: found.get(name) for name in expected} == expected
 
 
 def test_another_run_in_a_folder_of_the_same_name_is_another(tmp_path: Path) -> None:

@@ -123,3 +123,13 @@ def test_branches_that_begin_alike_share_nodes() -> None:
     assert branches.after(ROOT) == {1: 0, 5: 4}
     assert branches.after(1) == {3: 2, 4: 3}
     assert branches.after(3) == {}
+
+
+def test_depth_first_a_branch_is_whole_before_the_next_begins() -> None:
+    tree = Tree()
+    branches = Branches(tree)
+    for tokens in ([1, 2], [3, 4], [1, 5, 6]):
+        branches.add(tokens)
+    order = list(branches.depth_first())
+    assert [tree.tokens[node] for node in order] == [1, 2, 5, 6, 3, 4]
+    assert [tree.depths[node] for node in order] == [1, 2, 2, 3, 1, 2]

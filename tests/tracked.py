@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from make_record import make_record
 
+from decoders.decoder import Round
 from pearl_eval.config import Names, TrackingConfig, TrackingMode
 from pearl_eval.records import ROUNDS, Record
 from pearl_eval.runfiles import RunFiles, rounds_frame
@@ -54,6 +55,7 @@ def summary_of(records: Sequence[Record]) -> dict[str, Any]:
         traces={"rounds": 15, "by_mode": [{"mode": "pre-verify", "rounds": 15}]},
         facts={"data": {}, "pass_at_k": {"1": 0.5}},
         seed=7,
+        reference="inline",
         peak_memory_bytes=1,
         environment={"versions": {"torch": "2.13.0"}, "cpu_count": 2},
     )
@@ -78,8 +80,10 @@ def track(
     for step, record in enumerate(records[first:], first):
         tracker.log_prompt(record, step)
     summary = summary_of(records)
-    files = RunFiles(directory)
-    files.append(records[0], [])
+    files = RunFiles(directory, {})
+    if not files.records:
+        forwards = records[0].target_forwards
+        files.append(records[0], [Round("decode", target_seconds=0.1)] * forwards)
     files.write_summary(summary)
     files.close()
     rounds = rounds_frame(some_rounds(len(records), each=3))

@@ -97,7 +97,7 @@ def write_run(
 
     The second has the verdict that is given.
     """
-    files = RunFiles(directory)
+    files = RunFiles(directory, {})
     seconds = rounds[-1].start + 0.1
     for index in range(2):
         record = make_record(

@@ -194,7 +194,7 @@ def hold(
     label: str,
 ) -> Results:
     """Load a pair, let contenders compete on it, and free it all."""
-    with placed(setup.processes.target):
-        models = setup.models(setup.load_target())
+    with placed(setup.processes.target), setup.target() as target:
+        models = setup.models(target)
         with started(entrants, models, forward_repeats) as timer:
             return Contest(entrants, models, timer, label).run(prompts, limit, repeats, seed)

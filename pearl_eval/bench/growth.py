@@ -104,8 +104,8 @@ def measure(growth: GrowthConfig, setup: Setup, problems: Sequence[Problem]) -> 
     seconds: dict[tuple[str, int], list[float]] = {}
     rounds: dict[tuple[str, int], list[Round]] = {}
     verdicts: dict[tuple[str, int], list[Verdict]] = {}
-    with placed(setup.processes.target):
-        models = setup.models(setup.load_target())
+    with placed(setup.processes.target), setup.target() as target:
+        models = setup.models(target)
         checker = EquivalenceChecker(models.target)
         competing = entrants(growth)
         with started(competing, models, 1):

@@ -99,7 +99,7 @@ def watch(cfg: DictConfig, prompts: int, max_new_tokens: int, directory: Path) -
     )
     with open_dict(run):
         run.pair, run.runtime, run.seed = cfg.pair, cfg.runtime, cfg.seed
-    evaluate(run, Names("pearl", "benchmark", _TASK), "benchmark", directory)
+    evaluate(run, Names("pearl", "benchmark", _TASK), directory, directory)
     records = list(read_lines(directory / RECORDS))
     return account(begun, WatchedPearl.sights, records)
 

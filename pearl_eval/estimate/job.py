@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from decoders.autoregressive import Autoregressive
-from pearl_eval.config import Protocol, build
+from pearl_eval.config import Protocol, ReferenceMode, build
 from pearl_eval.errors import UserError
 from pearl_eval.estimate.config import EstimateConfig
 from pearl_eval.estimate.jobs import Job
@@ -20,8 +20,6 @@ from pearl_eval.plan import Parts
 from pearl_eval.simulation import ForwardTimes
 
 _HOUR = 3600
-#: A mode of the reference: measured once for all jobs that have it in common.
-_SHARED = "cached"
 
 
 @dataclass(frozen=True)
@@ -93,8 +91,12 @@ def _estimate(job: Job, config: EstimateConfig, knowledge: Knowledge) -> JobEsti
     places = Places.of(source, sizes, decoder, run.runtime)
 
     roles = ["target", *["draft"] * decoder.uses_draft]
+    ranks = {"target": run.runtime.tensor_parallel}
     found = {
-        r: knowledge.forward(r, names.pair, sizes.get(r), itemsize, places.gpus > 0) for r in roles
+        role: knowledge.forward(
+            role, names.pair, sizes.get(role), itemsize, places.gpus > 0, ranks.get(role, 1)
+        )
+        for role in roles
     }
     forwards = {role: known for role, known in found.items() if known}
     rate = knowledge.acceptance_rate(names) if decoder.uses_draft else None
@@ -148,12 +150,12 @@ def _estimate(job: Job, config: EstimateConfig, knowledge: Knowledge) -> JobEsti
         basis=basis,
         forwards=forwards,
         acceptance_rate=rate,
-        reference=_conditions(job) if run.reference.mode.value == _SHARED else None,
+        reference=_conditions(job, source) if run.reference.mode is ReferenceMode.cached else None,
     )
 
 
-def _conditions(job: Job) -> str:
+def _conditions(job: Job, source: PairSource) -> str:
     """What jobs that share a reference have in common."""
     cfg = job.cfg
-    parts = (cfg.pair.get("target"), cfg.pair.dtype, cfg.task, cfg.sampling, cfg.runtime)
-    return " ".join(map(str, (*parts, cfg.protocol, cfg.seed)))
+    parts = (source.target_settings(), cfg.task, cfg.sampling, cfg.runtime, cfg.protocol, cfg.seed)
+    return " ".join(map(str, parts))

@@ -68,9 +68,12 @@ class Knowledge:
             self._runs += finished_runs(Path(folder))
 
     def forward(
-        self, role: str, pair: str, size: ModelSize | None, itemsize: int, on_gpu: bool
+        self, role: str, pair: str, size: ModelSize | None, itemsize: int, on_gpu: bool, ranks: int
     ) -> Forward | None:
-        """Forward times of a pair's model; ``None`` where not even its size is known."""
+        """Forward times of a pair's model; ``None`` where not even its size is known.
+
+        ``ranks`` read it together, each its share of every layer.
+        """
         given = getattr(self._config, f"{role}_seconds")
         if given is not None:
             return Forward(Surface.constant(given), GIVEN)
@@ -83,7 +86,7 @@ class Knowledge:
             return None
         # Decoding reads every weight for each forward, and little else.
         bandwidth = self._config.bandwidth if on_gpu else self._config.cpu_bandwidth
-        return Forward(Surface.constant(size.multiplied * itemsize / bandwidth), DERIVED)
+        return Forward(Surface.constant(size.multiplied * itemsize / bandwidth / ranks), DERIVED)
 
     def slowdown(self, pair: str) -> Slowdown:
         """What running at once costs the models of a pair; nothing where it was not profiled."""

@@ -40,11 +40,11 @@ class Places:
     ) -> Places:
         """Where a decoder needs which models of a pair.
 
-        A target spread by layers has about as much on each of its devices. PEARL on shared devices
-        has a copy of the draft model on the first of them and on the last.
+        A target over several devices, by layers or by ranks, has about as much on each. PEARL on
+        shared devices has a copy of the draft model on the first of them and on the last.
         """
         needs = source.gpus()
-        target = _devices("target", runtime.target_device, needs["target"])
+        target = _target_devices(runtime, needs["target"])
         where, copies, competing = {"target": target}, 1, False
         if isinstance(decoder, PearlShared):
             ends = list(dict.fromkeys((target[0], target[-1])))
@@ -65,6 +65,17 @@ class Places:
             for device in devices:
                 memory[device] += whole // len(devices)
         return cls(gpus, max(memory.values()), competing)
+
+
+def _target_devices(runtime: RuntimeConfig, needed: int) -> list[str]:
+    ranks = runtime.tensor_parallel
+    if (
+        ranks == 1
+        or runtime.target_device == _CPU
+        or not (needed or runtime.target_device != "auto")
+    ):
+        return _devices("target", runtime.target_device, needed)
+    return _devices("target", "auto", ranks)
 
 
 def _devices(role: str, device: str, needed: int) -> list[str]:

@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.text import Text
 
+from pearl_eval.figures.fonts import cells, families
+from pearl_eval.figures.ideas import IDEAS
 from pearl_eval.figures.palette import (
     BLUE,
     BLUE_INK,
@@ -23,18 +25,6 @@ from pearl_eval.figures.palette import (
 from pearl_eval.stretch import MOMENT, Decoding, Stretch
 from pearl_eval.traces import Fate, runs_free
 
-#: What a decoder is called, and its idea in a few words.
-_NAMES = {
-    "pearl": ("PEARL", "both models work at the same time"),
-    "speculative": (
-        "Vanilla speculative decoding",
-        "the models take turns, one waits for the other",
-    ),
-    "autoregressive": (
-        "Autoregressive decoding",
-        "the target model alone, a forward for each token",
-    ),
-}
 _IN_VAIN = "#F6D3BC"
 _WAITING = {"facecolor": "none", "edgecolor": IDLE, "hatch": "////"}
 _FATES = {Fate.accepted: GREEN, Fate.rejected: VERMILLION, Fate.in_vain: _IN_VAIN}
@@ -48,6 +38,7 @@ _LEGEND: list[tuple[str, dict[str, Any]]] = [
 ]
 #: Sizes in inches, but for fonts: points.
 _WIDTH, _LEFT, _RIGHT, _LANE, _HEADING, _GAP = 10.0, 0.95, 0.15, 0.34, 0.32, 0.2
+_BRANCH = 0.17
 _INSIDE = _WIDTH - _LEFT - _RIGHT
 _ABOVE, _BELOW = 0.75, 0.85
 _FONT, _SMALLEST = 8.5, 5.0
@@ -72,7 +63,8 @@ def draw_timeline(
     where
         Which prompt of what, for the subtitle.
     """
-    heights = [_HEADING + len(_lanes(one)) * _LANE for one in shown]
+    lanes = [_lanes(one, stretch) for one in shown]
+    heights = [_HEADING + sum(own.values()) for own in lanes]
     inside = sum(heights) + (len(shown) - 1) * _GAP
     height = _ABOVE + inside + _BELOW
     figure = Figure(figsize=(_WIDTH, height))
@@ -86,7 +78,7 @@ def draw_timeline(
     axes.spines["left"].set_visible(False)
     drawing = _Lanes(axes, stretch, text_of)
     for index, one in enumerate(shown):
-        drawing.add(one, sum(heights[:index]) + index * _GAP)
+        drawing.add(one, lanes[index], sum(heights[:index]) + index * _GAP)
     title = _title(shown, stretch)
     figure.text(0.015, 1 - 0.28 / height, title, fontsize=12.5, weight="bold")
     figure.text(0.015, 1 - 0.52 / height, where, fontsize=9)
@@ -102,24 +94,47 @@ def draw_timeline(
     return figure
 
 
-def _lanes(one: Decoding) -> list[str]:
-    drafts = (one.rounds["draft_seconds"] > 0).any()
-    return ["draft model", "target model", "text"] if drafts else ["target model", "text"]
+def _lanes(one: Decoding, stretch: Stretch) -> dict[str, float]:
+    """The lanes of a decoder, from the top, and their heights."""
+    lanes = {"target model": _LANE, "text": _LANE}
+    if (one.rounds["draft_seconds"] > 0).any():
+        return {"draft model": _LANE} | lanes
+    if one.rounds["drafted"].any():
+        shown = [_branches(row["drafted_at"]) for _, row in one.within(stretch)]
+        most = max((branch + 1 for row in shown for branch, _ in row), default=1)
+        return {"guesses": max(_LANE, most * _BRANCH)} | lanes
+    return lanes
+
+
+def _branches(places: Sequence[int]) -> list[tuple[int, int]]:
+    """Of each token of a tree given depth first, the branch it is first in and its depth there."""
+    found: list[tuple[int, int]] = []
+    branch, before = 0, -1
+    for place in places:
+        branch += bool(found) and place <= before
+        before = place
+        found.append((branch, place - places[0]))
+    return found
 
 
 def _name(one: Decoding) -> tuple[str, str]:
     """What a run is called, with what its label says beside the decoder, and its decoder's idea."""
     decoder = one.run.summary["decoder"]
-    name, idea = _NAMES.get(decoder, (decoder, ""))
+    name, idea = IDEAS.get(decoder, (decoder, ""))
     return name + one.run.label.removeprefix(decoder), idea
 
 
 def _title(shown: Sequence[Decoding], stretch: Stretch) -> str:
     """What is seen, in words."""
-    first, *others = (f"{_name(one)[0]} {one.written(stretch)}" for one in shown)
+    first, *others = (f"{_inside(_name(one)[0])} {one.written(stretch)}" for one in shown)
     name, _, count = first.rpartition(" ")
     text = f"In {1e3 * stretch.seconds:.0f} ms, {name} wrote {count} tokens"
-    return ", ".join([text, *(other[0].lower() + other[1:] for other in others)])
+    return ", ".join([text, *others])
+
+
+def _inside(name: str) -> str:
+    """A name within a sentence; PEARL is PEARL there, too."""
+    return name if name[:2].isupper() else name[0].lower() + name[1:]
 
 
 class _Lanes:
@@ -132,8 +147,8 @@ class _Lanes:
         self._text_of = text_of
         self._begin = 0.0
 
-    def add(self, one: Decoding, top: float) -> None:
-        """Draw a decoder's lanes from ``top`` on."""
+    def add(self, one: Decoding, heights: dict[str, float], top: float) -> None:
+        """Draw a decoder's lanes, which are so high, from ``top`` on."""
         self._begin = one.begin(self._stretch.token)
         name, idea = _name(one)
         heading = top + _HEADING / 2
@@ -149,12 +164,15 @@ class _Lanes:
         )
         count = f"{one.written(self._stretch)} tokens"
         self._label(_INSIDE, heading, count, weight="bold", fontsize=10.5, ha="right")
-        lanes = {lane: top + _HEADING + i * _LANE for i, lane in enumerate(_lanes(one))}
-        for lane, y in lanes.items():
-            self._label(-0.07, y + _LANE / 2, lane, ha="right", fontsize=8.5)
+        lanes: dict[str, float] = {}
+        y = top + _HEADING
+        for lane, height in heights.items():
+            lanes[lane] = y
+            self._label(-0.07, y + height / 2, lane, ha="right", fontsize=8.5)
             # A model alone waits for no other.
             if lane != "text" and "draft model" in lanes:
-                self._box(0, self._span, y, **_WAITING)
+                self._box(0, self._span, y, _LANE, **_WAITING)
+            y += height
         free = runs_free(one.rounds)
         drafted_until = 0.0
         for index, row in one.within(self._stretch):
@@ -165,6 +183,8 @@ class _Lanes:
                     start = max(drafted_until, start - row["draft_seconds"])
                 drafted_until = start + row["draft_seconds"]
                 self._draft(row, one.fates[index], start, lanes["draft model"])
+            elif one.fates[index]:
+                self._guesses(row, one.fates[index], lanes["guesses"], heights["guesses"])
             if row["target_seconds"] > 0:
                 self._target(row, lanes["target model"])
             # What is not final when the stretch is over is not counted either.
@@ -176,9 +196,25 @@ class _Lanes:
         each = row["draft_seconds"] / max(1, len(fates))
         for place, (token, fate) in enumerate(zip(row["drafted_ids"], fates, strict=True)):
             left, right = self._ms(start + place * each), self._ms(start + (place + 1) * each)
-            self._box(left, right, y, facecolor=_FATES[fate], edgecolor="white")
-            dark = fate is Fate.in_vain
-            self._write(left, right, y, self._text_of(token), "#333333" if dark else "white")
+            self._token(left, right, y, token, fate)
+
+    def _guesses(self, row: dict[str, Any], fates: list[Fate], y: float, height: float) -> None:
+        """What no model drafted, above the forward that judges it: a row for each branch."""
+        tree = _branches(row["drafted_at"])
+        begin, columns = row["target_start"], 1 + max(depth for _, depth in tree)
+        each, rows = row["target_seconds"] / columns, 1 + tree[-1][0]
+        high = min(_LANE, height / rows)
+        top = y + height - rows * high
+        for (branch, depth), token, fate in zip(tree, row["drafted_ids"], fates, strict=True):
+            left, right = self._ms(begin + depth * each), self._ms(begin + (depth + 1) * each)
+            self._token(left, right, top + branch * high, token, fate, high)
+
+    def _token(
+        self, left: float, right: float, y: float, token: int, fate: Fate, height: float = _LANE
+    ) -> None:
+        self._box(left, right, y, height, facecolor=_FATES[fate], edgecolor="white")
+        colour = "#333333" if fate is Fate.in_vain else "white"
+        self._write(left, right, y, self._text_of(token), colour, height)
 
     def _target(self, row: dict[str, Any], y: float) -> None:
         left = self._ms(row["target_start"])
@@ -207,32 +243,45 @@ class _Lanes:
         x = inches / _INSIDE * self._span
         return self._axes.text(x, y, text, va="center", clip_on=False, **style)
 
-    def _box(self, left: float, right: float, y: float, **style: Any) -> None:
-        box = Rectangle((left, y + 0.02), right - left, _LANE - 0.04, linewidth=0.6, **style)
+    def _box(
+        self, left: float, right: float, y: float, height: float = _LANE, **style: Any
+    ) -> None:
+        margin = 0.06 * height
+        box = Rectangle((left, y + margin), right - left, height - 2 * margin, lw=0.6, **style)
         self._axes.add_patch(box)
 
     def _size(self, left: float, right: float, text: str) -> float:
         """The font size, in points, at which a text fits between two times."""
         left, right = max(0.0, left), min(self._span, right)
         points = (right - left) / self._span * _INSIDE * 72 - 2
-        return min(_FONT, points / (_ASPECT * max(1, len(text))))
+        return min(_FONT, points / (_ASPECT * max(1, cells(text))))
 
     def _write(
-        self, left: float, right: float, y: float, text: str, colour: str, **style: Any
+        self,
+        left: float,
+        right: float,
+        y: float,
+        text: str,
+        colour: str,
+        height: float = _LANE,
+        **style: Any,
     ) -> None:
         """Write a text between two times, smaller where it must be, cut where that is too small."""
         while text.rstrip("…") and self._size(left, right, text) < _SMALLEST:
             text = text.rstrip("…")[:-1] + "…"
         size = self._size(left, right, text)
         if text.rstrip("…") and size >= _SMALLEST:
+            fonts = families(text)
+            if len(fonts) > 1:
+                style["weight"] = "normal"  # of others there may be no bold one
             middle = (max(0.0, left) + min(self._span, right)) / 2
             self._axes.text(
                 middle,
-                y + _LANE / 2,
+                y + height / 2,
                 text,
                 color=colour,
                 fontsize=size,
-                family="monospace",
+                family=fonts,
                 ha="center",
                 va="center",
                 **style,

@@ -23,6 +23,7 @@ from pearl_eval.pairs.pretrained import (
     read_config,
     read_tokenizer,
     stop_ids,
+    weights_mark,
 )
 
 #: Tokens of the text on which the size of the added layers' output is measured.
@@ -83,6 +84,7 @@ class Controlled(PairSource):
             needs["draft"] = (devices.draft, model_bytes(sizes["draft"], dtype))
         check_fits(needs)
         vocab_size = min(len(tokenizer), config.vocab_size)
+        mark = weights_mark(self.draft, config)  # the target is made of the draft model
         load = functools.partial(_load, tokens, self.draft, self.dtype.value)
         return Pair(
             tokenizer,
@@ -96,6 +98,7 @@ class Controlled(PairSource):
                 self.seed,
             ),
             functools.partial(load, devices=devices.draft, vocab_size=vocab_size),
+            {"target": mark, "draft": mark},
         )
 
 

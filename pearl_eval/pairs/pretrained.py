@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,12 +21,14 @@ from transformers import (
     PreTrainedConfig,
     PreTrainedTokenizerBase,
 )
+from transformers.distributed import DistributedConfig
 from transformers.utils import logging as transformers_logging
 
 from decoders.model import CachedModel
 from pearl_eval.config import RuntimeConfig
 from pearl_eval.devices import Devices
 from pearl_eval.errors import UserError
+from pearl_eval.fingerprint import folder_fingerprint
 from pearl_eval.memory import check_fits, free_bytes, model_bytes
 from pearl_eval.model_shapes import known_shapes
 from pearl_eval.model_size import ModelSize
@@ -65,7 +67,11 @@ class Pretrained(PairSource):
             runtime.draft_device,
             self.target.gpus or 1,
             self.draft.gpus or 1,
+            runtime.tensor_parallel,
         )
+
+    def target_settings(self) -> dict[str, Any]:
+        return {"model": asdict(self.target), "dtype": self.dtype.value}
 
     def gpus(self) -> dict[str, int]:
         return {"target": self.target.gpus or 0, "draft": self.draft.gpus or 0}
@@ -78,8 +84,10 @@ class Pretrained(PairSource):
         # The hub client's own account of each retry; what matters of it is in our error.
         hub_logging.set_verbosity_error()
         config = read_config("target", self.target)
+        check_divisible(self.target, config, devices.ranks)
         tokenizer = read_tokenizer("target", self.target)
         sizes = {"target": ModelSize.of(config)}
+        weights = {"target": weights_mark(self.target, config)}
         dtype = self.dtype.value
         needs = {"target": (devices.target, model_bytes(sizes["target"], getattr(torch, dtype)))}
         vocab_size = known = min(len(tokenizer), config.vocab_size)
@@ -88,13 +96,16 @@ class Pretrained(PairSource):
             shared = shared_tokens(tokenizer, read_tokenizer("draft", self.draft))
             known = min(vocab_size, config.vocab_size, shared)
             sizes["draft"] = ModelSize.of(config)
+            weights["draft"] = weights_mark(self.draft, config)
             needs["draft"] = (devices.draft, model_bytes(sizes["draft"], getattr(torch, dtype)))
         check_fits(needs)
         return Pair(
             tokenizer,
             sizes,
             stop_ids(self.target, tokenizer),
-            functools.partial(load_model, self.target, dtype, devices.target, vocab_size),
+            functools.partial(
+                load_model, self.target, dtype, devices.target, vocab_size, ranks=devices.ranks
+            ),
             functools.partial(
                 load_model,
                 self.draft,
@@ -103,6 +114,7 @@ class Pretrained(PairSource):
                 vocab_size=vocab_size,
                 known=known,
             ),
+            weights,
         )
 
 
@@ -112,15 +124,19 @@ def load_model(
     devices: tuple[str, ...],
     vocab_size: int,
     known: int | None = None,
+    ranks: int = 1,
 ) -> CachedModel:
     """Load a model's weights onto its device, or by layers over several.
 
-    ``vocab_size`` and ``known``: see :class:`CachedModel`.
+    ``vocab_size`` and ``known``: see :class:`CachedModel`. Of several ``ranks`` each calls this in
+    its process, amid their process group, and gets its share.
     """
     transformers_logging.disable_progress_bar()
-    if len(devices) > 1:
+    if ranks > 1:
+        where: dict[str, Any] = {"distributed_config": DistributedConfig(tp_size=ranks)}
+    elif len(devices) > 1:
         memory = {torch.device(device).index: free_bytes(device) for device in devices}
-        where: dict[str, Any] = {"device_map": "auto", "max_memory": memory}
+        where = {"device_map": "auto", "max_memory": memory}
     else:
         where = {"device_map": {"": devices[0]}}
     try:
@@ -180,6 +196,33 @@ def size_without_hub(model: ModelConfig) -> ModelSize | None:
         return ModelSize.of(config.get_text_config())
     except (OSError, ValueError):
         return None
+
+
+def weights_mark(model: ModelConfig, config: PreTrainedConfig) -> str:
+    """What tells a model's weights from others: of the hub's, their commit."""
+    if is_local(model.path):
+        return folder_fingerprint(Path(model.location))
+    commit = getattr(config, "_commit_hash", None)
+    return f"commit {commit or model.revision}"
+
+
+def check_divisible(model: ModelConfig, config: PreTrainedConfig, ranks: int) -> None:
+    """Refuse a target that so many ranks can't compute together."""
+    if ranks == 1:
+        return
+    asked = f"runtime.tensor_parallel={ranks}: {model.path}"
+    if not getattr(config, "base_model_tp_plan", None):
+        raise UserError(
+            f"{asked} is a {config.model_type} model, for which transformers has no plan of tensor"
+            " parallelism"
+        )
+    heads = config.num_attention_heads
+    kv_heads = getattr(config, "num_key_value_heads", None) or heads
+    if heads % ranks or kv_heads % ranks:
+        raise UserError(
+            f"{asked} has {heads} attention heads and {kv_heads} heads of keys and values, which"
+            f" {ranks} ranks can't share out; the number of ranks must divide both"
+        )
 
 
 def read_tokenizer(role: str, model: ModelConfig) -> PreTrainedTokenizerBase:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
@@ -80,6 +81,10 @@ class Synthetic(PairSource):
     def sizes(self) -> dict[str, ModelSize]:
         shapes = {"target": self.target, "draft": self.draft}
         return {role: ModelSize.of(s.config(self.vocab_size)) for role, s in shapes.items()}
+
+    def target_settings(self) -> dict[str, Any]:
+        settings = super().target_settings()
+        return {k: v for k, v in settings.items() if k not in ("draft", "acceptance_rate")}
 
     def open(self, devices: Devices, uses_draft: bool) -> Pair:
         tokenizer = read_tokenizer("tokenizer", self.tokenizer)

@@ -1,0 +1,164 @@
+"""A target that several processes compute together, each with a share of every layer.
+
+The layers are divided by transformers' own plan for the model. Rank 0 is the process that decodes.
+Before each of its forwards it tells the other ranks what to read after how much text; they read the
+same beside it, and what they add up to comes out at rank 0. So whatever runs the model, a decoder's
+:class:`CachedModel` or transformers' ``generate``, need not know of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+
+from decoders.cache import RollbackCache
+from decoders.channel import Channel
+from decoders.draft_process import DraftProcessOptions
+from decoders.model import INITIAL_CAPACITY, CachedModel
+from decoders.ranks import Ranks
+from decoders.sampler import Sampler
+
+
+@dataclass(slots=True)
+class Forward:
+    """Read ``ids`` after the first ``seen`` tokens of the text.
+
+    ``rows``: for how many of the last, or for which of them, logits are computed. ``wide``: in
+    higher precision. ``positions`` and ``visible``, ``[ids, ids]``, are given where the tokens do
+    not just follow each other: see :meth:`CachedModel.branching`.
+    """
+
+    seen: int
+    ids: list[int]
+    rows: int | list[int]
+    wide: bool
+    positions: list[int] | None = None
+    visible: np.ndarray | None = None
+
+
+@dataclass(slots=True)
+class Keep:
+    """Of what lies beyond position ``length``, keep only some: :meth:`RollbackCache.keep`."""
+
+    length: int
+    entries: list[int]
+
+
+class MirroredCache(RollbackCache):
+    """Rank 0's cache. What forwards do not tell the other ranks of it, it tells them itself."""
+
+    def __init__(self, layers: int, capacity: int, ranks: Ranks) -> None:
+        super().__init__(layers, capacity)
+        self._ranks = ranks
+
+    def keep(self, length: int, entries: Sequence[int]) -> None:
+        self._ranks.send(Keep(length, list(entries)))
+        super().keep(length, entries)
+
+
+@contextlib.contextmanager
+def led(
+    load: Callable[[], CachedModel],
+    options: Sequence[DraftProcessOptions],
+    devices: tuple[str, ...],
+) -> Iterator[CachedModel]:
+    """A model over several ranks, of which this process is rank 0, while the body runs.
+
+    Parameters
+    ----------
+    load
+        Loads a rank's share of the model, in its process; must be picklable.
+    options
+        How the process of each rank from 1 on starts, where it runs, how long is waited for it.
+    devices
+        The device of each rank, 0 included.
+
+    Raises
+    ------
+    DraftProcessError
+        A rank failed, died or did not answer; also within the body, from the model's forwards.
+    """
+    ranks = Ranks(load, options, devices, follow)
+    try:
+        model = ranks.load()
+        lead(model, ranks)
+        yield model
+    finally:
+        ranks.close()
+
+
+def lead(model: CachedModel, ranks: Ranks) -> None:
+    """Let forwards of a model, whoever runs them, be those of all its ranks."""
+    model.cache = MirroredCache(len(model.cache.layers), INITIAL_CAPACITY, ranks)
+    model.memory_elsewhere = ranks.peak_memory_bytes
+    forward = model.model.forward
+    text_of: Callable[[], Any] = lambda: None  # noqa: E731
+
+    @functools.wraps(forward)
+    def mirrored(**arguments: Any) -> Any:
+        nonlocal text_of
+        cache = arguments.get("past_key_values")
+        seen = cache.get_seq_length() if cache is not None else 0
+        if seen and cache is not text_of():
+            raise ValueError(
+                "a model over several ranks has one text at a time; another must be read from its"
+                " first token on"
+            )
+        text_of = weakref.ref(cache) if cache is not None else lambda: None
+        ranks.send(_message(arguments, seen))
+        with ranks.explained():
+            return forward(**arguments)
+
+    cast(Any, model.model).forward = mirrored
+
+
+def _message(arguments: dict[str, Any], seen: int) -> Forward:
+    """What the other ranks need to know of a forward."""
+    cache, rows = arguments.get("past_key_values"), arguments.get("logits_to_keep", 0)
+    wide = isinstance(cache, RollbackCache) and cache.wide
+    message = Forward(
+        seen,
+        arguments["input_ids"][0].tolist(),
+        rows if isinstance(rows, int) else rows.tolist(),
+        wide,
+    )
+    mask = arguments.get("attention_mask")
+    # A mask of two dimensions says which tokens are padding, and none is here.
+    if mask is not None and mask.dim() == 4:
+        message.positions = arguments["position_ids"][0].tolist()
+        message.visible = (mask[0, 0, :, seen:] == 0).cpu().numpy()
+    return message
+
+
+@torch.inference_mode()
+def follow(channel: Channel, model: CachedModel, sampler: Sampler) -> None:
+    """What a rank from 1 on does: the forwards that rank 0 tells it of, until that is gone."""
+    wide = model
+    while True:
+        message = channel.receive()
+        if isinstance(message, Keep):
+            model.cache.keep(message.length, message.entries)
+            continue
+        if message.wide and not message.seen:
+            wide = model.in_higher_precision()
+        _read(wide if message.wide else model, message)
+
+
+def _read(model: CachedModel, message: Forward) -> None:
+    model.rollback(message.seen)
+    rows = message.rows
+    options: dict[str, Any] = {
+        "logits_to_keep": rows if isinstance(rows, int) else torch.tensor(rows, device=model.device)
+    }
+    if message.visible is not None and message.positions is not None:
+        seen = torch.ones(len(message.ids), message.seen, dtype=torch.bool)
+        visible = torch.cat([seen, torch.from_numpy(message.visible)], dim=1)
+        options |= model.branching(visible, message.positions)
+    model.run(message.ids, **options)

@@ -1,0 +1,191 @@
+"""Every prompt by the reference and by the decoder under test, and what the two have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from decoders.autoregressive import Autoregressive
+from decoders.decoder import Decoder, Generation
+from decoders.model import CachedModel
+from decoders.sampler import OwnChoice
+from decoders.stopwatch import no_garbage_collection
+from pearl_eval.cost import Cost
+from pearl_eval.distribution import DistributionCheck, Fit
+from pearl_eval.energy import EnergyMeter
+from pearl_eval.equivalence import EquivalenceChecker, unchecked_verdict
+from pearl_eval.errors import UserError
+from pearl_eval.plan import Plan, Prompt
+from pearl_eval.records import Key, Record
+from pearl_eval.reference import ReferenceCache, ReferenceRun
+from pearl_eval.runfiles import Finished
+from tasks.task import Score
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one prompt; ``new`` if it was decoded now, and not by an earlier attempt."""
+
+    finished: Finished
+    new: bool
+
+    @property
+    def record(self) -> Record:
+        return self.finished.record
+
+
+class Comparison:
+    """Decodes prompts by the reference and by the decoder under test, and compares the two.
+
+    Parameters
+    ----------
+    plan
+        The run.
+    target
+        Its target model.
+    reference
+        The autoregressive decoder, started.
+    cached
+        Reference runs that are read instead of made, if they are.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        target: CachedModel,
+        reference: Autoregressive,
+        cached: ReferenceCache | None,
+    ) -> None:
+        self.target = target
+        self._plan = plan
+        self._reference = reference
+        self._cached = cached
+        self._checker = EquivalenceChecker(target, plan.config.reference.tolerance_factor)
+        self._distribution = DistributionCheck(target, plan.sampler.probabilities)
+        setup = plan.setup
+        itemsize = getattr(torch, setup.source.dtype.value).itemsize
+        self._meter = EnergyMeter([*setup.devices.target, *setup.devices.draft])
+        self._cost = Cost(plan.pair.sizes, itemsize)
+        self._reference_cost = Cost({"target": plan.pair.sizes["target"]}, itemsize)
+
+    def measure_reference(self, prompt: Prompt) -> ReferenceRun:
+        """Decode a prompt by the reference."""
+        with no_garbage_collection():
+            generation, joules = self._decode(prompt, self._reference)
+        return ReferenceRun(generation.output_ids, generation.seconds, joules)
+
+    def outcomes(self, finished: Mapping[Key, Finished]) -> Iterator[Outcome]:
+        """Decode and compare the prompts of the run, one after the other.
+
+        Those that an earlier attempt ``finished`` are taken as they are. Each turn of a dialogue
+        follows the *reference's* answers to those before, so that a tie in one does not void the
+        comparison of the next.
+        """
+        taken = 0
+        cold = bool(finished)
+        for index, first in enumerate(self._plan.prompts):
+            prompt: Prompt | None = first
+            while prompt is not None:
+                before = finished.get(prompt.key)
+                if before is not None:
+                    outcome = Outcome(before, new=False)
+                    taken += 1
+                elif taken < len(finished):
+                    raise UserError(
+                        f"the records of the run lack {prompt.key}, but have later prompts: move"
+                        " its folder away and run anew"
+                    )
+                else:
+                    if cold:
+                        # The run's own warm-up prompt warmed up another process.
+                        self._decode_both(first, swap=False)
+                        cold = False
+                    outcome = self._outcome(prompt, index, warmup=index == 0 and prompt is first)
+                self._count(prompt, outcome.finished)
+                yield outcome
+                answer = self._plan.pair.answer(outcome.record.reference_output_ids)
+                prompt = self._plan.next_turn(prompt, answer)
+
+    def cost(self) -> dict[str, Any]:
+        """What decoding cost beside time, and what the reference's did."""
+        return self._cost.per_token() | {"reference": self._reference_cost.per_token()}
+
+    def fit(self) -> Fit | None:
+        """How well the outputs fit the target's distribution, where they were sampled."""
+        return self._distribution.fit() if self._plan.sampler.random else None
+
+    def _count(self, prompt: Prompt, finished: Finished) -> None:
+        record = finished.record
+        if self._plan.sampler.random:
+            self._distribution.add(prompt.ids, record.output_ids)
+        length = len(prompt.ids)
+        self._cost.add(length, record.new_tokens, finished.rounds, record.joules)
+        tokens = len(record.reference_output_ids)
+        self._reference_cost.add_autoregressive(length, tokens, record.reference_joules)
+
+    def _outcome(self, prompt: Prompt, index: int, warmup: bool) -> Outcome:
+        swap = (index + prompt.turn) % 2 == 1
+        (generation, joules), reference = self._decode_both(prompt, swap)
+        plan = self._plan
+        output, expected = generation.output_ids, reference.output_ids
+        limit, stop_ids = plan.task.max_new_tokens, plan.stop_ids
+        verifier = plan.sampler.verifier(prompt.seed, len(prompt.ids))
+        if not plan.decoder.lossless:
+            verdict = unchecked_verdict("lossy", output, expected)
+        elif isinstance(verifier, OwnChoice):
+            verdict = self._checker.compare(prompt.ids, output, expected, limit, stop_ids, verifier)
+        else:
+            verdict = unchecked_verdict("sampled", output, expected)
+        text, score, reference_score = "", None, None
+        if not plan.pair.synthetic:
+            text, theirs = self._text(prompt, output), self._text(prompt, expected)
+            score = reference_score = plan.task.score(prompt.problem, text)
+            if score is None:
+                score = Score(text == theirs)
+            elif output != expected:
+                reference_score = plan.task.score(prompt.problem, theirs)
+        record = Record.make(
+            prompt,
+            generation,
+            reference,
+            verdict,
+            text,
+            score=score,
+            reference_score=reference_score,
+            warmup=warmup,
+            synthetic=plan.pair.synthetic,
+            joules=joules,
+        )
+        return Outcome(Finished(record, generation.rounds), new=True)
+
+    def _text(self, prompt: Prompt, output: Sequence[int]) -> str:
+        pair = self._plan.pair
+        return pair.answer(output) if prompt.turn else pair.decode(prompt.ids, output)
+
+    def _decode_both(
+        self, prompt: Prompt, swap: bool
+    ) -> tuple[tuple[Generation, float | None], ReferenceRun]:
+        """Decode a prompt by both, one after the other; ``swap`` puts the decoder under test first.
+
+        Alternating the order over prompts cancels what drifts, such as a clock that slows down.
+        """
+        reference = None
+        if self._cached is not None:
+            reference = self._cached.run(prompt)
+        elif not swap:
+            reference = self.measure_reference(prompt)
+        with no_garbage_collection():
+            made = self._decode(prompt, self._plan.decoder)
+        return made, reference or self.measure_reference(prompt)
+
+    def _decode(self, prompt: Prompt, decoder: Decoder) -> tuple[Generation, float | None]:
+        """A generation, and the energy it took where that is known, in joules."""
+        before = self._meter.joules()
+        made = decoder.decode(
+            prompt.ids, self._plan.task.max_new_tokens, self._plan.stop_ids, prompt.seed
+        )
+        after = self._meter.joules()
+        return made, None if before is None or after is None else after - before

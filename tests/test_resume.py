@@ -1,0 +1,254 @@
+"""Runs that are continued: what comes out is what an unbroken run gives, but for times."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from small_pair import SmallPair, make_model
+
+from decoders.decoder import Round
+from pearl_eval.records import Record
+from pearl_eval.runfiles import RunFiles
+
+Run = Callable[..., tuple[int, str, str]]
+SHORT = ("task.limit=4", "task.max_new_tokens=12", "hydra.run.dir=run")
+#: Of a run's figures, those that are times, and what follows from them.
+TIMES = """
+    tokens_per_second reference_tokens_per_second mean_prompt_tokens_per_second speedup_ci95 speedup
+    reference_mean_prompt_tokens_per_second wait_fraction_draft wait_fraction_target by_category
+    traces peak_memory_bytes environment
+"""
+
+
+def figures(folder: Path) -> dict[str, Any]:
+    summary = json.loads((folder / "summary.json").read_text())
+    return {name: value for name, value in summary.items() if name not in TIMES.split()}
+
+
+def records(folder: Path) -> list[dict[str, Any]]:
+    lines = map(json.loads, (folder / "records.jsonl").read_text().splitlines())
+    return [
+        {k: v for k, v in line.items() if "seconds" not in k and k != "speedup"} for line in lines
+    ]
+
+
+def rounds(folder: Path) -> pd.DataFrame:
+    frame = pd.read_parquet(folder / "rounds.parquet")
+    # How many bytes cross depends on the times among them.
+    times = [name for name in frame if "seconds" in name or "start" in name or "bytes" in name]
+    frame["drafted_ids"], frame["drafted_at"] = (
+        frame[name].map(list) for name in ("drafted_ids", "drafted_at")
+    )
+    return frame.drop(columns=times)
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def assert_same(folder: Path, unbroken: Path) -> None:
+    assert records(folder) == records(unbroken)
+    pd.testing.assert_frame_equal(rounds(folder), rounds(unbroken))
+    assert figures(folder) == figures(unbroken)
+    assert names(folder) == names(unbroken)
+    for path in unbroken.glob("samples.jsonl"):
+        assert (folder / path.name).read_bytes() == path.read_bytes()
+
+
+@pytest.fixture
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Let the disk be full after so many prompts, in the middle of writing a record."""
+
+    def fill(prompts: int) -> None:
+        append, written = RunFiles.append, []
+
+        def broken(self: RunFiles, record: Record, rounds: list[Round]) -> None:
+            if len(written) < prompts:
+                written.append(record)
+                return append(self, record, rounds)
+            monkeypatch.setattr(RunFiles, "append", append)
+            with (self.directory / "records.jsonl").open("a") as file:
+                file.write('{"task_id": "Hum')
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(RunFiles, "append", broken)
+
+    return fill
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["decoder=pearl"],
+        ["decoder=pearl", "sampling=temperature", "task.samples_per_task=2"],
+    ],
+    ids=" ".join,
+)
+def test_a_continued_run_is_as_an_unbroken_one(
+    run_cli: Run, tmp_path: Path, full_disk: Callable[[int], None], settings: list[str]
+) -> None:
+    command = [*settings, *SHORT]
+    full_disk(2)
+    code, _, err = run_cli(*command)
+    assert code == 2 and "No space left on device" in err and "Traceback" not in err
+    assert "No space left" in (tmp_path / "run" / "error.txt").read_text()
+    assert len(pd.read_parquet(tmp_path / "run" / "rounds.parquet").groupby(["task_id", "sample"]))
+    code, _, err = run_cli(*command)
+    assert code == 0 and "continued, 2 of " in err and "HumanEval" not in err, err
+    assert run_cli(*command, "hydra.run.dir=unbroken")[0] == 0
+    assert_same(tmp_path / "run", tmp_path / "unbroken")
+
+
+def test_what_was_chosen_by_measuring_stays(
+    run_cli: Run, tmp_path: Path, full_disk: Callable[[int], None]
+) -> None:
+    command = ["decoder=speculative", "decoder.gamma=auto", *SHORT]
+    full_disk(2)
+    assert run_cli(*command)[0] == 2
+    chosen = json.loads((tmp_path / "run" / "run.json").read_text())["settings"]
+    assert run_cli(*command)[0] == 0
+    assert figures(tmp_path / "run")["decoder_settings"] == chosen
+    same = f"decoder.gamma={chosen['gamma']}"
+    assert run_cli(*command, same, "hydra.run.dir=unbroken")[0] == 0
+    # The warm-up prompt came before the choice.
+    assert records(tmp_path / "run")[1:] == records(tmp_path / "unbroken")[1:]
+
+
+def test_dialogues_are_continued_between_turns(
+    run_cli: Run, tmp_path: Path, full_disk: Callable[[int], None]
+) -> None:
+    command = ["task=dialogue_mini", "task.limit=2", "task.max_new_tokens=8"]
+    full_disk(3)
+    assert run_cli(*command, "hydra.run.dir=run", small_pair=False)[0] == 2
+    assert run_cli("resume=run", small_pair=False)[0] == 0
+    assert run_cli(*command, "hydra.run.dir=unbroken", small_pair=False)[0] == 0
+    assert_same(tmp_path / "run", tmp_path / "unbroken")
+    assert [one["turn"] for one in records(tmp_path / "run")] == [1, 2, 1, 2]
+
+
+def test_finished_prompts_are_not_decoded_again(
+    run_cli: Run, tmp_path: Path, full_disk: Callable[[int], None]
+) -> None:
+    full_disk(3)
+    assert run_cli(*SHORT)[0] == 2
+    before = (tmp_path / "run" / "records.jsonl").read_text().splitlines()[:3]
+    assert run_cli("resume=run", small_pair=False)[0] == 0
+    lines = (tmp_path / "run" / "records.jsonl").read_text().splitlines()
+    assert lines[:3] == before and len(lines) == 4
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["environment"]["attempts"] == 2
+
+
+def test_a_run_that_is_over_is_shown_again_and_not_made_again(
+    run_cli: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run_cli(*SHORT)[0] == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*.json*")}
+    monkeypatch.setattr("pearl_eval.pairs.pretrained.load_model", pytest.fail)
+    code, out, err = run_cli(*SHORT)
+    assert code == 0 and "identical 4/4" in out and "this run is there already" in err
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_violation_stays_one(run_cli: Run) -> None:
+    liar = (f"--config-dir={Path(__file__).parent / 'conf'}", "decoder=liar", *SHORT)
+    assert run_cli(*liar)[0] == 1
+    code, _, err = run_cli(*liar)
+    assert code == 1 and "4 of 4 outputs are not the target's own; the first: HumanEval/0" in err
+
+
+def test_another_run_is_refused_saying_in_what_it_differs(
+    run_cli: Run,
+    tmp_path: Path,
+    small_pair: SmallPair,
+    monkeypatch: pytest.MonkeyPatch,
+    full_disk: Callable[[int], None],
+) -> None:
+    pair = tmp_path / "pair"
+    shutil.copytree(small_pair.folder, pair)
+    own = [f"pair.{name}.path={pair / name}" for name in ("target", "draft")]
+    rows = tmp_path / "problems.jsonl"
+    rows.write_text("".join(f'{{"question": "{i}?", "answer": "#### {i}"}}\n' for i in range(4)))
+    command = ["task=gsm8k_mini", f"task.data={rows}", *own, *SHORT]
+    full_disk(1)
+    assert run_cli(*command)[0] == 2
+
+    def refused(*changed: str) -> str:
+        code, _, err = run_cli(*command, *changed)
+        assert code == 2 and len(err.splitlines()) == 1, err
+        return err.split("it differs in ")[1].split(": choose another")[0]
+
+    assert refused("decoder.gamma=7", "seed=3") == (
+        "decoder.gamma (9 there, 7 here), seed (0 there, 3 here)"
+    ) or refused("decoder.gamma=7", "seed=3").startswith("data (")
+    with monkeypatch.context() as patch:
+        patch.setattr("pearl_eval.identity._code", lambda plan: "other code")
+        assert refused().startswith("code (") and refused().endswith(" there, other code here)")
+    rows.write_text(rows.read_text().replace("1?", "one?"))
+    assert refused().startswith("data (")
+    rows.write_text(rows.read_text().replace("one?", "1?"))
+    make_model(300, layers=2, seed=9).save_pretrained(pair / "draft")
+    assert refused().startswith("weights of the draft (")
+    assert len(records(tmp_path / "run")) == 1
+
+
+def test_a_sweep_is_continued_by_its_folder(
+    run_cli: Run, tmp_path: Path, full_disk: Callable[[int], None]
+) -> None:
+    full_disk(5)
+    command = ("-m", "decoder=autoregressive,speculative,pearl", *SHORT[:2])
+    code, out, _ = run_cli(*command, "hydra.sweep.dir=my sweep")
+    assert code == 1 and "No space left" in out and out.count("identical 4/4") == 2
+    code, out, err = run_cli("resume=my sweep", small_pair=False)
+    assert code == 0 and out.count("identical 4/4") == 3, err
+    assert err.count("this run is there already") == 2 and "continued, 1 of 4" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["resume=nowhere"], "there is no run and no sweep there"),
+        (["resume=a", "resume=b"], "resume= is given twice"),
+    ],
+)
+def test_what_cannot_be_resumed_is_one_line(
+    run_cli: Run, arguments: list[str], message: str
+) -> None:
+    code, out, err = run_cli(*arguments, small_pair=False)
+    assert code == 2 and message in err and len(err.splitlines()) == 1 and not out
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_a_run_is_continued(
+    run_cli: Run, tmp_path: Path, small_pair: SmallPair
+) -> None:
+    """Killed while it loads, decodes, writes; and each time its own folder says how to go on."""
+    arguments = ["decoder=pearl", "task.limit=6", "task.max_new_tokens=60"]
+    start = [*small_pair.overrides, *arguments, "tracking=none", "hydra.run.dir=run"]
+    for done in (0, 1, 4):
+        command = [sys.executable, "-m", "pearl_eval.cli", *start]
+        process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and process.poll() is None:
+            path = tmp_path / "run" / "records.jsonl"
+            if path.exists() and path.read_bytes().count(b"\n") >= done:
+                break
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        start = ["resume=run"]
+    assert run_cli("resume=run", small_pair=False)[0] == 0
+    assert run_cli(*arguments, "hydra.run.dir=unbroken")[0] == 0
+    assert_same(tmp_path / "run", tmp_path / "unbroken")
