@@ -20,7 +20,7 @@ from pearl_eval.resume import family_of
 from pearl_eval.table import Row
 
 
-@hydra_command("config", logs=True)
+@hydra_command("config", logs=True, dry_run=True)
 def main(cfg: DictConfig) -> dict[str, Any] | None:
     """Entry point of ``pearl-eval``: one Hydra job."""
     fork_server.prepare(DRAFT_MODULES)

@@ -28,17 +28,21 @@ DRAFT_MODULES = ("pearl_eval.setup", "transformers.models.llama.modeling_llama")
 #: Hydra has no such flag of its own.
 _VERBOSE = ("-v", "--verbose")
 _TALKATIVE = "hydra.job_logging.handlers.console.level=INFO"
+#: Nor this; the second form is for programs to read.
+_DRY_RUN = ("--dry-run", "--dry-run=json")
+_HELP = {"-h", "--help"}
 #: What ended the job: out of a job Hydra would add lines of its own to it.
 _failures: list[Exception] = []
 
 
 def hydra_command(
-    config_name: str, folder: str = "", logs: bool = False
+    config_name: str, folder: str = "", logs: bool = False, dry_run: bool = False
 ) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
     """Make a function of a composed configuration a command.
 
     ``folder`` is where its configurations are, below ``conf/``. ``logs``: the command leaves runs
-    that can be resumed, with a log, which ``-v`` shows in the terminal as well.
+    that can be resumed, with a log, which ``-v`` shows in the terminal as well. ``dry_run``: its
+    jobs are runs of decoders, which ``--dry-run`` lists instead.
 
     It exits with 0; with 1 after an :class:`EquivalenceViolation`; with 2 after an error that is
     the user's to mend, which is told in one line, or any other, which comes with its traceback.
@@ -54,21 +58,29 @@ def hydra_command(
                 return None
 
         program = hydra.main(str(config_dir() / folder), config_name, version_base="1.3")(kept)
-        return functools.partial(_run, program, logs)
+        return functools.partial(_run, program, logs, config_name if dry_run else None)
 
     return decorate
 
 
-def _run(program: Callable[[], Any], logs: bool) -> None:
+def _run(program: Callable[[], Any], logs: bool, dry_run: str | None) -> None:
     full_error = os.environ.get(_FULL_ERROR, "")
     # Makes Hydra hand over its errors instead of printing them over many lines.
     os.environ[_FULL_ERROR] = "1"
     signal.signal(signal.SIGTERM, _terminate)
     register()
+    asked = {*_DRY_RUN} & {*sys.argv} if dry_run and not _HELP & {*sys.argv} else set()
     try:
         if logs:
             told = resumed(sys.argv[1:])
             sys.argv[1:] = [_TALKATIVE if one in _VERBOSE else one for one in told]
+        if dry_run and asked:
+            # Imported late: it brings torch and transformers.
+            from pearl_eval.estimate.cli import list_jobs
+
+            rest = [one for one in sys.argv[1:] if one not in asked]
+            list_jobs(dry_run, rest, as_json=_DRY_RUN[1] in asked)
+            return
         program()
         if _failures:
             raise _failures.pop()

@@ -152,7 +152,10 @@ class TrackingConfig:
 
 @dataclass
 class Config:
-    """One run: decoder × pair × task × sampling × runtime."""
+    """One run: decoder × pair × task × sampling × runtime.
+
+    ``scale`` has the tasks that experiments name, by the paper's names for them.
+    """
 
     decoder: Any = MISSING
     pair: Any = MISSING
@@ -161,6 +164,7 @@ class Config:
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     reference: ReferenceConfig = field(default_factory=ReferenceConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    scale: dict[str, str] = field(default_factory=dict)
     protocol: Protocol = Protocol.standard
     seed: int = 0
 

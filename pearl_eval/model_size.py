@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedConfig
 
+from pearl_eval.model_shapes import ModelShape
+
 
 @dataclass(frozen=True)
 class ModelSize:
@@ -40,6 +42,16 @@ class ModelSize:
             cached=2 * layers * kv_heads * head_dim,
             attended=layers * heads * head_dim,
             context=config.max_position_embeddings,
+        )
+
+    @classmethod
+    def of_shape(cls, shape: ModelShape) -> ModelSize:
+        return cls(
+            weights=shape.weights,
+            multiplied=shape.multiplied,
+            cached=shape.cached,
+            attended=shape.num_hidden_layers * shape.num_attention_heads * shape.head_width,
+            context=shape.max_position_embeddings,
         )
 
     def flops(self, tokens: int, seen: int) -> int:

@@ -130,6 +130,14 @@ class PairSource(ABC):
             )
         return Devices.choose(runtime.target_device, runtime.draft_device)
 
+    def gpus(self) -> dict[str, int]:
+        """GPUs that each model needs, by role; none where it runs on the CPU as well."""
+        return {"target": 0, "draft": 0}
+
+    def sizes(self) -> dict[str, ModelSize]:
+        """The sizes of its models by role, as far as they can be told without a network."""
+        return {}
+
     def target_settings(self) -> dict[str, Any]:
         """The settings that the target depends on: what a reference run is one of."""
         settings = asdict(self)

@@ -48,6 +48,34 @@ class Prompt:
 
 
 @dataclass(frozen=True)
+class Parts:
+    """What a run is made of, checked as far as that goes without its pair and data."""
+
+    config: Config
+    decoder: Decoder
+    sampler: Sampler
+    task: Task
+
+    @classmethod
+    def make(cls, cfg: DictConfig) -> Parts:
+        """Raises :class:`UserError` for parts that are not known or don't go together."""
+        config = typed(cfg)
+        decoder = build("decoder", config.decoder, Decoder)
+        task = build("task", config.task, Task)
+        sampler = build("sampling", config.sampling, Sampler)
+        try:
+            decoder.check(sampler)
+        except ValueError as error:
+            raise UserError(str(error)) from error
+        if task.samples > 1 and not sampler.random:
+            raise UserError(
+                f"task.samples_per_task={task.samples}: without sampling all samples are the same;"
+                " choose sampling=temperature, or task.samples_per_task=1"
+            )
+        return cls(config, decoder, sampler, task)
+
+
+@dataclass(frozen=True)
 class Plan:
     """The parts of a run, made from its configuration and checked against each other."""
 
@@ -62,19 +90,8 @@ class Plan:
     @classmethod
     def make(cls, cfg: DictConfig) -> Plan:
         """Plan a run. Raises :class:`UserError` for whatever can't work."""
-        config = typed(cfg)
-        decoder = build("decoder", config.decoder, Decoder)
-        task = build("task", config.task, Task)
-        sampler = build("sampling", config.sampling, Sampler)
-        try:
-            decoder.check(sampler)
-        except ValueError as error:
-            raise UserError(str(error)) from error
-        if task.samples > 1 and not sampler.random:
-            raise UserError(
-                f"task.samples_per_task={task.samples}: without sampling all samples are the same;"
-                " choose sampling=temperature, or task.samples_per_task=1"
-            )
+        parts = Parts.make(cfg)
+        config, decoder, task = parts.config, parts.decoder, parts.task
         setup = Setup.make(config.pair, config.runtime, decoder.uses_draft)
         pair = setup.pair
         problems = _problems(task)
@@ -91,7 +108,7 @@ class Plan:
         )
         if not pair.synthetic:
             _prepare(task)
-        return cls(config, decoder, sampler, setup, task, prompts)
+        return cls(config, decoder, parts.sampler, setup, task, prompts)
 
     def with_settings(self, settings: Mapping[str, Any]) -> Plan:
         """The same with the decoder's settings as an earlier attempt had them in use."""

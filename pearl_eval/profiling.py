@@ -172,6 +172,7 @@ def main(cfg: DictConfig) -> None:
         drafter.close()
     print_profile(profile, memory)
     content = {
+        "pair": HydraConfig.get().runtime.choices["pair"],
         "timings": [asdict(timing) for timing in profile.timings],
         "peak_memory_bytes": memory,
         "synthetic": pair.synthetic,

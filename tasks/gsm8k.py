@@ -54,6 +54,10 @@ class Gsm8k(Task):
         if self.shots < 0:
             raise ValueError(f"task.shots must be at least 0, got {self.shots}")
 
+    def size(self) -> int | None:
+        local = self.data and (self.shots_data or not self.shots)
+        return super().size() if local else self.limit
+
     def load(self) -> Sequence[Problem]:
         rows = load_rows(self.data, self.hub, _FIELDS, "task.data")
         self.sources = {"data": rows}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -51,6 +52,11 @@ class Mgsm(Task):
             )
         if self.per_language < 1:
             raise ValueError(f"task.per_language must be at least 1, got {self.per_language}")
+
+    def size(self) -> int | None:
+        if self.data:
+            return super().size()
+        return min(len(self.languages) * self.per_language, self.limit or sys.maxsize)
 
     def load(self) -> Sequence[Problem]:
         problems = []

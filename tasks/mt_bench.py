@@ -35,9 +35,14 @@ class MtBench(Task):
         What every dialogue begins with; empty for none.
     """
 
+    turns = _TURNS
+
     data: str | None = None
     hub: Hub | None = None
     system_prompt: str = ""
+
+    def size(self) -> int | None:
+        return super().size() if self.data else self.limit
 
     def load(self) -> Sequence[Problem]:
         rows = load_rows(

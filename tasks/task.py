@@ -49,6 +49,9 @@ class Task(ABC):
     #: What ``accuracy`` is called for this task.
     accuracy_name: ClassVar[str] = "same answer"
 
+    #: How often the model answers in each problem.
+    turns: ClassVar[int] = 1
+
     limit: int | None = None
     max_new_tokens: int = 256
 
@@ -106,6 +109,10 @@ class Task(ABC):
         ``texts`` were generated, one for each turn of a dialogue; ``model`` names what made them.
         """
         return {}
+
+    def size(self) -> int | None:
+        """How many problems a run is about, told without a network; ``None`` where it can't be."""
+        return len(self.problems())
 
     def problems(self) -> list[Problem]:
         """The problems this run is about."""

@@ -68,6 +68,10 @@ class Controlled(PairSource):
         if self.context is not None and self.context < 1:
             raise ValueError(f"pair.context must be at least 1 token, got {self.context}")
 
+    def sizes(self) -> dict[str, ModelSize]:
+        config = read_config("draft", self.draft)
+        return {"target": ModelSize.of(_deeper(config, self.depth)), "draft": ModelSize.of(config)}
+
     def open(self, devices: Devices, uses_draft: bool) -> Pair:
         config = read_config("draft", self.draft)
         tokens = self.context or config.max_position_embeddings

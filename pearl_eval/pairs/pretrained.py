@@ -30,6 +30,7 @@ from pearl_eval.devices import Devices
 from pearl_eval.errors import UserError
 from pearl_eval.fingerprint import folder_fingerprint
 from pearl_eval.memory import check_fits, free_bytes, model_bytes
+from pearl_eval.model_shapes import known_shapes
 from pearl_eval.model_size import ModelSize
 from pearl_eval.pair import Pair, PairSource
 
@@ -38,11 +39,14 @@ _INDEX = "model.safetensors.index.json"
 
 @dataclass
 class ModelConfig:
-    """A model by local folder or hub id, and how many GPUs it is spread over, by layers."""
+    """A model by local folder or hub id, and how many GPUs it is spread over, by layers.
+
+    ``gpus`` null: it needs none, and takes one where there is one.
+    """
 
     path: str = MISSING
     revision: str | None = None
-    gpus: int = 1
+    gpus: int | None = None
 
     @property
     def location(self) -> str:
@@ -61,13 +65,20 @@ class Pretrained(PairSource):
         return Devices.choose(
             runtime.target_device,
             runtime.draft_device,
-            self.target.gpus,
-            self.draft.gpus,
+            self.target.gpus or 1,
+            self.draft.gpus or 1,
             runtime.tensor_parallel,
         )
 
     def target_settings(self) -> dict[str, Any]:
         return {"model": asdict(self.target), "dtype": self.dtype.value}
+
+    def gpus(self) -> dict[str, int]:
+        return {"target": self.target.gpus or 0, "draft": self.draft.gpus or 0}
+
+    def sizes(self) -> dict[str, ModelSize]:
+        known = {"target": size_without_hub(self.target), "draft": size_without_hub(self.draft)}
+        return {role: size for role, size in known.items() if size}
 
     def open(self, devices: Devices, uses_draft: bool) -> Pair:
         # The hub client's own account of each retry; what matters of it is in our error.
@@ -168,6 +179,23 @@ def read_config(role: str, model: ModelConfig) -> PreTrainedConfig:
             " language model"
         )
     return config.get_text_config()
+
+
+def size_without_hub(model: ModelConfig) -> ModelSize | None:
+    """A model's size as far as it can be told without a network; ``None`` where it can't.
+
+    From the folder, from the shapes that come with the package, or from the hub's local cache.
+    """
+    shape = None if is_local(model.path) else known_shapes().get(model.path)
+    if shape is not None:
+        return ModelSize.of_shape(shape)
+    try:
+        config = AutoConfig.from_pretrained(
+            model.location, revision=model.revision, local_files_only=True
+        )
+        return ModelSize.of(config.get_text_config())
+    except (OSError, ValueError):
+        return None
 
 
 def weights_mark(model: ModelConfig, config: PreTrainedConfig) -> str:

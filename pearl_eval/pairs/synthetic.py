@@ -78,6 +78,10 @@ class Synthetic(PairSource):
                 f"pair.acceptance_rate is a probability, from 0 to 1, got {self.acceptance_rate}"
             )
 
+    def sizes(self) -> dict[str, ModelSize]:
+        shapes = {"target": self.target, "draft": self.draft}
+        return {role: ModelSize.of(s.config(self.vocab_size)) for role, s in shapes.items()}
+
     def target_settings(self) -> dict[str, Any]:
         settings = super().target_settings()
         return {k: v for k, v in settings.items() if k not in ("draft", "acceptance_rate")}

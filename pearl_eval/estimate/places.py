@@ -1,0 +1,85 @@
+"""How many GPUs a job needs, and how much memory each of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from decoders.decoder import Decoder
+from decoders.pearl_shared import PearlShared
+from pearl_eval.config import RuntimeConfig
+from pearl_eval.memory import model_bytes
+from pearl_eval.model_size import ModelSize
+from pearl_eval.pair import PairSource
+
+_CPU = "cpu"
+
+
+@dataclass(frozen=True)
+class Places:
+    """The GPUs that a job needs, and the bytes of the fullest of its devices.
+
+    ``memory`` is ``None`` where a model's size is not known. Without GPUs it is that of the CPU.
+    ``competing``: the models are on the same device at once.
+    """
+
+    gpus: int
+    memory: int | None
+    competing: bool
+
+    @classmethod
+    def of(
+        cls,
+        source: PairSource,
+        sizes: Mapping[str, ModelSize],
+        decoder: Decoder,
+        runtime: RuntimeConfig,
+    ) -> Places:
+        """Where a decoder needs which models of a pair.
+
+        A target over several devices, by layers or by ranks, has about as much on each. PEARL on
+        shared devices has a copy of the draft model on the first of them and on the last.
+        """
+        needs = source.gpus()
+        target = _target_devices(runtime, needs["target"])
+        where, copies, competing = {"target": target}, 1, False
+        if isinstance(decoder, PearlShared):
+            ends = list(dict.fromkeys((target[0], target[-1])))
+            where["draft"] = ends if decoder.both_ends else ends[:1]
+            copies = len(where["draft"])
+            # A CPU has two ends, which are cores.
+            competing = not decoder.both_ends or (copies == 1 and target != [_CPU])
+        elif decoder.uses_draft:
+            where["draft"] = _devices("draft", runtime.draft_device, needs["draft"])
+            competing = bool(set(target) & set(where["draft"]) - {_CPU})
+        gpus = len({device for devices in where.values() for device in devices} - {_CPU})
+        if not where.keys() <= sizes.keys():
+            return cls(gpus, None, competing)
+        dtype = getattr(torch, source.dtype.value)
+        memory: Counter[str] = Counter()
+        for role, devices in where.items():
+            whole = model_bytes(sizes[role], dtype) * (copies if role == "draft" else 1)
+            for device in devices:
+                memory[device] += whole // len(devices)
+        return cls(gpus, max(memory.values()), competing)
+
+
+def _target_devices(runtime: RuntimeConfig, needed: int) -> list[str]:
+    ranks = runtime.tensor_parallel
+    if (
+        ranks == 1
+        or runtime.target_device == _CPU
+        or not (needed or runtime.target_device != "auto")
+    ):
+        return _devices("target", runtime.target_device, needed)
+    return _devices("target", "auto", ranks)
+
+
+def _devices(role: str, device: str, needed: int) -> list[str]:
+    """Names for the devices of a model; those that are chosen when it runs go by its role."""
+    if device != "auto":
+        return ["cuda:0" if device == "cuda" else device]
+    return [f"{role} {index}" for index in range(needed)] or [_CPU]

@@ -1,0 +1,146 @@
+"""An estimate as a table for the terminal, and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from pearl_eval.console import console
+from pearl_eval.estimate.config import EstimateConfig
+from pearl_eval.estimate.job import JobEstimate
+from pearl_eval.table import number
+
+_GIB = 2**30
+_WIDTH = 130
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """All jobs of a run or a sweep."""
+
+    jobs: Sequence[JobEstimate]
+    config: EstimateConfig
+
+    @property
+    def references(self) -> list[JobEstimate]:
+        """One job of each set that shares a reference."""
+        return list({job.reference: job for job in self.jobs if job.reference}.values())
+
+    def totals(self) -> dict[str, float | int | None]:
+        """Sums over the jobs and the references that they share.
+
+        ``longest_hours`` is how long it takes if all jobs run at once.
+        """
+        hours = [(job.hours, job.places.gpus) for job in self.jobs]
+        shared = [(job.reference_hours, job.places.gpus) for job in self.references]
+        known = [(time, gpus) for time, gpus in [*hours, *shared] if time is not None]
+        unknown = len(hours) + len(shared) - len(known)
+        longest = max((time for time, _ in hours if time is not None), default=0.0)
+        waited = max((time for time, _ in shared if time is not None), default=0.0)
+        return {
+            "jobs": len(self.jobs),
+            "references": len(shared),
+            "hours": sum(time for time, _ in known),
+            "gpu_hours": sum(time * gpus for time, gpus in known),
+            "longest_hours": longest + waited,
+            "unknown": unknown,
+        }
+
+    def describe(self) -> dict[str, Any]:
+        """The estimate as plain data."""
+        return {
+            "version": 1,
+            "jobs": [job.describe() for job in self.jobs],
+            "totals": self.totals(),
+            "settings": asdict(self.config),
+        }
+
+
+def print_estimate(estimate: Estimate) -> None:
+    """Table, totals and what they rest on, on standard output."""
+    out = console(stderr=False)
+    table = Table()
+    for heading in ("job", "decoder", "γ", "pair", "task"):
+        table.add_column(heading, justify="right" if heading in "jobγ" else "left", no_wrap=True)
+    for heading in ("prompts", "GPUs", "GiB each", "hours"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("from")
+    for index, job in enumerate(estimate.jobs):
+        table.add_row(str(index), *map(escape, _cells(job, estimate.config)))
+    out.print(table)
+    for line in _notes(estimate):
+        out.print(escape(line), soft_wrap=True)
+
+
+def _cells(job: JobEstimate, config: EstimateConfig) -> list[str]:
+    memory = job.places.memory
+    size = None if memory is None else memory / _GIB
+    return [
+        job.decoder,
+        "–" if job.gamma is None else str(job.gamma),
+        job.pair,
+        job.task,
+        number(job.prompts, "d"),
+        str(job.places.gpus),
+        number(size, ".1f") + "!" * _too_large(job, config),
+        ("≤ " if job.at_most and job.hours is not None else "") + _hours(job.hours),
+        job.basis or "–",
+    ]
+
+
+def _hours(hours: float | None) -> str:
+    return number(hours, ".1g" if hours is not None and hours < 0.1 else ".2f")
+
+
+def _too_large(job: JobEstimate, config: EstimateConfig) -> bool:
+    memory, gpus = job.places.memory, job.places.gpus
+    return bool(gpus and memory is not None and memory > config.gpu_memory * _GIB)
+
+
+def _notes(estimate: Estimate) -> list[str]:
+    jobs, config = estimate.jobs, estimate.config
+    totals = estimate.totals()
+    lines = [
+        f"{totals['jobs']} job{'s' * (totals['jobs'] != 1)}: {totals['gpu_hours']:.1f} GPU-hours;"
+        f" {totals['hours']:.1f} hours one after the other,"
+        f" {totals['longest_hours']:.1f} all at once."
+    ]
+    if estimate.references:
+        shared = sum(job.reference_hours or 0.0 for job in estimate.references)
+        lines.append(
+            f"In that are {len(estimate.references)} shared references, {shared:.1f} hours, which"
+            " run first."
+        )
+    else:
+        lines.append("In each job's hours is the reference, which decodes every prompt, too.")
+    if totals["unknown"]:
+        lines.append(
+            f"Not in that are {totals['unknown']} jobs (–): nothing is known of their models'"
+            " forwards or of how many prompts their task has."
+        )
+    if any(_too_large(job, config) for job in jobs):
+        lines.append(
+            f"!: more than one GPU of {config.gpu_memory:g} GiB has, for texts of 4096 tokens."
+        )
+    if any(job.at_most for job in jobs):
+        lines.append("≤: an upper limit: texts may stop early, or the decoder has no prediction.")
+    for word, meaning in _MEANINGS.items():
+        if any(word in job.basis for job in jobs):
+            lines.append(f"{word}: {meaning.format(**asdict(config))}")
+    lines.append("Nothing was loaded, downloaded or written.")
+    return lines
+
+
+#: What the words of the last column say.
+_MEANINGS = {
+    "derived": "forward times from the size of the weights, read at {bandwidth:.3g} bytes/s"
+    " on a GPU (estimate.bandwidth), {cpu_bandwidth:.3g} on a CPU (cpu_bandwidth); measure"
+    " them: estimate.profile=profile.json",
+    "measured": "from estimate.runs or estimate.profile.",
+    "given": "by estimate.target_seconds, draft_seconds or acceptance_rate.",
+    "assumed": "an acceptance rate of 0.8; give yours: estimate.acceptance_rate=0.7",
+}

@@ -1,0 +1,135 @@
+"""The experiments of conf/experiment: each at mini scale, and what each is at full size."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pearl_eval.config import register
+from pearl_eval.estimate.jobs import expand
+from pearl_eval.paths import config_dir
+
+Run = Callable[..., tuple[int, str, str]]
+
+NAMES = sorted(path.stem for path in (config_dir() / "experiment").glob("*.yaml"))
+DECODERS = sorted(path.stem for path in (config_dir() / "decoder").glob("*.yaml"))
+#: Those of the paper's tables that have no other purpose.
+COMPARED = [
+    name
+    for name in DECODERS
+    if name not in ("draft_only", "generate") and not name.startswith(("pearl_no", "pearl_shared"))
+]
+SHORT = ("task.limit=2", "task.max_new_tokens=8")
+#: Draft lengths of PEARL and of vanilla speculative decoding, by pair; those of
+#: Llama 3.1 are not the paper's, whose scripts have none.
+GAMMAS = {
+    "codellama_7b_34b": (3, 6),
+    "codellama_7b_70b": (5, 10),
+    "llama2_7b_70b": (5, 10),
+    "llama31_8b_70b": (5, 10),
+    "deepseek_1b_33b": (4, 8),
+    "deepseek_6b_33b": (3, 6),
+}
+CODE = ["codellama_7b_34b", "codellama_7b_70b", "deepseek_1b_33b", "deepseek_6b_33b"]
+LLAMA = ["llama2_7b_70b", "llama31_8b_70b"]
+#: Prompts and longest generation of each task.
+TASKS = {
+    "humaneval": (164, 1024),
+    "gsm8k": (100, 256),
+    "mgsm": (100, 256),
+    "mt_bench": (80, 256),
+}
+ABLATED = ["pearl", "pearl_no_post_verify", "pearl_no_pre_verify"]
+FULL = {
+    "paper_humaneval": (list(GAMMAS), ["humaneval"], DECODERS),
+    "paper_gsm8k": (LLAMA, ["gsm8k"], COMPARED),
+    "paper_mgsm": (LLAMA, ["mgsm"], COMPARED),
+    "paper_mt_bench": (LLAMA, ["mt_bench"], COMPARED),
+    "paper_ablations": (CODE[:3], ["humaneval"], ABLATED),
+    "paper_ablations_gsm8k": (LLAMA[:1], ["gsm8k"], ABLATED),
+    "paper_gamma_sweep": (CODE, ["humaneval"], ["pearl"]),
+    "paper_gamma_sweep_llama2": (LLAMA[:1], ["humaneval", "gsm8k", "mt_bench"], ["pearl"]),
+    "paper_mean_accepted_tokens": (CODE, ["humaneval"], ["speculative", "pearl"]),
+    "paper_resource_competition": (LLAMA, ["mt_bench"], ["pearl", "pearl_shared"]),
+    "paper_resource_competition_humaneval": (CODE[2:3], ["humaneval"], ["pearl", "pearl_shared"]),
+}
+SWEPT = {
+    "paper_gamma_sweep": [2, 3, 4, 5, 6],
+    "paper_gamma_sweep_llama2": [3, 4, 5, 6, 7],
+}
+
+
+def test_every_experiment_of_the_paper_is_held_against_it() -> None:
+    assert set(FULL) == {name for name in NAMES if name.startswith("paper_")}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_it_runs_at_mini_scale(run_cli: Run, tmp_path: Path, name: str) -> None:
+    # Of a sweep of draft lengths the first and the last: what is between is the same job.
+    gammas = SWEPT.get(name, [0])
+    ends = [f"decoder.gamma={gammas[0]},{gammas[-1]}"] if name in SWEPT else []
+    arguments = (f"experiment={name}", "scale=mini", *SHORT, *ends, "hydra.sweep.dir=sweep")
+    code, _, err = run_cli(*arguments, small_pair=False)
+    assert code == 0, err
+    folders = [path.parent for path in tmp_path.glob("sweep/*/.hydra")]
+    summaries = [json.loads((folder / "summary.json").read_text()) for folder in folders]
+    assert {summary["pair"] for summary in summaries} == {"tiny"}
+    assert all(summary["new_tokens"] == 8 * summary["prompts"] for summary in summaries)
+    if name in FULL:
+        _, tasks, decoders = FULL[name]
+        assert len(summaries) == len(tasks) * len(decoders) * (2 if ends else 1)
+        assert {summary["decoder"] for summary in summaries} == set(decoders)
+    shutil.rmtree(tmp_path / "sweep")
+
+
+@pytest.mark.parametrize("name", FULL)
+def test_at_full_size_it_has_the_papers_grid(name: str) -> None:
+    register()
+    pairs, tasks, decoders = FULL[name]
+    jobs = [dict(one.split("=") for one in job) for job in expand("config", [f"experiment={name}"])]
+    values = ("pair", "task", "decoder", "decoder.gamma")
+    assert sorted(tuple(str(job.get(value)) for value in values) for job in jobs) == sorted(
+        (pair, task, decoder, str(gamma))
+        for pair in pairs
+        for task in tasks
+        for decoder in decoders
+        for gamma in SWEPT.get(name, [None])
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FULL)
+def test_at_full_size_it_follows_the_papers_protocol(
+    run_cli: Run, tmp_path: Path, name: str
+) -> None:
+    (*_, pair), tasks, _ = FULL[name]
+    jobs = dry_run(run_cli, f"experiment={name}", f"pair={pair}", "decoder=pearl")["jobs"]
+    assert [job["gamma"] for job in jobs[: len(jobs) // len(tasks)]] == SWEPT.get(
+        name, [GAMMAS[pair][0]]
+    )
+    for job in jobs:
+        assert (job["prompts"], job["max_new_tokens"]) == TASKS[job["task"]]
+        assert job["texts"] == job["prompts"] * (2 if job["task"] == "mt_bench" else 1)
+        # As every text is as long as the limit.
+        assert not job["at_most"]
+
+
+@pytest.mark.slow
+def test_draft_lengths_are_the_papers(run_cli: Run) -> None:
+    jobs = dry_run(run_cli, "experiment=paper_humaneval", "decoder=pearl,speculative")["jobs"]
+    assert [(job["pair"], job["gamma"]) for job in jobs] == [
+        (pair, gamma) for pair, gammas in GAMMAS.items() for gamma in gammas
+    ]
+
+
+def dry_run(run_cli: Run, *arguments: str) -> dict[str, Any]:
+    """What ``pearl-eval --dry-run=json`` prints."""
+    code, out, err = run_cli("--dry-run=json", *arguments, small_pair=False)
+    assert code == 0, err
+    return json.loads(out)
