@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,7 +19,14 @@ class Devices:
     draft: tuple[str, ...]
 
     @classmethod
-    def choose(cls, target: str, draft: str, target_gpus: int = 1, draft_gpus: int = 1) -> Devices:
+    def choose(
+        cls,
+        target: str,
+        draft: str,
+        target_gpus: int = 1,
+        draft_gpus: int = 1,
+        among: Sequence[int] | None = None,
+    ) -> Devices:
         """Choose devices.
 
         Parameters
@@ -29,15 +37,20 @@ class Devices:
             without a GPU are on the CPU.
         target_gpus, draft_gpus
             How many GPUs ``auto`` takes for each model.
+        among
+            The GPUs that ``auto`` takes them from; by default all.
         """
-        gpus = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+        count = torch.cuda.device_count()
+        if not set(among or ()) <= set(range(count)):
+            raise UserError(f"runtime.gpus={among}: there are {count} CUDA devices here")
+        gpus = [f"cuda:{index}" for index in (range(count) if among is None else among)]
         automatic_draft = gpus[:draft_gpus] or ["cpu"]
         automatic_target = gpus[draft_gpus:][:target_gpus]
         if len(automatic_target) < target_gpus:
             automatic_target = gpus[-target_gpus:] or ["cpu"]
         return cls(
-            tuple(automatic_target) if target == "auto" else (_checked(target, len(gpus)),),
-            tuple(automatic_draft) if draft == "auto" else (_checked(draft, len(gpus)),),
+            tuple(automatic_target) if target == "auto" else (_checked(target, count),),
+            tuple(automatic_draft) if draft == "auto" else (_checked(draft, count),),
         )
 
     @property

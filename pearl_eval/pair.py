@@ -121,7 +121,7 @@ class PairSource(ABC):
 
     def choose_devices(self, runtime: RuntimeConfig) -> Devices:
         """Where the two models go; a source whose models need several GPUs each overrides it."""
-        return Devices.choose(runtime.target_device, runtime.draft_device)
+        return Devices.choose(runtime.target_device, runtime.draft_device, among=runtime.gpus)
 
     def target_settings(self) -> dict[str, Any]:
         """The settings that the target depends on: what a reference run is one of."""

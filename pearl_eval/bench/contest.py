@@ -24,6 +24,7 @@ from pearl_eval.errors import UserError
 from pearl_eval.paths import config_dir
 from pearl_eval.placement import placed
 from pearl_eval.progress import steps
+from pearl_eval.reservation import reserve
 from pearl_eval.setup import Setup
 
 #: The reference a second time: how far its ratio to itself is from 1 is the measuring's own error.
@@ -180,7 +181,7 @@ def hold(
     label: str,
 ) -> Results:
     """Load a pair, let contenders compete on it, and free it all."""
-    with placed(setup.processes.target):
+    with reserve(setup) as setup, placed(setup.processes.target):
         models = setup.models(setup.load_target())
         with started(entrants, models, forward_repeats) as timer:
             return Contest(entrants, models, timer, label).run(prompts, limit, repeats, seed)

@@ -58,7 +58,11 @@ class Pretrained(PairSource):
 
     def choose_devices(self, runtime: RuntimeConfig) -> Devices:
         return Devices.choose(
-            runtime.target_device, runtime.draft_device, self.target.gpus, self.draft.gpus
+            runtime.target_device,
+            runtime.draft_device,
+            self.target.gpus,
+            self.draft.gpus,
+            runtime.gpus,
         )
 
     def target_settings(self) -> dict[str, Any]:
