@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import hydra.utils
 from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -179,6 +180,20 @@ def register() -> None:
     OmegaConf.register_new_resolver("pair_gpus", resources.pair_gpus, replace=True)
     OmegaConf.register_new_resolver("pair_cores", resources.pair_cores, replace=True)
     OmegaConf.register_new_resolver("runs_at_once", resources.runs_at_once, replace=True)
+    _default_joblib()
+
+
+def _default_joblib() -> None:
+    """``hydra/launcher=joblib`` is as many runs at once as have GPUs, or cores, of their own."""
+    Plugins.instance()  # which store their own defaults
+    try:
+        from hydra_plugins.hydra_joblib_launcher.config import JobLibLauncherConf
+    except ImportError:  # an extra
+        return
+    at_once: Any = "${runs_at_once:${pair},${runtime}}"
+    ConfigStore.instance().store(
+        group="hydra/launcher", name="joblib", node=JobLibLauncherConf(n_jobs=at_once)
+    )
 
 
 def typed(cfg: DictConfig) -> Config:

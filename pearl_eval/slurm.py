@@ -79,13 +79,19 @@ def launch(
         groups.setdefault(repr(sorted(job.resources.items())), []).append(job)
     submitted: dict[int, submitit.Job[JobReturn]] = {}
     for group in groups.values():
-        handles = _submit(launcher, group)
+        try:
+            handles = _submit(launcher, group)
+        except submitit.core.utils.FailedJobError as error:
+            for handle in submitted.values():
+                handle.cancel()
+            why = str(error.__cause__ or error)
+            raise UserError(f"Slurm refused {_asked(group)}: {why}; no run was started") from error
         submitted |= {job.number: handle for job, handle in zip(group, handles, strict=True)}
-        print_note(_account(group, handles))
+        print_note(f"Slurm job {_array(handles[0])}: {_asked(group)}")
     try:
         return [job.result(submitted[job.number]) for job in jobs]
     except KeyboardInterrupt:
-        ids = sorted({handle.job_id.split("_")[0] for handle in submitted.values()})
+        ids = dict.fromkeys(map(_array, submitted.values()))
         print_note(
             f"the jobs go on without this command; to end them: scancel {' '.join(ids)};"
             f" their table, at any time: pearl-eval-table {jobs[0].folder.parent}"
@@ -111,18 +117,18 @@ def _submit(launcher: SlurmLauncher, group: Sequence[SweepJob]) -> list[submitit
         (job.overrides, "hydra.sweep.dir", job.number, str(job.number), Singleton.get_state())
         for job in group
     )
-    try:
-        return executor.map_array(launcher, *zip(*arguments, strict=True))
-    except submitit.core.utils.FailedJobError as error:
-        raise UserError(f"Slurm refused the job: {error}") from error
+    return executor.map_array(launcher, *zip(*arguments, strict=True))
 
 
-def _account(group: Sequence[SweepJob], handles: Sequence[submitit.Job[JobReturn]]) -> str:
+def _array(handle: submitit.Job[JobReturn]) -> str:
+    return handle.job_id.split("_")[0]
+
+
+def _asked(group: Sequence[SweepJob]) -> str:
     resources = group[0].resources
     asked = ", ".join(
         f"{name}={resources[name]}"
         for name in ("partition", "gpus_per_node", "cpus_per_task", "mem_gb", "timeout_min")
         if resources.get(name) is not None
     )
-    ids = handles[0].job_id.split("_")[0]
-    return f"Slurm job {ids}: {len(group)} run{'s' if len(group) > 1 else ''} with {asked}"
+    return f"{len(group)} run{'s' if len(group) > 1 else ''} with {asked}"

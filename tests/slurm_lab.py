@@ -66,6 +66,7 @@ AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=127.0.0.1
 AccountingStoragePort={dbd}
 AccountingStoragePass={lab}/run/munge.socket
+AccountingStorageTRES=gres/gpu
 """
 # Fake GPUs must be character devices.
 _GRES = "Name=gpu Type=fake File=/dev/null\nName=gpu Type=fake File=/dev/zero\n"
@@ -148,7 +149,7 @@ class SlurmLab:
         run, log, data = (self.folder / name for name in ("run", "log", "data"))
         self._daemon(
             stack,
-            f"munged --foreground --key-file={self.folder}/munge.key --origin=127.0.0.1"
+            f"munged --foreground --force --key-file={self.folder}/munge.key --origin=127.0.0.1"
             f" --socket={run}/munge.socket --pid-file={run}/munge.pid"
             f" --log-file={log}/munge.log --seed-file={run}/munge.seed",
             (run / "munge.socket").exists,

@@ -1,29 +1,14 @@
-"""What Hydra is to know of launchers; it looks for them in this package alone, at every start."""
+"""Makes our Slurm launcher known to Hydra, which looks for launchers in this package alone."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
-
-try:
-    from hydra_plugins.hydra_joblib_launcher.config import JobLibLauncherConf
-except ImportError:  # an extra
-    pass
-else:
-    # By default as many runs at once as have GPUs, or else cores, of their own.
-    _AT_ONCE: Any = "${runs_at_once:${pair},${runtime}}"
-    ConfigStore.instance().store(
-        group="hydra/launcher",
-        name="joblib",
-        node=JobLibLauncherConf(n_jobs=_AT_ONCE),
-        provider="pearl_eval",
-    )
 
 
 class SlurmLauncher(Launcher):
