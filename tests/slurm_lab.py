@@ -214,6 +214,9 @@ class SlurmLab:
     def _ours(self, process: psutil.Process) -> bool:
         try:
             conf = process.environ().get("SLURM_CONF")
+            if process.name().startswith("slurmstepd"):  # overwrites its environment
+                spool = str(self.folder / "spool")
+                return any(str(c.laddr).startswith(spool) for c in process.net_connections("unix"))
         except psutil.Error:
             return False
         return conf == self.environment["SLURM_CONF"] and process.pid != os.getpid()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import slurm_lab
 from slurm_lab import SlurmLab
@@ -82,6 +84,22 @@ def test_runs_that_fail_or_are_killed_leave_the_others_alone_and_say_why(
     code, out, _ = run_command(sweep_table.main, "sweep")
     assert code == 1 and out.splitlines()[1:] == done.stdout.splitlines()[1:]
     assert out.count("failed: ") == 2
+
+
+@pytest.mark.parametrize("half_way", [False, True])
+def test_nothing_of_a_lab_is_left_however_it_ends(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, half_way: bool
+) -> None:
+    def fail(lab: SlurmLab) -> None:
+        raise KeyError
+
+    monkeypatch.setattr(SlurmLab, "_idle" if half_way else "_cancel_jobs", fail)
+    with pytest.raises(KeyError), SlurmLab.started(tmp_path / "lab") as lab:
+        lab.run("sbatch", "--wrap=sleep 1000")
+        while "RUNNING" not in lab.run("squeue", "--format=%T"):
+            time.sleep(0.1)
+    lab = SlurmLab(tmp_path / "lab")
+    assert not [one for one in psutil.process_iter() if lab._ours(one)]
 
 
 def test_what_the_cluster_cannot_give_is_refused_before_anything_runs(
