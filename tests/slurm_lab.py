@@ -110,7 +110,9 @@ class SlurmLab:
 
     def run(self, *command: str) -> str:
         """Run a command on the lab and return its output; raises where it fails."""
-        done = subprocess.run(command, env=self.environment, capture_output=True, text=True)
+        done = subprocess.run(
+            command, env=self.environment, cwd=self.folder, capture_output=True, text=True
+        )
         if done.returncode:
             raise RuntimeError(f"{' '.join(command)}: {done.stderr or done.stdout}")
         return done.stdout

@@ -40,15 +40,21 @@ def submit(
     launcher = "hydra/launcher=slurm_a100 hydra.launcher.mem_gb=2 hydra.launcher.cpus_per_task=2"
     short = "task.limit=2 task.max_new_tokens=8 tracking=none hydra.sweep.dir=sweep"
 
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        *arguments: str, meanwhile: Callable[[], None] = lambda: None
+    ) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "pearl_eval.cli", "-m", *launcher.split(), *short.split()]
-        return subprocess.run(
+        with subprocess.Popen(
             [*command, *small_pair.overrides, *arguments],
             cwd=tmp_path,
             env=lab.environment | own,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-        )
+        ) as process:
+            meanwhile()
+            out, err = process.communicate()
+        return subprocess.CompletedProcess(command, process.returncode, out, err)
 
     return run
 
@@ -110,3 +116,48 @@ def test_what_the_cluster_cannot_give_is_refused_before_anything_runs(
     assert "Slurm refused 1 run with gpus_per_node=6" in done.stderr.splitlines()[-1]
     assert "RUNNING" not in lab.run("squeue", "--format=%T")
     assert not list(tmp_path.glob("sweep/*/records.jsonl"))
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize("way", ["preempted", "requeued"])
+def test_a_run_that_had_to_make_way_goes_on_where_it_was(
+    lab: SlurmLab,
+    submit: Callable[..., subprocess.CompletedProcess[str]],
+    tmp_path: Path,
+    way: str,
+) -> None:
+    """Preempted it has a signal's warning; requeued by hand it is killed."""
+    run = tmp_path / "sweep" / "0"
+
+    def records() -> list[str]:
+        file = run / "records.jsonl"
+        return file.read_text().splitlines() if file.exists() else []
+
+    def states() -> dict[str, str]:
+        lines = lab.run("squeue", "--noheader", "--partition=main", "--format=%i %T").splitlines()
+        return dict(line.split() for line in lines)
+
+    def make_way() -> None:
+        wait_until(lambda: len(records()) > 2)
+        (job,) = states()
+        if way == "preempted":
+            lab.run("sbatch", "--partition=urgent", "--gres=gpu:2", "--wrap=sleep 1")
+        else:
+            lab.run("scontrol", "requeue", job)
+        wait_until(lambda: states()[job] == "PENDING")
+        # Slurm would wait for two minutes.
+        lab.run("scontrol", "update", f"jobid={job}", "starttime=now")
+
+    texts = ("task.limit=80", "task.max_new_tokens=60", "protocol=paper")
+    done = submit("decoder=speculative", *texts, meanwhile=make_way)
+    assert done.returncode == 0, done.stderr
+    assert "identical 80/80" in done.stdout and len(records()) == 80
+    log = next(tmp_path.glob("sweep/.submitit/*/*_log.err")).read_text()
+    assert "this run is there already" not in log
+    assert "of 80 are done" in log
