@@ -14,6 +14,7 @@ import argparse
 import getpass
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -256,6 +257,7 @@ def main() -> int:
     arguments = parser.parse_args()
     if lacking := missing():
         parser.exit(2, f"{parser.prog}: {lacking}\n")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that it ends all here, too
     with SlurmLab.started(arguments.folder) as lab:
         return subprocess.run(arguments.command, env=lab.environment).returncode
 
