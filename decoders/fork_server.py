@@ -23,5 +23,8 @@ def prepare(modules: Sequence[str]) -> None:
 
     Else it starts with the first draft process. It ends with this process.
     """
+    if multiprocessing.get_start_method() not in multiprocessing.get_all_start_methods():
+        # A worker of joblib's tells the processes it starts of a method that only workers know.
+        multiprocessing.set_start_method(None, force=True)
     multiprocessing.get_context("forkserver").set_forkserver_preload(list(modules))
     forkserver.ensure_running()

@@ -51,6 +51,7 @@ def hydra_command(
     def decorate(job: Callable[[DictConfig], Any]) -> Callable[[], None]:
         @functools.wraps(job)
         def kept(cfg: DictConfig) -> Any:
+            register()  # a job of a sweep may be in another process
             try:
                 return job(cfg)
             except Exception as error:

@@ -12,9 +12,11 @@ from typing import Any, TypeVar
 
 import hydra.utils
 from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from pearl_eval import resources
 from pearl_eval.errors import UserError
 from pearl_eval.paths import asset, task_data
 
@@ -78,6 +80,8 @@ class RuntimeConfig:
 
     ``*_device``: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``. ``*_cores``: CPU cores a process is
     bound to; null chooses ``*_threads`` free ones for each where both models are on the CPU.
+    ``gpus``, ``cores``: those to choose from; null: all there are. ``share_devices``: use them
+    also while other runs do; else wait for up to ``devices_timeout``.
     Times are seconds. ``fixed_window``: see :class:`decoders.fixed_window.FixedWindowModel`.
     ``tensor_parallel``: number of processes that compute the target together, each with a share of
     every layer, on GPUs or cores of its own: see :mod:`decoders.tensor_parallel`.
@@ -90,6 +94,10 @@ class RuntimeConfig:
     draft_cores: list[int] | None = None
     target_threads: int = 1
     draft_threads: int = 1
+    gpus: list[int] | None = None
+    cores: list[int] | None = None
+    share_devices: bool = False
+    devices_timeout: float = 86400.0
     start_timeout: float = 600.0
     answer_timeout: float = 120.0
     spin_seconds: float = 0.005
@@ -183,6 +191,23 @@ def register() -> None:
     ConfigStore.instance().store(name="schema", node=Config)
     OmegaConf.register_new_resolver("asset", asset, replace=True)
     OmegaConf.register_new_resolver("task_data", task_data, replace=True)
+    OmegaConf.register_new_resolver("pair_gpus", resources.pair_gpus, replace=True)
+    OmegaConf.register_new_resolver("pair_cores", resources.pair_cores, replace=True)
+    OmegaConf.register_new_resolver("runs_at_once", resources.runs_at_once, replace=True)
+    _default_joblib()
+
+
+def _default_joblib() -> None:
+    """``hydra/launcher=joblib`` is as many runs at once as have GPUs, or cores, of their own."""
+    Plugins.instance()  # which store their own defaults
+    try:
+        from hydra_plugins.hydra_joblib_launcher.config import JobLibLauncherConf
+    except ImportError:  # an extra
+        return
+    at_once: Any = "${runs_at_once:${pair},${runtime}}"
+    ConfigStore.instance().store(
+        group="hydra/launcher", name="joblib", node=JobLibLauncherConf(n_jobs=at_once)
+    )
 
 
 def typed(cfg: DictConfig) -> Config:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,7 +25,13 @@ class Devices:
 
     @classmethod
     def choose(
-        cls, target: str, draft: str, target_gpus: int = 1, draft_gpus: int = 1, ranks: int = 1
+        cls,
+        target: str,
+        draft: str,
+        target_gpus: int = 1,
+        draft_gpus: int = 1,
+        ranks: int = 1,
+        among: Sequence[int] | None = None,
     ) -> Devices:
         """Choose devices.
 
@@ -38,8 +45,14 @@ class Devices:
             How many GPUs ``auto`` takes for each model.
         ranks
             If several, the target has as many GPUs instead; where one is named, from that one on.
+        among
+            The GPUs that ``auto`` takes them from; by default all.
         """
-        gpus = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+        count = torch.cuda.device_count()
+        if not set(among or ()) <= set(range(count)):
+            raise UserError(f"runtime.gpus={among}: there are {count} CUDA devices here")
+        everywhere = [f"cuda:{index}" for index in range(count)]
+        gpus = everywhere if among is None else [everywhere[index] for index in among]
         if ranks > 1:
             target_gpus = ranks
             _check_ranks(target, ranks, len(gpus))
@@ -47,12 +60,12 @@ class Devices:
         automatic_target = gpus[draft_gpus:][:target_gpus]
         if len(automatic_target) < target_gpus:
             automatic_target = gpus[-target_gpus:] or ["cpu"]
-        named_target = automatic_target if target == "auto" else [_checked(target, len(gpus))]
+        named_target = automatic_target if target == "auto" else [_checked(target, count)]
         if ranks > 1 and target.startswith("cuda"):
-            named_target = gpus[gpus.index(named_target[0]) :][:ranks]
+            named_target = everywhere[everywhere.index(named_target[0]) :][:ranks]
         return cls(
             tuple(named_target),
-            tuple(automatic_draft) if draft == "auto" else (_checked(draft, len(gpus)),),
+            tuple(automatic_draft) if draft == "auto" else (_checked(draft, count),),
             ranks,
         )
 

@@ -26,6 +26,7 @@ from pearl_eval.plan import Plan
 from pearl_eval.progress import RunProgress, run_progress
 from pearl_eval.records import Record
 from pearl_eval.reference import ReferenceCache
+from pearl_eval.reservation import reserved
 from pearl_eval.runfiles import RunFiles
 from pearl_eval.summary import summarize
 from pearl_eval.traces import Traces
@@ -79,6 +80,7 @@ def evaluate(cfg: DictConfig, names: Names, directory: Path, family: Path) -> di
         if files.settings is not None:
             print_note(f"{directory}: continued, {len(files.finished)} of {plan.turns} are done")
             plan = plan.with_settings(files.settings)
+        plan = stack.enter_context(reserved(plan))
         tags = ["synthetic"] if plan.pair.synthetic else []
         group = f"{family.parent.name}-{family.name}"
         tracked = TrackedRun(names, plain, tags, group, directory)

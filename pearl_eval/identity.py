@@ -13,7 +13,13 @@ from typing import Any
 from pearl_eval.plan import Plan
 
 #: Settings that change nothing of what is measured.
-_FREE = ("tracking.", "runtime.start_timeout", "runtime.answer_timeout")
+_FREE = (
+    "tracking.",
+    "runtime.start_timeout",
+    "runtime.answer_timeout",
+    "runtime.share_devices",
+    "runtime.devices_timeout",
+)
 #: Further settings that change nothing of a reference run.
 _NOT_THE_REFERENCES = ("decoder.", "pair.", "reference.", "runtime.draft_", "runtime.spin_seconds")
 _PACKAGES = ("pearl_eval", "decoders", "tasks")

@@ -128,7 +128,7 @@ class PairSource(ABC):
                 f" ({type(self).__name__.lower()}) is made up in one process; take a pair whose"
                 " target has weights on disk"
             )
-        return Devices.choose(runtime.target_device, runtime.draft_device)
+        return Devices.choose(runtime.target_device, runtime.draft_device, among=runtime.gpus)
 
     def gpus(self) -> dict[str, int]:
         """GPUs that each model needs, by role; none where it runs on the CPU as well."""

@@ -42,11 +42,13 @@ class Processes:
                 raise UserError(f"runtime.{name} must be at least 1, got {getattr(runtime, name)}")
         available = available_cores()
         target, draft = runtime.target_cores, runtime.draft_cores
-        for name, cores in (("target_cores", target), ("draft_cores", draft)):
+        named = {"target_cores": target, "draft_cores": draft, "cores": runtime.cores}
+        for name, cores in named.items():
             if cores is not None and not set(cores) <= set(available):
                 raise UserError(
                     f"runtime.{name}={cores}: this process may use the cores {available}"
                 )
+        available = available if runtime.cores is None else runtime.cores
         ranks = _shares(target, runtime.tensor_parallel)
         if all_cpu:
             dealer = CoreDealer(available, numa_nodes(available))

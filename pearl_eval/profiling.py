@@ -33,6 +33,7 @@ from pearl_eval.pair import Pair
 from pearl_eval.placement import placed
 from pearl_eval.profile_plot import draw_profile
 from pearl_eval.progress import steps
+from pearl_eval.reservation import reserve
 from pearl_eval.setup import Setup
 
 _RATES = (0.6, 0.7, 0.8, 0.9, 0.95)
@@ -161,15 +162,8 @@ def main(cfg: DictConfig) -> None:
     _check(config, pair)
     directory = Path(HydraConfig.get().runtime.output_dir)
     environment.reset_peak_memory()
-    drafter = Drafter(setup.load_draft, Greedy(), setup.processes.draft)
-    try:
-        with placed(setup.processes.target), setup.target() as target:
-            drafter.wait_ready()
-            profile = measure(target, drafter, config)
-            memory = environment.peak_memory_bytes() + drafter.peak_memory_bytes()
-            memory += target.memory_elsewhere()
-    finally:
-        drafter.close()
+    with reserve(setup) as setup:
+        profile, memory = _timed(setup, config)
     print_profile(profile, memory)
     content = {
         "pair": HydraConfig.get().runtime.choices["pair"],
@@ -183,6 +177,19 @@ def main(cfg: DictConfig) -> None:
         directory / "profile.png", dpi=150
     )
     console(stderr=False).print(f"written: {directory}/profile.json, profile.png", soft_wrap=True)
+
+
+def _timed(setup: Setup, config: ProfileConfig) -> tuple[Profile, int]:
+    """The profile of a pair, and the peak memory of both processes, in bytes."""
+    drafter = Drafter(setup.load_draft, Greedy(), setup.processes.draft)
+    try:
+        with placed(setup.processes.target), setup.target() as target:
+            drafter.wait_ready()
+            profile = measure(target, drafter, config)
+            memory = environment.peak_memory_bytes() + drafter.peak_memory_bytes()
+            return profile, memory + target.memory_elsewhere()
+    finally:
+        drafter.close()
 
 
 def _check(config: ProfileConfig, pair: Pair) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -23,6 +23,14 @@ from pearl_eval.placement import Processes
 
 
 @dataclass(frozen=True)
+class Places:
+    """The devices of the two models, and the processes that run them."""
+
+    devices: Devices
+    processes: Processes
+
+
+@dataclass(frozen=True)
 class Setup:
     """A pair, found and checked but not loaded, its devices and the processes that run it."""
 
@@ -32,6 +40,8 @@ class Setup:
     processes: Processes
     forward: Forward
     fixed_window: bool
+    uses_draft: bool = True
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
 
     @classmethod
     def make(cls, pair: DictConfig, runtime: RuntimeConfig, uses_draft: bool) -> Setup:
@@ -51,7 +61,32 @@ class Setup:
                 "runtime.fixed_window=true: a synthetic pair makes its tokens up, so there is no"
                 " arithmetic to keep the same; take another pair"
             )
-        return cls(source, opened, devices, processes, runtime.forward, runtime.fixed_window)
+        return cls(
+            source,
+            opened,
+            devices,
+            processes,
+            runtime.forward,
+            runtime.fixed_window,
+            uses_draft,
+            runtime,
+        )
+
+    @property
+    def places(self) -> Places:
+        return Places(self.devices, self.processes)
+
+    def places_in(self, runtime: RuntimeConfig) -> Places:
+        """Where the pair would go by another runtime."""
+        devices = self.source.choose_devices(runtime)
+        return Places(devices, Processes.choose(runtime, devices.all_cpu))
+
+    def moved(self, places: Places) -> Setup:
+        """The same pair in other places."""
+        devices, pair = places.devices, self.pair
+        if devices != self.devices:
+            pair = self.source.open(devices, self.uses_draft)
+        return replace(self, pair=pair, devices=devices, processes=places.processes)
 
     @contextlib.contextmanager
     def target(self) -> Iterator[CachedModel]:

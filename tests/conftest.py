@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,10 +14,17 @@ from decoders import fork_server
 from pearl_eval import cli, profiling
 from pearl_eval.bench import cli as bench_cli
 from pearl_eval.command import DRAFT_MODULES
+from pearl_eval.reservation import FOLDER_VARIABLE
 
 torch.set_num_threads(1)
 # What was imported stays; each run looks for garbage at its start, and would look through it all.
 gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_locks(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Tests that run at the same time do not wait for each other's cores."""
+    os.environ[FOLDER_VARIABLE] = str(tmp_path_factory.mktemp("locks"))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -25,6 +25,7 @@ from pearl_eval.errors import UserError
 from pearl_eval.paths import config_dir
 from pearl_eval.placement import placed
 from pearl_eval.progress import steps
+from pearl_eval.reservation import reserve
 from pearl_eval.setup import Setup
 from pearl_eval.simulation.acceptance import merge, record
 
@@ -194,7 +195,7 @@ def hold(
     label: str,
 ) -> Results:
     """Load a pair, let contenders compete on it, and free it all."""
-    with placed(setup.processes.target), setup.target() as target:
+    with reserve(setup) as setup, placed(setup.processes.target), setup.target() as target:
         models = setup.models(target)
         with started(entrants, models, forward_repeats) as timer:
             return Contest(entrants, models, timer, label).run(prompts, limit, repeats, seed)

@@ -21,6 +21,7 @@ from pearl_eval.equivalence import EquivalenceChecker, Verdict
 from pearl_eval.errors import UserError
 from pearl_eval.placement import placed
 from pearl_eval.progress import steps
+from pearl_eval.reservation import reserve
 from pearl_eval.setup import Setup
 from tasks.task import Problem
 
@@ -104,7 +105,7 @@ def measure(growth: GrowthConfig, setup: Setup, problems: Sequence[Problem]) -> 
     seconds: dict[tuple[str, int], list[float]] = {}
     rounds: dict[tuple[str, int], list[Round]] = {}
     verdicts: dict[tuple[str, int], list[Verdict]] = {}
-    with placed(setup.processes.target), setup.target() as target:
+    with reserve(setup) as setup, placed(setup.processes.target), setup.target() as target:
         models = setup.models(target)
         checker = EquivalenceChecker(models.target)
         competing = entrants(growth)

@@ -68,6 +68,7 @@ class Pretrained(PairSource):
             self.target.gpus or 1,
             self.draft.gpus or 1,
             runtime.tensor_parallel,
+            runtime.gpus,
         )
 
     def target_settings(self) -> dict[str, Any]:

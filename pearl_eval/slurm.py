@@ -1,0 +1,134 @@
+"""Jobs of a sweep on Slurm: one array for all that ask for the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import submitit
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobReturn, JobStatus
+from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
+from hydra_plugins.hydra_submitit_launcher.submitit_launcher import SlurmLauncher
+from omegaconf import DictConfig, OmegaConf, open_dict
+from submitit.core.utils import UncompletedJobError
+
+from pearl_eval.console import print_error, print_note
+from pearl_eval.errors import UserError
+from pearl_eval.sweep import ERROR
+
+#: Shell commands of every job. W&B's service is the submitting process's, on another machine.
+_SETUP = ["unset WANDB_SERVICE"]
+
+
+@dataclass(frozen=True)
+class SweepJob:
+    """A job of a sweep: its number, overrides, folder, and what its launcher is to ask for."""
+
+    number: int
+    overrides: list[str]
+    folder: Path
+    resources: dict[str, Any]
+
+    @classmethod
+    def compose(cls, launcher: SlurmLauncher, overrides: Sequence[str], number: int) -> SweepJob:
+        """Compose a job as it will be where it runs: its launcher's values may follow its pair."""
+        context, config = launcher.hydra_context, launcher.config
+        assert context is not None and config is not None
+        job = context.config_loader.load_sweep_config(config, list(overrides))
+        with open_dict(job.hydra.job):
+            job.hydra.job.num = number
+            job.hydra.job.id = str(number)
+        resources = OmegaConf.to_container(job.hydra.launcher, resolve=True)
+        assert isinstance(resources, dict)
+        folder = Path(job.hydra.sweep.dir) / str(job.hydra.sweep.subdir)
+        made = cls(number, list(overrides), folder, {str(k): v for k, v in resources.items()})
+        made._announce(job)
+        return made
+
+    def _announce(self, job: DictConfig) -> None:
+        """Make its folder, so that the sweep's table knows of it before it runs."""
+        (self.folder / ".hydra").mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(job.hydra.overrides.task, self.folder / ".hydra" / "overrides.yaml")
+
+    def result(self, job: submitit.Job[JobReturn]) -> JobReturn:
+        """Wait for its end. What became of it is in its folder, also where Slurm ended it."""
+        try:
+            return job.results()[0]
+        except (UncompletedJobError, submitit.core.utils.FailedJobError) as error:
+            if not (self.folder / ERROR).exists():
+                state = job.state
+                why = f"Slurm job {job.job_id} ended as {state} without a result"
+                (self.folder / ERROR).write_text(f"{why}; its log: {job.paths.stderr}\n\n{error}\n")
+            print_error((self.folder / ERROR).read_text().splitlines()[0])
+            # Not as failed: Hydra would raise, and the sweep's table is still to come.
+            return JobReturn(overrides=self.overrides, status=JobStatus.COMPLETED)
+
+
+def launch(
+    setup: dict[str, Any], job_overrides: Sequence[Sequence[str]], first: int
+) -> list[JobReturn]:
+    """Submit the jobs of a sweep and wait for the end of all, whatever becomes of each."""
+    launcher = SlurmLauncher()
+    launcher.setup(**setup)
+    jobs = [SweepJob.compose(launcher, one, first + i) for i, one in enumerate(job_overrides)]
+    groups: dict[str, list[SweepJob]] = {}
+    for job in jobs:
+        groups.setdefault(repr(sorted(job.resources.items())), []).append(job)
+    submitted: dict[int, submitit.Job[JobReturn]] = {}
+    for group in groups.values():
+        try:
+            handles = _submit(launcher, group)
+        except submitit.core.utils.FailedJobError as error:
+            for handle in submitted.values():
+                handle.cancel()
+            why = str(error.__cause__ or error)
+            raise UserError(f"Slurm refused {_asked(group)}: {why}; no run was started") from error
+        submitted |= {job.number: handle for job, handle in zip(group, handles, strict=True)}
+        print_note(f"Slurm job {_array(handles[0])}: {_asked(group)}")
+    try:
+        return [job.result(submitted[job.number]) for job in jobs]
+    except KeyboardInterrupt:
+        ids = dict.fromkeys(map(_array, submitted.values()))
+        print_note(
+            f"the jobs go on without this command; to end them: scancel {' '.join(ids)};"
+            f" their table, at any time: pearl-eval-table {jobs[0].folder.parent}"
+        )
+        raise
+
+
+def _submit(launcher: SlurmLauncher, group: Sequence[SweepJob]) -> list[submitit.Job[JobReturn]]:
+    """Submit jobs that ask for the same: as an array where there are several."""
+    resources = dict(group[0].resources)
+    del resources["_target_"]
+    executor = submitit.AutoExecutor(
+        folder=resources.pop("submitit_folder"),
+        cluster="slurm",  # else submitit looks around for what there is
+        slurm_max_num_timeout=resources.pop("max_num_timeout"),
+    )
+    resources["setup"] = [*_SETUP, *(resources["setup"] or ())]
+    general = BaseQueueConf.__dataclass_fields__
+    executor.update_parameters(
+        **{name if name in general else f"slurm_{name}": v for name, v in resources.items()}
+    )
+    arguments: Iterable[tuple[Any, ...]] = (
+        (job.overrides, "hydra.sweep.dir", job.number, str(job.number), Singleton.get_state())
+        for job in group
+    )
+    return executor.map_array(launcher, *zip(*arguments, strict=True))
+
+
+def _array(handle: submitit.Job[JobReturn]) -> str:
+    return handle.job_id.split("_")[0]
+
+
+def _asked(group: Sequence[SweepJob]) -> str:
+    resources = group[0].resources
+    asked = ", ".join(
+        f"{name}={resources[name]}"
+        for name in ("partition", "gpus_per_node", "cpus_per_task", "mem_gb", "timeout_min")
+        if resources.get(name) is not None
+    )
+    return f"{len(group)} run{'s' if len(group) > 1 else ''} with {asked}"

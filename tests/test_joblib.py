@@ -1,0 +1,39 @@
+"""Several runs of a sweep at once on this machine."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+def time_of_run(folder: Path) -> tuple[datetime, datetime]:
+    """From when a run knew its cores until its last prompt."""
+    log = (folder / "pearl-eval.log").read_text()
+    times = re.findall(r"^\[([^]]+)\]\[pearl_eval.evaluation\]", log, flags=re.MULTILINE)
+    begin, *_, end = (datetime.strptime(one, "%Y-%m-%d %H:%M:%S,%f") for one in times)
+    return begin, end
+
+
+@pytest.mark.slow
+def test_runs_at_once_never_share_a_core(run_cli: Run, tmp_path: Path) -> None:
+    core = ("runtime.target_cores=[0]", "runtime.draft_cores=[0]")
+    workers = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+    short = ("task.limit=3", "task.max_new_tokens=16", "hydra.sweep.dir=sweep")
+    code, out, err = run_cli("-m", "decoder=speculative,pearl", *core, *workers, *short)
+    assert code == 0, err
+    assert out.count("identical 3/3") == 2
+    first, second = sorted(time_of_run(tmp_path / "sweep" / name) for name in "01")
+    assert first[1] < second[0]
+
+
+def test_as_many_runs_at_once_as_have_cores_of_their_own(run_cli: Run) -> None:
+    asked = ("hydra/launcher=joblib", "runtime.target_threads=999")
+    code, out, err = run_cli("--cfg=all", "--resolve", *asked)
+    assert code == 0, err
+    assert "n_jobs: 1\n" in out
