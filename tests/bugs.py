@@ -34,8 +34,8 @@ BUGS = [
         "pearl",
         "A",
         "decoders.drafter",
-        "min(request.keep, len(text) - 1)",
-        "min(request.keep + 1, len(text) - 1)",
+        "min(keep, len(text) - 1)",
+        "min(keep + 1, len(text) - 1)",
     ),
     Bug(
         "the cache forgets in its first layer only",

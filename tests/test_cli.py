@@ -28,7 +28,7 @@ SUMMARY_KEYS = """
     acceptance_rate tokens_per_target_forward target_forwards draft_forwards wait_fraction_draft
     wait_fraction_target prompts new_tokens exact_match_rate ties violations accuracy
     pass_at_k isolation accuracy_name peak_memory_bytes decoder pair task seed environment
-    traces by_category mean_prompt_tokens_per_second reference_mean_prompt_tokens_per_second
+    reference traces by_category mean_prompt_tokens_per_second reference_mean_prompt_tokens_per_second
 """
 FIGURES = """
     prompts tokens_per_second speedup speedup_ci95 mean_accepted_tokens acceptance_rate accuracy

@@ -16,6 +16,7 @@ SUMMARY: dict[str, Any] = {
     "task": "humaneval",
     "pair": "tiny",
     "seed": 0,
+    "reference": "inline",
     "prompts": 2,
     "tokens_per_second": 300.0,
     "reference_tokens_per_second": 100.0,
