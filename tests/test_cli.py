@@ -28,7 +28,8 @@ SUMMARY_KEYS = """
     acceptance_rate tokens_per_target_forward target_forwards draft_forwards wait_fraction_draft
     wait_fraction_target prompts new_tokens exact_match_rate ties violations accuracy
     pass_at_k isolation accuracy_name peak_memory_bytes decoder pair task seed environment
-    reference traces by_category mean_prompt_tokens_per_second reference_mean_prompt_tokens_per_second
+    reference traces by_category mean_prompt_tokens_per_second
+    reference_mean_prompt_tokens_per_second
 """
 FIGURES = """
     prompts tokens_per_second speedup speedup_ci95 mean_accepted_tokens acceptance_rate accuracy
@@ -211,6 +212,7 @@ def test_the_table_never_hides_the_verdict(
         "violations": 0,
         "exact_match_rate": 1.0,
         "accuracy_name": "pass@1",
+        "reference": "cached",
         "sampled_tokens": None,
         "by_category": {"[reasoning]": category},
         "synthetic": False,
@@ -218,6 +220,7 @@ def test_the_table_never_hides_the_verdict(
     print_table("[title]", [Row("pearl tags=[a] and a long label of many words", "dir", summary)])
     out = capsys.readouterr().out
     assert "[reasoning]" in out
+    assert "cached reference" in out
     assert "identical 12/12" in out and "pass@1" in out and "[a]" in out and "[title]" in out
 
 
