@@ -134,11 +134,10 @@ class Forerunner(DraftProcess):
         self._settled = 0
         self.send((_BEGIN, list(tokens), ahead, seed))
 
-    def read(self, wait: bool = False) -> list[Drafted]:
-        """Take in what has been published since; gives the new tokens. May ``wait`` for one."""
+    def read(self) -> list[Drafted]:
+        """Take in what has been published since; gives the new tokens."""
         fresh = []
-        message = self.receive() if wait else self.receive_now()
-        while message is not None:
+        while (message := self.receive_now()) is not None:
             drafted = Drafted(*message[1:])
             if drafted.lineage != self._lineage:
                 self._lineage = drafted.lineage
@@ -146,7 +145,6 @@ class Forerunner(DraftProcess):
                 self._settled = 0
             self._published.append(drafted.token)
             fresh.append(drafted)
-            message = self.receive_now()
         return fresh
 
     def pending(self, verified: Sequence[int]) -> list[int]:

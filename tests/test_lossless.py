@@ -68,11 +68,10 @@ def test_distribution_with_several_guesses_for_a_position(
     check(found, expected(sampler, 5))
 
 
-@pytest.mark.parametrize("lead", [0, 1])
 @pytest.mark.parametrize("schedule", [(0,), (2,), (0, 2), (1, 0, 0, 2), (2, 0, 1)], ids=str)
 def test_distribution_whatever_the_timing(
-    branches: Branches, schedule: tuple[int, ...], lead: int, monkeypatch: pytest.MonkeyPatch
+    branches: Branches, schedule: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(InlineForerunner, "schedule", schedule)
     sampler = Temperature()
-    check(distribution(branches, PearlAsync(2, lead), sampler, LENGTH), expected(sampler, LENGTH))
+    check(distribution(branches, PearlAsync(2), sampler, LENGTH), expected(sampler, LENGTH))

@@ -141,16 +141,12 @@ class VirtualForerunner(Inline, Forerunner):  # type: ignore[misc]
 
     def send(self, message: Any) -> None:
         self._inbox.append((self.clock.now, message))
-        if message == (forerunner._PAUSE,):
+        if isinstance(message, forerunner._Pause):
             self._run(float("inf"))
 
-    def read(self, wait: bool = False) -> list[Drafted]:
+    def read(self) -> list[Drafted]:
         self._run(self.clock.now)
-        while wait and not self._answers:
-            # The next token is there when the draft process has made it.
-            self.clock.now = max(self.clock.now, self._free + self.clock.draft_seconds)
-            self._run(self.clock.now)
-        return super().read(wait)
+        return super().read()
 
     def receive_now(self) -> Any | None:
         return self._answers.pop(0) if self._answers else None
@@ -163,7 +159,7 @@ class VirtualForerunner(Inline, Forerunner):  # type: ignore[misc]
                 super().send(message)
             elif self._service.may_draft and self._free + self.clock.draft_seconds <= until:
                 self._free += self.clock.draft_seconds
-                self._answers.append(("drafted", *self._service.draft(), 1.0, 0.0))
+                self._answers.append(Drafted(*self._service.draft(), 1.0, 0.0))
             else:
                 return
 
@@ -176,7 +172,7 @@ class TimedTarget(CachedModel):
         return super().extend(tokens, rows)
 
 
-@pytest.mark.parametrize(("ahead", "lead"), [(1, 0), (3, 0), (24, 0), (3, 1), (24, 2)])
+@pytest.mark.parametrize("ahead", [1, 3, 24])
 @pytest.mark.parametrize("speed_ratio", [0.6, 1.7, 3.7, 9.3])
 def test_rounds_without_a_barrier_are_those_of_the_decoder(
     monkeypatch: pytest.MonkeyPatch,
@@ -184,20 +180,19 @@ def test_rounds_without_a_barrier_are_those_of_the_decoder(
     trace: Trace,
     speed_ratio: float,
     ahead: int,
-    lead: int,
 ) -> None:
     """Both sides of the real decoder by a clock of our own: where all depends on time."""
     clock = Virtual(target_seconds=speed_ratio, draft_seconds=1.0)
     monkeypatch.setattr(VirtualForerunner, "clock", clock, raising=False)
     monkeypatch.setattr(TimedTarget, "clock", clock, raising=False)
     monkeypatch.setattr(pearl_async, "Forerunner", VirtualForerunner)
-    decoder = pearl_async.PearlAsync(ahead, lead)
+    decoder = pearl_async.PearlAsync(ahead)
     target = TimedTarget(pair.load_target().model)
     decoder.start(Models(target, pair.load_draft, DraftProcessOptions()), Greedy())
     real = decoder.decode(PROMPT, LIMIT, []).rounds
     times = ForwardTimes.constant(speed_ratio)
     simulation = Simulation(
-        "pearl_async", times, trace, limit=LIMIT, prompts=[len(PROMPT)], ahead=ahead, lead=lead
+        "pearl_async", times, trace, limit=LIMIT, prompts=[len(PROMPT)], ahead=ahead
     )
     simulated = list(simulation.rounds())
     # The last round's drafted tokens are those that came too late, which change nothing.

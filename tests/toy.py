@@ -193,11 +193,11 @@ class InlineForerunner(Inline, Forerunner):  # type: ignore[misc]
         self._reads = itertools.cycle(self.schedule)
         super().begin(*arguments)
 
-    def read(self, wait: bool = False) -> list[Drafted]:
-        for _ in range(1 if wait else next(self._reads)):
+    def read(self) -> list[Drafted]:
+        for _ in range(next(self._reads)):
             if self._service.may_draft:
                 self._answers.append(("drafted", *self._service.draft(), 0.0, 0.0))
-        return super().read(wait)
+        return super().read()
 
     def receive_now(self) -> Any | None:
         return self._answers.pop(0) if self._answers else None

@@ -7,9 +7,6 @@ from dataclasses import dataclass
 
 from pearl_eval.simulation.machine import Machine, Round, Rounds
 
-#: Of the tokens drafted during a forward of the target, how many it waits for if that is not said.
-_SHARE = 0.2
-
 
 @dataclass(slots=True)
 class _Published:
@@ -49,11 +46,6 @@ class _Forerunner:
         while self._hear() and self._free + self._next() <= until:
             made.append(self._draft())
         return made
-
-    def next(self) -> _Published:
-        """The next token it publishes, whenever that is."""
-        self._hear()
-        return self._draft()
 
     def pause(self, now: float) -> float:
         """When it has stopped, told so ``now``: after the token it is at."""
@@ -102,113 +94,68 @@ class _Forerunner:
         self._verified = verified
 
 
-class _Reader:
-    """What the target's process knows of what was published."""
-
-    def __init__(self, machine: Machine) -> None:
-        self._text, self._limit = machine.text, machine.limit
-        self._lineage = self._settled = self._there = 0
-        self._stale = False
-        self._begins = [0]
-
-    def read(self, one: _Published) -> None:
-        if one.lineage != self._lineage:
-            self._lineage, self._stale = one.lineage, False
-            self._settled = self._there = self._begins[one.lineage]
-        self._there = min(self._limit, one.position + 1)
-
-    def settle(self, known: int) -> tuple[int, int]:
-        """Compare with tokens that the target decoded itself: how many agree, are compared."""
-        count = min(self._there, known) - self._settled
-        if self._stale or count <= 0:
-            return 0, 0
-        agreed = self._text.accepted(self._settled, count)
-        self._stale = agreed < count
-        self._settled += agreed
-        return agreed, min(agreed + 1, count)
-
-    def pending(self, known: int) -> int:
-        return 0 if self._stale else max(0, self._there - known)
-
-    def judged(self, accepted: int, rejected: bool, known: int) -> None:
-        self._settled += accepted
-        self._stale = self._stale or rejected
-        self._begins.append(known)
-
-
 @dataclass(frozen=True)
 class Free:
     """The target judges all that is published, and adds one token of its own.
 
-    The draft model runs at most ``ahead`` tokens beyond the verified text, and is at least ``lead``
-    tokens ahead when a forward begins; ``None`` is what the decoder chooses by itself.
+    The draft model runs at most ``ahead`` tokens beyond the verified text.
     """
 
-    ahead: int = 48
-    lead: int | None = None
+    ahead: int = 24
 
     def rounds(self, machine: Machine) -> Rounds:
         text, prompt, limit = machine.text, machine.prompt, machine.limit
-        forerunner, reader = _Forerunner(machine, self.ahead), _Reader(machine)
+        forerunner = _Forerunner(machine, self.ahead)
         slow = machine.slowdown.target
         overhead = machine.costs.round
         clock = 0.0
         known = updates = target_seen = 0
-        # Seconds and counts of target forwards and drafted tokens, the prompt's left out.
-        paces = [0.0, 0.0, 0.0, 0.0]
+        lineage = settled = there = 0
+        stale = False
+        first_known = [0]
         while known < limit:
-            start = clock
             fresh = forerunner.run(clock)
             for one in fresh:
-                reader.read(one)
-            agreed, compared = reader.settle(known)
-            lead = min(_chosen_lead(self, paces), limit - known - 1)
-            while reader.pending(known) < lead:
-                one = forerunner.next()
-                clock = max(clock, one.at)
-                fresh.append(one)
-                reader.read(one)
-                more = reader.settle(known)
-                agreed, compared = agreed + more[0], compared + more[1]
-            pending = min(reader.pending(known), limit - known - 1)
+                if one.lineage != lineage:
+                    lineage, stale = one.lineage, False
+                    settled = there = first_known[lineage]
+                there = min(limit, one.position + 1)
+            # Tokens that the target decoded itself meanwhile, beside published ones.
+            agreed = compared = 0
+            if not stale and min(there, known) > settled:
+                count = min(there, known) - settled
+                agreed = text.accepted(settled, count)
+                compared = min(agreed + 1, count)
+                stale = agreed < count
+                settled += agreed
+            pending = 0 if stale else min(max(0, there - known), limit - known - 1)
             window = prompt + known + pending - target_seen
             verifying = machine.target.forward(window, target_seen) * slow
-            drafting = sum(one.seconds for one in fresh)
-            if known:
-                for index, value in enumerate((verifying, 1, drafting, len(fresh))):
-                    paces[index] += value
             accepted = text.accepted(known, pending)
             judged = min(accepted + 1, pending)
             before, known = known, known + accepted + 1
             target_seen = prompt + before + accepted
-            reader.judged(accepted, accepted < judged, known)
-            seconds = clock - start + verifying + overhead
+            stale = stale or accepted < judged
+            settled += accepted
+            seconds = verifying + overhead
             if known == limit:
                 # The text is over when the draft process has stopped.
-                seconds = forerunner.pause(start + seconds) - start
+                seconds = forerunner.pause(clock + seconds) - clock
             updates += 1
-            forerunner.tell(start + seconds, updates, known)
+            first_known.append(known)
+            forerunner.tell(clock + seconds, updates, known)
             yield Round(
                 "verify" if pending else "decode",
-                start,
+                clock,
                 seconds,
                 len(fresh),
                 compared + judged,
                 agreed + accepted,
-                drafting,
+                sum(one.seconds for one in fresh),
                 verifying,
                 sum(one.waited for one in fresh),
-                clock - start,
+                0.0,
                 known,
                 window,
             )
-            clock = start + seconds
-
-
-def _chosen_lead(free: Free, paces: list[float]) -> int:
-    if free.lead is not None:
-        return free.lead
-    verifying, forwards, drafting, drafted = paces
-    if not verifying or not drafting:
-        return 0
-    return min(free.ahead, round(_SHARE * (verifying / forwards) / (drafting / drafted)))
+            clock += seconds

@@ -32,9 +32,7 @@ class Rules(Protocol):
     def rounds(self, machine: Machine) -> Rounds: ...
 
 
-def rules(
-    decoder: str, gamma: int | None = None, ahead: int = 48, lead: int | None = None
-) -> Rules:
+def rules(decoder: str, gamma: int | None = None, ahead: int = 24) -> Rules:
     """What a decoder of ``conf/decoder`` does, by its name.
 
     ValueError for one that can't be simulated, or one whose draft length is missing.
@@ -45,7 +43,7 @@ def rules(
         "autoregressive": Alone(),
         "generate": Alone(library=True),
         "draft_only": Alone(drafts=True),
-        "pearl_async": Free(ahead, lead),
+        "pearl_async": Free(ahead),
     }
     if decoder in without_gamma:
         return without_gamma[decoder]
@@ -132,8 +130,8 @@ class Simulation:
         Tokens of each text.
     prompts
         Tokens of the prompts, taken in turns.
-    ahead, lead
-        How far the draft model of ``pearl_async`` may run ahead, and must.
+    ahead
+        How far the draft model of ``pearl_async`` may run ahead.
 
     Raises
     ------
@@ -148,11 +146,10 @@ class Simulation:
     costs: Costs = field(default_factory=Costs)
     limit: int = 256
     prompts: Sequence[int] = (128,)
-    ahead: int = 48
-    lead: int | None = None
+    ahead: int = 24
 
     def __post_init__(self) -> None:
-        rules(self.decoder, self.gamma, self.ahead, self.lead)
+        rules(self.decoder, self.gamma, self.ahead)
         if self.limit < 1 or not self.prompts or min(self.prompts) < 1:
             raise ValueError(
                 "limit and prompts are numbers of tokens, at least 1, got"
@@ -199,7 +196,7 @@ class Simulation:
         text = self.acceptance.text(index, self.limit, np.random.default_rng([seed, index]))
         prompt = self.prompts[index % len(self.prompts)]
         machine = Machine(text, self.limit, prompt, self.forwards, self.costs)
-        return rules(self.decoder, self.gamma, self.ahead, self.lead).rounds(machine)
+        return rules(self.decoder, self.gamma, self.ahead).rounds(machine)
 
 
 def predict_speedup(
@@ -213,11 +210,10 @@ def predict_speedup(
     costs: Costs | None = None,
     limit: int = 256,
     prompts: Sequence[int] = (128,),
-    lead: int | None = None,
 ) -> float:
     """How many times as fast as autoregressive decoding a decoder would be. A prediction."""
     speeds = [
-        Simulation(name, forwards, acceptance, length, costs or Costs(), limit, prompts, lead=lead)
+        Simulation(name, forwards, acceptance, length, costs or Costs(), limit, prompts)
         .run(tokens, seed)
         .tokens_per_second
         for name, length in ((decoder, gamma), ("autoregressive", None))
