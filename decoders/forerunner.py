@@ -18,7 +18,8 @@ _STALE = sys.maxsize
 
 
 # Messages to the draft process:
-#: a new text; run at most ``ahead`` tokens ahead of what is verified of it (tokens, ahead, seed)
+#: a new text; run at most ``ahead`` tokens ahead of what is verified of it, and never to a position
+#: from ``end`` on (tokens, ahead, end, seed)
 _BEGIN = "begin"
 #: tokens are verified from a position on; updates of a text count from 1 (number, position, tokens)
 _VERIFIED = "verified"
@@ -53,13 +54,14 @@ class Service:
         self._model = model
         self._sampler = sampler
         self._text: list[int] = []
-        self._verified = self._ahead = self._lineage = 0
+        self._verified = self._ahead = self._end = self._lineage = 0
         self._proposer = sampler.proposer(0, 0)
 
     @property
     def may_draft(self) -> bool:
         """Whether it is not yet so far ahead as it may be."""
-        return len(self._text) - self._verified < self._ahead
+        length = len(self._text)
+        return length - self._verified < self._ahead and length < self._end
 
     def draft(self) -> tuple[int, int, int]:
         """Draft one token; gives its lineage, its position and the token."""
@@ -75,7 +77,7 @@ class Service:
         if name == _VERIFIED:
             self._take_over(*values)
         elif name == _BEGIN:
-            self._text, self._ahead, seed = values
+            self._text, self._ahead, self._end, seed = values
             self._verified, self._lineage = len(self._text), 0
             self._model.rollback(0)
             self._proposer = self._sampler.proposer(seed, self._verified)
@@ -126,13 +128,13 @@ class Forerunner(DraftProcess):
     ) -> None:
         super().__init__(load, sampler, options, _serve)
 
-    def begin(self, tokens: Sequence[int], ahead: int, seed: int) -> None:
-        """Start on a new text."""
+    def begin(self, tokens: Sequence[int], ahead: int, end: int, seed: int) -> None:
+        """Start on a new text, of which tokens are drafted up to position ``end``."""
         self._lengths = [len(tokens)]
         self._lineage = 0
         self._published: list[int] = []
         self._settled = 0
-        self.send((_BEGIN, list(tokens), ahead, seed))
+        self.send((_BEGIN, list(tokens), ahead, end, seed))
 
     def read(self) -> list[Drafted]:
         """Take in what has been published since; gives the new tokens."""

@@ -24,7 +24,7 @@ class PearlAsync(Decoder):
 
     runs_span_rounds = True
 
-    ahead: int = 24
+    ahead: int = 96
 
     def __post_init__(self) -> None:
         if self.ahead < 1:
@@ -48,14 +48,15 @@ class PearlAsync(Decoder):
         return self.forerunner.peak_memory_bytes()
 
     def rounds(self, text: Text) -> Iterator[Round]:
-        self.forerunner.begin(text.tokens, self.ahead, self.seed)
+        # The target adds one token itself, so the last of the text need not be drafted.
+        end = len(text.tokens) + text.remaining - 1
+        self.forerunner.begin(text.tokens, self.ahead, end, self.seed)
         while not text.finished:
             start = clock()
             bytes_before = self.forerunner.bytes_sent
             drafted = self.forerunner.read()
             agreed, compared = self.forerunner.settle(text.tokens)
-            # The target adds one token itself, so the last of the text need not be judged.
-            pending = Draft(self.forerunner.pending(text.tokens)[: text.remaining - 1])
+            pending = Draft(self.forerunner.pending(text.tokens))
             target_start = clock()
             logits = self.target.extend(text.tokens + pending.tokens, rows=len(pending) + 1)
             target = self.verifier.read(logits, len(text.tokens))

@@ -141,7 +141,7 @@ class VirtualForerunner(Inline, Forerunner):  # type: ignore[misc]
 
     def send(self, message: Any) -> None:
         self._inbox.append((self.clock.now, message))
-        if isinstance(message, forerunner._Pause):
+        if message == (forerunner._PAUSE,):
             self._run(float("inf"))
 
     def read(self) -> list[Drafted]:
@@ -159,7 +159,7 @@ class VirtualForerunner(Inline, Forerunner):  # type: ignore[misc]
                 super().send(message)
             elif self._service.may_draft and self._free + self.clock.draft_seconds <= until:
                 self._free += self.clock.draft_seconds
-                self._answers.append(Drafted(*self._service.draft(), 1.0, 0.0))
+                self._answers.append(("drafted", *self._service.draft(), 1.0, 0.0))
             else:
                 return
 

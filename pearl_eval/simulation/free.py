@@ -58,13 +58,18 @@ class _Forerunner:
         while self._news:
             at, number, verified = self._news[0]
             if at > self._free:
-                if self._length - self._verified < self._ahead:
+                if self._may_draft():
                     return True
                 self._waited += at - self._free
                 self._free = at
             self._news.popleft()
             self._take(number, verified)
-        return self._length - self._verified < self._ahead
+        return self._may_draft()
+
+    def _may_draft(self) -> bool:
+        # The target adds one token itself, so the last of the text need not be drafted.
+        end = self._machine.limit - 1
+        return self._length - self._verified < self._ahead and self._length < end
 
     def _next(self) -> float:
         """Seconds of the next token."""
@@ -76,7 +81,7 @@ class _Forerunner:
         self._free += seconds
         self._seen = self._machine.prompt + self._length
         position = self._length
-        if self._wrong is None and position < self._machine.limit:
+        if self._wrong is None:
             right = self._machine.text.accepted(position, 1) == 1
             self._wrong = None if right else position
         self._length += 1
@@ -101,7 +106,7 @@ class Free:
     The draft model runs at most ``ahead`` tokens beyond the verified text.
     """
 
-    ahead: int = 24
+    ahead: int = 96
 
     def rounds(self, machine: Machine) -> Rounds:
         text, prompt, limit = machine.text, machine.prompt, machine.limit
@@ -119,7 +124,7 @@ class Free:
                 if one.lineage != lineage:
                     lineage, stale = one.lineage, False
                     settled = there = first_known[lineage]
-                there = min(limit, one.position + 1)
+                there = one.position + 1
             # Tokens that the target decoded itself meanwhile, beside published ones.
             agreed = compared = 0
             if not stale and min(there, known) > settled:
@@ -128,7 +133,7 @@ class Free:
                 compared = min(agreed + 1, count)
                 stale = agreed < count
                 settled += agreed
-            pending = 0 if stale else min(max(0, there - known), limit - known - 1)
+            pending = 0 if stale else max(0, there - known)
             window = prompt + known + pending - target_seen
             verifying = machine.target.forward(window, target_seen) * slow
             accepted = text.accepted(known, pending)

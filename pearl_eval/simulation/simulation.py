@@ -32,7 +32,7 @@ class Rules(Protocol):
     def rounds(self, machine: Machine) -> Rounds: ...
 
 
-def rules(decoder: str, gamma: int | None = None, ahead: int = 24) -> Rules:
+def rules(decoder: str, gamma: int | None = None, ahead: int = 96) -> Rules:
     """What a decoder of ``conf/decoder`` does, by its name.
 
     ValueError for one that can't be simulated, or one whose draft length is missing.
@@ -146,7 +146,7 @@ class Simulation:
     costs: Costs = field(default_factory=Costs)
     limit: int = 256
     prompts: Sequence[int] = (128,)
-    ahead: int = 24
+    ahead: int = 96
 
     def __post_init__(self) -> None:
         rules(self.decoder, self.gamma, self.ahead)
