@@ -55,7 +55,7 @@ class Devices:
         gpus = everywhere if among is None else [everywhere[index] for index in among]
         if ranks > 1:
             target_gpus = ranks
-            _check_ranks(target, ranks, len(gpus))
+            _check_ranks(target, ranks, len(gpus) if target == "auto" else count)
         automatic_draft = gpus[:draft_gpus] or ["cpu"]
         automatic_target = gpus[draft_gpus:][:target_gpus]
         if len(automatic_target) < target_gpus:

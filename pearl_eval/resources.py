@@ -5,14 +5,20 @@ from __future__ import annotations
 from omegaconf import DictConfig
 
 
-def pair_gpus(pair: DictConfig) -> int:
-    """GPUs of a pair: its target's and its draft model's, one each unless it says otherwise."""
-    return sum((pair.get(model) or {}).get("gpus", 1) for model in ("target", "draft"))
+def pair_gpus(pair: DictConfig, runtime: DictConfig) -> int:
+    """GPUs of a pair: its target's and its draft model's, one each unless it says otherwise.
+
+    A target in several ranks has one for each.
+    """
+    asked = ((pair.get(model) or {}).get("gpus") for model in ("target", "draft"))
+    target, draft = (1 if gpus is None else gpus for gpus in asked)
+    ranks = runtime.tensor_parallel
+    return int((ranks if ranks > 1 else target) + draft)
 
 
 def pair_cores(runtime: DictConfig) -> int:
     """CPU cores of a run without GPUs: one for each thread."""
-    return int(runtime.target_threads + runtime.draft_threads)
+    return int(runtime.target_threads * runtime.tensor_parallel + runtime.draft_threads)
 
 
 def runs_at_once(pair: DictConfig, runtime: DictConfig) -> int:
@@ -23,5 +29,5 @@ def runs_at_once(pair: DictConfig, runtime: DictConfig) -> int:
     from decoders.placement import available_cores
 
     if gpus := torch.cuda.device_count():
-        return max(1, gpus // pair_gpus(pair))
+        return max(1, gpus // pair_gpus(pair, runtime))
     return max(1, len(available_cores()) // pair_cores(runtime))

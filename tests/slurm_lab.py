@@ -184,6 +184,7 @@ class SlurmLab:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
+                start_new_session=True,  # so that Ctrl-C is ours to hear
             )
         stack.callback(_end, process)
         end = time.monotonic() + _PATIENCE

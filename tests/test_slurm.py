@@ -154,10 +154,10 @@ def test_a_run_that_had_to_make_way_goes_on_where_it_was(
         # Slurm would wait for two minutes.
         lab.run("scontrol", "update", f"jobid={job}", "starttime=now")
 
-    texts = ("task.limit=80", "task.max_new_tokens=60", "protocol=paper")
+    texts = ("task.limit=40", "task.max_new_tokens=60", "protocol=paper")
     done = submit("decoder=speculative", *texts, meanwhile=make_way)
     assert done.returncode == 0, done.stderr
-    assert "identical 80/80" in done.stdout and len(records()) == 80
+    assert "identical 40/40" in done.stdout and len(records()) == 40
     log = next(tmp_path.glob("sweep/.submitit/*/*_log.err")).read_text()
     assert "this run is there already" not in log
-    assert "of 80 are done" in log
+    assert "of 40 are done" in log
