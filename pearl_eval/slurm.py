@@ -25,12 +25,16 @@ _SETUP = ["unset WANDB_SERVICE"]
 
 @dataclass(frozen=True)
 class SweepJob:
-    """A job of a sweep: its number, overrides, folder, and what its launcher is to ask for."""
+    """A job of a sweep: its number, overrides, folder, and what its launcher is to ask for.
+
+    ``reference`` tells those apart that do not read the same reference; empty where it reads none.
+    """
 
     number: int
     overrides: list[str]
     folder: Path
     resources: dict[str, Any]
+    reference: str = ""
 
     @classmethod
     def compose(cls, launcher: SlurmLauncher, overrides: Sequence[str], number: int) -> SweepJob:
@@ -44,7 +48,8 @@ class SweepJob:
         resources = OmegaConf.to_container(job.hydra.launcher, resolve=True)
         assert isinstance(resources, dict)
         folder = Path(job.hydra.sweep.dir) / str(job.hydra.sweep.subdir)
-        made = cls(number, list(overrides), folder, {str(k): v for k, v in resources.items()})
+        asked = {str(k): v for k, v in resources.items()}
+        made = cls(number, list(overrides), folder, asked, _reference(job))
         made._announce(job)
         return made
 
@@ -74,13 +79,12 @@ def launch(
     launcher = SlurmLauncher()
     launcher.setup(**setup)
     jobs = [SweepJob.compose(launcher, one, first + i) for i, one in enumerate(job_overrides)]
-    groups: dict[str, list[SweepJob]] = {}
-    for job in jobs:
-        groups.setdefault(repr(sorted(job.resources.items())), []).append(job)
+    firsts = first_of_each(jobs)
     submitted: dict[int, submitit.Job[JobReturn]] = {}
-    for group in groups.values():
+    for awaited, group in groups(jobs, firsts):
+        before = submitted[awaited].job_id if awaited is not None else None
         try:
-            handles = _submit(launcher, group)
+            handles = _submit(launcher, group, before)
         except submitit.core.utils.FailedJobError as error:
             for handle in submitted.values():
                 handle.cancel()
@@ -99,10 +103,51 @@ def launch(
         raise
 
 
-def _submit(launcher: SlurmLauncher, group: Sequence[SweepJob]) -> list[submitit.Job[JobReturn]]:
-    """Submit jobs that ask for the same: as an array where there are several."""
+def first_of_each(jobs: Sequence[SweepJob]) -> dict[str, int]:
+    """The number of the job that measures each cached reference that several jobs read.
+
+    The others would hold their GPUs while they wait for it, so they begin after it.
+    """
+    readers: dict[str, list[int]] = {}
+    for job in jobs:
+        if job.reference:
+            readers.setdefault(job.reference, []).append(job.number)
+    return {reference: numbers[0] for reference, numbers in readers.items() if len(numbers) > 1}
+
+
+def groups(
+    jobs: Sequence[SweepJob], firsts: dict[str, int]
+) -> list[tuple[int | None, list[SweepJob]]]:
+    """Jobs that ask for the same and begin after the same job, if after one; those none first."""
+    groups: dict[tuple[int | None, str], list[SweepJob]] = {}
+    for job in jobs:
+        first = firsts.get(job.reference)
+        awaited = None if first == job.number else first
+        groups.setdefault((awaited, repr(sorted(job.resources.items()))), []).append(job)
+    ordered = sorted(groups.items(), key=lambda item: item[0][0] is not None)
+    return [(awaited, group) for (awaited, _), group in ordered]
+
+
+def _reference(job: DictConfig) -> str:
+    if OmegaConf.select(job, "reference.mode") != "cached":
+        return ""
+    parts = ("pair", "task", "sampling", "runtime", "protocol", "seed")
+    asked = OmegaConf.to_container(OmegaConf.masked_copy(job, list(parts)), resolve=False)
+    assert isinstance(asked, dict)
+    pair = asked["pair"]
+    asked["pair"] = {k: v for k, v in pair.items() if k not in ("draft", "gamma")}
+    return repr(asked)
+
+
+def _submit(
+    launcher: SlurmLauncher, group: Sequence[SweepJob], before: str | None
+) -> list[submitit.Job[JobReturn]]:
+    """Submit jobs that ask for the same, after job ``before`` if that is given: as an array where
+    there are several."""
     resources = dict(group[0].resources)
     del resources["_target_"]
+    if before is not None:
+        resources["dependency"] = f"afterany:{before}"
     executor = submitit.AutoExecutor(
         folder=resources.pop("submitit_folder"),
         cluster="slurm",  # else submitit looks around for what there is

@@ -59,20 +59,24 @@ def submit(
     return run
 
 
-def resources(lab: SlurmLab, name: str) -> list[str]:
-    """What the lab gave to each job of a name."""
-    form = ["--noheader", "--parsable2", "--allocations", "--format=alloctres"]
-    return lab.run("sacct", f"--name={name}", *form).splitlines()
+def accounts(lab: SlurmLab, name: str) -> list[tuple[str, ...]]:
+    """What the lab gave to each job of a name, from when to when."""
+    form = ["--noheader", "--parsable2", "--allocations", "--format=alloctres,start,end"]
+    return [tuple(line.split("|")) for line in lab.run("sacct", f"--name={name}", *form).split()]
 
 
 def test_each_run_has_the_gpus_its_pair_asks_for_and_one_table_has_them_all(
     lab: SlurmLab, submit: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
-    done = submit("+pair.draft.gpus=0,1", "hydra.launcher.name=by_need")
+    """And who reads a reference begins when it is there."""
+    done = submit("+pair.draft.gpus=0,1", "reference=cached", "hydra.launcher.name=by_need")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("identical 2/2") == 2
-    given = resources(lab, "by_need")
-    assert sorted(one.partition("gres/gpu=")[2][:1] for one in given) == ["1", "2"], given
+    assert "against a cached reference" in done.stdout
+    assert len(list(tmp_path.glob("sweep/reference/*/reference.jsonl"))) == 1
+    (first, _, end), (second, start, _) = sorted(accounts(lab, "by_need"), key=lambda one: one[1])
+    assert [one.partition("gres/gpu=")[2][:1] for one in (first, second)] == ["1", "2"]
+    assert start >= end
 
 
 def test_runs_that_fail_or_are_killed_leave_the_others_alone_and_say_why(

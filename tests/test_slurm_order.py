@@ -1,0 +1,29 @@
+"""In which order the jobs of a sweep are submitted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pearl_eval.slurm import SweepJob, first_of_each, groups
+
+
+def job(number: int, reference: str = "", gpus: int = 1) -> SweepJob:
+    return SweepJob(number, [], Path(str(number)), {"gpus_per_node": gpus}, reference)
+
+
+def test_jobs_without_a_cached_reference_are_an_array_for_each_need() -> None:
+    jobs = [job(0), job(1, gpus=3), job(2)]
+    assert first_of_each(jobs) == {}
+    assert groups(jobs, {}) == [(None, [jobs[0], jobs[2]]), (None, [jobs[1]])]
+
+
+def test_the_others_wait_for_the_first_that_reads_the_same_reference() -> None:
+    jobs = [job(0, "a"), job(1, "a"), job(2, "b"), job(3, "a", gpus=3), job(4, "b"), job(5, "c")]
+    firsts = first_of_each(jobs)
+    assert firsts == {"a": 0, "b": 2}
+    assert groups(jobs, firsts) == [
+        (None, [jobs[0], jobs[2], jobs[5]]),
+        (0, [jobs[1]]),
+        (0, [jobs[3]]),
+        (2, [jobs[4]]),
+    ]
