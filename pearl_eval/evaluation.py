@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -30,7 +31,7 @@ from pearl_eval.reservation import reserved
 from pearl_eval.runfiles import RunFiles
 from pearl_eval.summary import summarize
 from pearl_eval.traces import Traces
-from pearl_eval.tracking import TrackedRun, make_tracker
+from pearl_eval.tracking import TrackedRun, Tracker, make_tracker
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -84,12 +85,12 @@ def evaluate(cfg: DictConfig, names: Names, directory: Path, family: Path) -> di
         tags = ["synthetic"] if plan.pair.synthetic else []
         group = f"{family.parent.name}-{family.name}"
         tracked = TrackedRun(names, plain, tags, group, directory)
-        tracker = make_tracker(plan.config.tracking, tracked)
-        stack.push(lambda kind, *_: tracker.close(failed=kind is not None))
+        tracking = stack.enter_context(_tracking(plan, tracked))
         stack.enter_context(placed(plan.setup.processes.target))
         bar = stack.enter_context(run_progress(f"{names.decoder:<14}", plan.turns))
         cache = _reference_cache(plan, plain, family)
         comparison = stack.enter_context(_started(plan, cache, bar))
+        tracker = tracking.result()
         where = plan.setup.describe()
         log.info("target on %s: %s", where["target_device"], where["target_process"])
         log.info("draft on %s: %s", where["draft_device"], where["draft_process"])
@@ -149,6 +150,19 @@ def _refuse_wrong_outputs(
             f"the {tokens} sampled tokens are not distributed as the target's"
             f" (p = {p_value:.1e}); records are in {directory}"
         )
+
+
+@contextlib.contextmanager
+def _tracking(plan: Plan, run: TrackedRun) -> Iterator[Future[Tracker]]:
+    """The tracker of a run, which starts while the models load."""
+    with ThreadPoolExecutor(1, "tracking") as pool:
+        tracking = pool.submit(make_tracker, plan.config.tracking, run)
+        failed = True
+        try:
+            yield tracking
+            failed = False
+        finally:
+            tracking.result().close(failed)
 
 
 @contextlib.contextmanager
