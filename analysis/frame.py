@@ -44,12 +44,16 @@ def labelled(frame: pd.DataFrame) -> pd.DataFrame:
     frame["label"] = frame["decoder"]
     by = ["label", "pair", "task", *CONDITIONS]
     for name, sign in (("gamma", "γ"), ("settings", ""), ("seed", "seed ")):
-        for _, group in frame.groupby(by, dropna=False, sort=False):
-            if len(group) > 1 and group[name].nunique(dropna=False) > 1:
-                rows = frame["decoder"].isin(group["decoder"]) & frame[name].notna()
-                own = frame.loc[rows, name].map(lambda value, s=sign: f" {s}{_short(value)}")
-                frame.loc[rows, "label"] = frame.loc[rows, "label"] + own
-                break
+        varied = {
+            decoder
+            for _, group in frame.groupby(by, dropna=False, sort=False)
+            if group[name].nunique(dropna=False) > 1
+            for decoder in group["decoder"]
+        }
+        rows = frame["decoder"].isin(varied) & frame[name].notna()
+        if rows.any():
+            own = [f" {sign}{_short(value)}" for value in frame.loc[rows, name]]
+            frame.loc[rows, "label"] += own
     repeat = frame.groupby(by, dropna=False, sort=False).cumcount()
     frame["label"] += [f" (repeat {i})" if i else "" for i in repeat]
     return frame
