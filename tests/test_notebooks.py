@@ -25,9 +25,10 @@ def sweep(small_pair: SmallPair, tmp_path_factory: pytest.TempPathFactory) -> Pa
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         decoders = ["decoder=speculative,pearl", "decoder.gamma=3,5"]
-        task = ["task=gsm8k_mini", "task.limit=3", "task.max_new_tokens=16", "tracking=none"]
+        task = ["task=gsm8k_mini", "task.limit=3", "task.max_new_tokens=16"]
         here = f"hydra.sweep.dir={folder}"
-        arguments = ["-m", *small_pair.overrides, *decoders, *task, here]
+        alone = ["tracking=none", "runtime.share_devices=true"]
+        arguments = ["-m", *small_pair.overrides, *decoders, *task, *alone, here]
         patch.setattr(sys, "argv", ["pearl-eval", *arguments])
         cli.main()
     return folder
