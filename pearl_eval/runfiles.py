@@ -135,7 +135,7 @@ class RunFiles:
     @property
     def paths(self) -> list[Path]:
         """The files for whoever reads the run, those that were written so far."""
-        paths = (self.directory / n for n in (RECORDS, ROUNDS, SUMMARY, *sorted(self._lines)))
+        paths = (self.directory / n for n in (RECORDS, ROUNDS, SUMMARY, RUN, *sorted(self._lines)))
         return [path for path in paths if path.exists()]
 
     def close(self) -> None:

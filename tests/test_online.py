@@ -30,7 +30,7 @@ from pearl_eval.config import TrackingMode
 online = functools.partial(start, mode=TrackingMode.online)
 #: Seconds, where a server does not answer.
 SHORT = {"start_timeout": 1.0, "finish_timeout": 1.0}
-FILES = {"records.jsonl", "rounds.parquet", "summary.json"}
+FILES = {"records.jsonl", "rounds.parquet", "run.json", "summary.json"}
 
 
 @pytest.fixture

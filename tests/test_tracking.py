@@ -147,7 +147,7 @@ def test_an_artifact_has_the_files_of_the_run_and_no_other(
     run, _ = logged
     (artifact,) = (a for a in records_of(run, "artifact") if a["type"] == "evaluation")
     contents = artifact["manifest"]["contents"]
-    names = {".hydra/config.yaml", "records.jsonl", "rounds.parquet", "summary.json"}
+    names = {".hydra/config.yaml", "records.jsonl", "rounds.parquet", "run.json", "summary.json"}
     assert {entry["path"] for entry in contents} == names
     assert {entry["local_path"] for entry in contents} == {
         str(run.parent.parent / name) for name in names

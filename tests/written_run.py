@@ -9,6 +9,7 @@ from typing import Any
 from make_record import make_record
 
 from decoders.decoder import Round
+from pearl_eval.identity import Identity
 from pearl_eval.runfiles import RunFiles
 from pearl_eval.traces import Traces
 
@@ -92,13 +93,14 @@ def write_run(
     finished: bool = True,
     verdict: str = "identical",
     first_divergence: int | None = None,
+    identity: Identity | None = None,
     **summary: Any,
 ) -> Path:
     """A run of two prompts that went alike; without its summary if it is not ``finished``.
 
     The second has the verdict that is given.
     """
-    files = RunFiles(directory, {})
+    files = RunFiles(directory, identity or {})
     seconds = rounds[-1].start + 0.1
     for index in range(2):
         record = make_record(
@@ -115,6 +117,19 @@ def write_run(
     if finished:
         traces = Traces.read(directory).figures()
         files.write_summary(SUMMARY | {"decoder": decoder, "traces": traces} | summary)
+    return directory
+
+
+def write_speeds(
+    directory: Path, decoder: str, seconds: list[float], identity: Identity, **summary: Any
+) -> Path:
+    """A run whose prompts took so many seconds each, where the reference took 1."""
+    files = RunFiles(directory, identity)
+    for index, one in enumerate(seconds):
+        record = make_record(index, seconds=one, reference_seconds=1.0, speedup=1 / one)
+        files.append(record, autoregressive()[: record.target_forwards])
+    files.close()
+    files.write_summary(SUMMARY | {"decoder": decoder} | summary)
     return directory
 
 

@@ -1,0 +1,110 @@
+"""What theory gives at the speed ratio and the acceptance rate that runs had, beside them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from analysis import theory
+from analysis.frame import rounds, sections
+from analysis.table import Cell, NoRuns, Table
+
+#: The decoders whose draft length theory speaks of.
+DECODERS = ("pearl", "speculative")
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """Of ``pearl`` or ``speculative``, at speed ratio c (``ratio``) and acceptance rate α
+    (``rate``); nothing but forwards takes time."""
+
+    decoder: str
+    ratio: float
+    rate: float
+
+    @classmethod
+    def of(cls, frame: pd.DataFrame, decoder: str) -> Expectation:
+        """At the c and α of these runs of it."""
+        own = frame[frame["decoder"] == decoder]
+        return cls(decoder, speed_ratio(own), float(own["acceptance_rate"].mean()))
+
+    @property
+    def said(self) -> str:
+        return f"c = {self.ratio:.1f}, α = {self.rate:.3f}"
+
+    @property
+    def best(self) -> int:
+        """The draft length that is the fastest by theory."""
+        find = theory.pearl_gamma if self.decoder == "pearl" else theory.speculative_gamma
+        return find(self.ratio, self.rate)
+
+    def speedup(self, gamma: int) -> float:
+        pearl = self.decoder == "pearl"
+        give = theory.pearl_speedup if pearl else theory.speculative_speedup
+        return give(self.ratio, self.rate, gamma)
+
+    def accepted(self, gamma: int) -> float:
+        """Mean accepted tokens."""
+        if self.decoder == "pearl":
+            return theory.accepted_run(self.rate)
+        return theory.accepted_in_block(self.rate, gamma)
+
+
+def two_models(frame: pd.DataFrame) -> pd.DataFrame:
+    """The runs that have both models. Raises :class:`NoRuns` where there are none."""
+    both = frame[(frame["draft_forwards"] > 0) & (frame["target_forwards"] > 0)]
+    if both.empty:
+        raise NoRuns("none of these runs has both a draft model and a target")
+    return both
+
+
+def speed_ratio(frame: pd.DataFrame) -> float:
+    """c: how many forwards of the draft model one of the target takes, in the median of rounds.
+
+    Both as the runs' rounds took them, windows, contexts and all; reading prompts and the warm-up
+    left out. Raises :class:`NoRuns` where no run has two models.
+    """
+    own = rounds(two_models(frame))
+    own = own[(own["round"] > 0) & ~own["warmup"].astype(bool)]
+    drafting = own[(own["draft_seconds"] > 0) & (own["drafted"] > 0)]
+    draft = (drafting["draft_seconds"] / drafting["drafted"]).median()
+    return float(own.loc[own["target_seconds"] > 0, "target_seconds"].median() / draft)
+
+
+def beside_theory(frame: pd.DataFrame) -> Table:
+    """Mean accepted tokens and speedups of PEARL and vanilla speculative decoding, and theory's."""
+    runs = frame[frame["decoder"].isin(DECODERS)]
+    if runs.empty:
+        raise NoRuns("none of these runs is of pearl or speculative")
+    cells: list[Cell] = []
+    for section, part in sections(runs):
+        for place in range(len(part)):
+            one = part.iloc[place : place + 1]
+            run = one.iloc[0]
+            at = Expectation.of(one, str(run["decoder"]))
+            gamma = int(run["gamma"])
+            figures = {
+                "c": (at.ratio, ".1f", ""),
+                "α": (at.rate, ".3f", ""),
+                "γ": (gamma, ".0f", ""),
+                "theory's best γ": (at.best, ".0f", ""),
+                "accepted tokens": (run["mean_accepted_tokens"], ".2f", ""),
+                "by theory": (at.accepted(gamma), ".2f", ""),
+                "speedup": (run["speedup"], ".2f", "×"),
+                "speedup by theory": (at.speedup(gamma), ".2f", "×"),
+            }
+            row = (f"{run['pair']}, {run['task']}", str(run["label"]))
+            source = (str(run["run"]),)
+            cells += [
+                Cell(section, row, name, value, runs=source, form=form, unit=unit)
+                for name, (value, form, unit) in figures.items()
+            ]
+    notes = [
+        "c: median time of a target forward over that of a draft forward, in the run's rounds;"
+        " α: accepted ÷ judged. Theory: every token is accepted with chance α, nothing but"
+        " forwards takes time (analysis/theory.py). Its figures are predicted, not measured.",
+        "Runs: " + ", ".join(runs["run"]) + ".",
+    ]
+    title = "PEARL and vanilla speculative decoding beside theory"
+    return Table("beside_theory", title, ("pair", "decoder"), cells, notes=notes)

@@ -1,0 +1,109 @@
+"""The command that compares decoders, or two sweeps, prompt by prompt."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+import pandas as pd
+
+from analysis.comparing import changes, decoders, differing
+from analysis.frame import mixed
+from analysis.source import load_any
+from pearl_eval.errors import UserError
+
+_LEGEND = (
+    "ratio: geometric mean over problems, with its 95 % interval; effect: rank-biserial correlation"
+    " (1: faster on every problem); p: Wilcoxon's signed-rank test, corrected by Holm for all rows."
+)
+_FEW = "Below six problems that test can't be significant at 5 %, whatever the ratio."
+
+
+def main() -> None:
+    """``python -m analysis.compare A [B]``: decoders of one sweep, or what changed from A to B."""
+    parser = argparse.ArgumentParser(
+        description="Compare decoders of a sweep with each other, or two sweeps of different"
+        " commits, prompt by prompt."
+    )
+    add = parser.add_argument
+    add("a", help="a sweep's directory, or wandb:ENTITY/PROJECT")
+    add("b", nargs="?", help="another one: what changed from the first to it")
+    add("--format", choices=["markdown", "csv"], default="markdown")
+    arguments = parser.parse_args()
+    try:
+        before = load_any([arguments.a])
+        if arguments.b is None:
+            print(_decoders(before, arguments.format))
+        else:
+            print(_changes(before, load_any([arguments.b]), arguments.format))
+    except UserError as error:
+        parser.error(str(error))
+
+
+def _decoders(frame: pd.DataFrame, form: str) -> str:
+    found = decoders(frame)
+    if form == "csv":
+        return found.to_csv(index=False).rstrip()
+    apart = mixed(frame)
+    heads = ["pair", "task", "faster", "slower", "speedup ratio", "effect", "p (Holm)", "n", ""]
+    rows = [
+        [row["pair"], row["task"], row["faster"], row["slower"], *_figures(row)]
+        for _, row in found.iterrows()
+    ]
+    if apart:
+        heads = ["conditions", *heads]
+        rows = [[section, *row] for section, row in zip(found["section"], rows, strict=True)]
+    return "\n\n".join([_table(heads, rows), _said(found)])
+
+
+def _changes(before: pd.DataFrame, after: pd.DataFrame, form: str) -> str:
+    found = changes(before, after)
+    if form == "csv":
+        return found.to_csv(index=False).rstrip()
+    surroundings = _table(
+        ["what differs", "before", "after"],
+        [[name, *values] for name, values in differing(before, after).items()],
+    )
+    heads = ["pair", "task", "decoder", "tokens/s ratio", "effect", "p (Holm)", "n", ""]
+    heads += ["reference's", "speedup", "acceptance rate", "accepted tokens", "accuracy"]
+    rows = [
+        [row["pair"], row["task"], row["label"], *_figures(row)]
+        + [f"{row['reference_ratio']:.3f}"]
+        + [
+            _both(row, figure, form)
+            for figure, form in (
+                ("speedup", ".2f"),
+                ("acceptance_rate", ".3f"),
+                ("mean_accepted_tokens", ".2f"),
+                ("accuracy", ".3f"),
+            )
+        ]
+        + [f"{row['same_outputs']:.0%}"]
+        for _, row in found.iterrows()
+    ]
+    note = "reference's: the same ratio of the autoregressive reference, i.e. of the machine."
+    return "\n\n".join([surroundings, _table([*heads, "same outputs"], rows), _said(found), note])
+
+
+def _figures(row: pd.Series) -> list[str]:
+    ratio = f"{row['ratio']:.3f} ({row['low']:.3f}–{row['high']:.3f})"
+    differs = "differs" if row["differs"] else "no difference seen"
+    return [ratio, f"{row['effect']:+.2f}", f"{row['p_holm']:.2g}", str(row["n"]), differs]
+
+
+def _both(row: pd.Series, figure: str, form: str) -> str:
+    ends = [row[f"{figure}_{end}"] for end in ("before", "after")]
+    return " → ".join("–" if pd.isna(one) else f"{one:{form}}" for one in ends)
+
+
+def _said(found: pd.DataFrame) -> str:
+    return f"{_LEGEND} {_FEW}" if (found["n"] < 6).any() else _LEGEND
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
+if __name__ == "__main__":
+    main()

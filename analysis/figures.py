@@ -1,0 +1,153 @@
+"""The paper's figures from a frame of runs, and the command that draws them."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis.beside_theory import Expectation, speed_ratio, two_models
+from analysis.frame import sections
+from analysis.heatmap import PREDICTED
+from analysis.source import load_any
+from analysis.table import NoRuns
+from pearl_eval.errors import UserError
+from pearl_eval.figures.acceptance import draw_acceptance, judging_runs
+from pearl_eval.figures.accepted_runs import draw_accepted_runs
+from pearl_eval.figures.draft_lengths import draw_gamma_sweep
+from pearl_eval.figures.heatmap import draw_heatmap
+from pearl_eval.figures.speedups import draw_speedups, draw_waiting
+from pearl_eval.runs import labelled
+
+#: What the figure of accepted runs shows, from the top.
+_OVER = ("pearl", "speculative")
+
+
+def speedups(frame: pd.DataFrame) -> Figure:
+    """Speedups with their intervals."""
+    return draw_speedups(frame, "Speedup by decoder", _conditions(frame))
+
+
+def waiting(frame: pd.DataFrame) -> Figure:
+    """How long models waited for each other. Raises :class:`NoRuns` where no run has two."""
+    both = two_models(frame)
+    several = frame[["pair", "task"]].drop_duplicates().shape[0] > 1
+    if several:
+        both = both.assign(label=both["label"] + ", " + both["task"] + ", " + both["pair"])
+    return draw_waiting(both, "Waiting for the other model")
+
+
+def acceptance(frame: pd.DataFrame) -> Figure:
+    """Acceptance by place in a block and in the text. Raises :class:`NoRuns` where nothing is."""
+    runs = judging_runs(labelled(Path(run) for run in frame["run"]))
+    if not runs:
+        raise NoRuns("in none of these runs was a drafted token judged")
+    return draw_acceptance(runs)
+
+
+def accepted_runs(frame: pd.DataFrame) -> Figure:
+    """Lengths of runs of accepted tokens, PEARL's over vanilla speculative decoding's.
+
+    Of each the fastest run of the first pair and task that has both; else :class:`NoRuns`.
+    """
+    for (pair, task), group in frame.groupby(["pair", "task"], sort=False):
+        found = group[group["decoder"].isin(_OVER)].sort_values("speedup")
+        chosen = found.drop_duplicates("decoder", keep="last").set_index("decoder")
+        if set(chosen.index) == set(_OVER):
+            runs = {run.summary["decoder"]: run for run in labelled(map(Path, chosen["run"]))}
+            traces = {name: runs[name].summary["traces"] for name in _OVER}
+            lengths = {
+                name: {int(k): n for k, n in one["accepted_run_lengths"].items()}
+                for name, one in traces.items()
+            }
+            blocks = {"speculative": runs["speculative"].summary["decoder_settings"]["gamma"]}
+            title = f"Runs of accepted tokens: {task}, {pair} pair"
+            return draw_accepted_runs(lengths, blocks, title)
+    raise NoRuns("these runs have not both pearl and speculative on one task and pair")
+
+
+def gamma_sweep(frame: pd.DataFrame) -> Figure:
+    """Speedup over the draft length, beside the theory's, from c and α as these runs had them.
+
+    Of the first pair and task on which pearl or speculative ran with several draft lengths; else
+    :class:`NoRuns`.
+    """
+    for (pair, task), group in frame.groupby(["pair", "task"], sort=False):
+        swept = {
+            name: own
+            for name, own in group.groupby("decoder", sort=False)
+            if own["gamma"].nunique() > 1 and name in _OVER
+        }
+        if swept:
+            expected = {}
+            for name, own in swept.items():
+                at = Expectation.of(own, str(name))
+                expected[str(name)] = (at.speedup, at.best, at.said)
+            title = f"Draft length: {task}, {pair} pair"
+            return draw_gamma_sweep({str(k): v for k, v in swept.items()}, expected, title)
+    raise NoRuns("no decoder of these runs has several draft lengths on one task and pair")
+
+
+def heatmap(frame: pd.DataFrame) -> Figure:
+    """What theory predicts over c and α, and these runs' best of each pair and task as points.
+
+    Raises :class:`NoRuns` where no run has two models.
+    """
+    points: dict[str, list[tuple[float, float, float]]] = {name: [] for name in PREDICTED}
+    for _, group in two_models(frame).groupby(["pair", "task"], sort=False):
+        ratio = speed_ratio(group)
+        for name in PREDICTED:
+            own = group[(group["decoder"] == name) & group["speedup"].notna()]
+            if len(own):
+                best = own.sort_values("speedup").iloc[-1]
+                points[name].append((ratio, float(best["acceptance_rate"]), float(best["speedup"])))
+    note = "closed forms, no overhead; points: measured, in the same colours"
+    return draw_heatmap(PREDICTED, points, note)
+
+
+FIGURES: dict[str, Callable[[pd.DataFrame], Figure]] = {
+    draw.__name__: draw
+    for draw in (speedups, waiting, acceptance, accepted_runs, gamma_sweep, heatmap)
+}
+
+
+def _conditions(frame: pd.DataFrame) -> str:
+    hardware = " and ".join(dict.fromkeys(frame["hardware"].fillna("unknown devices")))
+    dtypes = " and ".join(dict.fromkeys(frame["dtype"]))
+    return f"{hardware}, {dtypes}"
+
+
+def main() -> None:
+    """``python -m analysis.figures DIRECTORY… -o FOLDER``: what figures these runs give, as PNGs.
+
+    Runs under different conditions are drawn apart, with numbers after the names.
+    """
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    add = parser.add_argument
+    add("source", nargs="+", help="runs' and sweeps' directories, or wandb:ENTITY/PROJECT")
+    add("-o", "--output", type=Path, default=Path("figures"), help="default: figures")
+    arguments = parser.parse_args()
+    try:
+        parts = sections(load_any(arguments.source))
+        arguments.output.mkdir(parents=True, exist_ok=True)
+        for number, (name, part) in enumerate(parts, start=1):
+            print(f"{name}:" if name else "", end="\n" if name else "")
+            for figure, draw in FIGURES.items():
+                try:
+                    drawn = draw(part)
+                except NoRuns as error:
+                    print(f"no {figure}: {error}")
+                    continue
+                suffix = f"-{number}" if len(parts) > 1 else ""
+                path = arguments.output / f"{figure}{suffix}.png"
+                drawn.savefig(path, dpi=150)
+                print(path)
+    except (UserError, OSError) as error:
+        parser.error(str(error))
+
+
+if __name__ == "__main__":
+    main()

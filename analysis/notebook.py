@@ -1,0 +1,48 @@
+"""What the notebooks show: tables and figures with their captions, or why there is none."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+
+import pandas as pd
+from IPython.display import Image, Markdown, display
+from matplotlib.figure import Figure
+
+from analysis.frame import sections
+from analysis.table import NoRuns, Table
+
+#: Dots per inch: fine enough to read, small enough to keep.
+_DPI = 80
+
+
+def show_table(make: Callable[[pd.DataFrame], Table], frame: pd.DataFrame) -> None:
+    """A table of these runs; a line where they give none."""
+    try:
+        display(Markdown(make(frame).markdown()))
+    except NoRuns as error:
+        display(Markdown(f"*No such table: {error}.*"))
+
+
+def show_figure(draw: Callable[[pd.DataFrame], Figure], frame: pd.DataFrame, caption: str) -> None:
+    """A figure of these runs, one for each set of conditions; a line where they give none."""
+    reasons = []
+    drawn = 0
+    for name, part in sections(frame):
+        try:
+            figure = draw(part)
+        except NoRuns as error:
+            reasons.append(str(error))
+            continue
+        drawn += 1
+        show(figure, f"{caption} ({name})" if name else caption)
+    if not drawn:
+        display(Markdown(f"*No such figure: {reasons[0]}.*"))
+
+
+def show(figure: Figure, caption: str) -> None:
+    """A figure with its caption below."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=_DPI)
+    display(Image(data=buffer.getvalue()))
+    display(Markdown(f"*{caption}*"))

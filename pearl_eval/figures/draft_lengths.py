@@ -1,0 +1,81 @@
+"""Speedup over the draft length: measured, beside what theory expects and where its best is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from pearl_eval.figures.palette import BLUE, INK, ORANGE, styled
+
+_LOOKS = ((BLUE, "o"), (ORANGE, "s"))
+
+
+@styled
+def draw_gamma_sweep(
+    measured: Mapping[str, pd.DataFrame],
+    expected: Mapping[str, tuple[Callable[[int], float], int, str]],
+    title: str,
+) -> Figure:
+    """A curve a decoder.
+
+    Parameters
+    ----------
+    measured
+        By decoder, columns ``gamma``, ``speedup``, ``speedup_low``, ``speedup_high``.
+    expected
+        By decoder, what theory gives at a draft length (drawn as a line), the best length by it (a
+        star), and from which c and α, for the legend.
+    """
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    axes = figure.subplots()
+    for number, (name, own) in enumerate(measured.items()):
+        colour, marker = _LOOKS[number % len(_LOOKS)]
+        own = own.sort_values("gamma")
+        gammas = own["gamma"].to_numpy(dtype=float)
+        speedups = own["speedup"].to_numpy(dtype=float)
+        low, high = (own[f"speedup_{end}"].fillna(own["speedup"]) for end in ("low", "high"))
+        axes.errorbar(
+            gammas,
+            speedups,
+            yerr=[(speedups - low).clip(lower=0), (high - speedups).clip(lower=0)],
+            color=colour,
+            marker=marker,
+            markersize=5,
+            linewidth=1.4,
+            capsize=2.5,
+            label=f"{name}, measured (95 % interval)",
+        )
+        if name not in expected:
+            continue
+        curve, best, said = expected[name]
+        longest = int(max(*gammas, best)) + 1
+        line = list(range(1, longest + 1))
+        axes.plot(
+            line,
+            [curve(gamma) for gamma in line],
+            color=colour,
+            linewidth=1,
+            linestyle="--",
+            label=f"{name}, theory without overhead: {said}",
+        )
+        axes.plot(
+            best,
+            curve(best),
+            color=colour,
+            marker="*",
+            markersize=14,
+            markeredgecolor=INK,
+            linestyle="none",
+            label=f"theory's best: γ = {best}",
+        )
+    axes.axhline(1.0, color=INK, linewidth=0.8, linestyle=":")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("draft length γ in tokens", fontsize=9)
+    axes.set_ylabel("speedup", fontsize=9)
+    axes.set_title(title, fontsize=11)
+    axes.legend(fontsize=8, frameon=False)
+    return figure

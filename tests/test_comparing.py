@@ -1,0 +1,147 @@
+"""Paired comparisons: planted differences are seen, none is not, however many are made."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_frame import ENVIRONMENT, IDENTITY
+from written_run import write_speeds
+
+from analysis import compare
+from analysis.comparing import changes, decoders, differing
+from analysis.frame import load
+from analysis.paired import PairedTest, holm
+from pearl_eval.errors import UserError
+
+PROMPTS = 12
+
+
+def write(directory: Path, decoder: str, factor: float, seed: int, **identity: str) -> Path:
+    """A run whose prompts take 0.5 s over ``factor``, up to 5 % more or less."""
+    noise = np.random.default_rng(seed).uniform(0.95, 1.05, PROMPTS)
+    own = ENVIRONMENT | {"git_commit": identity.get("code", "0123456789")}
+    seconds = (0.5 / factor * noise).tolist()
+    made = {"environment": own, "decoder_settings": {}, "reference": "inline"}
+    return write_speeds(directory, decoder, seconds, IDENTITY | identity, **made)
+
+
+def test_a_planted_difference_is_seen_and_measured(tmp_path: Path) -> None:
+    write(tmp_path / "0", "speculative", 1.0, seed=1)
+    write(tmp_path / "1", "pearl", 1.2, seed=2)
+    write(tmp_path / "2", "lookahead", 1.0, seed=3)
+    found = decoders(load([tmp_path])).set_index(["faster", "slower"])
+    planted = found.loc[("pearl", "speculative")]
+    assert planted["low"] < 1.2 < planted["high"] and 1.15 < planted["ratio"] < 1.25
+    assert planted["differs"] and planted["effect"] == 1.0
+    assert planted["n"] == PROMPTS
+    assert found["differs"].sum() == 2  # and not speculative from lookahead
+    assert len(found) == 3
+
+
+def test_figures_by_hand() -> None:
+    test = PairedTest.of([2.0, 8.0])
+    assert test.ratio == pytest.approx(4.0)
+    # Logarithms 1 and 3 to the base 2: mean 2, standard error 1, t of 1 degree of freedom 12.706.
+    assert test.high == pytest.approx(2 ** (2 + 12.706), rel=1e-3)
+    # Ranks 1, 2 and 3, of which the first is negative: (2 + 3 − 1) / 6.
+    assert PairedTest.of([0.9, 1.5, 2.0]).effect == pytest.approx(4 / 6)
+    # Six of six the same way: 2 of 64 signs are as extreme.
+    assert PairedTest.of([1.1, 1.2, 1.3, 1.4, 1.5, 1.6]).p == pytest.approx(2 / 64)
+
+
+def test_too_few_problems_and_no_difference() -> None:
+    assert np.isnan(PairedTest.of([1.5]).p) and PairedTest.of([1.5]).ratio == 1.5
+    same = PairedTest.of([1.0, 1.0, 1.0])
+    assert (same.p, same.effect, same.ratio) == (1.0, 0.0, 1.0)
+
+
+def test_no_difference_is_seen_as_rarely_as_promised() -> None:
+    ratios = np.exp(np.random.default_rng(0).normal(0, 0.1, (1000, PROMPTS)))
+    tests = [PairedTest.of(row) for row in ratios]
+    assert 0.03 < np.mean([test.p < 0.05 for test in tests]) < 0.07
+    assert 0.93 < np.mean([test.low < 1 < test.high for test in tests]) < 0.97
+    # Of families of ten, one in twenty at most has any.
+    families = np.array([test.p for test in tests]).reshape(-1, 10)
+    assert np.mean([min(holm(list(family))) < 0.05 for family in families]) <= 0.08
+    assert np.mean([min(family) < 0.05 for family in families]) > 0.3
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
+    corrected = holm([0.01, float("nan")])
+    assert corrected[0] == 0.01 and np.isnan(corrected[1])
+
+
+def test_turns_of_one_dialogue_count_once(tmp_path: Path) -> None:
+    for name, seconds in (("speculative", 0.5), ("pearl", 0.4)):
+        write_speeds(tmp_path / name, name, [seconds] * 4, IDENTITY, environment=ENVIRONMENT)
+        records = tmp_path / name / "records.jsonl"
+        text = records.read_text().replace('"Task/1"', '"Task/0"').replace('"turn": 0', '"turn": 1')
+        lines = text.splitlines()
+        lines[1] = lines[1].replace('"turn": 1', '"turn": 2')
+        records.write_text("\n".join(lines) + "\n")
+    (row,) = decoders(load([tmp_path / "speculative", tmp_path / "pearl"])).to_dict("records")
+    assert row["n"] == 3 and row["ratio"] == pytest.approx(1.25)
+
+
+def test_what_was_not_made_alike_is_not_compared(tmp_path: Path) -> None:
+    write(tmp_path / "0", "speculative", 1.0, seed=1)
+    write(tmp_path / "1", "pearl", 1.0, seed=2, protocol="standard")
+    with pytest.raises(UserError, match="no two"):
+        decoders(load([tmp_path]))
+
+
+def test_what_changed_between_two_commits(tmp_path: Path) -> None:
+    for folder, code, factor in (("a", "old", 1.0), ("b", "new", 1.3)):
+        write(tmp_path / folder / "0", "pearl", factor, seed=len(code), code=code)
+        write(tmp_path / folder / "1", "speculative", 1.0, seed=ord(folder), code=code)
+    write(tmp_path / "b" / "2", "lookahead", 1.0, seed=5, code="new")
+    before, after = load([tmp_path / "a"]), load([tmp_path / "b"])
+    found = changes(before, after).set_index("label")
+    assert list(found["differs"]) == [True, False]
+    assert found.loc["pearl", "ratio"] == pytest.approx(1.3, rel=0.05)
+    assert list(found["reference_ratio"]) == pytest.approx([1.0, 1.0])
+    assert list(found["same_outputs"]) == [1.0, 1.0]
+    assert differing(before, after) == {
+        "code": ("old", "new"),
+        "commit": ("old", "new"),
+        "runs that the other has not": ("–", "lookahead"),
+    }
+
+
+def test_sweeps_under_other_conditions_are_refused(tmp_path: Path) -> None:
+    write(tmp_path / "a" / "0", "pearl", 1.0, seed=1)
+    write(tmp_path / "b" / "0", "pearl", 1.0, seed=2, protocol="standard")
+    with pytest.raises(UserError, match="their protocol is paper and standard"):
+        changes(load([tmp_path / "a"]), load([tmp_path / "b"]))
+
+
+def test_sweeps_without_a_common_run_are_refused(tmp_path: Path) -> None:
+    write(tmp_path / "a" / "0", "pearl", 1.0, seed=1)
+    write(tmp_path / "b" / "0", "lookahead", 1.0, seed=2)
+    with pytest.raises(UserError, match="pearl on humaneval before, lookahead on humaneval after"):
+        changes(load([tmp_path / "a"]), load([tmp_path / "b"]))
+
+
+def test_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "a" / "0", "speculative", 1.0, seed=1)
+    write(tmp_path / "a" / "1", "pearl", 1.3, seed=2)
+    write(tmp_path / "b" / "0", "pearl", 1.0, seed=3, code="new")
+    monkeypatch.setattr(sys, "argv", ["compare", str(tmp_path / "a")])
+    compare.main()
+    assert "| pearl | speculative | 1.3" in capsys.readouterr().out
+    monkeypatch.setattr(sys, "argv", ["compare", str(tmp_path / "a"), str(tmp_path / "b")])
+    compare.main()
+    out = capsys.readouterr().out
+    assert "| code | dddd | new |" in out
+    assert "| tiny | humaneval | pearl | 0.7" in out and "| differs |" in out
+    monkeypatch.setattr(sys, "argv", ["compare", str(tmp_path)])
+    with pytest.raises(SystemExit, match="2"):
+        compare.main()
+    assert "there is no run there" in capsys.readouterr().err
