@@ -120,6 +120,7 @@ def _users_to_mend(error: BaseException) -> bool:
         HydraException,
         OmegaConfBaseException,
         OSError,
+        FloatingPointError,
     ]
     # Looked up so that commands need not import torch before they know what they are asked.
     if "decoders.draft_process" in sys.modules:
