@@ -71,7 +71,6 @@ def faulty(small_pair: SmallPair) -> Iterator[Callable[[Any], Drafter]]:
 
     def make(service: Any) -> Drafter:
         made.append(Faulty(small_pair.load_draft, service))
-        made[-1].wait_ready()
         return made[-1]
 
     yield make
@@ -96,6 +95,7 @@ NONSENSE = {
 @pytest.mark.parametrize("message", NONSENSE.values(), ids=list(NONSENSE))
 def test_nonsense_is_told(faulty: Callable[[Any], Drafter], message: Message) -> None:
     drafter = faulty(Saying(message))
+    drafter.wait_ready()
     drafter.request(0, [1, 2], 2)
     with pytest.raises(DraftProcessError, match=r"\(pid \d+\) gave an answer that makes no sense"):
         drafter.collect()
@@ -113,6 +113,7 @@ def test_nonsense_is_told(faulty: Callable[[Any], Drafter], message: Message) ->
 )
 def test_no_distribution_is_told(faulty: Callable[[Any], Drafter], message: Message) -> None:
     drafter = faulty(Saying(message))
+    drafter.wait_ready()
     with pytest.raises(DraftProcessError, match="makes no sense"):
         drafter.row(3)
 
