@@ -17,7 +17,7 @@ from test_resume import assert_same
 RUNS = {
     "greedy, W&B": ["decoder=pearl", "tracking=wandb", "tracking.mode=offline"],
     "sampling": ["decoder=speculative", "sampling=temperature", "task.samples_per_task=2"],
-    "cached reference": ["decoder=pearl_async", "reference=cached", "reference.folder=reference"],
+    "cached reference": ["decoder=pearl", "reference=cached", "reference.folder=reference"],
 }
 PROMPTS = 14
 
@@ -79,6 +79,7 @@ def test_a_hundred_kills_lose_and_double_nothing(tmp_path: Path, small_pair: Sma
             check(killer, small_pair, kind, kills=10)
         finally:
             killer.close()
+        print(number, dict(killer.killed), dict(killer.during), flush=True)
         killed += killer.killed
         during += killer.during
     print(f"killed: {dict(killed)}; amid: {dict(during)}")
