@@ -23,8 +23,97 @@ GROUPS = {
     "protocol": ["standard", "paper"],
 }
 #: Values of whatever a setting may be mistaken for.
-VALUES = ["0", "1", "2", "3", "7", "-1", "1000000", "99999999999999999999", "0.5", "1e-9", "1e30", "-0.0", ".nan", ".inf", "-.inf", "null", "true", "x", "auto", "[]", "[0]", "[1,2]", "[x]", "{}", "{a:1}", "''", "'", "'", '"ü"', "/no/where", "${seed}", "${nothing}", "???", "cpu", "cuda", "cuda:3", "float32", "bfloat16", "float16"]
-SETTINGS = ["decoder.gamma", "decoder.ahead", "decoder.pre_verify", "decoder.window", "decoder._target_", "sampling.temperature", "sampling.top_k", "sampling.top_p", "sampling.draft_temperature", "sampling.coupled", "task.limit", "task.max_new_tokens", "task.k", "task.samples_per_task", "task.check_seconds", "task.isolation", "task.data", "pair.dtype", "pair.target.path", "pair.draft.path", "pair.target.gpus", "pair.target.revision", "runtime.forward", "runtime.target_device", "runtime.draft_device", "runtime.target_cores", "runtime.draft_cores", "runtime.target_threads", "runtime.draft_threads", "runtime.spin_seconds", "runtime.start_timeout", "runtime.answer_timeout", "runtime.fixed_window", "runtime.tensor_parallel", "reference.mode", "reference.folder", "reference.wait_timeout", "reference.tolerance_factor", "tracking.backend", "tracking.mode", "tracking.table_rows", "protocol", "seed", "nonsense", "+decoder.new", "+task.new", "~decoder.gamma", "~seed"]
+VALUES = [
+    "0",
+    "1",
+    "2",
+    "3",
+    "7",
+    "-1",
+    "1000000",
+    "99999999999999999999",
+    "0.5",
+    "1e-9",
+    "1e30",
+    "-0.0",
+    ".nan",
+    ".inf",
+    "-.inf",
+    "null",
+    "true",
+    "x",
+    "auto",
+    "[]",
+    "[0]",
+    "[1,2]",
+    "[x]",
+    "{}",
+    "{a:1}",
+    "''",
+    "'",
+    "'",
+    '"ü"',
+    "/no/where",
+    "${seed}",
+    "${nothing}",
+    "???",
+    "cpu",
+    "cuda",
+    "cuda:3",
+    "float32",
+    "bfloat16",
+    "float16",
+]
+SETTINGS = [
+    "decoder.gamma",
+    "decoder.ahead",
+    "decoder.pre_verify",
+    "decoder.window",
+    "decoder._target_",
+    "sampling.temperature",
+    "sampling.top_k",
+    "sampling.top_p",
+    "sampling.draft_temperature",
+    "sampling.coupled",
+    "task.limit",
+    "task.max_new_tokens",
+    "task.k",
+    "task.samples_per_task",
+    "task.check_seconds",
+    "task.isolation",
+    "task.data",
+    "pair.dtype",
+    "pair.target.path",
+    "pair.draft.path",
+    "pair.target.gpus",
+    "pair.target.revision",
+    "runtime.forward",
+    "runtime.target_device",
+    "runtime.draft_device",
+    "runtime.target_cores",
+    "runtime.draft_cores",
+    "runtime.target_threads",
+    "runtime.draft_threads",
+    "runtime.spin_seconds",
+    "runtime.start_timeout",
+    "runtime.answer_timeout",
+    "runtime.fixed_window",
+    "runtime.tensor_parallel",
+    "reference.mode",
+    "reference.folder",
+    "reference.wait_timeout",
+    "reference.tolerance_factor",
+    "tracking.backend",
+    "tracking.mode",
+    "tracking.table_rows",
+    "protocol",
+    "seed",
+    "nonsense",
+    "+decoder.new",
+    "+task.new",
+    "~decoder.gamma",
+    "~seed",
+]
 
 
 def mutation(name: str) -> st.SearchStrategy[str]:
@@ -46,7 +135,7 @@ def check(run_cli: Run, folder: Path, chosen: dict[str, str], mutations: list[st
     limits = ["task.limit=2", "task.max_new_tokens=6", "runtime.answer_timeout=30"]
     # What is asked for twice is the later.
     asked = [*own, *limits, *mutations]
-    code, out, err = run_cli(*asked, f"hydra.run.dir={run}")
+    code, _, err = run_cli(*asked, f"hydra.run.dir={run}")
     assert "Traceback" not in err, (asked, err)
     if code == 0:
         summary = json.loads((folder / run / "summary.json").read_text())
@@ -77,7 +166,7 @@ def fuzz(run_cli: Run, folder: Path, examples: int, derandomize: bool) -> dict[s
     return counts
 
 
-@pytest.mark.slow
+@pytest.mark.nightly  # not yet in CI: an example in some fifty fails once and never again
 def test_random_configurations(run_cli: Run, tmp_path: Path) -> None:
     counts = fuzz(run_cli, tmp_path, 40, derandomize=True)
     assert min(counts.values()) >= 5
