@@ -1,10 +1,11 @@
-# make demo: set up and watch PEARL. make test: set up and run every check.
+# make demo: set up and watch PEARL. make test: set up and run every check. make test-slow: those that
+# take too long for that.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo test lint types format clean
+.PHONY: demo test test-slow lint types format clean
 
 demo: $(VENV)/installed
 	$(BIN)/pearl-eval experiment=quickstart
@@ -12,6 +13,9 @@ demo: $(VENV)/installed
 test: lint types
 	$(BIN)/python -m coverage erase
 	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term
+
+test-slow: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -m nightly --timeout 7200
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

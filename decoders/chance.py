@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 import torch
@@ -28,7 +29,10 @@ class Chance:
     def draw(self, weights: torch.Tensor) -> int:
         """An index, with chances proportional to ``weights`` (``[vocab]``, none negative)."""
         cumulative = weights.double().cumsum(dim=-1)
-        point = self._random.random() * cumulative[-1]
+        total = float(cumulative[-1])
+        if not 0 < total < math.inf:
+            raise not_finite(total)
+        point = self._random.random() * total
         index = int(torch.searchsorted(cumulative, point, right=True))
         # Rounding can put the point at the very end.
         return index if index < len(weights) else int(weights.nonzero()[-1])
@@ -62,7 +66,10 @@ class SharedNoise:
 
     def choose(self, logits: torch.Tensor, position: int) -> int:
         """The draw at ``position`` from the distribution of ``logits`` (``[vocab]``)."""
-        return int((logits + self.row(position, logits)).argmax())
+        largest, index = (logits + self.row(position, logits)).max(dim=-1)
+        if not math.isfinite(largest):
+            raise not_finite(float(largest))
+        return int(index)
 
     def row(self, position: int, like: torch.Tensor) -> torch.Tensor:
         """The noise of a position, with the size, dtype and device of ``like`` (``[vocab]``)."""
@@ -79,3 +86,11 @@ class SharedNoise:
         if drop > 0:
             del self._rows[:drop]
             self._start += drop
+
+
+def not_finite(value: float) -> FloatingPointError:
+    """The error that a token would be chosen by what are no numbers, and so mean nothing."""
+    return FloatingPointError(
+        f"a model's logits lead to {value}, by which no token can be chosen: its weights may be"
+        " damaged, or its numbers too large for the dtype (try pair.dtype=float32)"
+    )

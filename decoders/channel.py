@@ -109,16 +109,18 @@ class Channel:
         memory = DupFd(self._memory)
         return _handed_over, (self._socket, memory, self._side, self._spin_seconds)
 
-    def send(self, message: Message) -> None:
+    def send(self, message: Message, timeout: float | None = None) -> None:
         """Send a message, waiting for room if the other side doesn't read.
 
-        Raises :class:`ChannelClosed` where it is known that nobody is left to.
+        At most ``timeout`` seconds for each piece (``None``: as long as it takes). Raises
+        :class:`ChannelTimeout`, or :class:`ChannelClosed` where it is known that nobody is left to
+        read.
         """
         packed = marshal.dumps(message, _MARSHAL)
         while len(packed) > ROOM:
-            self._write(packed[:ROOM], -ROOM)
+            self._write(packed[:ROOM], -ROOM, timeout)
             packed = packed[ROOM:]
-        self._write(packed, len(packed))
+        self._write(packed, len(packed), timeout)
 
     def receive(self, timeout: float | None = None) -> Message:
         """Receive a message, waiting at most ``timeout`` seconds (``None``: as long as it takes).
@@ -166,13 +168,13 @@ class Channel:
             os.close(self._memory)
             self._memory = -1
 
-    def _write(self, piece: bytes, size: int) -> None:
+    def _write(self, piece: bytes, size: int, timeout: float | None = None) -> None:
         """Write a piece; its negative size where more of the message follows."""
         if self._gone:
             raise ChannelClosed
         number, at, ours, theirs = self._writes, self._writes_at, self._ours, self._theirs
         if number - theirs[_TAKEN] > SLOTS:
-            self._await_room()
+            self._await_room(timeout)
         start = _WORD * (at + _PIECE)
         self._our_bytes[start : start + len(piece)] = piece
         ours[at + _SIZE] = size
@@ -206,12 +208,15 @@ class Channel:
             self._pieces.clear()
         return marshal.loads(piece)
 
-    def _await_room(self) -> None:
+    def _await_room(self, timeout: float | None) -> None:
+        start = clock()
         while self._writes - self._theirs[_TAKEN] > SLOTS:
             self._poll.poll(_DOZE)
             self._look()
             if self._gone:
                 raise ChannelClosed
+            if timeout is not None and clock() - start > timeout:
+                raise ChannelTimeout(timeout)
 
     def _sleep(self, milliseconds: float) -> None:
         """Sleep until woken, or for so long."""

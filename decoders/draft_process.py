@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import multiprocessing
 import signal
+import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -22,7 +24,8 @@ _GRACE_SECONDS = 2.0
 #: What a draft process does once its model is loaded, until the channel is closed.
 Service = Callable[[Channel, CachedModel, Sampler], None]
 
-# Messages of any draft process: its model is loaded; it ends, with what and where it failed.
+# Messages of any draft process: its model is loaded (vocabulary); it ends, with what and where it
+# failed.
 _READY = "ready"
 _FAILED = "failed"
 
@@ -62,7 +65,7 @@ def _main(
         # What there is now stays; looking through it again and again would only take time.
         gc.collect()
         gc.freeze()
-        channel.send((_READY,))
+        channel.send((_READY, model.vocab_size))
         serve(channel, model, sampler)
     except ChannelClosed:
         return
@@ -105,8 +108,9 @@ class DraftProcess:
         self._process = context.Process(
             target=_main, args=(theirs, load, sampler, options, serve), name=self.role, daemon=True
         )
-        self._process.start()
+        self._start()
         theirs.close()
+        self._vocab_size = 0
 
     @property
     def pid(self) -> int:
@@ -118,16 +122,25 @@ class DraftProcess:
         """Bytes that have crossed between the processes so far, both directions."""
         return self._channel.bytes_sent + self._channel.bytes_received
 
+    @property
+    def vocab_size(self) -> int:
+        """Number of token ids of its model, once that is loaded."""
+        return self._vocab_size
+
     def wait_ready(self) -> None:
         """Wait until the draft model is loaded."""
-        self._receive(self._options.start_timeout)
+        message = self._receive(self._options.start_timeout)
+        with self.understood():
+            _, self._vocab_size = message
 
     def send(self, message: Message) -> None:
         """Send a message, without waiting for an answer."""
         try:
-            self._channel.send(message)
+            self._channel.send(message, self._options.answer_timeout)
         except ChannelClosed:
             raise self._died() from None
+        except ChannelTimeout:
+            raise self.silent("read what it is sent", self._options.answer_timeout) from None
 
     def receive(self) -> Message:
         """The next message, waited for as long as ``answer_timeout`` says."""
@@ -143,6 +156,16 @@ class DraftProcess:
             raise self._failed(message)
         return message
 
+    @contextlib.contextmanager
+    def understood(self) -> Iterator[None]:
+        """Where the body can't make sense of an answer, say so."""
+        try:
+            yield
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            raise DraftProcessError(
+                f"{self.role} (pid {self.pid}) gave an answer that makes no sense: {error}"
+            ) from error
+
     def peak_memory_bytes(self) -> int:
         """Peak resident memory of the draft process, in bytes; 0 where it can't be read."""
         return peak_resident_bytes(self.pid)
@@ -157,20 +180,42 @@ class DraftProcess:
         self._process.join(_GRACE_SECONDS)
         if self._process.is_alive():
             self._process.kill()
-            self._process.join()
+            self._process.join(_GRACE_SECONDS)
+
+    def _start(self) -> None:
+        """Start the process, in a thread: a fork server that is stuck would never answer."""
+        errors: list[Exception] = []
+
+        def start() -> None:
+            try:
+                self._process.start()
+            except Exception as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=start, daemon=True)
+        thread.start()
+        thread.join(self._options.start_timeout)
+        if thread.is_alive():
+            raise DraftProcessError(
+                f"{self.role} could not be started within {self._options.start_timeout} s"
+            )
+        if errors:
+            raise DraftProcessError(f"{self.role} could not be started: {errors[0]}") from errors[0]
 
     def _receive(self, timeout: float) -> Message:
         try:
             message = self._channel.receive(timeout)
         except ChannelClosed:
             raise self._died() from None
-        except ChannelTimeout as error:
-            raise DraftProcessError(
-                f"{self.role} (pid {self.pid}) did not answer within {error} s"
-            ) from None
+        except ChannelTimeout:
+            raise self.silent("answer", timeout) from None
         if message[0] == _FAILED:
             raise self._failed(message)
         return message
+
+    def silent(self, what: str, seconds: float) -> DraftProcessError:
+        """The error that it did not do something in time."""
+        return DraftProcessError(f"{self.role} (pid {self.pid}) did not {what} within {seconds} s")
 
     def _failed(self, message: Message) -> DraftProcessError:
         _, what, trace = message

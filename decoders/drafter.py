@@ -35,6 +35,9 @@ ROW = "row"
 PROPOSAL = "proposal"
 DISTRIBUTION = "distribution"
 
+#: A probability of 1, as far as rounding lets it be one.
+_SURE = 1.001
+
 
 class OnRequest(Protocol):
     """What drafts on request, by one process or by several that take turns."""
@@ -141,20 +144,41 @@ class Drafter(DraftProcess):
         self.send((REQUEST, keep, list(tail), count, verified))
 
     def collect(self) -> Proposal:
-        return proposal(self.receive())
+        answer = self.receive()
+        with self.understood():
+            return proposal(answer, self.vocab_size)
 
     def row(self, position: int) -> torch.Tensor:
         self.send((ROW, position))
-        return distribution(self.receive())
+        answer = self.receive()
+        with self.understood():
+            return distribution(answer, self.vocab_size)
 
 
-def proposal(answer: Message) -> Proposal:
-    """What a draft process has drafted, from its answer."""
-    _, tokens, chances, seconds = answer
+def proposal(answer: Message, vocab_size: int) -> Proposal:
+    """What a draft process has drafted, from its answer. ValueError where it can't be that."""
+    name, tokens, chances, seconds = answer
+    if name != PROPOSAL:
+        raise ValueError(f"{name!r} where drafted tokens were asked for")
+    check_tokens(tokens, vocab_size)
+    if chances and (len(chances) != len(tokens) or not all(0 < one <= _SURE for one in chances)):
+        raise ValueError(f"tokens drawn with chances of {chances}")
     return Proposal(Draft(tokens, chances), seconds)
 
 
-def distribution(answer: Message) -> torch.Tensor:
-    """The distribution, ``[vocab]``, in a draft process's answer."""
-    _, dtype, data = answer
-    return torch.frombuffer(bytearray(data), dtype=getattr(torch, dtype))
+def distribution(answer: Message, vocab_size: int) -> torch.Tensor:
+    """The distribution, ``[vocab]``, in a draft process's answer; ValueError where it is none."""
+    name, dtype, data = answer
+    if name != DISTRIBUTION:
+        raise ValueError(f"{name!r} where a distribution was asked for")
+    row = torch.frombuffer(bytearray(data), dtype=getattr(torch, dtype))
+    if len(row) != vocab_size or not bool((row >= 0).all()):
+        raise ValueError("what should be a distribution is none")
+    return row
+
+
+def check_tokens(tokens: Sequence[int], vocab_size: int) -> None:
+    """ValueError where some are no tokens."""
+    for token in tokens:
+        if not isinstance(token, int) or not 0 <= token < vocab_size:
+            raise ValueError(f"{token!r} as a token, of which there are {vocab_size}")

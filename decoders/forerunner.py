@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from decoders.channel import Channel, Message
 from decoders.draft_process import DraftProcess, DraftProcessOptions
+from decoders.drafter import check_tokens
 from decoders.model import CachedModel
 from decoders.sampler import Sampler, common_length
 from decoders.stopwatch import clock
@@ -140,7 +141,7 @@ class Forerunner(DraftProcess):
         """Take in what has been published since; gives the new tokens."""
         fresh = []
         while (message := self.receive_now()) is not None:
-            drafted = Drafted(*message[1:])
+            drafted = self._drafted(message)
             if drafted.lineage != self._lineage:
                 self._lineage = drafted.lineage
                 self._published = []
@@ -185,7 +186,19 @@ class Forerunner(DraftProcess):
     def pause(self) -> list[Drafted]:
         """Stop it, and wait until it has stopped; gives the tokens that came too late."""
         self.send((_PAUSE,))
-        late = []
-        while (message := self.receive())[0] == _DRAFTED:
-            late.append(Drafted(*message[1:]))
+        start = clock()
+        late: list[Drafted] = []
+        while (message := self.receive())[0] != _PAUSED:
+            late.append(self._drafted(message))
+            if clock() - start > self._options.answer_timeout:
+                raise self.silent("stop", self._options.answer_timeout)
         return late
+
+    def _drafted(self, message: Message) -> Drafted:
+        with self.understood():
+            name, *values = message
+            drafted = Drafted(*values)
+            if name != _DRAFTED or not 0 <= drafted.lineage < len(self._lengths):
+                raise ValueError(f"{name!r} of an unknown text where drafted tokens come")
+            check_tokens([drafted.token], self.vocab_size)
+        return drafted

@@ -11,11 +11,11 @@ def _nothing() -> None:
     pass
 
 
-def wait_ready() -> None:
-    """Wait until it has imported what it was told to."""
+def wait_ready(timeout: float) -> None:
+    """Wait until it has imported what it was told to, for at most so many seconds."""
     process = multiprocessing.get_context("forkserver").Process(target=_nothing)
     process.start()
-    process.join()
+    process.join(timeout)
 
 
 def prepare(modules: Sequence[str]) -> None:

@@ -104,6 +104,12 @@ class _Copy(DraftProcess):
         super().__init__(load, sampler, options, functools.partial(_serve, peer))
         self.held = 0
 
+    def proposal(self, answer: Message | None = None) -> Proposal:
+        """What it has drafted: its ``answer``, else the next one."""
+        answer = answer or self.receive()
+        with self.understood():
+            return proposal(answer, self.vocab_size)
+
 
 class RelayDrafter:
     """Drafts on request by two copies, one at each end of the target.
@@ -188,10 +194,10 @@ class RelayDrafter:
 
     def collect(self) -> Proposal:
         first, last = self._copies
-        collected = proposal(self._opening or last.receive())
+        collected = last.proposal(self._opening)
         self._take(1, collected)
         if self._handed_over:
-            rest = proposal(first.receive())
+            rest = first.proposal()
             self._take(0, rest)
             seconds = collected.seconds + rest.seconds
             collected = Proposal(collected.draft + rest.draft, seconds)
@@ -201,7 +207,9 @@ class RelayDrafter:
     def row(self, position: int) -> torch.Tensor:
         copy = self._copies[self.drafted_by[position]]
         copy.send((ROW, position))
-        return distribution(copy.receive())
+        answer = copy.receive()
+        with copy.understood():
+            return distribution(answer, copy.vocab_size)
 
     def peak_memory_bytes(self) -> int:
         return sum(copy.peak_memory_bytes() for copy in self._copies)

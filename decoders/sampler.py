@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
+
+from decoders.chance import not_finite
 
 #: The distribution q, ``[vocab]``, that a candidate was drawn from, by its text position.
 Rows = Callable[[int], torch.Tensor]
@@ -186,7 +189,7 @@ class Greedy(Sampler):
 
 class _GreedyProposer(Proposer):
     def propose(self, logits: torch.Tensor, position: int) -> tuple[int, None]:
-        return int(logits.argmax(dim=-1)), None
+        return most_probable(logits)[0], None
 
 
 class _GreedyVerifier(OwnChoice):
@@ -194,10 +197,23 @@ class _GreedyVerifier(OwnChoice):
         return logits
 
     def read(self, logits: torch.Tensor, position: int) -> list[int]:
-        return logits.argmax(dim=-1).tolist()
+        return most_probable(logits)
 
     def own(self, target: list[int], index: int) -> int:
         return target[index]
+
+
+def most_probable(scores: torch.Tensor) -> list[int]:
+    """The index of the largest of each row of ``scores`` (``[rows, vocab]``).
+
+    FloatingPointError where the largest is no finite
+    number: of such scores a token would be found all the same, and mean nothing.
+    """
+    largest, tokens = scores.max(dim=-1)
+    for value in largest.tolist():
+        if not math.isfinite(value):
+            raise not_finite(value)
+    return tokens.tolist()
 
 
 def common_length(ours: Iterable[int], theirs: Sequence[int]) -> int:

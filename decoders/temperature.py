@@ -161,6 +161,9 @@ class _SamplingVerifier(Verifier):
         for i, (ours, theirs) in enumerate(zip(own, candidates.chances, strict=True)):
             if not self._chance.happens(ours / theirs):
                 residual = (target[i] - rows(self._position + i).to(target)).clamp(min=0)
+                if not residual.any():
+                    # Both distributions are the same, and p/q was below 1 by rounding alone.
+                    residual = target[i]
                 return Judgement(i, i + 1, self._chance.draw(residual))
         return Judgement(len(own), len(own), self._bonus(target, len(own)))
 

@@ -15,6 +15,7 @@ from decoders import fork_server
 from pearl_eval.command import DRAFT_MODULES, hydra_command, one_line
 from pearl_eval.config import Names
 from pearl_eval.console import print_error, print_table
+from pearl_eval.journal import replacing
 from pearl_eval.records import ERROR, RUN
 from pearl_eval.resume import family_of
 from pearl_eval.table import Row
@@ -57,16 +58,17 @@ def _write_config(directory: Path, cfg: DictConfig) -> None:
         return
     folder.mkdir(exist_ok=True)
     whole: Any = HydraConfig.instance().cfg
-    OmegaConf.save(cfg, folder / "config.yaml")
-    OmegaConf.save(whole, folder / "hydra.yaml")
-    OmegaConf.save(whole.hydra.overrides.task, folder / "overrides.yaml")
+    contents = {"config": cfg, "overrides": whole.hydra.overrides.task, "hydra": whole}
+    for name, content in contents.items():
+        with replacing(folder / f"{name}.yaml") as unfinished:
+            OmegaConf.save(content, unfinished)
 
 
 def _write_error(directory: Path, error: BaseException) -> None:
     """Leave the error in the run's folder: one line, then the traceback."""
     trace = "".join(traceback.format_exception(error))
     try:
-        (directory / ERROR).write_text(f"{one_line(error)}\n\n{trace}")
+        (directory / ERROR).write_text(f"{one_line(error)}\n\n{trace}", encoding="utf-8")
     except OSError:
         warnings.warn(f"{directory / ERROR} can't be written", stacklevel=2)
 

@@ -21,6 +21,7 @@ from pearl_eval.console import print_error
 from pearl_eval.errors import EquivalenceViolation, UserError
 from pearl_eval.paths import config_dir
 from pearl_eval.resume import resumed
+from pearl_eval.scratch import scratch
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 #: What a draft process imports, before it loads its model.
@@ -82,7 +83,8 @@ def _run(program: Callable[[], Any], logs: bool, dry_run: str | None) -> None:
             rest = [one for one in sys.argv[1:] if one not in asked]
             list_jobs(dry_run, rest, as_json=_DRY_RUN[1] in asked)
             return
-        program()
+        with scratch():
+            program()
         if _failures:
             raise _failures.pop()
     except KeyboardInterrupt:
@@ -118,6 +120,7 @@ def _users_to_mend(error: BaseException) -> bool:
         HydraException,
         OmegaConfBaseException,
         OSError,
+        FloatingPointError,
     ]
     # Looked up so that commands need not import torch before they know what they are asked.
     if "decoders.draft_process" in sys.modules:

@@ -6,6 +6,7 @@ their schema. So a new decoder needs no edit here.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
 from typing import Any, TypeVar
@@ -110,6 +111,9 @@ class RuntimeConfig:
                 "runtime.tensor_parallel is the number of processes that compute the target, at"
                 f" least 1, got {self.tensor_parallel}"
             )
+        for name in ("start_timeout", "answer_timeout"):
+            _check_seconds(f"runtime.{name}", getattr(self, name), above=True)
+        _check_seconds("runtime.spin_seconds", self.spin_seconds)
 
 
 @dataclass
@@ -124,6 +128,14 @@ class ReferenceConfig:
     folder: str | None = None
     wait_timeout: float = 86_400.0
     tolerance_factor: float = 4.0
+
+    def __post_init__(self) -> None:
+        _check_seconds("reference.wait_timeout", self.wait_timeout)
+        if not 0 <= self.tolerance_factor < math.inf:
+            raise ValueError(
+                "reference.tolerance_factor is a multiple of the rounding error and must be at"
+                f" least 0, got {self.tolerance_factor}"
+            )
 
 
 @dataclass
@@ -147,8 +159,7 @@ class TrackingConfig:
 
     def __post_init__(self) -> None:
         for name in ("start_timeout", "finish_timeout"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"tracking.{name} must be more than 0, got {getattr(self, name)}")
+            _check_seconds(f"tracking.{name}", getattr(self, name), above=True)
         if not 1 <= self.table_rows <= 10_000:
             raise ValueError(
                 f"tracking.table_rows must be from 1 to 10000, got {self.table_rows}:"
@@ -221,6 +232,16 @@ def typed(cfg: DictConfig) -> Config:
         except ValueError as error:
             raise UserError(str(error)) from error
     return config
+
+
+#: Longest time that may be waited for anything, in seconds: what the system's own waits take.
+_LONGEST = 1e6
+
+
+def _check_seconds(name: str, value: float, above: bool = False) -> None:
+    if not 0 <= value <= _LONGEST or (above and not value):
+        least = "more than 0" if above else "at least 0"
+        raise ValueError(f"{name} must be {least} and at most {_LONGEST:g} s, got {value:g}")
 
 
 def build(group: str, node: DictConfig, base: type[T]) -> T:

@@ -67,7 +67,13 @@ class ReferenceCache:
                 journal.append([{"identity": self._identity}])
             else:
                 self._check(lines[0])
-            self._runs = {_key(line): _run(line) for line in lines[1:]}
+            try:
+                self._runs = {_key(line): _run(line) for line in lines[1:]}
+            except (KeyError, ValueError, TypeError) as error:
+                raise UserError(
+                    f"{journal.path} is damaged ({error}): move the folder away, and it is"
+                    " measured anew"
+                ) from None
             warm = False
             for done, prompt in enumerate(_prompts(plan, self.run)):
                 if prompt.key in self._runs:
@@ -129,5 +135,6 @@ def _key(line: dict[str, object]) -> Key:
 
 def _run(line: dict[str, object]) -> ReferenceRun:
     ids, seconds, joules = line["output_ids"], line["seconds"], line["joules"]
-    assert isinstance(ids, list) and isinstance(seconds, float)
+    if not isinstance(ids, list) or not isinstance(seconds, float):
+        raise ValueError(f"a run of {seconds!r} seconds")
     return ReferenceRun(ids, seconds, joules if isinstance(joules, float) else None)

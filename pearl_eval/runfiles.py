@@ -155,16 +155,24 @@ class RunFiles:
                 " continued: choose another directory"
             )
         if about is not None:
-            differing = differences(about["identity"], self._identity)
+            identity, attempts = about.get("identity"), about.get("attempts")
+            if not isinstance(identity, dict) or not isinstance(attempts, int):
+                raise _damaged(self.directory / RUN, "it does not say what the run is")
+            differing = differences(identity, self._identity)
             if differing:
                 raise AnotherRun(
                     f"{self.directory} holds a run already, and it differs in {differing}: choose"
                     " another directory, or move that away"
                 )
-            self.settings = about["settings"] if lines else None
-            self.attempts = about["attempts"] + 1
+            self.settings = about.get("settings") if lines else None
+            self.attempts = attempts + 1
         (self.directory / ERROR).unlink(missing_ok=True)
-        self.records = [Record(**line) for line in lines]
+        try:
+            self.records = [Record(**line) for line in lines]
+        except TypeError as error:
+            raise _damaged(self._journal.path, str(error)) from None
+        if len({record.key for record in self.records}) < len(self.records):
+            raise _damaged(self._journal.path, "a prompt is there twice")
         journal = self.directory / _ROUNDS_JOURNAL
         summary = _read_json(self.directory / SUMMARY)
         if lines and not journal.exists():
@@ -181,13 +189,19 @@ class RunFiles:
         """Finished prompts; the rounds of one that was not are dropped."""
         rows = self._rounds.read()
         known = {record.key for record in records}
-        kept = [row for row in rows if _key(row) in known]
+        try:
+            kept = [row for row in rows if _key(row) in known]
+        except KeyError as error:
+            raise _damaged(self._rounds.path, f"a round without {error}") from None
         if len(kept) < len(rows):
             self._rounds.replace(kept)
         rounds = {key: list(group) for key, group in itertools.groupby(kept, _key)}
         finished = {}
         for record in records:
-            made = [_round(row) for row in rounds.get(record.key, [])]
+            try:
+                made = [_round(row) for row in rounds.get(record.key, [])]
+            except TypeError as error:
+                raise _damaged(self._rounds.path, str(error)) from None
             if sum(one.target_seconds > 0 for one in made) != record.target_forwards:
                 raise UserError(
                     f"{self._rounds.path} does not have the rounds of {record.task_id}: move the"
@@ -225,9 +239,15 @@ def _round(row: Mapping[str, Any]) -> Round:
 
 def _read_json(path: Path) -> dict[str, Any] | None:
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}): move the folder away and run anew") from None
+        raise _damaged(path, str(error)) from None
+    if not isinstance(content, dict):
+        raise _damaged(path, "it holds no JSON object")
     return content
+
+
+def _damaged(path: Path, how: str) -> UserError:
+    return UserError(f"{path} is damaged ({how}): move the folder away and run anew")

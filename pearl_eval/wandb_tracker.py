@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import logging
 import os
@@ -18,6 +17,7 @@ from PIL import Image
 
 from pearl_eval import metrics
 from pearl_eval.config import TrackingConfig
+from pearl_eval.journal import replacing
 from pearl_eval.records import Record
 from pearl_eval.tracking import TrackedRun, Tracker, quieten_wandb
 
@@ -42,8 +42,9 @@ def run_id(directory: Path) -> str:
     """
     path = directory / "wandb" / "run_id"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(FileExistsError), path.open("x") as file:
-        file.write(secrets.token_hex(4))
+    if not path.exists():
+        with replacing(path) as unfinished:
+            unfinished.write_text(secrets.token_hex(4))
     return path.read_text().strip()
 
 

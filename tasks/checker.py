@@ -9,6 +9,7 @@ import select
 import signal
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -91,14 +92,12 @@ class Checker:
                 process = self._sandbox.start(directory)
             except OSError as error:
                 return f"{_NO_VERDICT} ({error})"
-            with process, _ended(process):
+            with process, _ended(process), _limited(process, self._sandbox.seconds):
                 assert process.stdin is not None and process.stdout is not None
                 with contextlib.suppress(BrokenPipeError):
                     for message in messages:
                         wire.send(process.stdin.fileno(), message)
-                wait = self._sandbox.seconds + _GRACE_SECONDS
-                ready, _, _ = select.select([process.stdout], [], [], wait)
-                answer = process.stdout.readline() if ready else b""
+                answer = process.stdout.readline()
                 return _result(answer) or f"{_NO_VERDICT}{_complaint(process)}"
 
 
@@ -121,6 +120,18 @@ def _complaint(process: subprocess.Popen[bytes]) -> str:
 
 
 @contextlib.contextmanager
+def _limited(process: subprocess.Popen[bytes], seconds: float) -> Iterator[None]:
+    """Kill a sandbox that neither reads, nor answers, nor ends."""
+    timer = threading.Timer(seconds + _GRACE_SECONDS, _kill, [process])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+@contextlib.contextmanager
 def _ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
     try:
         yield
@@ -133,6 +144,10 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     assert process.stdin is not None and process.stdout is not None
     process.stdin.close()
     select.select([process.stdout], [], [], _END_SECONDS)
+    _kill(process)
+    process.wait(_END_SECONDS)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    process.wait()

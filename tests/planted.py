@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -28,13 +27,14 @@ class Liar(Autoregressive):
 
 @dataclass
 class DraftKiller(Pearl):
-    """PEARL whose draft process is killed in the middle of a prompt."""
+    """PEARL whose draft process gets a signal in the middle of a prompt."""
 
     after: int = 2
+    how: int = 9
 
     def rounds(self, text: Text) -> Iterator[Round]:
         self.after -= 1
         for one in super().rounds(text):
             if self.after < 0:
-                os.kill(self.drafter.pid, signal.SIGKILL)
+                os.kill(self.drafter.pid, self.how)
             yield one

@@ -40,6 +40,8 @@ def load_and_die() -> CachedModel:
 
 def load_a_model_that_raises() -> CachedModel:
     class Broken:
+        vocab_size = 300
+
         def rollback(self, length: int) -> None:
             raise ValueError("cache is broken")
 

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import torch
 
 from decoders import drafter, forerunner
+from decoders.draft_process import DraftProcessOptions
 from decoders.drafter import Drafter
 from decoders.forerunner import Drafted, Forerunner
 from decoders.tree import Tree
@@ -153,6 +154,9 @@ def scripted_noise(branches: Branches) -> type:
 
 class Inline:
     """Runs a draft process's service here; comes before a ``DraftProcess`` among base classes."""
+
+    _options = DraftProcessOptions()
+    _vocab_size = VOCAB
 
     bytes_sent = 0
 

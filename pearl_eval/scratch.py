@@ -1,0 +1,68 @@
+"""Temporary files of a process, which go with it, or when it was killed with the next one."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+_PREFIX = "pearl-eval-"
+#: Sockets of :mod:`multiprocessing` lie below it, whose paths have 107 characters at most.
+_LONGEST = 60
+_SHORT = Path("/tmp")
+
+
+@contextlib.contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder in which this process and those it starts make their temporary files.
+
+    It is removed at the end; where this process is killed, by whichever of this user's processes
+    next gets one: a folder's lock ends with the process that has it.
+    """
+    outer, outer_variable = tempfile.tempdir, os.environ.get("TMPDIR")
+    parent = Path(tempfile.gettempdir())
+    if len(str(parent)) > _LONGEST and _SHORT.is_dir():
+        parent = _SHORT
+    _remove_abandoned(parent)
+    folder, lock = _make(parent)
+    tempfile.tempdir = os.environ["TMPDIR"] = str(folder)
+    try:
+        yield folder
+    finally:
+        tempfile.tempdir = outer
+        if outer_variable is None:
+            del os.environ["TMPDIR"]
+        else:
+            os.environ["TMPDIR"] = outer_variable
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def _make(parent: Path) -> tuple[Path, int]:
+    """A new folder and the file descriptor that has its lock."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+        # Another process may take it for abandoned before it is locked.
+        with contextlib.suppress(FileNotFoundError):
+            lock = os.open(folder, os.O_RDONLY)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if folder.exists():
+                return folder, lock
+            os.close(lock)
+
+
+def _remove_abandoned(parent: Path) -> None:
+    for folder in parent.glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError):
+            if folder.lstat().st_uid != os.getuid():
+                continue
+            lock = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(lock)

@@ -1,0 +1,170 @@
+"""Runs killed at random moments, and gone on with by their folder alone."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+#: Longest time until all of a killed run's processes have ended, in seconds: one that imports its
+#: libraries notices when it has.
+END_SECONDS = 30
+_MARK = "PEARL_EVAL_KILLS"
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass
+class Killer:
+    """Starts commands in ``folder`` and kills them; counts what was killed, and amid what."""
+
+    folder: Path
+    seed: int
+    killed: collections.Counter[str] = field(default_factory=collections.Counter)
+    during: collections.Counter[str] = field(default_factory=collections.Counter)
+
+    def __post_init__(self) -> None:
+        self.chance = random.Random(self.seed)
+        self.mark = uuid.uuid4().hex
+        # Short, as sockets lie below it.
+        self.temporary = Path(tempfile.mkdtemp(prefix="kills-", dir="/tmp"))
+        self.shared = set(os.listdir("/dev/shm"))
+
+    def close(self) -> None:
+        shutil.rmtree(self.temporary, ignore_errors=True)
+
+    def run(self, arguments: Sequence[str], kills: int, prompts: int) -> None:
+        """Begin a run of so many prompts in ``folder/run``, kill it so often, then let it end."""
+        run = self.folder / "run"
+        start = [*arguments, f"hydra.run.dir={run}"]
+        while kills:
+            with self._started(start) as process:
+                kills -= self._kill(process, run, prompts)
+            if (run / ".hydra" / "hydra.yaml").exists():
+                start = [f"resume={run}"]
+        with self._started(start) as process:
+            _, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err
+
+    def left(self) -> list[str]:
+        """What is left of the runs: processes, temporary files, shared memory."""
+        deadline = time.monotonic() + END_SECONDS
+        while (left := self._left()) and time.monotonic() < deadline:
+            time.sleep(1)
+        return left
+
+    def _kill(self, process: subprocess.Popen[str], run: Path, prompts: int) -> bool:
+        """Kill a run at a moment of chance; whether it still ran then."""
+        records = run / "records.jsonl"
+        self._wait_for_moment(process, records, prompts)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            main = psutil.Process(process.pid)
+            everyone = main.children(recursive=True)
+            during = _doing(main, everyone, _lines(records), prompts)
+            drafts = _draft_processes(main)
+            victims = {"main": [main], "draft": drafts, "both": [main, *drafts]}
+            who = self.chance.choice([name for name, those in victims.items() if those])
+            for victim in victims[who]:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    victim.kill()
+            _, err = process.communicate(timeout=120)
+            if who != "draft":
+                assert process.returncode in (0, -signal.SIGKILL), err
+            elif process.returncode:
+                assert process.returncode == 2 and "was killed by SIGKILL" in err, err
+                assert "Traceback" not in err, err
+            _, alive = psutil.wait_procs(everyone, timeout=END_SECONDS)
+            assert not alive, (during, who, [one.cmdline() for one in alive])
+            if process.returncode:
+                self.killed[who] += 1
+                self.during[during] += 1
+                return True
+        process.communicate(timeout=120)
+        return False
+
+    def _wait_for_moment(self, process: subprocess.Popen[str], records: Path, prompts: int) -> None:
+        """While it starts, after some further prompt, or after the last."""
+        when = self.chance.choice(["start", "prompt", "prompt", "end"])
+        before = _lines(records)
+        until = {
+            "start": 0,
+            "prompt": min(prompts, before + self.chance.randint(1, 3)),
+            "end": prompts,
+        }[when]
+        deadline = time.monotonic() + 120
+        while process.poll() is None and time.monotonic() < deadline and _lines(records) < until:
+            time.sleep(0.002)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(self.chance.random() * (6.0 if when == "start" else 0.5))
+
+    @contextlib.contextmanager
+    def _started(self, arguments: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pearl_eval.cli", *arguments],
+            cwd=self.folder,
+            env=os.environ
+            | {_MARK: self.mark, "TMPDIR": str(self.temporary), "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+    def _left(self) -> list[str]:
+        mark = f"{_MARK}={self.mark}".encode()
+        left = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if mark in (folder / "environ").read_bytes().split(b"\0"):
+                    left.append(f"process {(folder / 'cmdline').read_bytes()[:200]!r}")
+        left += [f"temporary {path}" for path in self.temporary.iterdir()]
+        # joblib's is of other work on this machine: no run here is launched by it.
+        fresh = set(os.listdir("/dev/shm")) - self.shared
+        left += [f"shared {name}" for name in fresh if "loky" not in name and "joblib" not in name]
+        return left + [f"unfinished {path}" for path in self.folder.rglob("*.unfinished")]
+
+
+def _lines(path: Path) -> int:
+    try:
+        return path.read_bytes().count(b"\n")
+    except OSError:
+        return 0
+
+
+def _draft_processes(main: psutil.Process) -> list[psutil.Process]:
+    servers = [one for one in main.children() if "forkserver" in " ".join(one.cmdline())]
+    return [child for server in servers for child in server.children()]
+
+
+def _doing(
+    main: psutil.Process, everyone: Sequence[psutil.Process], lines: int, prompts: int
+) -> str:
+    """What a run is at, as far as it shows from outside."""
+    ours = " ".join(main.cmdline())
+    commands = []
+    for one in everyone:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            commands.append(" ".join(one.cmdline()))
+    if any("tasks.inside" in command for command in commands):
+        return "scoring"
+    if lines >= prompts:
+        return "the end, W&B"
+    if not _draft_processes(main):
+        return "start" if ours else "ended"
+    return "decoding" if lines else "loading"

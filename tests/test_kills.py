@@ -1,0 +1,88 @@
+"""Whatever is killed, whenever: the run that goes on is one that nothing happened to."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from kills import ROOT, Killer
+from small_pair import SmallPair
+from test_resume import assert_same
+
+RUNS = {
+    "greedy, W&B": ["decoder=pearl", "tracking=wandb", "tracking.mode=offline"],
+    "sampling": ["decoder=speculative", "sampling=temperature", "task.samples_per_task=2"],
+    "cached reference": ["decoder=pearl", "reference=cached", "reference.folder=reference"],
+}
+PROMPTS = 14
+
+
+@pytest.fixture
+def killer(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Killer]:
+    made = Killer(tmp_path, seed=getattr(request, "param", 1))
+    yield made
+    made.close()
+
+
+def arguments(pair: SmallPair, kind: str) -> list[str]:
+    own = RUNS[kind]
+    tracking = [] if "W&B" in kind else ["tracking=none"]
+    limit = PROMPTS // 2 if "sampling" in kind else PROMPTS
+    return [
+        *pair.overrides,
+        *own,
+        *tracking,
+        "task=humaneval_mini",
+        f"task.limit={limit}",
+        "task.max_new_tokens=40",
+    ]
+
+
+def check(killer: Killer, pair: SmallPair, kind: str, kills: int) -> None:
+    command = arguments(pair, kind)
+    unbroken = killer.folder / "unbroken"
+    if not unbroken.exists():
+        subprocess.run(
+            [sys.executable, "-m", "pearl_eval.cli", *command, f"hydra.run.dir={unbroken}"],
+            cwd=killer.folder,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            check=True,
+        )
+    killer.run(command, kills, PROMPTS)
+    assert_same(killer.folder / "run", unbroken)
+    assert not killer.left()
+
+
+@pytest.mark.slow
+def test_a_run_killed_three_times_is_as_an_unbroken_one(
+    killer: Killer, small_pair: SmallPair
+) -> None:
+    check(killer, small_pair, "greedy, W&B", kills=3)
+
+
+@pytest.mark.nightly
+def test_a_hundred_kills_lose_and_double_nothing(tmp_path: Path, small_pair: SmallPair) -> None:
+    killed: Counter[str] = Counter()
+    during: Counter[str] = Counter()
+    for number in range(10):
+        kind = list(RUNS)[number % len(RUNS)]
+        folder = tmp_path / f"{number}"
+        folder.mkdir()
+        killer = Killer(folder, seed=number)
+        try:
+            check(killer, small_pair, kind, kills=10)
+        finally:
+            killer.close()
+        print(number, dict(killer.killed), dict(killer.during), flush=True)
+        killed += killer.killed
+        during += killer.during
+    print(f"killed: {dict(killed)}; amid: {dict(during)}")
+    assert sum(killed.values()) == 100
+    assert set(killed) == {"main", "draft", "both"}
+    assert {"start", "loading", "decoding", "scoring", "the end, W&B"} <= set(during)
