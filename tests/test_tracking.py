@@ -184,6 +184,8 @@ def test_a_run_that_was_killed_and_is_continued_is_one_run(tmp_path: Path) -> No
     child = subprocess.Popen(
         command,
         cwd=Path(__file__).parent,
+        # A service of its own: that of this process would go on with the run.
+        env={k: v for k, v in os.environ.items() if k != "WANDB_SERVICE"},
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
