@@ -213,7 +213,7 @@ BUGS = [
         "speculative",
         "D",
         "decoders.chance",
-        "point = self._random.random() * cumulative[-1]",
+        "point = self._random.random() * total",
         "state = self._random.getstate(); point = self._random.random() * cumulative[-1];"
         " self._random.setstate(state)",
     ),
