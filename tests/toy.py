@@ -156,12 +156,12 @@ class Inline:
     """Runs a draft process's service here; comes before a ``DraftProcess`` among base classes."""
 
     _options = DraftProcessOptions()
-    _vocab_size = VOCAB
-
     bytes_sent = 0
 
     def __init__(self, load: Any, sampler: Any, options: Any) -> None:
-        self._service = self.make_service(load(), sampler)
+        model = load()
+        self._vocab_size = model.vocab_size
+        self._service = self.make_service(model, sampler)
         self._answers: list[Any] = []
 
     make_service: ClassVar[Any]
