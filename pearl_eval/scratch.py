@@ -8,9 +8,12 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from multiprocessing import util
 from pathlib import Path
 
 _PREFIX = "pearl-eval-"
+#: Lower than what multiprocessing gives the removal of its own folder.
+_LAST = -200
 #: Sockets of :mod:`multiprocessing` lie below it, whose paths have 107 characters at most.
 _LONGEST = 60
 _SHORT = Path("/tmp")
@@ -20,8 +23,8 @@ _SHORT = Path("/tmp")
 def scratch() -> Iterator[Path]:
     """A folder in which this process and those it starts make their temporary files.
 
-    It is removed at the end; where this process is killed, by whichever of this user's processes
-    next gets one: a folder's lock ends with the process that has it.
+    It is removed when the process ends; where this process is killed, by whichever of this user's
+    processes next gets one: a folder's lock ends with the process that has it.
     """
     outer, outer_variable = tempfile.tempdir, os.environ.get("TMPDIR")
     parent = Path(tempfile.gettempdir())
@@ -38,8 +41,13 @@ def scratch() -> Iterator[Path]:
             del os.environ["TMPDIR"]
         else:
             os.environ["TMPDIR"] = outer_variable
-        shutil.rmtree(folder, ignore_errors=True)
-        os.close(lock)
+        # After multiprocessing has removed its own folder in it, which it does at the very end.
+        util.Finalize(None, _remove, (folder, lock), exitpriority=_LAST)
+
+
+def _remove(folder: Path, lock: int) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    os.close(lock)
 
 
 def _make(parent: Path) -> tuple[Path, int]:

@@ -151,7 +151,7 @@ BAD_INPUT = {
     "runtime.target_device=cuda:77": "device cuda:77",
     "runtime.target_device=abacus": "no such device: abacus",
     "tracking.mode=sometimes": "expected one of [online, offline, disabled]",
-    "tracking.finish_timeout=0": "tracking.finish_timeout must be more than 0, got 0",
+    "tracking.finish_timeout=0": "must be more than 0 and at most 1e+06 s, got 0",
     "tracking.table_rows=20000": "from 1 to 10000, got 20000: W&B cuts longer tables",
     "hydra.run.dir=/proc/nowhere": "hydra.run.dir=/proc/nowhere can't be written: No such file",
     "task.check_seconds=0": "must be more than 0, got 0",

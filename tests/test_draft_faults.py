@@ -182,7 +182,7 @@ def test_out_of_memory_is_told(small_pair: SmallPair) -> None:
 def test_sending_to_one_that_no_longer_reads_ends(small_pair: SmallPair) -> None:
     forerunner = Forerunner(small_pair.load_draft, Greedy(), OPTIONS)
     forerunner.wait_ready()
-    forerunner.begin([1, 2, 3], 4, 0)
+    forerunner.begin([1, 2, 3], 4, 100, 0)
     os.kill(forerunner.pid, signal.SIGSTOP)
     with pytest.raises(DraftProcessError, match=r"did not read what it is sent within 0\.5 s"):
         for position in range(2 * SLOTS):
