@@ -59,7 +59,7 @@ def check(killer: Killer, pair: SmallPair, kind: str, kills: int) -> None:
     assert not killer.left()
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_run_killed_three_times_is_as_an_unbroken_one(
     killer: Killer, small_pair: SmallPair
 ) -> None:
