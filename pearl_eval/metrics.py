@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pearl_eval.records import Record
+from pearl_eval.records import KEY_FIELDS, Record
 
 #: The x axis of per-prompt metrics: the number of the prompt, from 0.
 PROMPT = "prompt"
@@ -22,7 +22,7 @@ EQUIVALENCE = "equivalence"
 TIMELINES = "timelines"
 
 #: What identifies a prompt; a table of rounds is sampled by it.
-_KEY = ["task_id", "sample", "turn"]
+_KEY = list(KEY_FIELDS)
 #: Fields of a record that are too large to be metrics.
 _LARGE = {"output_ids", "reference_output_ids", "text", "accepted_runs"}
 #: Longest text in a table or as the reason of a failed check, in characters.

@@ -25,6 +25,7 @@ ERROR = "error.txt"
 
 #: A prompt of a run: ``task_id``, ``sample``, ``turn``.
 Key = tuple[str, int, int]
+KEY_FIELDS = ("task_id", "sample", "turn")
 
 
 def launch_order(folder: Path) -> tuple[bool, str]:

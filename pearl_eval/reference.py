@@ -12,7 +12,7 @@ from pearl_eval.errors import UserError
 from pearl_eval.identity import Identity, differences
 from pearl_eval.journal import Journal
 from pearl_eval.plan import Plan, Prompt
-from pearl_eval.records import Key
+from pearl_eval.records import KEY_FIELDS, Key
 
 _FILE = "reference.jsonl"
 _POLL_SECONDS = 0.5
@@ -84,7 +84,7 @@ class ReferenceCache:
                     warm = True
                 made = measure(prompt)
                 self._runs[prompt.key] = made
-                key = dict(zip(("task_id", "sample", "turn"), prompt.key, strict=True))
+                key = dict(zip(KEY_FIELDS, prompt.key, strict=True))
                 journal.append([key | asdict(made)])
 
     def run(self, prompt: Prompt) -> ReferenceRun:

@@ -18,12 +18,11 @@ from decoders.decoder import Round
 from pearl_eval.errors import UserError
 from pearl_eval.identity import Identity, differences
 from pearl_eval.journal import Journal, replacing, write_json
-from pearl_eval.records import ERROR, RECORDS, ROUNDS, RUN, SUMMARY, Key, Record
+from pearl_eval.records import ERROR, KEY_FIELDS, RECORDS, ROUNDS, RUN, SUMMARY, Key, Record
 
 #: Rounds as they come in; made into ``rounds.parquet``, since an unfinished Parquet file can't be
 #: read. As long as it is there the run is not over.
 _ROUNDS_JOURNAL = "rounds.jsonl"
-_KEY = ("task_id", "sample", "turn")
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,7 @@ class RunFiles:
 
     def append(self, record: Record, rounds: Iterable[Round]) -> None:
         """Add a finished prompt."""
-        key = dict(zip(_KEY, record.key, strict=True))
+        key = dict(zip(KEY_FIELDS, record.key, strict=True))
         # Rounds first: a record that is there says that all of its prompt is.
         self._rounds.append(
             key | {"round": i} | dataclasses.asdict(r) for i, r in enumerate(rounds)
@@ -225,7 +224,7 @@ class RunInUse(UserError):
 
 def rounds_frame(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
     """Rounds as a frame with the columns of ``rounds.parquet``, also where there are none."""
-    columns = [*_KEY, "round", *(f.name for f in dataclasses.fields(Round))]
+    columns = [*KEY_FIELDS, "round", *(f.name for f in dataclasses.fields(Round))]
     return pd.DataFrame(list(rows), columns=columns)
 
 
@@ -234,7 +233,7 @@ def _key(row: Mapping[str, Any]) -> Key:
 
 
 def _round(row: Mapping[str, Any]) -> Round:
-    return Round(**{k: v for k, v in row.items() if k not in (*_KEY, "round")})
+    return Round(**{k: v for k, v in row.items() if k not in (*KEY_FIELDS, "round")})
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

@@ -16,10 +16,10 @@ import numpy as np
 import pandas as pd
 
 from pearl_eval.errors import UserError
-from pearl_eval.records import RECORDS, ROUNDS, read_lines
+from pearl_eval.records import KEY_FIELDS, RECORDS, ROUNDS, read_lines
 
 #: What tells a prompt from the others of its run.
-KEY = ["task_id", "sample", "turn"]
+KEY = list(KEY_FIELDS)
 #: Modes in which the models run at the same time within one round.
 PARALLEL_MODES = ("pre-verify", "post-verify")
 #: Width of the pieces of text, in tokens, that acceptance is given for.
