@@ -139,15 +139,16 @@ class Forerunner(DraftProcess):
 
     def read(self) -> list[Drafted]:
         """Take in what has been published since; gives the new tokens."""
-        fresh = []
+        messages = []
         while (message := self.receive_now()) is not None:
-            drafted = self._drafted(message)
+            messages.append(message)
+        fresh = self._drafted(messages)
+        for drafted in fresh:
             if drafted.lineage != self._lineage:
                 self._lineage = drafted.lineage
                 self._published = []
                 self._settled = 0
             self._published.append(drafted.token)
-            fresh.append(drafted)
         return fresh
 
     def pending(self, verified: Sequence[int]) -> list[int]:
@@ -187,18 +188,20 @@ class Forerunner(DraftProcess):
         """Stop it, and wait until it has stopped; gives the tokens that came too late."""
         self.send((_PAUSE,))
         start = clock()
-        late: list[Drafted] = []
+        late = []
         while (message := self.receive())[0] != _PAUSED:
-            late.append(self._drafted(message))
+            late.append(message)
             if clock() - start > self._options.answer_timeout:
                 raise self.silent("stop", self._options.answer_timeout)
-        return late
+        return self._drafted(late)
 
-    def _drafted(self, message: Message) -> Drafted:
+    def _drafted(self, messages: Sequence[Message]) -> list[Drafted]:
         with self.understood():
-            name, *values = message
-            drafted = Drafted(*values)
-            if name != _DRAFTED or not 0 <= drafted.lineage < len(self._lengths):
-                raise ValueError(f"{name!r} of an unknown text where drafted tokens come")
-            check_tokens([drafted.token], self.vocab_size)
-        return drafted
+            every = []
+            for name, *values in messages:
+                drafted = Drafted(*values)
+                if name != _DRAFTED or not 0 <= drafted.lineage < len(self._lengths):
+                    raise ValueError(f"{name!r} of an unknown text where drafted tokens come")
+                every.append(drafted)
+            check_tokens([drafted.token for drafted in every], self.vocab_size)
+        return every

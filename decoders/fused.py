@@ -15,6 +15,8 @@ from torch import nn
 from torch.nn.functional import embedding, rms_norm, scaled_dot_product_attention
 from transformers import Cache, PreTrainedModel
 
+from decoders.packed import pack, packable, product
+
 #: Model types of transformers whose layers these can take the place of: with or without biases of
 #: queries, keys and values, with or without norms of queries and keys.
 FUSIBLE = ("llama", "mistral", "qwen2", "qwen3")
@@ -48,6 +50,11 @@ class FusedForward:
         head: Any = model.lm_head
         self._head = _columns(head.weight)
         head.weight = nn.Parameter(self._head.t(), requires_grad=False)
+        self._packed_head: Any = None
+        if packable([self._head, *(one for layer in self._layers for one in layer.products)]):
+            self._packed_head = pack(self._head)
+            for layer in self._layers:
+                layer.pack()
 
     def __call__(
         self,
@@ -68,8 +75,9 @@ class FusedForward:
         else:
             rotations = self._rotations(self._embedding, position_ids)
         if attention_mask is None and tokens > 1 and seen:
-            visible = torch.ones(tokens, seen + tokens, dtype=torch.bool, device=ids.device)
-            attention_mask = visible.tril_(diagonal=seen)
+            # Added to the scores, as attention would make it of a bool mask in every layer.
+            hidden_from = self._embedding.new_full((tokens, seen + tokens), -torch.inf)
+            attention_mask = hidden_from.triu_(diagonal=seen + 1)
         hidden = self._through(ids, attention_mask, rotations, cache)
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         return self._logits(hidden[kept])
@@ -84,7 +92,8 @@ class FusedForward:
         return hidden[0]
 
     def _logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        return rms_norm(hidden, hidden.shape[1:], self._norm, self._eps) @ self._head
+        normed = rms_norm(hidden, hidden.shape[1:], self._norm, self._eps)
+        return product(normed, self._head, self._packed_head)
 
 
 def _not_fusible(model: PreTrainedModel) -> str:
@@ -169,6 +178,16 @@ class FusedLayer(nn.Module):
         self.post_norm = layer.post_attention_layernorm.weight
         self.gate_up = _columns(mlp.gate_proj.weight, mlp.up_proj.weight)
         self.down = _columns(mlp.down_proj.weight)
+        self._packed: tuple[Any, Any] = (None, None)
+
+    @property
+    def products(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Weights that can be packed: those of products that add to nothing."""
+        return self.qkv, self.gate_up
+
+    def pack(self) -> None:
+        """Keep a copy of these weights for forwards over several tokens, see ``packed``."""
+        self._packed = pack(self.qkv), pack(self.gate_up)
 
     def _qk_norm(self, attention: Any) -> nn.Parameter | None:
         if not hasattr(attention, "q_norm"):
@@ -188,8 +207,9 @@ class FusedLayer(nn.Module):
         hidden = hidden_states[0]
         tokens, width = hidden.shape
         normed = rms_norm(hidden, (width,), self.input_norm, self.eps)
+        packed_qkv, packed_gate_up = self._packed
         states = (
-            normed @ self.qkv
+            product(normed, self.qkv, packed_qkv)
             if self.qkv_bias is None
             else torch.addmm(self.qkv_bias, normed, self.qkv)
         )
@@ -211,7 +231,7 @@ class FusedLayer(nn.Module):
         )
         hidden = torch.addmm(hidden, read[0].transpose(0, 1).reshape(tokens, -1), self.o)
         normed = rms_norm(hidden, (width,), self.post_norm, self.eps)
-        gate, up = (normed @ self.gate_up).chunk(2, dim=-1)
+        gate, up = product(normed, self.gate_up, packed_gate_up).chunk(2, dim=-1)
         return torch.addmm(hidden, self.act(gate) * up, self.down)[None]
 
     def _rotate(

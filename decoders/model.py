@@ -191,7 +191,9 @@ class CachedModel:
         ``options`` are arguments of that model: ``logits_to_keep``, and what ``branching`` gives.
         """
         self._tokens += len(unseen)
-        ids = self.readable(torch.tensor([unseen])).to(self.device)
+        if max(unseen) >= self._known:
+            unseen = [token if token < self._known else 0 for token in unseen]
+        ids = torch.tensor([unseen], device=self.device)
         if self._fused:
             return self._fused(ids, self.cache, **options)
         output = self.model(input_ids=ids, past_key_values=self.cache, use_cache=True, **options)
