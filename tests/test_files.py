@@ -174,7 +174,9 @@ def test_odd_surroundings_change_nothing(tmp_path: Path, small_pair: SmallPair) 
     odd.mkdir()
     short = ("decoder=speculative", "task.limit=1", "task.max_new_tokens=4")
     (odd / "pair").symlink_to(small_pair.folder)
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "LC_ALL": "C"}
+    # Up to 3.12, Python itself can't start by "C" from an editable install of such a checkout.
+    locale = "C" if str(ROOT).isascii() else "C.UTF-8"
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "LC_ALL": locale}
     own = [f"pair.{name}.path='{odd / 'pair' / name}'" for name in ("target", "draft")]
     done = subprocess.run(
         [sys.executable, "-m", "pearl_eval.cli", *short, *own, "tracking.mode=offline"],
