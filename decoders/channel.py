@@ -32,6 +32,8 @@ _PRIME = (1 << 30) - 35
 _MARSHAL = 2
 #: Seconds between looks whether the other side is still there, by who never waits for it.
 _LOOK_SECONDS = 0.05
+#: Seconds that pass between two looks only if this process was stopped itself.
+_STOPPED = 5.0
 #: Milliseconds of the first sleep: a message that is written the moment its receiver falls asleep
 #: may be seen by neither of them. Of later ones, which nothing depends on.
 _DOZE, _SLEEP = 1, 1000
@@ -91,6 +93,8 @@ class Channel:
         self._pieces: list[bytes] = []
         self._looked = 0.0
         self._gone = False
+        #: Seconds that this end waits where it is not told how long; ``None``: as long as it takes.
+        self.patience: float | None = None
         self.bytes_sent = 0
         self.bytes_received = 0
 
@@ -112,7 +116,7 @@ class Channel:
     def send(self, message: Message, timeout: float | None = None) -> None:
         """Send a message, waiting for room if the other side doesn't read.
 
-        At most ``timeout`` seconds for each piece (``None``: as long as it takes). Raises
+        At most ``timeout`` seconds for each piece (``None``: ``patience``). Raises
         :class:`ChannelTimeout`, or :class:`ChannelClosed` where it is known that nobody is left to
         read.
         """
@@ -123,14 +127,17 @@ class Channel:
         self._write(packed, len(packed), timeout)
 
     def receive(self, timeout: float | None = None) -> Message:
-        """Receive a message, waiting at most ``timeout`` seconds (``None``: as long as it takes).
+        """Receive a message, waiting at most ``timeout`` seconds (``None``: ``patience``).
+
+        The time for which this process was stopped itself, as by Ctrl-Z, does not count.
 
         Raises :class:`ChannelClosed` or :class:`ChannelTimeout`.
         """
         message = self._take()
         if message is not None:
             return message
-        start = clock()
+        timeout = self.patience if timeout is None else timeout
+        start = before = clock()
         sleep = _DOZE
         while True:
             message = self._take()
@@ -138,7 +145,11 @@ class Channel:
                 return message
             if self._gone:
                 raise ChannelClosed
-            waited = clock() - start
+            now = clock()
+            if now - before > _STOPPED:
+                start += now - before
+            before = now
+            waited = now - start
             if timeout is not None and waited > timeout:
                 raise ChannelTimeout(timeout)
             if waited > self._spin_seconds:
@@ -206,9 +217,10 @@ class Channel:
         if self._pieces:
             piece = b"".join([*self._pieces, piece])
             self._pieces.clear()
-        return marshal.loads(piece)
+        return marshal.loads(piece)  # noqa: S302 (no other process has the memory)
 
     def _await_room(self, timeout: float | None) -> None:
+        timeout = self.patience if timeout is None else timeout
         start = clock()
         while self._writes - self._theirs[_TAKEN] > SLOTS:
             self._poll.poll(_DOZE)

@@ -38,6 +38,8 @@ class DraftProcessError(RuntimeError):
 class DraftProcessOptions:
     """How the draft process starts and where it runs, and how long is waited for it (seconds).
 
+    ``idle_timeout`` is how long it waits itself, for a main process that is there but asks nothing.
+
     ``forkserver`` is quick, see :mod:`decoders.fork_server`. ``spawn`` imports everything anew, for
     some seconds; it is for models on a GPU, which a process that was forked may be unable to use.
     """
@@ -45,6 +47,7 @@ class DraftProcessOptions:
     placement: Placement = field(default_factory=Placement)
     start_timeout: float = 600.0
     answer_timeout: float = 120.0
+    idle_timeout: float = 172_800.0
     spin_seconds: float = 0.005
     start_method: Literal["forkserver", "spawn"] = "forkserver"
 
@@ -59,6 +62,7 @@ def _main(
     """Body of the draft process: serve until the other side is gone."""
     # Ctrl-C reaches the whole terminal group; the main process decides what becomes of it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    channel.patience = options.idle_timeout
     try:
         options.placement.apply()
         model = load()
@@ -70,11 +74,12 @@ def _main(
     except ChannelClosed:
         return
     except BaseException as error:
-        message = str(error).strip() or "no message"
-        try:
-            channel.send((_FAILED, f"{type(error).__name__}: {message}", traceback.format_exc()))
-        except ChannelClosed:
-            return
+        if isinstance(error, ChannelTimeout):
+            what = f"it was asked nothing for {error} s (runtime.idle_timeout)"
+        else:
+            what = f"{type(error).__name__}: {str(error).strip() or 'no message'}"
+        with contextlib.suppress(ChannelClosed, ChannelTimeout):
+            channel.send((_FAILED, what, traceback.format_exc()), options.answer_timeout)
 
 
 class DraftProcess:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import threading
+import time
 from collections.abc import Sequence
 from multiprocessing import forkserver
 
@@ -14,8 +16,13 @@ def _nothing() -> None:
 def wait_ready(timeout: float) -> None:
     """Wait until it has imported what it was told to, for at most so many seconds."""
     process = multiprocessing.get_context("forkserver").Process(target=_nothing)
-    process.start()
-    process.join(timeout)
+    # In a thread: a server that is stuck would never answer.
+    thread = threading.Thread(target=process.start, daemon=True)
+    end = time.monotonic() + timeout
+    thread.start()
+    thread.join(timeout)
+    if not thread.is_alive():
+        process.join(max(0.0, end - time.monotonic()))
 
 
 def prepare(modules: Sequence[str]) -> None:

@@ -88,6 +88,7 @@ class _Runner(Service):
 
 
 def _serve(peer: Channel, channel: Channel, model: CachedModel, sampler: Sampler) -> None:
+    peer.patience = channel.patience
     _Runner(model, sampler, channel, peer).serve()
 
 

@@ -1,4 +1,4 @@
-"""Dialogues written out by a model's own chat template."""
+"""Dialogues written out by a model's own chat template, as text and as tokens."""
 
 from __future__ import annotations
 
@@ -9,14 +9,19 @@ from transformers import PreTrainedTokenizerBase
 
 from pearl_eval.errors import UserError
 
+#: As transformers takes them: a role and a content each.
+Messages = list[dict[str, str]]
 
-def render(
+
+def dialogue_ids(
     tokenizer: PreTrainedTokenizerBase,
     system_prompt: str,
     turns: Sequence[str],
     answers: Sequence[str],
-) -> str:
-    """The text of a dialogue up to where the model answers.
+) -> list[int]:
+    """The tokens of a dialogue up to where the model answers.
+
+    Control tokens are the template's alone: what looks like one in a message is read as text.
 
     Parameters
     ----------
@@ -33,8 +38,26 @@ def render(
     Raises
     ------
     UserError
-        The tokenizer has no chat template, or it can't write this dialogue.
+        The tokenizer has no chat template, or it can't write this dialogue, or
+        the tokenizer makes a control token of a message's text in any case.
     """
+    found = _messages(tokenizer, system_prompt, turns, answers)
+    try:
+        ids = tokenizer.apply_chat_template(
+            found, add_generation_prompt=True, return_dict=False, sanitize_control_tokens=True
+        )
+    except ValueError as error:
+        raise UserError(f"{tokenizer.name_or_path}: can't read a dialogue: {error}") from error
+    return list(ids)
+
+
+def _messages(
+    tokenizer: PreTrainedTokenizerBase,
+    system_prompt: str,
+    turns: Sequence[str],
+    answers: Sequence[str],
+) -> Messages:
+    """A dialogue up to where the model answers, as the chat template can write it."""
     try:
         tokenizer.get_chat_template()
     except ValueError:
@@ -42,26 +65,28 @@ def render(
             f"{tokenizer.name_or_path}: its tokenizer has no chat template, which a task of"
             " dialogues needs; take an instruction-tuned target model"
         ) from None
-    messages = [{"role": "user", "content": turns[0]}]
+    plain = [{"role": "user", "content": turns[0]}]
     for answer, turn in zip(answers, turns[1:], strict=False):
-        messages.append({"role": "assistant", "content": answer})
-        messages.append({"role": "user", "content": turn})
+        plain.append({"role": "assistant", "content": answer})
+        plain.append({"role": "user", "content": turn})
     try:
         if system_prompt:
+            with_system = [{"role": "system", "content": system_prompt}, *plain]
             try:
-                system = {"role": "system", "content": system_prompt}
-                text = _apply(tokenizer, [system, *messages])
+                text = _write(tokenizer, with_system)
             except TemplateError:
                 text = ""
             if system_prompt.strip() in text:
-                return text
-            messages[0]["content"] = f"{system_prompt}\n\n{turns[0]}"
-        return _apply(tokenizer, messages)
+                return with_system
+            plain[0]["content"] = f"{system_prompt}\n\n{turns[0]}"
+        _write(tokenizer, plain)
+        return plain
     except TemplateError as error:
         raise UserError(
             f"{tokenizer.name_or_path}: its chat template can't write a dialogue: {error}"
         ) from error
 
 
-def _apply(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]) -> str:
-    return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+def _write(tokenizer: PreTrainedTokenizerBase, dialogue: Messages) -> str:
+    """The text of a dialogue up to where the model answers."""
+    return str(tokenizer.apply_chat_template(dialogue, tokenize=False, add_generation_prompt=True))

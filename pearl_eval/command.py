@@ -12,12 +12,14 @@ from types import FrameType
 from typing import Any
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from pearl_eval.config import register
 from pearl_eval.console import print_error
+from pearl_eval.credentials import refuse_credentials
 from pearl_eval.errors import EquivalenceViolation, UserError
 from pearl_eval.paths import config_dir
 from pearl_eval.resume import resumed
@@ -54,6 +56,8 @@ def hydra_command(
         def kept(cfg: DictConfig) -> Any:
             register()  # a job of a sweep may be in another process
             try:
+                whole: Any = HydraConfig.instance().cfg
+                refuse_credentials(cfg, whole)
                 return job(cfg)
             except Exception as error:
                 _failures.append(error)

@@ -83,7 +83,9 @@ class RuntimeConfig:
     bound to; null chooses ``*_threads`` free ones for each where both models are on the CPU.
     ``gpus``, ``cores``: those to choose from; null: all there are. ``share_devices``: use them
     also while other runs do; else wait for up to ``devices_timeout``.
-    Times are seconds. ``fixed_window``: see :class:`decoders.fixed_window.FixedWindowModel`.
+    Times are seconds: ``start_timeout`` for another process to load its model, ``answer_timeout``
+    to answer, and ``idle_timeout`` for it to be asked anything, after which it ends by itself.
+    ``fixed_window``: see :class:`decoders.fixed_window.FixedWindowModel`.
     ``tensor_parallel``: number of processes that compute the target together, each with a share of
     every layer, on GPUs or cores of its own: see :mod:`decoders.tensor_parallel`.
     """
@@ -101,6 +103,7 @@ class RuntimeConfig:
     devices_timeout: float = 86400.0
     start_timeout: float = 600.0
     answer_timeout: float = 120.0
+    idle_timeout: float = 172_800.0
     spin_seconds: float = 0.005
     fixed_window: bool = False
     tensor_parallel: int = 1
@@ -111,7 +114,7 @@ class RuntimeConfig:
                 "runtime.tensor_parallel is the number of processes that compute the target, at"
                 f" least 1, got {self.tensor_parallel}"
             )
-        for name in ("start_timeout", "answer_timeout"):
+        for name in ("start_timeout", "answer_timeout", "idle_timeout"):
             _check_seconds(f"runtime.{name}", getattr(self, name), above=True)
         _check_seconds("runtime.spin_seconds", self.spin_seconds)
 

@@ -17,6 +17,7 @@ _FREE = (
     "tracking.",
     "runtime.start_timeout",
     "runtime.answer_timeout",
+    "runtime.idle_timeout",
     "runtime.share_devices",
     "runtime.devices_timeout",
 )

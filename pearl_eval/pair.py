@@ -11,7 +11,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from decoders.model import CachedModel
-from pearl_eval.chat import render
+from pearl_eval.chat import dialogue_ids
 from pearl_eval.config import Dtype, RuntimeConfig
 from pearl_eval.devices import Devices
 from pearl_eval.errors import UserError
@@ -44,17 +44,32 @@ class Pair:
         """The longest text of each model that is used, in tokens, by its role."""
         return {role: size.context for role, size in self.sizes.items()}
 
-    def encode(self, prompt: str) -> list[int]:
-        """Token ids of a prompt."""
-        # What is too long is said by ``check_context``, not by the tokenizer.
-        return list(self.tokenizer(prompt, verbose=False).input_ids)
+    def encode(self, prompt: str, name: str = "the prompt") -> list[int]:
+        """Token ids of a prompt. What looks like a control token in it is read as text.
+
+        ``name`` is what errors call it.
+
+        Raises
+        ------
+        UserError
+            It can't be: the tokenizer makes a control token of it in any case.
+        """
+        ids = self._read(prompt)
+        for token, added in self.tokenizer.added_tokens_decoder.items():
+            if added.special and added.content in prompt:
+                own = self._read("").count(token)
+                if ids.count(token) > own:
+                    raise UserError(
+                        f"{name}: it has {added.content!r}, of which the pair's tokenizer makes a"
+                        " control token in any case; leave it out"
+                    )
+        return ids
 
     def prompt(self, problem: Problem, answers: Sequence[str] = ()) -> list[int]:
         """Token ids that a model answers a problem from; of a dialogue, after ``answers`` to it."""
         if not problem.turns:
-            return self.encode(problem.prompt)
-        text = render(self.tokenizer, problem.system_prompt, problem.turns, answers)
-        return list(self.tokenizer(text, add_special_tokens=False).input_ids)
+            return self.encode(problem.prompt, problem.task_id)
+        return dialogue_ids(self.tokenizer, problem.system_prompt, problem.turns, answers)
 
     def decode(self, prompt_ids: Sequence[int], output_ids: Sequence[int]) -> str:
         """Text of generated tokens, exactly as it continues the prompt.
@@ -74,6 +89,10 @@ class Pair:
         # A synthetic pair makes up tokens that its tokenizer does not have.
         known = [token % len(self.tokenizer) for token in said]
         return str(self.tokenizer.decode(known, skip_special_tokens=True)).strip()
+
+    def _read(self, text: str) -> list[int]:
+        # What is too long is said by ``check_context``, not by the tokenizer.
+        return list(self.tokenizer(text, verbose=False, split_special_tokens=True).input_ids)
 
     def check_context(self, lengths: Mapping[str, int], limit: int, answers: int = 1) -> None:
         """Refuse prompts (their tokens, by name) that leave no room for new tokens.

@@ -69,6 +69,7 @@ class Processes:
             placement=Placement(tuple(draft or ()), runtime.draft_threads),
             start_timeout=runtime.start_timeout,
             answer_timeout=runtime.answer_timeout,
+            idle_timeout=runtime.idle_timeout,
             spin_seconds=runtime.spin_seconds if may_spin else 0.0,
         )
         return cls(first, process, tuple(replace(process, placement=one) for one in others))

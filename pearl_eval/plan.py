@@ -149,11 +149,16 @@ class Plan:
 
 
 def _check_context(pair: Pair, problems: Sequence[Problem], limit: int) -> None:
-    """Refuse problems whose last turn, or only prompt, may leave no room for its answer."""
+    """Refuse problems without a prompt, or whose last one may leave no room for its answer."""
     lengths: dict[int, dict[str, int]] = {}
     for problem in problems:
         turns = max(1, len(problem.turns))
         ids = pair.prompt(problem, [_SOME_ANSWER] * (turns - 1))
+        if not ids:
+            raise UserError(
+                f"{problem.task_id}: its prompt is empty, so there is nothing to continue;"
+                " leave the problem out"
+            )
         lengths.setdefault(turns, {})[problem.task_id] = len(ids)
     for turns, prompts in lengths.items():
         pair.check_context(prompts, limit, turns)

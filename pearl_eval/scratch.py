@@ -54,12 +54,13 @@ def _make(parent: Path) -> tuple[Path, int]:
     """A new folder and the file descriptor that has its lock."""
     while True:
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
-        # Another process may take it for abandoned before it is locked.
+        # Another process may take it for abandoned before it is locked, and remove it.
         with contextlib.suppress(FileNotFoundError):
             lock = os.open(folder, os.O_RDONLY)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if folder.exists():
-                return folder, lock
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if folder.exists():
+                    return folder, lock
             os.close(lock)
 
 

@@ -11,6 +11,8 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from pearl_eval.console import print_error, print_table
+from pearl_eval.credentials import refuse_credentials
+from pearl_eval.errors import UserError
 from pearl_eval.records import ERROR, RECORDS, SUMMARY, launch_order
 from pearl_eval.resume import SWEEP
 from pearl_eval.table import Row
@@ -30,6 +32,11 @@ class SweepReport(Callback):
         _make(directory, "hydra.run.dir")
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        try:
+            refuse_credentials(config)
+        except UserError as error:
+            print_error(str(error))
+            raise SystemExit(2) from error
         directory = Path(config.hydra.sweep.dir)
         if (directory / RECORDS).exists():
             _refuse(f"hydra.sweep.dir={directory} holds a run already")

@@ -56,7 +56,10 @@ def _tokenizer(directory: Path) -> Any | None:
         path = Path(model.path).expanduser()
         where = str(path) if path.is_dir() else model.path
         return AutoTokenizer.from_pretrained(
-            where, revision=model.get("revision"), local_files_only=True
+            where,
+            revision=model.get("revision"),
+            local_files_only=True,
+            trust_remote_code=False,
         )
     except (OSError, ValueError, AttributeError, StopIteration, OmegaConfBaseException):
         return None

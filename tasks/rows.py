@@ -102,7 +102,8 @@ def read_rows(
     """The rows of a local file: ``.tsv`` has the fields' values in their order, all else is JSON
     lines. See ``load_rows``."""
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        # Not by splitlines: a text may have other signs that end a line, such as U+2028.
+        lines = Path(path).read_text(encoding="utf-8").split("\n")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
     parse = _tsv if path.endswith(".tsv") else _json_lines
@@ -125,8 +126,14 @@ def _json_lines(
 
 def _tsv(path: str, lines: Sequence[str], fields: Fields) -> Iterator[tuple[str, dict[str, Any]]]:
     # Quotation marks are the texts' own.
-    for number, values in enumerate(csv.reader(lines, "excel-tab", quoting=csv.QUOTE_NONE), 1):
+    # csv's own limit is there to bound memory, and the whole file is in it already.
+    csv.field_size_limit(max(csv.field_size_limit(), *map(len, lines)))
+    for number, line in enumerate(lines, 1):
         where = f"{path}, line {number}"
+        try:
+            values = next(csv.reader([line], "excel-tab", quoting=csv.QUOTE_NONE), [])
+        except csv.Error as error:  # Python 3.10 takes no NUL
+            raise ValueError(f"{where}: not tab-separated ({error})") from None
         if values and len(values) != len(fields):
             expected = f"{len(fields)} ({', '.join(fields)})"
             raise ValueError(f"{where}: {len(values)} columns, not {expected}")
@@ -164,6 +171,14 @@ def _hub_rows(
     return _checked(found, name, fields, unique, check)
 
 
+def _check_unicode(where: str, row: dict[str, Any]) -> None:
+    try:
+        json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        half = error.object[error.start]
+        raise ValueError(f"{where}: {half!r} is half of a character, so no Unicode text") from None
+
+
 def _checked(
     found: Iterator[tuple[str, dict[str, Any]]],
     source: str,
@@ -180,6 +195,7 @@ def _checked(
             raise ValueError(
                 f"{where}: no field {', '.join(map(repr, missing))} (its fields: {has})"
             )
+        _check_unicode(where, row)
         for name, kind in fields.items():
             if not isinstance(row[name], kind):
                 raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 import random
@@ -90,6 +91,23 @@ def test_an_old_message_under_a_new_number_is_not_taken(ends: tuple[Channel, Cha
 def test_silence_is_a_timeout(ends: tuple[Channel, Channel]) -> None:
     with pytest.raises(ChannelTimeout):
         ends[0].receive(0.02)
+
+
+def test_a_receiver_that_was_stopped_itself_has_not_waited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After Ctrl-Z and fg both sides go on, and neither holds that against the other."""
+    left, right = Channel.pair(spin_seconds=10.0)
+    looks = itertools.count()
+
+    def stopped_for_an_hour() -> float:
+        look = next(looks)
+        if look == 20:
+            right.send(("here I am",))
+        return 0.001 * look + (3600 if look > 10 else 0)
+
+    monkeypatch.setattr("decoders.channel.clock", stopped_for_an_hour)
+    assert left.receive(1.0) == ("here I am",)
+    left.close()
+    right.close()
 
 
 def test_a_closed_end_is_noticed_by_both_directions(ends: tuple[Channel, Channel]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from small_pair import make_tokenizer
 
-from pearl_eval.chat import render
+from pearl_eval.chat import dialogue_ids
 from pearl_eval.errors import UserError
 
 PLAIN = (
@@ -22,24 +22,26 @@ LEAVES_SYSTEM_OUT = PLAIN.replace("messages", "messages if m.role != 'system'")
 TURNS = ("Why?", "And how?")
 
 
-def write(template: str | None, system_prompt: str, *answers: str) -> str:
+def written(template: str | None, system_prompt: str, *answers: str) -> str:
     tokenizer = make_tokenizer()
     tokenizer.chat_template = template
-    return render(tokenizer, system_prompt, TURNS, answers)
+    return str(tokenizer.decode(dialogue_ids(tokenizer, system_prompt, TURNS, answers)))
 
 
 def test_a_dialogue_goes_up_to_where_the_model_answers() -> None:
-    assert write(PLAIN, "") == "<user>Why?</><assistant>"
-    assert write(PLAIN, " Be kind. ") == "<system>Be kind.</><user>Why?</><assistant>"
-    assert write(PLAIN, "", "So.") == ("<user>Why?</><assistant>So.</><user>And how?</><assistant>")
+    assert written(PLAIN, "") == "<user>Why?</><assistant>"
+    assert written(PLAIN, " Be kind. ") == "<system>Be kind.</><user>Why?</><assistant>"
+    assert written(PLAIN, "", "So.") == (
+        "<user>Why?</><assistant>So.</><user>And how?</><assistant>"
+    )
 
 
 @pytest.mark.parametrize("template", [REFUSES_SYSTEM, LEAVES_SYSTEM_OUT])
 def test_without_a_place_for_it_the_system_prompt_begins_the_first_message(template: str) -> None:
-    assert write(template, "Be kind.", "So.") == (
+    assert written(template, "Be kind.", "So.") == (
         "<user>Be kind.\n\nWhy?</><assistant>So.</><user>And how?</><assistant>"
     )
-    assert write(template, "") == "<user>Why?</><assistant>"
+    assert written(template, "") == "<user>Why?</><assistant>"
 
 
 @pytest.mark.parametrize(
@@ -53,4 +55,4 @@ def test_without_a_place_for_it_the_system_prompt_begins_the_first_message(templ
 )
 def test_a_template_that_is_missing_or_fails_is_told(template: str | None, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        write(template, "Be kind.")
+        written(template, "Be kind.")

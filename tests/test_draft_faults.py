@@ -5,6 +5,7 @@ Killed and raising ones are in test_drafter.py.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import os
@@ -13,22 +14,26 @@ import resource
 import signal
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from small_pair import SmallPair, running
+from test_tensor_parallel import share
 
 from decoders.autoregressive import Autoregressive
 from decoders.channel import SLOTS, Channel, ChannelTimeout, Message
-from decoders.decoder import Models
+from decoders.decoder import End, Models
 from decoders.draft_process import DraftProcess, DraftProcessError, DraftProcessOptions
 from decoders.drafter import BEGIN, DISTRIBUTION, PROPOSAL, REQUEST, Drafter, OnRequest
 from decoders.forerunner import Forerunner
 from decoders.model import CachedModel
 from decoders.pearl import Pearl
+from decoders.ranks import Ranks
+from decoders.relay import RelayDrafter
 from decoders.sampler import Greedy, Sampler
+from decoders.tensor_parallel import follow, lead
 
 Run = Callable[..., tuple[int, str, str]]
 SHORT = ("task.limit=3", "task.max_new_tokens=16", "hydra.run.dir=run")
@@ -198,6 +203,40 @@ def test_a_sender_waits_for_room_no_longer_than_it_is_told() -> None:
             ours.send(("x",), 0.05)
     ours.close()
     theirs.close()
+
+
+@pytest.mark.parametrize("kind", ["drafter", "forerunner", "copies", "rank"])
+def test_one_that_is_asked_nothing_ends_by_itself(small_pair: SmallPair, kind: str) -> None:
+    """As where the main process is stopped for good: that it is there is no reason to stay."""
+    load, options = small_pair.load_draft, replace(OPTIONS, idle_timeout=0.3)
+    silent = r"failed: it was asked nothing for 0\.3 s \(runtime\.idle_timeout\)"
+    with contextlib.ExitStack() as stack:
+        if kind == "forerunner":
+            ahead = stack.enter_context(contextlib.closing(Forerunner(load, Greedy(), options)))
+            ahead.wait_ready()
+            pids, ask = [ahead.pid], ahead.pause
+        elif kind == "rank":
+            ranks = Ranks(share(small_pair.folder / "target", 2), (options,), ("cpu",) * 2, follow)
+            target = stack.enter_context(contextlib.closing(ranks)).load()
+            lead(target, ranks)
+            pids, ask = ranks.pids, functools.partial(target.extend, [1], rows=1)
+        else:
+            one: Drafter | RelayDrafter = Drafter(load, Greedy(), options)
+            if kind == "copies":
+                one.close()
+                one = RelayDrafter([End(load, options)] * 2, Greedy())
+            stack.callback(one.close)
+            one.wait_ready()
+            one.request(0, [5, 6], 1)
+            one.collect()
+            pids = one.pids if isinstance(one, RelayDrafter) else [one.pid]
+            ask = one.collect
+        deadline = time.monotonic() + 60
+        while any(map(running, pids)):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        with pytest.raises(DraftProcessError, match=silent):
+            ask()
 
 
 def test_a_fork_server_that_is_stuck_is_told(

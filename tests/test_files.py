@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -43,17 +44,31 @@ def disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
     subprocess.run(["umount", str(folder)], capture_output=True)
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for runs that several tests begin with."""
+    return tmp_path_factory.mktemp("shared")
+
+
+@pytest.fixture
+def unbroken(run_cli: Run, shared: Path) -> Path:
+    """The folder of a run that nothing happened to."""
+    folder = shared / "unbroken"
+    if not folder.exists():
+        assert run_cli(*SHORT, f"hydra.run.dir={folder}")[0] == 0
+    return folder
+
+
 @pytest.mark.parametrize("size", [12, 24, 40])
 def test_on_a_full_disk_it_ends_in_one_line_and_goes_on_when_there_is_room(
-    run_cli: Run, tmp_path: Path, disk: Callable[[int], Path], size: int
+    run_cli: Run, unbroken: Path, disk: Callable[[int], Path], size: int
 ) -> None:
     run = disk(size) / "run"
     code, _, err = run_cli(*SHORT, f"hydra.run.dir={run}")
     assert "No space left on device" in in_one_line(code, err)
     subprocess.run(["mount", "-o", "remount,size=64m", str(run.parent)], check=True)
     assert run_cli(*SHORT, f"hydra.run.dir={run}")[0] == 0
-    assert run_cli(*SHORT, "hydra.run.dir=unbroken")[0] == 0
-    assert_same(run, tmp_path / "unbroken")
+    assert_same(run, unbroken)
 
 
 def test_a_file_system_that_is_read_only_is_refused(
@@ -66,7 +81,7 @@ def test_a_file_system_that_is_read_only_is_refused(
 
 
 @pytest.fixture
-def broken_off(run_cli: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def broken_off(run_cli: Run, shared: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of a run that ended before its last prompt, with its reference cached."""
     from pearl_eval.runfiles import RunFiles
 
@@ -77,11 +92,17 @@ def broken_off(run_cli: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             raise OSError("enough")
         append(self, record, rounds)  # type: ignore[arg-type]
 
-    with monkeypatch.context() as patch:
-        patch.setattr(RunFiles, "append", fail)
-        cached = ("reference=cached", "reference.folder=reference")
-        assert run_cli(*SHORT, *cached, "hydra.run.dir=run")[0] == 2
-    return tmp_path / "run"
+    place, kept = shared / "broken_off", shared / "kept"
+    if kept.exists():
+        shutil.rmtree(place)
+        shutil.copytree(kept, place)
+    else:
+        cached = ("reference=cached", f"reference.folder={place / 'reference'}")
+        with monkeypatch.context() as patch:
+            patch.setattr(RunFiles, "append", fail)
+            assert run_cli(*SHORT, *cached, f"hydra.run.dir={place / 'run'}")[0] == 2
+        shutil.copytree(place, kept)
+    return place / "run"
 
 
 TORN = {
@@ -97,7 +118,7 @@ def test_a_torn_last_line_is_cut_off(
 ) -> None:
     with (broken_off / name).open("ab") as file:
         file.write(tail)
-    assert run_cli("resume=run", small_pair=False)[0] == 0
+    assert run_cli(f"resume={broken_off}", small_pair=False)[0] == 0
     assert len(records(broken_off)) == 4
 
 
@@ -141,7 +162,7 @@ def test_a_damaged_file_is_named_in_one_line(
     run_cli: Run, broken_off: Path, damage: Callable[[Path], object]
 ) -> None:
     damage(broken_off)
-    code, _, err = run_cli("resume=run", small_pair=False)
+    code, _, err = run_cli(f"resume={broken_off}", small_pair=False)
     line = in_one_line(code, err)
     assert any(word in line for word in ("damaged", "references of another run")), line
 
@@ -151,11 +172,14 @@ def test_odd_surroundings_change_nothing(tmp_path: Path, small_pair: SmallPair) 
     """A path with spaces and letters of other scripts, no HOME, a locale of ASCII alone."""
     odd = tmp_path / "Ein Ordner, größer 模型 [x]"
     odd.mkdir()
+    short = ("decoder=speculative", "task.limit=1", "task.max_new_tokens=4")
     (odd / "pair").symlink_to(small_pair.folder)
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "LC_ALL": "C"}
+    # Up to 3.12, Python itself can't start by "C" from an editable install of such a checkout.
+    locale = "C" if str(ROOT).isascii() else "C.UTF-8"
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "LC_ALL": locale}
     own = [f"pair.{name}.path='{odd / 'pair' / name}'" for name in ("target", "draft")]
     done = subprocess.run(
-        [sys.executable, "-m", "pearl_eval.cli", *SHORT, *own, "tracking.mode=offline"],
+        [sys.executable, "-m", "pearl_eval.cli", *short, *own, "tracking.mode=offline"],
         cwd=odd,
         env=environment,
         capture_output=True,
@@ -164,11 +188,11 @@ def test_odd_surroundings_change_nothing(tmp_path: Path, small_pair: SmallPair) 
     )
     assert done.returncode == 0, done.stderr
     (run,) = (path.parent for path in odd.glob("outputs/**/summary.json"))
-    assert len(records(run)) == 4
+    assert len(records(run)) == 1
 
 
 def test_a_clock_that_jumps_changes_no_figure(
-    run_cli: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run_cli: Run, tmp_path: Path, unbroken: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Backwards by a day each time it is asked: what is timed is timed by another clock."""
     asked = [time.time()]
@@ -180,31 +204,26 @@ def test_a_clock_that_jumps_changes_no_figure(
     with monkeypatch.context() as patch:
         patch.setattr(time, "time", jumping)
         assert run_cli(*SHORT, "hydra.run.dir=run")[0] == 0
-    assert run_cli(*SHORT, "hydra.run.dir=unbroken")[0] == 0
-    assert_same(tmp_path / "run", tmp_path / "unbroken")
+    assert_same(tmp_path / "run", unbroken)
     assert all(
         0 < json.loads(line)["seconds"] < 60 for line in (tmp_path / "run" / "records.jsonl").open()
     )
 
 
-def test_another_users_cache_is_refused_where_it_cannot_be_written(
-    tmp_path: Path, run_cli: Run
-) -> None:
+def test_another_users_cache_is_refused_where_it_cannot_be_written(broken_off: Path) -> None:
     """Two users may share references; one who may only read is told so, not left waiting."""
     if os.getuid():
         pytest.skip("only root can be two users")
     from pearl_eval.errors import UserError
     from pearl_eval.reference import ReferenceCache
 
-    cached = ("reference=cached", "reference.folder=reference")
-    assert run_cli(*SHORT, *cached, "hydra.run.dir=run")[0] == 0
-    for folder in (tmp_path, *tmp_path.parents):
+    for folder in broken_off.parents:
         if folder.owner() == "root" and folder.name.startswith("pytest-"):
             folder.chmod(0o755)
-    tmp_path.chmod(0o755)
+    broken_off.parent.parent.chmod(0o755)
     os.seteuid(65534)
     try:
-        cache = ReferenceCache(tmp_path / "reference", {}, 1.0)
+        cache = ReferenceCache(broken_off.parent / "reference", {}, 1.0)
         with pytest.raises(UserError, match=r"reference.folder: .*Permission denied"):
             cache.complete(None, None)  # type: ignore[arg-type]
     finally:

@@ -19,7 +19,7 @@ from decoders.autoregressive import Autoregressive
 from decoders.decoder import Models
 from decoders.draft_process import DraftProcessOptions
 from decoders.sampler import Greedy
-from pearl_eval.chat import render
+from pearl_eval.chat import dialogue_ids
 from pearl_eval.model_size import ModelSize
 from pearl_eval.pair import Pair
 from pearl_eval.paths import task_data
@@ -144,9 +144,7 @@ def test_the_second_turn_follows_the_references_first_answer(
         assert not first["correct"]
         ids = first["reference_output_ids"]
         answer = tokenizer.decode(ids[: ids.index(0) if 0 in ids else None]).strip()
-        prompt = tokenizer(
-            render(tokenizer, problem.system_prompt, problem.turns, [answer])
-        ).input_ids
+        prompt = dialogue_ids(tokenizer, problem.system_prompt, problem.turns, [answer])
         assert second["prompt_tokens"] == len(prompt)
         assert second["reference_output_ids"] == reference.decode(prompt, 16, (), 0).output_ids
 

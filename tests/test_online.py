@@ -7,11 +7,12 @@ import json
 import logging
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import wandb
+from small_pair import SmallPair
 from tracked import (
     figures,
     logged_records,
@@ -24,7 +25,7 @@ from tracked import (
 )
 from wandb_server import KEY, StandIn, serving
 
-from pearl_eval import wandb_tracker
+from pearl_eval import cli, wandb_tracker
 from pearl_eval.config import TrackingMode
 
 online = functools.partial(start, mode=TrackingMode.online)
@@ -164,3 +165,33 @@ def test_without_an_account_a_run_asked_to_be_online_is_kept_offline(
     assert "\n" not in warning
     assert len(offline_runs(tmp_path)) == 1
     assert json.loads((tmp_path / "summary.json").read_text())["prompts"] == 5
+
+
+def test_no_secret_gets_into_files_nor_to_the_server(
+    server: StandIn,
+    run_command: Callable[..., tuple[int, str, str]],
+    small_pair: SmallPair,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    token, password = "hf_planted0123456789abcdef", "planted9876543210"
+    monkeypatch.setenv("HF_TOKEN", token)
+    git = ["git", "-C", str(tmp_path)]
+    subprocess.run([*git, "init", "--quiet"], check=True)
+    remote = f"https://me:{password}@example.org/code.git"
+    subprocess.run([*git, "remote", "add", "origin", remote], check=True)
+    arguments = ("tracking.mode=online", "task.limit=2", "task.max_new_tokens=8")
+    code, out, err = run_command(
+        cli.main, *small_pair.overrides, *arguments, "hydra.run.dir=run", "-v"
+    )
+    assert code == 0, err
+    run = tmp_path / "run"
+    assert server.exit_codes == {identity(run): 0}
+    files = [path.read_bytes() for path in run.rglob("*") if path.is_file()]
+    told = [text.encode() for text in (out, err, caplog.text)]
+    assert len(files) > 8
+    everything = b"\n".join([*files, *told, *server.received])
+    assert b"example.org/code.git" in everything, "W&B records where the code is from"
+    found = [secret for secret in (KEY, token, password) if secret.encode() in everything]
+    assert found == []

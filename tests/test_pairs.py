@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
+from safetensors.torch import load_file
 from small_pair import SmallPair, make_model, make_tokenizer
 from tokenizers import (
     Tokenizer,
@@ -382,3 +385,48 @@ def test_bad_pairs_are_one_clear_line(run_cli: Run, arguments: str, message: str
     code, _, err = run_cli(*arguments.split(), small_pair=False)
     assert code == 2
     assert message in err and len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("file", "changes", "what"),
+    [
+        (
+            "config.json",
+            {
+                "model_type": "mine",
+                "auto_map": {"AutoConfig": "mine.Config", "AutoModelForCausalLM": "mine.Model"},
+            },
+            "config",
+        ),
+        (
+            "tokenizer_config.json",
+            {"tokenizer_class": "Mine", "auto_map": {"AutoTokenizer": ["mine.Mine", "mine.Mine"]}},
+            "tokenizer",
+        ),
+    ],
+)
+def test_code_that_comes_with_a_model_is_never_run(
+    small_pair: SmallPair,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    file: str,
+    changes: dict[str, Any],
+    what: str,
+) -> None:
+    shutil.copytree(small_pair.folder / "target", tmp_path, dirs_exist_ok=True)
+    content = json.loads((tmp_path / file).read_text())
+    (tmp_path / file).write_text(json.dumps(content | changes))
+    (tmp_path / "mine.py").write_text(f"open({str(tmp_path / 'marker')!r}, 'w').close()")
+    monkeypatch.setattr("builtins.input", lambda *prompt: "y")
+    with pytest.raises(UserError, match=f"its {what} is read by code .* never run"):
+        open_pair(tmp_path, tmp_path)
+    assert not (tmp_path / "marker").exists()
+
+
+def test_pickled_weights_are_never_read(small_pair: SmallPair, tmp_path: Path) -> None:
+    shutil.copytree(small_pair.folder / "target", tmp_path, dirs_exist_ok=True)
+    model = load_file(tmp_path / "model.safetensors")
+    (tmp_path / "model.safetensors").unlink()
+    torch.save(model, tmp_path / "pytorch_model.bin")
+    with pytest.raises(UserError, match=r"no \*\.safetensors weights there"):
+        open_pair(tmp_path, tmp_path)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -19,19 +18,18 @@ def test_the_wheel_is_complete_and_runs_outside_the_checkout(tmp_path: Path) -> 
     subprocess.run([*build, "--wheel-dir", str(tmp_path), str(ROOT)], check=True)
     (wheel,) = tmp_path.glob("*.whl")
     site = tmp_path / "site with a space"
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(site)
-    environment = os.environ | {"PYTHONPATH": str(site)}
-    code = "import pearl_eval, pearl_eval.cli as c; print(pearl_eval.__file__); c.main()"
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
+    subprocess.run([*install, "--target", str(site), str(wheel)], check=True)
     arguments = ["task.limit=2", "task.max_new_tokens=8", "tracking=none", "hydra.run.dir=run"]
     done = subprocess.run(
-        [sys.executable, "-c", code, "pair=tiny", "decoder=pearl", *arguments],
+        [str(site / "bin" / "pearl-eval"), "pair=tiny", "decoder=pearl", *arguments],
         cwd=tmp_path,
-        env=environment,
+        env=os.environ | {"PYTHONPATH": str(site)},
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert str(site) in done.stdout
+    where = f"{site}/pearl_eval/assets/tiny"
+    assert where in (tmp_path / "run" / "run.json").read_text()
     assert "identical 2/2" in done.stdout
     assert (tmp_path / "run" / "summary.json").exists()

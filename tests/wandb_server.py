@@ -24,7 +24,8 @@ class StandIn:
 
     ``history`` has each run's logged rows in the order they came, ``summaries`` and ``configs``
     the last of each, ``exit_codes`` those of finished runs. ``artifacts`` has the files of
-    committed artifacts by name, ``views`` the saved workspaces and reports.
+    committed artifacts by name, ``views`` the saved workspaces and reports. ``received`` is every
+    request: its path, its headers but for the one that logs in, and its body.
     ``failure``: ``"error"`` answers all with status 500, ``"hang"`` not at all until it is reset.
     """
 
@@ -39,6 +40,7 @@ class StandIn:
         self.artifacts: dict[str, dict[str, bytes]] = {}
         self.views: list[dict[str, Any]] = []
         self.uploads: dict[str, bytes] = {}
+        self.received: list[bytes] = []
         self.released = threading.Event()
         self._pending: dict[str, dict[str, Any]] = {}
         self._ids = map(str, itertools.count(1))
@@ -225,7 +227,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _body(self) -> bytes:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        return gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body
+        if self.headers.get("Content-Encoding") == "gzip":
+            body = gzip.decompress(body)
+        headers = [f"{k}: {v}" for k, v in self.headers.items() if k != "Authorization"]
+        self.server.stand_in.received.append("\n".join([self.path, *headers, ""]).encode() + body)
+        return body
 
     def _reply(self, content: dict[str, Any], status: int = 200) -> None:
         body = json.dumps(content).encode()

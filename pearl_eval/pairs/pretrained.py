@@ -146,6 +146,7 @@ def load_model(
             revision=model.revision,
             dtype=getattr(torch, dtype),
             use_safetensors=True,
+            trust_remote_code=False,
             output_loading_info=True,
             **where,
         )
@@ -171,7 +172,9 @@ def read_config(role: str, model: ModelConfig) -> PreTrainedConfig:
             raise UserError(f"pair.{role}.path={model.path}: no config.json there, so no model")
         check_weights(role, folder)
     try:
-        config = AutoConfig.from_pretrained(model.location, revision=model.revision)
+        config = AutoConfig.from_pretrained(
+            model.location, revision=model.revision, trust_remote_code=False
+        )
     except (OSError, ValueError) as error:
         raise _not_readable(role, model, "config", error) from error
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
@@ -192,7 +195,10 @@ def size_without_hub(model: ModelConfig) -> ModelSize | None:
         return ModelSize.of_shape(shape)
     try:
         config = AutoConfig.from_pretrained(
-            model.location, revision=model.revision, local_files_only=True
+            model.location,
+            revision=model.revision,
+            local_files_only=True,
+            trust_remote_code=False,
         )
         return ModelSize.of(config.get_text_config())
     except (OSError, ValueError):
@@ -229,7 +235,9 @@ def check_divisible(model: ModelConfig, config: PreTrainedConfig, ranks: int) ->
 def read_tokenizer(role: str, model: ModelConfig) -> PreTrainedTokenizerBase:
     """The model's tokenizer, or a clear word on what is missing."""
     try:
-        tokenizer = AutoTokenizer.from_pretrained(model.location, revision=model.revision)
+        tokenizer = AutoTokenizer.from_pretrained(
+            model.location, revision=model.revision, trust_remote_code=False
+        )
     except (OSError, ValueError) as error:
         raise _not_readable(role, model, "tokenizer", error) from error
     if not tokenizer("x").input_ids:
@@ -257,6 +265,11 @@ def is_local(path: str) -> bool:
 
 
 def _not_readable(role: str, model: ModelConfig, what: str, error: Exception) -> UserError:
+    if "trust_remote_code" in str(error):
+        return UserError(
+            f"pair.{role}.path={model.path}: its {what} is read by code that comes with the model,"
+            " which is never run; take a model of a kind that transformers knows"
+        )
     reason = " ".join(str(error).split())[:300]
     return UserError(
         f"pair.{role}.path={model.path}: its {what} could not be read ({reason});"
