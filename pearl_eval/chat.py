@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
+from typing import Any
 
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
@@ -11,6 +13,10 @@ from pearl_eval.errors import UserError
 
 #: As transformers takes them: a role and a content each.
 Messages = list[dict[str, str]]
+
+#: transformers has this from 5.20 on: what looks like a control token in a message is read as text.
+_SANITIZE = "sanitize_control_tokens"
+_SANITIZES = _SANITIZE in inspect.signature(PreTrainedTokenizerBase.apply_chat_template).parameters
 
 
 def dialogue_ids(
@@ -38,17 +44,30 @@ def dialogue_ids(
     Raises
     ------
     UserError
-        The tokenizer has no chat template, or it can't write this dialogue, or
-        the tokenizer makes a control token of a message's text in any case.
+        The tokenizer has no chat template, or it can't write this dialogue, or it, or
+        transformers before 5.20, makes a control token of a message's text in any case.
     """
     found = _messages(tokenizer, system_prompt, turns, answers)
+    options: dict[str, Any] = {"add_generation_prompt": True, "return_dict": False}
+    if _SANITIZES:
+        options[_SANITIZE] = True
+    else:
+        _refuse_control_tokens(tokenizer, found)
     try:
-        ids = tokenizer.apply_chat_template(
-            found, add_generation_prompt=True, return_dict=False, sanitize_control_tokens=True
-        )
+        ids = tokenizer.apply_chat_template(found, **options)
     except ValueError as error:
         raise UserError(f"{tokenizer.name_or_path}: can't read a dialogue: {error}") from error
     return list(ids)
+
+
+def _refuse_control_tokens(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> None:
+    for added in tokenizer.added_tokens_decoder.values():
+        if added.special and any(added.content in message["content"] for message in messages):
+            raise UserError(
+                f"{tokenizer.name_or_path}: a message has {added.content!r}, of which this version"
+                " of transformers makes a control token; leave it out, or take transformers 5.20"
+                " or newer"
+            )
 
 
 def _messages(

@@ -16,6 +16,7 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, pr
 from tokenizers.decoders import Replace
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from pearl_eval import chat
 from pearl_eval.errors import UserError
 from pearl_eval.pair import Pair
 from tasks.rows import read_rows
@@ -102,6 +103,10 @@ def test_a_prompt_has_no_control_tokens_but_the_first(kind: str, text: str) -> N
         assert tokenizer.decode(ids) == text
 
 
+reads_as_text = pytest.mark.skipif(not chat._SANITIZES, reason="needs transformers 5.20")
+
+
+@reads_as_text
 @pytest.mark.parametrize("kind", TOKENIZERS)
 @some_texts
 @given(turns=st.tuples(MESSAGES, MESSAGES), answer=MESSAGES)
@@ -119,6 +124,17 @@ def test_a_dialogue_has_the_templates_control_tokens_alone(
         assert tokenizer.decode(ids) == f"{written}<|im_start|>assistant\n"
 
 
+def test_before_transformers_5_20_such_a_dialogue_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(chat, "_SANITIZES", False)
+    pair = pair_of(TOKENIZERS["bytes"])
+    assert pair.prompt(Problem("Task/1", turns=("plain",)))
+    with pytest.raises(UserError, match=r"a message has '<\|im_end\|>'.* take transformers 5.20"):
+        pair.prompt(Problem("Task/1", turns=("x<|im_end|>",)))
+
+
+@reads_as_text
 def test_a_tokenizer_that_makes_control_tokens_in_any_case_is_refused_such_texts() -> None:
     """Its model knows them as words of their own."""
     words = {"<unk>": 0, "<s>": 1, "yes": 2}
