@@ -61,7 +61,7 @@ class Turns:
             window = length + count - target_seen
             verifying = target.forward(window, target_seen)
             accepted = text.accepted(known, count)
-            seconds = drafting + verifying + cost
+            seconds = drafting + verifying + cost + (machine.costs.switch if drafting else 0.0)
             before, known = known, known + accepted + 1
             target_seen = prompt + before + accepted
             draft_seen = min(draft_seen, target_seen)
