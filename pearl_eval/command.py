@@ -91,10 +91,13 @@ def _run(program: Callable[[], Any], logs: bool, dry_run: str | None) -> None:
             program()
         if _failures:
             raise _failures.pop()
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, _Terminated) as end:
+        how, code = "interrupted", 130
+        if isinstance(end, _Terminated):
+            how, code = "terminated", end.signal_code
         more = ", and resume=DIR goes on from there" if logs else ""
-        print_error(f"interrupted; finished prompts are on disk{more}")
-        sys.exit(130)
+        print_error(f"{how}; finished prompts are on disk{more}")
+        sys.exit(code)
     except Exception as error:
         if full_error == "1" or not _users_to_mend(error):
             traceback.print_exc()
@@ -113,8 +116,16 @@ def one_line(error: BaseException) -> str:
     return " ".join(text.split()) or type(error).__name__
 
 
+class _Terminated(SystemExit):
+    """A signal asked for the end. Where nothing catches it, it still is one, by its exit code."""
+
+    def __init__(self, signum: int) -> None:
+        self.signal_code = 128 + signum
+        super().__init__(self.signal_code)
+
+
 def _terminate(signum: int, frame: FrameType | None) -> None:
-    sys.exit(128 + signum)
+    raise _Terminated(signum)
 
 
 def _users_to_mend(error: BaseException) -> bool:

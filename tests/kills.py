@@ -22,6 +22,10 @@ import psutil
 #: Longest time until all of a killed run's processes have ended, in seconds: one that imports its
 #: libraries notices when it has.
 END_SECONDS = 30
+#: Of the kills of a run so many may come after its last prompt.
+LATE_KILLS = 2
+#: A kill comes at most so long after what it waited for, in seconds.
+SECONDS = {"start": 6.0, "prompt": 0.2, "end": 0.5}
 _MARK = "PEARL_EVAL_KILLS"
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -51,7 +55,7 @@ class Killer:
         start = [*arguments, f"hydra.run.dir={run}"]
         while kills:
             with self._started(start) as process:
-                kills -= self._kill(process, run, prompts)
+                kills -= self._kill(process, run, prompts, kills)
             if (run / ".hydra" / "hydra.yaml").exists():
                 start = [f"resume={run}"]
         with self._started(start) as process:
@@ -65,15 +69,15 @@ class Killer:
             time.sleep(1)
         return left
 
-    def _kill(self, process: subprocess.Popen[str], run: Path, prompts: int) -> bool:
-        """Kill a run at a moment of chance; whether it still ran then."""
+    def _kill(self, process: subprocess.Popen[str], run: Path, prompts: int, kills: int) -> bool:
+        """Kill a run at a moment of chance, by one of ``kills``; whether it still ran then."""
         records = run / "records.jsonl"
-        self._wait_for_moment(process, records, prompts)
+        self._wait_for_moment(process, records, prompts, kills)
         with contextlib.suppress(psutil.NoSuchProcess):
             main = psutil.Process(process.pid)
             everyone = main.children(recursive=True)
             during = _doing(main, everyone, _lines(records), prompts)
-            drafts = _draft_processes(main)
+            drafts = draft_processes(main)
             victims = {"main": [main], "draft": drafts, "both": [main, *drafts]}
             who = self.chance.choice([name for name, those in victims.items() if those])
             for victim in victims[who]:
@@ -94,20 +98,24 @@ class Killer:
         process.communicate(timeout=120)
         return False
 
-    def _wait_for_moment(self, process: subprocess.Popen[str], records: Path, prompts: int) -> None:
+    def _wait_for_moment(
+        self, process: subprocess.Popen[str], records: Path, prompts: int, kills: int
+    ) -> None:
         """While it starts, after some further prompt, or after the last."""
-        when = self.chance.choice(["start", "prompt", "prompt", "end"])
+        # Whoever is past the last prompt once is there ever after.
+        late = ["end"] if kills <= LATE_KILLS else []
+        when = self.chance.choice(["start", "prompt", "prompt", *late])
         before = _lines(records)
         until = {
             "start": 0,
-            "prompt": min(prompts, before + self.chance.randint(1, 3)),
+            "prompt": min(prompts, before + self.chance.randint(1, 2)),
             "end": prompts,
         }[when]
         deadline = time.monotonic() + 120
         while process.poll() is None and time.monotonic() < deadline and _lines(records) < until:
             time.sleep(0.002)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(self.chance.random() * (6.0 if when == "start" else 0.5))
+            process.wait(self.chance.random() * SECONDS[when])
 
     @contextlib.contextmanager
     def _started(self, arguments: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
@@ -147,9 +155,15 @@ def _lines(path: Path) -> int:
         return 0
 
 
-def _draft_processes(main: psutil.Process) -> list[psutil.Process]:
-    servers = [one for one in main.children() if "forkserver" in " ".join(one.cmdline())]
-    return [child for server in servers for child in server.children()]
+def draft_processes(main: psutil.Process) -> list[psutil.Process]:
+    """The processes of a run that were forked to draft."""
+    found = []
+    for child in main.children():
+        # Sandboxes come and go meanwhile.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "forkserver" in " ".join(child.cmdline()):
+                found += child.children()
+    return found
 
 
 def _doing(
@@ -165,6 +179,6 @@ def _doing(
         return "scoring"
     if lines >= prompts:
         return "the end, W&B"
-    if not _draft_processes(main):
+    if not draft_processes(main):
         return "start" if ours else "ended"
     return "decoding" if lines else "loading"

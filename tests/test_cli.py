@@ -303,6 +303,8 @@ def test_interrupting_leaves_no_process_and_every_finished_prompt(
     _, err = process.communicate(timeout=30)
     assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143}[how]
     assert "Traceback" not in err
+    said = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}[how]
+    assert f"pearl-eval: error: {said}; finished prompts are on disk" in err
     assert len(read_records(run)) >= 3
     assert not pd.read_parquet(run / "rounds.parquet").empty
     _, alive = psutil.wait_procs(started, timeout=20)

@@ -19,7 +19,7 @@ RUNS = {
     "sampling": ["decoder=speculative", "sampling=temperature", "task.samples_per_task=2"],
     "cached reference": ["decoder=pearl", "reference=cached", "reference.folder=reference"],
 }
-PROMPTS = 14
+PROMPTS = 30
 
 
 @pytest.fixture
