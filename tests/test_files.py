@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 from kills import ROOT
+from sameness import assert_same, records
 from small_pair import SmallPair
-from test_resume import assert_same, records
 
 Run = Callable[..., tuple[int, str, str]]
 SHORT = ("decoder=speculative", "task.limit=4", "task.max_new_tokens=12")

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 from kills import ROOT, Killer
+from sameness import assert_same
 from small_pair import SmallPair
-from test_resume import assert_same
 
 RUNS = {
     "greedy, W&B": ["decoder=pearl", "tracking=wandb", "tracking.mode=offline"],
