@@ -29,7 +29,7 @@ SOURCE_BUGS = [
     ),
     SourceBug(
         "rounds of a prompt that was not finished are kept",
-        "test_runfiles.py::test_torn_rounds_are_dropped",
+        "test_runfiles.py::test_a_torn_last_line_is_dropped_with_its_rounds",
         "pearl_eval/runfiles.py",
         "if len(kept) < len(rows):",
         "if False:",

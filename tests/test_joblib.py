@@ -24,10 +24,11 @@ def time_of_run(folder: Path) -> tuple[datetime, datetime]:
 def test_runs_at_once_never_share_a_core(run_cli: Run, tmp_path: Path) -> None:
     core = ("runtime.target_cores=[0]", "runtime.draft_cores=[0]")
     workers = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
-    short = ("task.limit=3", "task.max_new_tokens=16", "hydra.sweep.dir=sweep")
-    code, out, err = run_cli("-m", "decoder=speculative,pearl", *core, *workers, *short)
+    # So long that they would run at once, although one starts before the other.
+    long = ("task.limit=8", "task.max_new_tokens=160", "protocol=paper", "hydra.sweep.dir=sweep")
+    code, out, err = run_cli("-m", "decoder=speculative,pearl", *core, *workers, *long)
     assert code == 0, err
-    assert out.count("identical 3/3") == 2
+    assert out.count("identical 8/8") == 2
     first, second = sorted(time_of_run(tmp_path / "sweep" / name) for name in "01")
     assert first[1] < second[0]
 

@@ -125,7 +125,7 @@ def test_what_the_cluster_cannot_give_is_refused_before_anything_runs(
     done = submit("+pair.draft.gpus=0,5")
     assert done.returncode == 2
     assert "Slurm refused 1 run with gpus_per_node=6" in done.stderr.splitlines()[-1]
-    assert "RUNNING" not in lab.run("squeue", "--format=%T")
+    assert not lab.run("squeue", "--noheader", "--states=PENDING,RUNNING")
     assert not list(tmp_path.glob("sweep/*/records.jsonl"))
 
 
