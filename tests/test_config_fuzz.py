@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 Run = Callable[..., tuple[int, str, str]]
@@ -155,6 +155,7 @@ def fuzz(run_cli: Run, folder: Path, examples: int, derandomize: bool) -> dict[s
         derandomize=derandomize,
         deadline=None,
         database=None,
+        phases=[Phase.generate],  # a smaller example would take too many runs
         suppress_health_check=list(HealthCheck),
     )
     @given(arguments)
