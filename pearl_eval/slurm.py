@@ -15,6 +15,7 @@ from hydra_plugins.hydra_submitit_launcher.submitit_launcher import SlurmLaunche
 from omegaconf import DictConfig, OmegaConf, open_dict
 from submitit.core.utils import UncompletedJobError
 
+from pearl_eval.config import ReferenceMode
 from pearl_eval.console import print_error, print_note
 from pearl_eval.errors import UserError
 from pearl_eval.sweep import ERROR
@@ -129,7 +130,7 @@ def groups(
 
 
 def _reference(job: DictConfig) -> str:
-    if OmegaConf.select(job, "reference.mode") != "cached":
+    if OmegaConf.select(job, "reference.mode") is not ReferenceMode.cached:
         return ""
     parts = ("pair", "task", "sampling", "runtime", "protocol", "seed")
     asked = OmegaConf.to_container(OmegaConf.masked_copy(job, list(parts)), resolve=False)

@@ -2,7 +2,7 @@
 
     python -m tests.slurm_lab DIR -- COMMAND ...
 
-One node with two fake GPUs, accounting, and two partitions: jobs in ``urgent`` preempt those in
+One node with three fake GPUs, accounting, and two partitions: jobs in ``urgent`` preempt those in
 ``main``, which are put back in the queue. Everything listens on the loopback alone, on ports that
 were free, and is ended with the process that started it. Needs Debian's packages
 :data:`PACKAGES`, no rights beside one's own, and no network.
@@ -59,7 +59,7 @@ PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 KillWait=5
 GresTypes=gpu
-NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={d} CPUs=4 RealMemory=8000 Gres=gpu:fake:2
+NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={d} CPUs=4 RealMemory=8000 Gres=gpu:fake:3
 PartitionName=main Nodes=n1 Default=YES DefaultTime=10 MaxTime=INFINITE DefMemPerCPU=100 \
 PriorityTier=1 PreemptMode=REQUEUE GraceTime=20
 PartitionName=urgent Nodes=n1 MaxTime=INFINITE DefMemPerCPU=100 PriorityTier=2 PreemptMode=OFF
@@ -70,7 +70,7 @@ AccountingStoragePass={lab}/run/munge.socket
 AccountingStorageTRES=gres/gpu
 """
 # Fake GPUs must be character devices.
-_GRES = "Name=gpu Type=fake File=/dev/null\nName=gpu Type=fake File=/dev/zero\n"
+_GRES = "".join(f"Name=gpu Type=fake File=/dev/{one}\n" for one in ("null", "zero", "full"))
 _ACCOUNTING = """\
 AuthType=auth/munge
 AuthInfo=socket={lab}/run/munge.socket
