@@ -109,11 +109,17 @@ class RuntimeConfig:
     tensor_parallel: int = 1
 
     def __post_init__(self) -> None:
-        if self.tensor_parallel < 1:
+        if not 1 <= self.tensor_parallel <= _MOST:
             raise ValueError(
                 "runtime.tensor_parallel is the number of processes that compute the target, at"
-                f" least 1, got {self.tensor_parallel}"
+                f" least 1 and at most {_MOST}, got {self.tensor_parallel}"
             )
+        for name in ("target_threads", "draft_threads"):
+            if not 1 <= getattr(self, name) <= _MOST:
+                raise ValueError(
+                    f"runtime.{name} must be at least 1 and at most {_MOST}, got"
+                    f" {getattr(self, name)}"
+                )
         for name in ("start_timeout", "answer_timeout", "idle_timeout"):
             _check_seconds(f"runtime.{name}", getattr(self, name), above=True)
         _check_seconds("runtime.spin_seconds", self.spin_seconds)
@@ -237,6 +243,8 @@ def typed(cfg: DictConfig) -> Config:
     return config
 
 
+#: More processes or threads than any machine has.
+_MOST = 4096
 #: Longest time that may be waited for anything, in seconds: what the system's own waits take.
 _LONGEST = 1e6
 

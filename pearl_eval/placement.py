@@ -37,9 +37,6 @@ class Processes:
         GPU, and shared where there are not enough of them, but not between ranks. Processes that
         share a core never spin while they wait.
         """
-        for name in ("target_threads", "draft_threads"):
-            if getattr(runtime, name) < 1:
-                raise UserError(f"runtime.{name} must be at least 1, got {getattr(runtime, name)}")
         available = available_cores()
         target, draft = runtime.target_cores, runtime.draft_cores
         named = {"target_cores": target, "draft_cores": draft, "cores": runtime.cores}
