@@ -96,6 +96,12 @@ def test_a_shared_reference_is_counted_once() -> None:
     assert (totals["inline"]["references"], totals["cached"]["references"]) == (0, 1)
 
 
+@pytest.mark.parametrize(("swept", "references"), [("runtime.draft_threads", 1), ("seed", 2)])
+def test_jobs_share_a_reference_where_runs_do(run_cli: Run, swept: str, references: int) -> None:
+    jobs = listed(run_cli, "-m", f"{swept}=1,2", "reference=cached")
+    assert len({job["reference"] for job in jobs}) == references
+
+
 @pytest.mark.slow
 def test_measured_speeds_come_before_derived_ones(run_cli: Run, tmp_path: Path) -> None:
     code, _, err = run_cli(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
+from omegaconf import OmegaConf
 
 from decoders.autoregressive import Autoregressive
 from pearl_eval.config import Protocol, ReferenceMode, build
@@ -15,6 +16,7 @@ from pearl_eval.estimate.jobs import Job
 from pearl_eval.estimate.known import MEASURED, Forward, Knowledge, Known
 from pearl_eval.estimate.places import Places
 from pearl_eval.estimate.predict import predict
+from pearl_eval.identity import reference_settings, settings_digest
 from pearl_eval.pair import PairSource
 from pearl_eval.plan import Parts
 from pearl_eval.simulation import ForwardTimes
@@ -150,12 +152,11 @@ def _estimate(job: Job, config: EstimateConfig, knowledge: Knowledge) -> JobEsti
         basis=basis,
         forwards=forwards,
         acceptance_rate=rate,
-        reference=_conditions(job, source) if run.reference.mode is ReferenceMode.cached else None,
+        reference=_shared(job, source) if run.reference.mode is ReferenceMode.cached else None,
     )
 
 
-def _conditions(job: Job, source: PairSource) -> str:
-    """What jobs that share a reference have in common."""
-    cfg = job.cfg
-    parts = (source.target_settings(), cfg.task, cfg.sampling, cfg.runtime, cfg.protocol, cfg.seed)
-    return " ".join(map(str, parts))
+def _shared(job: Job, source: PairSource) -> str:
+    """The same for jobs that share a reference."""
+    plain = cast(dict[str, Any], OmegaConf.to_container(job.cfg, resolve=True, enum_to_str=True))
+    return settings_digest(reference_settings(plain, source))
