@@ -33,8 +33,25 @@ def test_runs_at_once_never_share_a_core(run_cli: Run, tmp_path: Path) -> None:
     assert first[1] < second[0]
 
 
-def test_as_many_runs_at_once_as_have_cores_of_their_own(run_cli: Run) -> None:
-    asked = ("hydra/launcher=joblib", "runtime.target_threads=999")
-    code, out, err = run_cli("--cfg=all", "--resolve", *asked)
+@pytest.mark.parametrize(
+    ("asked", "at_once"),
+    [("target_threads=1", 4), ("target_threads=999", 1), ("cores=[0,1,2,3]", 2)],
+)
+def test_as_many_runs_at_once_as_have_cores_of_their_own(
+    run_cli: Run, monkeypatch: pytest.MonkeyPatch, asked: str, at_once: int
+) -> None:
+    monkeypatch.setattr("decoders.placement.available_cores", lambda: list(range(8)))
+    code, out, err = run_cli("--cfg=all", "--resolve", "hydra/launcher=joblib", f"runtime.{asked}")
     assert code == 0, err
-    assert "n_jobs: 1\n" in out
+    assert f"n_jobs: {at_once}\n" in out
+
+
+def test_as_many_runs_at_once_as_have_gpus_of_their_own(
+    run_cli: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 8)
+    for gpus, at_once in (("null", 2), ("[0,1,2,3]", 1)):
+        own = ("hydra/launcher=joblib", "pair=llama2_7b_70b", f"runtime.gpus={gpus}")
+        code, out, err = run_cli("--cfg=all", "--resolve", *own, small_pair=False)
+        assert code == 0, err
+        assert f"n_jobs: {at_once}\n" in out
