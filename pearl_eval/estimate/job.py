@@ -93,11 +93,9 @@ def _estimate(job: Job, config: EstimateConfig, knowledge: Knowledge) -> JobEsti
     places = Places.of(source, sizes, decoder, run.runtime)
 
     roles = ["target", *["draft"] * decoder.uses_draft]
-    ranks = {"target": run.runtime.tensor_parallel}
+    ranks = run.runtime.tensor_parallel
     found = {
-        role: knowledge.forward(
-            role, names.pair, sizes.get(role), itemsize, places.gpus > 0, ranks.get(role, 1)
-        )
+        role: knowledge.forward(role, names.pair, sizes.get(role), itemsize, places.gpus > 0, ranks)
         for role in roles
     }
     forwards = {role: known for role, known in found.items() if known}
@@ -107,12 +105,14 @@ def _estimate(job: Job, config: EstimateConfig, knowledge: Knowledge) -> JobEsti
     seconds = reference_seconds = None
     at_most = run.protocol is not Protocol.paper
     basis = ""
-    measured = knowledge.speeds(names, decoder)
+    measured = knowledge.speeds(names, decoder, ranks)
     if measured:
         seconds, reference_seconds, basis = measured.seconds, measured.reference_seconds, MEASURED
     elif len(forwards) == len(roles):
         times = ForwardTimes(
-            forwards["target"].surface, forwards[roles[-1]].surface, knowledge.slowdown(names.pair)
+            forwards["target"].surface,
+            forwards[roles[-1]].surface,
+            knowledge.slowdown(names.pair, ranks),
         )
         value, limit = rate.value if rate else 0.0, task.max_new_tokens
         prediction = predict(decoder, times, value, limit, places.competing)
