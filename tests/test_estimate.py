@@ -52,7 +52,7 @@ def test_a_dry_run_needs_no_network_and_leaves_nothing(
     )
     assert code == 0
     assert "2 jobs: " in out and "derived" in out and "assumed" in out
-    assert "reference=cached shares it among jobs." in out
+    assert "decodes every prompt.\n" in out
     assert not any(tmp_path.iterdir())
 
 
@@ -182,6 +182,8 @@ def test_the_estimate_command_is_a_dry_run(run_command: Run, tmp_path: Path) -> 
     assert code == 0 and "given" in out
     # 12 texts of 128 tokens, twice, at 0.1 s: hours that are few are not told as none.
     assert "1 job: 0.00 GPU-hours; 0.09 hours one after the other, 0.09 all at once." in out
+    code, out, _ = run_command(estimate_cli.main, "-m", "decoder.gamma=2,3", *GIVEN)
+    assert code == 0 and "every prompt; reference=cached makes jobs share it." in out
     code, out, _ = run_command(estimate_cli.main, "--help")
     assert code == 0 and "estimate.bandwidth" in out
     assert not any(tmp_path.iterdir())

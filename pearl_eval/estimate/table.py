@@ -120,10 +120,9 @@ def _notes(estimate: Estimate) -> list[str]:
         count = _counted(len(estimate.references), "shared reference")
         lines.append(f"Counted in once: {count}, {_hours(shared)} hours, measured first.")
     else:
-        more = "; reference=cached shares one among jobs that can" * (len(jobs) > 1)
-        lines.append(
-            f"In each job's hours is the reference, which decodes every prompt, too{more}."
-        )
+        several = len({(job.pair, job.task) for job in jobs}) < len(jobs)
+        more = "; reference=cached makes jobs share it" if several else ""
+        lines.append(f"In each job's hours is the reference, which decodes every prompt{more}.")
     if totals["unknown"]:
         lines.append(
             f"Not counted in: {_counted(totals['unknown'], 'job')} (–), as nothing is known of"
