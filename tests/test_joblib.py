@@ -8,6 +8,9 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from hydra.core.config_store import ConfigStore
+
+from pearl_eval.config import register
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -55,3 +58,17 @@ def test_as_many_runs_at_once_as_have_gpus_of_their_own(
         code, out, err = run_cli("--cfg=all", "--resolve", *own, small_pair=False)
         assert code == 0, err
         assert f"n_jobs: {at_once}\n" in out
+
+
+@pytest.mark.parametrize(
+    ("launcher", "plugin"), [("joblib", "joblib"), ("slurm_a100", "submitit_slurm")]
+)
+def test_without_the_extra_it_is_named(
+    run_cli: Run, monkeypatch: pytest.MonkeyPatch, launcher: str, plugin: str
+) -> None:
+    register()
+    monkeypatch.setattr("pearl_eval.config._default_joblib", lambda: None)
+    monkeypatch.delitem(ConfigStore.instance().repo["hydra"]["launcher"], f"{plugin}.yaml")
+    code, _, err = run_cli("-m", f"hydra/launcher={launcher}", "decoder=pearl,speculative")
+    assert code == 2 and f"'hydra/launcher/{plugin}'" in err and len(err.splitlines()) == 1
+    assert "it comes with an extra: pip install --editable '.[cluster]'" in err
