@@ -13,7 +13,7 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
@@ -34,6 +34,8 @@ _TALKATIVE = "hydra.job_logging.handlers.console.level=INFO"
 #: Nor this; the second form is for programs to read.
 _DRY_RUN = ("--dry-run", "--dry-run=json")
 _HELP = {"-h", "--help"}
+#: What plugins for clusters bring.
+_OF_EXTRA = ("hydra/launcher/joblib", "hydra/launcher/submitit_slurm")
 #: What ended the job: out of a job Hydra would add lines of its own to it.
 _failures: list[Exception] = []
 
@@ -113,6 +115,8 @@ def one_line(error: BaseException) -> str:
     cause = error.__cause__
     if isinstance(error, HydraException) and isinstance(cause, OmegaConfBaseException):
         text += " " + str(cause).split("full_key:")[0]
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file in _OF_EXTRA:
+        text += "; it comes with an extra: pip install --editable '.[cluster]'"
     return " ".join(text.split()) or type(error).__name__
 
 

@@ -21,11 +21,16 @@ from pearl_eval.config import Names, ReferenceMode
 from pearl_eval.console import print_note
 from pearl_eval.distribution import SIGNIFICANCE
 from pearl_eval.errors import EquivalenceViolation
-from pearl_eval.identity import digest, reference_identity, run_identity
+from pearl_eval.identity import (
+    reference_identity,
+    reference_settings,
+    run_identity,
+    settings_digest,
+)
 from pearl_eval.placement import placed
 from pearl_eval.plan import Plan
 from pearl_eval.progress import RunProgress, run_progress
-from pearl_eval.records import Record
+from pearl_eval.records import RUN, Record
 from pearl_eval.reference import ReferenceCache
 from pearl_eval.reservation import reserved
 from pearl_eval.runfiles import RunFiles
@@ -72,6 +77,9 @@ def evaluate(cfg: DictConfig, names: Names, directory: Path, family: Path) -> di
     plan = Plan.make(cfg)
     plain = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True, enum_to_str=True))
     torch.manual_seed(plan.config.seed)
+    cache = _reference_cache(plan, plain, family)
+    if cache is not None and not (directory / RUN).exists():
+        cache.check()
     with contextlib.ExitStack() as stack:
         files = stack.enter_context(RunFiles(directory, run_identity(plain, plan)))
         if files.summary is not None:
@@ -190,8 +198,8 @@ def _reference_cache(plan: Plan, plain: Mapping[str, Any], family: Path) -> Refe
     folder = Path(config.folder) if config.folder else None
     if folder is None:
         # By what was asked for. What it ran on is not part of the name, so that it is checked.
-        asked = {k: v for k, v in identity.items() if "." in k and not k.startswith("version")}
-        folder = family / "reference" / digest([repr(sorted(asked.items())).encode()])
+        asked = reference_settings(plain, plan.setup.source)
+        folder = family / "reference" / settings_digest(asked)
     return ReferenceCache(folder, identity, config.wait_timeout)
 
 

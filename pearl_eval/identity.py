@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pearl_eval.pair import PairSource
 from pearl_eval.plan import Plan
 
 #: Settings that change nothing of what is measured.
@@ -20,6 +22,7 @@ _FREE = (
     "runtime.idle_timeout",
     "runtime.share_devices",
     "runtime.devices_timeout",
+    "reference.wait_timeout",
 )
 #: Further settings that change nothing of a reference run.
 _NOT_THE_REFERENCES = ("decoder.", "pair.", "reference.", "runtime.draft_", "runtime.spin_seconds")
@@ -33,18 +36,22 @@ def run_identity(config: Mapping[str, Any], plan: Plan) -> Identity:
     """What a run is: its configuration, code, weights, data, devices and libraries."""
     settings = {k: v for k, v in _flat(config) if not k.startswith(_FREE)}
     weights = {f"weights of the {role}": mark for role, mark in plan.pair.weights.items()}
-    return _plain(settings | weights | _surroundings(plan) | {"code": _code(plan)})
+    surroundings = _surroundings(plan, "draft", "target")
+    return _plain(settings | weights | surroundings | {"code": _code(plan)})
 
 
 def reference_identity(config: Mapping[str, Any], plan: Plan) -> Identity:
     """What a reference run is: whatever of a run has to do with its target alone."""
+    settings = reference_settings(config, plan.setup.source)
+    weights = {"weights of the target": plan.pair.weights.get("target")}
+    return _plain(settings | weights | _surroundings(plan, "target") | {"code": _code(plan)})
+
+
+def reference_settings(config: Mapping[str, Any], source: PairSource) -> Identity:
+    """What was asked for that a reference run depends on; where it runs has no part in it."""
     own = (*_FREE, *_NOT_THE_REFERENCES)
     settings = {k: v for k, v in _flat(config) if not k.startswith(own)}
-    target = {f"target.{k}": v for k, v in _flat(plan.setup.source.target_settings())}
-    weights = {"weights of the target": plan.pair.weights.get("target")}
-    surroundings = _surroundings(plan)
-    del surroundings["draft_device"]
-    return _plain(settings | target | weights | surroundings | {"code": _code(plan)})
+    return _plain(settings | {f"target.{k}": v for k, v in _flat(source.target_settings())})
 
 
 def differences(stored: Identity, ours: Identity) -> str:
@@ -56,6 +63,11 @@ def differences(stored: Identity, ours: Identity) -> str:
     )
 
 
+def settings_digest(settings: Identity) -> str:
+    """A short fingerprint of settings."""
+    return digest([repr(sorted(settings.items())).encode()])
+
+
 def digest(parts: Iterable[bytes]) -> str:
     """A short fingerprint of some bytes."""
     found = hashlib.sha256()
@@ -64,11 +76,20 @@ def digest(parts: Iterable[bytes]) -> str:
     return found.hexdigest()[:16]
 
 
-def _surroundings(plan: Plan) -> dict[str, Any]:
+def _surroundings(plan: Plan, *roles: str) -> dict[str, Any]:
+    """Libraries, data, and the devices of these models."""
     where = plan.setup.describe()
     versions = {f"version of {k}": v for k, v in where["versions"].items() if k != "pearl-eval"}
-    names = ("target_device", "draft_device", "dtype", "driver")
-    return {name: where[name] for name in names} | versions | {"data": _data(plan)}
+    names = [f"{role}_device" for role in roles]
+    devices = dict(zip(names, _renumbered([where[name] for name in names]), strict=True))
+    facts = {name: where[name] for name in ("dtype", "driver")}
+    return devices | facts | versions | {"data": _data(plan)}
+
+
+def _renumbered(devices: Sequence[str]) -> list[str]:
+    """GPUs numbered as they are used: which of equal ones is free when a run begins is chance."""
+    used = list(dict.fromkeys(re.findall(r"cuda:\d+", " ".join(devices))))
+    return [re.sub(r"cuda:\d+", lambda m: f"cuda:{used.index(m[0])}", one) for one in devices]
 
 
 def _data(plan: Plan) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -42,7 +43,7 @@ class ReferenceCache:
     folder
         Where they are, or will be.
     identity
-        What they are. :class:`UserError` where those that are there are others.
+        What they are. Those that are there may be others: :class:`UserError`.
     wait_timeout
         Longest wait for another process, in seconds.
     """
@@ -52,6 +53,19 @@ class ReferenceCache:
         self._wait_timeout = wait_timeout
         self._identity = identity
         self._runs: dict[Key, ReferenceRun] = {}
+
+    def check(self) -> None:
+        """Refuse references that are others, before anything is loaded or waits.
+
+        What can't be read yet, or is damaged, is left to :meth:`complete`.
+        """
+        try:
+            with (self.folder / _FILE).open("rb") as file:
+                first = json.loads(file.readline())
+        except (OSError, ValueError):
+            return
+        if isinstance(first, dict):
+            self._check(first)
 
     def complete(
         self, plan: Plan, measure: Measure, tell: Callable[[str], None] = lambda text: None
@@ -116,7 +130,7 @@ class ReferenceCache:
         if differing:
             raise UserError(
                 f"{self.folder} holds references of another run, which differ in {differing}:"
-                " choose another reference.folder, or reference=inline"
+                " move it away, or choose another reference.folder, or reference=inline"
             )
 
 

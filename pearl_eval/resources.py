@@ -22,12 +22,18 @@ def pair_cores(runtime: DictConfig) -> int:
 
 
 def runs_at_once(pair: DictConfig, runtime: DictConfig) -> int:
-    """How many runs this machine has GPUs for, or, without any, cores; at least one."""
+    """How many runs this machine has GPUs for, or, without any, cores; at least one.
+
+    Of those that ``runtime.gpus`` and ``runtime.cores`` leave to choose from.
+    """
     # Imported late: they bring torch, which no other launcher has use for.
     import torch
 
     from decoders.placement import available_cores
 
-    if gpus := torch.cuda.device_count():
-        return max(1, gpus // pair_gpus(pair, runtime))
-    return max(1, len(available_cores()) // pair_cores(runtime))
+    gpus, cores = range(torch.cuda.device_count()), available_cores()
+    if gpus:
+        allowed = gpus if runtime.gpus is None else runtime.gpus
+        return max(1, len(allowed) // pair_gpus(pair, runtime))
+    allowed = cores if runtime.cores is None else runtime.cores
+    return max(1, len(allowed) // pair_cores(runtime))

@@ -75,7 +75,10 @@ class RunFiles:
         with contextlib.ExitStack() as stack:
             stack.callback(self._journal.close)
             if not self._journal.lock():
-                raise RunInUse(f"{directory}: another process is at work on the run there")
+                raise RunInUse(
+                    f"{directory}: another process is at work on the run there: wait for its end,"
+                    " or choose another directory"
+                )
             self._take_up(stack)
             self._open = stack.pop_all()
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from small_pair import SmallPair
 
 from pearl_eval.config import register
 from pearl_eval.estimate import cli as estimate_cli
@@ -29,6 +30,7 @@ GIVEN = (
     "estimate.draft_seconds=0.02",
     "estimate.acceptance_rate=1",
 )
+TWO = "runtime.tensor_parallel=2"
 TEXTS_HOURS = 12 * 128 * 0.1 / 3600
 
 
@@ -50,6 +52,7 @@ def test_a_dry_run_needs_no_network_and_leaves_nothing(
     )
     assert code == 0
     assert "2 jobs: " in out and "derived" in out and "assumed" in out
+    assert "decodes every prompt.\n" in out
     assert not any(tmp_path.iterdir())
 
 
@@ -96,8 +99,16 @@ def test_a_shared_reference_is_counted_once() -> None:
     assert (totals["inline"]["references"], totals["cached"]["references"]) == (0, 1)
 
 
+@pytest.mark.parametrize(("swept", "references"), [("runtime.draft_threads", 1), ("seed", 2)])
+def test_jobs_share_a_reference_where_runs_do(run_cli: Run, swept: str, references: int) -> None:
+    jobs = listed(run_cli, "-m", f"{swept}=1,2", "reference=cached")
+    assert len({job["reference"] for job in jobs}) == references
+
+
 @pytest.mark.slow
-def test_measured_speeds_come_before_derived_ones(run_cli: Run, tmp_path: Path) -> None:
+def test_measured_speeds_come_before_derived_ones(
+    run_cli: Run, tmp_path: Path, small_pair: SmallPair
+) -> None:
     code, _, err = run_cli(
         "decoder=pearl", "task.limit=3", "task.max_new_tokens=16", "hydra.run.dir=run"
     )
@@ -116,6 +127,10 @@ def test_measured_speeds_come_before_derived_ones(run_cli: Run, tmp_path: Path) 
     assert pearl["decoding_seconds"] == pytest.approx(1000 / summary["tokens_per_second"])
     assert pearl["basis"] == speculative["basis"] == "measured"
     assert speculative["acceptance_rate"]["value"] == summary["acceptance_rate"]
+    # Nothing was measured of a target in ranks; its draft model and its text are the same.
+    (ranks,) = listed(run_cli, "decoder=pearl", "estimate.runs=run", *small_pair.overrides, TWO)
+    assert ranks["basis"] == "derived + measured"
+    assert ranks["forwards"]["draft"]["source"] == ranks["acceptance_rate"]["source"] == "measured"
 
 
 @pytest.mark.slow
@@ -133,6 +148,9 @@ def test_a_profile_gives_the_forward_times_of_its_pair(
     assert job["forwards"]["draft"] == {"seconds": median, "source": "measured"}
     (other,) = listed(run_cli, "pair=controlled", file)
     assert other["forwards"]["draft"]["source"] == "derived"
+    (ranks,) = listed(run_cli, TWO, file)
+    sources = [ranks["forwards"][role]["source"] for role in ("target", "draft")]
+    assert sources == ["derived", "measured"]
 
 
 @pytest.mark.parametrize(
@@ -142,6 +160,7 @@ def test_a_profile_gives_the_forward_times_of_its_pair(
         (["-m", "decoder=pearl,nope"], "Available options in 'decoder'"),
         (["task=gsm8k_mini", "task.data=none.jsonl"], "No such file or directory: 'none.jsonl'"),
         (["estimate.acceptance_rate=2"], "acceptance_rate is a probability, from 0 to 1, got 2"),
+        (["estimate.gpu_memory=0"], "estimate.gpu_memory must be more than 0, got 0"),
         (["estimate.speed=2"], "estimate.speed: Key 'speed' not in"),
         (["estimate.profile=none.json"], "estimate.profile=none.json: no profile.json"),
         (["estimate.runs=none"], "there is no run there"),
@@ -160,7 +179,11 @@ def test_what_can_not_be_is_one_line(
 
 def test_the_estimate_command_is_a_dry_run(run_command: Run, tmp_path: Path) -> None:
     code, out, _ = run_command(estimate_cli.main, "decoder=autoregressive", *GIVEN)
-    assert code == 0 and "1 job: " in out and "given" in out
+    assert code == 0 and "given" in out
+    # 12 texts of 128 tokens, twice, at 0.1 s: hours that are few are not told as none.
+    assert "1 job: 0.00 GPU-hours; 0.09 hours one after the other, 0.09 all at once." in out
+    code, out, _ = run_command(estimate_cli.main, "-m", "decoder.gamma=2,3", *GIVEN)
+    assert code == 0 and "every prompt; reference=cached makes jobs share it." in out
     code, out, _ = run_command(estimate_cli.main, "--help")
     assert code == 0 and "estimate.bandwidth" in out
     assert not any(tmp_path.iterdir())

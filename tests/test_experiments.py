@@ -44,6 +44,13 @@ TASKS = {
     "mgsm": (100, 256),
     "mt_bench": (80, 256),
 }
+#: What stands for each at mini scale.
+MINI = {
+    "humaneval": "humaneval",
+    "gsm8k": "gsm8k_mini",
+    "mgsm": "mgsm_mini",
+    "mt_bench": "dialogue_mini",
+}
 ABLATED = ["pearl", "pearl_no_post_verify", "pearl_no_pre_verify"]
 FULL = {
     "paper_humaneval": (list(GAMMAS), ["humaneval"], DECODERS),
@@ -68,39 +75,83 @@ def test_every_experiment_of_the_paper_is_held_against_it() -> None:
     assert set(FULL) == {name for name in NAMES if name.startswith("paper_")}
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", NAMES)
 def test_it_runs_at_mini_scale(run_cli: Run, tmp_path: Path, name: str) -> None:
-    # Of a sweep of draft lengths the first and the last: what is between is the same job.
-    gammas = SWEPT.get(name, [0])
-    ends = [f"decoder.gamma={gammas[0]},{gammas[-1]}"] if name in SWEPT else []
-    arguments = (f"experiment={name}", "scale=mini", *SHORT, *ends, "hydra.sweep.dir=sweep")
-    code, _, err = run_cli(*arguments, small_pair=False)
+    run_mini(run_cli, tmp_path, name, [])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_what_no_other_has_runs_at_mini_scale(run_cli: Run, tmp_path: Path, name: str) -> None:
+    cut = [f"decoder={','.join(own_decoders(name))}"] if name in FULL else []
+    cut += [f"decoder.gamma={SWEPT[name][-1]}"] if name in SWEPT else []
+    run_mini(run_cli, tmp_path, name, cut)
+
+
+def own_decoders(name: str) -> list[str]:
+    """Those that no experiment before it runs on prompts like its own; at least one.
+
+    A decoder can't tell one task's prompts from another's, but a dialogue has several turns.
+    """
+    kinds = ["mt_bench" in tasks for _, tasks, _ in FULL.values()]
+    names = list(FULL)
+    at = names.index(name)
+    before = [other for other, kind in zip(names[:at], kinds, strict=False) if kind == kinds[at]]
+    seen = {decoder for other in before for decoder in FULL[other][2]}
+    return [one for one in FULL[name][2] if one not in seen] or FULL[name][2][-1:]
+
+
+def run_mini(run_cli: Run, tmp_path: Path, name: str, cut: list[str]) -> None:
+    """Run an experiment at mini scale, ``cut`` by overrides, and see that every job was run."""
+    arguments = (f"experiment={name}", "scale=mini", *SHORT, *cut)
+    jobs = jobs_of(*arguments)
+    code, _, err = run_cli(*arguments, "hydra.sweep.dir=sweep", small_pair=False)
     assert code == 0, err
     folders = [path.parent for path in tmp_path.glob("sweep/*/.hydra")]
     summaries = [json.loads((folder / "summary.json").read_text()) for folder in folders]
+    assert sorted(summary["decoder"] for summary in summaries) == sorted(
+        job["decoder"] for job in jobs
+    )
     assert {summary["pair"] for summary in summaries} == {"tiny"}
     assert all(summary["new_tokens"] == 8 * summary["prompts"] for summary in summaries)
-    if name in FULL:
-        _, tasks, decoders = FULL[name]
-        assert len(summaries) == len(tasks) * len(decoders) * (2 if ends else 1)
-        assert {summary["decoder"] for summary in summaries} == set(decoders)
     shutil.rmtree(tmp_path / "sweep")
 
 
 @pytest.mark.parametrize("name", FULL)
+def test_at_mini_scale_it_has_the_same_grid_on_the_tiny_pair(name: str) -> None:
+    _, tasks, decoders = FULL[name]
+    assert grid(name, "scale=mini") == sorted(
+        ("tiny", MINI[task], decoder, str(gamma))
+        for task in tasks
+        for decoder in decoders
+        for gamma in SWEPT.get(name, [None])
+    )
+
+
+@pytest.mark.parametrize("name", FULL)
 def test_at_full_size_it_has_the_papers_grid(name: str) -> None:
-    register()
     pairs, tasks, decoders = FULL[name]
-    jobs = [dict(one.split("=") for one in job) for job in expand("config", [f"experiment={name}"])]
-    values = ("pair", "task", "decoder", "decoder.gamma")
-    assert sorted(tuple(str(job.get(value)) for value in values) for job in jobs) == sorted(
+    assert grid(name) == sorted(
         (pair, task, decoder, str(gamma))
         for pair in pairs
         for task in tasks
         for decoder in decoders
         for gamma in SWEPT.get(name, [None])
     )
+
+
+def grid(name: str, *more: str) -> list[tuple[str, ...]]:
+    """Pair, task, decoder and draft length of each job of an experiment, sorted."""
+    values = ("pair", "task", "decoder", "decoder.gamma")
+    jobs = jobs_of(f"experiment={name}", *more)
+    return sorted(tuple(str(job.get(value)) for value in values) for job in jobs)
+
+
+def jobs_of(*arguments: str) -> list[dict[str, str]]:
+    """The overrides of each job that a command line would run, by name."""
+    register()
+    return [dict(one.split("=") for one in job) for job in expand("config", arguments)]
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from pearl_eval.comparison import Comparison
+from pearl_eval.setup import Setup
 
 Run = Callable[..., tuple[int, str, str]]
 SHORT = ("task.limit=3", "task.max_new_tokens=12", "reference=cached")
@@ -69,6 +70,16 @@ def test_what_it_depends_on_has_another_reference(
     assert len(measured) == 4
 
 
+def test_a_sweep_over_seeds_has_a_reference_for_each(
+    run_cli: Run, tmp_path: Path, measured: list[str]
+) -> None:
+    seeds = ("-m", "decoder=autoregressive", "seed=1,2", "sampling=temperature")
+    code, _, err = run_cli(*seeds, *SHORT, "task.limit=1", "hydra.sweep.dir=sweep")
+    assert code == 0, err
+    assert len(measured) == 4
+    assert len(list((tmp_path / "sweep" / "reference").iterdir())) == 2
+
+
 def test_the_draft_has_no_part_in_it(run_cli: Run, measured: list[str]) -> None:
     command = (*SHORT, "reference.folder=references")
     assert run_cli("decoder=speculative", *command)[0] == 0
@@ -78,7 +89,9 @@ def test_the_draft_has_no_part_in_it(run_cli: Run, measured: list[str]) -> None:
 
 
 @pytest.mark.parametrize("fact", ["target_device", "driver", "version of torch", "code"])
-def test_another_machine_or_version_is_refused(run_cli: Run, tmp_path: Path, fact: str) -> None:
+def test_another_machine_or_version_is_refused(
+    run_cli: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fact: str
+) -> None:
     command = ("decoder=autoregressive", *SHORT, "reference.folder=references")
     assert run_cli(*command)[0] == 0
     path = tmp_path / "references" / "reference.jsonl"
@@ -87,8 +100,38 @@ def test_another_machine_or_version_is_refused(run_cli: Run, tmp_path: Path, fac
     assert fact in stored["identity"]
     stored["identity"][fact] = "something else"
     path.write_text("".join([json.dumps(stored) + "\n", *others]))
-    code, _, err = run_cli(*command, "hydra.run.dir=other")
+    with monkeypatch.context() as patch:
+        patch.setattr("pearl_eval.pairs.pretrained.load_model", pytest.fail)
+        code, _, err = run_cli(*command, "hydra.run.dir=other")
     assert code == 2 and f"differ in {fact} (something else there, " in err
+    # Nothing was begun there, so what the message proposes can be done in the same folder.
+    assert run_cli(*command, "reference=inline", "hydra.run.dir=other")[0] == 0
+
+
+def test_which_of_equal_gpus_it_was_measured_on_is_no_matter(
+    run_cli: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Runs of a sweep at once are each moved to GPUs that are free."""
+    command = ("decoder=speculative", *SHORT, "reference.folder=references")
+    on = ["cuda:0 (A)", "cuda:1 (A) + cuda:2 (A)"]
+    described = Setup.describe
+
+    def describe(setup: Setup) -> dict[str, Any]:
+        return described(setup) | dict(zip(("draft_device", "target_device"), on, strict=True))
+
+    monkeypatch.setattr(Setup, "describe", describe)
+    assert run_cli(*command, "hydra.run.dir=run")[0] == 0
+    on[:] = ["cuda:3 (A)", "cuda:4 (A) + cuda:5 (A)"]
+    code, _, err = run_cli(*command, "hydra.run.dir=moved")
+    assert code == 0, err
+    # A run goes on there as well, but not where the two models share a GPU.
+    assert run_cli(*command, "hydra.run.dir=run")[0] == 0
+    on[0] = "cuda:4 (A)"
+    code, _, err = run_cli(*command, "hydra.run.dir=run")
+    assert code == 2 and "target_device (cuda:1 (A) + cuda:2 (A) there, cuda:0 (A) + cuda:1" in err
+    on[1] = "cuda:4 (B) + cuda:5 (B)"
+    code, _, err = run_cli(*command, "hydra.run.dir=other")
+    assert code == 2 and "differ in target_device (cuda:0 (A) + cuda:1 (A) there, " in err
 
 
 def test_one_that_was_cut_short_is_completed(

@@ -63,6 +63,7 @@ class EstimateConfig:
             "bandwidth",
             "cpu_bandwidth",
             "load_bandwidth",
+            "gpu_memory",
         ):
             value = getattr(self, name)
             if value is not None and not value > 0:

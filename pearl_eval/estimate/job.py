@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
+from omegaconf import OmegaConf
 
 from decoders.autoregressive import Autoregressive
 from pearl_eval.config import Protocol, ReferenceMode, build
@@ -15,6 +16,7 @@ from pearl_eval.estimate.jobs import Job
 from pearl_eval.estimate.known import MEASURED, Forward, Knowledge, Known
 from pearl_eval.estimate.places import Places
 from pearl_eval.estimate.predict import predict
+from pearl_eval.identity import reference_settings, settings_digest
 from pearl_eval.pair import PairSource
 from pearl_eval.plan import Parts
 from pearl_eval.simulation import ForwardTimes
@@ -91,11 +93,9 @@ def _estimate(job: Job, config: EstimateConfig, knowledge: Knowledge) -> JobEsti
     places = Places.of(source, sizes, decoder, run.runtime)
 
     roles = ["target", *["draft"] * decoder.uses_draft]
-    ranks = {"target": run.runtime.tensor_parallel}
+    ranks = run.runtime.tensor_parallel
     found = {
-        role: knowledge.forward(
-            role, names.pair, sizes.get(role), itemsize, places.gpus > 0, ranks.get(role, 1)
-        )
+        role: knowledge.forward(role, names.pair, sizes.get(role), itemsize, places.gpus > 0, ranks)
         for role in roles
     }
     forwards = {role: known for role, known in found.items() if known}
@@ -105,12 +105,14 @@ def _estimate(job: Job, config: EstimateConfig, knowledge: Knowledge) -> JobEsti
     seconds = reference_seconds = None
     at_most = run.protocol is not Protocol.paper
     basis = ""
-    measured = knowledge.speeds(names, decoder)
+    measured = knowledge.speeds(names, decoder, ranks)
     if measured:
         seconds, reference_seconds, basis = measured.seconds, measured.reference_seconds, MEASURED
     elif len(forwards) == len(roles):
         times = ForwardTimes(
-            forwards["target"].surface, forwards[roles[-1]].surface, knowledge.slowdown(names.pair)
+            forwards["target"].surface,
+            forwards[roles[-1]].surface,
+            knowledge.slowdown(names.pair, ranks),
         )
         value, limit = rate.value if rate else 0.0, task.max_new_tokens
         prediction = predict(decoder, times, value, limit, places.competing)
@@ -150,12 +152,11 @@ def _estimate(job: Job, config: EstimateConfig, knowledge: Knowledge) -> JobEsti
         basis=basis,
         forwards=forwards,
         acceptance_rate=rate,
-        reference=_conditions(job, source) if run.reference.mode is ReferenceMode.cached else None,
+        reference=_shared(job, source) if run.reference.mode is ReferenceMode.cached else None,
     )
 
 
-def _conditions(job: Job, source: PairSource) -> str:
-    """What jobs that share a reference have in common."""
-    cfg = job.cfg
-    parts = (source.target_settings(), cfg.task, cfg.sampling, cfg.runtime, cfg.protocol, cfg.seed)
-    return " ".join(map(str, parts))
+def _shared(job: Job, source: PairSource) -> str:
+    """The same for jobs that share a reference."""
+    plain = cast(dict[str, Any], OmegaConf.to_container(job.cfg, resolve=True, enum_to_str=True))
+    return settings_digest(reference_settings(plain, source))

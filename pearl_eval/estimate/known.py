@@ -54,15 +54,25 @@ class Speeds:
     reference_seconds: float
 
 
+@dataclass(frozen=True)
+class Profile:
+    """Forward times of a pair whose target is computed by so many ranks."""
+
+    pair: str
+    ranks: int
+    times: ForwardTimes
+
+
 class Knowledge:
     """What an estimate goes by, read once.
 
-    What was given counts before what was measured, and a profile's forwards before a run's.
+    What was given counts before what was measured, and a profile's forwards before a run's. What
+    was measured of a target counts for one of as many ranks only.
     """
 
     def __init__(self, config: EstimateConfig) -> None:
         self._config = config
-        self._profiles = dict(_read_profile(file) for file in config.files("profile"))
+        self._profiles = [_read_profile(file) for file in config.files("profile")]
         self._runs: list[Run] = []
         for folder in config.files("runs"):
             self._runs += finished_runs(Path(folder))
@@ -72,25 +82,30 @@ class Knowledge:
     ) -> Forward | None:
         """Forward times of a pair's model; ``None`` where not even its size is known.
 
-        ``ranks`` read it together, each its share of every layer.
+        ``ranks`` compute the target together, each its share of every layer.
         """
         given = getattr(self._config, f"{role}_seconds")
         if given is not None:
             return Forward(Surface.constant(given), GIVEN)
-        if pair in self._profiles:
-            return Forward(getattr(self._profiles[pair], role), MEASURED)
-        measured = [s for run in self._of(pair) if (s := _forward_seconds(run, role)) is not None]
+        is_target = role == "target"
+        profile = self._profile(pair, ranks if is_target else None)
+        if profile:
+            return Forward(getattr(profile.times, role), MEASURED)
+        runs = self._of(pair, ranks if is_target else None)
+        measured = [s for run in runs if (s := _forward_seconds(run, role)) is not None]
         if measured:
             return Forward(Surface.constant(statistics.median(measured)), MEASURED)
         if size is None:
             return None
         # Decoding reads every weight for each forward, and little else.
         bandwidth = self._config.bandwidth if on_gpu else self._config.cpu_bandwidth
-        return Forward(Surface.constant(size.multiplied * itemsize / bandwidth / ranks), DERIVED)
+        own = size.multiplied / (ranks if is_target else 1)
+        return Forward(Surface.constant(own * itemsize / bandwidth), DERIVED)
 
-    def slowdown(self, pair: str) -> Slowdown:
+    def slowdown(self, pair: str, ranks: int) -> Slowdown:
         """What running at once costs the models of a pair; nothing where it was not profiled."""
-        return self._profiles[pair].slowdown if pair in self._profiles else Slowdown()
+        profile = self._profile(pair, ranks)
+        return profile.times.slowdown if profile else Slowdown()
 
     def acceptance_rate(self, names: Names) -> Known:
         """Of a pair, on the task if a run of that is known, else on any."""
@@ -103,10 +118,10 @@ class Knowledge:
             return Known(statistics.mean(r.summary["acceptance_rate"] for r in runs), MEASURED)
         return Known(_ACCEPTANCE_RATE, ASSUMED)
 
-    def speeds(self, names: Names, decoder: Decoder) -> Speeds | None:
+    def speeds(self, names: Names, decoder: Decoder, ranks: int) -> Speeds | None:
         """Those of a run of the same decoder, pair, task and draft length, if there is one."""
         gamma = getattr(decoder, "gamma", None)
-        for run in self._of(names.pair):
+        for run in self._of(names.pair, ranks):
             summary = run.summary
             same = (names.decoder, names.task) == (summary["decoder"], summary["task"])
             if not same or summary["decoder_settings"].get("gamma") != gamma:
@@ -116,15 +131,28 @@ class Knowledge:
                 return Speeds(1 / ours, 1 / theirs)
         return None
 
-    def _of(self, pair: str) -> Sequence[Run]:
-        return [run for run in self._runs if run.summary["pair"] == pair]
+    def _of(self, pair: str, ranks: int | None = None) -> Sequence[Run]:
+        """Runs of a pair; where ``ranks`` is given, with a target in so many."""
+        runs = [run for run in self._runs if run.summary["pair"] == pair]
+        return [run for run in runs if ranks in (None, _ranks(run.summary))]
+
+    def _profile(self, pair: str, ranks: int | None) -> Profile | None:
+        profiles = [
+            one for one in self._profiles if one.pair == pair and ranks in (None, one.ranks)
+        ]
+        return profiles[-1] if profiles else None
 
 
-def _read_profile(file: str) -> tuple[str, ForwardTimes]:
-    """A profile's pair, and how long its forwards take."""
+def _ranks(content: dict[str, Any]) -> int:
+    """In how many ranks the target was of which a file tells."""
+    parallel = content["environment"].get("target_parallel") or {}
+    return int(parallel.get("ranks", 1))
+
+
+def _read_profile(file: str) -> Profile:
     try:
         content: dict[str, Any] = json.loads(Path(file).read_text())
-        return content["pair"], ForwardTimes.from_profile(content)
+        return Profile(content["pair"], _ranks(content), ForwardTimes.from_profile(content))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"estimate.profile={file}: no profile.json of pearl-eval-profile"

@@ -30,7 +30,7 @@ class Estimate:
         """One job of each set that shares a reference."""
         return list({job.reference: job for job in self.jobs if job.reference}.values())
 
-    def totals(self) -> dict[str, float | int | None]:
+    def totals(self) -> dict[str, Any]:
         """Sums over the jobs and the references that they share.
 
         ``longest_hours`` is how long it takes if all jobs run at once.
@@ -93,7 +93,11 @@ def _cells(job: JobEstimate, config: EstimateConfig) -> list[str]:
 
 
 def _hours(hours: float | None) -> str:
-    return number(hours, ".1g" if hours is not None and hours < 0.1 else ".2f")
+    return number(hours, ".1g" if hours and hours < 0.1 else ".2f")
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def _too_large(job: JobEstimate, config: EstimateConfig) -> bool:
@@ -104,23 +108,25 @@ def _too_large(job: JobEstimate, config: EstimateConfig) -> bool:
 def _notes(estimate: Estimate) -> list[str]:
     jobs, config = estimate.jobs, estimate.config
     totals = estimate.totals()
+    gpu_hours, hours, longest = (
+        _hours(totals[name]) for name in ("gpu_hours", "hours", "longest_hours")
+    )
     lines = [
-        f"{totals['jobs']} job{'s' * (totals['jobs'] != 1)}: {totals['gpu_hours']:.1f} GPU-hours;"
-        f" {totals['hours']:.1f} hours one after the other,"
-        f" {totals['longest_hours']:.1f} all at once."
+        f"{_counted(len(jobs), 'job')}: {gpu_hours} GPU-hours; {hours} hours one after the other,"
+        f" {longest} all at once."
     ]
     if estimate.references:
         shared = sum(job.reference_hours or 0.0 for job in estimate.references)
-        lines.append(
-            f"In that are {len(estimate.references)} shared references, {shared:.1f} hours, which"
-            " run first."
-        )
+        count = _counted(len(estimate.references), "shared reference")
+        lines.append(f"Counted in once: {count}, {_hours(shared)} hours, measured first.")
     else:
-        lines.append("In each job's hours is the reference, which decodes every prompt, too.")
+        several = len({(job.pair, job.task) for job in jobs}) < len(jobs)
+        more = "; reference=cached makes jobs share it" if several else ""
+        lines.append(f"In each job's hours is the reference, which decodes every prompt{more}.")
     if totals["unknown"]:
         lines.append(
-            f"Not in that are {totals['unknown']} jobs (–): nothing is known of their models'"
-            " forwards or of how many prompts their task has."
+            f"Not counted in: {_counted(totals['unknown'], 'job')} (–), as nothing is known of"
+            " the models' forwards or of how many prompts the task has."
         )
     if any(_too_large(job, config) for job in jobs):
         lines.append(
