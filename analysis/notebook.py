@@ -10,16 +10,23 @@ from IPython.display import Image, Markdown, display
 from matplotlib.figure import Figure
 
 from analysis.frame import sections
+from analysis.reported import with_reported
 from analysis.table import NoRuns, Table
 
 #: Dots per inch: fine enough to read, small enough to keep.
 _DPI = 80
 
 
-def show_table(make: Callable[[pd.DataFrame], Table], frame: pd.DataFrame) -> None:
-    """A table of these runs; a line where they give none."""
+def show_table(
+    make: Callable[[pd.DataFrame], Table], frame: pd.DataFrame, reported: bool = False
+) -> None:
+    """A table of these runs; a line where they give none.
+
+    ``reported``: with what the authors of PEARL report of the same pairs and tasks.
+    """
     try:
-        display(Markdown(make(frame).markdown()))
+        table = make(frame)
+        display(Markdown((with_reported(table, frame) if reported else table).markdown()))
     except NoRuns as error:
         display(Markdown(f"*No such table: {error}.*"))
 

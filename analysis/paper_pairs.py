@@ -6,11 +6,16 @@ bandwidth (a roofline), and from the waiting that the authors measured.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from omegaconf import OmegaConf
 from scipy.optimize import brentq
 
+from analysis.reported import CONDITIONS, MARK, Reported, figures
+from analysis.table import Cell, Table
 from pearl_eval.model_shapes import model_shape
+from pearl_eval.paths import config_dir
 from pearl_eval.simulation import ForwardTimes, Hardware, Rate, Simulation
 
 #: Bytes/s of an A100-SXM4-80GB by its data sheet, and the share of it that is achieved: at 0.9 a
@@ -18,10 +23,11 @@ from pearl_eval.simulation import ForwardTimes, Hardware, Rate, Simulation
 BANDWIDTH, BANDWIDTH_SHARE = 2.039e12, 0.9
 #: Its bfloat16 operations/s, and the share of them that such products achieve.
 FLOPS, FLOPS_SHARE = 312e12, 0.6
-#: In the authors' vanilla speculative decoding with CodeLlama 7B & 70B the target waits 0.14 s a
-#: step, in which the draft model of 32 layers makes 10 forwards. Reading weights would take half
-#: of that: what bounds them is the host's launching of kernels, so much a layer.
-LAYER_SECONDS = 0.14 / 10 / 32
+#: In a step of the authors' vanilla speculative decoding with CodeLlama 7B & 70B the target waits
+#: for 10 forwards of the draft model of 32 layers. Reading weights would take half of that: what
+#: bounds them is the host's launching of kernels, so much a layer.
+(_WAIT,) = figures("wait of the target", pair="codellama_7b_70b")
+LAYER_SECONDS = _WAIT.value / 10 / 32
 
 A100 = Hardware(BANDWIDTH * BANDWIDTH_SHARE, FLOPS * FLOPS_SHARE, LAYER_SECONDS)
 #: Tokens of a prompt, about; of little weight.
@@ -31,13 +37,23 @@ _TOKENS = 20 * 1024
 
 @dataclass(frozen=True)
 class PaperPair:
-    """A pair of the paper with the draft lengths of its scripts."""
+    """A pair of the paper with the draft lengths of its scripts.
+
+    Those of Llama 3.1, of which there are none, are Llama 2's.
+    """
 
     name: str
     draft: str
     target: str
     pearl_gamma: int
     speculative_gamma: int
+
+    @classmethod
+    def configured(cls, config: str, name: str) -> PaperPair:
+        """The pair of a configuration."""
+        node = OmegaConf.load(config_dir() / "pair" / f"{config}.yaml")
+        gamma = node.gamma
+        return cls(name, node.draft.path, node.target.path, gamma.pearl, gamma.speculative)
 
     def forwards(self) -> ForwardTimes:
         return ForwardTimes.from_shapes(model_shape(self.target), model_shape(self.draft), A100)
@@ -65,150 +81,108 @@ class PaperPair:
         return float(brentq(beyond, 0.0, 1.0, xtol=1e-3))
 
 
-_CODELLAMA_7B = "codellama/CodeLlama-7b-Instruct-hf"
-_DEEPSEEK_33B = "deepseek-ai/deepseek-coder-33b-instruct"
-
-#: Draft lengths: the authors' scripts; those of Llama 3.1, of which there are none, are Llama 2's.
+#: The paper's pairs, by the names of their configurations.
 PAIRS = {
-    pair.name: pair
-    for pair in (
-        PaperPair("CodeLlama 7B & 34B", _CODELLAMA_7B, "codellama/CodeLlama-34b-Instruct-hf", 3, 6),
-        PaperPair(
-            "CodeLlama 7B & 70B", _CODELLAMA_7B, "codellama/CodeLlama-70b-Instruct-hf", 5, 10
-        ),
-        PaperPair(
-            "Llama 2 7B & 70B",
-            "meta-llama/Llama-2-7b-chat-hf",
-            "meta-llama/Llama-2-70b-chat-hf",
-            5,
-            10,
-        ),
-        PaperPair(
-            "Llama 3.1 8B & 70B",
-            "meta-llama/Llama-3.1-8B-Instruct",
-            "meta-llama/Llama-3.1-70B-Instruct",
-            5,
-            10,
-        ),
-        PaperPair(
-            "DeepSeek 1.3B & 33B", "deepseek-ai/deepseek-coder-1.3b-instruct", _DEEPSEEK_33B, 4, 8
-        ),
-        PaperPair(
-            "DeepSeek 6.7B & 33B", "deepseek-ai/deepseek-coder-6.7b-instruct", _DEEPSEEK_33B, 3, 6
-        ),
+    name: PaperPair.configured(name, label)
+    for name, label in (
+        ("codellama_7b_34b", "CodeLlama 7B & 34B"),
+        ("codellama_7b_70b", "CodeLlama 7B & 70B"),
+        ("llama2_7b_70b", "Llama 2 7B & 70B"),
+        ("llama31_8b_70b", "Llama 3.1 8B & 70B"),
+        ("deepseek_1b_33b", "DeepSeek 1.3B & 33B"),
+        ("deepseek_6b_33b", "DeepSeek 6.7B & 33B"),
     )
 }
+_RATES = (0.7, 0.8, 0.9)
 
 
-@dataclass(frozen=True)
-class Reported:
-    """A speedup of PEARL as its authors report it. ``limit``: tokens of a text."""
-
-    pair: str
-    task: str
-    limit: int
-    speedup: float
-
-
-@dataclass(frozen=True)
-class Shared:
-    """Tokens/s of PEARL they report, each model with its own GPUs and both sharing them."""
-
-    pair: str
-    task: str
-    limit: int
-    apart: float
-    shared: float
-
-
-REPORTED = (
-    Reported("Llama 3.1 8B & 70B", "HumanEval", 1024, 3.87),
-    Reported("Llama 3.1 8B & 70B", "GSM8K", 256, 3.81),
-    Reported("Llama 3.1 8B & 70B", "MT-bench", 256, 3.59),
-    Reported("Llama 3.1 8B & 70B", "MGSM", 256, 3.95),
-)
-RESOURCE_COMPETITION = (
-    Shared("Llama 2 7B & 70B", "MT-bench", 256, 24.28, 22.83),
-    Shared("Llama 3.1 8B & 70B", "MT-bench", 256, 32.14, 30.78),
-    Shared("DeepSeek 1.3B & 33B", "HumanEval", 1024, 57.76, 53.86),
-)
-
-
-def pairs_table() -> str:
-    """Forward times and speedups of each pair at three acceptance rates, as Markdown."""
-    rates = (0.7, 0.8, 0.9)
-    lines = [
-        "| pair | predicted t_draft, t_target | predicted c | γ of PEARL's scripts"
-        " | predicted speedups at α = 0.7, 0.8, 0.9: PEARL | speculative | without a barrier |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
+def times_table() -> Table:
+    """Forward times of each pair, and the draft length of the authors' scripts."""
+    cells: list[Cell] = []
     for pair in PAIRS.values():
         times = pair.forwards()
-        speedups = [
-            ", ".join(f"{pair.speedup(name, rate, 1024):.2f}×" for rate in rates)
-            for name in ("pearl", "speculative", "pearl_async")
+        row = (pair.name,)
+        cells += [
+            Cell("", row, "t_draft", 1e3 * times.draft(1, 0), form=".1f", unit=" ms"),
+            Cell("", row, "t_target", 1e3 * times.target(1, 0), form=".1f", unit=" ms"),
+            Cell("", row, "c", times.speed_ratio, form=".1f"),
+            Cell("", row, "γ of PEARL's scripts", pair.pearl_gamma, form="d"),
         ]
-        lines.append(
-            f"| {pair.name} | {1e3 * times.draft(1, 0):.1f} ms, {1e3 * times.target(1, 0):.1f} ms"
-            f" | {times.speed_ratio:.1f} | {pair.pearl_gamma} | {' | '.join(speedups)} |"
-        )
-    return "\n".join(lines)
+    return Table("times", "Forward times on A100s, predicted", ("pair",), cells)
 
 
-def reported_table() -> str:
-    """Reported speedups and the acceptance rate that each implies, as Markdown."""
-    lines = [
-        "| pair | task | speedup, reported | α it implies, predicted"
-        " | speculative at that α, predicted | without a barrier, predicted |",
-        "| --- | --- | --- | --- | --- | --- |",
+def speedups_table() -> Table:
+    """Speedups of each pair at three acceptance rates, for texts of 1024 tokens."""
+    cells = [
+        Cell("", (pair.name, decoder), f"α = {rate}", pair.speedup(decoder, rate, 1024), unit="×")
+        for pair in PAIRS.values()
+        for decoder in ("pearl", "speculative", "pearl_async")
+        for rate in _RATES
     ]
-    for one in REPORTED:
-        pair = PAIRS[one.pair]
-        rate = pair.implied_rate(one.speedup, one.limit)
-        others = ["–", "–"]
+    return Table("speedups", "Speedups on A100s, predicted", ("pair", "decoder"), cells)
+
+
+def reported_table() -> Table:
+    """Reported speedups and the acceptance rate that each implies."""
+    cells: list[Cell] = []
+    cited = figures("speedup", decoder="pearl")
+    for one in cited:
+        pair, limit = _of(one)
+        row = (pair.name, one.task)
+        rate = pair.implied_rate(one.value, limit)
+        cells += [
+            Cell("", row, "pearl, reported", one.value, unit=one.unit, source=one.source),
+            Cell("", row, "α it implies, predicted", rate),
+        ]
+        cells += [
+            Cell("", row, f"{decoder} at that α, predicted", speedup, unit="×")
+            for decoder in ("speculative", "pearl_async")
+            for speedup in [None if rate is None else pair.speedup(decoder, rate, limit)]
+        ]
+    title = "What the reported speedups imply"
+    return Table("implied", title, ("pair", "task"), cells, notes=_notes(cited))
+
+
+def shared_table() -> Table:
+    """Resource competition, reported and predicted."""
+    cells: list[Cell] = []
+    apart = figures("tokens_per_second", decoder="pearl")
+    for one in apart:
+        (shared,) = figures(one.figure, decoder="pearl_shared", pair=one.pair, task=one.task)
+        pair, limit = _of(one)
+        row = (pair.name, one.task)
+        reference = pair.tokens_per_second("autoregressive", 0.0, limit)
+        rate = pair.implied_rate(one.value / reference, limit)
+        ratio = None
         if rate is not None:
-            others = [
-                f"{pair.speedup(name, rate, one.limit):.2f}×"
-                for name in ("speculative", "pearl_async")
-            ]
-        lines.append(
-            f"| {one.pair} | {one.task} | {one.speedup:.2f}×"
-            f" | {_rate(rate)} | {' | '.join(others)} |"
-        )
-    return "\n".join(lines)
+            ratio = pair.speedup("pearl_shared", rate, limit) / pair.speedup("pearl", rate, limit)
+        cells += [
+            Cell("", row, "pearl, tokens/s, reported", one.value, source=one.source),
+            Cell("", row, "pearl_shared, tokens/s, reported", shared.value, source=one.source),
+            Cell("", row, "autoregressive, tokens/s, predicted", reference, form=".1f"),
+            Cell("", row, "α implied, predicted", rate),
+            Cell("", row, "shared ÷ apart, reported", shared.value / one.value, form=".3f"),
+            Cell("", row, "shared ÷ apart, predicted", ratio, form=".3f"),
+        ]
+    title = "Resource competition, reported and predicted"
+    return Table("sharing", title, ("pair", "task"), cells, notes=_notes(apart))
 
 
-def shared_table() -> str:
-    """Resource competition, reported and predicted, as Markdown."""
-    lines = [
-        "| pair | task | tokens/s, reported | autoregressive tokens/s, predicted"
-        " | α implied, predicted | shared ÷ apart, reported | predicted |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for one in RESOURCE_COMPETITION:
-        pair = PAIRS[one.pair]
-        reference = pair.tokens_per_second("autoregressive", 0.0, one.limit)
-        rate = pair.implied_rate(one.apart / reference, one.limit)
-        ratio = "–"
-        if rate is not None:
-            speeds = [
-                pair.tokens_per_second(name, rate, one.limit) for name in ("pearl_shared", "pearl")
-            ]
-            ratio = f"{speeds[0] / speeds[1]:.3f}"
-        lines.append(
-            f"| {one.pair} | {one.task} | {one.apart} → {one.shared} | {reference:.1f}"
-            f" | {_rate(rate)} | {one.shared / one.apart:.3f} | {ratio} |"
-        )
-    return "\n".join(lines)
+def _of(one: Reported) -> tuple[PaperPair, int]:
+    """The pair of a figure, and the tokens of a text."""
+    assert one.max_new_tokens is not None
+    return PAIRS[one.pair], one.max_new_tokens
 
 
-def _rate(rate: float | None) -> str:
-    return "none: beyond what c allows" if rate is None else f"{rate:.2f}"
+def _notes(cited: Sequence[Reported]) -> list[str]:
+    sources = "; ".join(dict.fromkeys(one.source for one in cited))
+    return [f"Reported: {MARK.removeprefix('reported ')}, {CONDITIONS}. From {sources}."]
 
 
 def main() -> None:
     """``python -m analysis.paper_pairs``: the tables of docs/simulation.md."""
-    print(pairs_table(), reported_table(), shared_table(), sep="\n\n")
+    tables = (times_table(), speedups_table(), reported_table(), shared_table())
+    print("\n\n".join(table.markdown() for table in tables))
 
 
 if __name__ == "__main__":

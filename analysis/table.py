@@ -34,7 +34,8 @@ class Cell:
     """One figure. ``row`` has a value for each name of the table's ``index``.
 
     ``n``: prompts it is over. ``runs``: the directories it is made from. ``contends`` for being the
-    best of its column: an output that is not the target's own does not.
+    best of its column: an output that is not the target's own does not. ``source``: what a figure
+    that is not ours is cited from.
     """
 
     section: str
@@ -49,6 +50,7 @@ class Cell:
     unit: str = ""
     best: int = 0
     contends: bool = True
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,13 +86,14 @@ class Table:
 
     @property
     def tidy(self) -> pd.DataFrame:
-        """A row a cell: its place, value, interval, n and directories."""
+        """A row a cell: its place, value, interval, n, directories, and source if it's not ours."""
         return pd.DataFrame(
             [
                 {"section": cell.section}
                 | dict(zip(self.index, cell.row, strict=True))
                 | {"column": cell.column, "value": cell.value, "unit": cell.unit}
                 | {"low": cell.low, "high": cell.high, "n": cell.n, "runs": "; ".join(cell.runs)}
+                | {"source": cell.source}
                 for cell in self.cells
             ]
         )
@@ -120,7 +123,8 @@ class Table:
             lines += [[*key, *values] for key, values in zip(_keys(part), part.values, strict=True)]
             said = [f"*{section}*\n"] if section else []
             blocks.append("\n".join([*said, *(f"| {' | '.join(line)} |" for line in lines)]))
-        return "\n\n".join([*blocks, "\n".join(f"{note}  " for note in self.notes).rstrip()])
+        notes = "\n".join(f"{note}  " for note in self.notes).rstrip()
+        return "\n\n".join([*blocks, *([notes] if notes else [])])
 
     def latex(self) -> str:
         """The table for LaTeX with booktabs, a rule and a heading for each section."""
@@ -143,7 +147,7 @@ class Table:
         return "\n".join([*lines, r"\end{table}"])
 
     def csv(self) -> str:
-        """A line a cell, unrounded, with the directories it is from."""
+        """A line a cell, unrounded, with the directories it is from, or else its source."""
         return self.tidy.to_csv(index=False).rstrip()
 
     def _wide(self, figure: Callable[[Cell], Any]) -> pd.DataFrame:

@@ -6,6 +6,7 @@ import argparse
 
 from analysis.frame import mixed
 from analysis.paper_tables import TABLES
+from analysis.reported import with_reported
 from analysis.source import load_any
 from analysis.table import NoRuns, Table
 from pearl_eval.errors import UserError
@@ -20,6 +21,7 @@ def main() -> None:
     add("source", nargs="+", help="runs' and sweeps' directories, or wandb:ENTITY/PROJECT")
     add("--table", choices=[*TABLES], action="append", help="which (default: all there are)")
     add("--format", choices=[*_FORMATS], default="markdown")
+    add("--reported", action="store_true", help="below ours, what the authors report of the same")
     add("--cells", action="store_true", help="below each table, the runs that each cell is from")
     arguments = parser.parse_args()
     try:
@@ -28,6 +30,8 @@ def main() -> None:
         for name in arguments.table or TABLES:
             try:
                 made.append(TABLES[name](frame))
+                if arguments.reported:
+                    made[-1] = with_reported(made[-1], frame)
             except NoRuns as error:
                 if arguments.table:
                     raise UserError(f"no table {name}: {error}") from None
@@ -50,7 +54,7 @@ def _written(table: Table, form: str, cells: bool) -> str:
         return text
     lines = (
         f"{' / '.join(filter(None, (cell.section, *cell.row, cell.column)))}: "
-        + ", ".join(cell.runs)
+        + (", ".join(cell.runs) or cell.source)
         for cell in table.cells
     )
     comment = "% " if form == "latex" else "    "

@@ -31,7 +31,10 @@ def download(project: str, folder: Path) -> list[Path]:
                 name = f"{project}/evaluation-{run.id}:latest"
                 if not api.artifact_exists(name, type=_KIND):
                     continue
-                api.artifact(name, type=_KIND).download(root=str(own))
+                # A download that is broken off leaves nothing that looks like a run.
+                part = folder / f"{run.id}.part"
+                api.artifact(name, type=_KIND).download(root=str(part))
+                part.rename(own)
             found.append(own)
     except Exception as error:
         raise UserError(f"W&B's project {project} can't be read: {_line(error)}") from error

@@ -172,7 +172,7 @@ def test_command_prints_what_the_runs_give(
     assert f"pearl γ4 / tiny: {sweep / '2'}" in out
     command(monkeypatch, str(sweep), "--table", "humaneval", "--format", "csv")
     out = capsys.readouterr().out
-    assert out.splitlines()[0] == "section,decoder,column,value,unit,low,high,n,runs"
+    assert out.splitlines()[0] == "section,decoder,column,value,unit,low,high,n,runs,source"
     assert len(out.splitlines()) == 1 + 6
 
 

@@ -30,6 +30,7 @@ def test_the_wheel_is_complete_and_runs_outside_the_checkout(tmp_path: Path) -> 
     )
     assert done.returncode == 0, done.stderr
     where = f"{site}/pearl_eval/assets/tiny"
+    assert (site / "analysis" / "reported.yaml").exists()
     assert where in (tmp_path / "run" / "run.json").read_text()
     assert "identical 2/2" in done.stdout
     assert (tmp_path / "run" / "summary.json").exists()

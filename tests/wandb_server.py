@@ -14,6 +14,9 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import wandb_reading
+from wandb_reading import Artifact
+
 KEY = "f" * 40
 ENTITY = "me"
 _Answer = Callable[[dict[str, Any]], dict[str, Any]]
@@ -42,7 +45,8 @@ class StandIn:
         self.uploads: dict[str, bytes] = {}
         self.received: list[bytes] = []
         self.released = threading.Event()
-        self._pending: dict[str, dict[str, Any]] = {}
+        self._uploaded: dict[str, Artifact] = {}
+        self._committed: dict[str, Artifact] = {}
         self._ids = map(str, itertools.count(1))
 
     def answer(self, operation: str, query: str, variables: dict[str, Any]) -> dict[str, Any]:
@@ -59,6 +63,10 @@ class StandIn:
             "CommitArtifact": self._commit_artifact,
             "UpsertView2": self._upsert_view,
             "upsertView": self._upsert_view,
+            "Runs": self._runs,
+            "ArtifactMembershipByName": self._artifact_by_name,
+            "FetchArtifactManifest": self._manifest,
+            "GetArtifactMembershipFileUrls": self._file_urls,
         }
         if operation in known:
             return known[operation](variables)
@@ -145,7 +153,7 @@ class StandIn:
         variables = variables.get("input", variables)
         identity = next(self._ids)
         name = variables.get("artifactCollectionName") or (variables["artifactCollectionNames"][0])
-        self._pending[identity] = {"name": name, "files": []}
+        self._uploaded[identity] = Artifact(identity, name, variables["artifactTypeName"])
         artifact = {
             "id": identity,
             "state": "PENDING",
@@ -154,9 +162,10 @@ class StandIn:
         return {"createArtifact": {"artifact": artifact}}
 
     def _create_manifest(self, variables: dict[str, Any]) -> dict[str, Any]:
-        file = {"id": "1", "name": "manifest", "displayName": "manifest"} | self._upload(
-            f"manifest/{next(self._ids)}"
-        )
+        path = f"manifest/{next(self._ids)}"
+        if variables.get("includeUpload"):
+            self._uploaded[variables["artifactID"]].manifest = path
+        file = {"id": "1", "name": "manifest", "displayName": "manifest"} | self._upload(path)
         manifest = {"artifactManifest": {"id": "1", "file": file}}
         return {"createArtifactManifest": manifest, "updateArtifactManifest": manifest}
 
@@ -164,7 +173,7 @@ class StandIn:
         edges = []
         for spec in variables["input"]["artifactFiles"]:
             path = f"artifact/{spec['artifactID']}/{spec['name']}"
-            self._pending[spec["artifactID"]]["files"].append(spec["name"])
+            self._uploaded[spec["artifactID"]].files.append(spec["name"])
             node = {"id": "1", "name": spec["name"], "displayName": spec["name"]}
             node |= self._upload(path) | {"storagePath": path, "uploadMultipartUrls": None}
             edges.append({"node": node | {"artifact": {"id": spec["artifactID"]}}})
@@ -172,11 +181,27 @@ class StandIn:
 
     def _commit_artifact(self, variables: dict[str, Any]) -> dict[str, Any]:
         identity = variables["artifactID"]
-        pending = self._pending.pop(identity)
-        self.artifacts[pending["name"]] = {
-            name: self.uploads[f"artifact/{identity}/{name}"] for name in pending["files"]
+        artifact = self._uploaded[identity]
+        self._committed[artifact.name] = artifact
+        self.artifacts[artifact.name] = {
+            name: self.uploads[f"artifact/{identity}/{name}"] for name in artifact.files
         }
         return {"commitArtifact": {"artifact": {"id": identity, "digest": "0"}}}
+
+    def _runs(self, variables: dict[str, Any]) -> dict[str, Any]:
+        project = variables["project"]
+        names = [name for name, one in self.buckets.items() if one.get("project") == project]
+        return wandb_reading.runs(names, ENTITY) if names else {"project": None}
+
+    def _artifact_by_name(self, variables: dict[str, Any]) -> dict[str, Any]:
+        artifact = self._committed.get(variables["name"].removesuffix(":latest"))
+        return wandb_reading.membership(artifact, variables["project"], variables["entity"])
+
+    def _manifest(self, variables: dict[str, Any]) -> dict[str, Any]:
+        return wandb_reading.manifest(self._uploaded[variables["id"]], self.url)
+
+    def _file_urls(self, variables: dict[str, Any]) -> dict[str, Any]:
+        return wandb_reading.file_urls(self._committed[variables["collection"]], self.url)
 
     def _upsert_view(self, variables: dict[str, Any]) -> dict[str, Any]:
         self.views.append(variables)
@@ -191,7 +216,13 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def do_GET(self) -> None:
-        self._reply({})
+        self._body()
+        if not self.path.startswith(("/upload/", "/artifacts")):
+            self._reply({})
+        elif self._works():
+            uploaded = self.server.stand_in.uploads.get(self.path.removeprefix("/upload/"))
+            found = uploaded is not None
+            self._send(uploaded or b"", "application/octet-stream", 200 if found else 404)
 
     def do_PUT(self) -> None:
         body = self._body()
@@ -211,7 +242,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif self.path == "/graphql":
             asked = json.loads(body)
             query, variables = asked["query"], asked.get("variables") or {}
-            named = re.match(r"\s*(?:query|mutation)\s+(\w+)", query)
+            named = re.search(r"^\s*(?:query|mutation)\s+(\w+)", query, re.MULTILINE)
             operation = asked.get("operationName") or (named[1] if named else "")
             self._reply({"data": stand_in.answer(operation, query, variables)})
         else:
@@ -234,9 +265,11 @@ class _Handler(BaseHTTPRequestHandler):
         return body
 
     def _reply(self, content: dict[str, Any], status: int = 200) -> None:
-        body = json.dumps(content).encode()
+        self._send(json.dumps(content).encode(), "application/json", status)
+
+    def _send(self, body: bytes, kind: str, status: int = 200) -> None:
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
