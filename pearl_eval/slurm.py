@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import submitit
 from hydra.core.singleton import Singleton
@@ -13,11 +14,14 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
 from hydra_plugins.hydra_submitit_launcher.submitit_launcher import SlurmLauncher
 from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
 from submitit.core.utils import UncompletedJobError
 
-from pearl_eval.config import ReferenceMode
+from pearl_eval.config import ReferenceMode, build
 from pearl_eval.console import print_error, print_note
 from pearl_eval.errors import UserError
+from pearl_eval.identity import reference_settings, settings_digest
+from pearl_eval.pair import PairSource
 from pearl_eval.sweep import ERROR
 
 #: Shell commands of every job. W&B's service is the submitting process's, on another machine.
@@ -130,14 +134,18 @@ def groups(
 
 
 def _reference(job: DictConfig) -> str:
+    """The same for jobs that read the same reference. What can't be says so where it runs."""
     if OmegaConf.select(job, "reference.mode") is not ReferenceMode.cached:
         return ""
-    parts = ("pair", "task", "sampling", "runtime", "protocol", "seed")
-    asked = OmegaConf.to_container(OmegaConf.masked_copy(job, list(parts)), resolve=False)
-    assert isinstance(asked, dict)
-    pair = asked["pair"]
-    asked["pair"] = {k: v for k, v in pair.items() if k not in ("draft", "gamma")}
-    return repr(asked)
+    with contextlib.suppress(UserError, OmegaConfBaseException):
+        plain = OmegaConf.to_container(
+            OmegaConf.masked_copy(job, [str(name) for name in job if name != "hydra"]),
+            resolve=True,
+            enum_to_str=True,
+        )
+        source = build("pair", job.pair, PairSource)
+        return settings_digest(reference_settings(cast(dict[str, Any], plain), source))
+    return ""
 
 
 def _submit(
