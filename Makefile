@@ -1,11 +1,11 @@
 # make demo: set up and watch PEARL. make test: set up and run every check. make test-slow: those that
-# take too long for that.
+# take too long for that. make notebooks: run what docs/notebooks shows anew, on an idle machine.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo test test-slow lint types format clean
+.PHONY: demo test test-slow notebooks lint types format clean
 
 demo: $(VENV)/installed
 	$(BIN)/pearl-eval experiment=quickstart
@@ -16,6 +16,20 @@ test: lint types
 
 test-slow: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m nightly --timeout 7200
+
+RUNS := multirun/notebooks
+SHORT := protocol=paper task.limit=10 task.max_new_tokens=96 tracking=none
+notebooks: $(VENV)/installed-dev
+	rm -rf $(RUNS)
+	$(BIN)/pearl-eval -m $(SHORT) hydra.sweep.dir=$(RUNS)/decoders \
+	    decoder=autoregressive,speculative,pearl,pearl_no_pre_verify,pearl_no_post_verify,pearl_async,pearl_shared
+	$(BIN)/pearl-eval -m $(SHORT) hydra.sweep.dir=$(RUNS)/tasks \
+	    decoder=autoregressive,speculative,pearl task=gsm8k_mini,mgsm_mini,dialogue_mini
+	$(BIN)/pearl-eval -m $(SHORT) hydra.sweep.dir=$(RUNS)/draft_lengths \
+	    decoder=speculative,pearl decoder.gamma=3,5,7,9,11,13
+	PEARL_EVAL_RUNS="../$(RUNS)/decoders ../$(RUNS)/tasks ../$(RUNS)/draft_lengths" \
+	    $(BIN)/jupyter nbconvert --execute --to markdown --output-dir docs/notebooks analysis/*.ipynb
+	sed -i '/<style scoped>/,/<\/style>/d; s/<table [^>]*>/<table>/' docs/notebooks/*.md
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
