@@ -236,8 +236,15 @@ def typed(cfg: DictConfig) -> Config:
     assert isinstance(merged, DictConfig)
     config = Config(**{f.name: merged[f.name] for f in fields(Config)})
     for name in ("runtime", "reference", "tracking"):
+        schema = OmegaConf.structured(type(getattr(Config(), name)))
         try:
-            setattr(config, name, OmegaConf.to_object(merged[name]))
+            # Resolved first: what an interpolation gives is held to the schema, too.
+            resolved = OmegaConf.to_container(merged[name], resolve=True)
+            setattr(config, name, OmegaConf.to_object(OmegaConf.merge(schema, resolved)))
+        except OmegaConfBaseException as error:
+            reason = str(error).splitlines()[0]
+            key = str(error.full_key).removeprefix(f"{name}.")
+            raise UserError(f"{name}.{key}: {reason}") from error
         except ValueError as error:
             raise UserError(str(error)) from error
     return config

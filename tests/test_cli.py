@@ -149,6 +149,8 @@ BAD_INPUT = {
     "runtime.target_cores=[9999]": "runtime.target_cores=[9999]: this process may use the cores",
     "runtime.draft_threads=0": "runtime.draft_threads must be at least 1 and at most 4096, got 0",
     "runtime.target_threads=99999999999999999999": "must be at least 1 and at most 4096, got 9999",
+    "runtime.draft_cores=${seed}": "runtime.draft_cores: Invalid value assigned",
+    "reference.tolerance_factor=${protocol}": "error: reference.tolerance_factor: While",
     "runtime.tensor_parallel=99999999999999999999": "at least 1 and at most 4096, got 9999",
     "runtime.target_device=cuda:77": "device cuda:77",
     "runtime.target_device=abacus": "no such device: abacus",
