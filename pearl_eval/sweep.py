@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,11 +19,15 @@ from pearl_eval.records import ERROR, RECORDS, SUMMARY, launch_order
 from pearl_eval.resume import SWEEP
 from pearl_eval.table import Row
 
+#: The directory that this process has for itself, as an open file.
+_held: list[int] = []
+
 
 class SweepReport(Callback):
     """Hydra callback around runs and sweeps.
 
-    Refuses a directory that holds something else before anything is written there. When a sweep is
+    Refuses a directory that holds something else, or that another process is at work on, before
+    anything is written there. When a sweep is
     over, prints the table over its runs, and exits with 1 where one failed.
     """
 
@@ -48,8 +54,10 @@ class SweepReport(Callback):
                     f" this one is of {' '.join(now)}"
                 )
         _make(directory, "hydra.sweep.dir")
+        _hold(directory)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        _let_go()
         try:
             rows = sweep_rows(Path(config.hydra.sweep.dir))
             print_table(f"Sweep {config.hydra.sweep.dir}", rows)
@@ -59,6 +67,31 @@ class SweepReport(Callback):
             raise SystemExit(1) from error
         if not rows or any(row.summary is None or row.summary["violations"] for row in rows):
             raise SystemExit(1)
+
+
+def _hold(directory: Path) -> None:
+    """Have a sweep's directory for this process until it ends; exit with 2 where another has it."""
+    _let_go()
+    file = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(file)
+        print_error(
+            f"hydra.sweep.dir={directory}: another process is at work on the sweep there: wait for"
+            " its end, or choose another directory"
+        )
+        raise SystemExit(2) from None
+    except OSError:
+        # Not every network file system locks directories; each run has a lock of its own.
+        os.close(file)
+    else:
+        _held.append(file)
+
+
+def _let_go() -> None:
+    while _held:
+        os.close(_held.pop())
 
 
 def _refuse(why: str) -> None:

@@ -52,8 +52,8 @@ SOURCE_BUGS = [
         "other weights are not noticed",
         "test_resume.py::test_another_run_is_refused_saying_in_what_it_differs",
         "pearl_eval/identity.py",
-        "settings | weights | _surroundings(plan)",
-        "settings | _surroundings(plan)",
+        "settings | weights | surroundings",
+        "settings | surroundings",
     ),
     SourceBug(
         "two processes may be at work on one run",

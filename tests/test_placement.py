@@ -9,6 +9,7 @@ from small_pair import SmallPair
 from pearl_eval.config import Forward, RuntimeConfig
 from pearl_eval.devices import Devices
 from pearl_eval.pair import Pair
+from pearl_eval.pairs import pretrained
 from pearl_eval.placement import Processes, placed
 from pearl_eval.setup import Setup
 
@@ -77,6 +78,24 @@ def test_a_shared_draft_model_goes_to_the_first_and_the_last_gpu_of_the_target(
 
     assert places("cuda:1", "cuda:2", "cuda:3") == [("cuda:1",), ("cuda:3",)]
     assert places("cuda:1") == [("cuda:1",)]
+
+
+def test_a_target_over_several_gpus_is_spread_by_layers_over_their_free_memory(
+    small_pair: SmallPair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, asked = small_pair.load_target().model, {}
+
+    def from_pretrained(path: str, **settings: Any) -> tuple[Any, dict[str, set[str]]]:
+        asked.update(settings)
+        return model, {"missing_keys": set(), "mismatched_keys": set()}
+
+    monkeypatch.setattr(pretrained.AutoModelForCausalLM, "from_pretrained", from_pretrained)
+    monkeypatch.setattr(pretrained, "free_bytes", {"cuda:1": 10, "cuda:2": 20}.__getitem__)
+    target = pretrained.ModelConfig(str(small_pair.folder / "target"))
+    pretrained.load_model(target, "bfloat16", ("cuda:1", "cuda:2"), 300)
+    assert (asked["device_map"], asked["max_memory"]) == ("auto", {1: 10, 2: 20})
+    pretrained.load_model(target, "bfloat16", ("cuda:2",), 300)
+    assert asked["device_map"] == {"": "cuda:2"}
 
 
 def test_gpu_runs_leave_cores_to_the_system(cores: list[int]) -> None:

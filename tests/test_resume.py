@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import multiprocessing
 import os
@@ -178,6 +179,20 @@ def test_a_sweep_is_continued_by_its_folder(
     code, out, err = run_cli("resume=my sweep", small_pair=False)
     assert code == 0 and out.count("identical 4/4") == 3, err
     assert err.count("this run is there already") == 2 and "continued, 1 of 4" in err
+
+
+def test_a_second_process_on_a_sweep_is_refused(run_cli: Run, tmp_path: Path) -> None:
+    command = ("-m", "decoder=autoregressive,speculative", *SHORT[:1], "task.limit=1")
+    (tmp_path / "sweep").mkdir()
+    first = os.open(tmp_path / "sweep", os.O_RDONLY)
+    fcntl.flock(first, fcntl.LOCK_EX)
+    code, out, err = run_cli(*command, "hydra.sweep.dir=sweep")
+    assert code == 2 and "another process is at work on the sweep there" in err and not out
+    assert len(err.splitlines()) == 1 and not any((tmp_path / "sweep").iterdir())
+    os.close(first)
+    assert run_cli(*command, "hydra.sweep.dir=sweep")[0] == 0
+    # It is let go of at the end.
+    assert run_cli("resume=sweep", small_pair=False)[0] == 0
 
 
 @pytest.mark.parametrize(
