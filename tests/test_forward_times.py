@@ -35,8 +35,9 @@ def test_a_benchmark_gives_back_what_was_timed() -> None:
     for window in WINDOWS:
         assert times.target(window, 50) == pytest.approx(TARGET(window, 50))
     assert times.draft(1, 50) == pytest.approx(DRAFT(1, 50))
-    # Windows of the prompt and beyond are as the prompt's own forward.
+    # Windows of the prompt's length and beyond are as the prompt's own forward.
     assert (times.target(40, 0), times.draft(40, 0)) == (7.0, 3.0)
+    assert times.target.windows == (*WINDOWS, 40)
     assert (times.slowdown.target, times.slowdown.draft) == pytest.approx((1.25, 1.5))
 
 
@@ -46,7 +47,7 @@ def test_a_benchmark_is_its_median_prompt() -> None:
         together = {"beside": {"1": (4 * seconds, seconds)}}
         return own | together | {"prompt": (9 * seconds, seconds), "prompt_length": length}
 
-    times = ForwardTimes.from_bench([prompt(5.0, 70), prompt(1.0, 30), prompt(2.0, 40)])
+    times = ForwardTimes.from_bench([prompt(2.0, 40), prompt(5.0, 70), prompt(1.0, 30)])
     assert times.speed_ratio == pytest.approx(4.0)
     assert (times.draft(1, 0), times.target(40, 0)) == (2.0, 18.0)
     assert times.slowdown == Slowdown()
@@ -79,7 +80,7 @@ def test_a_profile_gives_back_what_was_timed() -> None:
 
 def test_what_runs_no_slower_beside_the_other_is_not_sped_up() -> None:
     one = {"context": 0, "draft": 1.0, "target": {"1": 4.0}, "prompt": (9.0, 3.0)}
-    times = ForwardTimes.from_bench([one | {"beside": {"1": (3.9, 0.9)}, "prompt_length": 8}])
+    times = ForwardTimes.from_bench([one | {"beside": {"1": (3.5, 0.9)}, "prompt_length": 8}])
     assert times.slowdown == Slowdown(1.0, 1.0)
 
 
