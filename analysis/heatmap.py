@@ -33,6 +33,8 @@ THEORY: Predicted = {
 }
 #: Values of c and of α at which a surface is computed; a simulated one takes a while.
 _STEPS, _SIMULATED_STEPS = 60, 12
+#: The least c at which theory says anything of ``pearl_async``.
+_LOWEST = 2.0
 #: Simulated texts for each of a cell's prompts.
 _REPEATS = 10
 
@@ -93,16 +95,17 @@ def main() -> None:
         cells = read_grid(arguments.directory) if arguments.directory else []
     except UserError as error:
         parser.error(str(error))
-    predicted, steps = THEORY, _STEPS
+    predicted, steps, lowest = THEORY, _STEPS, _LOWEST
     subtitle = "predicted by closed forms: no overhead, the window costs nothing"
     if cells:
         predicted, steps = simulated(cells, fit(cells)), _SIMULATED_STEPS
+        lowest = min(_LOWEST, *(0.9 * cell.speed_ratio for cell in cells))
         subtitle = (
             f"predicted by simulation, at the grid's fitted costs, texts of {cells[0].limit}"
             " tokens; points: measured, in the same colours"
         )
     measured = {name: best(cells, name) for name in predicted}
-    draw_heatmap(predicted, measured, subtitle, steps).savefig(arguments.output, dpi=150)
+    draw_heatmap(predicted, measured, subtitle, steps, lowest).savefig(arguments.output, dpi=150)
     print(arguments.output)
 
 

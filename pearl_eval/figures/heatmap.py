@@ -16,13 +16,13 @@ def draw_heatmap(
     measured: Mapping[str, Sequence[tuple[float, float, float]]],
     subtitle: str,
     steps: int = 60,
+    lowest: float = 2.0,
 ) -> Figure:
     """A panel a decoder. ``predicted`` gives its speedup at (c, α); ``measured`` are (c, α,
     speedup), drawn in the colours of the surface: a point that can be seen is off it. A surface is
-    computed at ``steps`` values of each, and interpolated."""
+    computed at ``steps`` values of each, from c = ``lowest`` on, and interpolated."""
     points = [point for own in measured.values() for point in own]
-    lowest, highest = ([c, *(p[0] for p in points)] for c in (2.0, 12.0))
-    ratios = np.linspace(0.9 * min(lowest), max(highest), steps)
+    ratios = np.linspace(lowest, max(12.0, *(p[0] for p in points)) if points else 12.0, steps)
     rates = np.linspace(min(0.5, *(p[1] for p in points)) if points else 0.5, 0.99, steps)
     surfaces = {
         name: np.array([[speedup(c, rate) for rate in rates] for c in ratios])
