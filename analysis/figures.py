@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from analysis.beside_theory import Expectation, speed_ratio, two_models
 from analysis.frame import sections
-from analysis.heatmap import PREDICTED
+from analysis.heatmap import THEORY
 from analysis.source import load_any
 from analysis.table import NoRuns
 from pearl_eval.errors import UserError
@@ -96,16 +96,16 @@ def heatmap(frame: pd.DataFrame) -> Figure:
 
     Raises :class:`NoRuns` where no run has two models.
     """
-    points: dict[str, list[tuple[float, float, float]]] = {name: [] for name in PREDICTED}
+    points: dict[str, list[tuple[float, float, float]]] = {name: [] for name in THEORY}
     for _, group in two_models(frame).groupby(["pair", "task"], sort=False):
         ratio = speed_ratio(group)
-        for name in PREDICTED:
+        for name in THEORY:
             own = group[(group["decoder"] == name) & group["speedup"].notna()]
             if len(own):
                 best = own.sort_values("speedup").iloc[-1]
                 points[name].append((ratio, float(best["acceptance_rate"]), float(best["speedup"])))
-    note = "closed forms, no overhead; points: measured, in the same colours"
-    return draw_heatmap(PREDICTED, points, note)
+    note = "predicted by closed forms, no overhead; points: measured, in the same colours"
+    return draw_heatmap(THEORY, points, note)
 
 
 FIGURES: dict[str, Callable[[pd.DataFrame], Figure]] = {

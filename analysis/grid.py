@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pearl_eval.errors import UserError
-from pearl_eval.simulation import Costs, ForwardTimes, Simulation, Trace
+from pearl_eval.simulation import Acceptance, Costs, ForwardTimes, Simulation, Trace
 
 REFERENCE = "autoregressive"
 _AGAIN = f"{REFERENCE} again"
@@ -59,18 +59,21 @@ class Cell:
             measured,
         )
 
-    def predicted(self, label: str, costs: Costs, trace: Trace | None = None) -> float:
-        """The speedup that a simulation of the same prompts gives, as ``measured`` is defined."""
-        reference = self._text_seconds(REFERENCE, costs, trace)
-        own = self._text_seconds(label, costs, trace)
+    def predicted(self, label: str, costs: Costs, acceptance: Acceptance | None = None) -> float:
+        """The speedup that a simulation of the same prompts gives, as ``measured`` is defined.
+
+        ``acceptance`` instead of the cell's own.
+        """
+        reference = self._text_seconds(REFERENCE, costs, acceptance)
+        own = self._text_seconds(label, costs, acceptance)
         return statistics.median(a / b for a, b in zip(reference, own, strict=True))
 
-    def _text_seconds(self, label: str, costs: Costs, trace: Trace | None) -> list[float]:
+    def _text_seconds(self, label: str, costs: Costs, acceptance: Acceptance | None) -> list[float]:
         decoder, *gamma = label.split(" γ=")
         simulation = Simulation(
             decoder,
             self.forwards,
-            trace or self.trace,
+            acceptance or self.trace,
             int(gamma[0]) if gamma else None,
             costs,
             self.limit,

@@ -1,14 +1,18 @@
-"""Heat maps of speedup over (c, α): what was measured on a grid, over what theory predicts."""
+"""Heat maps of speedup over (c, α): what was measured on a grid, over what is predicted."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from analysis import theory
 from analysis.grid import Cell, read_grid
+from analysis.prediction import fit
 from pearl_eval.errors import UserError
 from pearl_eval.figures.heatmap import draw_heatmap
+from pearl_eval.simulation import Costs, ForwardTimes, Rate
 
 
 def _speculative(speed_ratio: float, rate: float) -> float:
@@ -20,12 +24,52 @@ def _pearl(speed_ratio: float, rate: float) -> float:
     return theory.pearl_speedup(speed_ratio, rate, theory.pearl_gamma(speed_ratio, rate))
 
 
+Predicted = dict[str, Callable[[float, float], float]]
 #: What theory predicts of each decoder, at its best draft length.
-PREDICTED = {
+THEORY: Predicted = {
     "speculative": _speculative,
     "pearl": _pearl,
     "pearl_async": theory.async_speedup,
 }
+#: Values of c and of α at which a surface is computed; a simulated one takes a while.
+_STEPS, _SIMULATED_STEPS = 60, 12
+#: The least c at which theory says anything of ``pearl_async``.
+_LOWEST = 2.0
+#: Simulated texts for each of a cell's prompts.
+_REPEATS = 10
+
+
+def simulated(cells: Sequence[Cell], costs: Costs) -> Predicted:
+    """What the simulator predicts of each decoder on a grid, at the best draft length of its cells.
+
+    Texts are as long as theirs, and forwards take as long as those of the cell in the middle, the
+    target's in proportion to c.
+    """
+    middle = sorted(cells, key=lambda cell: cell.speed_ratio)[len(cells) // 2]
+    labels = dict.fromkeys(label for cell in cells for label in cell.measured)
+
+    def of(decoder: str) -> Callable[[float, float], float]:
+        own = [label for label in labels if label.split()[0] == decoder]
+
+        def speedup(speed_ratio: float, rate: float) -> float:
+            cell = replace(
+                middle,
+                forwards=_at(middle.forwards, speed_ratio),
+                prompts=middle.prompts * _REPEATS,
+            )
+            return max(cell.predicted(label, costs, Rate(rate)) for label in own)
+
+        return speedup
+
+    measured = {label.split()[0] for label in labels}
+    return {decoder: of(decoder) for decoder in THEORY if decoder in measured}
+
+
+def _at(forwards: ForwardTimes, speed_ratio: float) -> ForwardTimes:
+    """With a target that is slower or faster throughout."""
+    factor = speed_ratio / forwards.speed_ratio
+    seconds = tuple(tuple(factor * one for one in row) for row in forwards.target.seconds)
+    return replace(forwards, target=replace(forwards.target, seconds=seconds))
 
 
 def best(cells: list[Cell], decoder: str) -> list[tuple[float, float, float]]:
@@ -39,7 +83,10 @@ def best(cells: list[Cell], decoder: str) -> list[tuple[float, float, float]]:
 
 
 def main() -> None:
-    """``python -m analysis.heatmap [DIRECTORY]``: draw the surfaces, and a grid's points."""
+    """``python -m analysis.heatmap [DIRECTORY]``: draw theory's surfaces.
+
+    With the directory of a benchmark's grid, the simulator's, and the grid's points.
+    """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("directory", type=Path, nargs="?", help="of pearl-eval-bench's grid")
     parser.add_argument("-o", "--output", type=Path, default=Path("heatmap.png"))
@@ -48,11 +95,17 @@ def main() -> None:
         cells = read_grid(arguments.directory) if arguments.directory else []
     except UserError as error:
         parser.error(str(error))
-    measured = {name: best(cells, name) for name in PREDICTED}
-    subtitle = "closed forms: no overhead, the window costs nothing"
+    predicted, steps, lowest = THEORY, _STEPS, _LOWEST
+    subtitle = "predicted by closed forms: no overhead, the window costs nothing"
     if cells:
-        subtitle += "; points: measured, in the same colours"
-    draw_heatmap(PREDICTED, measured, subtitle).savefig(arguments.output, dpi=150)
+        predicted, steps = simulated(cells, fit(cells)), _SIMULATED_STEPS
+        lowest = min(_LOWEST, *(0.9 * cell.speed_ratio for cell in cells))
+        subtitle = (
+            f"predicted by simulation, at the grid's fitted costs, texts of {cells[0].limit}"
+            " tokens; points: measured, in the same colours"
+        )
+    measured = {name: best(cells, name) for name in predicted}
+    draw_heatmap(predicted, measured, subtitle, steps, lowest).savefig(arguments.output, dpi=150)
     print(arguments.output)
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from omegaconf import OmegaConf
 
 from analysis import paper_pairs
 from analysis.paper_pairs import PAIRS, PaperPair, reported_table, shared_table, times_table
 from analysis.reported import REPORTED
+from pearl_eval.paths import config_dir
 
 LIMIT = 256
 LLAMA = PAIRS["llama31_8b_70b"]
@@ -18,17 +20,16 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paper_pairs, "_TOKENS", 1024)
 
 
-def test_a_pair_is_that_of_its_configuration() -> None:
-    assert (
-        PaperPair(
-            "Llama 3.1 8B & 70B",
-            "meta-llama/Llama-3.1-8B-Instruct",
-            "meta-llama/Llama-3.1-70B-Instruct",
-            5,
-            10,
-        )
-        == LLAMA
-    )
+@pytest.mark.parametrize("name", PAIRS)
+def test_a_pair_is_that_of_its_configuration(name: str) -> None:
+    node = OmegaConf.load(config_dir() / "pair" / f"{name}.yaml")
+    pair = PAIRS[name]
+    assert (pair.draft, pair.target) == (node.draft.path, node.target.path)
+    gamma = {"pearl": pair.pearl_gamma, "speculative": pair.speculative_gamma}
+    assert gamma == node.gamma
+
+
+def test_figures_are_reported_of_known_pairs() -> None:
     assert all(one.pair in PAIRS for one in REPORTED if one.pair)
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 import torch
 from decoder_cases import make_decoder
 from small_pair import SmallPair, save_pair
+from test_relay import make_ends
 from toy import Inline, InlineDrafter
 
 from decoders import forerunner, pearl, pearl_async
@@ -41,6 +42,7 @@ UNTIMED = [
             "pearl",
             "pearl_no_pre_verify",
             "pearl_no_post_verify",
+            "pearl_shared",
             "pearl_shared_one_end",
             "assisted_constant",
             "assisted_heuristic",
@@ -60,14 +62,17 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> SmallPair:
 
 @pytest.fixture(scope="module")
 def decode(pair: SmallPair) -> Iterator[Callable[[str, int | None], Generation]]:
-    """Decodes one text by a decoder: PEARL in its two processes, its variants in this one."""
+    """Decodes one text by a decoder: PEARL in its two processes, with shared ends in three, its
+    other variants in this one."""
     options = DraftProcessOptions(spin_seconds=0.0005, answer_timeout=60)
-    models = Models(pair.load_target(), pair.load_draft, options)
+    alone = Models(pair.load_target(), pair.load_draft, options)
     made: dict[str, Decoder] = {}
 
     def run(name: str, gamma: int | None) -> Generation:
         if name not in made:
             made[name] = make_decoder(name, gamma)
+            ends = tuple(make_ends(pair)) if name == "pearl_shared" else ()
+            models = replace(alone, ends=ends)
             with pytest.MonkeyPatch.context() as patch:
                 if name != "pearl":
                     patch.setattr(pearl, "Drafter", InlineDrafter)
@@ -223,6 +228,33 @@ def test_costs_are_added_where_they_arise() -> None:
         for costs in (Costs(), Costs(round=0.5, crossing=1.0))
     )
     assert both.seconds == pytest.approx(alone.seconds + 1.5 * alone.rounds)
+
+
+def test_copies_at_both_ends_draft_where_the_target_is_not() -> None:
+    """Drafted at 0 and 2 s by the last end's copy, from 5 s on, after a second for handing over, by
+    the first end's: done at 9 s, while the target takes 6."""
+    times = ForwardTimes(Surface.constant(6.0), Surface.constant(2.0))
+    costs = Costs(handover=1.0)
+    first = next(Simulation("pearl_shared", times, Rate(1.0), 4, costs, limit=40).rounds())
+    assert (first.draft_seconds, first.target_seconds, first.seconds) == (8.0, 6.0, 9.0)
+    assert (first.wait_draft_seconds, first.wait_target_seconds) == (1.0, 3.0)
+    # A single token is there before the target is half done: nothing is handed over.
+    first = next(Simulation("pearl_shared", times, Rate(1.0), 1, costs, limit=40).rounds())
+    assert (first.draft_seconds, first.seconds) == (2.0, 6.0)
+
+
+def test_either_copy_reads_what_the_other_drafted() -> None:
+    """A draft forward takes 1 s and 0.1 s for every token it reads beyond one."""
+    draft = Surface.of({(1, 0): 1.0, (101, 0): 11.0})
+    times = ForwardTimes(Surface.constant(6.0), draft)
+    simulation = Simulation("pearl_shared", times, Rate(1.0), 4, limit=40, prompts=[10])
+    first, second = (one.draft_seconds for one, _ in zip(simulation.rounds(), "ab", strict=False))
+    # Three by the last end's copy, the first of them over the prompt; one by the other, which reads
+    # the prompt and these three.
+    assert first == pytest.approx(1.9 + 2 * 1.0 + 2.2)
+    # The last end's copy has its own third and the other's one to read; then the other these three
+    # and its own.
+    assert second == pytest.approx(1.1 + 2 * 1.0 + 1.3)
 
 
 def test_a_seed_gives_one_text_to_every_decoder() -> None:

@@ -9,20 +9,21 @@ from matplotlib.figure import Figure
 
 from pearl_eval.figures.palette import INK, styled
 
-_STEPS = 60
-
 
 @styled
 def draw_heatmap(
     predicted: Mapping[str, Callable[[float, float], float]],
     measured: Mapping[str, Sequence[tuple[float, float, float]]],
     subtitle: str,
+    steps: int = 60,
+    lowest: float = 2.0,
 ) -> Figure:
     """A panel a decoder. ``predicted`` gives its speedup at (c, α); ``measured`` are (c, α,
-    speedup), drawn in the colours of the surface: a point that can be seen is off it."""
+    speedup), drawn in the colours of the surface: a point that can be seen is off it. A surface is
+    computed at ``steps`` values of each, from c = ``lowest`` on, and interpolated."""
     points = [point for own in measured.values() for point in own]
-    ratios = np.linspace(2.0, max(12.0, *(p[0] for p in points)) if points else 12.0, _STEPS)
-    rates = np.linspace(min(0.5, *(p[1] for p in points)) if points else 0.5, 0.99, _STEPS)
+    ratios = np.linspace(lowest, max(12.0, *(p[0] for p in points)) if points else 12.0, steps)
+    rates = np.linspace(min(0.5, *(p[1] for p in points)) if points else 0.5, 0.99, steps)
     surfaces = {
         name: np.array([[speedup(c, rate) for rate in rates] for c in ratios])
         for name, speedup in predicted.items()
@@ -46,5 +47,5 @@ def draw_heatmap(
     panels[0].set_ylabel("speed ratio c")
     if image is not None:
         figure.colorbar(image, ax=panels, label="speed ÷ autoregressive")
-    figure.suptitle(f"Predicted speedup at the best draft length\n{subtitle}", fontsize=10)
+    figure.suptitle(f"Speedup at the best draft length\n{subtitle}", fontsize=10)
     return figure
