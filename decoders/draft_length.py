@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from decoders.drafter import OnRequest
 from decoders.model import CachedModel
@@ -16,6 +16,10 @@ LONGEST = 16
 #: Text length at which ``auto`` measures, in tokens.
 _CONTEXT = 256
 _REPEATS = 9
+#: A model's first forwards of a kind are slower than those that follow (caches, clocks, branches),
+#: so some are not timed: until they have taken so many seconds, or are so many.
+_WARM_UP_SECONDS = 0.02
+_WARM_UPS = 12
 #: What timed texts consist of; how long a forward takes does not depend on it.
 _FILLER = 1
 
@@ -69,40 +73,56 @@ def expected_best(
     return max((window - 1 for window in target_seconds if window > 1), key=rate)
 
 
-def time_forwards(model: CachedModel, window: int, context: int, repeats: int) -> list[float]:
-    """Seconds of forwards that read ``window`` tokens after ``context`` tokens of text."""
+def time_forwards(
+    model: CachedModel, window: int, context: int, repeats: int, warm: bool = True
+) -> list[float]:
+    """Seconds of forwards that read ``window`` tokens after ``context`` tokens of text.
+
+    ``warm``: as they are among others of their kind. Else from the first on.
+    """
     text = [_FILLER] * (context + window)
     model.rollback(0)
     if context:
         model.extend(text[:context], rows=1)
-    seconds = []
-    for _ in range(repeats):
+
+    def forward() -> float:
         model.rollback(context)
         model.synchronize()
         start = clock()
         # The argmax waits for the device and is what a decoder does next.
         model.extend(text, rows=window).argmax(dim=-1).tolist()
-        seconds.append(clock() - start)
+        return clock() - start
+
+    _warm_up(forward, warm)
+    seconds = [forward() for _ in range(repeats)]
     model.rollback(0)
     return seconds
 
 
 def time_drafts(
-    drafter: OnRequest, context: int, repeats: int, count: int = 1, window: int = 1
+    drafter: OnRequest,
+    context: int,
+    repeats: int,
+    count: int = 1,
+    window: int = 1,
+    warm: bool = True,
 ) -> list[float]:
     """Seconds of draft forwards after ``context`` tokens, where the draft model runs.
 
     They run ``count`` in a row, of which the first reads ``window`` tokens and the others one; each
-    figure is the mean of one such row. The target is idle meanwhile.
+    figure is the mean of one such row. The target is idle meanwhile. ``warm``: see
+    :func:`time_forwards`.
     """
     text = [_FILLER] * (context + window)
     drafter.request(0, text[: max(context, 1)], 1)
     drafter.collect()
-    seconds = []
-    for _ in range(repeats):
+
+    def row() -> float:
         drafter.request(context, text[context:], count)
-        seconds.append(drafter.collect().seconds / count)
-    return seconds
+        return drafter.collect().seconds
+
+    _warm_up(row, warm)
+    return [row() / count for _ in range(repeats)]
 
 
 def time_together(
@@ -112,18 +132,32 @@ def time_together(
     text = [_FILLER] * (context + window)
     drafter.request(0, text[:context], 1)
     drafter.collect()
-    target_seconds, draft_seconds = [], []
+    target_seconds: list[float] = []
+    draft_seconds: list[float] = []
     target.rollback(0)
     target.extend(text[:context], rows=1)
-    for _ in range(repeats):
+
+    def both() -> float:
         target.rollback(context)
         drafter.request(context, text[context : context + 1], window)
         start = clock()
         target.extend(text, rows=window).argmax(dim=-1).tolist()
         target_seconds.append(clock() - start)
         draft_seconds.append(drafter.collect().seconds / window)
+        return target_seconds[-1]
+
+    _warm_up(both)
+    for _ in range(repeats):
+        both()
     target.rollback(0)
-    return target_seconds, draft_seconds
+    return target_seconds[-repeats:], draft_seconds[-repeats:]
+
+
+def _warm_up(forward: Callable[[], float], wanted: bool = True) -> None:
+    spent, count = 0.0, 0
+    while wanted and spent < _WARM_UP_SECONDS and count < _WARM_UPS:
+        spent += forward()
+        count += 1
 
 
 def choose_balanced(target: CachedModel, drafter: OnRequest) -> int:

@@ -87,8 +87,10 @@ class Timer:
             both = time_together(self._target, self._drafter, window, context, self._repeats)
             beside[window] = statistics.median(both[0]), statistics.median(both[1])
         prompt = (
-            statistics.median(time_forwards(self._target, prompt_length, 0, _PROMPTS)),
-            statistics.median(time_drafts(self._drafter, 0, _PROMPTS, window=prompt_length)),
+            statistics.median(time_forwards(self._target, prompt_length, 0, _PROMPTS, warm=False)),
+            statistics.median(
+                time_drafts(self._drafter, 0, _PROMPTS, window=prompt_length, warm=False)
+            ),
         )
         return Forwards(context, statistics.median(draft), target, beside, prompt, prompt_length)
 
