@@ -18,7 +18,8 @@ _AGAIN = f"{REFERENCE} again"
 
 @dataclass(frozen=True)
 class Cell:
-    """One pair. ``measured``: each contender's speedup, the median of ratios paired by prompt."""
+    """One pair. ``measured``: each contender's speedup, the median over the prompts of the ratio of
+    its median times: a text of some tens of milliseconds is too short for each repeat to count."""
 
     depth: int
     perturbation: float
@@ -33,14 +34,18 @@ class Cell:
     @classmethod
     def of(cls, content: dict[str, Any]) -> Cell:
         """A cell of ``bench.json``. ValueError for one of an older version."""
-        seconds: dict[str, dict[tuple[int, int], float]] = {}
+        seconds: dict[str, dict[int, list[float]]] = {}
         for one in content["measurements"]:
-            key = one["prompt"], one["repeat"]
-            seconds.setdefault(one["contender"], {})[key] = one["seconds"] / one["tokens"]
-        reference = seconds[REFERENCE]
-        measured = {
-            label: statistics.median(reference[key] / own[key] for key in own)
+            prompts = seconds.setdefault(one["contender"], {})
+            prompts.setdefault(one["prompt"], []).append(one["seconds"] / one["tokens"])
+        typical = {
+            label: {prompt: statistics.median(repeats) for prompt, repeats in own.items()}
             for label, own in seconds.items()
+        }
+        reference = typical[REFERENCE]
+        measured = {
+            label: statistics.median(reference[prompt] / own[prompt] for prompt in own)
+            for label, own in typical.items()
             if label not in (REFERENCE, _AGAIN)
         }
         traces = tuple(content.get("traces", ()))
