@@ -102,14 +102,14 @@ def test_a_rank_killed_in_the_middle_ends_the_command_in_one_line(
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["runtime.tensor_parallel=0"], "at least 1, got 0"),
+        (["runtime.tensor_parallel=0"], "at least 1 and at most 4096, got 0"),
         ([TWO, "runtime.forward=fused"], "choose runtime.forward=auto or transformers"),
         ([TWO, "runtime=compiled"], "runtime.forward=compiled: these layers"),
         (["runtime.tensor_parallel=3"], "4 attention heads and 2 heads of keys and values"),
         ([TWO, "runtime.target_cores=[0]"], "1 cores can't be shared out among"),
         (
-            [TWO, "runtime.target_threads=10000"],
-            "each rank needs runtime.target_threads=10000 cores of its own",
+            [TWO, "runtime.target_threads=4000"],
+            "each rank needs runtime.target_threads=4000 cores of its own",
         ),
     ],
 )
