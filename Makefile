@@ -27,7 +27,7 @@ notebooks: $(VENV)/installed-dev
 	    decoder=autoregressive,speculative,pearl task=gsm8k_mini,mgsm_mini,dialogue_mini
 	$(BIN)/pearl-eval -m $(SHORT) hydra.sweep.dir=$(RUNS)/draft_lengths \
 	    decoder=speculative,pearl decoder.gamma=3,5,7,9,11,13
-	PEARL_EVAL_RUNS="../$(RUNS)/decoders ../$(RUNS)/tasks ../$(RUNS)/draft_lengths" \
+	PYTHONWARNINGS=ignore PEARL_EVAL_RUNS="../$(RUNS)/decoders ../$(RUNS)/tasks ../$(RUNS)/draft_lengths" \
 	    $(BIN)/jupyter nbconvert --execute --to markdown --output-dir docs/notebooks analysis/*.ipynb
 	sed -i '/<style scoped>/,/<\/style>/d; s/<table [^>]*>/<table>/' docs/notebooks/*.md
 
