@@ -93,7 +93,8 @@ def time_forwards(
         model.extend(text, rows=window).argmax(dim=-1).tolist()
         return clock() - start
 
-    _warm_up(forward, warm)
+    if warm:
+        _warm_up(forward)
     seconds = [forward() for _ in range(repeats)]
     model.rollback(0)
     return seconds
@@ -121,7 +122,8 @@ def time_drafts(
         drafter.request(context, text[context:], count)
         return drafter.collect().seconds
 
-    _warm_up(row, warm)
+    if warm:
+        _warm_up(row)
     return [row() / count for _ in range(repeats)]
 
 
@@ -132,30 +134,26 @@ def time_together(
     text = [_FILLER] * (context + window)
     drafter.request(0, text[:context], 1)
     drafter.collect()
-    target_seconds: list[float] = []
-    draft_seconds: list[float] = []
     target.rollback(0)
     target.extend(text[:context], rows=1)
 
-    def both() -> float:
+    def both() -> tuple[float, float]:
         target.rollback(context)
         drafter.request(context, text[context : context + 1], window)
         start = clock()
         target.extend(text, rows=window).argmax(dim=-1).tolist()
-        target_seconds.append(clock() - start)
-        draft_seconds.append(drafter.collect().seconds / window)
-        return target_seconds[-1]
+        seconds = clock() - start
+        return seconds, drafter.collect().seconds / window
 
-    _warm_up(both)
-    for _ in range(repeats):
-        both()
+    _warm_up(lambda: both()[0])
+    seconds = [both() for _ in range(repeats)]
     target.rollback(0)
-    return target_seconds[-repeats:], draft_seconds[-repeats:]
+    return [one for one, _ in seconds], [one for _, one in seconds]
 
 
-def _warm_up(forward: Callable[[], float], wanted: bool = True) -> None:
+def _warm_up(forward: Callable[[], float]) -> None:
     spent, count = 0.0, 0
-    while wanted and spent < _WARM_UP_SECONDS and count < _WARM_UPS:
+    while spent < _WARM_UP_SECONDS and count < _WARM_UPS:
         spent += forward()
         count += 1
 
