@@ -11,7 +11,7 @@ from analysis import theory
 from analysis.grid import Cell, read_grid
 from analysis.prediction import fit
 from pearl_eval.errors import UserError
-from pearl_eval.figures.heatmap import draw_heatmap
+from pearl_eval.figures.heatmap import LOWEST, STEPS, draw_heatmap
 from pearl_eval.simulation import Costs, ForwardTimes, Rate
 
 
@@ -31,10 +31,8 @@ THEORY: Predicted = {
     "pearl": _pearl,
     "pearl_async": theory.async_speedup,
 }
-#: Values of c and of α at which a surface is computed; a simulated one takes a while.
-_STEPS, _SIMULATED_STEPS = 60, 12
-#: The least c at which theory says anything of ``pearl_async``.
-_LOWEST = 2.0
+#: Values of c and of α at which a simulated surface is computed, which takes a while.
+_SIMULATED_STEPS = 12
 #: Simulated texts for each of a cell's prompts.
 _REPEATS = 10
 
@@ -95,11 +93,11 @@ def main() -> None:
         cells = read_grid(arguments.directory) if arguments.directory else []
     except UserError as error:
         parser.error(str(error))
-    predicted, steps, lowest = THEORY, _STEPS, _LOWEST
+    predicted, steps, lowest = THEORY, STEPS, LOWEST
     subtitle = "predicted by closed forms: no overhead, the window costs nothing"
     if cells:
         predicted, steps = simulated(cells, fit(cells)), _SIMULATED_STEPS
-        lowest = min(_LOWEST, *(0.9 * cell.speed_ratio for cell in cells))
+        lowest = min(LOWEST, *(0.9 * cell.speed_ratio for cell in cells))
         subtitle = (
             f"predicted by simulation, at the grid's fitted costs, texts of {cells[0].limit}"
             " tokens; points: measured, in the same colours"

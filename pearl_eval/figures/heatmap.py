@@ -9,14 +9,19 @@ from matplotlib.figure import Figure
 
 from pearl_eval.figures.palette import INK, styled
 
+#: Values of c and of α at which a surface is computed.
+STEPS = 60
+#: The least c at which theory says anything of ``pearl_async``.
+LOWEST = 2.0
+
 
 @styled
 def draw_heatmap(
     predicted: Mapping[str, Callable[[float, float], float]],
     measured: Mapping[str, Sequence[tuple[float, float, float]]],
     subtitle: str,
-    steps: int = 60,
-    lowest: float = 2.0,
+    steps: int = STEPS,
+    lowest: float = LOWEST,
 ) -> Figure:
     """A panel a decoder. ``predicted`` gives its speedup at (c, α); ``measured`` are (c, α,
     speedup), drawn in the colours of the surface: a point that can be seen is off it. A surface is
