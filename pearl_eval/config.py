@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import hydra.utils
 from hydra.core.config_store import ConfigStore
@@ -230,13 +230,22 @@ def _default_joblib() -> None:
     )
 
 
+#: The parts of a configuration that have no ``_target_``.
+_SECTIONS = {"runtime": RuntimeConfig, "reference": ReferenceConfig, "tracking": TrackingConfig}
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """The configuration as dictionaries, lists, texts and numbers, resolved."""
+    return cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True, enum_to_str=True))
+
+
 def typed(cfg: DictConfig) -> Config:
     """The configuration as objects; those with a ``_target_`` are left as nodes."""
     merged = OmegaConf.merge(OmegaConf.structured(Config), cfg)
     assert isinstance(merged, DictConfig)
     config = Config(**{f.name: merged[f.name] for f in fields(Config)})
-    for name in ("runtime", "reference", "tracking"):
-        schema = OmegaConf.structured(type(getattr(Config(), name)))
+    for name, section in _SECTIONS.items():
+        schema = OmegaConf.structured(section)
         try:
             # Resolved first: what an interpolation gives is held to the schema, too.
             resolved = OmegaConf.to_container(merged[name], resolve=True)

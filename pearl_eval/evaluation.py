@@ -9,24 +9,19 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from decoders.autoregressive import Autoregressive
 from pearl_eval import environment
 from pearl_eval.comparison import Comparison
-from pearl_eval.config import Names, ReferenceMode
+from pearl_eval.config import Names, ReferenceMode, plain
 from pearl_eval.console import print_note
 from pearl_eval.distribution import SIGNIFICANCE
 from pearl_eval.errors import EquivalenceViolation
-from pearl_eval.identity import (
-    reference_identity,
-    reference_settings,
-    run_identity,
-    settings_digest,
-)
+from pearl_eval.identity import reference_identity, reference_key, run_identity
 from pearl_eval.placement import placed
 from pearl_eval.plan import Plan
 from pearl_eval.progress import RunProgress, run_progress
@@ -75,13 +70,13 @@ def evaluate(cfg: DictConfig, names: Names, directory: Path, family: Path) -> di
     """
     environment.reset_peak_memory()
     plan = Plan.make(cfg)
-    plain = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True, enum_to_str=True))
+    config = plain(cfg)
     torch.manual_seed(plan.config.seed)
-    cache = _reference_cache(plan, plain, family)
-    if cache is not None and not (directory / RUN).exists():
+    # A run that was begun has its own say on what it may go on with.
+    if not (directory / RUN).exists() and (cache := _reference_cache(plan, config, family)):
         cache.check()
     with contextlib.ExitStack() as stack:
-        files = stack.enter_context(RunFiles(directory, run_identity(plain, plan)))
+        files = stack.enter_context(RunFiles(directory, run_identity(config, plan)))
         if files.summary is not None:
             print_note(f"{directory}: this run is there already, and over")
             _refuse_wrong_outputs(files.records, files.summary, plan.decoder.lossless, directory)
@@ -92,11 +87,11 @@ def evaluate(cfg: DictConfig, names: Names, directory: Path, family: Path) -> di
         plan = stack.enter_context(reserved(plan))
         tags = ["synthetic"] if plan.pair.synthetic else []
         group = f"{family.parent.name}-{family.name}"
-        tracked = TrackedRun(names, plain, tags, group, directory)
+        tracked = TrackedRun(names, config, tags, group, directory)
         tracking = stack.enter_context(_tracking(plan, tracked))
         stack.enter_context(placed(plan.setup.processes.target))
         bar = stack.enter_context(run_progress(f"{names.decoder:<14}", plan.turns))
-        cache = _reference_cache(plan, plain, family)
+        cache = _reference_cache(plan, config, family)
         comparison = stack.enter_context(_started(plan, cache, bar))
         tracker = tracking.result()
         where = plan.setup.describe()
@@ -190,17 +185,16 @@ def _started(plan: Plan, cache: ReferenceCache | None, bar: RunProgress) -> Iter
         yield comparison
 
 
-def _reference_cache(plan: Plan, plain: Mapping[str, Any], family: Path) -> ReferenceCache | None:
-    config = plan.config.reference
-    if config.mode is ReferenceMode.inline:
+def _reference_cache(plan: Plan, config: Mapping[str, Any], family: Path) -> ReferenceCache | None:
+    asked = plan.config.reference
+    if asked.mode is ReferenceMode.inline:
         return None
-    identity = reference_identity(plain, plan)
-    folder = Path(config.folder) if config.folder else None
+    identity = reference_identity(config, plan)
+    folder = Path(asked.folder) if asked.folder else None
     if folder is None:
         # By what was asked for. What it ran on is not part of the name, so that it is checked.
-        asked = reference_settings(plain, plan.setup.source)
-        folder = family / "reference" / settings_digest(asked)
-    return ReferenceCache(folder, identity, config.wait_timeout)
+        folder = family / "reference" / reference_key(config, plan.setup.source)
+    return ReferenceCache(folder, identity, asked.wait_timeout)
 
 
 def _task_lines(

@@ -42,12 +42,12 @@ def run_identity(config: Mapping[str, Any], plan: Plan) -> Identity:
 
 def reference_identity(config: Mapping[str, Any], plan: Plan) -> Identity:
     """What a reference run is: whatever of a run has to do with its target alone."""
-    settings = reference_settings(config, plan.setup.source)
+    settings = _reference_settings(config, plan.setup.source)
     weights = {"weights of the target": plan.pair.weights.get("target")}
     return _plain(settings | weights | _surroundings(plan, "target") | {"code": _code(plan)})
 
 
-def reference_settings(config: Mapping[str, Any], source: PairSource) -> Identity:
+def _reference_settings(config: Mapping[str, Any], source: PairSource) -> Identity:
     """What was asked for that a reference run depends on; where it runs has no part in it."""
     own = (*_FREE, *_NOT_THE_REFERENCES)
     settings = {k: v for k, v in _flat(config) if not k.startswith(own)}
@@ -63,9 +63,9 @@ def differences(stored: Identity, ours: Identity) -> str:
     )
 
 
-def settings_digest(settings: Identity) -> str:
-    """A short fingerprint of settings."""
-    return digest([repr(sorted(settings.items())).encode()])
+def reference_key(config: Mapping[str, Any], source: PairSource) -> str:
+    """The same for all that asked for the same reference run."""
+    return digest([repr(sorted(_reference_settings(config, source).items())).encode()])
 
 
 def digest(parts: Iterable[bytes]) -> str:

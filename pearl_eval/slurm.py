@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import submitit
 from hydra.core.singleton import Singleton
@@ -17,10 +17,10 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from submitit.core.utils import UncompletedJobError
 
-from pearl_eval.config import ReferenceMode, build
+from pearl_eval.config import ReferenceMode, build, plain
 from pearl_eval.console import print_error, print_note
 from pearl_eval.errors import UserError
-from pearl_eval.identity import reference_settings, settings_digest
+from pearl_eval.identity import reference_key
 from pearl_eval.pair import PairSource
 from pearl_eval.sweep import ERROR
 
@@ -138,13 +138,8 @@ def _reference(job: DictConfig) -> str:
     if OmegaConf.select(job, "reference.mode") is not ReferenceMode.cached:
         return ""
     with contextlib.suppress(UserError, OmegaConfBaseException):
-        plain = OmegaConf.to_container(
-            OmegaConf.masked_copy(job, [str(name) for name in job if name != "hydra"]),
-            resolve=True,
-            enum_to_str=True,
-        )
-        source = build("pair", job.pair, PairSource)
-        return settings_digest(reference_settings(cast(dict[str, Any], plain), source))
+        own = OmegaConf.masked_copy(job, [str(name) for name in job if name != "hydra"])
+        return reference_key(plain(own), build("pair", job.pair, PairSource))
     return ""
 
 

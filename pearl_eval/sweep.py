@@ -27,8 +27,8 @@ class SweepReport(Callback):
     """Hydra callback around runs and sweeps.
 
     Refuses a directory that holds something else, or that another process is at work on, before
-    anything is written there. When a sweep is
-    over, prints the table over its runs, and exits with 1 where one failed.
+    anything is written there. When a sweep is over, prints the table over its runs, and exits with
+    1 where one failed.
     """
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:

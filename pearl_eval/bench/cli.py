@@ -19,7 +19,7 @@ from pearl_eval.bench.goals import Goal, best_pair_goals, contest_goals, run_goa
 from pearl_eval.bench.table import print_goals, print_rows, rows
 from pearl_eval.bench.watch import Whole, watch
 from pearl_eval.command import hydra_command
-from pearl_eval.config import RuntimeConfig, build
+from pearl_eval.config import RuntimeConfig, build, plain
 from pearl_eval.console import console
 from pearl_eval.errors import EquivalenceViolation, UserError
 from pearl_eval.setup import Setup
@@ -83,7 +83,7 @@ class Bench:
             "title": self.title,
             "synthetic": self._setup.pair.synthetic,
             "environment": self._setup.describe(),
-            "config": OmegaConf.to_container(self.cfg, resolve=True, enum_to_str=True),
+            "config": plain(self.cfg),
             **dict.fromkeys(("contest", "whole_run", "grid", "growth")),
         }
         if config.whole_run:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
-from omegaconf import OmegaConf
 
 from decoders.autoregressive import Autoregressive
-from pearl_eval.config import Protocol, ReferenceMode, build
+from pearl_eval.config import Protocol, ReferenceMode, build, plain
 from pearl_eval.errors import UserError
 from pearl_eval.estimate.config import EstimateConfig
 from pearl_eval.estimate.jobs import Job
 from pearl_eval.estimate.known import MEASURED, Forward, Knowledge, Known
 from pearl_eval.estimate.places import Places
 from pearl_eval.estimate.predict import predict
-from pearl_eval.identity import reference_settings, settings_digest
+from pearl_eval.identity import reference_key
 from pearl_eval.pair import PairSource
 from pearl_eval.plan import Parts
 from pearl_eval.simulation import ForwardTimes
@@ -152,11 +151,7 @@ def _estimate(job: Job, config: EstimateConfig, knowledge: Knowledge) -> JobEsti
         basis=basis,
         forwards=forwards,
         acceptance_rate=rate,
-        reference=_shared(job, source) if run.reference.mode is ReferenceMode.cached else None,
+        reference=reference_key(plain(job.cfg), source)
+        if run.reference.mode is ReferenceMode.cached
+        else None,
     )
-
-
-def _shared(job: Job, source: PairSource) -> str:
-    """The same for jobs that share a reference."""
-    plain = cast(dict[str, Any], OmegaConf.to_container(job.cfg, resolve=True, enum_to_str=True))
-    return settings_digest(reference_settings(plain, source))
