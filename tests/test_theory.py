@@ -20,7 +20,7 @@ def simulated(decoder: str, speed_ratio: float, rate: float, gamma: int | None =
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.5, 0.8, 0.95])
-@pytest.mark.parametrize(("speed_ratio", "gamma"), [(4.0, 4), (4.0, 7), (10.0, 3)])
+@pytest.mark.parametrize(("speed_ratio", "gamma"), [(4.0, 4), (4.0, 7), (4.0, 1), (10.0, 3)])
 class TestAgainstSimulation:
     def test_speculative(self, speed_ratio: float, gamma: int, rate: float) -> None:
         expected = theory.speculative_speedup(speed_ratio, rate, gamma)
@@ -31,6 +31,18 @@ class TestAgainstSimulation:
     def test_pearl(self, speed_ratio: float, gamma: int, rate: float) -> None:
         expected = theory.pearl_speedup(speed_ratio, rate, gamma)
         assert simulated("pearl", speed_ratio, rate, gamma) == pytest.approx(
+            expected, rel=TOLERANCE
+        )
+
+    def test_pearl_without_pre_verify(self, speed_ratio: float, gamma: int, rate: float) -> None:
+        expected = theory.no_pre_verify_speedup(speed_ratio, rate, gamma)
+        assert simulated("pearl_no_pre_verify", speed_ratio, rate, gamma) == pytest.approx(
+            expected, rel=TOLERANCE
+        )
+
+    def test_pearl_without_post_verify(self, speed_ratio: float, gamma: int, rate: float) -> None:
+        expected = theory.no_post_verify_speedup(speed_ratio, rate, gamma)
+        assert simulated("pearl_no_post_verify", speed_ratio, rate, gamma) == pytest.approx(
             expected, rel=TOLERANCE
         )
 
@@ -52,6 +64,19 @@ class TestAgainstSimulation:
 def test_async(speed_ratio: float, rate: float) -> None:
     expected = theory.async_speedup(speed_ratio, rate)
     assert simulated("pearl_async", speed_ratio, rate) == pytest.approx(expected, rel=TOLERANCE)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.7, 0.9])
+@pytest.mark.parametrize("speed_ratio", [1.5, 3.5, 6.5, 12.5])
+def test_what_each_part_of_pearl_is_worth(speed_ratio: float, rate: float) -> None:
+    """By draft length: from where on pre-verify pays, and up to where post-verify does."""
+    for gamma in range(1, 30):
+        pearl = theory.pearl_speedup(speed_ratio, rate, gamma)
+        both = max(gamma, speed_ratio)
+        pays = pearl > theory.no_pre_verify_speedup(speed_ratio, rate, gamma)
+        assert pays == (gamma > rate * both)
+        pays = gamma > 1 and pearl > theory.no_post_verify_speedup(speed_ratio, rate, gamma)
+        assert pays == (gamma > 1 and rate**gamma * both > rate * (both - speed_ratio))
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.6, 0.9, 0.99])
@@ -80,6 +105,8 @@ def test_automatic_draft_lengths_follow_the_theory(speed_ratio: int, rate: float
 
 def test_a_perfect_draft_is_as_fast_as_drafting() -> None:
     assert theory.pearl_speedup(5, 1.0, 5) == theory.async_speedup(5, 1.0) == 5
+    assert theory.no_pre_verify_speedup(5, 1.0, 5) == 5
+    assert theory.no_post_verify_speedup(5, 1.0, 5) == 2.5
     assert theory.pearl_speedup(5, 1 - 1e-9, 5) == pytest.approx(5)
     assert theory.async_speedup(5.3, 1 - 1e-6) == pytest.approx(5.3, rel=1e-3)
 
