@@ -99,13 +99,14 @@ def no_pre_verify_speedup(speed_ratio: float, rate: float, gamma: int) -> float:
 
     Count from a rejection to the next: 1/(1 − α) tokens, of either decoder, since the last is the
     target's own. Here they take a round that drafts alone, γ; one that verifies that block and the
-    first token of the next, T = max(γ, c); and if all γ + 1 were right, as many rounds of T as PEARL
-    has of post-verify, 1/(1 − α^γ): together γ + T · (1 + α^(γ+1)/(1 − α^γ)). With γ = 1 nothing is
-    pending after the second, so each two rounds are of their own: 1 + α tokens in γ + T.
+    first token of the next, T = max(γ, c); and if all γ + 1 were right, as many rounds of T as
+    PEARL has of post-verify, 1/(1 − α^γ): together γ + T · (1 + α^(γ+1)/(1 − α^γ)). With γ = 1
+    nothing is pending after the second, so each two rounds are by themselves: 1 + α tokens in
+    γ + T.
 
-    PEARL takes T · (1 + α/(1 − α^γ)). That is less iff **γ > α · T**: with γ = c pre-verify pays for
-    any α < 1, and from γ = α · c down it costs more than it saves, since waiting for the target's
-    word on one token takes longer than drafting the rest of so short a block.
+    PEARL takes T · (1 + α/(1 − α^γ)). That is less iff γ > α · T, with γ = 1, too: with γ = c
+    pre-verify pays for any α < 1, and from γ = α · c down it costs more than it saves, since
+    waiting for the target's word on one token takes longer than drafting so short a block.
     """
     _check(rate, speed_ratio, gamma)
     both = max(gamma, speed_ratio)
@@ -124,8 +125,8 @@ def no_post_verify_speedup(speed_ratio: float, rate: float, gamma: int) -> float
     in which the target judges the rest and the draft model waits. It gives its first token or the
     target's own, then the accepted ones and the target's own: Σ_{k=0..γ−1} α^k.
 
-    With γ > 1, PEARL is faster iff α^γ · T > α · (T − c): always where γ ≤ c, but not for blocks far longer than
-    c, of which it drafts one while it verifies another that is hardly ever right.
+    With γ > 1, PEARL is faster iff α^γ · T > α · (T − c): always where γ ≤ c, but not for blocks
+    far longer than c, of which it drafts one while it verifies another that is hardly ever right.
     """
     _check(rate, speed_ratio, gamma)
     verifying = rate * speed_ratio if gamma > 1 else 0.0
