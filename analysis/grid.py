@@ -13,13 +13,15 @@ from pearl_eval.errors import UserError
 from pearl_eval.simulation import Acceptance, Costs, ForwardTimes, Simulation, Trace
 
 REFERENCE = "autoregressive"
-_AGAIN = f"{REFERENCE} again"
+_AGAIN = f"{REFERENCE} again"  # the same once more, in turn with the others
 
 
 @dataclass(frozen=True)
 class Cell:
     """One pair. ``measured``: each contender's speedup, the median over the prompts of the ratio of
-    its median times: a text of some tens of milliseconds is too short for each repeat to count."""
+    its median times: a text of some tens of milliseconds is too short for each repeat to count.
+    ``same`` is that ratio of the reference to itself, measured as if it were another: 1 but for
+    what the machine did meanwhile."""
 
     depth: int
     perturbation: float
@@ -30,6 +32,7 @@ class Cell:
     forwards: ForwardTimes
     trace: Trace
     measured: dict[str, float]
+    same: float
 
     @classmethod
     def of(cls, content: dict[str, Any]) -> Cell:
@@ -42,12 +45,12 @@ class Cell:
             label: {prompt: statistics.median(repeats) for prompt, repeats in own.items()}
             for label, own in seconds.items()
         }
-        reference = typical[REFERENCE]
+        reference = typical.pop(REFERENCE)
         measured = {
             label: statistics.median(reference[prompt] / own[prompt] for prompt in own)
             for label, own in typical.items()
-            if label not in (REFERENCE, _AGAIN)
         }
+        same = measured.pop(_AGAIN)
         traces = tuple(content.get("traces", ()))
         if not traces:
             raise ValueError("bench.json has no acceptance traces: it is of an older version")
@@ -62,6 +65,7 @@ class Cell:
             ForwardTimes.from_bench(forwards),
             Trace(traces),
             measured,
+            same,
         )
 
     def predicted(self, label: str, costs: Costs, acceptance: Acceptance | None = None) -> float:

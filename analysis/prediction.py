@@ -75,6 +75,15 @@ def errors(points: Sequence[Point]) -> str:
     )
 
 
+def noise(cells: Sequence[Cell]) -> str:
+    """How far measured speedups are off by themselves, beyond which no prediction can be told."""
+    off = [abs(cell.same - 1) for cell in cells]
+    return (
+        f"autoregressive decoding beside itself was off by {statistics.median(off):.1%} in the"
+        f" median, {max(off):.1%} at worst, {len(off)} pairs"
+    )
+
+
 def table(points: Sequence[Point]) -> str:
     """Errors by decoder, as Markdown."""
     lines = ["| decoder | predictions | median error | worst error |", "| --- | --- | --- | --- |"]
@@ -103,11 +112,12 @@ def main() -> None:
     fitted, predicted = predict(fitted_on, costs), predict(held_out, costs)
     print(f"the half fitted on:  {errors(fitted)}")
     print(f"the half predicted:  {errors(predicted)}")
+    print(f"the measurement:     {noise(cells)}")
     print(table(predicted))
     output = arguments.output or arguments.directory / "prediction.png"
     draw_prediction(
         [(one.contender.split()[0], one.measured, one.predicted) for one in predicted],
-        errors(predicted),
+        f"{errors(predicted)}\n{noise(cells)}",
     ).savefig(output, dpi=150)
     print(output)
 

@@ -12,7 +12,7 @@ import pytest
 
 from analysis import heatmap, prediction
 from analysis.grid import Cell, halves, read_grid
-from analysis.prediction import Point, errors, fit, predict, table
+from analysis.prediction import Point, errors, fit, noise, predict, table
 from pearl_eval.errors import UserError
 from pearl_eval.simulation import Costs, Rate
 
@@ -67,6 +67,7 @@ def test_a_cell_is_its_ratios_of_median_times() -> None:
         spoilt["measurements"][index]["seconds"] *= factor
     cell = Cell.of(spoilt)
     assert cell.measured == {"pearl γ=2": 2.0}
+    assert cell.same == pytest.approx(2.0 / 2.1)
     assert (cell.limit, cell.prompts, cell.trace.prompts) == (TOKENS, (16,), (TRACE,))
     assert cell.forwards.speed_ratio == pytest.approx(4.0)
 
@@ -119,6 +120,13 @@ def test_errors_are_told_in_a_line_and_by_decoder() -> None:
         "| pearl | 2 | 15.0% | -20.0% |",
         "| pearl_async | 1 | 3.0% | +3.0% |",
     ]
+
+
+def test_the_noise_is_what_the_reference_differs_from_itself(cells: list[Cell]) -> None:
+    own = [
+        replace(cell, same=same) for cell, same in zip(cells, (0.9, 1.0, 1.02, 1.04), strict=True)
+    ]
+    assert "off by 3.0% in the median, 10.0% at worst, 4 pairs" in noise(own)
 
 
 def test_simulated_surfaces_pass_through_their_own_grid(cells: list[Cell]) -> None:

@@ -19,8 +19,8 @@ _MARKERS = {"speculative": "s", "pearl": "o", "pearl_async": "^"}
 def draw_prediction(points: Sequence[tuple[str, float, float]], errors: str) -> Figure:
     """Predicted against measured speedups, and the errors of each decoder.
 
-    ``points`` are a decoder's name, its speedup as measured, and as predicted; ``errors`` is the
-    line below the title.
+    ``points`` are a decoder's name, its speedup as measured, and as predicted; ``errors`` are
+    the lines below the title.
     """
     figure = Figure(figsize=(9, 4.4), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1, 1))
