@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 
@@ -10,6 +11,7 @@ from analysis import theory
 from decoders.draft_length import balanced, expected_best
 from pearl_eval.simulation import ForwardTimes, Rate, Simulation, predict_speedup
 
+Speedup = Callable[[float, float, int], float]
 #: Of simulated means over 20,000 tokens: a few standard errors.
 TOLERANCE = 0.04
 
@@ -22,27 +24,20 @@ def simulated(decoder: str, speed_ratio: float, rate: float, gamma: int | None =
 @pytest.mark.parametrize("rate", [0.0, 0.5, 0.8, 0.95])
 @pytest.mark.parametrize(("speed_ratio", "gamma"), [(4.0, 4), (4.0, 7), (4.0, 1), (10.0, 3)])
 class TestAgainstSimulation:
-    def test_speculative(self, speed_ratio: float, gamma: int, rate: float) -> None:
-        expected = theory.speculative_speedup(speed_ratio, rate, gamma)
-        assert simulated("speculative", speed_ratio, rate, gamma) == pytest.approx(
-            expected, rel=TOLERANCE
-        )
-
-    def test_pearl(self, speed_ratio: float, gamma: int, rate: float) -> None:
-        expected = theory.pearl_speedup(speed_ratio, rate, gamma)
-        assert simulated("pearl", speed_ratio, rate, gamma) == pytest.approx(
-            expected, rel=TOLERANCE
-        )
-
-    def test_pearl_without_pre_verify(self, speed_ratio: float, gamma: int, rate: float) -> None:
-        expected = theory.no_pre_verify_speedup(speed_ratio, rate, gamma)
-        assert simulated("pearl_no_pre_verify", speed_ratio, rate, gamma) == pytest.approx(
-            expected, rel=TOLERANCE
-        )
-
-    def test_pearl_without_post_verify(self, speed_ratio: float, gamma: int, rate: float) -> None:
-        expected = theory.no_post_verify_speedup(speed_ratio, rate, gamma)
-        assert simulated("pearl_no_post_verify", speed_ratio, rate, gamma) == pytest.approx(
+    @pytest.mark.parametrize(
+        ("decoder", "speedup"),
+        [
+            ("speculative", theory.speculative_speedup),
+            ("pearl", theory.pearl_speedup),
+            ("pearl_no_pre_verify", theory.no_pre_verify_speedup),
+            ("pearl_no_post_verify", theory.no_post_verify_speedup),
+        ],
+    )
+    def test_speedup(
+        self, decoder: str, speedup: Speedup, speed_ratio: float, gamma: int, rate: float
+    ) -> None:
+        expected = speedup(speed_ratio, rate, gamma)
+        assert simulated(decoder, speed_ratio, rate, gamma) == pytest.approx(
             expected, rel=TOLERANCE
         )
 

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.figure import Figure
 
-from pearl_eval.figures.palette import BLUE, INK, ORANGE, styled
+from pearl_eval.figures.palette import DECODERS, GREEN, INK, styled
 
-_COLOURS = (BLUE, ORANGE)
 #: Most bars; longer runs share one.
 _BARS = 40
 
@@ -33,11 +32,11 @@ def draw_accepted_runs(
     edges = np.arange(0, longest + width + 1, width)
     figure = Figure(figsize=(8, 0.9 + 1.5 * len(lengths)), layout="constrained")
     panels = figure.subplots(len(lengths), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
-    for number, (axes, (name, own)) in enumerate(zip(panels, lengths.items(), strict=True)):
+    for axes, (name, own) in zip(panels, lengths.items(), strict=True):
         counts = np.array(list(own.values()), dtype=float)
         values = np.array(list(own), dtype=float)
         shares = np.histogram(values, edges, weights=counts / counts.sum())[0]
-        colour = _COLOURS[number % len(_COLOURS)]
+        colour = DECODERS.get(name, GREEN)
         axes.bar(edges[:-1], shares, 0.85 * width, align="edge", color=colour)
         mean = float((values * counts).sum() / counts.sum())
         axes.axvline(mean + 0.5, color=INK, linewidth=1, linestyle="--")

@@ -8,9 +8,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from pearl_eval.figures.palette import BLUE, INK, ORANGE, styled
+from pearl_eval.figures.palette import DECODERS, GREEN, INK, styled
 
-_LOOKS = ((BLUE, "o"), (ORANGE, "s"))
+_MARKERS = "os"
 
 
 @styled
@@ -32,7 +32,7 @@ def draw_gamma_sweep(
     figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.subplots()
     for number, (name, own) in enumerate(measured.items()):
-        colour, marker = _LOOKS[number % len(_LOOKS)]
+        colour, marker = DECODERS.get(name, GREEN), _MARKERS[number % len(_MARKERS)]
         own = own.sort_values("gamma")
         gammas = own["gamma"].to_numpy(dtype=float)
         speedups = own["speedup"].to_numpy(dtype=float)

@@ -7,10 +7,8 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pearl_eval.figures.palette import BLUE, GREEN, IDLE, INK, ORANGE, styled
+from pearl_eval.figures.palette import BLUE, DRAFT, IDLE, INK, TARGET, styled
 from pearl_eval.runs import Run
-
-_SPEED, _DRAFT, _TARGET, _WAIT = BLUE, ORANGE, GREEN, IDLE
 
 
 @styled
@@ -36,7 +34,7 @@ def _draw_speedups(axes: Axes, runs: Sequence[Run]) -> None:
         if speedup is None:
             continue
         low, high = ci95 or (speedup, speedup)
-        axes.barh(row, speedup, height=0.6, color=_SPEED)
+        axes.barh(row, speedup, height=0.6, color=BLUE)
         axes.plot([low, high], [row, row], color=INK, linewidth=1.2)
         note = f"{speedup:.2f}× · {run.summary['tokens_per_second']:.0f} tokens/s"
         axes.annotate(
@@ -63,10 +61,10 @@ def _draw_waiting(axes: Axes, runs: Sequence[Run]) -> None:
         if not run.summary.get("target_forwards", 1):
             axes.text(0.02, row, "draft model alone", va="center", fontsize=9)
             continue
-        for offset, model, colour in ((-0.16, "draft", _DRAFT), (0.16, "target", _TARGET)):
+        for offset, model, colour in ((-0.16, "draft", DRAFT), (0.16, "target", TARGET)):
             waited = run.summary[f"wait_fraction_{model}"]
             axes.barh(row + offset, 1 - waited, height=0.28, color=colour)
-            axes.barh(row + offset, waited, left=1 - waited, height=0.28, color=_WAIT)
+            axes.barh(row + offset, waited, left=1 - waited, height=0.28, color=IDLE)
             text = f"{model} works {1 - waited:.0%}"
             axes.text(0.02, row + offset, text, va="center", fontsize=8, color="black")
     axes.set_xlim(0, 1)

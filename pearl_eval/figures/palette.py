@@ -7,6 +7,11 @@ import matplotlib
 BLUE, SKY, GREEN = "#0072B2", "#56B4E9", "#009E73"
 ORANGE, VERMILLION, PURPLE = "#E69F00", "#D55E00", "#CC79A7"
 
+#: The decoders that are compared most, in every picture; others are GREEN.
+DECODERS = {"speculative": ORANGE, "pearl": BLUE, "pearl_async": SKY}
+#: The two models, where they are beside each other.
+DRAFT, TARGET = ORANGE, GREEN
+
 #: Text and lines, what is idle, and coloured text: a page can give these colours of its own.
 INK, IDLE, GREEN_INK, BLUE_INK = "#1A1A1B", "#DDDDDE", "#009E74", "#0072B3"
 

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from pearl_eval.figures.palette import BLUE, GREEN, IDLE, INK, ORANGE, SKY, styled
+from pearl_eval.figures.palette import DECODERS, GREEN, IDLE, INK, styled
 
 #: The largest error that predictions should have.
 _WORST = 0.12
-_COLOURS = {"speculative": ORANGE, "pearl": BLUE, "pearl_async": SKY}
 _MARKERS = {"speculative": "s", "pearl": "o", "pearl_async": "^"}
 
 
@@ -37,7 +36,7 @@ def draw_prediction(points: Sequence[tuple[str, float, float]], errors: str) -> 
         measured, predicted = np.array([point[1:] for point in points if point[0] == name]).T
         look = {
             "marker": _MARKERS.get(name, "D"),
-            "color": _COLOURS.get(name, GREEN),
+            "color": DECODERS.get(name, GREEN),
             "markeredgecolor": INK,
             "markeredgewidth": 0.4,
             "linestyle": "none",

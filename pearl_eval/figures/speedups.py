@@ -6,9 +6,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pearl_eval.figures.palette import BLUE, GREEN, IDLE, INK, ORANGE, SKY, styled
+from pearl_eval.figures.palette import DECODERS, DRAFT, GREEN, IDLE, INK, TARGET, styled
 
-_DECODERS = {"speculative": ORANGE, "pearl": BLUE, "pearl_async": SKY, "autoregressive": IDLE}
+_COLOURS = DECODERS | {"autoregressive": IDLE}
 
 
 @styled
@@ -46,7 +46,7 @@ def draw_speedups(frame: pd.DataFrame, title: str, note: str = "") -> Figure:
 
 
 def _bar(axes: Axes, place: float, run: pd.Series) -> None:
-    colour = _DECODERS.get(str(run["decoder"]), GREEN)
+    colour = _COLOURS.get(str(run["decoder"]), GREEN)
     hatch = None if run["lossless"] else "////"
     if pd.isna(run["speedup"]):
         return
@@ -77,7 +77,7 @@ def draw_waiting(frame: pd.DataFrame, title: str) -> Figure:
     """
     figure = Figure(figsize=(8, 1.6 + 0.5 * len(frame)), layout="constrained")
     axes = figure.subplots()
-    for offset, model, colour in ((-0.19, "draft", ORANGE), (0.19, "target", BLUE)):
+    for offset, model, colour in ((-0.19, "draft", DRAFT), (0.19, "target", TARGET)):
         for row, waited in enumerate(frame[f"wait_fraction_{model}"]):
             name = f"the {model} model waits" if row == 0 else None
             axes.barh(row + offset, waited, 0.34, color=colour, label=name)
