@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -12,6 +13,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -28,8 +31,10 @@ PROBLEMS_PER_SECOND = 12
 SAMPLE_SECONDS = 2.0
 #: Until then a process still grows to its working size: the part of the time not looked at.
 SETTLING = 0.25
-#: Prompts next to each other that share what the machine was doing.
-BLOCK = 10
+#: The old run and a fresh one take turns so often, each for so many seconds.
+TURNS, TURN_SECONDS = 30, 5.0
+#: Prompts of the fresh run before that.
+SETTLED_PROMPTS = 20
 SHUFFLES = 2000
 #: The processes have so long to end when asked to, in seconds.
 END_SECONDS = 60
@@ -47,7 +52,7 @@ class Slope:
 
 @dataclass(frozen=True)
 class Drift:
-    """Relative change from the first to the last third, and what chance alone makes of it."""
+    """An old run's tokens/s over a fresh one's, less 1; what chance alone makes of it (95 %)."""
 
     change: float
     low: float
@@ -63,7 +68,7 @@ class Soak:
     memory: dict[str, float]
     memory_slope: dict[str, Slope]
     tokens_per_second: float
-    speedup: Drift
+    drift: Drift
     bytes_per_prompt: dict[str, tuple[float, float]]
     left: list[str]
 
@@ -78,29 +83,106 @@ class Sample:
     prompts: int
 
 
+#: A prompt's problem and its tokens/s.
+Speed = tuple[str, float]
+
+
 def soak(folder: Path, seconds: float) -> Soak:
-    """Decode for so long with PEARL, then interrupt the run as a user would."""
-    run = folder / "run"
+    """Decode for so long with PEARL, compare with a fresh run, then interrupt both by Ctrl-C."""
     data = folder / "problems.jsonl"
-    _write_problems(data, int(seconds * PROBLEMS_PER_SECOND) + 100)
+    _write_problems(data, int(seconds * PROBLEMS_PER_SECOND) + 10_000)
+    with _started(data, folder / "run") as process:
+        samples = _watch(process, folder / "run", seconds)
+        assert process.poll() is None, process.communicate()[1]
+        _suspend(psutil.Process(process.pid))
+        with _started(data, folder / "fresh") as fresh:
+            sides = {folder / "run": process.pid, folder / "fresh": fresh.pid}
+            aged = drift(take_turns(sides))
+            left = _interrupt(fresh)
+        _resume(psutil.Process(process.pid))
+        left += _interrupt(process)
+    return _figures(samples, folder / "run", aged, left)
+
+
+@contextlib.contextmanager
+def _started(data: Path, run: Path) -> Iterator[subprocess.Popen[str]]:
     command = ["decoder=pearl", "task=humaneval_mini", "tracking=none", f"task.data={data}"]
     process = subprocess.Popen(
         [sys.executable, "-m", "pearl_eval.cli", *command, f"hydra.run.dir={run}"],
-        cwd=folder,
+        cwd=run.parent,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
     )
     try:
-        samples, everyone = _watch(process, run, seconds)
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=END_SECONDS)
+        yield process
     finally:
         process.kill()
+
+
+def _interrupt(process: subprocess.Popen[str]) -> list[str]:
+    """End a run; what of its processes is left."""
+    everyone = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=END_SECONDS)
     assert process.returncode == 130, err
     _, alive = psutil.wait_procs(everyone, timeout=END_SECONDS)
-    return _figures(samples, run, [str(one) for one in alive])
+    return [str(one) for one in alive]
+
+
+def take_turns(sides: dict[Path, int]) -> list[tuple[list[Speed], list[Speed]]]:
+    """The speeds of two runs, of which one is stopped while the other decodes: turn by turn.
+
+    ``sides`` are their folders and main processes; the first is stopped already, the second new.
+    """
+    old, fresh = sides
+    deadline = time.monotonic() + END_SECONDS
+    while _prompts(fresh) < SETTLED_PROMPTS:
+        assert time.monotonic() < deadline, "the fresh run does not begin"
+        time.sleep(0.5)
+    processes = {run: psutil.Process(pid) for run, pid in sides.items()}
+    _suspend(processes[fresh])
+    turns: dict[Path, list[tuple[int, int]]] = {run: [] for run in sides}
+    for turn in range(TURNS):
+        for run in (old, fresh) if turn % 2 else (fresh, old):
+            first = _prompts(run)
+            _resume(processes[run])
+            time.sleep(TURN_SECONDS)
+            # The prompt that was being decoded when it was last stopped does not count.
+            turns[run].append((first + 1, _prompts(run)))
+            _suspend(processes[run])
+    for run in sides:
+        _resume(processes[run])
+    speeds = {run: _speeds(run) for run in sides}
+    return [
+        (speeds[old][slice(*mine)], speeds[fresh][slice(*other)])
+        for mine, other in zip(turns[old], turns[fresh], strict=True)
+    ]
+
+
+def _suspend(main: psutil.Process) -> None:
+    for one in (main, *main.children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one.suspend()
+
+
+def _resume(main: psutil.Process) -> None:
+    for one in (*main.children(recursive=True), main):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one.resume()
+
+
+def _prompts(run: Path) -> int:
+    records = run / RECORDS
+    return records.read_bytes().count(b"\n") if records.exists() else 0
+
+
+def _speeds(run: Path) -> list[Speed]:
+    return [
+        (str(row["task_id"]).rsplit("/", 1)[0], row["new_tokens"] / row["seconds"])
+        for row in read_lines(run / RECORDS)
+    ]
 
 
 def _write_problems(path: Path, number: int) -> None:
@@ -112,9 +194,7 @@ def _write_problems(path: Path, number: int) -> None:
             file.write(json.dumps(row | {"task_id": name}) + "\n")
 
 
-def _watch(
-    process: subprocess.Popen[str], run: Path, seconds: float
-) -> tuple[list[Sample], list[psutil.Process]]:
+def _watch(process: subprocess.Popen[str], run: Path, seconds: float) -> list[Sample]:
     main = psutil.Process(process.pid)
     begin = time.monotonic()
     samples: list[Sample] = []
@@ -123,14 +203,12 @@ def _watch(
             seen = {"main": main, "draft": drafts[0]}
             memory = {name: one.memory_info().rss for name, one in seen.items()}
             sizes = {path.name: path.stat().st_size for path in run.glob("*.jsonl")}
-            records = run / RECORDS
-            prompts = records.read_bytes().count(b"\n") if records.exists() else 0
-            samples.append(Sample(now, memory, sizes, prompts))
+            samples.append(Sample(now, memory, sizes, _prompts(run)))
         time.sleep(SAMPLE_SECONDS)
-    return samples, main.children(recursive=True) if process.poll() is None else []
+    return samples
 
 
-def _figures(samples: list[Sample], run: Path, left: list[str]) -> Soak:
+def _figures(samples: list[Sample], run: Path, aged: Drift, left: list[str]) -> Soak:
     end = samples[-1]
     records = [row for row in read_lines(run / RECORDS) if not row["warmup"]]
     settled = [one for one in samples if one.seconds > SETTLING * end.seconds]
@@ -145,7 +223,7 @@ def _figures(samples: list[Sample], run: Path, left: list[str]) -> Soak:
             name: slope(hours, [one.memory[name] / MIB for one in settled]) for name in end.memory
         },
         tokens_per_second=tokens / sum(row["seconds"] for row in records),
-        speedup=_drift(records),
+        drift=aged,
         bytes_per_prompt={
             name: (
                 middle.sizes[name] / middle.prompts,
@@ -163,33 +241,24 @@ def slope(hours: list[float], values: list[float]) -> Slope:
     return Slope(float(found.slope), float(found.low_slope), float(found.high_slope))
 
 
-def _drift(records: list[dict[str, object]]) -> Drift:
-    problems = [str(row["task_id"]).rsplit("/", 1)[0] for row in records]
-    return drift(problems, [float(str(row["speedup"])) for row in records])
+def drift(turns: Sequence[tuple[Sequence[Speed], Sequence[Speed]]]) -> Drift:
+    """How an old run's speeds compare with a fresh one's, turn by turn, problem by problem.
 
-
-def drift(problems: list[str], speedups: list[float]) -> Drift:
-    """How the speedups of the last third compare with those of the first, problem by problem.
-
-    Each is a ratio to the reference run of its prompt, moments before, so that a machine that gets
-    slower changes none. The interval is that of an A/A test: the blocks of prompts in an order of
-    chance, 95 % of whose changes lie in it.
+    Each two turns are seconds apart, so that a machine that gets slower changes both. The interval
+    is that of an A/A test: of each pair chance says which is the old one's.
     """
-    logs = np.log(speedups)
-    names = np.array(problems)
-    for name in set(problems):
-        logs[names == name] -= logs[names == name].mean()
-    blocks = np.array([part.mean() for part in np.array_split(logs, max(3, len(logs) // BLOCK))])
-    third = len(blocks) // 3
+    every = defaultdict(list)
+    for problem, speed in itertools.chain(*itertools.chain(*turns)):
+        every[problem].append(np.log(speed))
+    usual = {problem: np.mean(logs) for problem, logs in every.items()}
 
-    def change(values: np.ndarray) -> float:
-        return float(np.expm1(values[-third:].mean() - values[:third].mean()))
+    def typical(speeds: Sequence[Speed]) -> float:
+        return float(np.median([np.log(speed) - usual[problem] for problem, speed in speeds]))
 
-    chance = np.random.default_rng(0)
-    low, high = np.quantile(
-        [change(chance.permutation(blocks)) for _ in range(SHUFFLES)], [0.025, 0.975]
-    )
-    return Drift(change(blocks), float(low), float(high))
+    differences = np.array([typical(old) - typical(new) for old, new in turns if old and new])
+    signs = np.random.default_rng(0).choice([-1, 1], (SHUFFLES, len(differences)))
+    low, high = np.quantile(np.expm1((signs * differences).mean(axis=1)), [0.025, 0.975])
+    return Drift(float(np.expm1(differences.mean())), float(low), float(high))
 
 
 if __name__ == "__main__":
