@@ -20,6 +20,7 @@ COLUMNS: dict[str, Column] = {
     "decoder": Column("name", "the decoder under test"),
     "gamma": Column("tokens", "its draft length, as in use; none where it has none"),
     "settings": Column("JSON", "all its settings, as in use"),
+    "asked": Column("JSON", "its settings as asked for: a draft length may be `auto`"),
     "label": Column("name", "the decoder, with what tells it from others of its name here"),
     "pair": Column("name", "the model pair"),
     "task": Column("name", "the task"),
@@ -37,6 +38,12 @@ COLUMNS: dict[str, Column] = {
     "hardware": Column("names", "kinds of devices, the target's / the draft model's", ()),
     "target_devices": Column("devices", "how many the target is spread over", ("pair",)),
     "parallel": Column("text", "how it is spread: by layers or tensor", ("pair",)),
+    "processes": Column("text", "threads and cores of each model's process", ("pair",)),
+    "draft_place": Column(
+        "text",
+        "whether the draft model has a device of its own; none where that is moot",
+        ("pair",),
+    ),
     "reference": Column("name", "`inline`: measured beside each prompt; `cached`: once", ()),
     "forward": Column("name", "how forwards are computed", ()),
     "fixed_window": Column("bool", "whether target forwards have fixed shapes", ()),
@@ -48,6 +55,9 @@ COLUMNS: dict[str, Column] = {
     "driver": Column("version", "of the NVIDIA driver", ()),
     # Figures.
     "prompts": Column("prompts", "decoded; each sample and each turn is one"),
+    "timed_problems": Column(
+        "problems", "that speeds are over: not the warm-up; a dialogue is one"
+    ),
     "new_tokens": Column("tokens", "generated"),
     "tokens_per_second": Column("tokens/s", "total tokens over total time"),
     "reference_tokens_per_second": Column("tokens/s", "the same of the reference"),
@@ -86,6 +96,8 @@ COLUMNS: dict[str, Column] = {
 }
 #: What must be alike for two figures to be compared, and within what it may differ.
 CONDITIONS = {name: one.scope for name, one in COLUMNS.items() if one.scope is not None}
+#: Those that some decoders do not have: they go with any.
+MOOT = ("draft_weights", "draft_place")
 
 
 def documented() -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from itertools import count
 
 import pandas as pd
 
-from analysis.comparing import changes, decoders, differing
+from analysis.comparing import LEVEL, changes, decoders, differing
 from analysis.frame import mixed
 from analysis.source import load_any
 from pearl_eval.errors import UserError
@@ -16,7 +17,7 @@ _LEGEND = (
     "ratio: geometric mean over problems, with its 95 % interval; effect: rank-biserial correlation"
     " (1: faster on every problem); p: Wilcoxon's signed-rank test, corrected by Holm for all rows."
 )
-_FEW = "Below six problems that test can't be significant at 5 %, whatever the ratio."
+_FEW = "With so few problems for so many rows no ratio is significant at 5 %: {}."
 
 
 def main() -> None:
@@ -97,7 +98,12 @@ def _both(row: pd.Series, figure: str, form: str) -> str:
 
 
 def _said(found: pd.DataFrame) -> str:
-    return f"{_LEGEND} {_FEW}" if (found["n"] < 6).any() else _LEGEND
+    """What the figures are, and where there are too few problems: p is no less than 2^(1−n)."""
+    rows = int(found["p"].notna().sum())
+    needed = next(n for n in count(1) if rows * 2.0 ** (1 - n) < LEVEL)
+    if (found["n"] >= needed).all():
+        return _LEGEND
+    return f"{_LEGEND} {_FEW.format(f'{rows} rows need {needed} problems')}"
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

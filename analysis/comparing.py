@@ -18,9 +18,12 @@ from pearl_eval.traces import KEY, Traces
 #: P-values, corrected, below which something counts as different.
 LEVEL = 0.05
 #: What may differ between two sweeps of which one asks what changed: that is the question.
-_CHANGES = ("code", "torch", "transformers", "python", "driver", "hardware")
-#: What tells the runs of a sweep apart.
-_SAME = ("pair", "task", "label", "seed")
+_CHANGES = (
+    *("code", "torch", "transformers", "python", "driver"),
+    *("hardware", "processes", "draft_place"),
+)
+#: What tells the runs of a sweep apart, with the number of a repeat.
+_SAME = ("pair", "task", "decoder", "asked", "seed")
 
 
 def decoders(frame: pd.DataFrame, figure: str = "speedup") -> pd.DataFrame:
@@ -55,13 +58,14 @@ def decoders(frame: pd.DataFrame, figure: str = "speedup") -> pd.DataFrame:
 def changes(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
     """What became of each run of one sweep in another, usually of another commit.
 
-    A row a run that both have: ``pair``, ``task``, ``label``, then ``n``, ``ratio`` … ``p_holm``,
-    ``differs`` of its tokens per second, after over before; ``reference_ratio``, the same of the
+    A row a run that both have, asked for in the same words: ``pair``, ``task``, ``decoder``,
+    ``seed``, ``label`` (before), then ``n``, ``ratio`` … ``p_holm``, ``differs`` of its tokens per
+    second, after over before; ``reference_ratio``, the same of the
     autoregressive reference, which tells a faster decoder from a faster machine; ``speedup_before``
     … of other figures; ``same_outputs``, the share of prompts with the same tokens. Raises
     :class:`UserError` where the two have no run in common, or were made under other conditions.
     """
-    pairs = before.merge(after, on=list(_SAME), suffixes=("_before", "_after"))
+    pairs = _pairs(before, after)
     if pairs.empty:
         raise UserError(
             f"the two have no run in common: {_labels(before)} before, {_labels(after)} after"
@@ -71,7 +75,8 @@ def changes(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
         theirs, ours = (_records(both[f"run_{end}"]) for end in ("before", "after"))
         test = PairedTest.of(ratios(theirs, ours, "tokens_per_second"))
         reference = PairedTest.of(ratios(theirs, ours, "reference_tokens_per_second"))
-        row = {name: both[name] for name in _SAME} | vars(test)
+        row = {name: both[name] for name in ("pair", "task", "decoder", "seed")}
+        row |= {"label": both["label_before"]} | vars(test)
         row |= {"reference_ratio": reference.ratio, "same_outputs": _same_outputs(theirs, ours)}
         for figure in ("speedup", "acceptance_rate", "mean_accepted_tokens", "accuracy"):
             row |= {f"{figure}_{end}": both[f"{figure}_{end}"] for end in ("before", "after")}
@@ -89,16 +94,34 @@ def differing(before: pd.DataFrame, after: pd.DataFrame) -> dict[str, tuple[str,
         )
         if values[0] != values[1]:
             found[name] = (values[0], values[1])
-    labels = [set(map(tuple, frame[list(_SAME)].to_numpy().tolist())) for frame in (before, after)]
-    only = [", ".join(sorted(str(one[2]) for one in labels[i] - labels[1 - i])) for i in (0, 1)]
+    for _, both in _pairs(before, after).iterrows():
+        settings = both["settings_before"], both["settings_after"]
+        if settings[0] != settings[1]:
+            found[f"settings of {both['label_before']} on {both['task']}"] = settings
+    runs = [_numbered(frame).set_index([*_SAME, "number"])["label"] for frame in (before, after)]
+    only = [
+        ", ".join(sorted(own[~own.index.isin(other.index)])) for own, other in (runs, runs[::-1])
+    ]
     if any(only):
         found["runs that the other has not"] = (only[0] or "–", only[1] or "–")
     return found
 
 
+def _pairs(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
+    """Each run beside those of the other sweep that are the same but for conditions."""
+    by = [*_SAME, "number"]
+    return _numbered(before).merge(_numbered(after), on=by, suffixes=("_before", "_after"))
+
+
+def _numbered(frame: pd.DataFrame) -> pd.DataFrame:
+    """With the ``number`` of a run among its repeats."""
+    by = [*_SAME, *(name for name in CONDITIONS if name not in _CHANGES)]
+    return frame.assign(number=frame.groupby(by, dropna=False, sort=False).cumcount())
+
+
 def _alike(pairs: pd.DataFrame) -> Iterator[Any]:
     """Of each run before, the one after that was made under its conditions; one there must be."""
-    for _, group in pairs.groupby([*_SAME, "run_before"], sort=False):
+    for _, group in pairs.groupby("run_before", sort=False):
         found = [both for _, both in group.iterrows() if not _different(both)]
         if not found:
             name, *values = _different(group.iloc[0])

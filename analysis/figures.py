@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -20,7 +21,7 @@ from pearl_eval.figures.accepted_runs import draw_accepted_runs
 from pearl_eval.figures.draft_lengths import draw_gamma_sweep
 from pearl_eval.figures.heatmap import draw_heatmap
 from pearl_eval.figures.speedups import draw_speedups, draw_waiting
-from pearl_eval.runs import labelled
+from pearl_eval.runs import Run, labelled
 
 #: What the figure of accepted runs shows, from the top.
 _OVER = ("pearl", "speculative")
@@ -41,11 +42,24 @@ def waiting(frame: pd.DataFrame) -> Figure:
 
 
 def acceptance(frame: pd.DataFrame) -> Figure:
-    """Acceptance by place in a block and in the text. Raises :class:`NoRuns` where nothing is."""
-    runs = judging_runs(labelled(Path(run) for run in frame["run"]))
-    if not runs:
+    """Acceptance by place in a block and in the text, of the pair and task with the most decoders.
+
+    Raises :class:`NoRuns` where no drafted token was judged.
+    """
+    found: list[Run] = []
+    title = ""
+    for (pair, task), group in frame.groupby(["pair", "task"], sort=False):
+        own = zip(labelled(map(Path, group["run"])), group["label"], strict=True)
+        runs = judging_runs([replace(run, label=label) for run, label in own])
+        if len(_decoders(runs)) > len(_decoders(found)):
+            found, title = runs, f"Acceptance: {task}, {pair} pair"
+    if not found:
         raise NoRuns("in none of these runs was a drafted token judged")
-    return draw_acceptance(runs)
+    return draw_acceptance(found, title)
+
+
+def _decoders(runs: Sequence[Run]) -> set[str]:
+    return {run.summary["decoder"] for run in runs}
 
 
 def accepted_runs(frame: pd.DataFrame) -> Figure:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.columns import COLUMNS, CONDITIONS
+from analysis.columns import COLUMNS, CONDITIONS, MOOT
 from pearl_eval.errors import UserError
 from pearl_eval.records import RUN
 from pearl_eval.runs import finished_runs
@@ -85,6 +85,17 @@ def rounds(frame: pd.DataFrame) -> pd.DataFrame:
     return _joined(frame, lambda traces: traces.rounds)
 
 
+def typical_rounds(frame: pd.DataFrame) -> pd.DataFrame:
+    """The mean round of each run by ``mode``: tokens, and seconds. The warm-up, and the round that
+    reads the prompt, are left out."""
+    own = rounds(frame)
+    own = own[(own["round"] > 0) & ~own["warmup"].astype(bool)]
+    by = ["run", "pair", "task", "label", "mode"]
+    figures = ["drafted", "judged", "accepted"]
+    figures += ["draft_seconds", "target_seconds", "wall", "overhead"]
+    return own.groupby(by, sort=False)[figures].mean().droplevel("run")
+
+
 def mixed(frame: pd.DataFrame) -> list[str]:
     """The conditions in which runs differ that could otherwise be compared.
 
@@ -94,9 +105,7 @@ def mixed(frame: pd.DataFrame) -> list[str]:
     found = []
     for name, scope in CONDITIONS.items():
         groups = frame.groupby(list(scope), dropna=False) if scope else [("", frame)]
-        # A decoder that drafts without a model goes with any draft model.
-        absent = name == "draft_weights"
-        if any(group[name].nunique(dropna=absent) > 1 for _, group in groups):
+        if any(group[name].nunique(dropna=name in MOOT) > 1 for _, group in groups):
             found.append(name)
     return found
 
@@ -140,6 +149,7 @@ def _row(directory: Path, summary: dict[str, Any]) -> dict[str, Any]:
         "sweep": str(directory.parent),
         "gamma": settings.get("gamma"),
         "settings": json.dumps(settings, sort_keys=True),
+        "asked": _asked(identity),
         "protocol": identity.get("protocol"),
         "max_new_tokens": identity.get("task.max_new_tokens"),
         "limit": identity.get("task.limit"),
@@ -150,6 +160,8 @@ def _row(directory: Path, summary: dict[str, Any]) -> dict[str, Any]:
         "hardware": " / ".join(dict.fromkeys(_kinds(one) for one in devices if one)),
         "target_devices": len((devices[0] or "").split(" + ")),
         "parallel": f"{parallel['by']}, {parallel['ranks']} ranks" if parallel else None,
+        "processes": _processes(environment),
+        "draft_place": _draft_place(summary, devices),
         "fixed_window": identity.get("runtime.fixed_window"),
         "code": identity.get("code"),
         "commit": environment.get("git_commit"),
@@ -171,6 +183,36 @@ def _lossless(summary: dict[str, Any]) -> bool:
     same = round(summary["exact_match_rate"] * summary["prompts"]) + summary["ties"]
     sampled = bool(summary["sampled_tokens"])
     return not summary["violations"] and (sampled or same == summary["prompts"])
+
+
+def _asked(identity: dict[str, Any]) -> str:
+    own = {k.removeprefix("decoder."): v for k, v in identity.items() if k.startswith("decoder.")}
+    return json.dumps(own, sort_keys=True)
+
+
+def _processes(environment: dict[str, Any]) -> str | None:
+    """As ``target 1 thread, 1 core; draft 1 thread, 1 core``: how many, not which."""
+    said = []
+    for model in ("target", "draft"):
+        if (own := environment.get(f"{model}_process")) is None:
+            return None
+        cores = _count(len(own["cores"]), "core") if own["cores"] else "any cores"
+        said.append(f"{model} {_count(own['threads'], 'thread')}, {cores}")
+    target, draft = (set(environment[f"{model}_process"]["cores"]) for model in ("target", "draft"))
+    return "; ".join([*said, *(["some shared"] if target & draft else [])])
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _draft_place(summary: dict[str, Any], devices: Sequence[str | None]) -> str | None:
+    """Of a decoder that shares devices by what it is, or has no draft model, it is moot."""
+    target, draft = devices
+    moot = not summary.get("draft_forwards") or summary["decoder"].startswith("pearl_shared")
+    if moot or not target or not draft or not draft.startswith("cuda"):
+        return None
+    return "the target's" if draft in target.split(" + ") else "its own"
 
 
 def _sampling(identity: dict[str, Any]) -> str | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.columns import CONDITIONS
+from analysis.columns import CONDITIONS, MOOT
 from analysis.frame import categories, sections
 from analysis.table import Cell, NoRuns, Table
 
@@ -17,7 +17,7 @@ _SHARED = ("pearl", "pearl_shared", "pearl_shared_one_end")
 _LOSSY = " †"
 _SPEEDUP = (
     "Speedup over the autoregressive reference of the same prompts; in brackets its 95 % interval"
-    " (bootstrap over problems); n: prompts."
+    " (bootstrap over problems); n: problems, without the warm-up."
 )
 
 
@@ -25,7 +25,7 @@ def humaneval(frame: pd.DataFrame) -> Table:
     """Speedups on HumanEval, by pair and decoder."""
     runs = _of_tasks(frame, "HumanEval", "humaneval")
     cells = [
-        _speedup(section, (_decoder(run),), str(run["pair"]), run)
+        _speedup(section, (_decoder(run),), _place(run, runs), run)
         for section, part in sections(runs)
         for run in _rows(part)
     ]
@@ -35,7 +35,8 @@ def humaneval(frame: pd.DataFrame) -> Table:
 def languages(frame: pd.DataFrame) -> Table:
     """Speedups on GSM8K and MGSM, by language: the English column is GSM8K."""
     runs = _of_tasks(frame, "GSM8K or MGSM", "gsm8k", "mgsm")
-    cells = _by_category(runs, lambda run: "en" if run["task"].startswith("gsm8k") else None)
+    english = "en (GSM8K)" if "en" in set(categories(runs).get("category", ())) else "en"
+    cells = _by_category(runs, lambda run: english if run["task"].startswith("gsm8k") else None)
     title = "GSM8K (en) and MGSM: speedup by language"
     return _table("languages", title, ("pair", "decoder"), cells, runs, ("pair",))
 
@@ -65,7 +66,7 @@ def gamma_sweep(frame: pd.DataFrame) -> Table:
     runs = frame[frame["gamma"].notna()]
     runs = _where_all(runs, _several, "one decoder with several draft lengths", "decoder")
     cells = [
-        _speedup(section, (str(run["decoder"]), f"{float(run['gamma']):g}"), _place(run, runs), run)
+        _speedup(section, (str(run["decoder"]), _draft_length(run)), _place(run, runs), run)
         for section, part in sections(runs)
         for run in _rows(part.sort_values(["decoder", "gamma"], kind="stable"))
     ]
@@ -84,7 +85,7 @@ def mean_accepted_tokens(frame: pd.DataFrame) -> Table:
     ]
     note = (
         "Mean length of runs of accepted tokens up to a rejection (of vanilla speculative decoding"
-        " up to its block's end); n: prompts."
+        " up to its block's end); n: problems."
     )
     title = "Mean accepted tokens"
     return _table("mean_accepted_tokens", title, ("decoder",), cells, runs, notes=[note])
@@ -178,10 +179,11 @@ def _notes(runs: pd.DataFrame) -> list[str]:
         f"On {name or 'unknown devices'}, the target on {count} of them; {dtype}."
         for name, count, dtype in hardware.to_numpy().tolist()
     ]
-    versions = runs[["torch", "transformers", "python", "commit"]].drop_duplicates()
+    versions = runs[["torch", "transformers", "python", "driver", "commit"]].drop_duplicates()
     lines += [
-        f"torch {one.torch}, transformers {one.transformers}, Python {one.python}, pearl_eval at"
-        f" {str(one.commit)[:8]}."
+        f"torch {one.torch}, transformers {one.transformers}, Python {one.python},"
+        + (f" driver {one.driver}," if pd.notna(one.driver) else "")
+        + f" pearl_eval at {str(one.commit)[:8]}."
         for one in versions.itertuples()
     ]
     limits = runs[["task", "max_new_tokens", "protocol", "sampling", "reference"]]
@@ -198,21 +200,30 @@ def _notes(runs: pd.DataFrame) -> list[str]:
 def _by_category(runs: pd.DataFrame, named: Callable[[Any], str | None]) -> list[Cell]:
     """Cells by category, then over all of a task; a task of one column is just that."""
     cells: list[Cell] = []
+    variants = runs["task"].map(_variant)
+    several = variants.nunique() > 1
+
+    def row(run: Any) -> tuple[str, str]:
+        variant = _variant(run["task"]) if several else ""
+        return ", ".join(filter(None, (str(run["pair"]), variant))), _decoder(run)
+
     for section, part in sections(runs):
         own = categories(part)
         kept: list[str] = list(own["run"]) if len(own) else []
         for run in _rows(part):
-            row = (str(run["pair"]), _decoder(run))
             whole = named(run)
             if whole is not None:
-                cells.append(_speedup(section, row, whole, run))
+                cells.append(_speedup(section, row(run), whole, run))
         for one in _rows(own):
-            row = (str(one["pair"]), _decoder(one))
-            cells.append(_speedup(section, row, str(one["category"]), one))
+            cells.append(_speedup(section, row(one), str(one["category"]), one))
         for run in _rows(part[part["run"].isin(kept)]):
-            row = (str(run["pair"]), _decoder(run))
-            cells.append(_speedup(section, row, "all", run))
+            cells.append(_speedup(section, row(run), "all", run))
     return cells
+
+
+def _variant(task: str) -> str:
+    """``mini`` of ``gsm8k_mini``: two tasks of one variant stand in one row."""
+    return task.removeprefix("mt_bench").removeprefix("dialogue").partition("_")[2]
 
 
 def _cell(
@@ -223,7 +234,8 @@ def _cell(
         row,
         column,
         run[figure] if figure else None,
-        n=int(run["prompts"]),
+        # An older version did not count them.
+        n=int(run["prompts"] if pd.isna(timed := run.get("timed_problems")) else timed),
         runs=(str(run["run"]),),
         contends=bool(run["lossless"]),
         **look,
@@ -240,6 +252,12 @@ def _speedup(section: str, row: tuple[str, ...], column: str, run: Any) -> Cell:
     return _cell(section, row, column, run, "speedup", unit="×", best=1, **interval)
 
 
+def _draft_length(run: Any) -> str:
+    """With what else a run's label says: which seed, which repeat."""
+    gamma = f"{float(run['gamma']):g}"
+    return gamma + str(run["label"]).removeprefix(str(run["decoder"])).replace(f" γ{gamma}", "")
+
+
 def _decoder(run: Any) -> str:
     return str(run["label"]) + ("" if run["lossless"] else _LOSSY)
 
@@ -250,9 +268,13 @@ def _place(run: Any, runs: pd.DataFrame) -> str:
 
 
 def _alike(part: pd.DataFrame, run: Any, decoder: str) -> Any | None:
-    """The only run of a decoder on a run's pair and task; None where there is none, or several."""
+    """The run of a decoder on a run's pair and task; of several that of its sweep, draft length and
+    seed. None where there is none, or it can't be told."""
     same = (part["decoder"] == decoder) & (part["pair"] == run["pair"])
     found = part[same & (part["task"] == run["task"])]
+    for name in ("sweep", "gamma", "seed"):
+        closer = found[found[name] == run[name]]
+        found = closer if len(closer) else found
     return found.iloc[0] if len(found) == 1 else None
 
 
@@ -273,7 +295,7 @@ def _where_all(
     frame: pd.DataFrame, holds: Callable[[pd.DataFrame], bool], what: str, *by: str
 ) -> pd.DataFrame:
     """The runs of those pairs and tasks, under one set of conditions, for which something holds."""
-    keys = ["pair", "task", *by, *CONDITIONS]
+    keys = ["pair", "task", *by, *(name for name in CONDITIONS if name not in MOOT)]
     kept = [group for _, group in frame.groupby(keys, dropna=False, sort=False) if holds(group)]
     return _some(pd.concat(kept).sort_index() if kept else frame[:0], what)
 

@@ -33,9 +33,9 @@ class NoRuns(UserError):
 class Cell:
     """One figure. ``row`` has a value for each name of the table's ``index``.
 
-    ``n``: prompts it is over. ``runs``: the directories it is made from. ``contends`` for being the
-    best of its column: an output that is not the target's own does not. ``source``: what a figure
-    that is not ours is cited from.
+    ``n``: problems it is over. ``runs``: the directories it is made from. ``contends`` for being
+    the best of its column: an output that is not the target's own does not. ``source``: what a
+    figure that is not ours is cited from.
     """
 
     section: str
@@ -154,6 +154,8 @@ class Table:
         rows = dict.fromkeys((cell.section, *cell.row) for cell in self.cells)
         columns = list(dict.fromkeys(cell.column for cell in self.cells))
         places = {((cell.section, *cell.row), cell.column): figure(cell) for cell in self.cells}
+        if len(places) < len(self.cells):
+            raise ValueError(f"{self.name}: two figures in one cell")
         index = pd.MultiIndex.from_tuples(list(rows), names=["section", *self.index])
         values = [[places.get((row, column)) for column in columns] for row in rows]
         return pd.DataFrame(values, index=index, columns=columns)
@@ -174,12 +176,12 @@ class Table:
         return found
 
     def _heads(self, section: str, part: pd.DataFrame) -> list[str]:
-        """The columns of a section, with how many prompts their figures are over."""
+        """The columns of a section, with how many problems their figures are over."""
         counts: dict[str, set[int]] = {}
         for cell in self.cells:
             if cell.section == section and cell.n is not None:
                 counts.setdefault(cell.column, set()).add(cell.n)
-        return [f"{name}{_prompts(counts.get(name))}" for name in part.columns]
+        return [f"{name}{_problems(counts.get(name))}" for name in part.columns]
 
 
 def latex_escaped(text: str) -> str:
@@ -200,7 +202,7 @@ def _keys(part: pd.DataFrame) -> list[list[str]]:
     return [[str(one) for one in key[1:]] for key in part.index]
 
 
-def _prompts(counts: set[int] | None) -> str:
+def _problems(counts: set[int] | None) -> str:
     if not counts:
         return ""
     low, high = min(counts), max(counts)

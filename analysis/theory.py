@@ -3,7 +3,8 @@
 The model is that of the papers: a draft forward takes one unit of time, a target forward c units
 however many tokens it reads, nothing else takes any, and each drafted token is accepted with the
 same chance α, whatever became of the others. ``pearl_eval.simulation`` drops these assumptions, and
-holds what is derived here against its own rounds (``tests/test_theory.py``).
+holds what is derived here against its own rounds (``tests/test_theory.py``). An α, c or γ that
+can't be is a ValueError.
 
 ``decoders/draft_length.py`` chooses ``gamma=auto`` for a real pair by the same reasoning, from
 measured target times that grow with the window: its ``expected_best`` is ``speculative_speedup``
@@ -108,7 +109,7 @@ def no_pre_verify_speedup(speed_ratio: float, rate: float, gamma: int) -> float:
     pre-verify pays for any α < 1, and from γ = α · c down it costs more than it saves, since
     waiting for the target's word on one token takes longer than drafting so short a block.
     """
-    _check(rate, speed_ratio, gamma)
+    _check(rate, speed_ratio, gamma, least=1)
     both = max(gamma, speed_ratio)
     if gamma == 1:
         return (1 + rate) * speed_ratio / (1 + both)
@@ -128,7 +129,7 @@ def no_post_verify_speedup(speed_ratio: float, rate: float, gamma: int) -> float
     With γ > 1, PEARL is faster iff α^γ · T > α · (T − c): always where γ ≤ c, but not for blocks
     far longer than c, of which it drafts one while it verifies another that is hardly ever right.
     """
-    _check(rate, speed_ratio, gamma)
+    _check(rate, speed_ratio, gamma, least=1)
     verifying = rate * speed_ratio if gamma > 1 else 0.0
     tokens = speculative_tokens(rate, gamma - 1)
     return tokens * speed_ratio / (max(gamma, speed_ratio) + verifying)
@@ -178,8 +179,10 @@ def async_speedup(speed_ratio: float, rate: float) -> float:
     return 1 / ((1 - rate) * rounds)
 
 
-def _check(rate: float, speed_ratio: float = 1.0, gamma: float = 1) -> None:
+def _check(rate: float, speed_ratio: float = 1.0, gamma: float = 1, least: float = 0) -> None:
     if not 0 <= rate <= 1:
         raise ValueError(f"an acceptance rate is between 0 and 1, got {rate}")
-    if speed_ratio <= 0 or gamma < 0:
-        raise ValueError(f"c must be more than 0 and γ not negative, got c={speed_ratio} γ={gamma}")
+    if speed_ratio <= 0 or gamma < least:
+        raise ValueError(
+            f"c must be more than 0 and γ at least {least}, got c={speed_ratio} γ={gamma}"
+        )

@@ -22,7 +22,8 @@ class Speed:
     ``speedup_ci95`` is a 95 % percentile interval by paired bootstrap over problems: the turns of a
     dialogue and the samples of one problem are drawn together, since they are alike. It is ``None``
     below two problems, as the others are below one prompt. ``mean_prompt_*`` are means of the
-    prompts' own rates, as the paper's scripts have them for MT-bench and MGSM.
+    prompts' own rates, as the paper's scripts have them for MT-bench and MGSM. ``problems`` is how
+    many all is over.
     """
 
     tokens_per_second: float | None
@@ -31,13 +32,14 @@ class Speed:
     speedup_ci95: tuple[float, float] | None
     mean_prompt_tokens_per_second: float | None
     reference_mean_prompt_tokens_per_second: float | None
+    problems: int
 
     @classmethod
     def of(cls, records: Sequence[Record], seed: int = 0, interval: bool = True) -> Speed:
         """Speed of the decoder that made ``records``."""
         timed = [record for record in records if not record.warmup]
         if not timed:
-            return cls(None, None, None, None, None, None)
+            return cls(None, None, None, None, None, None, 0)
         columns = np.array(
             [
                 (r.new_tokens, r.seconds, len(r.reference_output_ids), r.reference_seconds)
@@ -67,6 +69,7 @@ class Speed:
             ci95,
             float((columns[0] / columns[1]).mean()),
             float((columns[2] / columns[3]).mean()),
+            problems.shape[1],
         )
 
 

@@ -141,6 +141,7 @@ def _figures(records: Sequence[Record], seed: int) -> dict[str, Any]:
         "reference_mean_prompt_tokens_per_second": speed.reference_mean_prompt_tokens_per_second,
         "speedup": speed.speedup,
         "speedup_ci95": list(speed.speedup_ci95) if speed.speedup_ci95 else None,
+        "timed_problems": speed.problems,
         "mean_accepted_tokens": _ratio(sum(runs), len(runs)),
         "acceptance_rate": _ratio(sum(r.accepted for r in records), sum(r.judged for r in records)),
         "accuracy": _ratio(sum(scores), len(scores)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -111,6 +112,45 @@ def test_what_changed_between_two_commits(tmp_path: Path) -> None:
         "commit": ("old", "new"),
         "runs that the other has not": ("–", "lookahead"),
     }
+
+
+def test_runs_are_those_that_were_asked_for_alike(tmp_path: Path) -> None:
+    """Whatever else is in a sweep; a draft length that was chosen otherwise is told."""
+    for folder, asked in (("a", ["auto", "3"]), ("b", ["auto", "3", "5"])):
+        for number, gamma in enumerate(asked):
+            path = write(
+                tmp_path / folder / str(number), "pearl", 1.0, seed=1, **{"decoder.gamma": gamma}
+            )
+            chosen = {"auto": 7 if folder == "a" else 9}.get(gamma, gamma)
+            summary = path / "summary.json"
+            settings = json.loads(summary.read_text()) | {
+                "decoder_settings": {"gamma": int(chosen)}
+            }
+            summary.write_text(json.dumps(settings))
+    before, after = load([tmp_path / "a"]), load([tmp_path / "b"])
+    assert list(changes(before, after)["label"]) == ["pearl γ7", "pearl γ3"]
+    assert differing(before, after) == {
+        "settings of pearl γ7 on humaneval": ('{"gamma": 7}', '{"gamma": 9}'),
+        "runs that the other has not": ("–", "pearl γ5"),
+    }
+    # The same three runs once more: each beside its own.
+    assert differing(after, after) == {}
+    assert list(changes(after, after)["same_outputs"]) == [1.0] * 3
+
+
+def test_too_few_problems_for_so_many_rows_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, decoder in enumerate(
+        ["pearl", "speculative", "lookahead", "generate", "pearl_async"]
+    ):
+        write(tmp_path / decoder, decoder, 1.0 + number, seed=number)
+    monkeypatch.setattr(sys, "argv", ["compare", str(tmp_path)])
+    compare.main()
+    assert "With so few" not in capsys.readouterr().out  # 12 problems for 10 rows
+    monkeypatch.setattr(compare, "LEVEL", 0.001)
+    compare.main()
+    assert "10 rows need 15 problems" in capsys.readouterr().out
 
 
 def test_sweeps_under_other_conditions_are_refused(tmp_path: Path) -> None:

@@ -55,6 +55,14 @@ def test_waiting_is_of_both_models(sweep: Path) -> None:
         figures.waiting(load([sweep / "3"]))
 
 
+def test_acceptance_is_of_one_pair_and_task(sweep: Path) -> None:
+    write(sweep / "4", "pearl", pair="big", speedup=9.0)
+    figure = figures.acceptance(load([sweep]))
+    assert figure.get_suptitle() == "Acceptance: humaneval, tiny pair"
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == ["speculative", "pearl γ3", "pearl γ5"]
+
+
 def test_accepted_runs_are_pearls_over_vanillas(sweep: Path) -> None:
     upper, lower = figures.accepted_runs(load([sweep])).axes
     assert upper.get_title(loc="right").startswith("pearl: mean 2.50, longest 3, 4 runs")

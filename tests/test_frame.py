@@ -9,7 +9,7 @@ import pytest
 from written_run import SUMMARY, autoregressive, pearl, write_run
 
 from analysis.columns import COLUMNS, documented
-from analysis.frame import categories, load, mixed, prompts, rounds, sections
+from analysis.frame import categories, load, mixed, prompts, rounds, sections, typical_rounds
 from analysis.source import load_any, sources
 from pearl_eval.errors import UserError
 
@@ -24,7 +24,10 @@ IDENTITY = {
     "data": "cccc",
     "code": "dddd",
 }
+PROCESS = {"cores": [0], "threads": 1}
 ENVIRONMENT: dict[str, Any] = {
+    "target_process": PROCESS,
+    "draft_process": PROCESS | {"cores": [1]},
     "dtype": "bfloat16",
     "target_device": "cuda:1 (NVIDIA A100) + cuda:2 (NVIDIA A100)",
     "draft_device": "cuda:0 (NVIDIA A100)",
@@ -60,6 +63,8 @@ def test_a_run_is_a_row(tmp_path: Path) -> None:
         "sampling": "Greedy",
         "hardware": "NVIDIA A100",
         "target_devices": 2,
+        "processes": "target 1 thread, 1 core; draft 1 thread, 1 core",
+        "draft_place": "its own",
         "torch": "2.13.0",
         "commit": "0123456789abcdef",
         "speedup": SUMMARY["speedup"],
@@ -102,6 +107,18 @@ def test_prompts_and_rounds_know_their_runs(tmp_path: Path) -> None:
     assert rounds(frame).groupby("run", sort=False).size().to_list() == [2 * 6, 2 * 12]
 
 
+def test_typical_rounds_are_of_each_run(tmp_path: Path) -> None:
+    """Without the warm-up, and without the first round of a text."""
+    write(tmp_path / "0")
+    write(tmp_path / "1", pair="big")
+    typical = typical_rounds(load([tmp_path]))
+    assert list(typical.index.names) == ["pair", "task", "label", "mode"]
+    assert len(typical.loc["tiny"]) == len(typical.loc["big"]) == 2
+    post = typical.loc[("tiny", "humaneval", "pearl", "post-verify")]
+    assert post["judged"] == pytest.approx((3 + 2 + 3 + 2) / 4)
+    assert typical.loc[("tiny", "humaneval", "pearl", "pre-verify")]["judged"] == 1
+
+
 def test_categories_have_rows_of_their_own(tmp_path: Path) -> None:
     figures = {"prompts": 1, "speedup": 2.5, "speedup_ci95": None, "accuracy": 1.0}
     write(tmp_path, task="mgsm", by_category={"de": figures, "es": figures | {"speedup": 2.0}})
@@ -119,6 +136,9 @@ def test_categories_have_rows_of_their_own(tmp_path: Path) -> None:
         ("dtype", {"environment": {"dtype": "float32"}}),
         ("hardware", {"environment": {"draft_device": "cuda:0 (NVIDIA H100)"}}),
         ("target_devices", {"environment": {"target_device": "cuda:1 (NVIDIA A100)"}}),
+        ("processes", {"environment": {"target_process": PROCESS | {"threads": 8}}}),
+        ("processes", {"environment": {"draft_process": PROCESS}}),
+        ("draft_place", {"environment": {"draft_device": "cuda:1 (NVIDIA A100)"}}),
         ("reference", {"reference": "cached"}),
         ("code", {"identity": {"code": "eeee"}}),
         ("draft_weights", {"identity": {"weights of the draft": "ffff"}}),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
@@ -47,16 +49,23 @@ def test_a_notebook_is_committed_without_outputs_and_has_no_logic(path: Path) ->
     assert not any(word in cell.source for cell in code for word in ("def ", "class ", "while "))
 
 
+@pytest.fixture
+def sockets() -> Iterator[Path]:
+    """A folder whose path is short enough for sockets."""
+    with tempfile.TemporaryDirectory(prefix="kernel-", dir="/tmp") as folder:
+        yield Path(folder)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_and_shows_its_pictures(
-    path: Path, sweep: Path, monkeypatch: pytest.MonkeyPatch
+    path: Path, sweep: Path, sockets: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PEARL_EVAL_RUNS", str(sweep))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     notebook = read(path)
     # By the file system, not by a port.
-    manager = KernelManager(transport="ipc")
+    manager = KernelManager(transport="ipc", ip=str(sockets / "kernel"))
     where = {"metadata": {"path": str(ROOT)}}
     NotebookClient(notebook, km=manager, timeout=120, resources=where).execute()
     outputs = [

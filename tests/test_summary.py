@@ -57,7 +57,7 @@ def test_samples_of_one_problem_are_no_further_evidence() -> None:
 
 
 def test_no_speed_of_a_warm_up_alone() -> None:
-    assert Speed.of([make_record(warmup=True)]) == Speed(*[None] * 6)
+    assert Speed.of([make_record(warmup=True)]) == Speed(*[None] * 6, 0)
     assert Speed.of([make_record(warmup=True), make_record(1)]).speedup_ci95 is None
 
 

@@ -103,6 +103,57 @@ def test_ablations_and_draft_lengths(sweep: Path) -> None:
     assert sweeping.to_dict() == {("pearl", "3"): 3.0, ("pearl", "4"): 3.5}
 
 
+def test_repeats_and_variants_have_cells_of_their_own(tmp_path: Path) -> None:
+    for number, (task, speedup, gamma) in enumerate(
+        [
+            ("humaneval", 3.0, 3),
+            ("humaneval", 3.5, 4),
+            ("humaneval", 2.5, 4),
+            ("humaneval_mini", 1.0, 3),
+            ("gsm8k", 2.0, 3),
+            ("gsm8k_mini", 1.1, 3),
+            ("mgsm", 2.2, 3),
+        ]
+    ):
+        english = {"by_category": {"en": figures(1.5)}} if task == "mgsm" else {}
+        own = figures(speedup) | {"decoder_settings": {"gamma": gamma}} | english
+        write(tmp_path / str(number), task=task, identity={"data": task}, **own)
+    frame = load([tmp_path])
+    sweeping = TABLES["gamma_sweep"](frame).frame["tiny"].droplevel("section")
+    assert sweeping.to_dict() == {
+        ("pearl", "3"): 3.0,
+        ("pearl", "4"): 3.5,
+        ("pearl", "4 (repeat 1)"): 2.5,
+    }
+    humaneval = TABLES["humaneval"](frame).frame
+    assert humaneval["tiny, humaneval_mini"].dropna().to_list() == [1.0]
+    assert humaneval["tiny, humaneval"].dropna().to_list() == [3.0, 3.5, 2.5]
+    languages = TABLES["languages"](frame).frame.droplevel("section")
+    assert languages.loc[("tiny, mini", "pearl γ3"), "en (GSM8K)"] == 1.1
+    full = languages.loc[("tiny", "pearl γ3")]
+    assert (full["en (GSM8K)"], full["en"], full["all"]) == (2.0, 1.5, 2.2)
+
+
+def test_two_figures_for_one_cell_are_an_error() -> None:
+    table = Table("one", "One", ("row",), [Cell("", ("a",), "x", value) for value in (1.0, 2.0)])
+    with pytest.raises(ValueError, match="two figures in one cell"):
+        table.markdown()
+
+
+def test_ratios_are_to_the_run_that_is_most_alike(tmp_path: Path) -> None:
+    for sweep, gammas in (("a", (3,)), ("b", (3, 4))):
+        for decoder, forwards in (("speculative", 8), ("pearl", 6)):
+            for gamma in gammas:
+                own = {"target_forwards": forwards + gamma, "new_tokens": 24}
+                own |= {"draft_forwards": 9, "decoder_settings": {"gamma": gamma}}
+                write(tmp_path / sweep / f"{decoder}{gamma}", decoder, **own)
+    table = TABLES["model_runs"](load([tmp_path / "a", tmp_path / "b"])).frame
+    ratios = table["target, ratio to speculative"].droplevel("section")
+    assert ratios[("tiny", "pearl γ4")] == pytest.approx(10 / 12)
+    assert ratios[("tiny", "pearl γ3")] == ratios[("tiny", "pearl γ3 (repeat 1)")]
+    assert not ratios.isna().any()
+
+
 def test_model_runs_are_counted_by_token(sweep: Path) -> None:
     row = TABLES["model_runs"](load([sweep])).frame.loc[("", "tiny, humaneval", "pearl γ3")]
     assert row["target forwards"] == 7

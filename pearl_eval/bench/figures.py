@@ -11,19 +11,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pearl_eval.bench.config import REFERENCE
+from pearl_eval.figures.palette import DECODERS, GREEN, INK, PURPLE, VERMILLION, YELLOW
 
-# Okabe and Ito's colours, which stay apart for the colour-blind and in grey.
-_COLOURS = {
+_COLOURS = DECODERS | {
     "autoregressive": "#999999",
-    "generate": "#000000",
-    "speculative": "#E69F00",
-    "pearl": "#0072B2",
-    "pearl_async": "#56B4E9",
-    "assisted_constant": "#D55E00",
-    "assisted_heuristic": "#CC79A7",
-    "assisted_confidence": "#F0E442",
+    "generate": INK,
+    "assisted_constant": VERMILLION,
+    "assisted_heuristic": PURPLE,
+    "assisted_confidence": YELLOW,
 }
-_OTHER = "#009E73"
 _MARKERS = "osD^vP*X"
 #: Both kinds of every picture: one to look at, one to print.
 _FORMATS = ("png", "svg")
@@ -166,7 +162,7 @@ def draw_growth(growth: Mapping[str, Any]) -> Figure:
 
 
 def _colour(contender: str) -> str:
-    return _COLOURS.get(contender.split()[0], _OTHER)
+    return _COLOURS.get(contender.split()[0], GREEN)
 
 
 def _median(values: Sequence[float | None], digits: int = 2) -> str:

@@ -28,13 +28,15 @@ def judging_runs(runs: Sequence[Run]) -> list[Run]:
 
 
 @styled
-def draw_acceptance(runs: Sequence[Run]) -> Figure:
+def draw_acceptance(runs: Sequence[Run], title: str = "") -> Figure:
     """Conditional and joint acceptance in a block, acceptance in the text, accepted runs' lengths.
 
     Parameters
     ----------
     runs
         Runs in which drafted tokens were judged.
+    title
+        Above it all.
     """
     figure = Figure(figsize=(10, 6.4), layout="constrained")
     (conditional, joint), (text, lengths) = figure.subplots(2, 2)
@@ -52,12 +54,12 @@ def draw_acceptance(runs: Sequence[Run]) -> Figure:
         pieces = traces["by_text_position"]
         text.plot([one["start"] for one in pieces], [one["rate"] for one in pieces], **style)
     _draw_lengths(lengths, runs)
-    for axes, title, across in (
+    for axes, what, across in (
         (conditional, "a drafted token is accepted, if all before it were", "place in the block"),
         (joint, "all drafted tokens up to this one are accepted", "place in the block"),
         (text, "acceptance rate along the text", "tokens of output"),
     ):
-        axes.set_title(title, fontsize=10)
+        axes.set_title(what, fontsize=10)
         axes.set_ylim(0, 1.05)
         axes.set_xlabel(across)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -65,7 +67,9 @@ def draw_acceptance(runs: Sequence[Run]) -> Figure:
     lengths.set_xlabel("length in tokens")
     lengths.set_ylabel("share of the runs")
     handles, labels = conditional.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False, fontsize=9)
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    if title:
+        figure.suptitle(title, fontsize=11)
     return figure
 
 

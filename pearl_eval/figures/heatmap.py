@@ -46,7 +46,9 @@ def draw_heatmap(
         own = measured.get(name, ())
         if own:
             c, rate, speedup = np.array(own).T
-            axes.scatter(rate, c, c=speedup, s=46, edgecolors=INK, linewidths=0.8, **look)
+            # A ring that is seen on light and on dark.
+            axes.scatter(rate, c, c="white", s=80, edgecolors=INK, linewidths=0.6)
+            axes.scatter(rate, c, c=speedup, s=44, linewidths=0, **look)
         axes.set_title(name, fontsize=10)
         axes.set_xlabel("acceptance rate α")
     panels[0].set_ylabel("speed ratio c")

@@ -1,11 +1,11 @@
-"""How pictures look: Okabe and Ito's colours, which stay apart for the colour-blind and in grey."""
+"""How pictures look: Okabe and Ito's colours, which stay apart for the colour-blind."""
 
 from __future__ import annotations
 
 import matplotlib
 
 BLUE, SKY, GREEN = "#0072B2", "#56B4E9", "#009E73"
-ORANGE, VERMILLION, PURPLE = "#E69F00", "#D55E00", "#CC79A7"
+ORANGE, VERMILLION, PURPLE, YELLOW = "#E69F00", "#D55E00", "#CC79A7", "#F0E442"
 
 #: The decoders that are compared most, in every picture; others are GREEN.
 DECODERS = {"speculative": ORANGE, "pearl": BLUE, "pearl_async": SKY}

@@ -22,7 +22,7 @@ _REFUSED = {
     "assisted_confidence": "its draft lengths depend on the draft model's confidence, which neither"
     " an acceptance rate nor a trace has",
 }
-#: Whose rounds go on over several texts' blocks: a run of accepted tokens ends at a rejection.
+#: In which no drafted token is judged.
 _ONE_MODEL = ("autoregressive", "generate", "draft_only")
 
 
@@ -71,7 +71,8 @@ def rules(decoder: str, gamma: int | None = None, ahead: int = 96) -> Rules:
 class Result:
     """What all texts took together. Times are in seconds; the others count.
 
-    ``judged`` and ``accepted`` are drafted tokens, ``accepted_run_count`` runs of accepted ones.
+    ``judged`` and ``accepted`` are drafted tokens. ``accepted_runs`` of accepted ones end at a
+    rejection, and at the end of a block where the target then adds a token itself.
     """
 
     tokens: int = 0
@@ -82,6 +83,7 @@ class Result:
     drafted: int = 0
     judged: int = 0
     accepted: int = 0
+    accepted_runs: int = 0
     draft_seconds: float = 0.0
     target_seconds: float = 0.0
     wait_draft_seconds: float = 0.0
@@ -100,9 +102,8 @@ class Result:
 
     @property
     def mean_accepted_tokens(self) -> float | None:
-        """Mean length of a run of accepted tokens up to a rejection: every rejection ends one."""
-        rejected = self.judged - self.accepted
-        return self.accepted / rejected if rejected else None
+        """Mean length of a run of accepted tokens."""
+        return self.accepted / self.accepted_runs if self.accepted_runs else None
 
     @property
     def tokens_per_target_forward(self) -> float | None:
@@ -170,6 +171,7 @@ class Simulation:
         """Simulate texts until there are ``tokens`` tokens; without, each prompt once."""
         count = len(self.prompts) if tokens is None else -(-tokens // self.limit)
         result = Result()
+        to_block_end = isinstance(rules(self.decoder, self.gamma, self.ahead), Turns)
         for index in range(count):
             seconds = 0.0
             for one in self.rounds(index, seed):
@@ -181,6 +183,8 @@ class Simulation:
                 result.drafted += one.drafted
                 result.judged += one.judged
                 result.accepted += one.accepted
+                rejected = one.accepted < one.judged
+                result.accepted_runs += rejected or (to_block_end and one.judged > 0)
                 result.draft_seconds += one.draft_seconds
                 result.target_seconds += one.target_seconds
                 result.wait_draft_seconds += one.wait_draft_seconds
