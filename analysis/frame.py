@@ -12,7 +12,7 @@ import pandas as pd
 
 from analysis.columns import COLUMNS, CONDITIONS, MOOT
 from pearl_eval.errors import UserError
-from pearl_eval.records import RUN
+from pearl_eval.records import RUN, read_summary
 from pearl_eval.runs import finished_runs
 from pearl_eval.traces import Traces
 
@@ -66,7 +66,7 @@ def categories(frame: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for _, run in frame.iterrows():
-        summary = _json(Path(run["run"]) / "summary.json") or {}
+        summary = read_summary(Path(run["run"]))
         for category, figures in (summary.get("by_category") or {}).items():
             own = {name: run[name] for name in (*_SHARED, *CONDITIONS)}
             rows.append(own | {"category": category} | _flat_figures(figures))

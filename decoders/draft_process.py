@@ -154,19 +154,18 @@ class DraftProcess:
     def receive_now(self) -> Message | None:
         """The next message if it is there, else ``None``."""
         try:
-            message = self._channel.receive_now()
+            with self.understood():
+                message = self._channel.receive_now()
         except ChannelClosed:
             raise self._died() from None
-        if message is not None and message[0] == _FAILED:
-            raise self._failed(message)
-        return message
+        return None if message is None else self._checked(message)
 
     @contextlib.contextmanager
     def understood(self) -> Iterator[None]:
         """Where the body can't make sense of an answer, say so."""
         try:
             yield
-        except (ValueError, TypeError, LookupError, AttributeError) as error:
+        except (ValueError, TypeError, LookupError, AttributeError, EOFError) as error:
             raise DraftProcessError(
                 f"{self.role} (pid {self.pid}) gave an answer that makes no sense: {error}"
             ) from error
@@ -209,21 +208,29 @@ class DraftProcess:
 
     def _receive(self, timeout: float) -> Message:
         try:
-            message = self._channel.receive(timeout)
+            with self.understood():
+                message = self._channel.receive(timeout)
         except ChannelClosed:
             raise self._died() from None
         except ChannelTimeout:
             raise self.silent("answer", timeout) from None
-        if message[0] == _FAILED:
-            raise self._failed(message)
+        return self._checked(message)
+
+    def _checked(self, message: Any) -> Message:
+        """A message, if it is one and does not say that the process failed."""
+        with self.understood():
+            if not isinstance(message, tuple) or not message or not isinstance(message[0], str):
+                raise ValueError(f"{str(message)[:80]!r} is no message")
+            if message[0] == _FAILED:
+                _, what, trace = message
+                raise self._failed(what, trace)
         return message
 
     def silent(self, what: str, seconds: float) -> DraftProcessError:
         """The error that it did not do something in time."""
         return DraftProcessError(f"{self.role} (pid {self.pid}) did not {what} within {seconds} s")
 
-    def _failed(self, message: Message) -> DraftProcessError:
-        _, what, trace = message
+    def _failed(self, what: str, trace: str) -> DraftProcessError:
         failure = DraftProcessError(f"{self.role} failed: {what}")
         # Shown with a traceback, where one is shown (add_note needs Python 3.11).
         failure.__cause__ = RuntimeError(trace)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -37,6 +38,8 @@ DISTRIBUTION = "distribution"
 
 #: A probability of 1, as far as rounding lets it be one.
 _SURE = 1.001
+#: By how much the chances of all tokens together may differ from 1, rounded as they are.
+_ROUNDED = 0.01
 
 
 class OnRequest(Protocol):
@@ -163,6 +166,7 @@ def proposal(answer: Message, vocab_size: int) -> Proposal:
     check_tokens(tokens, vocab_size)
     if chances and (len(chances) != len(tokens) or not all(0 < one <= _SURE for one in chances)):
         raise ValueError(f"tokens drawn with chances of {chances}")
+    check_seconds(seconds)
     return Proposal(Draft(tokens, chances), seconds)
 
 
@@ -172,9 +176,17 @@ def distribution(answer: Message, vocab_size: int) -> torch.Tensor:
     if name != DISTRIBUTION:
         raise ValueError(f"{name!r} where a distribution was asked for")
     row = torch.frombuffer(bytearray(data), dtype=getattr(torch, dtype))
-    if len(row) != vocab_size or not bool((row >= 0).all()):
+    whole = float(row.sum(dtype=torch.float64))
+    if len(row) != vocab_size or not bool((row >= 0).all()) or not abs(whole - 1) < _ROUNDED:
         raise ValueError("what should be a distribution is none")
     return row
+
+
+def check_seconds(*times: float) -> None:
+    """ValueError where some are no times."""
+    for one in times:
+        if not isinstance(one, float | int) or not 0 <= one < math.inf:
+            raise ValueError(f"{one!r} as a time in seconds")
 
 
 def check_tokens(tokens: Sequence[int], vocab_size: int) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from decoders.channel import Channel, Message
 from decoders.draft_process import DraftProcess, DraftProcessOptions
-from decoders.drafter import check_tokens
+from decoders.drafter import check_seconds, check_tokens
 from decoders.model import CachedModel
 from decoders.sampler import Sampler, common_length
 from decoders.stopwatch import clock
@@ -200,8 +200,12 @@ class Forerunner(DraftProcess):
             every = []
             for name, *values in messages:
                 drafted = Drafted(*values)
-                if name != _DRAFTED or not 0 <= drafted.lineage < len(self._lengths):
+                places = drafted.lineage, drafted.position
+                if not all(isinstance(one, int) and one >= 0 for one in places):
+                    raise ValueError(f"{places} as places of a drafted token")
+                if name != _DRAFTED or drafted.lineage >= len(self._lengths):
                     raise ValueError(f"{name!r} of an unknown text where drafted tokens come")
+                check_seconds(drafted.seconds, drafted.waited)
                 every.append(drafted)
             check_tokens([drafted.token for drafted in every], self.vocab_size)
         return every

@@ -120,9 +120,9 @@ class RuntimeConfig:
                     f"runtime.{name} must be at least 1 and at most {_MOST}, got"
                     f" {getattr(self, name)}"
                 )
-        for name in ("start_timeout", "answer_timeout", "idle_timeout"):
-            _check_seconds(f"runtime.{name}", getattr(self, name), above=True)
-        _check_seconds("runtime.spin_seconds", self.spin_seconds)
+        for name in ("start_timeout", "answer_timeout", "idle_timeout", "devices_timeout"):
+            check_seconds(f"runtime.{name}", getattr(self, name), above=True)
+        check_seconds("runtime.spin_seconds", self.spin_seconds)
 
 
 @dataclass
@@ -139,7 +139,7 @@ class ReferenceConfig:
     tolerance_factor: float = 4.0
 
     def __post_init__(self) -> None:
-        _check_seconds("reference.wait_timeout", self.wait_timeout)
+        check_seconds("reference.wait_timeout", self.wait_timeout)
         if not 0 <= self.tolerance_factor < math.inf:
             raise ValueError(
                 "reference.tolerance_factor is a multiple of the rounding error and must be at"
@@ -168,7 +168,7 @@ class TrackingConfig:
 
     def __post_init__(self) -> None:
         for name in ("start_timeout", "finish_timeout"):
-            _check_seconds(f"tracking.{name}", getattr(self, name), above=True)
+            check_seconds(f"tracking.{name}", getattr(self, name), above=True)
         if not 1 <= self.table_rows <= 10_000:
             raise ValueError(
                 f"tracking.table_rows must be from 1 to 10000, got {self.table_rows}:"
@@ -244,31 +244,36 @@ def typed(cfg: DictConfig) -> Config:
     merged = OmegaConf.merge(OmegaConf.structured(Config), cfg)
     assert isinstance(merged, DictConfig)
     config = Config(**{f.name: merged[f.name] for f in fields(Config)})
-    for name, section in _SECTIONS.items():
-        schema = OmegaConf.structured(section)
-        try:
-            # Resolved first: what an interpolation gives is held to the schema, too.
-            resolved = OmegaConf.to_container(merged[name], resolve=True)
-            setattr(config, name, OmegaConf.to_object(OmegaConf.merge(schema, resolved)))
-        except OmegaConfBaseException as error:
-            reason = str(error).splitlines()[0]
-            key = str(error.full_key).removeprefix(f"{name}.")
-            raise UserError(f"{name}.{key}: {reason}") from error
-        except ValueError as error:
-            raise UserError(str(error)) from error
+    for name, schema in _SECTIONS.items():
+        setattr(config, name, section(name, schema, merged[name]))
     return config
+
+
+def section(name: str, schema: type[T], node: Any) -> T:
+    """A part of a configuration as an object of its schema; :class:`UserError` if it can't be."""
+    try:
+        # Resolved first: what an interpolation gives is held to the schema, too.
+        resolved = OmegaConf.to_container(node, resolve=True)
+        made = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), resolved))
+    except OmegaConfBaseException as error:
+        reason = str(error).splitlines()[0]
+        key = str(error.full_key).removeprefix(f"{name}.")
+        raise UserError(f"{name}.{key}: {reason}") from error
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    return cast(T, made)
 
 
 #: More processes or threads than any machine has.
 _MOST = 4096
 #: Longest time that may be waited for anything, in seconds: what the system's own waits take.
-_LONGEST = 1e6
+LONGEST = 1e6
 
 
-def _check_seconds(name: str, value: float, above: bool = False) -> None:
-    if not 0 <= value <= _LONGEST or (above and not value):
+def check_seconds(name: str, value: float, above: bool = False) -> None:
+    if not 0 <= value <= LONGEST or (above and not value):
         least = "more than 0" if above else "at least 0"
-        raise ValueError(f"{name} must be {least} and at most {_LONGEST:g} s, got {value:g}")
+        raise ValueError(f"{name} must be {least} and at most {LONGEST:g} s, got {value:g}")
 
 
 def build(group: str, node: DictConfig, base: type[T]) -> T:

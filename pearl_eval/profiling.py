@@ -26,7 +26,7 @@ from decoders.model import CachedModel
 from decoders.sampler import Greedy
 from pearl_eval import environment
 from pearl_eval.command import hydra_command
-from pearl_eval.config import RuntimeConfig
+from pearl_eval.config import RuntimeConfig, section
 from pearl_eval.console import console
 from pearl_eval.errors import UserError
 from pearl_eval.pair import Pair
@@ -156,7 +156,7 @@ def main(cfg: DictConfig) -> None:
     """Entry point of ``pearl-eval-profile``."""
     merged = OmegaConf.merge(OmegaConf.structured(ProfileConfig), cfg)
     config = cast(ProfileConfig, merged)
-    runtime = cast(RuntimeConfig, OmegaConf.to_object(cast(DictConfig, config.runtime)))
+    runtime = section("runtime", RuntimeConfig, config.runtime)
     setup = Setup.make(config.pair, runtime, uses_draft=True)
     pair = setup.pair
     _check(config, pair)

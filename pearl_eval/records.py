@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pearl_eval.errors import UserError
+
 if TYPE_CHECKING:
     from decoders.decoder import Generation
     from pearl_eval.equivalence import Verdict
@@ -34,10 +36,25 @@ def launch_order(folder: Path) -> tuple[bool, str]:
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The objects of a JSON-lines file."""
+    """The objects of a JSON-lines file. :class:`UserError` for a line that is none."""
     with path.open(encoding="utf-8") as file:
-        for line in file:
-            yield json.loads(line)
+        for number, line in enumerate(file, start=1):
+            try:
+                yield json.loads(line)
+            except ValueError as error:
+                raise UserError(f"{path}, line {number}, is damaged ({error})") from None
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """What a run's ``summary.json`` holds. :class:`UserError` where it is damaged."""
+    path = folder / SUMMARY
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}): continue the run, it is made anew") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is damaged (it holds no JSON object)")
+    return content
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pearl_eval.errors import UserError
-from pearl_eval.records import RECORDS, SUMMARY, launch_order
+from pearl_eval.records import RECORDS, SUMMARY, launch_order, read_summary
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ def finished_runs(directory: Path) -> list[Run]:
 def labelled(directories: Iterable[Path]) -> list[Run]:
     """Runs by the names of their decoders; those of one decoder by that of their folder, too."""
     folders = list(directories)
-    summaries = [json.loads((folder / SUMMARY).read_text()) for folder in folders]
+    summaries = [read_summary(folder) for folder in folders]
     names = [summary["decoder"] for summary in summaries]
     return [
         Run(name if names.count(name) == 1 else f"{name} ({folder.name})", summary, folder)

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from multiprocessing import util
 from pathlib import Path
 
-_PREFIX = "pearl-eval-"
+#: Of these folders alone: others of ours have to stay, as the one with the locks of cores.
+_PREFIX = "pearl-tmp-"
 #: Lower than what multiprocessing gives the removal of its own folder.
 _LAST = -200
 #: Sockets of :mod:`multiprocessing` lie below it, whose paths have 107 characters at most.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from pearl_eval.console import print_error, print_table
 from pearl_eval.credentials import refuse_credentials
 from pearl_eval.errors import UserError
-from pearl_eval.records import ERROR, RECORDS, SUMMARY, launch_order
+from pearl_eval.records import ERROR, RECORDS, SUMMARY, launch_order, read_summary
 from pearl_eval.resume import SWEEP
 from pearl_eval.table import Row
 
@@ -143,8 +142,9 @@ def varying_labels(overrides: Sequence[Sequence[str]]) -> list[str]:
 
 def _row(folder: Path, label: str) -> Row:
     summary_file, error_file = folder / SUMMARY, folder / ERROR
-    summary = json.loads(summary_file.read_text()) if summary_file.exists() else None
-    error = error_file.read_text().splitlines()[0] if error_file.exists() else "no result"
+    summary = read_summary(folder) if summary_file.exists() else None
+    told = error_file.read_text().splitlines() if error_file.exists() else []
+    error = told[0] if told else "no result"
     label = label or (summary["decoder"] if summary else folder.name)
     if error_file.exists() and summary and not summary["violations"]:
         # What is there is of an earlier attempt, and not what was asked for now.

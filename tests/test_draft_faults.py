@@ -12,6 +12,7 @@ import os
 import random
 import resource
 import signal
+import struct
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -94,11 +95,17 @@ NONSENSE = {
     "impossible": (PROPOSAL, [1], [0.0], 0.0),
     "surer than sure": (PROPOSAL, [1], [2.0], 0.0),
     "not a number": (PROPOSAL, [1], [math.nan], 0.0),
+    "no time": (PROPOSAL, [1, 2], [], "soon"),
+    "a time that is none": (PROPOSAL, [1, 2], [], math.nan),
+    "empty": (),
+    "no message": 7,
+    "no name": (7, [1]),
+    "a failure without its reason": ("failed",),
 }
 
 
 @pytest.mark.parametrize("message", NONSENSE.values(), ids=list(NONSENSE))
-def test_nonsense_is_told(faulty: Callable[[Any], Drafter], message: Message) -> None:
+def test_nonsense_is_told(faulty: Callable[[Any], Drafter], message: Any) -> None:
     drafter = faulty(Saying(message))
     drafter.wait_ready()
     drafter.request(0, [1, 2], 2)
@@ -112,15 +119,65 @@ def test_nonsense_is_told(faulty: Callable[[Any], Drafter], message: Message) ->
         (DISTRIBUTION, "float32", bytes(4 * 299)),
         (DISTRIBUTION, "float33", bytes(4 * 300)),
         (DISTRIBUTION, "float32", b"\xff" * (4 * 300)),
+        (DISTRIBUTION, "float32", bytes(4 * 300)),
+        (DISTRIBUTION, "float32", struct.pack("f", math.inf) * 300),
+        (DISTRIBUTION, "float32", struct.pack("f", 0.5) * 300),
         (PROPOSAL, [1], [], 0.0),
     ],
-    ids=["short", "no dtype", "nan", "tokens"],
+    ids=["short", "no dtype", "nan", "zero", "infinite", "too much", "tokens"],
 )
 def test_no_distribution_is_told(faulty: Callable[[Any], Drafter], message: Message) -> None:
     drafter = faulty(Saying(message))
     drafter.wait_ready()
     with pytest.raises(DraftProcessError, match="makes no sense"):
         drafter.row(3)
+
+
+@dataclass(frozen=True)
+class Publishing:
+    """What a draft process does that publishes one message, whatever it is told."""
+
+    message: Message
+
+    def __call__(self, channel: Channel, model: CachedModel, sampler: Sampler) -> None:
+        channel.receive()
+        channel.send(self.message)
+        channel.receive()
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        ("drafted", 0, 3, 300, 0.0, 0.0),
+        ("drafted", 1, 3, 7, 0.0, 0.0),
+        ("drafted", 0.0, 3, 7, 0.0, 0.0),
+        ("drafted", 0, "3", 7, 0.0, 0.0),
+        ("drafted", 0, 3, 7, "soon", 0.0),
+        ("drafted", 0, 3, 7, 0.0, math.nan),
+        ("drafted", 0, 3),
+        ("else", 0, 3, 7, 0.0, 0.0),
+        (),
+    ],
+    ids=str,
+)
+def test_nonsense_of_one_that_drafts_ahead_is_told(small_pair: SmallPair, message: Message) -> None:
+    forerunner = FaultyForerunner(small_pair.load_draft, Publishing(message))
+    try:
+        forerunner.wait_ready()
+        forerunner.begin([1, 2, 3], 8, 20, 0)
+        deadline = time.monotonic() + 10
+        with pytest.raises(DraftProcessError, match="gave an answer that makes no sense"):
+            while time.monotonic() < deadline:
+                forerunner.read()
+    finally:
+        forerunner.close()
+
+
+class FaultyForerunner(Forerunner):
+    """Likewise one that drafts ahead."""
+
+    def __init__(self, load: Callable[[], CachedModel], service: Any) -> None:
+        DraftProcess.__init__(self, load, Greedy(), OPTIONS, service)
 
 
 def test_guesses_cost_speed_and_nothing_else(

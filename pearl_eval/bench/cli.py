@@ -19,7 +19,7 @@ from pearl_eval.bench.goals import Goal, best_pair_goals, contest_goals, run_goa
 from pearl_eval.bench.table import print_goals, print_rows, rows
 from pearl_eval.bench.watch import Whole, watch
 from pearl_eval.command import hydra_command
-from pearl_eval.config import RuntimeConfig, build, plain
+from pearl_eval.config import RuntimeConfig, build, plain, section
 from pearl_eval.console import console
 from pearl_eval.errors import EquivalenceViolation, UserError
 from pearl_eval.setup import Setup
@@ -51,7 +51,7 @@ class Bench:
         merged = OmegaConf.merge(OmegaConf.structured(BenchConfig), self.cfg)
         self._config = cast(BenchConfig, merged)
         config = self._config
-        self._runtime = cast(RuntimeConfig, OmegaConf.to_object(cast(DictConfig, config.runtime)))
+        self._runtime = section("runtime", RuntimeConfig, config.runtime)
         self._task = build("task", config.task, Task)
         self._problems: Sequence[Problem] = self._task.problems()
         self._setup = Setup.make(config.pair, self._runtime, uses_draft=True)

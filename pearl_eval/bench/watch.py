@@ -17,7 +17,7 @@ from decoders.memory_use import resident_bytes
 from decoders.pearl import Pearl
 from decoders.stopwatch import clock
 from pearl_eval.command import DRAFT_MODULES
-from pearl_eval.config import Names, RuntimeConfig
+from pearl_eval.config import Names, RuntimeConfig, section
 from pearl_eval.evaluation import evaluate
 from pearl_eval.records import RECORDS, read_lines
 
@@ -83,7 +83,7 @@ def watch(cfg: DictConfig, prompts: int, max_new_tokens: int, directory: Path) -
     """
     # Imports are no part of the account, nor are those of the process that forks draft processes.
     fork_server.prepare(DRAFT_MODULES)
-    fork_server.wait_ready(RuntimeConfig.start_timeout)
+    fork_server.wait_ready(section("runtime", RuntimeConfig, cfg.runtime).start_timeout)
     begun = clock()
     WatchedPearl.sights.clear()
     run = compose(

@@ -9,16 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from decoders.decoder import Decoder
 from pearl_eval.config import Names
 from pearl_eval.errors import UserError
 from pearl_eval.estimate.config import EstimateConfig
 from pearl_eval.model_size import ModelSize
-from pearl_eval.records import ROUNDS
 from pearl_eval.runs import Run, finished_runs
 from pearl_eval.simulation import ForwardTimes, Slowdown, Surface
+from pearl_eval.traces import read_rounds
 
 GIVEN, MEASURED, DERIVED, ASSUMED = "given", "measured", "derived", "assumed"
 #: Taken where no acceptance rate is known.
@@ -162,7 +160,7 @@ def _read_profile(file: str) -> Profile:
 
 def _forward_seconds(run: Run, role: str) -> float | None:
     """The median forward of a run's model, each of whose rounds has one of the target."""
-    rounds = pd.read_parquet(run.directory / ROUNDS, columns=["drafted", f"{role}_seconds"])
+    rounds = read_rounds(run.directory, ["drafted", f"{role}_seconds"])
     rounds = rounds[rounds[f"{role}_seconds"] > 0]
     forwards = rounds["drafted"] if role == "draft" else 1
     seconds = rounds[f"{role}_seconds"] / forwards

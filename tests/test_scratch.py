@@ -1,0 +1,50 @@
+"""Temporary files of killed processes are removed, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from pearl_eval import reservation
+from pearl_eval.scratch import scratch
+
+ROOT = Path(__file__).resolve().parent.parent
+#: Makes a folder, says where, and is killed.
+KILLED = """
+import os, signal
+from pearl_eval.scratch import scratch
+with scratch() as folder:
+    print(folder, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def killed(parent: Path) -> Path:
+    environment = os.environ | {"TMPDIR": str(parent), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED], env=environment, capture_output=True, text=True
+    )
+    return Path(done.stdout.strip())
+
+
+def test_only_what_was_abandoned_is_removed() -> None:
+    with tempfile.TemporaryDirectory(prefix="scratch-", dir="/tmp") as name:
+        parent = Path(name)
+        abandoned = killed(parent)
+        assert abandoned.parent == parent and abandoned.is_dir()
+        # Those of the locks, of W&B's downloads, and a user's own.
+        others = [parent / Path(reservation._FOLDER).name, parent / "pearl-eval-results"]
+        for one in others:
+            one.mkdir()
+        outer, tempfile.tempdir = tempfile.tempdir, name
+        try:
+            with scratch() as ours:
+                assert not abandoned.exists()
+                assert all(one.is_dir() for one in others)
+                again = killed(parent)  # another process meanwhile leaves ours alone
+                assert ours.is_dir() and again.is_dir()
+        finally:
+            tempfile.tempdir = outer
