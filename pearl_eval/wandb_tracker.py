@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import os
 import secrets
+import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -28,6 +30,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds after which what was logged is on disk, for a run that is killed.
 _FLUSH_INTERVAL = 1.0
+#: So many seconds more than W&B itself waits, its service is waited for.
+_MARGIN = 10.0
 #: Longest tag that W&B accepts, in characters.
 _LONGEST_TAG = 64
 #: Set once the server failed: later runs of this process are kept offline at once.
@@ -129,7 +133,7 @@ class WandbTracker(Tracker):
                 {metrics.PROMPT: step} | metrics.prompt_metrics(record), step=step, commit=True
             )
 
-        self._guard("log", log_metrics)
+        self._guard("log", lambda: self._limited(log_metrics))
 
     def finish(
         self,
@@ -193,11 +197,25 @@ class WandbTracker(Tracker):
         if self._run is not None:
             run, self._run = self._run, None
             warned, self._failed = self._failed, False
-            self._guard("finish", lambda: run.finish(exit_code=int(failed)), warned)
+            self._guard(
+                "finish", lambda: self._limited(lambda: run.finish(exit_code=int(failed))), warned
+            )
         if self._outer_data_dir is None:
             os.environ.pop("WANDB_DATA_DIR", None)
         else:
             os.environ["WANDB_DATA_DIR"] = self._outer_data_dir
+
+    def _limited(self, action: Callable[[], object]) -> None:
+        """Do what W&B's service, a process of its own, has to take part in.
+
+        W&B keeps ``finish_timeout`` where a server does not answer, but would wait for ever for a
+        service that hangs, at the end of this process, too. So that one is killed.
+        """
+        try:
+            _within(self._config.finish_timeout + _MARGIN, action)
+        except TimeoutError:
+            _kill_service()
+            raise
 
     def _guard(self, what: str, action: Callable[[], object], warned: bool = False) -> None:
         """Do ``action``, unless an earlier one failed."""
@@ -243,6 +261,19 @@ def _picture(image: Path | Figure) -> Image.Image:
     buffer = io.BytesIO()
     image.savefig(buffer, format="png")
     return Image.open(buffer)
+
+
+def _kill_service() -> None:
+    """Kill W&B's service; the next run of this process starts another."""
+    import wandb
+
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            name, _, rest = stat.read_text().rpartition(") ")
+            if name.endswith("(wandb-core") and int(rest.split()[1]) == os.getpid():
+                os.kill(int(stat.parent.name), signal.SIGKILL)
+    with contextlib.suppress(Exception):
+        _within(_MARGIN, wandb.teardown)
 
 
 def _reason(error: Exception) -> str:

@@ -267,6 +267,7 @@ def test_growth_times_long_texts_and_watches_a_run(
         ("gammas=[0]", "draft lengths of at least 1 token"),
         ("repeats=1", "too few for a spread"),
         ("task.max_new_tokens=2048", "do not fit"),
+        ("runtime.answer_timeout=0", "runtime.answer_timeout must be more than 0"),
         ("forward_repeats=0", "forward_repeats must be at least 1"),
         ("grid.depths=[]", "at least one of each"),
         ("grid.depths=[0]", "pair.depth must be at least 1"),

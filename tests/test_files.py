@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
@@ -165,6 +166,44 @@ def test_a_damaged_file_is_named_in_one_line(
     code, _, err = run_cli(f"resume={broken_off}", small_pair=False)
     line = in_one_line(code, err)
     assert any(word in line for word in ("damaged", "references of another run")), line
+
+
+READERS = {
+    "table": ("pearl_eval.sweep_table", "{run}"),
+    "sweep's table": ("pearl_eval.sweep_table", "{sweep}"),
+    "report": ("pearl_eval.report", "{run}", "-o", "{run}/report.html"),
+    "tables": ("analysis.tables", "{run}"),
+    "figures": ("analysis.figures", "{run}", "-o", "{run}/figures"),
+}
+DAMAGED = {
+    "summary.json": ["table", "sweep's table", "report", "tables"],
+    "rounds.parquet": ["report", "figures"],
+    "records.jsonl": ["report", "figures"],
+}
+
+
+@pytest.mark.parametrize(
+    ("file", "reader"), [(file, one) for file, readers in DAMAGED.items() for one in readers]
+)
+def test_a_damaged_file_is_named_by_whatever_reads_it(
+    unbroken: Path,
+    tmp_path: Path,
+    file: str,
+    reader: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = tmp_path / "sweep" / "0"
+    shutil.copytree(unbroken, run)
+    os.truncate(run / file, 60)
+    module, *arguments = READERS[reader]
+    places = {"run": run, "sweep": run.parent}
+    monkeypatch.setattr(sys, "argv", [module, *(one.format(**places) for one in arguments)])
+    with pytest.raises(SystemExit) as ended:
+        importlib.import_module(module).main()
+    assert ended.value.code == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert f"{file}" in said and "is damaged" in said, said
 
 
 @pytest.mark.slow

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import psutil
 import pytest
 import wandb
+from make_record import make_record
 from matplotlib.figure import Figure
 from small_pair import SmallPair
 from tracked import (
@@ -234,6 +236,31 @@ def test_a_failure_at_the_end_is_one_warning_and_ends_the_run(
     (warning,) = own_warnings(caplog)
     assert "summary failed" in warning and "the disk of W&B is full" in warning
     (run,) = offline_runs(tmp_path)
+    assert logged_summary(run)["state"] == "finished"
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("when", ["logging", "the end"])
+def test_a_service_that_hangs_is_one_warning_and_does_not_hold_up_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, when: str
+) -> None:
+    monkeypatch.setattr("pearl_eval.wandb_tracker._MARGIN", 1.0)
+    tracker = start(tmp_path, finish_timeout=1)
+    (service,) = (one for one in psutil.Process().children() if one.name() == "wandb-core")
+    service.suspend()
+    record = make_record()
+    with caplog.at_level(logging.WARNING, "pearl_eval"):
+        # So many that what it has not read fills the pipe to it.
+        for step in range(2000 if when == "logging" else 1):
+            tracker.log_prompt(record, step)
+        tracker.close(failed=False)
+    (warning,) = own_warnings(caplog)
+    assert ("log failed" if when == "logging" else "finish failed") in warning
+    assert "no answer within 2 s" in warning and not service.is_running()
+    # The next run of the process has another.
+    (tmp_path / "next").mkdir()
+    track(start(tmp_path / "next"), tmp_path / "next")
+    (run,) = offline_runs(tmp_path / "next")
     assert logged_summary(run)["state"] == "finished"
 
 
