@@ -114,6 +114,9 @@ class RuntimeConfig:
                 "runtime.tensor_parallel is the number of processes that compute the target, at"
                 f" least 1 and at most {_MOST}, got {self.tensor_parallel}"
             )
+        for name in ("target_cores", "draft_cores", "cores"):
+            if getattr(self, name) == []:
+                raise ValueError(f"runtime.{name} lists no core: name some, or null for all")
         for name in ("target_threads", "draft_threads"):
             if not 1 <= getattr(self, name) <= _MOST:
                 raise ValueError(
@@ -140,6 +143,11 @@ class ReferenceConfig:
 
     def __post_init__(self) -> None:
         check_seconds("reference.wait_timeout", self.wait_timeout)
+        if self.folder and self.mode is ReferenceMode.inline:
+            raise ValueError(
+                f"reference.folder={self.folder} is where cached references are, of which"
+                " reference=inline has none: say reference=cached, or leave it out"
+            )
         if not 0 <= self.tolerance_factor < math.inf:
             raise ValueError(
                 "reference.tolerance_factor is a multiple of the rounding error and must be at"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -69,17 +71,28 @@ SETTINGS = [
     "decoder.ahead",
     "decoder.pre_verify",
     "decoder.window",
+    "decoder.post_verify",
+    "decoder.both_ends",
+    "decoder.schedule",
+    "decoder.ngram",
+    "decoder.guesses",
+    "decoder.max_matching_ngram_size",
     "decoder._target_",
     "sampling.temperature",
     "sampling.top_k",
     "sampling.top_p",
     "sampling.draft_temperature",
+    "sampling.draft_top_k",
+    "sampling.draft_top_p",
     "sampling.coupled",
     "task.limit",
     "task.max_new_tokens",
     "task.k",
     "task.samples_per_task",
     "task.check_seconds",
+    "task.check_memory_mb",
+    "task.stop_words",
+    "task.system_prompt",
     "task.isolation",
     "task.data",
     "pair.dtype",
@@ -89,6 +102,11 @@ SETTINGS = [
     "pair.target.revision",
     "runtime.forward",
     "runtime.target_device",
+    "runtime.cores",
+    "runtime.gpus",
+    "runtime.share_devices",
+    "runtime.devices_timeout",
+    "runtime.idle_timeout",
     "runtime.draft_device",
     "runtime.target_cores",
     "runtime.draft_cores",
@@ -127,6 +145,26 @@ arguments = st.tuples(
     st.lists(st.sampled_from(SETTINGS).flatmap(mutation), max_size=2, unique=True),
 )
 NUMBERS = itertools.count()
+#: Longest a run may take, of a few tokens as it is.
+SECONDS = 120
+#: The random ones, by parts.
+PARTS = 10
+
+
+@contextlib.contextmanager
+def limited(asked: list[str]) -> Iterator[None]:
+    """A run that hangs is told with what was asked of it."""
+
+    def late(*_: object) -> None:
+        raise TimeoutError(f"not over after {SECONDS} s: {asked}")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(SECONDS)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def check(run_cli: Run, folder: Path, chosen: dict[str, str], mutations: list[str]) -> str:
@@ -135,7 +173,8 @@ def check(run_cli: Run, folder: Path, chosen: dict[str, str], mutations: list[st
     limits = ["task.limit=2", "task.max_new_tokens=6", "runtime.answer_timeout=30"]
     # What is asked for twice is the later.
     asked = [*own, *limits, *mutations]
-    code, _, err = run_cli(*asked, f"hydra.run.dir={run}")
+    with limited(asked):
+        code, _, err = run_cli(*asked, f"hydra.run.dir={run}")
     assert "Traceback" not in err, (asked, err)
     if code == 0:
         summary = json.loads((folder / run / "summary.json").read_text())
@@ -175,6 +214,7 @@ def test_random_configurations(run_cli: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.nightly
-def test_many_random_configurations(run_cli: Run, tmp_path: Path) -> None:
-    counts = fuzz(run_cli, tmp_path, 2000, derandomize=False)
-    assert min(counts.values()) >= 200
+@pytest.mark.parametrize("part", range(PARTS))
+def test_many_random_configurations(run_cli: Run, tmp_path: Path, part: int) -> None:
+    counts = fuzz(run_cli, tmp_path, 2000 // PARTS, derandomize=False)
+    assert min(counts.values()) >= 20
