@@ -143,11 +143,6 @@ class ReferenceConfig:
 
     def __post_init__(self) -> None:
         check_seconds("reference.wait_timeout", self.wait_timeout)
-        if self.folder and self.mode is ReferenceMode.inline:
-            raise ValueError(
-                f"reference.folder={self.folder} is where cached references are, of which"
-                " reference=inline has none: say reference=cached, or leave it out"
-            )
         if not 0 <= self.tolerance_factor < math.inf:
             raise ValueError(
                 "reference.tolerance_factor is a multiple of the rounding error and must be at"

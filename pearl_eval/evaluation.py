@@ -188,6 +188,10 @@ def _started(plan: Plan, cache: ReferenceCache | None, bar: RunProgress) -> Iter
 def _reference_cache(plan: Plan, config: Mapping[str, Any], family: Path) -> ReferenceCache | None:
     asked = plan.config.reference
     if asked.mode is ReferenceMode.inline:
+        if asked.folder:
+            print_note(
+                f"reference.folder={asked.folder} is not used: reference=inline has no files"
+            )
         return None
     identity = reference_identity(config, plan)
     folder = Path(asked.folder) if asked.folder else None

@@ -105,7 +105,8 @@ def test_another_machine_or_version_is_refused(
         code, _, err = run_cli(*command, "hydra.run.dir=other")
     assert code == 2 and f"differ in {fact} (something else there, " in err
     # Nothing was begun there, so what the message proposes can be done in the same folder.
-    assert run_cli(*command, "reference=inline", "hydra.run.dir=other")[0] == 0
+    code, out, err = run_cli(*command, "reference=inline", "hydra.run.dir=other")
+    assert code == 0 and "reference.folder=references is not used" in " ".join((out + err).split())
 
 
 def test_which_of_equal_gpus_it_was_measured_on_is_no_matter(
