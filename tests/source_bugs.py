@@ -105,6 +105,20 @@ SOURCE_BUGS = [
         "pass",
     ),
     SourceBug(
+        "the locks of cores are taken for temporary files",
+        "test_scratch.py::test_only_what_was_abandoned_is_removed",
+        "pearl_eval/scratch.py",
+        '_PREFIX = "pearl-tmp-"',
+        '_PREFIX = "pearl-eval-"',
+    ),
+    SourceBug(
+        "W&B's service is waited for without a limit",
+        "test_tracking.py::test_a_service_that_hangs_is_one_warning_and_does_not_hold_up_the_end",
+        "pearl_eval/wandb_tracker.py",
+        "_within(self._config.finish_timeout + _MARGIN, action)",
+        "action()",
+    ),
+    SourceBug(
         "a run that Slurm killed leaves no word",
         "test_slurm.py::test_a_killed_run_of_a_whole_experiment_is_made_by_continuing_its_folder",
         "pearl_eval/slurm.py",
