@@ -27,6 +27,8 @@ LATE_KILLS = 2
 #: A kill comes at most so long after what it waited for, in seconds.
 SECONDS = {"start": 6.0, "prompt": 0.2, "end": 0.5}
 _MARK = "PEARL_EVAL_KILLS"
+#: In the command of every process that checks generated code.
+_SANDBOX = "tasks.inside"
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -42,6 +44,7 @@ class Killer:
     def __post_init__(self) -> None:
         self.chance = random.Random(self.seed)
         self.mark = uuid.uuid4().hex
+        self._tracked = False
         # Short, as sockets lie below it.
         self.temporary = Path(tempfile.mkdtemp(prefix="kills-", dir="/tmp"))
         self.shared = set(os.listdir("/dev/shm"))
@@ -52,6 +55,7 @@ class Killer:
     def run(self, arguments: Sequence[str], kills: int, prompts: int) -> None:
         """Begin a run of so many prompts in ``folder/run``, kill it so often, then let it end."""
         run = self.folder / "run"
+        self._tracked = "tracking=none" not in arguments
         start = [*arguments, f"hydra.run.dir={run}"]
         while kills:
             with self._started(start) as process:
@@ -72,11 +76,11 @@ class Killer:
     def _kill(self, process: subprocess.Popen[str], run: Path, prompts: int, kills: int) -> bool:
         """Kill a run at a moment of chance, by one of ``kills``; whether it still ran then."""
         records = run / "records.jsonl"
-        self._wait_for_moment(process, records, prompts, kills)
+        writing = self._wait_for_moment(process, run, prompts, kills)
         with contextlib.suppress(psutil.NoSuchProcess):
             main = psutil.Process(process.pid)
             everyone = main.children(recursive=True)
-            during = _doing(main, everyone, _lines(records), prompts)
+            during = "writing" if writing else self._doing(main, everyone, _lines(records), prompts)
             drafts = draft_processes(main)
             victims = {"main": [main], "draft": drafts, "both": [main, *drafts]}
             who = self.chance.choice([name for name, those in victims.items() if those])
@@ -99,23 +103,49 @@ class Killer:
         return False
 
     def _wait_for_moment(
-        self, process: subprocess.Popen[str], records: Path, prompts: int, kills: int
-    ) -> None:
-        """While it starts, after some further prompt, or after the last."""
+        self, process: subprocess.Popen[str], run: Path, prompts: int, kills: int
+    ) -> bool:
+        """While it starts, after some further prompt, while one is written, or after the last;
+        whether one is being written: its rounds are there, and its record is not."""
+        records, rounds = run / "records.jsonl", run / "rounds.jsonl"
         # Whoever is past the last prompt once is there ever after.
         late = ["end"] if kills <= LATE_KILLS else []
-        when = self.chance.choice(["start", "prompt", "prompt", *late])
-        before = _lines(records)
+        when = self.chance.choice(["start", "prompt", "prompt", "writing", *late])
+        before, size = _lines(records), _size(rounds)
         until = {
             "start": 0,
             "prompt": min(prompts, before + self.chance.randint(1, 2)),
+            "writing": prompts,
             "end": prompts,
         }[when]
         deadline = time.monotonic() + 120
         while process.poll() is None and time.monotonic() < deadline and _lines(records) < until:
-            time.sleep(0.002)
+            if when == "writing":
+                if _size(rounds) > size:
+                    return _lines(records) == before
+                # What was torn is cut off as the run goes on.
+                size = min(size, _size(rounds))
+            time.sleep(0.0002 if when == "writing" else 0.002)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(self.chance.random() * SECONDS[when])
+            process.wait(self.chance.random() * SECONDS.get(when, 0.0))
+        return False
+
+    def _doing(
+        self, main: psutil.Process, everyone: Sequence[psutil.Process], lines: int, prompts: int
+    ) -> str:
+        """What a run is at, as far as it shows from outside."""
+        ours = " ".join(main.cmdline())
+        commands = []
+        for one in everyone:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                commands.append(" ".join(one.cmdline()))
+        if any(_SANDBOX in command for command in commands):
+            return "scoring"
+        if lines >= prompts:
+            return "the end, W&B" if self._tracked else "the end"
+        if not draft_processes(main):
+            return "start" if ours else "ended"
+        return "decoding" if lines else "loading"
 
     @contextlib.contextmanager
     def _started(self, arguments: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
@@ -139,8 +169,12 @@ class Killer:
         left = []
         for folder in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
-                if mark in (folder / "environ").read_bytes().split(b"\0"):
-                    left.append(f"process {(folder / 'cmdline').read_bytes()[:200]!r}")
+                command = (folder / "cmdline").read_bytes()
+                # Sandboxes have an environment of their own; those in use have a parent.
+                orphan = (folder / "stat").read_text().rpartition(") ")[2].split()[1] == "1"
+                sandbox = orphan and _SANDBOX.encode() in command
+                if sandbox or mark in (folder / "environ").read_bytes().split(b"\0"):
+                    left.append(f"process {command[:200]!r}")
         left += [f"temporary {path}" for path in self.temporary.iterdir()]
         # joblib's is of other work on this machine: no run here is launched by it.
         fresh = set(os.listdir("/dev/shm")) - self.shared
@@ -155,6 +189,13 @@ def _lines(path: Path) -> int:
         return 0
 
 
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
 def draft_processes(main: psutil.Process) -> list[psutil.Process]:
     """The processes of a run that were forked to draft."""
     found = []
@@ -164,21 +205,3 @@ def draft_processes(main: psutil.Process) -> list[psutil.Process]:
             if "forkserver" in " ".join(child.cmdline()):
                 found += child.children()
     return found
-
-
-def _doing(
-    main: psutil.Process, everyone: Sequence[psutil.Process], lines: int, prompts: int
-) -> str:
-    """What a run is at, as far as it shows from outside."""
-    ours = " ".join(main.cmdline())
-    commands = []
-    for one in everyone:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            commands.append(" ".join(one.cmdline()))
-    if any("tasks.inside" in command for command in commands):
-        return "scoring"
-    if lines >= prompts:
-        return "the end, W&B"
-    if not draft_processes(main):
-        return "start" if ours else "ended"
-    return "decoding" if lines else "loading"

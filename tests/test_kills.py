@@ -66,23 +66,31 @@ def test_a_run_killed_three_times_is_as_an_unbroken_one(
     check(killer, small_pair, "greedy, W&B", kills=3)
 
 
+@pytest.fixture(scope="module")
+def counted() -> dict[str, Counter[str]]:
+    return {"killed": Counter(), "during": Counter()}
+
+
 @pytest.mark.nightly
-def test_a_hundred_kills_lose_and_double_nothing(tmp_path: Path, small_pair: SmallPair) -> None:
-    killed: Counter[str] = Counter()
-    during: Counter[str] = Counter()
-    for number in range(10):
-        kind = list(RUNS)[number % len(RUNS)]
-        folder = tmp_path / f"{number}"
-        folder.mkdir()
-        killer = Killer(folder, seed=number)
-        try:
-            check(killer, small_pair, kind, kills=10)
-        finally:
-            killer.close()
-        print(number, dict(killer.killed), dict(killer.during), flush=True)
-        killed += killer.killed
-        during += killer.during
+@pytest.mark.parametrize("killer", range(10), indirect=True)
+def test_ten_kills_lose_and_double_nothing(
+    killer: Killer, small_pair: SmallPair, counted: dict[str, Counter[str]]
+) -> None:
+    check(killer, small_pair, list(RUNS)[killer.seed % len(RUNS)], kills=10)
+    print(killer.seed, dict(killer.killed), dict(killer.during), flush=True)
+    counted["killed"] += killer.killed
+    counted["during"] += killer.during
+
+
+@pytest.mark.nightly
+def test_a_hundred_kills_were_of_each_process_at_each_moment(
+    counted: dict[str, Counter[str]],
+) -> None:
+    """Those of the tests before."""
+    killed, during = counted["killed"], counted["during"]
     print(f"killed: {dict(killed)}; amid: {dict(during)}")
-    assert sum(killed.values()) == 100
+    if sum(killed.values()) != 100:
+        pytest.skip("not all of them have run")
     assert set(killed) == {"main", "draft", "both"}
-    assert {"start", "loading", "decoding", "scoring", "the end, W&B"} <= set(during)
+    moments = {"start", "loading", "decoding", "writing", "scoring", "the end", "the end, W&B"}
+    assert moments <= set(during)

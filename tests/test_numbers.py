@@ -13,8 +13,13 @@ from small_pair import SmallPair, make_model
 from transformers import LlamaForCausalLM
 
 from decoders.chance import Chance
+from decoders.decoder import Decoder, Models
+from decoders.draft_process import DraftProcessOptions
 from decoders.model import CachedModel
+from decoders.pearl import Pearl
+from decoders.pearl_async import PearlAsync
 from decoders.sampler import Draft, Greedy, Sampler
+from decoders.speculative import Speculative
 from decoders.temperature import Temperature
 
 Run = Callable[..., tuple[int, str, str]]
@@ -25,6 +30,7 @@ RULES = {
     "top-k, top-p": Temperature(0.7, top_k=5, top_p=0.9),
     "coupled": Temperature(coupled=True),
 }
+OPTIONS = DraftProcessOptions(spin_seconds=0.0)
 BAD = {"nan": [0.0, math.nan, 1.0], "inf": [0.0, math.inf, 1.0], "all -inf": [-math.inf] * 3}
 
 
@@ -53,12 +59,21 @@ def spoil(pair: SmallPair, folder: Path, role: str, value: float) -> list[str]:
 
 
 @pytest.mark.parametrize(("role", "value"), [("target", math.nan), ("draft", math.inf)])
-@pytest.mark.parametrize("rule", ["sampling=greedy", "sampling=temperature"])
+@pytest.mark.parametrize(
+    "own",
+    [
+        ["decoder=pearl", "sampling=greedy"],
+        ["decoder=pearl", "sampling=temperature"],
+        ["decoder=pearl_async", "sampling=greedy"],
+        ["decoder=pearl_shared", "sampling=temperature"],
+    ],
+    ids=" ".join,
+)
 def test_a_model_with_a_spoilt_weight_is_told_in_one_line(
-    run_cli: Run, tmp_path: Path, small_pair: SmallPair, role: str, value: float, rule: str
+    run_cli: Run, tmp_path: Path, small_pair: SmallPair, role: str, value: float, own: list[str]
 ) -> None:
-    own = spoil(small_pair, tmp_path / "pair", role, value)
-    code, out, err = run_cli(*own, "decoder=pearl", rule, *SHORT)
+    spoilt = spoil(small_pair, tmp_path / "pair", role, value)
+    code, out, err = run_cli(*spoilt, *own, *SHORT)
     assert code == 2 and "no token can be chosen" in err and not out
     assert "Traceback" not in err and err.splitlines()[-1].startswith("pearl-eval: error: "), err
     assert ("draft process" in err) == (role == "draft")
@@ -70,6 +85,46 @@ def test_a_vocabulary_of_one(sampler: Sampler) -> None:
     verifier = sampler.verifier(3, 2)
     for length in range(2, 5):
         assert verifier.choose(model.extend([0] * length, rows=1), length) == 0
+
+
+def one_token() -> CachedModel:
+    return CachedModel(make_model(1, layers=1, seed=0))
+
+
+DECODERS = {
+    "speculative": Speculative(gamma=3),
+    "pearl": Pearl(gamma=3),
+    "pearl_async": PearlAsync(),
+}
+
+
+@pytest.mark.parametrize("decoder", DECODERS.values(), ids=list(DECODERS))
+@pytest.mark.parametrize("sampler", RULES.values(), ids=list(RULES))
+def test_a_vocabulary_of_one_is_decoded(decoder: Decoder, sampler: Sampler) -> None:
+    """With nothing to be wrong about, all that is judged is accepted."""
+    decoder.start(Models(one_token(), one_token, OPTIONS), sampler)
+    try:
+        made = decoder.decode([0, 0, 0], 12, [])
+    finally:
+        decoder.stop()
+    assert made.output_ids == [0] * 12
+    assert all(one.accepted == one.judged for one in made.rounds)
+
+
+@pytest.mark.parametrize("decoder", DECODERS.values(), ids=list(DECODERS))
+def test_decoders_at_the_limits_of_sampling_decode_greedily(
+    decoder: Decoder, small_pair: SmallPair
+) -> None:
+    models = Models(small_pair.load_target(), small_pair.load_draft, OPTIONS)
+    limits = [Temperature(0.001), Temperature(top_p=1e-30), Temperature(top_k=1)]
+    outputs = []
+    for sampler in (Greedy(), *limits):
+        decoder.start(models, sampler)
+        try:
+            outputs.append(decoder.decode([5, 6, 7], 16, []).output_ids)
+        finally:
+            decoder.stop()
+    assert outputs[1:] == outputs[:1] * 3
 
 
 @pytest.mark.parametrize(
