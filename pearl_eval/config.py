@@ -123,9 +123,10 @@ class RuntimeConfig:
                     f"runtime.{name} must be at least 1 and at most {_MOST}, got"
                     f" {getattr(self, name)}"
                 )
-        for name in ("start_timeout", "answer_timeout", "idle_timeout", "devices_timeout"):
+        for name in ("start_timeout", "answer_timeout", "idle_timeout"):
             check_seconds(f"runtime.{name}", getattr(self, name), above=True)
-        check_seconds("runtime.spin_seconds", self.spin_seconds)
+        for name in ("spin_seconds", "devices_timeout"):
+            check_seconds(f"runtime.{name}", getattr(self, name))
 
 
 @dataclass
