@@ -114,7 +114,7 @@ class RuntimeConfig:
                 "runtime.tensor_parallel is the number of processes that compute the target, at"
                 f" least 1 and at most {_MOST}, got {self.tensor_parallel}"
             )
-        for name in ("target_cores", "draft_cores", "cores"):
+        for name in ("target_cores", "draft_cores"):
             if getattr(self, name) == []:
                 raise ValueError(f"runtime.{name} lists no core: name some, or null for all")
         for name in ("target_threads", "draft_threads"):

@@ -46,6 +46,8 @@ class Processes:
                     f"runtime.{name}={cores}: this process may use the cores {available}"
                 )
         available = available if runtime.cores is None else runtime.cores
+        if all_cpu and not available:
+            raise UserError("runtime.cores lists no core: name some, or null for all")
         ranks = _shares(target, runtime.tensor_parallel)
         if all_cpu:
             dealer = CoreDealer(available, numa_nodes(available))
