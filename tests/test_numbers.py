@@ -64,7 +64,6 @@ def spoil(pair: SmallPair, folder: Path, role: str, value: float) -> list[str]:
     [
         ["decoder=pearl", "sampling=greedy"],
         ["decoder=pearl", "sampling=temperature"],
-        ["decoder=pearl_async", "sampling=greedy"],
         ["decoder=pearl_shared", "sampling=temperature"],
     ],
     ids=" ".join,
