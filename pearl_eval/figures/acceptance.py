@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from pearl_eval.figures.palette import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILLION, styled
+from pearl_eval.figures.palette import (
+    BLUE,
+    DECODERS,
+    GREEN,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILLION,
+    styled,
+)
 from pearl_eval.runs import Run
 
 _COLOURS, _MARKERS = (BLUE, VERMILLION, GREEN, ORANGE, SKY, PURPLE), "osD^vP"
@@ -40,10 +50,11 @@ def draw_acceptance(runs: Sequence[Run], title: str = "") -> Figure:
     """
     figure = Figure(figsize=(10, 6.4), layout="constrained")
     (conditional, joint), (text, lengths) = figure.subplots(2, 2)
+    colours = _colours(runs)
     for number, run in enumerate(runs):
         traces = run.summary["traces"]
         style = {
-            "color": _COLOURS[number % len(_COLOURS)],
+            "color": colours[number],
             "marker": _MARKERS[number % len(_MARKERS)],
             "markersize": 4,
             "label": run.label,
@@ -73,7 +84,16 @@ def draw_acceptance(runs: Sequence[Run], title: str = "") -> Figure:
     return figure
 
 
+def _colours(runs: Sequence[Run]) -> list[str]:
+    """A colour a run: its decoder's own, where no other run is of that."""
+    decoders = [run.summary["decoder"] for run in runs]
+    own = {name: colour for name, colour in DECODERS.items() if decoders.count(name) == 1}
+    others = itertools.cycle(colour for colour in _COLOURS if colour not in own.values())
+    return [own.get(name) or next(others) for name in decoders]
+
+
 def _draw_lengths(axes: Axes, runs: Sequence[Run]) -> None:
+    colours = _colours(runs)
     counts: list[dict[int, int]] = [
         {int(length): count for length, count in _lengths(run).items()} for run in runs
     ]
@@ -83,7 +103,7 @@ def _draw_lengths(axes: Axes, runs: Sequence[Run]) -> None:
     for number, own in enumerate(counts):
         shares = np.histogram(list(own), edges, weights=list(own.values()))[0]
         shares = shares / max(1, shares.sum())
-        colour = _COLOURS[number % len(_COLOURS)]
+        colour = colours[number]
         axes.stairs(shares, edges - 0.5, color=colour, fill=True, alpha=0.15)
         axes.stairs(shares, edges - 0.5, color=colour, linewidth=1.6)
 
