@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analysis import theory
-from analysis.frame import rounds, sections
+from analysis.frame import sections, timed_rounds
 from analysis.table import Cell, NoRuns, Table
 
 #: The decoders whose draft length theory speaks of.
@@ -65,8 +65,7 @@ def speed_ratio(frame: pd.DataFrame) -> float:
     Both as the runs' rounds took them, windows, contexts and all; reading prompts and the warm-up
     left out. Raises :class:`NoRuns` where no run has two models.
     """
-    own = rounds(two_models(frame))
-    own = own[(own["round"] > 0) & ~own["warmup"].astype(bool)]
+    own = timed_rounds(two_models(frame))
     drafting = own[(own["draft_seconds"] > 0) & (own["drafted"] > 0)]
     draft = (drafting["draft_seconds"] / drafting["drafted"]).median()
     return float(own.loc[own["target_seconds"] > 0, "target_seconds"].median() / draft)

@@ -85,15 +85,18 @@ def rounds(frame: pd.DataFrame) -> pd.DataFrame:
     return _joined(frame, lambda traces: traces.rounds)
 
 
-def typical_rounds(frame: pd.DataFrame) -> pd.DataFrame:
-    """The mean round of each run by ``mode``: tokens, and seconds. The warm-up, and the round that
-    reads the prompt, are left out."""
+def timed_rounds(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rounds without the warm-up's and those that read a prompt."""
     own = rounds(frame)
-    own = own[(own["round"] > 0) & ~own["warmup"].astype(bool)]
+    return own[(own["round"] > 0) & ~own["warmup"].astype(bool)]
+
+
+def typical_rounds(frame: pd.DataFrame) -> pd.DataFrame:
+    """The mean of each run's :func:`timed_rounds` by ``mode``: tokens, and seconds."""
     by = ["run", "pair", "task", "label", "mode"]
     figures = ["drafted", "judged", "accepted"]
     figures += ["draft_seconds", "target_seconds", "wall", "overhead"]
-    return own.groupby(by, sort=False)[figures].mean().droplevel("run")
+    return timed_rounds(frame).groupby(by, sort=False)[figures].mean().droplevel("run")
 
 
 def mixed(frame: pd.DataFrame) -> list[str]:

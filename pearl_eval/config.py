@@ -124,9 +124,9 @@ class RuntimeConfig:
                     f" {getattr(self, name)}"
                 )
         for name in ("start_timeout", "answer_timeout", "idle_timeout"):
-            check_seconds(f"runtime.{name}", getattr(self, name), above=True)
+            _check_seconds(f"runtime.{name}", getattr(self, name), above=True)
         for name in ("spin_seconds", "devices_timeout"):
-            check_seconds(f"runtime.{name}", getattr(self, name))
+            _check_seconds(f"runtime.{name}", getattr(self, name))
 
 
 @dataclass
@@ -143,7 +143,7 @@ class ReferenceConfig:
     tolerance_factor: float = 4.0
 
     def __post_init__(self) -> None:
-        check_seconds("reference.wait_timeout", self.wait_timeout)
+        _check_seconds("reference.wait_timeout", self.wait_timeout)
         if not 0 <= self.tolerance_factor < math.inf:
             raise ValueError(
                 "reference.tolerance_factor is a multiple of the rounding error and must be at"
@@ -172,7 +172,7 @@ class TrackingConfig:
 
     def __post_init__(self) -> None:
         for name in ("start_timeout", "finish_timeout"):
-            check_seconds(f"tracking.{name}", getattr(self, name), above=True)
+            _check_seconds(f"tracking.{name}", getattr(self, name), above=True)
         if not 1 <= self.table_rows <= 10_000:
             raise ValueError(
                 f"tracking.table_rows must be from 1 to 10000, got {self.table_rows}:"
@@ -271,13 +271,13 @@ def section(name: str, schema: type[T], node: Any) -> T:
 #: More processes or threads than any machine has.
 _MOST = 4096
 #: Longest time that may be waited for anything, in seconds: what the system's own waits take.
-LONGEST = 1e6
+_LONGEST = 1e6
 
 
-def check_seconds(name: str, value: float, above: bool = False) -> None:
-    if not 0 <= value <= LONGEST or (above and not value):
+def _check_seconds(name: str, value: float, above: bool = False) -> None:
+    if not 0 <= value <= _LONGEST or (above and not value):
         least = "more than 0" if above else "at least 0"
-        raise ValueError(f"{name} must be {least} and at most {LONGEST:g} s, got {value:g}")
+        raise ValueError(f"{name} must be {least} and at most {_LONGEST:g} s, got {value:g}")
 
 
 def build(group: str, node: DictConfig, base: type[T]) -> T:
