@@ -119,7 +119,7 @@ class WandbTracker(Tracker):
             self._run = wandb.init(settings=settings, **arguments)
         except Exception:
             # Nothing of a failed start may be left for the next one to trip over.
-            wandb.teardown()
+            _tear_down()
             raise
         self._run.define_metric(metrics.PROMPT, hidden=True, summary="none")
         # Not in the summary: there a prompt's figures would pass for the run's.
@@ -265,14 +265,20 @@ def _picture(image: Path | Figure) -> Image.Image:
 
 def _kill_service() -> None:
     """Kill W&B's service; the next run of this process starts another."""
-    import wandb
-
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
             name, _, rest = stat.read_text().rpartition(") ")
             if name.endswith("(wandb-core") and int(rest.split()[1]) == os.getpid():
                 os.kill(int(stat.parent.name), signal.SIGKILL)
-    with contextlib.suppress(Exception):
+    _tear_down()
+
+
+def _tear_down() -> None:
+    """Forget W&B's service, which it otherwise would go on talking to."""
+    import wandb
+
+    # It ends this process with the code of a service that was killed, where it learns of that.
+    with contextlib.suppress(Exception, SystemExit):
         _within(_MARGIN, wandb.teardown)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -247,11 +248,20 @@ def services() -> list[psutil.Process]:
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("when", ["logging", "the end"])
+@pytest.mark.parametrize("when", ["logging", "the end", "W&B learns of its end"])
 def test_a_service_that_hangs_is_one_warning_and_does_not_hold_up_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, when: str
 ) -> None:
     monkeypatch.setattr("pearl_eval.wandb_tracker._MARGIN", 1.0)
+    if when == "W&B learns of its end":
+        tear_down = wandb.teardown
+
+        def tear_down_and_exit() -> None:
+            with contextlib.suppress(BaseException):
+                tear_down()
+            sys.exit(-9)  # as it does where the service is not reaped by then
+
+        monkeypatch.setattr(wandb, "teardown", tear_down_and_exit)
     tracker = start(tmp_path, finish_timeout=1)
     (service,) = services()
     service.suspend()
