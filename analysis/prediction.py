@@ -17,7 +17,7 @@ from pearl_eval.figures.prediction import draw_prediction
 from pearl_eval.simulation import Costs
 
 #: What is fitted, with where the fit starts, in seconds.
-_FITTED = {"round": 1e-4, "switch": 1e-4, "crossing": 1e-4, "publish": 1e-5}
+_FITTED = {"round": 1e-4, "crossing": 1e-4, "publish": 1e-5}
 
 
 @dataclass(frozen=True)

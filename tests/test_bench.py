@@ -177,6 +177,10 @@ def test_contenders_are_compared_side_by_side(run_bench: Run, tmp_path: Path) ->
     shares = {row["contender"]: row["round_limit_share"] for row in table}
     assert shares["pearl γ=2"] > 0 and shares["speculative γ=2"] is None
     assert content["version"] and len(content["contest"]["forwards"]) == 4
+    # More than the target's own part of a turn: both models', timed.
+    for one in content["contest"]["forwards"]:
+        assert sorted(one["turns"]) == ["2", "3"]
+        assert one["turns"]["3"] > one["target"]["3"] > 0
     assert {"A/A", "bytes"} <= {one["name"].split()[0].rstrip(":") for one in content["goals"]}
 
 

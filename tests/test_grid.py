@@ -19,7 +19,7 @@ from pearl_eval.simulation import Costs, Rate
 TOKENS = 24
 TRACE = "111011110111111101111111"
 LABELS = ("speculative γ=2", "pearl γ=2", "pearl γ=4", "pearl_async")
-COSTS = Costs(round=2e-4, switch=3e-4, crossing=1e-4, publish=2e-5)
+COSTS = Costs(round=2e-4, crossing=3e-4, publish=2e-5)
 
 
 def content(depth: int = 4, perturbation: float = 0.2, **more: Any) -> dict[str, Any]:
@@ -27,7 +27,9 @@ def content(depth: int = 4, perturbation: float = 0.2, **more: Any) -> dict[str,
     target = {"1": 1e-3 * depth, "5": 1.2e-3 * depth}
     forwards = {"context": 20, "draft": 1e-3, "target": target, "prompt": (0.01, 0.002)}
     beside = {window: (seconds, 1e-3) for window, seconds in target.items()}
-    forwards |= {"beside": beside, "prompt_length": 16}
+    # Of 3 draft forwards, and one of the target that reads 4 tokens.
+    turns = {"3": 3.5e-3 + 1.15e-3 * depth}
+    forwards |= {"beside": beside, "prompt_length": 16, "turns": turns}
     own = {"depth": depth, "perturbation": perturbation, "speed_ratio": float(depth)}
     own |= {"acceptance_rate": 0.8, "forwards": [forwards], "traces": [TRACE]}
     timed = [("autoregressive", 2.0), ("autoregressive again", 2.1), ("pearl γ=2", 1.0)]
@@ -70,6 +72,7 @@ def test_a_cell_is_its_ratios_of_median_times() -> None:
     assert cell.same == pytest.approx(2.0 / 2.1)
     assert (cell.limit, cell.prompts, cell.trace.prompts) == (TOKENS, (16,), (TRACE,))
     assert cell.forwards.speed_ratio == pytest.approx(4.0)
+    assert cell.forwards.turning(3) == pytest.approx(0.5e-3)
 
 
 def test_a_prediction_is_a_simulation_with_the_draft_length_of_the_label() -> None:
@@ -102,7 +105,7 @@ def test_halves_are_the_fields_of_a_chessboard(cells: list[Cell]) -> None:
 def test_fitted_costs_predict_what_they_were_fitted_on(cells: list[Cell]) -> None:
     """As far as predictions tell them apart."""
     found = fit(cells)
-    assert found.round > 0 and found.switch > 0 and found.crossing > 0
+    assert found.round > 0 and found.crossing > 0
     assert max(abs(point.error) for point in predict(cells, found)) < 0.02
     assert max(abs(point.error) for point in predict(cells, Costs())) > 0.05
 

@@ -29,6 +29,7 @@ from pearl_eval.simulation import (
     Slowdown,
     Surface,
     Trace,
+    Turning,
 )
 from pearl_eval.simulation.acceptance import merge, record
 
@@ -228,6 +229,27 @@ def test_costs_are_added_where_they_arise() -> None:
         for costs in (Costs(), Costs(round=0.5, crossing=1.0))
     )
     assert both.seconds == pytest.approx(alone.seconds + 1.5 * alone.rounds)
+
+
+def test_turns_cost_what_was_timed() -> None:
+    """By the number of tokens drafted: 3 after 2 tokens, 5 after 4, so 4 after 3. The text's last
+    token is the target's own, decoded without turns."""
+    times = replace(ForwardTimes.constant(4.0), turning=Turning((2, 4), (3.0, 5.0)))
+    speculative = Simulation("speculative", times, Rate(1.0), 3, limit=9)
+    assert [one.seconds for one in speculative.rounds()] == pytest.approx([11.0, 11.0, 4.0])
+    assert Turning()(3) == 0.0 and times.turning(1) == 3.0 and times.turning(9) == 5.0
+
+
+def test_what_is_under_way_is_not_there_yet() -> None:
+    """A token each second, which half a crossing delays: after its forward of 2.5 s the target
+    finds both that were made by then, or one."""
+    times = ForwardTimes.constant(2.5)
+    drafted = []
+    for crossing in (0.0, 1.0):
+        costs = Costs(crossing=crossing)
+        rounds = list(Simulation("pearl_async", times, Rate(1.0), None, costs, 20).rounds())
+        drafted.append([one.drafted for one in rounds[:2]])
+    assert drafted == [[0, 2], [0, 1]]
 
 
 def test_copies_at_both_ends_draft_where_the_target_is_not() -> None:

@@ -90,8 +90,21 @@ def started(entrants: Sequence[Contender], models: Models, forward_repeats: int)
             own = [Drafter(models.load_draft, Greedy(), models.draft_process)]
             stack.callback(own[0].close)
             own[0].wait_ready()
-        gammas = {one.gamma for one in entrants if one.gamma and isinstance(one.decoder, Pearl)}
-        yield Timer(models.target, own[0], sorted(gammas), forward_repeats)
+        # Where speculative decoding competes, so are its turns.
+        turning = [one.decoder for one in entrants if isinstance(one.decoder, Speculative)]
+        draft = turning[0].draft if turning else None
+        yield Timer(
+            models.target,
+            own[0],
+            _gammas(entrants, Pearl),
+            forward_repeats,
+            draft,
+            _gammas(entrants, Speculative),
+        )
+
+
+def _gammas(entrants: Sequence[Contender], kind: type[Decoder]) -> list[int]:
+    return sorted({one.gamma for one in entrants if one.gamma and isinstance(one.decoder, kind)})
 
 
 class Contest:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from decoders.decoder import Generation, Round
-from decoders.draft_length import time_drafts, time_forwards, time_together
+from decoders.draft_length import time_drafts, time_forwards, time_together, time_turns
 from decoders.drafter import OnRequest
 from decoders.model import CachedModel
 
@@ -26,7 +26,8 @@ class Forwards:
     ``draft`` is that of one token; ``target`` goes by the number of tokens that are read.
     ``beside`` are those of target and draft model where both run at once, by how many tokens the
     target reads and the draft model drafts meanwhile. ``prompt`` are those of both models, each
-    alone, that read the whole prompt, ``prompt_length`` tokens.
+    alone, that read the whole prompt, ``prompt_length`` tokens. ``turns`` are those of drafting
+    some tokens and verifying them, in one place, by how many; empty where no contender does so.
     """
 
     context: int
@@ -35,6 +36,7 @@ class Forwards:
     beside: dict[int, tuple[float, float]] = field(default_factory=dict)
     prompt: tuple[float, float] = (0.0, 0.0)
     prompt_length: int = 0
+    turns: dict[int, float] = field(default_factory=dict)
 
     @property
     def speed_ratio(self) -> float:
@@ -65,15 +67,25 @@ class Timer:
         Numbers of tokens that the target is timed on; 1 is always among them.
     repeats
         How often each forward is timed.
+    draft, lengths
+        The draft model where it takes turns with the target, and the draft lengths of its rounds.
     """
 
     def __init__(
-        self, target: CachedModel, drafter: OnRequest, windows: Sequence[int], repeats: int
+        self,
+        target: CachedModel,
+        drafter: OnRequest,
+        windows: Sequence[int],
+        repeats: int,
+        draft: CachedModel | None = None,
+        lengths: Sequence[int] = (),
     ) -> None:
         self._target = target
         self._drafter = drafter
         self._windows = sorted({1, *windows})
         self._repeats = repeats
+        self._draft = draft
+        self._lengths = lengths
 
     def forwards(self, context: int, prompt_length: int) -> Forwards:
         """Forwards after ``context`` tokens, and those that read a prompt."""
@@ -92,7 +104,25 @@ class Timer:
                 time_drafts(self._drafter, 0, _PROMPTS, window=prompt_length, warm=False)
             ),
         )
-        return Forwards(context, statistics.median(draft), target, beside, prompt, prompt_length)
+        return Forwards(
+            context,
+            statistics.median(draft),
+            target,
+            beside,
+            prompt,
+            prompt_length,
+            self._turns(context),
+        )
+
+    def _turns(self, context: int) -> dict[int, float]:
+        if self._draft is None:
+            return {}
+        return {
+            length: statistics.median(
+                time_turns(self._target, self._draft, length, context, self._repeats)
+            )
+            for length in self._lengths
+        }
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """What decoders would take, from forward times and acceptance: no model runs here."""
 
 from pearl_eval.simulation.acceptance import Acceptance, BlockRates, Rate, Trace
-from pearl_eval.simulation.forwards import ForwardTimes, Hardware, Slowdown, Surface
+from pearl_eval.simulation.forwards import ForwardTimes, Hardware, Slowdown, Surface, Turning
 from pearl_eval.simulation.machine import Costs, Round
 from pearl_eval.simulation.simulation import Result, Simulation, predict_speedup
 
@@ -18,5 +18,6 @@ __all__ = [
     "Slowdown",
     "Surface",
     "Trace",
+    "Turning",
     "predict_speedup",
 ]

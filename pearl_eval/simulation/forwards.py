@@ -81,6 +81,21 @@ class Slowdown:
         return slow_draft + max(0.0, target - slow_draft / self.target), slow_draft
 
 
+@dataclass(frozen=True)
+class Turning:
+    """Seconds that a round in which both models take turns in one place lasts beyond their forwards
+    alone, by the number of tokens drafted: each finds the caches full of the other's weights.
+
+    Linear between the lengths, and beyond them as at either end. Without any it is 0.
+    """
+
+    lengths: tuple[int, ...] = ()
+    seconds: tuple[float, ...] = ()
+
+    def __call__(self, drafted: int) -> float:
+        return float(np.interp(drafted, self.lengths, self.seconds)) if self.lengths else 0.0
+
+
 class Shape(Protocol):
     """What a model's forwards compute and read; ``pearl_eval.model_shapes.ModelShape`` is one."""
 
@@ -123,11 +138,12 @@ class Hardware:
 
 @dataclass(frozen=True)
 class ForwardTimes:
-    """Forward times of a pair, each model alone, and what running at once costs each."""
+    """Forward times of a pair, each model alone, and what it costs to run at once, or in turn."""
 
     target: Surface
     draft: Surface
     slowdown: Slowdown = field(default_factory=Slowdown)
+    turning: Turning = field(default_factory=Turning)
 
     @property
     def speed_ratio(self) -> float:
@@ -162,10 +178,10 @@ class ForwardTimes:
     def from_bench(cls, forwards: Sequence[Mapping[str, Any]]) -> ForwardTimes:
         """From ``forwards`` of a contest in ``bench.json``: medians over its prompts.
 
-        ValueError for a file of before prompts were timed.
+        ValueError for a file of before turns were timed.
         """
-        if not forwards or "beside" not in forwards[0]:
-            raise ValueError("bench.json has no prompts' forwards: it is of an older version")
+        if not forwards or "turns" not in forwards[0]:
+            raise ValueError("bench.json has no forwards in turn: it is of an older version")
 
         def median(*path: str | int) -> float:
             found: list[float] = []
@@ -185,7 +201,15 @@ class ForwardTimes:
         beside = [
             (int(w), median("beside", w, 0), median("beside", w, 1), context) for w in windows
         ]
-        return cls(target, draft, measured_slowdown(target, draft, beside))
+        turns = [
+            (int(n), median("turns", n), int(n) * draft(1, context) + target(int(n) + 1, context))
+            for n in forwards[0]["turns"]
+        ]
+        turning = Turning(
+            tuple(length for length, _, _ in turns),
+            tuple(seconds - alone for _, seconds, alone in turns),
+        )
+        return cls(target, draft, measured_slowdown(target, draft, beside), turning)
 
     @classmethod
     def from_shapes(

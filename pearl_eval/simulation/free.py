@@ -10,10 +10,9 @@ from pearl_eval.simulation.machine import Machine, Round, Rounds
 
 @dataclass(slots=True)
 class _Published:
-    """A token: when it is there, the update its text began with, its position, and how long it
-    took and the draft process had waited before."""
+    """A token: the update its text began with, its position, and how long it took and the draft
+    process had waited before."""
 
-    at: float
     lineage: int
     position: int
     seconds: float
@@ -26,7 +25,8 @@ class _Forerunner:
     def __init__(self, machine: Machine, ahead: int) -> None:
         self._machine = machine
         self._ahead = ahead
-        self._free = 0.0  # when it has made its last token
+        self._under_way = machine.costs.crossing / 2
+        self._free = self._under_way  # when it has made its last token, or was told to begin
         self._length = self._verified = 0
         self._seen = 0  # of the prompt, too
         self._wrong: int | None = None  # where its text first went wrong
@@ -37,21 +37,22 @@ class _Forerunner:
         self._waited = 0.0
 
     def tell(self, at: float, number: int, verified: int) -> None:
-        """So many tokens are verified, by update ``number``."""
-        self._news.append((at, number, verified))
+        """So many tokens are verified, by update ``number``, which is sent now."""
+        self._news.append((at + self._under_way, number, verified))
 
     def run(self, until: float) -> list[_Published]:
-        """What it publishes by then."""
+        """What is there by then."""
         made = []
-        while self._hear() and self._free + self._next() <= until:
+        while self._hear() and self._free + self._next() + self._under_way <= until:
             made.append(self._draft())
         return made
 
     def pause(self, now: float) -> float:
-        """When it has stopped, told so ``now``: after the token it is at."""
-        while self._hear() and self._free < now:
+        """When it has said that it stopped, told so ``now``: after the token it is at."""
+        told = now + self._under_way
+        while self._hear() and self._free < told:
             self._draft()
-        return max(now, self._free)
+        return max(told, self._free) + self._under_way
 
     def _hear(self) -> bool:
         """Take in news that is there, or wait for some if it must; whether it may draft then."""
@@ -86,7 +87,7 @@ class _Forerunner:
             self._wrong = None if right else position
         self._length += 1
         waited, self._waited = self._waited, 0.0
-        return _Published(self._free, self._lineage, position, seconds, waited)
+        return _Published(self._lineage, position, seconds, waited)
 
     def _take(self, number: int, verified: int) -> None:
         wrong = self._wrong is not None and self._wrong < verified

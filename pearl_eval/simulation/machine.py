@@ -16,15 +16,14 @@ from pearl_eval.simulation.forwards import ForwardTimes, Slowdown, Surface
 class Costs:
     """Seconds beside forwards.
 
-    ``round``: of every decision of a decoder in its own process. ``switch``: of a round in which
-    both models take turns in one place, each finding the caches full of the other's weights.
-    ``crossing``: of a round of PEARL, there and back between its processes. ``publish``: of a token
-    of ``pearl_async``, in the draft process. ``handover``: of the draft copies' of ``pearl_shared``
-    taking turns, a round. ``library``: of a decision of transformers' ``generate``.
+    ``round``: of every decision of a decoder in its own process. ``crossing``: there and back
+    between PEARL's processes, in each of its rounds; half of it is how long a token or news of
+    ``pearl_async`` is under way. ``publish``: of a token of it, in the draft process. ``handover``:
+    of the draft copies' of ``pearl_shared`` taking turns, a round. ``library``: of a decision of
+    transformers' ``generate``.
     """
 
     round: float = 0.0
-    switch: float = 0.0
     crossing: float = 0.0
     publish: float = 0.0
     handover: float = 0.0

@@ -49,6 +49,7 @@ class Turns:
         target, draft = machine.target, machine.draft
         cost = machine.costs.library if self.library else machine.costs.round
         gamma = self.gamma
+        turning: dict[int, float] = {}
         clock = 0.0
         known = target_seen = draft_seen = 0
         while known < limit:
@@ -61,7 +62,11 @@ class Turns:
             window = length + count - target_seen
             verifying = target.forward(window, target_seen)
             accepted = text.accepted(known, count)
-            seconds = drafting + verifying + cost + (machine.costs.switch if drafting else 0.0)
+            seconds = drafting + verifying + cost
+            if drafting:
+                if count not in turning:
+                    turning[count] = machine.forwards.turning(count)
+                seconds += turning[count]
             before, known = known, known + accepted + 1
             target_seen = prompt + before + accepted
             draft_seen = min(draft_seen, target_seen)
