@@ -1,4 +1,4 @@
-"""The product installed from a wheel, run outside the checkout."""
+"""The product built as it is released, installed, and run outside the checkout."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.mark.slow
-def test_the_wheel_is_complete_and_runs_outside_the_checkout(tmp_path: Path) -> None:
+def test_a_wheel_of_the_sdist_is_complete_and_runs_outside_the_checkout(tmp_path: Path) -> None:
+    backend = f"from hatchling.build import build_sdist; build_sdist({str(tmp_path)!r})"
+    subprocess.run([sys.executable, "-c", backend], cwd=ROOT, check=True, capture_output=True)
+    (sdist,) = tmp_path.glob("*.tar.gz")
     build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
-    subprocess.run([*build, "--wheel-dir", str(tmp_path), str(ROOT)], check=True)
+    subprocess.run([*build, "--wheel-dir", str(tmp_path), str(sdist)], check=True)
     (wheel,) = tmp_path.glob("*.whl")
     site = tmp_path / "site with a space"
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
