@@ -25,7 +25,7 @@ END_SECONDS = 30
 #: Of the kills of a run so many may come after its last prompt.
 LATE_KILLS = 2
 #: A kill comes at most so long after what it waited for, in seconds.
-SECONDS = {"start": 6.0, "prompt": 0.2, "end": 0.5}
+SECONDS = {"start": 6.0, "loading": 0.5, "prompt": 0.2, "end": 0.5}
 _MARK = "PEARL_EVAL_KILLS"
 #: In the command of every process that checks generated code.
 _SANDBOX = "tasks.inside"
@@ -76,11 +76,12 @@ class Killer:
     def _kill(self, process: subprocess.Popen[str], run: Path, prompts: int, kills: int) -> bool:
         """Kill a run at a moment of chance, by one of ``kills``; whether it still ran then."""
         records = run / "records.jsonl"
+        before = _lines(records)
         writing = self._wait_for_moment(process, run, prompts, kills)
         with contextlib.suppress(psutil.NoSuchProcess):
             main = psutil.Process(process.pid)
             everyone = main.children(recursive=True)
-            during = "writing" if writing else self._doing(main, everyone, _lines(records), prompts)
+            during = "writing" if writing else self._doing(main, everyone, records, before, prompts)
             drafts = draft_processes(main)
             victims = {"main": [main], "draft": drafts, "both": [main, *drafts]}
             who = self.chance.choice([name for name, those in victims.items() if those])
@@ -105,15 +106,17 @@ class Killer:
     def _wait_for_moment(
         self, process: subprocess.Popen[str], run: Path, prompts: int, kills: int
     ) -> bool:
-        """While it starts, after some further prompt, while one is written, or after the last;
-        whether one is being written: its rounds are there, and its record is not."""
+        """While it starts, once it has a draft process, after some further prompt, while one is
+        written, or after the last; whether one is being written: its rounds are there, and its
+        record is not."""
         records, rounds = run / "records.jsonl", run / "rounds.jsonl"
         # Whoever is past the last prompt once is there ever after.
-        late = ["end"] if kills <= LATE_KILLS else []
-        when = self.chance.choice(["start", "prompt", "prompt", "writing", *late])
+        late = ["end"] * 4 if kills <= LATE_KILLS else []
+        when = self.chance.choice(["start", "loading", "prompt", "writing", *late])
         before, size = _lines(records), _size(rounds)
         until = {
             "start": 0,
+            "loading": 0,
             "prompt": min(prompts, before + self.chance.randint(1, 2)),
             "writing": prompts,
             "end": prompts,
@@ -126,15 +129,29 @@ class Killer:
                 # What was torn is cut off as the run goes on.
                 size = min(size, _size(rounds))
             time.sleep(0.0002 if when == "writing" else 0.002)
+        if when == "loading":
+            with contextlib.suppress(psutil.NoSuchProcess):
+                main = psutil.Process(process.pid)
+                # Not every decoder has one.
+                while process.poll() is None and not (
+                    _lines(records) > before or draft_processes(main)
+                ):
+                    time.sleep(0.01)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(self.chance.random() * SECONDS.get(when, 0.0))
         return False
 
     def _doing(
-        self, main: psutil.Process, everyone: Sequence[psutil.Process], lines: int, prompts: int
+        self,
+        main: psutil.Process,
+        everyone: Sequence[psutil.Process],
+        records: Path,
+        before: int,
+        prompts: int,
     ) -> str:
-        """What a run is at, as far as it shows from outside."""
+        """What a run is at that began with ``before`` records, as far as it shows from outside."""
         ours = " ".join(main.cmdline())
+        lines = _lines(records)
         commands = []
         for one in everyone:
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -145,7 +162,7 @@ class Killer:
             return "the end, W&B" if self._tracked else "the end"
         if not draft_processes(main):
             return "start" if ours else "ended"
-        return "decoding" if lines else "loading"
+        return "decoding" if lines > before else "loading"
 
     @contextlib.contextmanager
     def _started(self, arguments: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
