@@ -18,21 +18,29 @@ _LAST = -200
 #: Sockets of :mod:`multiprocessing` lie below it, whose paths have 107 characters at most.
 _LONGEST = 60
 _SHORT = Path("/tmp")
+#: This process's folder in each place where it wanted one.
+_made: dict[Path, Path] = {}
 
 
 @contextlib.contextmanager
 def scratch() -> Iterator[Path]:
     """A folder in which this process and those it starts make their temporary files.
 
-    It is removed when the process ends; where this process is killed, by whichever of this user's
-    processes next gets one: a folder's lock ends with the process that has it.
+    Commands of one process share it. It is removed when the process ends; where this process is
+    killed, by whichever of this user's processes next gets one: a folder's lock ends with the
+    process that has it.
     """
     outer, outer_variable = tempfile.tempdir, os.environ.get("TMPDIR")
     parent = Path(tempfile.gettempdir())
     if len(str(parent)) > _LONGEST and _SHORT.is_dir():
         parent = _SHORT
     _remove_abandoned(parent)
-    folder, lock = _make(parent)
+    folder = _made.get(parent)
+    if folder is None or not folder.exists():
+        folder, lock = _make(parent)
+        _made[parent] = folder
+        # After multiprocessing has removed its own folder in it, which it does at the very end.
+        util.Finalize(None, _remove, (folder, lock), exitpriority=_LAST)
     tempfile.tempdir = os.environ["TMPDIR"] = str(folder)
     try:
         yield folder
@@ -42,8 +50,6 @@ def scratch() -> Iterator[Path]:
             del os.environ["TMPDIR"]
         else:
             os.environ["TMPDIR"] = outer_variable
-        # After multiprocessing has removed its own folder in it, which it does at the very end.
-        util.Finalize(None, _remove, (folder, lock), exitpriority=_LAST)
 
 
 def _remove(folder: Path, lock: int) -> None:

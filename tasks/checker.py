@@ -143,7 +143,9 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     """See a sandbox end: its first process ends without input, and all others with that."""
     assert process.stdin is not None and process.stdout is not None
     process.stdin.close()
-    select.select([process.stdout], [], [], _END_SECONDS)
+    poll = select.poll()
+    poll.register(process.stdout, select.POLLIN)
+    poll.poll(1000 * _END_SECONDS)
     _kill(process)
     process.wait(_END_SECONDS)
 

@@ -46,5 +46,7 @@ def test_only_what_was_abandoned_is_removed() -> None:
                 assert all(one.is_dir() for one in others)
                 again = killed(parent)  # another process meanwhile leaves ours alone
                 assert ours.is_dir() and again.is_dir()
+            with scratch() as next_command:
+                assert next_command == ours
         finally:
             tempfile.tempdir = outer
