@@ -31,7 +31,7 @@ def scratch() -> Iterator[Path]:
     process that has it.
     """
     outer, outer_variable = tempfile.tempdir, os.environ.get("TMPDIR")
-    parent = Path(tempfile.gettempdir())
+    parent = _place()
     if len(str(parent)) > _LONGEST and _SHORT.is_dir():
         parent = _SHORT
     _remove_abandoned(parent)
@@ -50,6 +50,19 @@ def scratch() -> Iterator[Path]:
             del os.environ["TMPDIR"]
         else:
             os.environ["TMPDIR"] = outer_variable
+
+
+def _place() -> Path:
+    """Where temporary files belong.
+
+    :mod:`tempfile` finds that out by writing a file there, which would stay where this process is
+    killed at that moment. So it is asked only where no variable says it.
+    """
+    asked = (os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP"))
+    named = tempfile.tempdir or next(filter(None, asked), str(_SHORT))
+    if os.path.isdir(named) and os.access(named, os.W_OK | os.X_OK):
+        return Path(named).absolute()
+    return Path(tempfile.gettempdir())
 
 
 def _remove(folder: Path, lock: int) -> None:

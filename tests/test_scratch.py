@@ -14,8 +14,9 @@ from pearl_eval.scratch import scratch
 ROOT = Path(__file__).resolve().parent.parent
 #: Makes a folder, says where, and is killed.
 KILLED = """
-import os, signal
+import os, signal, tempfile
 from pearl_eval.scratch import scratch
+tempfile._get_default_tempdir = None  # it would try by writing a file, and be killed amid that
 with scratch() as folder:
     print(folder, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
