@@ -36,6 +36,8 @@ TURNS, TURN_SECONDS = 30, 5.0
 #: Prompts of the fresh run before that.
 SETTLED_PROMPTS = 20
 SHUFFLES = 2000
+#: A run has so long to read its many problems and to begin, in seconds.
+START_SECONDS = 900
 #: The processes have so long to end when asked to, in seconds.
 END_SECONDS = 60
 MIB = 2**20
@@ -94,6 +96,8 @@ def soak(folder: Path, seconds: float) -> Soak:
     with _started(data, folder / "run") as process:
         samples = _watch(process, folder / "run", seconds)
         assert process.poll() is None, process.communicate()[1]
+        # What took so long to see is kept, whatever comes of the rest.
+        (folder / "samples.json").write_text(json.dumps([asdict(one) for one in samples]))
         _suspend(psutil.Process(process.pid))
         with _started(data, folder / "fresh") as fresh:
             sides = {folder / "run": process.pid, folder / "fresh": fresh.pid}
@@ -122,6 +126,11 @@ def _started(data: Path, run: Path) -> Iterator[subprocess.Popen[str]]:
     try:
         yield process
     finally:
+        # Those that are stopped would not notice the end of the first.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for one in psutil.Process(process.pid).children(recursive=True):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    one.kill()
         process.kill()
 
 
@@ -141,7 +150,7 @@ def take_turns(sides: dict[Path, int]) -> list[tuple[list[Speed], list[Speed]]]:
     ``sides`` are their folders and main processes; the first is stopped already, the second new.
     """
     old, fresh = sides
-    deadline = time.monotonic() + END_SECONDS
+    deadline = time.monotonic() + START_SECONDS
     while _prompts(fresh) < SETTLED_PROMPTS:
         assert time.monotonic() < deadline, "the fresh run does not begin"
         time.sleep(0.5)

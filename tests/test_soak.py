@@ -19,7 +19,7 @@ FILES = 0.25
 
 
 @pytest.mark.nightly
-@pytest.mark.timeout(SECONDS + 900)
+@pytest.mark.timeout(SECONDS + 1800)
 def test_a_long_run_neither_grows_nor_slows_down(tmp_path: Path) -> None:
     found = soak(tmp_path, SECONDS)
     print(json.dumps(asdict(found), indent=1))
