@@ -176,7 +176,7 @@ def _notes(runs: pd.DataFrame) -> list[str]:
         lines.append("† not the target's own output, so it does not contend.")
     hardware = runs[["hardware", "target_devices", "dtype"]].drop_duplicates()
     lines += [
-        f"On {name or 'unknown devices'}, the target on {count} of them; {dtype}."
+        f"Hardware: {name or 'unknown'}; the target on {count} device{'s' * (count > 1)}; {dtype}."
         for name, count, dtype in hardware.to_numpy().tolist()
     ]
     versions = runs[["torch", "transformers", "python", "driver", "commit"]].drop_duplicates()

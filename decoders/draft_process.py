@@ -113,7 +113,12 @@ class DraftProcess:
         self._process = context.Process(
             target=_main, args=(theirs, load, sampler, options, serve), name=self.role, daemon=True
         )
-        self._start()
+        try:
+            self._start()
+        except BaseException:
+            # Should it start yet, it finds nobody there, and ends. Its own side may be on the way.
+            self._channel.close()
+            raise
         theirs.close()
         self._vocab_size = 0
 

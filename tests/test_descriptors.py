@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 from collections import Counter
@@ -16,13 +17,14 @@ RUNS = [
     ["decoder=pearl_shared"],
     ["decoder=speculative", "reference=cached", "reference.folder=reference"],
     ["decoder=pearl", "tracking=wandb", "tracking.mode=offline"],
-    ["decoder=pearl", "runtime.start_timeout=1e-9"],
+    ["decoder=pearl", "runtime.answer_timeout=1e-9"],
     ["decoder=pearl", "runtime.draft_device=cuda:99"],
 ]
 
 
 def opened() -> Counter[str]:
     """What this process has open; sockets and pipes by their kind, any run's files as one."""
+    gc.collect()  # what an error's traceback had hold of goes with it, but not at once
     found: Counter[str] = Counter()
     for number in os.listdir("/proc/self/fd"):
         try:
