@@ -201,15 +201,11 @@ class ForwardTimes:
         beside = [
             (int(w), median("beside", w, 0), median("beside", w, 1), context) for w in windows
         ]
-        turns = [
-            (int(n), median("turns", n), int(n) * draft(1, context) + target(int(n) + 1, context))
-            for n in forwards[0]["turns"]
-        ]
-        turning = Turning(
-            tuple(length for length, _, _ in turns),
-            tuple(seconds - alone for _, seconds, alone in turns),
-        )
-        return cls(target, draft, measured_slowdown(target, draft, beside), turning)
+        lengths = tuple(int(n) for n in forwards[0]["turns"])
+        alone = [n * draft(1, context) + target(n + 1, context) for n in lengths]
+        beyond = tuple(median("turns", str(n)) - a for n, a in zip(lengths, alone, strict=True))
+        slowdown = measured_slowdown(target, draft, beside)
+        return cls(target, draft, slowdown, Turning(lengths, beyond))
 
     @classmethod
     def from_shapes(
