@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import statistics
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import geometric_mean
 from typing import Any
 
 from pearl_eval.errors import UserError
@@ -18,10 +20,10 @@ _AGAIN = f"{REFERENCE} again"  # the same once more, in turn with the others
 
 @dataclass(frozen=True)
 class Cell:
-    """One pair. ``measured``: each contender's speedup, the median over the prompts of the ratio of
-    its median times: a text of some tens of milliseconds is too short for each repeat to count.
-    ``same`` is that ratio of the reference to itself, measured as if it were another: 1 but for
-    what the machine did meanwhile."""
+    """One pair. ``measured``: each contender's speedup, the geometric mean over the prompts of the
+    ratio of its median times: a text of some tens of milliseconds is too short for each repeat to
+    count. The reference decodes each twice as often, as two contenders; ``same`` is the ratio of
+    these: 1 but for what the machine did meanwhile."""
 
     depth: int
     perturbation: float
@@ -35,34 +37,38 @@ class Cell:
     same: float
 
     @classmethod
-    def of(cls, content: dict[str, Any]) -> Cell:
+    def of(cls, content: dict[str, Any], forwards: ForwardTimes) -> Cell:
         """A cell of ``bench.json``. ValueError for one of an older version."""
         seconds: dict[str, dict[int, list[float]]] = {}
         for one in content["measurements"]:
             prompts = seconds.setdefault(one["contender"], {})
             prompts.setdefault(one["prompt"], []).append(one["seconds"] / one["tokens"])
-        typical = {
-            label: {prompt: statistics.median(repeats) for prompt, repeats in own.items()}
-            for label, own in seconds.items()
-        }
-        reference = typical.pop(REFERENCE)
+
+        def typical(*labels: str) -> list[float]:
+            """Of each prompt."""
+            return [
+                statistics.median(one for label in labels for one in seconds[label][prompt])
+                for prompt in seconds[REFERENCE]
+            ]
+
+        reference = typical(REFERENCE, _AGAIN)
         measured = {
-            label: statistics.median(reference[prompt] / own[prompt] for prompt in own)
-            for label, own in typical.items()
+            label: _ratio(reference, typical(label))
+            for label in seconds
+            if label not in (REFERENCE, _AGAIN)
         }
-        same = measured.pop(_AGAIN)
+        same = _ratio(typical(REFERENCE), typical(_AGAIN))
         traces = tuple(content.get("traces", ()))
         if not traces:
             raise ValueError("bench.json has no acceptance traces: it is of an older version")
-        forwards = content["forwards"]
         return cls(
             content["depth"],
             content["perturbation"],
             content["speed_ratio"],
             content["acceptance_rate"],
             content["measurements"][0]["tokens"],
-            tuple(one["prompt_length"] for one in forwards[: len(traces)]),
-            ForwardTimes.from_bench(forwards),
+            tuple(one["prompt_length"] for one in content["forwards"][: len(traces)]),
+            forwards,
             Trace(traces),
             measured,
             same,
@@ -75,7 +81,7 @@ class Cell:
         """
         reference = self._text_seconds(REFERENCE, costs, acceptance)
         own = self._text_seconds(label, costs, acceptance)
-        return statistics.median(a / b for a, b in zip(reference, own, strict=True))
+        return _ratio(reference, own)
 
     def _text_seconds(self, label: str, costs: Costs, acceptance: Acceptance | None) -> list[float]:
         decoder, *gamma = label.split(" γ=")
@@ -91,8 +97,15 @@ class Cell:
         return simulation.run().text_seconds
 
 
+def _ratio(reference: Sequence[float], own: Sequence[float]) -> float:
+    return geometric_mean(a / b for a, b in zip(reference, own, strict=True))
+
+
 def read_grid(directory: Path) -> list[Cell]:
     """The cells of the grid that ``pearl-eval-bench`` measured into a directory.
+
+    The forward times of pairs with a target of the same depth are taken together: how long a
+    forward takes does not depend on how good the draft model is.
 
     Raises :class:`UserError` where there are none.
     """
@@ -103,8 +116,12 @@ def read_grid(directory: Path) -> list[Cell]:
         raise UserError(f"{path}: no such file; run pearl-eval-bench grid=controlled") from None
     if not content.get("grid"):
         raise UserError(f"{path}: no grid was measured; run pearl-eval-bench grid=controlled")
+    timed: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    for cell in content["grid"]:
+        timed[cell["depth"]] += cell["forwards"]
     try:
-        return [Cell.of(cell) for cell in content["grid"]]
+        forwards = {depth: ForwardTimes.from_bench(every) for depth, every in timed.items()}
+        return [Cell.of(cell, forwards[cell["depth"]]) for cell in content["grid"]]
     except ValueError as error:
         raise UserError(f"{path}: {error}; run it again") from None
 
