@@ -67,7 +67,7 @@ def write_bench(folder: Path, grid: list[dict[str, Any]]) -> Path:
 
 
 def test_a_cell_is_its_ratios_of_median_times() -> None:
-    """A repeat that was odd counts for nothing; the reference is no contender, and both of it count."""
+    """A repeat that was odd counts for nothing. The reference is no contender; both of it count."""
     spoilt = content()
     for index, factor in ((2, 1.2), (6, 0.9)):  # the slowest of one, the fastest of another
         spoilt["measurements"][index]["seconds"] *= factor
