@@ -76,8 +76,8 @@ class Killer:
     def _kill(self, process: subprocess.Popen[str], run: Path, prompts: int, kills: int) -> bool:
         """Kill a run at a moment of chance, by one of ``kills``; whether it still ran then."""
         records = run / "records.jsonl"
-        before = _lines(records)
-        writing = self._wait_for_moment(process, run, prompts, kills)
+        before = count_lines(records)
+        writing = self._wait_for_moment(process, run, before, prompts, kills)
         with contextlib.suppress(psutil.NoSuchProcess):
             main = psutil.Process(process.pid)
             everyone = main.children(recursive=True)
@@ -104,16 +104,16 @@ class Killer:
         return False
 
     def _wait_for_moment(
-        self, process: subprocess.Popen[str], run: Path, prompts: int, kills: int
+        self, process: subprocess.Popen[str], run: Path, before: int, prompts: int, kills: int
     ) -> bool:
-        """While it starts, once it has a draft process, after some further prompt, while one is
-        written, or after the last; whether one is being written: its rounds are there, and its
-        record is not."""
+        """While it starts, once it has a draft process, after some prompt beyond ``before``, while
+        one is written, or after the last; whether one is being written: its rounds are there, and
+        its record is not."""
         records, rounds = run / "records.jsonl", run / "rounds.jsonl"
         # Whoever is past the last prompt once is there ever after.
         late = ["end"] * 4 if kills <= LATE_KILLS else []
         when = self.chance.choice(["start", "loading", "prompt", "writing", *late])
-        before, size = _lines(records), _size(rounds)
+        size = _size(rounds)
         until = {
             "start": 0,
             "loading": 0,
@@ -122,10 +122,12 @@ class Killer:
             "end": prompts,
         }[when]
         deadline = time.monotonic() + 120
-        while process.poll() is None and time.monotonic() < deadline and _lines(records) < until:
+        while (
+            process.poll() is None and time.monotonic() < deadline and count_lines(records) < until
+        ):
             if when == "writing":
                 if _size(rounds) > size:
-                    return _lines(records) == before
+                    return count_lines(records) == before
                 # What was torn is cut off as the run goes on.
                 size = min(size, _size(rounds))
             time.sleep(0.0002 if when == "writing" else 0.002)
@@ -134,7 +136,7 @@ class Killer:
                 main = psutil.Process(process.pid)
                 # Not every decoder has one.
                 while process.poll() is None and not (
-                    _lines(records) > before or draft_processes(main)
+                    count_lines(records) > before or draft_processes(main)
                 ):
                     time.sleep(0.01)
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -151,18 +153,18 @@ class Killer:
     ) -> str:
         """What a run is at that began with ``before`` records, as far as it shows from outside."""
         ours = " ".join(main.cmdline())
-        lines = _lines(records)
+        done = count_lines(records)
         commands = []
         for one in everyone:
             with contextlib.suppress(psutil.NoSuchProcess):
                 commands.append(" ".join(one.cmdline()))
         if any(_SANDBOX in command for command in commands):
             return "scoring"
-        if lines >= prompts:
+        if done >= prompts:
             return "the end, W&B" if self._tracked else "the end"
         if not draft_processes(main):
             return "start" if ours else "ended"
-        return "decoding" if lines > before else "loading"
+        return "decoding" if done > before else "loading"
 
     @contextlib.contextmanager
     def _started(self, arguments: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
@@ -199,7 +201,8 @@ class Killer:
         return left + [f"unfinished {path}" for path in self.folder.rglob("*.unfinished")]
 
 
-def _lines(path: Path) -> int:
+def count_lines(path: Path) -> int:
+    """How many are complete; none of a file that is not there."""
     try:
         return path.read_bytes().count(b"\n")
     except OSError:

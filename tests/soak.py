@@ -14,13 +14,13 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import psutil
-from kills import ROOT, draft_processes
+from kills import ROOT, count_lines, draft_processes
 from scipy.stats import theilslopes
 
 from pearl_eval.paths import task_data
@@ -128,9 +128,7 @@ def _started(data: Path, run: Path) -> Iterator[subprocess.Popen[str]]:
     finally:
         # Those that are stopped would not notice the end of the first.
         with contextlib.suppress(psutil.NoSuchProcess):
-            for one in psutil.Process(process.pid).children(recursive=True):
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    one.kill()
+            _each(psutil.Process(process.pid).children(recursive=True), psutil.Process.kill)
         process.kill()
 
 
@@ -175,20 +173,21 @@ def take_turns(sides: dict[Path, int]) -> list[tuple[list[Speed], list[Speed]]]:
 
 
 def _suspend(main: psutil.Process) -> None:
-    for one in (main, *main.children(recursive=True)):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            one.suspend()
+    _each([main, *main.children(recursive=True)], psutil.Process.suspend)
 
 
 def _resume(main: psutil.Process) -> None:
-    for one in (*main.children(recursive=True), main):
+    _each([*main.children(recursive=True), main], psutil.Process.resume)
+
+
+def _each(processes: Sequence[psutil.Process], action: Callable[[psutil.Process], object]) -> None:
+    for one in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
-            one.resume()
+            action(one)
 
 
 def _prompts(run: Path) -> int:
-    records = run / RECORDS
-    return records.read_bytes().count(b"\n") if records.exists() else 0
+    return count_lines(run / RECORDS)
 
 
 def _speeds(run: Path) -> list[Speed]:
