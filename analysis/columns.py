@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from analysis.markdown import markdown_table
+
 
 @dataclass(frozen=True)
 class Column:
@@ -102,11 +104,11 @@ MOOT = ("draft_weights", "draft_place")
 
 def documented() -> str:
     """The columns as a Markdown table."""
-    lines = ["| column | unit | meaning |", "| --- | --- | --- |"]
+    rows = []
     for name, one in COLUMNS.items():
         own = f" **Condition**{_within(one.scope)}" if one.scope is not None else ""
-        lines.append(f"| `{name}` | {one.unit} | {one.meaning}{own} |")
-    return "\n".join(lines)
+        rows.append((f"`{name}`", one.unit, f"{one.meaning}{own}"))
+    return markdown_table(("column", "unit", "meaning"), rows)
 
 
 def _within(scope: tuple[str, ...]) -> str:

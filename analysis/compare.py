@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from itertools import count
 
 import pandas as pd
 
 from analysis.comparing import LEVEL, changes, decoders, differing
 from analysis.frame import mixed
+from analysis.markdown import markdown_table
 from analysis.source import load_any
 from pearl_eval.errors import UserError
 
@@ -54,14 +54,14 @@ def _decoders(frame: pd.DataFrame, form: str) -> str:
     if apart:
         heads = ["conditions", *heads]
         rows = [[section, *row] for section, row in zip(found["section"], rows, strict=True)]
-    return "\n\n".join([_table(heads, rows), _said(found)])
+    return "\n\n".join([markdown_table(heads, rows), _said(found)])
 
 
 def _changes(before: pd.DataFrame, after: pd.DataFrame, form: str) -> str:
     found = changes(before, after)
     if form == "csv":
         return found.to_csv(index=False).rstrip()
-    surroundings = _table(
+    surroundings = markdown_table(
         ["what differs", "before", "after"],
         [[name, *values] for name, values in differing(before, after).items()],
     )
@@ -83,7 +83,9 @@ def _changes(before: pd.DataFrame, after: pd.DataFrame, form: str) -> str:
         for _, row in found.iterrows()
     ]
     note = "reference's: the same ratio of the autoregressive reference, i.e. of the machine."
-    return "\n\n".join([surroundings, _table([*heads, "same outputs"], rows), _said(found), note])
+    return "\n\n".join(
+        [surroundings, markdown_table([*heads, "same outputs"], rows), _said(found), note]
+    )
 
 
 def _figures(row: pd.Series) -> list[str]:
@@ -104,11 +106,6 @@ def _said(found: pd.DataFrame) -> str:
     if (found["n"] >= needed).all():
         return _LEGEND
     return f"{_LEGEND} {_FEW.format(f'{rows} rows need {needed} problems')}"
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
 if __name__ == "__main__":

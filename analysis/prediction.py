@@ -12,6 +12,7 @@ import numpy as np
 from scipy.optimize import least_squares
 
 from analysis.grid import Cell, halves, read_grid
+from analysis.markdown import markdown_table
 from pearl_eval.errors import UserError
 from pearl_eval.figures.prediction import draw_prediction
 from pearl_eval.simulation import Costs
@@ -86,13 +87,13 @@ def noise(cells: Sequence[Cell]) -> str:
 
 def table(points: Sequence[Point]) -> str:
     """Errors by decoder, as Markdown."""
-    lines = ["| decoder | predictions | median error | worst error |", "| --- | --- | --- | --- |"]
+    rows = []
     for name in dict.fromkeys(point.contender.split()[0] for point in points):
         own = [point for point in points if point.contender.split()[0] == name]
         worst = max(own, key=lambda point: abs(point.error))
         median = statistics.median(abs(point.error) for point in own)
-        lines.append(f"| {name} | {len(own)} | {median:.1%} | {worst.error:+.1%} |")
-    return "\n".join(lines)
+        rows.append((name, len(own), f"{median:.1%}", f"{worst.error:+.1%}"))
+    return markdown_table(("decoder", "predictions", "median error", "worst error"), rows)
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.markdown import markdown_table
 from pearl_eval.errors import UserError
 
 _LATEX = {
@@ -119,10 +120,9 @@ class Table:
         blocks = [f"**{self.title}**"]
         for section, part in _parts(text):
             heads = [*self.index, *self._heads(section, part)]
-            lines = [heads, ["---"] * len(heads)]
-            lines += [[*key, *values] for key, values in zip(_keys(part), part.values, strict=True)]
-            said = [f"*{section}*\n"] if section else []
-            blocks.append("\n".join([*said, *(f"| {' | '.join(line)} |" for line in lines)]))
+            rows = [[*key, *values] for key, values in zip(_keys(part), part.values, strict=True)]
+            said = f"*{section}*\n\n" if section else ""
+            blocks.append(said + markdown_table(heads, rows))
         notes = "\n".join(f"{note}  " for note in self.notes).rstrip()
         return "\n\n".join([*blocks, *([notes] if notes else [])])
 
