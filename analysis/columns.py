@@ -98,6 +98,12 @@ COLUMNS: dict[str, Column] = {
 }
 #: What must be alike for two figures to be compared, and within what it may differ.
 CONDITIONS = {name: one.scope for name, one in COLUMNS.items() if one.scope is not None}
+#: Those that are numbers.
+NUMBERS = tuple(
+    name
+    for name, one in COLUMNS.items()
+    if one.unit not in ("path", "name", "names", "JSON", "text", "digest", "bool", "version")
+)
 #: Those that some decoders do not have: they go with any.
 MOOT = ("draft_weights", "draft_place")
 

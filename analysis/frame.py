@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.columns import COLUMNS, CONDITIONS, MOOT
+from analysis.columns import COLUMNS, CONDITIONS, MOOT, NUMBERS
 from pearl_eval.errors import UserError
 from pearl_eval.records import RUN, read_summary
 from pearl_eval.runs import finished_runs
@@ -32,7 +32,9 @@ def load(directories: Iterable[Path | str]) -> pd.DataFrame:
             rows.setdefault(run.directory.resolve(), _row(run.directory, run.summary))
     if not rows:
         raise UserError("no directory was given: name runs' or sweeps' directories")
-    return labelled(pd.DataFrame(list(rows.values()), columns=list(COLUMNS)))
+    frame = pd.DataFrame(list(rows.values()), columns=list(COLUMNS))
+    # A column in which no run has a figure is one of numbers, too.
+    return labelled(frame.astype({name: float for name in NUMBERS if frame[name].isna().all()}))
 
 
 def labelled(frame: pd.DataFrame) -> pd.DataFrame:
@@ -50,10 +52,11 @@ def labelled(frame: pd.DataFrame) -> pd.DataFrame:
             if group[name].nunique(dropna=False) > 1
             for decoder in group["decoder"]
         }
-        rows = frame["decoder"].isin(varied) & frame[name].notna()
-        if rows.any():
-            own = [f" {sign}{_short(value)}" for value in frame.loc[rows, name]]
-            frame.loc[rows, "label"] += own
+        for decoder in varied:
+            rows = (frame["decoder"] == decoder) & frame[name].notna()
+            values = frame.loc[rows, name]
+            said = _differences(values) if name == "settings" else values.map(_short)
+            frame.loc[rows, "label"] += (" " + sign + said).where(said != "", "")
     repeat = frame.groupby(by, dropna=False, sort=False).cumcount()
     frame["label"] += [f" (repeat {i})" if i else "" for i in repeat]
     return frame
@@ -115,7 +118,7 @@ def mixed(frame: pd.DataFrame) -> list[str]:
 
 def sections(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """The runs, apart by whatever conditions are mixed; each part with its name ("" if there is
-    but one)."""
+    but one). A run of which such a condition is moot is in every part that it goes with."""
     names = mixed(frame)
     if not names:
         return [("", frame)]
@@ -125,10 +128,23 @@ def sections(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
         others = [one for one in told if one != name]
         if name in told and others and _groups(frame, others) == _groups(frame, names):
             told = others
+    parts = [part for _, part in frame.groupby(names, dropna=False, sort=False)]
+    # Runs of which a condition is moot stand beside whatever others there are.
+    whole = [frame[_goes_with(frame, part.iloc[0], names)] for part in parts]
     return [
-        (", ".join(f"{name} {_said(part[name].iloc[0])}" for name in told), part)
-        for _, part in frame.groupby(names, dropna=False, sort=False)
+        (", ".join(f"{name} {_said(part[name].iloc[0], name)}" for name in told), own)
+        for part, own in zip(parts, whole, strict=True)
+        if not any(len(own) < len(other) and own.index.isin(other.index).all() for other in whole)
     ]
+
+
+def _goes_with(frame: pd.DataFrame, run: Any, names: Sequence[str]) -> pd.Series:
+    """Which runs are made under the conditions of one, or have none where it has."""
+    found = pd.Series(True, index=frame.index)
+    for name in names:
+        same = frame[name].isna() if pd.isna(run[name]) else frame[name] == run[name]
+        found &= same | frame[name].isna() if name in MOOT else same
+    return found
 
 
 def _groups(frame: pd.DataFrame, names: Sequence[str]) -> int:
@@ -254,8 +270,20 @@ def _flat(value: Any) -> bool:
     return not isinstance(value, dict | list)
 
 
-def _said(value: Any) -> str:
-    return "unknown" if pd.isna(value) else _short(value)
+def _differences(settings: pd.Series) -> pd.Series:
+    """Of each run's settings (JSON) those that are not all the same: ``window=10``."""
+    own = settings.map(json.loads)
+    names = sorted({name for one in own for name in one})
+    varied = [name for name in names if len({json.dumps(one.get(name)) for one in own}) > 1]
+    return own.map(
+        lambda one: ", ".join(f"{name}={_short(one[name])}" for name in varied if name in one)
+    )
+
+
+def _said(value: Any, name: str) -> str:
+    if pd.isna(value):
+        return "none" if name in MOOT else "unknown"
+    return _short(value)
 
 
 def _short(value: Any) -> str:

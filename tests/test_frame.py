@@ -171,6 +171,38 @@ def test_a_decoder_without_a_draft_model_goes_with_any(tmp_path: Path) -> None:
     assert mixed(load([tmp_path])) == []
 
 
+def test_what_is_moot_for_a_run_goes_with_every_part(tmp_path: Path) -> None:
+    on_targets = {"environment": {"draft_device": "cuda:1 (NVIDIA A100)"}}
+    write(tmp_path / "0")
+    write(tmp_path / "1", **on_targets)
+    write(tmp_path / "2", "pearl_shared", **on_targets)
+    parts = {name: list(part["label"]) for name, part in sections(load([tmp_path]))}
+    assert parts == {
+        "draft_place its own": ["pearl", "pearl_shared"],
+        "draft_place the target's": ["pearl", "pearl_shared"],
+    }
+
+
+def test_labels_say_which_settings_differ(tmp_path: Path) -> None:
+    """However many there are that do not."""
+    same = {"guesses": 15, "longest_name_of_a_setting": "as long as it is, it is the same"}
+    for place, window in enumerate((10, 15, 15)):
+        write(tmp_path / str(place), "lookahead", decoder_settings=same | {"window": window})
+    assert list(load([tmp_path])["label"]) == [
+        "lookahead window=10",
+        "lookahead window=15",
+        "lookahead window=15 (repeat 1)",
+    ]
+
+
+def test_figures_that_no_run_has_are_numbers_all_the_same(tmp_path: Path) -> None:
+    """As a run of one prompt writes it, which is its warm-up."""
+    write(tmp_path / "0", speedup=None, speedup_ci95=None, wait_fraction_draft=None)
+    frame = load([tmp_path])
+    assert (frame["speedup"] / frame["speedup_low"]).isna().all()
+    assert frame["wait_fraction_draft"].dtype == float
+
+
 def test_a_digest_is_named_only_where_nothing_else_differs(tmp_path: Path) -> None:
     write(tmp_path / "0")
     write(tmp_path / "1", identity={"task.limit": 4, "data": "ffff"})
