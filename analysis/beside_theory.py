@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import pandas as pd
@@ -17,32 +18,39 @@ DECODERS = ("pearl", "speculative")
 @dataclass(frozen=True)
 class Expectation:
     """Of ``pearl`` or ``speculative``, at speed ratio c (``ratio``) and acceptance rate α
-    (``rate``); nothing but forwards takes time."""
+    (``rate``); nothing but forwards takes time.
+
+    ``window_cost`` is how many times as long as one token of autoregressive decoding a target
+    forward over a block takes; the closed forms know no such thing (it is 1).
+    """
 
     decoder: str
     ratio: float
     rate: float
+    window_cost: float
 
     @classmethod
     def of(cls, frame: pd.DataFrame, decoder: str) -> Expectation:
-        """At the c and α of these runs of it."""
+        """At the c, α and window cost of these runs of it."""
         own = frame[frame["decoder"] == decoder]
-        return cls(decoder, speed_ratio(own), float(own["acceptance_rate"].mean()))
+        return cls(
+            decoder, speed_ratio(own), float(own["acceptance_rate"].mean()), window_cost(own)
+        )
 
     @property
     def said(self) -> str:
-        return f"c = {self.ratio:.1f}, α = {self.rate:.3f}"
+        return f"c = {self.ratio:.1f}, α = {self.rate:.3f}, windows {self.window_cost:.2f}×"
 
     @property
     def best(self) -> int:
-        """The draft length that is the fastest by theory."""
+        """The draft length that is the fastest by theory, were all windows as wide as these."""
         find = theory.pearl_gamma if self.decoder == "pearl" else theory.speculative_gamma
         return find(self.ratio, self.rate)
 
     def speedup(self, gamma: int) -> float:
         pearl = self.decoder == "pearl"
         give = theory.pearl_speedup if pearl else theory.speculative_speedup
-        return give(self.ratio, self.rate, gamma)
+        return give(self.ratio, self.rate, gamma) / self.window_cost
 
     def accepted(self, gamma: int) -> float:
         """Mean accepted tokens."""
@@ -63,19 +71,39 @@ def speed_ratio(frame: pd.DataFrame) -> float:
     """c: how many forwards of the draft model one of the target takes, in the median of rounds.
 
     Both as the runs' rounds took them, windows, contexts and all; reading prompts and the warm-up
-    left out. Raises :class:`NoRuns` where no run has two models.
+    left out. Raises :class:`NoRuns` where no run has two models, or no round was timed.
     """
     own = timed_rounds(two_models(frame))
     drafting = own[(own["draft_seconds"] > 0) & (own["drafted"] > 0)]
     draft = (drafting["draft_seconds"] / drafting["drafted"]).median()
-    return float(own.loc[own["target_seconds"] > 0, "target_seconds"].median() / draft)
+    return _timed(_target_seconds(own) / draft)
+
+
+def window_cost(frame: pd.DataFrame) -> float:
+    """How many times as long as a token of the reference the target's forward in a round takes.
+
+    As :func:`speed_ratio`. c ÷ this is the speed ratio of forwards that read one token each.
+    """
+    both = two_models(frame)
+    seconds = _target_seconds(timed_rounds(both))
+    return _timed(seconds * both["reference_tokens_per_second"].median())
+
+
+def _target_seconds(rounds: pd.DataFrame) -> float:
+    return float(rounds.loc[rounds["target_seconds"] > 0, "target_seconds"].median())
+
+
+def _timed(figure: float) -> float:
+    if not math.isfinite(figure):
+        raise NoRuns("these runs have no round in which both models were timed")
+    return figure
 
 
 def beside_theory(frame: pd.DataFrame) -> Table:
     """Mean accepted tokens and speedups of PEARL and vanilla speculative decoding, and theory's."""
-    runs = frame[frame["decoder"].isin(DECODERS)]
+    runs = frame[frame["decoder"].isin(DECODERS) & frame["speedup"].notna()]
     if runs.empty:
-        raise NoRuns("none of these runs is of pearl or speculative")
+        raise NoRuns("none of these runs is of pearl or speculative and timed both models")
     cells: list[Cell] = []
     for section, part in sections(runs):
         for place in range(len(part)):
@@ -85,6 +113,7 @@ def beside_theory(frame: pd.DataFrame) -> Table:
             gamma = int(run["gamma"])
             figures = {
                 "c": (at.ratio, ".1f", ""),
+                "window cost": (at.window_cost, ".2f", "×"),
                 "α": (at.rate, ".3f", ""),
                 "γ": (gamma, ".0f", ""),
                 "theory's best γ": (at.best, ".0f", ""),
@@ -101,8 +130,10 @@ def beside_theory(frame: pd.DataFrame) -> Table:
             ]
     notes = [
         "c: median time of a target forward over that of a draft forward, in the run's rounds;"
-        " α: accepted ÷ judged. Theory: every token is accepted with chance α, nothing but"
-        " forwards takes time (analysis/theory.py). Its figures are predicted, not measured.",
+        " window cost: that of the target over the reference's time for a token, by which theory's"
+        " speedups are divided; α: accepted ÷ judged. Theory: every token is accepted with chance"
+        " α, nothing but forwards takes time (analysis/theory.py), and its best γ is that of"
+        " windows as wide as the run's. Its figures are predicted, not measured.",
         "Runs: " + ", ".join(runs["run"]) + ".",
     ]
     title = "PEARL and vanilla speculative decoding beside theory"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.beside_theory import Expectation, speed_ratio, two_models
+from analysis.beside_theory import Expectation, speed_ratio, two_models, window_cost
 from analysis.frame import sections
 from analysis.heatmap import THEORY
 from analysis.source import load_any
@@ -33,8 +33,11 @@ def speedups(frame: pd.DataFrame) -> Figure:
 
 
 def waiting(frame: pd.DataFrame) -> Figure:
-    """How long models waited for each other. Raises :class:`NoRuns` where no run has two."""
+    """How long models waited for each other. Raises :class:`NoRuns` where that is of no run."""
     both = two_models(frame)
+    both = both[both["wait_fraction_target"].notna()]
+    if both.empty:
+        raise NoRuns("in none of these runs was anything timed")
     several = frame[["pair", "task"]].drop_duplicates().shape[0] > 1
     if several:
         both = both.assign(label=both["label"] + ", " + both["task"] + ", " + both["pair"])
@@ -68,7 +71,8 @@ def accepted_runs(frame: pd.DataFrame) -> Figure:
     Of each the fastest run of the first pair and task that has both; else :class:`NoRuns`.
     """
     for (pair, task), group in frame.groupby(["pair", "task"], sort=False):
-        found = group[group["decoder"].isin(_OVER)].sort_values("speedup")
+        own = group[group["decoder"].isin(_OVER) & group["speedup"].notna()]
+        found = own.sort_values("speedup")
         chosen = found.drop_duplicates("decoder", keep="last").set_index("decoder")
         if set(chosen.index) == set(_OVER):
             runs = {run.summary["decoder"]: run for run in labelled(map(Path, chosen["run"]))}
@@ -89,7 +93,8 @@ def gamma_sweep(frame: pd.DataFrame) -> Figure:
     Of the first pair and task on which pearl or speculative ran with several draft lengths; else
     :class:`NoRuns`.
     """
-    for (pair, task), group in frame.groupby(["pair", "task"], sort=False):
+    timed = frame[frame["speedup"].notna()]
+    for (pair, task), group in timed.groupby(["pair", "task"], sort=False):
         swept = {
             name: own
             for name, own in group.groupby("decoder", sort=False)
@@ -108,13 +113,15 @@ def gamma_sweep(frame: pd.DataFrame) -> Figure:
 def heatmap(frame: pd.DataFrame) -> Figure:
     """What theory predicts over c and α, and these runs' best of each pair and task as points.
 
-    Raises :class:`NoRuns` where no run has two models.
+    Theory knows one target forward, of whatever window: the points' c is that of one token. Raises
+    :class:`NoRuns` where no run has two models.
     """
     points: dict[str, list[tuple[float, float, float]]] = {name: [] for name in THEORY}
-    for _, group in two_models(frame).groupby(["pair", "task"], sort=False):
-        ratio = speed_ratio(group)
+    timed = two_models(frame[frame["speedup"].notna()])
+    for _, group in timed.groupby(["pair", "task"], sort=False):
+        ratio = speed_ratio(group) / window_cost(group)
         for name in THEORY:
-            own = group[(group["decoder"] == name) & group["speedup"].notna()]
+            own = group[group["decoder"] == name]
             if len(own):
                 best = own.sort_values("speedup").iloc[-1]
                 points[name].append((ratio, float(best["acceptance_rate"]), float(best["speedup"])))

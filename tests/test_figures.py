@@ -10,7 +10,7 @@ import pytest
 from test_frame import write
 
 from analysis import figures, theory
-from analysis.beside_theory import Expectation, beside_theory, speed_ratio
+from analysis.beside_theory import Expectation, beside_theory, speed_ratio, window_cost
 from analysis.frame import load
 from analysis.table import NoRuns
 
@@ -18,11 +18,12 @@ from analysis.table import NoRuns
 @pytest.fixture
 def sweep(tmp_path: Path) -> Path:
     folder = tmp_path / "sweep"
-    write(folder / "0", "speculative", speedup=2.0, speedup_ci95=[1.9, 2.1])
-    write(folder / "1", "pearl", speedup=2.5, decoder_settings={"gamma": 3})
-    write(folder / "2", "pearl", speedup=3.0, decoder_settings={"gamma": 5})
+    timed = {"reference_tokens_per_second": 25.0}
+    write(folder / "0", "speculative", speedup=2.0, speedup_ci95=[1.9, 2.1], **timed)
+    write(folder / "1", "pearl", speedup=2.5, decoder_settings={"gamma": 3}, **timed)
+    write(folder / "2", "pearl", speedup=3.0, decoder_settings={"gamma": 5}, **timed)
     alone: dict[str, Any] = {"draft_forwards": 0, "decoder_settings": {}}
-    write(folder / "3", "autoregressive", speedup=1.0, **alone)
+    write(folder / "3", "autoregressive", speedup=1.0, **alone, **timed)
     for run in folder.iterdir():
         path = run / "summary.json"
         path.write_text(path.read_text().replace('"prompts"', '"target_forwards": 12, "prompts"'))
@@ -75,6 +76,8 @@ def test_the_theorys_best_draft_length_is_marked(sweep: Path) -> None:
     pearl = frame[frame["decoder"] == "pearl"]
     # Forwards of 80 ms for the target, of 30 ms for each drafted token.
     assert speed_ratio(pearl) == pytest.approx(8 / 3)
+    # A token of the reference takes 40 ms.
+    assert window_cost(pearl) == pytest.approx(2)
     at = Expectation.of(frame, "pearl")
     assert at.best == theory.pearl_gamma(8 / 3, 0.875) == 3
     (axes,) = figures.gamma_sweep(frame).axes
@@ -88,7 +91,8 @@ def test_points_of_the_heat_map_are_the_best(sweep: Path) -> None:
     drawn = figures.heatmap(load([sweep])).axes
     panel = next(axes for axes in drawn if axes.get_title() == "pearl")
     points = panel.collections[-1]
-    assert points.get_offsets().tolist() == [[0.875, pytest.approx(8 / 3)]]
+    # Of forwards that read one token.
+    assert points.get_offsets().tolist() == [[0.875, pytest.approx(4 / 3)]]
     assert points.get_array().tolist() == [3.0]
 
 
@@ -97,9 +101,27 @@ def test_theory_stands_beside_what_was_measured(sweep: Path) -> None:
     row = table.loc["pearl γ5"]
     assert row["accepted tokens"] == 4.25
     assert row["by theory"] == pytest.approx(0.875 / 0.125)
-    assert row["speedup by theory"] == pytest.approx(theory.pearl_speedup(8 / 3, 0.875, 5))
+    assert row["window cost"] == pytest.approx(2)
+    assert row["speedup by theory"] == pytest.approx(theory.pearl_speedup(8 / 3, 0.875, 5) / 2)
     vanilla = table.loc["speculative", "by theory"]
     assert vanilla == pytest.approx(theory.accepted_in_block(0.875, 3))
+
+
+def test_runs_of_which_nothing_was_timed_give_no_figures(tmp_path: Path) -> None:
+    """As those of one prompt, which is the warm-up."""
+    untimed = dict.fromkeys(("speedup", "speedup_ci95", "tokens_per_second"))
+    untimed |= dict.fromkeys(("reference_tokens_per_second", "wait_fraction_draft"))
+    untimed |= dict.fromkeys(("wait_fraction_target",))
+    forwards = {"target_forwards": 12}
+    write(tmp_path / "0", "speculative", **untimed, **forwards)
+    write(tmp_path / "1", decoder_settings={"gamma": 3}, **untimed, **forwards)
+    write(tmp_path / "2", decoder_settings={"gamma": 5}, **untimed, **forwards)
+    frame = load([tmp_path])
+    for draw in (figures.waiting, figures.gamma_sweep, figures.heatmap, figures.accepted_runs):
+        with pytest.raises(NoRuns):
+            draw(frame)
+    with pytest.raises(NoRuns, match="timed both models"):
+        beside_theory(frame)
 
 
 def test_command_draws_what_there_is(
