@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from pearl_eval.errors import UserError
 from pearl_eval.figures.overview import draw_overview
-from pearl_eval.records import SUMMARY
-from pearl_eval.runs import read_runs
+from pearl_eval.runs import finished_runs
 
 
 def main() -> None:
@@ -16,9 +16,10 @@ def main() -> None:
     parser.add_argument("directory", type=Path, help="a sweep's directory, or a run's")
     parser.add_argument("-o", "--output", type=Path, help="default: overview.png in DIRECTORY")
     arguments = parser.parse_args()
-    runs = read_runs(arguments.directory)
-    if not runs:
-        parser.error(f"{arguments.directory}: no finished runs (no {SUMMARY}) there")
+    try:
+        runs = finished_runs(arguments.directory)
+    except UserError as error:
+        parser.error(str(error))
     output = arguments.output or arguments.directory / "overview.png"
     draw_overview(runs).savefig(output, dpi=150)
     print(output)

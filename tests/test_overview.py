@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from analysis import overview
+from pearl_eval.runs import read_runs
 
 SUMMARY = {
     "task": "humaneval",
@@ -42,19 +43,28 @@ def write_sweep(directory: Path, *summaries: dict) -> None:
 
 def test_runs_come_in_launch_order_and_are_told_apart(tmp_path: Path) -> None:
     write_sweep(tmp_path, AUTOREGRESSIVE, *[PEARL] * 10)
-    labels = [run.label for run in overview.read_runs(tmp_path)]
+    labels = [run.label for run in read_runs(tmp_path)]
     assert labels == ["autoregressive", *(f"pearl ({number})" for number in range(1, 11))]
 
 
 def test_picture_shows_each_speedup_and_each_wait(tmp_path: Path) -> None:
     write_sweep(tmp_path, AUTOREGRESSIVE, PEARL)
-    speeds, waits = overview.draw_overview(overview.read_runs(tmp_path)).axes
+    speeds, waits = overview.draw_overview(read_runs(tmp_path)).axes
     assert [text.get_text().split()[0] for text in speeds.texts] == ["1.00×", "3.00×"]
     assert [text.get_text() for text in waits.texts] == [
         "target model alone",
         "draft works 90%",
         "target works 80%",
     ]
+
+
+def test_what_differs_is_told_of_each_run_and_no_title_of_all(tmp_path: Path) -> None:
+    other = {"task": "gsm8k", "environment": {"dtype": "bfloat16", "target_device": "cpu"}}
+    write_sweep(tmp_path, PEARL, PEARL | other)
+    figure = overview.draw_overview(read_runs(tmp_path))
+    assert figure.get_suptitle() == "tiny pair, 12 prompts"
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert labels == ["pearl (0)\nhumaneval, float32 on cpu", "pearl (1)\ngsm8k, bfloat16 on cpu"]
 
 
 def test_command_writes_the_picture(
@@ -74,4 +84,4 @@ def test_a_directory_without_runs_is_refused(
     monkeypatch.setattr(sys, "argv", ["overview", str(tmp_path)])
     with pytest.raises(SystemExit, match="2"):
         overview.main()
-    assert "no finished runs" in capsys.readouterr().err
+    assert "there is no run there" in capsys.readouterr().err

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import compress
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -13,19 +15,36 @@ from pearl_eval.runs import Run
 
 @styled
 def draw_overview(runs: Sequence[Run]) -> Figure:
-    """Speedups with their 95 % intervals beside each model's share of time working and waiting."""
+    """Speedups with their 95 % intervals beside each model's share of time working and waiting.
+
+    What all runs share is the title; in what they differ is told of each.
+    """
     height = 1.5 + 0.62 * len(runs)
     figure = Figure(figsize=(10, height), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
     _draw_speedups(left, runs)
     _draw_waiting(right, runs)
-    first = runs[0].summary
-    figure.suptitle(
-        f"{first['task']}, {first['pair']} pair, {first['prompts']} prompts,"
-        f" {first['environment']['dtype']} on {first['environment']['target_device']}",
-        fontsize=10,
-    )
+    shared, _ = _facts(runs)
+    figure.suptitle(", ".join(shared), fontsize=10)
     return figure
+
+
+def _facts(runs: Sequence[Run]) -> tuple[list[str], list[list[str]]]:
+    """How runs were made: what is the same of all, and of each what is not."""
+    every = [_made(run.summary) for run in runs]
+    same = [len(set(values)) == 1 for values in zip(*every, strict=True)]
+    different = [not one for one in same]
+    return list(compress(every[0], same)), [list(compress(own, different)) for own in every]
+
+
+def _made(summary: Mapping[str, Any]) -> list[str]:
+    environment = summary["environment"]
+    return [
+        summary["task"],
+        f"{summary['pair']} pair",
+        f"{summary['prompts']} prompts",
+        f"{environment['dtype']} on {environment['target_device']}",
+    ]
 
 
 def _draw_speedups(axes: Axes, runs: Sequence[Run]) -> None:
@@ -46,7 +65,12 @@ def _draw_speedups(axes: Axes, runs: Sequence[Run]) -> None:
             fontsize=9,
         )
     axes.axvline(1.0, color=INK, linewidth=0.8, linestyle=":")
-    axes.set_yticks(range(len(runs)), [run.label for run in runs])
+    _, different = _facts(runs)
+    names = [
+        "\n".join(filter(None, (run.label, ", ".join(own))))
+        for run, own in zip(runs, different, strict=True)
+    ]
+    axes.set_yticks(range(len(runs)), names)
     axes.invert_yaxis()
     axes.margins(x=0.45)
     axes.set_xlim(left=0)
