@@ -22,6 +22,8 @@ from pearl_eval.figures.draft_lengths import draw_gamma_sweep
 from pearl_eval.figures.heatmap import draw_heatmap
 from pearl_eval.figures.speedups import draw_speedups, draw_waiting
 from pearl_eval.runs import Run, labelled
+from pearl_eval.stretch import choose_runs
+from pearl_eval.timeline import timeline as draw_runs
 
 #: What the figure of accepted runs shows, from the top.
 _OVER = ("pearl", "speculative")
@@ -108,6 +110,17 @@ def gamma_sweep(frame: pd.DataFrame) -> Figure:
             title = f"Draft length: {task}, {pair} pair"
             return draw_gamma_sweep({str(k): v for k, v in swept.items()}, expected, title)
     raise NoRuns("no decoder of these runs has several draft lengths on one task and pair")
+
+
+def timeline(frame: pd.DataFrame) -> Figure:
+    """What each model did when, in a stretch of one prompt, in the fastest run of each decoder.
+
+    Raises :class:`NoRuns` where these runs have no prompt in common.
+    """
+    try:
+        return draw_runs(choose_runs(labelled(map(Path, frame["run"]))))
+    except UserError as error:
+        raise NoRuns(str(error)) from error
 
 
 def heatmap(frame: pd.DataFrame) -> Figure:
