@@ -65,11 +65,18 @@ def _changes(before: pd.DataFrame, after: pd.DataFrame, form: str) -> str:
         ["what differs", "before", "after"],
         [[name, *values] for name, values in differing(before, after).items()],
     )
-    heads = ["pair", "task", "decoder", "tokens/s ratio", "effect", "p (Holm)", "n", ""]
-    heads += ["reference's", "speedup", "acceptance rate", "accepted tokens", "accuracy"]
+    heads = ["pair", "task", "decoder", "speedup ratio", "effect", "p (Holm)", "n", ""]
+    heads += [
+        "tokens/s ratio",
+        "reference's",
+        "speedup",
+        "acceptance rate",
+        "accepted tokens",
+        "accuracy",
+    ]
     rows = [
         [row["pair"], row["task"], row["label"], *_figures(row)]
-        + [f"{row['reference_ratio']:.3f}"]
+        + [f"{row['own_ratio']:.3f}", f"{row['reference_ratio']:.3f}"]
         + [
             _both(row, figure, form)
             for figure, form in (
@@ -82,7 +89,10 @@ def _changes(before: pd.DataFrame, after: pd.DataFrame, form: str) -> str:
         + [f"{row['same_outputs']:.0%}"]
         for _, row in found.iterrows()
     ]
-    note = "reference's: the same ratio of the autoregressive reference, i.e. of the machine."
+    note = (
+        "speedup ratio: in it a faster machine cancels, as each run has its reference beside it;"
+        " reference's: the tokens/s ratio of the autoregressive reference, i.e. of the machine."
+    )
     return "\n\n".join(
         [surroundings, markdown_table([*heads, "same outputs"], rows), _said(found), note]
     )

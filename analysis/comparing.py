@@ -35,10 +35,15 @@ def decoders(frame: pd.DataFrame, figure: str = "speedup") -> pd.DataFrame:
     ``runs``. Raises :class:`UserError` where there are no two.
     """
     rows = []
+    seen: set[tuple[str, str]] = set()
     for section, part in sections(frame):
         for (pair, task), group in part.groupby(["pair", "task"], sort=False):
             records = {run["run"]: _records(run["run"]) for _, run in group.iterrows()}
             for (_, one), (_, other) in combinations(group.iterrows(), 2):
+                # Runs of which a condition is moot are in several sections.
+                if (both := (one["run"], other["run"])) in seen:
+                    continue
+                seen.add(both)
                 test = PairedTest.of(ratios(records[other["run"]], records[one["run"]], figure))
                 faster, slower = one, other
                 if test.ratio < 1:
@@ -59,10 +64,10 @@ def changes(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
     """What became of each run of one sweep in another, usually of another commit.
 
     A row a run that both have, asked for in the same words: ``pair``, ``task``, ``decoder``,
-    ``seed``, ``label`` (before), then ``n``, ``ratio`` … ``p_holm``, ``differs`` of its tokens per
-    second, after over before; ``reference_ratio``, the same of the
-    autoregressive reference, which tells a faster decoder from a faster machine; ``speedup_before``
-    … of other figures; ``same_outputs``, the share of prompts with the same tokens. Raises
+    ``seed``, ``label`` (before), then ``n``, ``ratio`` … ``p_holm``, ``differs`` of its speedups,
+    after over before, in which a faster machine cancels; ``own_ratio`` and ``reference_ratio``,
+    that ratio of its tokens per second and of its reference's; ``speedup_before`` … of other
+    figures; ``same_outputs``, the share of prompts with the same tokens. Raises
     :class:`UserError` where the two have no run in common, or were made under other conditions.
     """
     pairs = _pairs(before, after)
@@ -73,11 +78,13 @@ def changes(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for both in _alike(pairs):
         theirs, ours = (_records(both[f"run_{end}"]) for end in ("before", "after"))
-        test = PairedTest.of(ratios(theirs, ours, "tokens_per_second"))
+        test = PairedTest.of(ratios(theirs, ours, "speedup"))
+        own = PairedTest.of(ratios(theirs, ours, "tokens_per_second"))
         reference = PairedTest.of(ratios(theirs, ours, "reference_tokens_per_second"))
         row = {name: both[name] for name in ("pair", "task", "decoder", "seed")}
         row |= {"label": both["label_before"]} | vars(test)
-        row |= {"reference_ratio": reference.ratio, "same_outputs": _same_outputs(theirs, ours)}
+        row |= {"own_ratio": own.ratio, "reference_ratio": reference.ratio}
+        row |= {"same_outputs": _same_outputs(theirs, ours)}
         for figure in ("speedup", "acceptance_rate", "mean_accepted_tokens", "accuracy"):
             row |= {f"{figure}_{end}": both[f"{figure}_{end}"] for end in ("before", "after")}
         rows.append(row | {"runs": f"{both['run_before']}, {both['run_after']}"})

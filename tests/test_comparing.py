@@ -114,6 +114,19 @@ def test_what_changed_between_two_commits(tmp_path: Path) -> None:
     }
 
 
+def test_a_slower_machine_is_no_change(tmp_path: Path) -> None:
+    noise = np.random.default_rng(1).uniform(0.95, 1.05, (2, PROMPTS))
+    made = {"environment": ENVIRONMENT, "decoder_settings": {}, "reference": "inline"}
+    for folder, slower, one in zip("ab", (1.0, 1.2), noise, strict=True):
+        seconds = (0.5 * slower * one).tolist()
+        directory = tmp_path / folder / "0"
+        write_speeds(directory, "pearl", seconds, IDENTITY, reference_seconds=slower, **made)
+    (found,) = changes(load([tmp_path / "a"]), load([tmp_path / "b"])).to_dict("records")
+    assert not found["differs"] and found["ratio"] == pytest.approx(1.0, rel=0.05)
+    assert found["own_ratio"] == pytest.approx(1 / 1.2, rel=0.05)
+    assert found["reference_ratio"] == pytest.approx(1 / 1.2)
+
+
 def test_runs_are_those_that_were_asked_for_alike(tmp_path: Path) -> None:
     """Whatever else is in a sweep; a draft length that was chosen otherwise is told."""
     for folder, asked in (("a", ["auto", "3"]), ("b", ["auto", "3", "5"])):

@@ -121,12 +121,18 @@ def write_run(
 
 
 def write_speeds(
-    directory: Path, decoder: str, seconds: list[float], identity: Identity, **summary: Any
+    directory: Path,
+    decoder: str,
+    seconds: list[float],
+    identity: Identity,
+    reference_seconds: float = 1.0,
+    **summary: Any,
 ) -> Path:
-    """A run whose prompts took so many seconds each, where the reference took 1."""
+    """A run whose prompts took so many seconds each."""
     files = RunFiles(directory, identity)
     for index, one in enumerate(seconds):
-        record = make_record(index, seconds=one, reference_seconds=1.0, speedup=1 / one)
+        theirs = {"reference_seconds": reference_seconds, "speedup": reference_seconds / one}
+        record = make_record(index, seconds=one, **theirs)
         files.append(record, autoregressive()[: record.target_forwards])
     files.close()
     files.write_summary(SUMMARY | {"decoder": decoder} | summary)
