@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,10 @@ from typing import Any
 import pandas as pd
 from omegaconf import OmegaConf
 
+from analysis.paper_tables import GSM8K, MEAN_SPEEDUP
 from analysis.table import Cell, Table
 
 _FILE = Path(__file__).with_name("reported.yaml")
-#: In a table of speedups, the column of a figure that is over a whole task.
-_COLUMNS = {"gsm8k": "en"}
 #: The figure that a table cites.
 _CITED = {
     "humaneval": "speedup",
@@ -73,11 +72,13 @@ def with_reported(table: Table, frame: pd.DataFrame) -> Table:
     cited = [one for one in figures(_CITED.get(table.name, "")) if (one.pair, one.task) in places]
     if not cited:
         return table
-    cells = [_cell(table.name, one) for one in cited]
+    columns = {cell.column for cell in table.cells}
+    cells = [_cell(table.name, columns, one) for one in cited]
     return replace(table, cells=[*table.cells, *cells], notes=[*table.notes, *_notes(cited)])
 
 
-def _cell(table: str, one: Reported) -> Cell:
+def _cell(table: str, columns: Collection[str], one: Reported) -> Cell:
+    """``columns``: those of our own figures."""
     common: dict[str, Any] = {"value": one.value, "source": one.source, "contends": False}
     if table == "resource_competition":
         # Whose pairs were each measured on one task, which is told since ours may be on others.
@@ -85,7 +86,10 @@ def _cell(table: str, one: Reported) -> Cell:
     common["unit"] = one.unit
     if table == "humaneval":
         return Cell(MARK, (one.decoder,), one.pair, **common)
-    return Cell(MARK, (one.pair, one.decoder), _COLUMNS.get(one.task, "all"), **common)
+    column = MEAN_SPEEDUP
+    if one.task == "gsm8k":
+        column = GSM8K if GSM8K in columns else "en"
+    return Cell(MARK, (one.pair, one.decoder), column, **common)
 
 
 def _notes(cited: Sequence[Reported]) -> list[str]:

@@ -21,6 +21,8 @@ SUMMARY: dict[str, Any] = {
     "prompts": 2,
     "tokens_per_second": 300.0,
     "reference_tokens_per_second": 100.0,
+    "mean_prompt_tokens_per_second": 330.0,
+    "reference_mean_prompt_tokens_per_second": 120.0,
     "speedup": 3.0,
     "speedup_ci95": [2.7, 3.2],
     "mean_accepted_tokens": 4.25,
