@@ -13,6 +13,7 @@ from typing import Any
 
 from pearl_eval.errors import UserError
 from pearl_eval.simulation import Acceptance, Costs, ForwardTimes, Simulation, Trace
+from pearl_eval.simulation.simulation import rules
 
 REFERENCE = "autoregressive"
 _AGAIN = f"{REFERENCE} again"  # the same once more, in turn with the others
@@ -27,8 +28,7 @@ class Cell:
 
     depth: int
     perturbation: float
-    speed_ratio: float
-    acceptance_rate: float
+    acceptance_rate: float | None
     limit: int
     prompts: tuple[int, ...]
     forwards: ForwardTimes
@@ -64,7 +64,6 @@ class Cell:
         return cls(
             content["depth"],
             content["perturbation"],
-            content["speed_ratio"],
             content["acceptance_rate"],
             content["measurements"][0]["tokens"],
             tuple(one["prompt_length"] for one in content["forwards"][: len(traces)]),
@@ -73,6 +72,11 @@ class Cell:
             measured,
             same,
         )
+
+    @property
+    def speed_ratio(self) -> float:
+        """c."""
+        return self.forwards.speed_ratio
 
     def predicted(self, label: str, costs: Costs, acceptance: Acceptance | None = None) -> float:
         """The speedup that a simulation of the same prompts gives, as ``measured`` is defined.
@@ -84,17 +88,23 @@ class Cell:
         return _ratio(reference, own)
 
     def _text_seconds(self, label: str, costs: Costs, acceptance: Acceptance | None) -> list[float]:
-        decoder, *gamma = label.split(" γ=")
+        decoder, gamma = _contender(label)
         simulation = Simulation(
             decoder,
             self.forwards,
             acceptance or self.trace,
-            int(gamma[0]) if gamma else None,
+            gamma,
             costs,
             self.limit,
             self.prompts,
         )
         return simulation.run().text_seconds
+
+
+def _contender(label: str) -> tuple[str, int | None]:
+    """Decoder and draft length, if it has one."""
+    decoder, *gamma = label.split(" γ=")
+    return decoder, int(gamma[0]) if gamma else None
 
 
 def _ratio(reference: Sequence[float], own: Sequence[float]) -> float:
@@ -107,7 +117,7 @@ def read_grid(directory: Path) -> list[Cell]:
     The forward times of pairs with a target of the same depth are taken together: how long a
     forward takes does not depend on how good the draft model is.
 
-    Raises :class:`UserError` where there are none.
+    Raises :class:`UserError` where there are none, or a decoder is not simulated.
     """
     path = directory / "bench.json"
     try:
@@ -121,9 +131,15 @@ def read_grid(directory: Path) -> list[Cell]:
         timed[cell["depth"]] += cell["forwards"]
     try:
         forwards = {depth: ForwardTimes.from_bench(every) for depth, every in timed.items()}
-        return [Cell.of(cell, forwards[cell["depth"]]) for cell in content["grid"]]
+        cells = [Cell.of(cell, forwards[cell["depth"]]) for cell in content["grid"]]
     except ValueError as error:
         raise UserError(f"{path}: {error}; run it again") from None
+    try:
+        for label in {label for cell in cells for label in cell.measured}:
+            rules(*_contender(label))
+    except ValueError as error:
+        raise UserError(f"{path}: {error}; run a grid without it") from None
+    return cells
 
 
 def halves(cells: Sequence[Cell]) -> tuple[list[Cell], list[Cell]]:

@@ -75,7 +75,8 @@ def best(cells: list[Cell], decoder: str) -> list[tuple[float, float, float]]:
     found = []
     for cell in cells:
         own = [ratio for label, ratio in cell.measured.items() if label.split()[0] == decoder]
-        if own:
+        # Without a decoder that judges blocks in place there is no α.
+        if own and cell.acceptance_rate is not None:
             found.append((cell.speed_ratio, cell.acceptance_rate, max(own)))
     return found
 

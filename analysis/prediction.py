@@ -101,12 +101,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("directory", type=Path, help="what pearl-eval-bench grid=controlled wrote")
     parser.add_argument("-o", "--output", type=Path, help="default: prediction.png in DIRECTORY")
+    parser.add_argument(
+        "--swap", action="store_true", help="fit on the half that is otherwise predicted"
+    )
     arguments = parser.parse_args()
     try:
         cells = read_grid(arguments.directory)
+        fitted_on, held_out = reversed(halves(cells)) if arguments.swap else halves(cells)
+        if not fitted_on or not held_out:
+            raise UserError(f"{arguments.directory}: too few pairs for two halves")
     except UserError as error:
         parser.error(str(error))
-    fitted_on, held_out = halves(cells)
     costs = fit(fitted_on)
     seconds = {name: asdict(costs)[name] for name in _FITTED}
     print("fitted, µs: " + ", ".join(f"{name} {1e6 * one:.0f}" for name, one in seconds.items()))

@@ -95,6 +95,10 @@ def test_a_grid_is_read_or_refused_in_a_line(tmp_path: Path) -> None:
         read_grid(write_bench(tmp_path, []))
     with pytest.raises(UserError, match=r"no acceptance traces.*run it again"):
         read_grid(write_bench(tmp_path, [content(traces=[])]))
+    other = {"contender": "lookahead", "prompt": 0, "repeat": 0, "tokens": TOKENS, "seconds": 1.0}
+    with pytest.raises(UserError, match=r"lookahead is not simulated.*a grid without it"):
+        measurements = [*content()["measurements"], other]
+        read_grid(write_bench(tmp_path, [content(measurements=measurements)]))
     (cell,) = read_grid(write_bench(tmp_path, [content()]))
     assert cell == of(content())
 
@@ -170,6 +174,17 @@ def test_points_are_the_best_of_each_cell(cells: list[Cell]) -> None:
     cell = replace(cells[0], measured={"pearl γ=2": 1.5, "pearl γ=4": 2.5, "pearl_async": 9.0})
     assert heatmap.best([cell], "pearl") == [(2.0, 0.8, 2.5)]
     assert heatmap.best([cell], "speculative") == []
+    assert heatmap.best([replace(cell, acceptance_rate=None)], "pearl") == []
+
+
+def test_one_pair_has_no_half_to_predict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_bench(tmp_path / "one", [content()])
+    monkeypatch.setattr(sys, "argv", ["prediction", str(folder)])
+    with pytest.raises(SystemExit):
+        prediction.main()
+    assert "too few pairs for two halves" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", [heatmap, prediction], ids=lambda one: one.__name__)
