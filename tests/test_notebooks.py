@@ -49,6 +49,13 @@ def test_a_notebook_is_committed_without_outputs_and_has_no_logic(path: Path) ->
     assert not any(word in cell.source for cell in code for word in ("def ", "class ", "while "))
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_what_the_docs_show_is_of_this_notebook(path: Path) -> None:
+    """Where not, ``make notebooks``."""
+    shown = (ROOT / "docs" / "notebooks" / f"{path.stem}.md").read_text()
+    assert all(cell.source in shown for cell in read(path).cells)
+
+
 @pytest.fixture
 def sockets() -> Iterator[Path]:
     """A folder whose path is short enough for sockets."""
