@@ -6,6 +6,7 @@ bandwidth (a roofline), and from the waiting that the authors measured.
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -191,7 +192,8 @@ def _notes(cited: Sequence[Reported]) -> list[str]:
 
 
 def main() -> None:
-    """``python -m analysis.paper_pairs``: the tables of docs/simulation.md."""
+    """``python -m analysis.paper_pairs``: the tables of docs/simulation.md. It takes a minute."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     tables = (times_table(), speedups_table(), reported_table(), shared_table())
     print("\n\n".join(table.markdown() for table in tables))
 

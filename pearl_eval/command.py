@@ -14,6 +14,7 @@ from typing import Any
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
@@ -60,6 +61,7 @@ def hydra_command(
             try:
                 whole: Any = HydraConfig.instance().cfg
                 refuse_credentials(cfg, whole)
+                _check_launcher(whole.hydra)
                 return job(cfg)
             except Exception as error:
                 _failures.append(error)
@@ -69,6 +71,16 @@ def hydra_command(
         return functools.partial(_run, program, logs, config_name if dry_run else None)
 
     return decorate
+
+
+def _check_launcher(settings: Any) -> None:
+    """Refuse one that Hydra would not ask: the run would begin right here."""
+    choice = settings.runtime.choices["hydra/launcher"]
+    if settings.mode is RunMode.RUN and choice != "basic":
+        raise UserError(
+            f"hydra/launcher={choice} is for sweeps, and without -m the run would start on this"
+            " machine: add -m, for a single run as well"
+        )
 
 
 def _run(program: Callable[[], Any], logs: bool, dry_run: str | None) -> None:

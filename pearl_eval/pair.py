@@ -118,10 +118,13 @@ class Pair:
 
 @dataclass
 class DraftLengths:
-    """The draft length that suits a pair, by decoder: what ``decoder.gamma`` is by default."""
+    """The draft length that suits a pair, by decoder: what ``decoder.gamma`` is by default.
 
-    pearl: int = 4
-    speculative: int = 5
+    ``auto`` has it chosen by measuring.
+    """
+
+    pearl: int | str = 4
+    speculative: int | str = 5
 
 
 @dataclass
