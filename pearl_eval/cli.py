@@ -15,8 +15,9 @@ from decoders import fork_server
 from pearl_eval.command import DRAFT_MODULES, hydra_command, one_line
 from pearl_eval.config import Names
 from pearl_eval.console import print_error, print_table
-from pearl_eval.journal import replacing
-from pearl_eval.records import ERROR, RUN
+from pearl_eval.errors import EquivalenceViolation
+from pearl_eval.journal import held, replacing
+from pearl_eval.records import ERROR, RUN, SUMMARY
 from pearl_eval.resume import family_of
 from pearl_eval.table import Row
 
@@ -34,18 +35,26 @@ def main(cfg: DictConfig) -> dict[str, Any] | None:
     directory = Path(hydra_config.runtime.output_dir)
     names = Names(choices["decoder"], choices["pair"], choices["task"])
     sweeping = hydra_config.mode is RunMode.MULTIRUN
-    try:
-        _write_config(directory, cfg)
-        summary = evaluate(cfg, names, directory, family_of(directory))
-    except Exception as error:
-        in_use = isinstance(error, RunInUse)
-        if not in_use and (sweeping or not isinstance(error, AnotherRun)):
-            _write_error(directory, error)
-        if not sweeping:
-            raise
-        # The sweep's other runs go on; its table names this one, and it exits non-zero.
-        print_error(f"{names.decoder}: {one_line(error)}")
-        return None
+    over = (directory / SUMMARY).exists()
+    # Before anything is written there.
+    with held(directory) as ours:
+        try:
+            if not ours:
+                raise RunInUse(directory)
+            _write_config(directory, cfg)
+            summary = evaluate(cfg, names, directory, family_of(directory))
+        except Exception as error:
+            # A run that is over stays so, whatever else is asked for there; but in a sweep's table
+            # it would pass for what was asked for.
+            anothers = over or isinstance(error, AnotherRun)
+            told = sweeping or not anothers or isinstance(error, EquivalenceViolation)
+            if told and not isinstance(error, RunInUse):
+                _write_error(directory, error)
+            if not sweeping:
+                raise
+            # The sweep's other runs go on; its table names this one, and it exits non-zero.
+            print_error(f"{names.decoder}: {one_line(error)}")
+            return None
     if not sweeping:
         print_table(f"{names.task}, {names.pair}", [Row(names.decoder, str(directory), summary)])
     return summary

@@ -248,9 +248,19 @@ def typed(cfg: DictConfig) -> Config:
     merged = OmegaConf.merge(OmegaConf.structured(Config), cfg)
     assert isinstance(merged, DictConfig)
     config = Config(**{f.name: merged[f.name] for f in fields(Config)})
+    try:
+        check_seed("seed", config.seed)
+    except ValueError as error:
+        raise UserError(str(error)) from error
     for name, schema in _SECTIONS.items():
         setattr(config, name, section(name, schema, merged[name]))
     return config
+
+
+def check_seed(name: str, seed: int) -> None:
+    """ValueError for a seed that not every random number generator here takes."""
+    if not 0 <= seed < 2**63:
+        raise ValueError(f"{name} must be from 0 to 2^63 - 1, got {seed}")
 
 
 def section(name: str, schema: type[T], node: Any) -> T:

@@ -87,7 +87,7 @@ def _check_ranks(target: str, ranks: int, gpus: int) -> None:
             f"{asked} on the CPU, but there are {gpus} CUDA devices here, which transformers would"
             " take; hide them: CUDA_VISIBLE_DEVICES="
         )
-    named = int(target.partition(":")[2] or 0) if target.startswith("cuda") else 0
+    named = 0 if target == "auto" else int(_checked(target, gpus).partition(":")[2] or 0)
     if gpus and gpus - named < ranks:
         raise UserError(
             f"{asked}: a GPU for each rank, but there are {gpus} CUDA devices here"

@@ -13,17 +13,8 @@ from typing import Any
 
 from pearl_eval.pair import PairSource
 from pearl_eval.plan import Plan
+from pearl_eval.resume import FREE
 
-#: Settings that change nothing of what is measured.
-_FREE = (
-    "tracking.",
-    "runtime.start_timeout",
-    "runtime.answer_timeout",
-    "runtime.idle_timeout",
-    "runtime.share_devices",
-    "runtime.devices_timeout",
-    "reference.wait_timeout",
-)
 #: Further settings that change nothing of a reference run.
 _NOT_THE_REFERENCES = ("decoder.", "pair.", "reference.", "runtime.draft_", "runtime.spin_seconds")
 _PACKAGES = ("pearl_eval", "decoders", "tasks")
@@ -34,7 +25,7 @@ Identity = dict[str, Any]
 
 def run_identity(config: Mapping[str, Any], plan: Plan) -> Identity:
     """What a run is: its configuration, code, weights, data, devices and libraries."""
-    settings = {k: v for k, v in _flat(config) if not k.startswith(_FREE)}
+    settings = {k: v for k, v in _flat(config) if not k.startswith(FREE)}
     weights = {f"weights of the {role}": mark for role, mark in plan.pair.weights.items()}
     surroundings = _surroundings(plan, "draft", "target")
     return _plain(settings | weights | surroundings | {"code": _code(plan)})
@@ -49,7 +40,7 @@ def reference_identity(config: Mapping[str, Any], plan: Plan) -> Identity:
 
 def _reference_settings(config: Mapping[str, Any], source: PairSource) -> Identity:
     """What was asked for that a reference run depends on; where it runs has no part in it."""
-    own = (*_FREE, *_NOT_THE_REFERENCES)
+    own = (*FREE, *_NOT_THE_REFERENCES)
     settings = {k: v for k, v in _flat(config) if not k.startswith(own)}
     return _plain(settings | {f"target.{k}": v for k, v in _flat(source.target_settings())})
 
@@ -83,7 +74,8 @@ def _surroundings(plan: Plan, *roles: str) -> dict[str, Any]:
     names = [f"{role}_device" for role in roles]
     devices = dict(zip(names, _renumbered([where[name] for name in names]), strict=True))
     facts = {name: where[name] for name in ("dtype", "driver")}
-    return devices | facts | versions | {"data": _data(plan)}
+    stops = {"stop tokens": list(plan.pair.stop_ids)}
+    return devices | facts | versions | stops | {"data": _data(plan)}
 
 
 def _renumbered(devices: Sequence[str]) -> list[str]:

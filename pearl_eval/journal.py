@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -31,11 +32,8 @@ class Journal:
 
     def lock(self) -> bool:
         """Take the file for this process, until it closes it or ends; whether that worked."""
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
+        with _named(self.path):
+            return _locked(self._file.fileno())
 
     def read(self) -> list[dict[str, Any]]:
         """The lines so far. :class:`UserError` where one is damaged that is not the last."""
@@ -65,17 +63,55 @@ class Journal:
     def append(self, rows: Iterable[dict[str, Any]]) -> None:
         """Add lines."""
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        self._file.write(text.encode("utf-8", "surrogatepass"))
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with _named(self.path):
+            self._file.write(text.encode("utf-8", "surrogatepass"))
+            self._file.flush()
+            os.fsync(self._file.fileno())
 
-    def replace(self, rows: Iterable[dict[str, Any]]) -> None:
-        """Have other lines from now on."""
-        self._file.truncate(0)
-        self.append(rows)
+    def keep(self, lines: int) -> None:
+        """Cut off all but the first ``lines``: in one go, so that no fault leaves less."""
+        self._file.seek(0)
+        kept = sum(map(len, itertools.islice(self._file, lines)))
+        with _named(self.path):
+            self._file.truncate(kept)
 
     def close(self) -> None:
         self._file.close()
+
+
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[bool]:
+    """Have a folder for this process; whether it has: another process may.
+
+    Not every network file system locks folders: there all have it.
+    """
+    file = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            ours = _locked(file)
+        except OSError:
+            ours = True
+        yield ours
+    finally:
+        os.close(file)
+
+
+def _locked(file: int) -> bool:
+    """Take a file for this process, until it is closed; whether that worked."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Errors say which file it was: one that is open has no name for the system."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 @contextlib.contextmanager

@@ -37,10 +37,10 @@ def launch_order(folder: Path) -> tuple[bool, str]:
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     """The objects of a JSON-lines file. :class:`UserError` for a line that is none."""
-    with path.open(encoding="utf-8") as file:
+    with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             try:
-                yield json.loads(line)
+                yield json.loads(line.decode("utf-8", "surrogatepass"))
             except ValueError as error:
                 raise UserError(f"{path}, line {number}, is damaged ({error})") from None
 

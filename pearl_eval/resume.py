@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,20 @@ _ARGUMENT = "resume="
 #: What Hydra leaves in the folder of a sweep.
 SWEEP = "multirun.yaml"
 _HYDRA = ".hydra"
+#: Settings that change nothing of what is measured: whoever continues may say otherwise.
+FREE = (
+    "tracking.",
+    "runtime.start_timeout",
+    "runtime.answer_timeout",
+    "runtime.idle_timeout",
+    "runtime.share_devices",
+    "runtime.devices_timeout",
+    "reference.wait_timeout",
+)
+#: Hydra's flags that are followed by a value of theirs.
+_WITH_VALUE = {"--cfg", "-c", "--package", "-p", "--config-name", "-cn"} | {
+    *("--config-path", "-cp", "--config-dir", "-cd"),
+}
 #: What Hydra is told by us here, not by what the run was started with.
 _OURS = ("hydra.run.dir=", "hydra.sweep.dir=", "hydra.mode=")
 
@@ -34,30 +50,69 @@ def resumed(arguments: Sequence[str]) -> list[str]:
     others = [one for one in arguments if not one.startswith(_ARGUMENT)]
     if (folder / SWEEP).is_file():
         where = [f"hydra.sweep.dir={_quoted(folder)}", "hydra.mode=MULTIRUN"]
-        config = _load(folder / SWEEP)
+        started = Started.read(folder / SWEEP)
     elif (folder / _HYDRA / "hydra.yaml").is_file():
         where = [f"hydra.run.dir={_quoted(folder)}", "hydra.mode=RUN"]
-        config = _load(folder / _HYDRA / "hydra.yaml")
+        started = Started.read(folder / _HYDRA / "hydra.yaml")
     else:
         raise UserError(f"resume={folder}: there is no run and no sweep there")
-    hydra = config["hydra"]
+    flags, overrides = _parted(others)
+    if not any(one.startswith(("--config-dir", "-cd")) for one in flags):
+        flags += [f"--config-dir={path}" for path in started.config_dirs]
     # Paths of its data and models may be relative to where it was started.
-    os.chdir(hydra["runtime"]["cwd"])
-    own = [one for one in hydra["overrides"]["hydra"] if not one.startswith(_OURS)]
-    return [*own, *hydra["overrides"]["task"], *others, *where]
+    os.chdir(started.cwd)
+    own = [one for one in started.hydra_overrides if not one.startswith(_OURS)]
+    # Flags first: Hydra's parser takes none between overrides.
+    return [*flags, *own, *started.overrides, *overrides, *where]
+
+
+@dataclass(frozen=True)
+class Started:
+    """How a run or a sweep was started, as Hydra left it in a file."""
+
+    cwd: str
+    overrides: list[str]
+    hydra_overrides: list[str]
+    config_dirs: list[str]
+
+    @classmethod
+    def read(cls, path: Path) -> Started:
+        """From ``multirun.yaml`` or ``.hydra/hydra.yaml``; :class:`UserError` for a damaged one."""
+        try:
+            content: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+            hydra = content["hydra"]
+            asked, runtime = hydra["overrides"], hydra["runtime"]
+            dirs = [
+                one["path"]
+                for one in runtime["config_sources"]
+                if one["provider"] == "command-line"
+            ]
+            return cls(runtime["cwd"], list(asked["task"]), list(asked["hydra"]), dirs)
+        except (KeyError, TypeError) as error:
+            raise UserError(f"{path} is damaged: it lacks {error}") from error
+        except Exception as error:
+            raise UserError(f"{path} can't be read: {' '.join(str(error).split())}") from error
+
+
+def _parted(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Flags, with their values, and overrides."""
+    flags: list[str] = []
+    overrides: list[str] = []
+    left = iter(arguments)
+    for one in left:
+        if not one.startswith("-"):
+            overrides.append(one)
+            continue
+        flags.append(one)
+        if one in _WITH_VALUE:
+            flags += itertools.islice(left, 1)
+    return flags, overrides
 
 
 def family_of(directory: Path) -> Path:
     """The folder of the sweep that a run's folder is part of, else the run's own."""
     parent = directory.parent
     return parent if (parent / SWEEP).is_file() else directory
-
-
-def _load(path: Path) -> Any:
-    try:
-        return OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-    except Exception as error:
-        raise UserError(f"{path} can't be read: {' '.join(str(error).split())}") from error
 
 
 def _quoted(path: Path) -> str:

@@ -75,10 +75,7 @@ class RunFiles:
         with contextlib.ExitStack() as stack:
             stack.callback(self._journal.close)
             if not self._journal.lock():
-                raise RunInUse(
-                    f"{directory}: another process is at work on the run there: wait for its end,"
-                    " or choose another directory"
-                )
+                raise RunInUse(directory)
             self._take_up(stack)
             self._open = stack.pop_all()
 
@@ -196,7 +193,10 @@ class RunFiles:
         except KeyError as error:
             raise _damaged(self._rounds.path, f"a round without {error}") from None
         if len(kept) < len(rows):
-            self._rounds.replace(kept)
+            # Those of a prompt that was not finished, and so the last.
+            if kept != rows[: len(kept)]:
+                raise _damaged(self._rounds.path, "it has rounds of prompts that are not recorded")
+            self._rounds.keep(len(kept))
         rounds = {key: list(group) for key, group in itertools.groupby(kept, _key)}
         finished = {}
         for record in records:
@@ -223,6 +223,12 @@ class AnotherRun(UserError):
 
 class RunInUse(UserError):
     """Another process is at work on a run; nothing of it may be touched."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(
+            f"{directory}: another process is at work on the run there: wait for its end, or choose"
+            " another directory"
+        )
 
 
 def rounds_frame(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:

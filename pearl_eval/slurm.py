@@ -61,6 +61,8 @@ class SweepJob:
     def _announce(self, job: DictConfig) -> None:
         """Make its folder, so that the sweep's table knows of it before it runs."""
         (self.folder / ".hydra").mkdir(parents=True, exist_ok=True)
+        # One of an earlier attempt says nothing of this; of a run that is at work there is none.
+        (self.folder / ERROR).unlink(missing_ok=True)
         OmegaConf.save(job.hydra.overrides.task, self.folder / ".hydra" / "overrides.yaml")
 
     def result(self, job: submitit.Job[JobReturn]) -> JobReturn:

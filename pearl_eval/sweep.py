@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,14 @@ from omegaconf import DictConfig, OmegaConf
 from pearl_eval.console import print_error, print_table
 from pearl_eval.credentials import refuse_credentials
 from pearl_eval.errors import UserError
+from pearl_eval.journal import held
 from pearl_eval.records import ERROR, RECORDS, SUMMARY, launch_order, read_summary
-from pearl_eval.resume import SWEEP
+from pearl_eval.resume import FREE, SWEEP, Started
 from pearl_eval.table import Row
 
-#: The directory that this process has for itself, as an open file.
-_held: list[int] = []
+_MOVE = "; choose another directory, or move that away"
+#: Lets go of the directory that this process has for itself.
+_held = contextlib.ExitStack()
 
 
 class SweepReport(Callback):
@@ -31,32 +32,31 @@ class SweepReport(Callback):
     """
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        directory = Path(config.hydra.run.dir)
-        if next(directory.glob(f"*/{RECORDS}"), None):
-            _refuse(f"hydra.run.dir={directory} holds a sweep already")
-        _make(directory, "hydra.run.dir")
+        with _refusing():
+            directory = Path(config.hydra.run.dir)
+            if next(directory.glob(f"*/{RECORDS}"), None):
+                raise UserError(f"hydra.run.dir={directory} holds a sweep already{_MOVE}")
+            _make(directory, "hydra.run.dir")
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        try:
+        with _refusing():
             refuse_credentials(config)
-        except UserError as error:
-            print_error(str(error))
-            raise SystemExit(2) from error
-        directory = Path(config.hydra.sweep.dir)
-        if (directory / RECORDS).exists():
-            _refuse(f"hydra.sweep.dir={directory} holds a run already")
-        if (directory / SWEEP).exists():
-            before, now = map(_asked, (OmegaConf.load(directory / SWEEP), config))
-            if before != now:
-                _refuse(
-                    f"hydra.sweep.dir={directory} holds a sweep already, of {' '.join(before)};"
-                    f" this one is of {' '.join(now)}"
-                )
-        _make(directory, "hydra.sweep.dir")
-        _hold(directory)
+            directory = Path(config.hydra.sweep.dir)
+            if (directory / RECORDS).exists():
+                raise UserError(f"hydra.sweep.dir={directory} holds a run already{_MOVE}")
+            if (directory / SWEEP).exists():
+                there = Started.read(directory / SWEEP).overrides
+                before, now = map(_asked, (there, config.hydra.overrides.task))
+                if before != now:
+                    raise UserError(
+                        f"hydra.sweep.dir={directory} holds a sweep already, of {' '.join(before)};"
+                        f" this one is of {' '.join(now)}{_MOVE}"
+                    )
+            _make(directory, "hydra.sweep.dir")
+            _hold(directory)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        _let_go()
+        _held.close()
         try:
             rows = sweep_rows(Path(config.hydra.sweep.dir))
             print_table(f"Sweep {config.hydra.sweep.dir}", rows)
@@ -68,48 +68,36 @@ class SweepReport(Callback):
             raise SystemExit(1)
 
 
-def _hold(directory: Path) -> None:
-    """Have a sweep's directory for this process until it ends; exit with 2 where another has it."""
-    _let_go()
-    file = os.open(directory, os.O_RDONLY)
+@contextlib.contextmanager
+def _refusing() -> Iterator[None]:
+    """Exit with 2 after any error: Hydra makes a warning of what a callback raises, and goes on."""
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(file)
-        print_error(
+        yield
+    except Exception as error:
+        print_error(str(error) or type(error).__name__)
+        raise SystemExit(2) from error
+
+
+def _hold(directory: Path) -> None:
+    """Have a sweep's directory for this process until it ends; refused where another has it."""
+    _held.close()
+    if not _held.enter_context(held(directory)):
+        raise UserError(
             f"hydra.sweep.dir={directory}: another process is at work on the sweep there: wait for"
             " its end, or choose another directory"
         )
-        raise SystemExit(2) from None
-    except OSError:
-        # Not every network file system locks directories; each run has a lock of its own.
-        os.close(file)
-    else:
-        _held.append(file)
 
 
-def _let_go() -> None:
-    while _held:
-        os.close(_held.pop())
-
-
-def _refuse(why: str) -> None:
-    print_error(f"{why}; choose another directory, or move that away")
-    raise SystemExit(2)
-
-
-def _asked(config: Any) -> list[str]:
+def _asked(overrides: Sequence[str]) -> list[str]:
     """What a sweep's command line asked for, but for what is free to change."""
-    return sorted({one for one in config.hydra.overrides.task if not one.startswith("tracking")})
+    return sorted({one for one in overrides if not one.startswith(("tracking=", *FREE))})
 
 
 def _make(directory: Path, name: str) -> None:
-    """Exit with 2 where a directory can't be made."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        print_error(f"{name}={directory} can't be written: {error.strerror}")
-        raise SystemExit(2) from error
+        raise UserError(f"{name}={directory} can't be written: {error.strerror}") from error
 
 
 def sweep_rows(directory: Path) -> list[Row]:

@@ -59,8 +59,8 @@ SOURCE_BUGS = [
         "two processes may be at work on one run",
         "test_runfiles.py::test_a_run_is_one_processes_at_a_time",
         "pearl_eval/journal.py",
-        "        except BlockingIOError:\n            return False",
-        "        except BlockingIOError:\n            return True",
+        "    except BlockingIOError:\n        return False",
+        "    except BlockingIOError:\n        return True",
     ),
     SourceBug(
         "a reference of another machine is read",
@@ -137,7 +137,7 @@ SOURCE_BUGS = [
         "test_slurm.py::test_a_run_that_had_to_make_way_goes_on_where_it_was",
         "pearl_eval/runfiles.py",
         "        lines = self._journal.read()\n",
-        "        self._journal.replace([])\n        lines = self._journal.read()\n",
+        "        self._journal.keep(0)\n        lines = self._journal.read()\n",
     ),
     SourceBug(
         "a run stays ended after a preemption",

@@ -124,6 +124,10 @@ def test_paper_protocol_generates_to_the_limit(run_cli: Run, tmp_path: Path) -> 
 
 
 BAD_INPUT = {
+    "seed=-1": "seed must be from 0 to 2^63 - 1, got -1",
+    f"seed={10**20}": "seed must be from 0 to 2^63 - 1, got 1",
+    "runtime.target_device=cuda:x runtime.tensor_parallel=2": "no such device: cuda:x",
+    "hydra/launcher=joblib": "hydra/launcher=joblib is for sweeps, and without -m the run would",
     "decoder.gamma=0": "decoder.gamma is the draft length and must be at least 1, got 0",
     "decoder.gamma=x": "decoder.gamma is the draft length, a whole number or auto, got 'x'",
     "decoder.gama=3": "Key 'gama' is not in struct",

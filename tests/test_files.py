@@ -17,6 +17,10 @@ from kills import ROOT
 from sameness import assert_same, records
 from small_pair import SmallPair
 
+from pearl_eval.errors import UserError
+from pearl_eval.journal import Journal
+from pearl_eval.records import read_lines
+
 Run = Callable[..., tuple[int, str, str]]
 SHORT = ("decoder=speculative", "task.limit=4", "task.max_new_tokens=12")
 
@@ -180,6 +184,19 @@ DAMAGED = {
     "rounds.parquet": ["report", "figures"],
     "records.jsonl": ["report", "figures"],
 }
+
+
+def test_a_byte_that_is_no_text_is_a_damaged_line(tmp_path: Path) -> None:
+    path = tmp_path / "records.jsonl"
+    path.write_bytes(b'{"text": "a"}\n{"text": "\xff"}\n')
+    with pytest.raises(UserError, match=r"records.jsonl, line 2, is damaged"):
+        list(read_lines(path))
+
+
+def test_half_a_character_is_read_as_it_was_written(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "records.jsonl")
+    journal.append([{"text": "\ud83d"}])
+    assert list(read_lines(journal.path)) == [{"text": "\ud83d"}]
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from transformers import PreTrainedTokenizerFast
 
 from decoders.autoregressive import Autoregressive
 from decoders.decoder import Models
+from decoders.draft_length import AUTO
 from decoders.draft_process import DraftProcessOptions
 from decoders.sampler import Greedy
 from decoders.speculative import Speculative
@@ -291,9 +292,10 @@ def test_synthetic_runs_are_labelled_and_still_checked(run_cli: Run, tmp_path: P
     assert code == 1 and "position 9" in err
 
 
-def read_source(name: str) -> PairSource:
+def read_source(name: str, *values: str) -> PairSource:
     register()
     node = OmegaConf.load(config_dir() / "pair" / f"{name}.yaml")
+    node.merge_with_dotlist(list(values))
     assert isinstance(node, DictConfig)
     if "seed" in node:
         node.seed = 0
@@ -322,8 +324,52 @@ def test_the_papers_pairs(name: str, pearl: int, speculative: int, cards: int) -
 
 def test_every_other_pair_is_well_formed() -> None:
     for path in (config_dir() / "pair").glob("*.yaml"):
-        if "defaults" not in path.read_text():
+        if "defaults" not in path.read_text() and path.stem != "own":
             read_source(path.stem)
+
+
+def test_a_pair_of_ones_own_has_its_draft_lengths_chosen() -> None:
+    source = read_source("own", "target.path=/a", "draft.path=/b")
+    assert (source.gamma.pearl, source.gamma.speculative) == (AUTO, AUTO)
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("generation_config.json", '{"eos_token_id": [0'),
+        ("generation_config.json", "[]"),
+        ("generation_config.json", '{"max_new_tokens": -1}'),
+        ("generation_config.json", '{"eos_token_id": "x"}'),
+        ("config.json", '{"model_type": "llama", "hidden_size": "x"}'),
+        ("tokenizer.json", "{}"),
+    ],
+)
+def test_a_damaged_file_of_a_model_is_a_clear_word(
+    small_pair: SmallPair, tmp_path: Path, file: str, content: str
+) -> None:
+    """Not other stop tokens, nor a traceback."""
+    folder = shutil.copytree(small_pair.folder / "target", tmp_path / "target")
+    (folder / file).write_text(content)
+    source = Pretrained(target=ModelConfig(str(folder)), draft=ModelConfig(str(folder)))
+    with pytest.raises(UserError, match=r"pair.target.path=.*could not be read"):
+        source.open(Devices(("cpu",), ("cpu",)), uses_draft=False)
+
+
+@pytest.mark.parametrize("kind", [Controlled, Synthetic])
+def test_a_seed_that_no_generator_takes_is_refused(kind: type[PairSource]) -> None:
+    with pytest.raises(ValueError, match=r"pair.seed must be from 0 to 2\^63 - 1, got -1"):
+        kind(seed=-1)
+
+
+def test_without_a_generation_config_the_tokenizer_says_what_ends_a_text(
+    small_pair: SmallPair, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(small_pair.folder / "target", tmp_path / "target")
+    (folder / "generation_config.json").unlink(missing_ok=True)
+    source = Pretrained(target=ModelConfig(str(folder)), draft=ModelConfig(str(folder)))
+    pair = source.open(Devices(("cpu",), ("cpu",)), uses_draft=False)
+    ends = pair.tokenizer.eos_token_id
+    assert pair.stop_ids == (() if ends is None else (ends,))
 
 
 def test_gpus_go_to_the_draft_model_first(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -195,6 +195,70 @@ def test_a_second_process_on_a_sweep_is_refused(run_cli: Run, tmp_path: Path) ->
     assert run_cli("resume=sweep", small_pair=False)[0] == 0
 
 
+def test_whoever_continues_a_sweep_may_say_what_changes_nothing(
+    run_cli: Run, full_disk: Callable[[int], None]
+) -> None:
+    full_disk(5)
+    command = ("-m", "decoder=autoregressive,speculative", *SHORT[:3])
+    assert run_cli(*command, "hydra.sweep.dir=sweep")[0] == 1
+    more = ("runtime.share_devices=true", "reference.wait_timeout=9", "tracking=none")
+    code, out, err = run_cli("resume=sweep", *more, small_pair=False)
+    assert code == 0 and out.count("identical 4/4") == 2, err
+
+
+def test_a_run_with_configurations_of_ones_own_is_continued(
+    run_cli: Run, full_disk: Callable[[int], None]
+) -> None:
+    """By its folder alone, and with flags before or after."""
+    own = Path(__file__).parent / "conf"
+    full_disk(1)
+    assert run_cli(f"--config-dir={own}", "decoder=liar", *SHORT)[0] == 2
+    code, _, err = run_cli("resume=run", "--cfg=job", small_pair=False)
+    assert code == 0, err
+    code, _, err = run_cli("resume=run", small_pair=False)
+    assert code == 1 and "4 of 4 outputs are not the target's own" in err
+    for flags in (["resume=run", "--config-dir", str(own)], [f"--config-dir={own}", "resume=run"]):
+        code, _, err = run_cli(*flags, small_pair=False)
+        assert code == 1 and "4 of 4 outputs are not the target's own" in err
+
+
+@pytest.mark.parametrize("content", ["", "hydra:\n  runtime:\n", "a: [\n"])
+def test_a_sweep_whose_description_is_damaged_is_refused(
+    run_cli: Run, tmp_path: Path, content: str
+) -> None:
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / "multirun.yaml").write_text(content)
+    for command in (["resume=sweep"], ["-m", *SHORT[:3], "hydra.sweep.dir=sweep"]):
+        code, out, err = run_cli(*command)
+        assert code == 2 and not out and len(err.splitlines()) == 1, err
+        assert "multirun.yaml" in err and ("damaged" in err or "can't be read" in err)
+
+
+def test_a_run_that_another_process_is_at_work_on_is_left_as_it_is(
+    run_cli: Run, tmp_path: Path
+) -> None:
+    """Its configuration, too."""
+    assert run_cli(*SHORT)[0] == 0
+    run = tmp_path / "run"
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    (run / "run.json").unlink()
+    first = os.open(run, os.O_RDONLY)
+    fcntl.flock(first, fcntl.LOCK_EX)
+    code, _, err = run_cli(*SHORT, "decoder=speculative")
+    os.close(first)
+    assert code == 2 and "another process is at work on the run there" in err
+    after = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    assert after == {path: content for path, content in before.items() if path.name != "run.json"}
+
+
+def test_a_run_that_is_over_stays_so_whatever_else_is_asked_for_there(
+    run_cli: Run, tmp_path: Path
+) -> None:
+    assert run_cli(*SHORT)[0] == 0
+    assert run_cli(*SHORT, "decoder.gamma=0")[0] == 2
+    assert not (tmp_path / "run" / "error.txt").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

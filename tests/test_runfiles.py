@@ -9,6 +9,7 @@ from make_record import make_record
 
 from decoders.decoder import Round
 from pearl_eval.errors import UserError
+from pearl_eval.journal import Journal
 from pearl_eval.records import read_lines
 from pearl_eval.runfiles import AnotherRun, RunFiles, RunInUse
 
@@ -90,6 +91,23 @@ def test_a_torn_last_line_is_dropped_with_its_rounds(tmp_path: Path, torn: str) 
         assert [record.task_id for record in files.records] == ["Task/0"]
         assert path.read_text() == first
         assert len(files.rounds()) == 4
+
+
+def test_what_is_cut_off_takes_nothing_else_with_it_on_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rounds of an unfinished prompt go without anything being written anew."""
+    journal = Journal(tmp_path / "lines.jsonl")
+    journal.append({"line": number} for number in range(4))
+    monkeypatch.setattr(Journal, "append", pytest.fail)
+    journal.keep(2)
+    assert journal.read() == [{"line": 0}, {"line": 1}]
+
+
+def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
+    journal = Journal(Path("/dev/full"))
+    with pytest.raises(OSError, match="No space left on device: '/dev/full'"):
+        journal.append([{"a": 1}])
 
 
 def test_torn_rounds_are_dropped(tmp_path: Path) -> None:

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from omegaconf import OmegaConf
+
 from pearl_eval.slurm import SweepJob, first_of_each, groups
 
 
 def job(number: int, reference: str = "", gpus: int = 1) -> SweepJob:
     return SweepJob(number, [], Path(str(number)), {"gpus_per_node": gpus}, reference)
+
+
+def test_an_error_of_an_earlier_attempt_is_not_this_ones(tmp_path: Path) -> None:
+    """Where Slurm ends a job before it begins, nothing else would remove it."""
+    (tmp_path / "error.txt").write_text("mended since\n")
+    one = SweepJob(0, [], tmp_path, {}, "")
+    one._announce(OmegaConf.create({"hydra": {"overrides": {"task": ["decoder=pearl"]}}}))
+    assert not (tmp_path / "error.txt").exists()
 
 
 def test_jobs_without_a_cached_reference_are_an_array_for_each_need() -> None:

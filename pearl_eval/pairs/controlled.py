@@ -12,6 +12,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedConfig
 
 from decoders.model import CachedModel
+from pearl_eval.config import check_seed
 from pearl_eval.devices import Devices
 from pearl_eval.errors import UserError
 from pearl_eval.memory import check_fits, model_bytes
@@ -67,6 +68,7 @@ class Controlled(PairSource):
             raise ValueError(f"pair.perturbation must be at least 0, got {self.perturbation}")
         if self.context is not None and self.context < 1:
             raise ValueError(f"pair.context must be at least 1 token, got {self.context}")
+        check_seed("pair.seed", self.seed)
 
     def sizes(self) -> dict[str, ModelSize]:
         config = read_config("draft", self.draft)
@@ -89,7 +91,7 @@ class Controlled(PairSource):
         return Pair(
             tokenizer,
             sizes,
-            stop_ids(self.draft, tokenizer),
+            stop_ids("draft", self.draft, tokenizer),
             functools.partial(
                 deepen,
                 functools.partial(load, devices.target, vocab_size),
@@ -130,12 +132,12 @@ def deepen(load: Any, depth: int, perturbation: float, seed: int) -> CachedModel
         ids = torch.randint(base.vocab_size, (1, _CALIBRATION_TOKENS))
     model.load_state_dict(base.model.state_dict(), strict=False)
     model.to(base.device).eval()
-    _scale(model, model.model.layers[own_layers:], ids.to(base.device), perturbation)
+    _scale(model, own_layers, ids.to(base.device), perturbation)
     return CachedModel(model, base.vocab_size)
 
 
-def _scale(model: Any, layers: Any, ids: torch.Tensor, perturbation: float) -> None:
-    """Scale each added layer's two outputs to their share of ``perturbation``.
+def _scale(model: Any, own_layers: int, ids: torch.Tensor, perturbation: float) -> None:
+    """Scale two outputs of each layer behind its own to their share of ``perturbation``.
 
     The outputs of random layers are about orthogonal, so their sizes add up as squares.
     """
@@ -148,6 +150,7 @@ def _scale(model: Any, layers: Any, ids: torch.Tensor, perturbation: float) -> N
         sizes[module] = float(inputs[0].float().square().mean().sqrt())
 
     try:
+        layers = model.model.layers[own_layers:]
         outputs: list[nn.Linear] = [
             module for layer in layers for module in (layer.self_attn.o_proj, layer.mlp.down_proj)
         ]

@@ -22,6 +22,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 from transformers.distributed import DistributedConfig
+from transformers.utils import GENERATION_CONFIG_NAME, cached_file
 from transformers.utils import logging as transformers_logging
 
 from decoders.model import CachedModel
@@ -103,7 +104,7 @@ class Pretrained(PairSource):
         return Pair(
             tokenizer,
             sizes,
-            stop_ids(self.target, tokenizer),
+            stop_ids("target", self.target, tokenizer),
             functools.partial(
                 load_model, self.target, dtype, devices.target, vocab_size, ranks=devices.ranks
             ),
@@ -175,7 +176,7 @@ def read_config(role: str, model: ModelConfig) -> PreTrainedConfig:
         config = AutoConfig.from_pretrained(
             model.location, revision=model.revision, trust_remote_code=False
         )
-    except (OSError, ValueError) as error:
+    except Exception as error:  # whatever is thrown over a file that is not ours
         raise _not_readable(role, model, "config", error) from error
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise UserError(
@@ -238,25 +239,30 @@ def read_tokenizer(role: str, model: ModelConfig) -> PreTrainedTokenizerBase:
         tokenizer = AutoTokenizer.from_pretrained(
             model.location, revision=model.revision, trust_remote_code=False
         )
-    except (OSError, ValueError) as error:
+    except Exception as error:  # whatever is thrown over a file that is not ours
         raise _not_readable(role, model, "tokenizer", error) from error
     if not tokenizer("x").input_ids:
         raise UserError(f"pair.{role}.path={model.path}: its tokenizer has no tokens")
     return tokenizer
 
 
-def stop_ids(model: ModelConfig, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+def stop_ids(role: str, model: ModelConfig, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
     """Tokens that end a text: those of the generation config, else the tokenizer's own."""
+    revision = model.revision or "main"
     try:
-        config = GenerationConfig.from_pretrained(model.location, revision=model.revision or "main")
-        ids = config.eos_token_id
-    except OSError:
+        known = {"revision": revision, "_raise_exceptions_for_missing_entries": False}
+        there = cached_file(model.location, GENERATION_CONFIG_NAME, **known)
         ids = None
-    if ids is None:
-        ids = tokenizer.eos_token_id
-    if ids is None:
-        return ()
-    return tuple(ids) if isinstance(ids, list) else (ids,)
+        if there is not None:
+            ids = GenerationConfig.from_pretrained(model.location, revision=revision).eos_token_id
+        if ids is None:
+            ids = tokenizer.eos_token_id
+        found = () if ids is None else tuple(ids) if isinstance(ids, list) else (ids,)
+        if not all(isinstance(one, int) for one in found):
+            raise ValueError(f"eos_token_id is {ids!r}, which is no token's number")
+    except Exception as error:  # whatever is thrown over a file that is not ours
+        raise _not_readable(role, model, "generation config", error) from error
+    return found
 
 
 def is_local(path: str) -> bool:

@@ -11,6 +11,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from decoders.model import CachedModel
+from pearl_eval.config import check_seed
 from pearl_eval.devices import Devices
 from pearl_eval.errors import UserError
 from pearl_eval.memory import check_fits, model_bytes
@@ -77,6 +78,7 @@ class Synthetic(PairSource):
             raise ValueError(
                 f"pair.acceptance_rate is a probability, from 0 to 1, got {self.acceptance_rate}"
             )
+        check_seed("pair.seed", self.seed)
 
     def sizes(self) -> dict[str, ModelSize]:
         shapes = {"target": self.target, "draft": self.draft}
