@@ -23,6 +23,7 @@ from small_pair import SmallPair, make_model
 from decoders.decoder import Round
 from pearl_eval import cli
 from pearl_eval.records import Record
+from pearl_eval.resume import resumed
 from pearl_eval.runfiles import RunFiles
 
 Run = Callable[..., tuple[int, str, str]]
@@ -217,9 +218,12 @@ def test_a_run_with_configurations_of_ones_own_is_continued(
     assert code == 0, err
     code, _, err = run_cli("resume=run", small_pair=False)
     assert code == 1 and "4 of 4 outputs are not the target's own" in err
-    for flags in (["resume=run", "--config-dir", str(own)], [f"--config-dir={own}", "resume=run"]):
-        code, _, err = run_cli(*flags, small_pair=False)
-        assert code == 1 and "4 of 4 outputs are not the target's own" in err
+    code, _, err = run_cli(f"--config-dir={own}", "resume=run", small_pair=False)
+    assert code == 1 and "4 of 4 outputs are not the target's own" in err, err
+    # Wherever they stand, Hydra's parser wants them first.
+    arguments = resumed(["tracking=none", "resume=run", "--config-dir", "other", "-v"])
+    assert arguments[:3] == ["--config-dir", "other", "-v"]
+    assert "decoder=liar" in arguments and arguments[-1] == "hydra.mode=RUN"
 
 
 @pytest.mark.parametrize("content", ["", "hydra:\n  runtime:\n", "a: [\n"])
