@@ -12,8 +12,7 @@ from statistics import geometric_mean
 from typing import Any
 
 from pearl_eval.errors import UserError
-from pearl_eval.simulation import Acceptance, Costs, ForwardTimes, Simulation, Trace
-from pearl_eval.simulation.simulation import rules
+from pearl_eval.simulation import Acceptance, Costs, ForwardTimes, Simulation, Trace, rules
 
 REFERENCE = "autoregressive"
 _AGAIN = f"{REFERENCE} again"  # the same once more, in turn with the others

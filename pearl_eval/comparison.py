@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 import torch
 
 from decoders.autoregressive import Autoregressive
 from decoders.decoder import Decoder, Generation
+from decoders.fixed_window import WINDOW
 from decoders.model import CachedModel
 from decoders.sampler import OwnChoice
 from decoders.stopwatch import no_garbage_collection
@@ -124,7 +126,9 @@ class Comparison:
         length = len(prompt.ids)
         self._cost.add(length, record.new_tokens, finished.rounds, record.joules)
         tokens = len(record.reference_output_ids)
-        self._reference_cost.add_autoregressive(length, tokens, record.reference_joules)
+        # A window is read as a whole, for one token as for several.
+        window = WINDOW if self._plan.setup.fixed_window else 1
+        self._reference_cost.add_autoregressive(length, tokens, record.reference_joules, window)
 
     def _outcome(self, prompt: Prompt, index: int, warmup: bool) -> Outcome:
         swap = (index + prompt.turn) % 2 == 1
@@ -162,8 +166,12 @@ class Comparison:
         return Outcome(Finished(record, generation.rounds), new=True)
 
     def _text(self, prompt: Prompt, output: Sequence[int]) -> str:
+        """What is scored. By the paper's protocol decoding goes on beyond the end of text; the text
+        does not."""
         pair = self._plan.pair
-        return pair.answer(output) if prompt.turn else pair.decode(prompt.ids, output)
+        if prompt.turn:
+            return pair.answer(output)
+        return pair.decode(prompt.ids, list(takewhile(lambda t: t not in pair.stop_ids, output)))
 
     def _decode_both(
         self, prompt: Prompt, swap: bool

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pearl_eval.distribution import SIGNIFICANCE
 from pearl_eval.records import KEY_FIELDS, Record
 
 #: The x axis of per-prompt metrics: the number of the prompt, from 0.
@@ -117,11 +118,24 @@ def run_length_histogram(
 
 
 def equivalence_html(summary: dict[str, Any]) -> str:
-    """How many outputs are not the target's own: a red number, or a green 0."""
-    violations, prompts = summary["violations"], summary["prompts"]
-    colour = "#d32f2f" if violations else "#2e7d32"
+    """How many outputs are not the target's own: a red number, or a green 0.
+
+    Red, too, where sampled tokens are not distributed as the target's; grey how many differ of a
+    decoder that does not claim the target's output.
+    """
+    number, prompts = summary["violations"], summary["prompts"]
+    said = f"of {prompts} outputs are not the target's own"
+    colour = "#d32f2f" if number else "#2e7d32"
+    same = round(summary["exact_match_rate"] * prompts) + summary["ties"]
+    p_value = summary["sampling_p_value"]
+    if p_value is not None and p_value < SIGNIFICANCE:
+        colour, number = "#d32f2f", f"p = {p_value:.1e}"
+        said = "sampled tokens are not distributed as the target's"
+    elif not number and not summary["sampled_tokens"] and same < prompts:
+        colour, number = "#757575", prompts - same
+        said = f"of {prompts} outputs differ from the target's, which the decoder does not claim"
     return (
         '<div style="font-family:sans-serif;text-align:center">'
-        f'<div style="color:{colour};font-size:72px;font-weight:bold">{violations}</div>'
-        f"<div>of {prompts} outputs are not the target's own</div></div>"
+        f'<div style="color:{colour};font-size:72px;font-weight:bold">{number}</div>'
+        f"<div>{said}</div></div>"
     )

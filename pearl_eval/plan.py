@@ -94,7 +94,7 @@ class Plan:
         config, decoder, task = parts.config, parts.decoder, parts.task
         setup = Setup.make(config.pair, config.runtime, decoder.uses_draft)
         pair = setup.pair
-        problems = _problems(task)
+        problems = load_problems(task)
         _check_context(pair, problems, task.max_new_tokens)
         prompts = tuple(
             Prompt(
@@ -170,11 +170,20 @@ def _seed(seed: int, task_id: str, sample: int) -> int:
     return random.Random(source).getrandbits(32)
 
 
-def _problems(task: Task) -> list[Problem]:
+def load_problems(task: Task) -> list[Problem]:
+    """A task's problems. :class:`UserError` where they can't be loaded, or one is there twice."""
     try:
-        return task.problems()
+        problems = task.problems()
     except (OSError, ValueError) as error:
         raise UserError(f"the task's problems can't be loaded: {error}") from error
+    seen: set[str] = set()
+    for problem in problems:
+        if problem.task_id in seen:
+            raise UserError(
+                f"the task has {problem.task_id} twice; each problem needs its own name"
+            )
+        seen.add(problem.task_id)
+    return problems
 
 
 def _prepare(task: Task) -> None:

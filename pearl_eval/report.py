@@ -119,8 +119,10 @@ def failures(run: Run) -> Iterator[Failure]:
 
 def timelines(runs: Sequence[Run]) -> Iterator[Figure]:
     """One for each pair and task."""
-    for conditions in dict.fromkeys(run.conditions for run in runs):
-        yield timeline(choose_runs([run for run in runs if run.conditions == conditions]))
+    left = list(runs)
+    while left:
+        yield timeline(choose_runs([run for run in left if run.conditions == left[0].conditions]))
+        left = [run for run in left if run.conditions != left[0].conditions]
 
 
 def trace_table(runs: Sequence[Run]) -> tuple[list[str], list[tuple[str, list[str]]]]:

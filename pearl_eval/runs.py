@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +21,17 @@ class Run:
     directory: Path
 
     @property
-    def conditions(self) -> tuple[str, str, str]:
-        """What two runs must share to be compared prompt by prompt."""
-        return self.summary["pair"], self.summary["task"], str(self.summary["seed"])
+    def conditions(self) -> dict[str, str]:
+        """What two runs must share to be compared prompt by prompt, by what it is called."""
+        summary = self.summary
+        return {
+            "pair": summary["pair"],
+            "task": summary["task"],
+            "data": json.dumps(summary.get("data"), sort_keys=True),
+            "seed": str(summary["seed"]),
+            "precision": str(summary["environment"].get("dtype")),
+            "sampling": "sampled" if summary.get("sampled_tokens") else "greedy",
+        }
 
 
 def read_runs(directory: Path) -> list[Run]:

@@ -72,10 +72,9 @@ def find_runs(directories: Sequence[Path]) -> list[Run]:
     runs = labelled(directories)
     odd = next((run for run in runs if run.conditions != runs[0].conditions), None)
     if odd is not None:
-        raise UserError(
-            f"{odd.directory} is of another pair, task or seed than {runs[0].directory}:"
-            f" {', '.join(odd.conditions)}, not {', '.join(runs[0].conditions)}"
-        )
+        ours, theirs = runs[0].conditions, odd.conditions
+        names = ", ".join(name for name in ours if ours[name] != theirs[name])
+        raise UserError(f"{odd.directory} is of another {names} than {runs[0].directory}")
     return runs
 
 
@@ -92,7 +91,7 @@ def main() -> None:
     add("directory", type=Path, nargs="+", help="a sweep's directory, or runs', the first on top")
     add("--prompt", metavar="TASK_ID", help="which prompt (default: that of the median speedup)")
     add("--from", dest="token", type=_count, metavar="N", help="begin after N tokens of output")
-    add("--tokens", type=_count, default=TOKENS, metavar="N", help=f"default: {TOKENS}")
+    add("--tokens", type=_some, default=TOKENS, metavar="N", help=f"default: {TOKENS}")
     add("--seconds", type=float, help="length of the stretch, instead of --tokens")
     add("-o", "--output", type=Path, help="default: timeline in the first DIRECTORY (.png, .svg)")
     arguments = parser.parse_args()
@@ -116,9 +115,15 @@ def main() -> None:
 
 
 def _count(text: str) -> int:
-    if not text.isdigit():
+    if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is no number of tokens")
     return int(text)
+
+
+def _some(text: str) -> int:
+    if not (tokens := _count(text)):
+        raise argparse.ArgumentTypeError("a stretch has at least one token")
+    return tokens
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import unicodedata
 from fractions import Fraction
 
 #: An optional sign and currency, digits with commas, decimals.
-_NUMBER = re.compile(r"-?[$€£¥₹]?\s?-?(?:\d[\d,]*(?:\.\d+)?|\.\d+)")
+_NUMBER = re.compile(r"-?(?:[$€£¥₹]\s?)?-?(?:\d[\d,]*(?:\.\d+)?|\.\d+)")
 #: A dot or a space between groups of three digits, where the comma is for decimals.
 _GROUPING = re.compile(r"(?<=\d)[.\u00a0\u202f ](?=\d{3}(?!\d))")
 #: What a text says before its answer, the surest first.

@@ -296,3 +296,12 @@ def test_bad_input_is_one_clear_line(
     group = [f"{part}=controlled"] if part in ("grid", "growth") else []
     code, _, err = run_bench(*group, *(f"{k}={v}" for k, v in (limits | {name: value}).items()))
     assert code == 2 and message in err
+
+
+def test_data_that_cannot_be_loaded_is_one_line(
+    run_bench: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    (tmp_path / "bad.jsonl").write_text("{\n")
+    code, _, err = run_bench("task=gsm8k", "task.data=bad.jsonl", "task.shots=0")
+    assert code == 2 and "the task's problems can't be loaded" in err
+    assert len(err.splitlines()) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -139,6 +140,7 @@ BAD_INPUT = {
     "decoder=assisted_constant sampling=temperature sampling.draft_top_k=5": "draft_top_k: transf",
     "decoder=nope": f"Available options in 'decoder': {' '.join(ALL_NAMES)}",
     "task=nope": "Available options in 'task': dialogue_mini gsm8k gsm8k_mini humaneval ",
+    "task=mgsm_mini task.languages=[de,es,de] task.limit=null": "the task has MGSM/de/0 twice",
     "task=mgsm task.languages=[xx]": "task.languages are some of bn, de",
     "task=mt_bench task.data=/no/file": "No such file or directory: '/no/file'",
     "task=dialogue_mini": "its tokenizer has no chat template, which a task of dialogues needs",
@@ -208,6 +210,22 @@ def test_a_directory_of_another_run_is_refused_and_left_as_it_is(
     assert code == 2 and message in err and not out
     after = {path: path.read_bytes() for path in (tmp_path / "used").rglob("*") if path.is_file()}
     assert after == before
+
+
+def test_by_the_papers_protocol_the_text_ends_where_the_model_ended_it(
+    run_cli: Run, small_pair: SmallPair, tmp_path: Path
+) -> None:
+    """Decoding goes on; what is scored is cut afterwards."""
+    command = (*SHORT, "decoder=autoregressive", "task=gsm8k_mini", "protocol=paper")
+    assert run_cli(*command, "hydra.run.dir=whole")[0] == 0
+    whole = read_records(tmp_path / "whole")[0]
+    folder = shutil.copytree(small_pair.folder / "target", tmp_path / "target")
+    stop = whole["output_ids"][3]
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": stop}))
+    assert run_cli(*command, f"pair.target.path={folder}", "hydra.run.dir=cut")[0] == 0
+    cut = read_records(tmp_path / "cut")[0]
+    assert cut["output_ids"] == whole["output_ids"]
+    assert whole["text"].startswith(cut["text"]) and cut["text"] != whole["text"]
 
 
 @pytest.mark.parametrize("width", [80, 100, 200])

@@ -66,7 +66,7 @@ def test_rejected_tokens_are_wasted_by_both() -> None:
     """Five drafted, two accepted and one of the target's own: of six read, three stay."""
     one = Round(
         "verify", drafted=5, judged=3, accepted=2, draft_seconds=1.0, target_seconds=1.0,
-        target_tokens=10 + 6, verified_length=3,
+        target_tokens=10 + 5, verified_length=3,
     )  # fmt: skip
     figures = cost(one, joules=12.0)
     assert figures["target_wasted_flops_per_token"] == SIZE.flops(6, 10) // 2 / 3
@@ -74,6 +74,28 @@ def test_rejected_tokens_are_wasted_by_both() -> None:
     # Five forwards of one token each.
     assert figures["draft_bytes_per_token"] == 2 * 5 * (100 + 4 * 11) / 3
     assert figures["joules_per_token"] == 4.0
+
+
+def test_a_token_accepted_in_a_later_round_is_not_wasted() -> None:
+    """As PEARL has them: drafted in one round, judged in the next; or judged in none."""
+    verified = Round(
+        "verify", drafted=0, judged=3, accepted=3, target_seconds=1.0, target_tokens=3,
+        verified_length=4,
+    )  # fmt: skip
+    drafted = Round("draft", drafted=3, draft_seconds=1.0, verified_length=1)
+    assert cost(drafted, verified)["draft_wasted_flops_per_token"] == 0
+    assert cost(drafted)["draft_wasted_flops_per_token"] == 0
+
+
+def test_a_reference_of_fixed_windows_costs_what_the_same_decoder_does() -> None:
+    rounds = [
+        Round("decode", target_seconds=1.0, target_tokens=17, verified_length=1),
+        Round("decode", target_seconds=1.0, target_tokens=8, verified_length=2),
+    ]
+    reference = Cost({"target": SIZE}, itemsize=2)
+    reference.add_autoregressive(10, 2, None, window=8)
+    figures = cost(*rounds)
+    assert {name: figures[name] for name in reference.per_token()} == reference.per_token()
 
 
 def test_a_cpu_counts_no_energy() -> None:

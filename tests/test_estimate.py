@@ -127,6 +127,9 @@ def test_measured_speeds_come_before_derived_ones(
     assert pearl["decoding_seconds"] == pytest.approx(1000 / summary["tokens_per_second"])
     assert pearl["basis"] == speculative["basis"] == "measured"
     assert speculative["acceptance_rate"]["value"] == summary["acceptance_rate"]
+    # Of other settings of that decoder nothing was measured as a whole.
+    (other,) = listed(run_cli, "decoder=pearl", "decoder.gamma=2", "estimate.runs=run")
+    assert other["decoding_seconds"] != pearl["decoding_seconds"]
     # Nothing was measured of a target in ranks; its draft model and its text are the same.
     (ranks,) = listed(run_cli, "decoder=pearl", "estimate.runs=run", *small_pair.overrides, TWO)
     assert ranks["basis"] == "derived + measured"

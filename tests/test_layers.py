@@ -20,7 +20,8 @@ FORBIDDEN = {
 SCHEMA = {"pearl_eval.records", "pearl_eval.traces", "pearl_eval.runs"}
 #: And what predicts without a model: no file of a run, but no part of running one either.
 PREDICTING = {"pearl_eval.simulation", "pearl_eval.model_shapes", "pearl_eval.errors"}
-FIGURES = "pearl_eval.figures"
+#: And what draws.
+FIGURES = ("pearl_eval.figures", "pearl_eval.timeline", "pearl_eval.stretch")
 
 
 def imported_packages(source: str) -> set[str]:

@@ -68,6 +68,9 @@ def test_answers_in_their_language(folder: Path, language: str, text: str, right
         ("we get \\boxed{\\$12.50} in all", Fraction(25, 2)),
         ("The answer is -5. That is 3 less.", -5),
         ("first 3, then 9.", 9),
+        ("Total:\n- 12", 12),
+        ("Antwort - 18", 18),
+        ("we owe -$ 5", -5),
         ("nothing", None),
     ],
 )

@@ -265,7 +265,7 @@ def test_bad_input_is_one_line(sweep: Path, tmp_path: Path, run_command: Command
         (run, "--prompt=Task/9"): "no prompt Task/9 in all of these runs; the first has Task/0,",
         (run, "--from=99"): "has 12 tokens of output, so none after 99",
         (run, "--seconds=-1"): "--seconds must be more than 0, got -1.0",
-        (run, str(tmp_path / "other")): "is of another pair, task or seed than",
+        (run, str(tmp_path / "other")): "is of another pair than",
         (run, str(sweep)): "is a sweep; give it alone, or the directories of runs",
     }.items():
         code, out, err = run_command(timeline.main, *arguments)
@@ -274,5 +274,7 @@ def test_bad_input_is_one_line(sweep: Path, tmp_path: Path, run_command: Command
 
 
 def test_help_teaches(run_command: Command) -> None:
+    code, _, err = run_command(timeline.main, ".", "--tokens=0")
+    assert code == 2 and "a stretch has at least one token" in err
     code, out, _ = run_command(timeline.main, "--help")
     assert code == 0 and "examples:" in out and "--prompt TASK_ID" in out

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -272,6 +273,9 @@ def test_a_service_that_hangs_is_one_warning_and_does_not_hold_up_the_end(
             for step in range(2000 if when == "logging" else 1):
                 tracker.log_prompt(record, step)
             tracker.close(failed=False)
+        deadline = time.monotonic() + 10
+        while services() and time.monotonic() < deadline:
+            time.sleep(0.1)  # one that was killed takes a moment to be gone
         assert not services()
     finally:
         for one in services():

@@ -22,6 +22,7 @@ from pearl_eval.command import hydra_command
 from pearl_eval.config import RuntimeConfig, build, plain, section
 from pearl_eval.console import console
 from pearl_eval.errors import EquivalenceViolation, UserError
+from pearl_eval.plan import load_problems
 from pearl_eval.setup import Setup
 from tasks.task import Problem, Task
 
@@ -53,7 +54,7 @@ class Bench:
         config = self._config
         self._runtime = section("runtime", RuntimeConfig, config.runtime)
         self._task = build("task", config.task, Task)
-        self._problems: Sequence[Problem] = self._task.problems()
+        self._problems: Sequence[Problem] = load_problems(self._task)
         self._setup = Setup.make(config.pair, self._runtime, uses_draft=True)
         if self._setup.pair.synthetic:
             self.title += " (synthetic: tokens are made up)"
@@ -64,7 +65,8 @@ class Bench:
 
     def _check(self) -> None:
         config = self._config
-        _check_contest("", config, len(self._prompts))
+        if config.contest:
+            _check_contest("", config, len(self._prompts))
         if config.grid:
             _check_contest("grid.", config.grid, min(config.grid.prompts, len(self._prompts)))
             if not config.grid.depths or not config.grid.perturbations:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from pearl_eval.config import Names
 from pearl_eval.errors import UserError
 from pearl_eval.estimate.config import EstimateConfig
 from pearl_eval.model_size import ModelSize
+from pearl_eval.records import RUN
 from pearl_eval.runs import Run, finished_runs
 from pearl_eval.simulation import ForwardTimes, Slowdown, Surface
 from pearl_eval.traces import read_rounds
@@ -117,12 +118,11 @@ class Knowledge:
         return Known(_ACCEPTANCE_RATE, ASSUMED)
 
     def speeds(self, names: Names, decoder: Decoder, ranks: int) -> Speeds | None:
-        """Those of a run of the same decoder, pair, task and draft length, if there is one."""
-        gamma = getattr(decoder, "gamma", None)
+        """Those of a run of the same pair and task, and of the same decoder as it was asked for."""
         for run in self._of(names.pair, ranks):
             summary = run.summary
             same = (names.decoder, names.task) == (summary["decoder"], summary["task"])
-            if not same or summary["decoder_settings"].get("gamma") != gamma:
+            if not same or not _asked_for(run, decoder):
                 continue
             ours, theirs = summary["tokens_per_second"], summary["reference_tokens_per_second"]
             if ours and theirs:
@@ -165,3 +165,17 @@ def _forward_seconds(run: Run, role: str) -> float | None:
     forwards = rounds["drafted"] if role == "draft" else 1
     seconds = rounds[f"{role}_seconds"] / forwards
     return float(seconds.median()) if len(seconds) else None
+
+
+def _asked_for(run: Run, decoder: Decoder) -> bool:
+    """Whether a run's decoder was asked for with these settings: its own may be chosen since."""
+    try:
+        identity = json.loads((run.directory / RUN).read_text(encoding="utf-8"))["identity"]
+    except (OSError, ValueError, KeyError):
+        return False
+    kind: Any = decoder
+    return all(
+        identity.get(f"decoder.{one.name}", one.default) == getattr(decoder, one.name)
+        for one in fields(kind)
+        if one.init
+    )

@@ -3,7 +3,7 @@
 from pearl_eval.simulation.acceptance import Acceptance, BlockRates, Rate, Trace
 from pearl_eval.simulation.forwards import ForwardTimes, Hardware, Slowdown, Surface, Turning
 from pearl_eval.simulation.machine import Costs, Round
-from pearl_eval.simulation.simulation import Result, Simulation, predict_speedup
+from pearl_eval.simulation.simulation import Result, Simulation, predict_speedup, rules
 
 __all__ = [
     "Acceptance",
@@ -20,4 +20,5 @@ __all__ = [
     "Trace",
     "Turning",
     "predict_speedup",
+    "rules",
 ]
