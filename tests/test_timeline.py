@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -201,6 +202,9 @@ def test_names_within_the_title_are_as_in_a_sentence(sweep: Path) -> None:
     shown = decodings(read_runs(sweep))
     title = draw_timeline(shown, Stretch(0, 0.6), str, "").texts[0].get_text()
     assert title == "In 600 ms, autoregressive decoding wrote 5 tokens, PEARL 12"
+    # Folder numbers, which the lanes have, would make it too long.
+    numbered = [replace(one, run=replace(one.run, label=f"{one.run.label} (7)")) for one in shown]
+    assert draw_timeline(numbered, Stretch(0, 0.6), str, "").texts[0].get_text() == title
 
 
 def test_a_sign_that_the_monospaced_font_lacks_is_drawn_with_another(

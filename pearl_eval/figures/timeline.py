@@ -125,8 +125,14 @@ def _name(one: Decoding) -> tuple[str, str]:
 
 
 def _title(shown: Sequence[Decoding], stretch: Stretch) -> str:
-    """What is seen, in words."""
-    first, *others = (f"{_inside(_name(one)[0])} {one.written(stretch)}" for one in shown)
+    """What is seen, in words; runs of different decoders go by these alone."""
+    decoders = [one.run.summary["decoder"] for one in shown]
+    names = [_name(one)[0] for one in shown]
+    if len(set(decoders)) == len(decoders):
+        names = [IDEAS.get(decoder, (decoder, ""))[0] for decoder in decoders]
+    first, *others = (
+        f"{_inside(name)} {one.written(stretch)}" for name, one in zip(names, shown, strict=True)
+    )
     name, _, count = first.rpartition(" ")
     text = f"In {1e3 * stretch.seconds:.0f} ms, {name} wrote {count} tokens"
     return ", ".join([text, *others])
