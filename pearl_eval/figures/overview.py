@@ -22,9 +22,9 @@ def draw_overview(runs: Sequence[Run]) -> Figure:
     height = 1.5 + 0.62 * len(runs)
     figure = Figure(figsize=(10, height), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
-    _draw_speedups(left, runs)
+    shared, different = _facts(runs)
+    _draw_speedups(left, runs, different)
     _draw_waiting(right, runs)
-    shared, _ = _facts(runs)
     figure.suptitle(", ".join(shared), fontsize=10)
     return figure
 
@@ -47,7 +47,8 @@ def _made(summary: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _draw_speedups(axes: Axes, runs: Sequence[Run]) -> None:
+def _draw_speedups(axes: Axes, runs: Sequence[Run], different: Sequence[Sequence[str]]) -> None:
+    """``different``: of each run, what is not the same of all."""
     for row, run in enumerate(runs):
         speedup, ci95 = run.summary["speedup"], run.summary["speedup_ci95"]
         if speedup is None:
@@ -65,7 +66,6 @@ def _draw_speedups(axes: Axes, runs: Sequence[Run]) -> None:
             fontsize=9,
         )
     axes.axvline(1.0, color=INK, linewidth=0.8, linestyle=":")
-    _, different = _facts(runs)
     names = [
         "\n".join(filter(None, (run.label, ", ".join(own))))
         for run, own in zip(runs, different, strict=True)
