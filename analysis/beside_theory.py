@@ -33,9 +33,8 @@ class Expectation:
     def of(cls, frame: pd.DataFrame, decoder: str) -> Expectation:
         """At the c, α and window cost of these runs of it."""
         own = frame[frame["decoder"] == decoder]
-        return cls(
-            decoder, speed_ratio(own), float(own["acceptance_rate"].mean()), window_cost(own)
-        )
+        ratio, window_cost = pace(own)
+        return cls(decoder, ratio, float(own["acceptance_rate"].mean()), window_cost)
 
     @property
     def said(self) -> str:
@@ -67,36 +66,24 @@ def two_models(frame: pd.DataFrame) -> pd.DataFrame:
     return both
 
 
-def speed_ratio(frame: pd.DataFrame) -> float:
-    """c: how many forwards of the draft model one of the target takes, in the median of rounds.
+def pace(frame: pd.DataFrame) -> tuple[float, float]:
+    """c, and what a window costs, in the median of rounds.
 
-    Both as the runs' rounds took them, windows, contexts and all; reading prompts and the warm-up
-    left out. Raises :class:`NoRuns` where no run has two models, or no round was timed.
-    """
-    own = timed_rounds(two_models(frame))
-    drafting = own[(own["draft_seconds"] > 0) & (own["drafted"] > 0)]
-    draft = (drafting["draft_seconds"] / drafting["drafted"]).median()
-    return _timed(_target_seconds(own) / draft)
-
-
-def window_cost(frame: pd.DataFrame) -> float:
-    """How many times as long as a token of the reference the target's forward in a round takes.
-
-    As :func:`speed_ratio`. c ÷ this is the speed ratio of forwards that read one token each.
+    c: how many forwards of the draft model one of the target takes. The window's cost: how many
+    times as long as a token of the reference the target's forward takes; c ÷ this is the speed
+    ratio of forwards that read one token each. All as the runs' rounds took them, windows, contexts
+    and all; reading prompts and the warm-up left out. Raises :class:`NoRuns` where no run has two
+    models, or no round was timed.
     """
     both = two_models(frame)
-    seconds = _target_seconds(timed_rounds(both))
-    return _timed(seconds * both["reference_tokens_per_second"].median())
-
-
-def _target_seconds(rounds: pd.DataFrame) -> float:
-    return float(rounds.loc[rounds["target_seconds"] > 0, "target_seconds"].median())
-
-
-def _timed(figure: float) -> float:
-    if not math.isfinite(figure):
+    own = timed_rounds(both)
+    drafting = own[(own["draft_seconds"] > 0) & (own["drafted"] > 0)]
+    draft = (drafting["draft_seconds"] / drafting["drafted"]).median()
+    target = own.loc[own["target_seconds"] > 0, "target_seconds"].median()
+    found = float(target / draft), float(target * both["reference_tokens_per_second"].median())
+    if not all(map(math.isfinite, found)):
         raise NoRuns("these runs have no round in which both models were timed")
-    return figure
+    return found
 
 
 def beside_theory(frame: pd.DataFrame) -> Table:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.beside_theory import Expectation, speed_ratio, two_models, window_cost
+from analysis.beside_theory import Expectation, pace, two_models
 from analysis.frame import sections
 from analysis.heatmap import THEORY
 from analysis.source import load_any
@@ -132,7 +132,8 @@ def heatmap(frame: pd.DataFrame) -> Figure:
     points: dict[str, list[tuple[float, float, float]]] = {name: [] for name in THEORY}
     timed = two_models(frame[frame["speedup"].notna()])
     for _, group in timed.groupby(["pair", "task"], sort=False):
-        ratio = speed_ratio(group) / window_cost(group)
+        in_rounds, window_cost = pace(group)
+        ratio = in_rounds / window_cost
         for name in THEORY:
             own = group[group["decoder"] == name]
             if len(own):
