@@ -137,6 +137,14 @@ class OwnChoice(Verifier):
     def scores(self, logits: torch.Tensor, position: int) -> torch.Tensor:
         """What is largest at the target's token, of the shape of ``logits`` (see ``read``)."""
 
+    def could_choose(self, token: int, logits: torch.Tensor, position: int, error: float) -> bool:
+        """Whether ``token`` might be the target's own at a text position but for rounding.
+
+        ``logits`` are ``[1, vocab]``; any two of them may be ``error`` further apart or closer.
+        """
+        scores = self.scores(logits, position)[0]
+        return bool(scores.max() - scores[token] <= self.sharpness * error)
+
     @abstractmethod
     def own(self, target: Any, index: int) -> int:
         """The target's token for candidate ``index``, from what ``read`` returned."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -32,6 +33,7 @@ class Warping:
 
     def __init__(self, temperature: float, top_k: int, top_p: float) -> None:
         self.sharpness = 1.0 / temperature
+        self._settings = temperature, top_k, top_p
         self._warpers = LogitsProcessorList()
         if temperature != 1.0:
             self._warpers.append(TemperatureLogitsWarper(temperature))
@@ -39,6 +41,12 @@ class Warping:
             self._warpers.append(TopKLogitsWarper(top_k))
         if top_p < 1.0:
             self._warpers.append(TopPLogitsWarper(top_p))
+
+    def with_tail(self, moved: float) -> Warping:
+        """This warping, but top-p cuts off ``exp(moved)`` times as much probability."""
+        temperature, top_k, top_p = self._settings
+        tail = (1.0 - top_p) * math.exp(min(moved, 99.0))
+        return Warping(temperature, top_k, max(0.0, 1.0 - tail))
 
     def __call__(self, logits: torch.Tensor) -> torch.Tensor:
         """Warped logits of the shape of ``logits`` (``[rows, vocab]``), at least in float32."""
@@ -197,13 +205,28 @@ class _CoupledVerifier(OwnChoice):
         self.sharpness = warping.sharpness
         self._warping = warping
         self._noise = noise
-
         self._position = 0
 
     def scores(self, logits: torch.Tensor, position: int) -> torch.Tensor:
         warped = self._warping(logits)
         noise = [self._noise.row(position + i, row) for i, row in enumerate(warped)]
         return warped + torch.stack(noise)
+
+    def could_choose(self, token: int, logits: torch.Tensor, position: int, error: float) -> bool:
+        slack = self.sharpness * error
+        row = logits[0]
+        scores = self.sharpness * row + self._noise.row(position, row)
+        better = scores > scores[token] + slack
+        # Which tokens top-k and top-p keep is up to rounding, too: theirs, and that of the
+        # probability of all that is cut off.
+        nudged = row.clone()
+        nudged[token] += error
+        nudged[better] -= error
+        for moved in (-slack, 0.0, slack):
+            kept = self._warping.with_tail(moved)(nudged[None])[0].isfinite()
+            if kept[token] and not kept[better].any():
+                return True
+        return False
 
     def read(self, logits: torch.Tensor, position: int) -> torch.Tensor:
         # What is read starts at the verified text, which only grows.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -114,10 +115,26 @@ class EquivalenceChecker:
             return Verdict(
                 "violation", first, f"ends at {len(output)} tokens, neither at a stop nor the limit"
             )
-        for one in self.divergences(list(prompt), list(output), verifier):
-            if one.gap > one.tolerance:
-                return Verdict("violation", first, _describe(one))
+        wrong = self._first_wrong(list(prompt), list(output), verifier)
+        if wrong is not None:
+            return Verdict("violation", first, _describe(wrong))
         return Verdict("tie", first)
+
+    def _first_wrong(
+        self, prompt: list[int], output: list[int], verifier: OwnChoice
+    ) -> Divergence | None:
+        """The first token of ``output`` that rounding can't account for."""
+        text, precise = prompt + output, self._target.in_higher_precision()
+        for one in self.divergences(prompt, output, verifier):
+            if one.gap <= one.tolerance:
+                continue
+            position = len(prompt) + one.position
+            for _, end in _pieces(precise.length, position, _CHUNK):
+                logits = precise.extend(text[:end], rows=1)
+            error = one.tolerance / verifier.sharpness
+            if not verifier.could_choose(one.token, logits, position, error):
+                return one
+        return None
 
     @torch.inference_mode()
     def divergences(
@@ -135,6 +152,8 @@ class EquivalenceChecker:
             if skip < end - start:
                 scores = verifier.scores(exact[skip:], start + skip + 1)
                 found += _differing(scores, text, start + skip + 1, len(prompt))
+        if not found:
+            return []
         values, indices = (torch.cat(parts) for parts in zip(*tops, strict=True))
 
         def errors(begin: int, size: int) -> torch.Tensor:
@@ -175,8 +194,10 @@ def _differing(
 
 
 def _describe(divergence: Divergence) -> str:
+    cut = math.isinf(divergence.token_logit)
+    logit = "cut off by top-k or top-p" if cut else f"logit {divergence.token_logit:.6g}"
     return (
-        f"position {divergence.position}: token {divergence.token} (logit"
-        f" {divergence.token_logit:.6g}) where the target's own is {divergence.expected} (logit"
-        f" {divergence.expected_logit:.6g}), tolerance {divergence.tolerance:.2g}"
+        f"position {divergence.position}: token {divergence.token} ({logit}) where the target's own"
+        f" is {divergence.expected} (logit {divergence.expected_logit:.6g}), tolerance"
+        f" {divergence.tolerance:.2g}"
     )

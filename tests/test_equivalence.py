@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from small_pair import SmallPair
@@ -8,8 +10,9 @@ from decoders.autoregressive import Autoregressive
 from decoders.decoder import Decoder, Models
 from decoders.draft_process import DraftProcessOptions
 from decoders.model import CachedModel
-from decoders.sampler import Greedy
+from decoders.sampler import Greedy, OwnChoice
 from decoders.speculative import Speculative
+from decoders.temperature import Temperature
 from pearl_eval.equivalence import EquivalenceChecker
 
 OWN = Greedy().verifier(0, 0)
@@ -135,6 +138,74 @@ def test_a_bfloat16_run_of_other_shapes_is_no_violation(small_pair: SmallPair) -
         reference = greedy(target, prompt, LIMIT)
         verdict = checker.compare(prompt, output, reference, LIMIT, [], OWN)
         assert verdict.kind in ("identical", "tie"), verdict
+
+
+@pytest.mark.parametrize("cut", [{"top_p": 0.7}, {"top_k": 4}])
+def test_nor_is_one_that_draws_from_a_cut_distribution(
+    small_pair: SmallPair, cut: dict[str, float]
+) -> None:
+    """Which tokens a cut keeps is up to rounding at its edge."""
+    target, draft = small_pair.load_target(), small_pair.load_draft()
+    target.model.to(torch.bfloat16)
+    draft.model.to(torch.bfloat16)
+    sampler = Temperature(**cut, coupled=True)  # type: ignore[arg-type]
+    reference, decoder, checker = Autoregressive(), Speculative(5), EquivalenceChecker(target)
+    models = Models(target, lambda: draft, DraftProcessOptions())
+    reference.start(models, sampler)
+    decoder.start(models, sampler)
+    for seed in range(40):
+        prompt = [(seed * 31 + 7 * i) % 250 for i in range(12)]
+        expected = reference.decode(prompt, LIMIT, [], seed).output_ids
+        output = decoder.decode(prompt, LIMIT, [], seed).output_ids
+        verifier = sampler.verifier(seed, len(prompt))
+        assert isinstance(verifier, OwnChoice)
+        verdict = checker.compare(prompt, output, expected, LIMIT, [], verifier)
+        assert verdict.kind in ("identical", "tie"), verdict
+
+
+EDGES = [
+    ({"top_k": 2}, [2.0, 1.0, 0.999, -9.0]),
+    ({"top_p": 0.8995}, [math.log(p) for p in (0.6, 0.3, 0.0999, 0.0001)]),
+]
+
+
+def position_of(best: int, second: int, logits: list[float]) -> int:
+    """A position whose noise puts these two tokens first, were nothing cut off."""
+    free = Temperature(coupled=True).verifier(0, 0)
+    assert isinstance(free, OwnChoice)
+    for position in range(200):
+        order = free.scores(torch.tensor([logits]), position)[0].argsort(descending=True)
+        if order[:2].tolist() == [best, second]:
+            return position
+    raise LookupError
+
+
+@pytest.mark.parametrize(("cut", "logits"), EDGES)
+def test_a_token_just_outside_a_cut_could_be_chosen(
+    cut: dict[str, float], logits: list[float]
+) -> None:
+    verifier = Temperature(**cut, coupled=True).verifier(0, 0)  # type: ignore[arg-type]
+    assert isinstance(verifier, OwnChoice)
+    row, position = torch.tensor([logits]), position_of(2, 0, logits)
+    assert int(verifier.scores(row, position).argmax()) == 0
+    assert verifier.could_choose(2, row, position, 0.01)
+    assert not verifier.could_choose(2, row, position, 0.0001)
+    assert not verifier.could_choose(3, row, position, 0.01)
+
+
+@pytest.mark.parametrize(
+    ("cut", "logits"), [EDGES[0], ({"top_p": 0.9005}, [math.log(p) for p in (0.6, 0.3, 0.1)])]
+)
+def test_a_token_could_be_chosen_where_a_better_one_is_just_inside_the_cut(
+    cut: dict[str, float], logits: list[float]
+) -> None:
+    verifier = Temperature(**cut, coupled=True).verifier(0, 0)  # type: ignore[arg-type]
+    assert isinstance(verifier, OwnChoice)
+    edge = 1 if "top_k" in cut else 2
+    row, position = torch.tensor([logits]), position_of(edge, 0, logits)
+    assert int(verifier.scores(row, position).argmax()) == edge
+    assert verifier.could_choose(0, row, position, 0.01)
+    assert not verifier.could_choose(0, row, position, 0.0001)
 
 
 @pytest.mark.parametrize("length", [0, 10])
