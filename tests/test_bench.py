@@ -15,6 +15,7 @@ from pearl_eval.bench.limits import Forwards, Rounds
 from pearl_eval.bench.results import Measurement, Results
 from pearl_eval.bench.table import rows
 from pearl_eval.bench.watch import Sight, account
+from pearl_eval.errors import UserError
 
 Run = Callable[..., tuple[int, str, str]]
 #: One draft forward takes 1 s, the target 4 s for one token and 6 s for five.
@@ -207,25 +208,27 @@ def test_an_output_that_is_not_the_targets_fails_the_run(
     written(tmp_path / "run", "contest")
 
 
+def small_grid(small_pair: Any) -> list[str]:
+    """Overrides for a grid of two pairs."""
+    return [
+        *small_pair.overrides,
+        "grid=controlled",
+        f"grid.pair.draft.path={small_pair.folder / 'draft'}",
+        "grid.decoders=[autoregressive,speculative,pearl]",
+        "grid.depths=[2]",
+        "grid.perturbations=[0.1,0.9]",
+        "grid.gammas=[3]",
+        *["grid.prompts=2", "grid.max_new_tokens=8", "grid.repeats=2"],
+        *["contest=false", "whole_run=false", "forward_repeats=2", *SMALL],
+    ]
+
+
 def test_a_grid_measures_each_of_its_pairs(
     run_command: Run, small_pair: Any, tmp_path: Path
 ) -> None:
     from pearl_eval.bench import cli
 
-    cells = [
-        "grid.decoders=[autoregressive,speculative,pearl]",
-        "grid.depths=[2]",
-        "grid.perturbations=[0.1,0.9]",
-        "grid.gammas=[3]",
-    ]
-    limits = ["grid.prompts=2", "grid.max_new_tokens=8", "grid.repeats=2"]
-    code, out, err = run_command(
-        cli.main,
-        *small_pair.overrides,
-        "grid=controlled",
-        f"grid.pair.draft.path={small_pair.folder / 'draft'}",
-        *["contest=false", "whole_run=false", "forward_repeats=2", *cells, *limits, *SMALL],
-    )
+    code, out, err = run_command(cli.main, *small_grid(small_pair))
     assert code == 0, err
     content = written(tmp_path / "run", "grid")
     assert [cell["perturbation"] for cell in content["grid"]] == [0.1, 0.9]
@@ -234,6 +237,27 @@ def test_a_grid_measures_each_of_its_pairs(
     assert set(first["speedups"]) == {"speculative", "pearl"}
     assert first["speed_ratio"] > 0 and out.count("16/16") == 2
     assert "best controlled pair" in out and content["contest"] is None
+
+
+def test_a_grid_that_is_interrupted_leaves_the_pairs_that_were_measured(
+    run_command: Run, small_pair: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pearl_eval.bench import cli, grid
+
+    held = []
+
+    def hold(*arguments: Any, **options: Any) -> Results:
+        if held:
+            raise UserError("interrupted")
+        held.append(grid_hold(*arguments, **options))
+        return held[0]
+
+    grid_hold = grid.hold
+    monkeypatch.setattr(grid, "hold", hold)
+    code, _, err = run_command(cli.main, *small_grid(small_pair))
+    assert code == 2 and "interrupted" in err
+    [cell] = json.loads((tmp_path / "run" / "bench.json").read_text())["grid"]
+    assert cell["perturbation"] == 0.1 and cell["measurements"]
 
 
 def test_growth_times_long_texts_and_watches_a_run(

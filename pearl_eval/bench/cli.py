@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,6 +21,7 @@ from pearl_eval.command import hydra_command
 from pearl_eval.config import RuntimeConfig, build, plain, section
 from pearl_eval.console import console
 from pearl_eval.errors import EquivalenceViolation, UserError
+from pearl_eval.journal import write_json
 from pearl_eval.plan import load_problems
 from pearl_eval.setup import Setup
 from tasks.task import Problem, Task
@@ -93,6 +93,7 @@ class Bench:
             whole = self._watch(_WATCHED, "run")
             self.content["whole_run"] = asdict(whole)
             self.goals += run_goals(whole)
+            self._write()
         if config.contest:
             self._contest()
         if config.grid:
@@ -101,7 +102,7 @@ class Bench:
             self._growth(config.growth)
         print_goals(self.goals)
         self.content["goals"] = [asdict(goal) | {"met": goal.met} for goal in self.goals]
-        (self.directory / "bench.json").write_text(json.dumps(self.content, indent=1) + "\n")
+        self._write()
         names = ", ".join(["bench.json", *draw_all(self.content, self.directory)])
         console(stderr=False).print(f"written to {self.directory}: {names}", soft_wrap=True)
         if self.violations:
@@ -109,6 +110,10 @@ class Bench:
                 f"{len(self.violations)} outputs are not the target's own; the first:"
                 f" {self.violations[0]}"
             )
+
+    def _write(self) -> None:
+        """Also after each part and each pair of the grid: what was measured is not to be lost."""
+        write_json(self.directory / "bench.json", self.content)
 
     def _watch(self, prompts: int, folder: str) -> Whole:
         tokens = self._task.max_new_tokens
@@ -136,12 +141,17 @@ class Bench:
         }
         self.goals = [*contest_goals(results), *self.goals]
         self.violations += results.violations()
+        self._write()
 
     def _grid(self, config: GridConfig) -> None:
-        repeats = self._config.forward_repeats
-        done = list(grid.cells(config, self._plots, self._config.seed, repeats))
+        done: list[grid.Cell] = []
+        self.content["grid"] = []
+        seed, repeats = self._config.seed, self._config.forward_repeats
+        for cell in grid.cells(config, self._plots, seed, repeats):
+            done.append(cell)
+            self.content["grid"].append(cell.content())
+            self._write()
         grid.print_cells(done)
-        self.content["grid"] = [cell.content() for cell in done]
         self.goals += best_pair_goals([(cell.name, cell.results) for cell in done])
         self.violations += [why for cell in done for why in cell.results.violations()]
 
