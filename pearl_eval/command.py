@@ -105,6 +105,7 @@ def _run(program: Callable[[], Any], logs: bool, dry_run: str | None) -> None:
             program()
         if _failures:
             raise _failures.pop()
+        sys.stdout.flush()
     except (KeyboardInterrupt, _Terminated) as end:
         how, code = "interrupted", 130
         if isinstance(end, _Terminated):
@@ -113,6 +114,8 @@ def _run(program: Callable[[], Any], logs: bool, dry_run: str | None) -> None:
         print_error(f"{how}; finished prompts are on disk{more}")
         sys.exit(code)
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and _unread():
+            sys.exit(128 + signal.SIGPIPE)
         if full_error == "1" or not _users_to_mend(error):
             traceback.print_exc()
         print_error(one_line(error))
@@ -130,6 +133,17 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file in _OF_EXTRA:
         text += "; it comes with an extra: pip install --editable '.[cluster]'"
     return " ".join(text.split()) or type(error).__name__
+
+
+def _unread() -> bool:
+    """Whether no one reads the output any more, as after ``| head``; then it goes nowhere."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Or Python would try once more at the end, and say so.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 class _Terminated(SystemExit):

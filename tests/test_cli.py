@@ -302,6 +302,16 @@ def test_help_teaches_and_cfg_shows(run_cli: Run) -> None:
     assert "_target_: decoders.speculative.Speculative" in out
 
 
+def test_output_that_no_one_reads_to_its_end_is_no_error(tmp_path: Path) -> None:
+    """As of ``pearl-eval --help | head``."""
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "pearl_eval.cli", "--help"]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "tracking"),
