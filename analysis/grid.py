@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +35,7 @@ class Cell:
     same: float
 
     @classmethod
-    def of(cls, content: dict[str, Any], forwards: ForwardTimes) -> Cell:
+    def of(cls, content: dict[str, Any]) -> Cell:
         """A cell of ``bench.json``. ValueError for one of an older version."""
         seconds: dict[str, dict[int, list[float]]] = {}
         for one in content["measurements"]:
@@ -66,7 +65,7 @@ class Cell:
             content["acceptance_rate"],
             content["measurements"][0]["tokens"],
             tuple(one["prompt_length"] for one in content["forwards"][: len(traces)]),
-            forwards,
+            ForwardTimes.from_bench(content["forwards"]),
             Trace(traces),
             measured,
             same,
@@ -113,9 +112,6 @@ def _ratio(reference: Sequence[float], own: Sequence[float]) -> float:
 def read_grid(directory: Path) -> list[Cell]:
     """The cells of the grid that ``pearl-eval-bench`` measured into a directory.
 
-    The forward times of pairs with a target of the same depth are taken together: how long a
-    forward takes does not depend on how good the draft model is.
-
     Raises :class:`UserError` where there are none, or a decoder is not simulated.
     """
     path = directory / "bench.json"
@@ -125,12 +121,8 @@ def read_grid(directory: Path) -> list[Cell]:
         raise UserError(f"{path}: no such file; run pearl-eval-bench grid=controlled") from None
     if not content.get("grid"):
         raise UserError(f"{path}: no grid was measured; run pearl-eval-bench grid=controlled")
-    timed: dict[int, list[dict[str, Any]]] = defaultdict(list)
-    for cell in content["grid"]:
-        timed[cell["depth"]] += cell["forwards"]
     try:
-        forwards = {depth: ForwardTimes.from_bench(every) for depth, every in timed.items()}
-        cells = [Cell.of(cell, forwards[cell["depth"]]) for cell in content["grid"]]
+        cells = [Cell.of(cell) for cell in content["grid"]]
     except ValueError as error:
         raise UserError(f"{path}: {error}; run it again") from None
     try:
