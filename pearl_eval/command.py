@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import select
 import signal
 import sys
 import traceback
@@ -137,13 +138,13 @@ def one_line(error: BaseException) -> str:
 
 def _unread() -> bool:
     """Whether no one reads the output any more, as after ``| head``; then it goes nowhere."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Or Python would try once more at the end, and say so.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
+    poll = select.poll()
+    poll.register(sys.stdout, 0)
+    if not any(events & select.POLLERR for _, events in poll.poll(0)):
+        return False
+    # Or Python would try once more at the end, and say so.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
 
 
 class _Terminated(SystemExit):
