@@ -100,7 +100,7 @@ def test_offline_parts_of_a_continued_run_are_synced_into_one(
     summary = track(start(tmp_path), tmp_path, first=3)
     assert not server.operations
     command = [sys.executable, "-m", "wandb", "sync", *map(str, offline_runs(tmp_path))]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     run = identity(tmp_path)
     assert list(server.buckets) == [run]
