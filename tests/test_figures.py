@@ -13,6 +13,7 @@ from analysis import figures, theory
 from analysis.beside_theory import Expectation, beside_theory, pace
 from analysis.frame import load
 from analysis.table import NoRuns
+from pearl_eval.traces import TEXT_STEP
 
 
 @pytest.fixture
@@ -64,11 +65,21 @@ def test_acceptance_is_of_one_pair_and_task(sweep: Path) -> None:
     assert names == ["speculative", "pearl γ3", "pearl γ5"]
 
 
+def test_short_texts_have_an_axis_of_tokens_too(sweep: Path) -> None:
+    text = figures.acceptance(load([sweep])).axes[2]
+    assert [line.get_xdata().tolist() for line in text.lines] == [[TEXT_STEP / 2]] * 3
+    assert text.get_xlim() == (0, TEXT_STEP)
+
+
 def test_accepted_runs_are_pearls_over_vanillas(sweep: Path) -> None:
     upper, lower = figures.accepted_runs(load([sweep])).axes
     assert upper.get_title(loc="right").startswith("pearl: mean 2.50, longest 3, 4 runs")
     assert lower.get_title(loc="right").endswith("a block ends at 3")
     assert [round(bar.get_height(), 2) for bar in upper.patches] == [0, 0, 0.5, 0.5]
+    # Bars stand over their lengths, as the mean does.
+    middles = [bar.get_x() + bar.get_width() / 2 for bar in upper.patches]
+    assert middles == pytest.approx([0, 1, 2, 3])
+    assert upper.lines[0].get_xdata()[0] == 2.5
 
 
 def test_the_theorys_best_draft_length_is_marked(sweep: Path) -> None:
@@ -81,11 +92,18 @@ def test_the_theorys_best_draft_length_is_marked(sweep: Path) -> None:
     assert window_cost == pytest.approx(2)
     at = Expectation.of(frame, "pearl")
     assert at.best == theory.pearl_gamma(8 / 3, 0.875) == 3
-    (axes,) = figures.gamma_sweep(frame).axes
+    figure = figures.gamma_sweep(frame)
+    (axes,) = figure.axes
     star = next(line for line in axes.lines if line.get_marker() == "*")
     assert star.get_xdata() == [3] and star.get_ydata() == pytest.approx([at.speedup(3)])
     measured = axes.containers[0].lines[0]
     assert list(measured.get_ydata()) == [2.5, 3.0]
+    # The legend is no wider than the figure, and lies on no curve.
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    (left, bottom), (right, top) = legend.get_window_extent().get_points()
+    assert left > 0 and right < figure.bbox.width
+    assert bottom >= 0 and top <= axes.get_tightbbox().y0
 
 
 def test_points_of_the_heat_map_are_the_best(sweep: Path) -> None:

@@ -22,6 +22,7 @@ from pearl_eval.figures.palette import (
     styled,
 )
 from pearl_eval.runs import Run
+from pearl_eval.traces import TEXT_STEP
 
 _COLOURS, _MARKERS = (BLUE, VERMILLION, GREEN, ORANGE, SKY, PURPLE), "osD^vP"
 #: Most bars of a histogram.
@@ -63,16 +64,21 @@ def draw_acceptance(runs: Sequence[Run], title: str = "") -> Figure:
         for axes, name in ((conditional, "conditional"), (joint, "joint")):
             axes.plot([one["position"] for one in block], [one[name] for one in block], **style)
         pieces = traces["by_text_position"]
-        text.plot([one["start"] for one in pieces], [one["rate"] for one in pieces], **style)
+        middles = [one["start"] + TEXT_STEP / 2 for one in pieces]
+        text.plot(middles, [one["rate"] for one in pieces], **style)
     _draw_lengths(lengths, runs)
     for axes, what, across in (
         (conditional, "a drafted token is accepted, if all before it were", "place in the block"),
         (joint, "all drafted tokens up to this one are accepted", "place in the block"),
-        (text, "acceptance rate along the text", "tokens of output"),
+        (text, "acceptance rate along the text", f"tokens of output, {TEXT_STEP} together"),
     ):
         axes.set_title(what, fontsize=10)
         axes.set_ylim(0, 1.05)
+        axes.set_ylabel("share of the drafted tokens")
         axes.set_xlabel(across)
+    # However short the texts: one piece is a point in its middle.
+    text.set_xlim(0, max(text.dataLim.x1 + TEXT_STEP / 2, TEXT_STEP))
+    for axes in (conditional, joint, text, lengths):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     lengths.set_title("runs of accepted tokens", fontsize=10)
     lengths.set_xlabel("length in tokens")

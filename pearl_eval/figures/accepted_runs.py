@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from pearl_eval.figures.palette import DECODERS, GREEN, INK, styled
 
@@ -37,16 +38,17 @@ def draw_accepted_runs(
         values = np.array(list(own), dtype=float)
         shares = np.histogram(values, edges, weights=counts / counts.sum())[0]
         colour = DECODERS.get(name, GREEN)
-        axes.bar(edges[:-1], shares, 0.85 * width, align="edge", color=colour)
+        axes.bar(edges[:-1] + (width - 1) / 2, shares, 0.85 * width, color=colour)
         mean = float((values * counts).sum() / counts.sum())
-        axes.axvline(mean + 0.5, color=INK, linewidth=1, linestyle="--")
+        axes.axvline(mean, color=INK, linewidth=1, linestyle="--")
         said = f"{name}: mean {mean:.2f}, longest {int(values.max())}, {int(counts.sum())} runs"
         block = blocks.get(name)
         if block is not None:
-            axes.axvline(block + 1, color=INK, linewidth=1, linestyle=":")
+            axes.axvline(block + 0.5, color=INK, linewidth=1, linestyle=":")
             said += f"; a block ends at {block}"
         axes.set_title(said, fontsize=9, loc="right")
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.supylabel("share of the runs", fontsize=9)
     panels[-1].set_xlabel("length of a run of accepted tokens (dashed: the mean)", fontsize=9)
     figure.suptitle(title, fontsize=11)

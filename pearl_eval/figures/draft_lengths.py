@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -31,15 +32,17 @@ def draw_gamma_sweep(
         By decoder, what theory gives at a draft length (drawn as a line), the best length by it (a
         star), and from which c and α, for the legend.
     """
-    figure = Figure(figsize=(8, 4), layout="constrained")
+    figure = Figure(figsize=(8, 4.6), layout="constrained")
     axes = figure.subplots()
+    # A column a decoder, below: inside the axes it would lie on a curve sooner or later.
+    legend: list[Any] = []
     for number, (name, own) in enumerate(measured.items()):
         colour, marker = DECODERS.get(name, GREEN), _MARKERS[number % len(_MARKERS)]
         own = own.sort_values("gamma")
         gammas = own["gamma"].to_numpy(dtype=float)
         speedups = own["speedup"].to_numpy(dtype=float)
         low, high = (own[f"speedup_{end}"].fillna(own["speedup"]) for end in ("low", "high"))
-        axes.errorbar(
+        points = axes.errorbar(
             gammas,
             speedups,
             yerr=[(speedups - low).clip(lower=0), (high - speedups).clip(lower=0)],
@@ -50,6 +53,7 @@ def draw_gamma_sweep(
             capsize=2.5,
             label=f"{name}, measured (95 % interval)",
         )
+        legend.append(points)
         if name not in expected:
             continue
         curve, best, said = expected[name]
@@ -57,15 +61,15 @@ def draw_gamma_sweep(
         near = best <= _FAR * max(gammas)
         longest = int(max(*gammas, best) if near else max(gammas)) + 1
         line = list(range(1, longest + 1))
-        axes.plot(
+        legend += axes.plot(
             line,
             [curve(gamma) for gamma in line],
             color=colour,
             linewidth=1,
             linestyle="--",
-            label=f"{name}, theory without overhead: {said}",
+            label=f"{name}, theory: {said}",
         )
-        axes.plot(
+        legend += axes.plot(
             *([best], [curve(best)]) if near else ([], []),
             color=colour,
             marker="*",
@@ -77,8 +81,11 @@ def draw_gamma_sweep(
     axes.axhline(1.0, color=INK, linewidth=0.8, linestyle=":")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylim(bottom=0)
-    axes.set_xlabel("draft length γ in tokens", fontsize=9)
+    axes.set_xlabel("draft length γ in tokens (theory: without overhead)", fontsize=9)
     axes.set_ylabel("speedup", fontsize=9)
     axes.set_title(title, fontsize=11)
-    axes.legend(fontsize=8, frameon=False)
+    columns = len(measured)
+    figure.legend(
+        handles=legend, loc="outside lower center", ncols=columns, fontsize=8, frameon=False
+    )
     return figure
