@@ -92,15 +92,21 @@ def test_the_theorys_best_draft_length_is_marked(sweep: Path) -> None:
     assert window_cost == pytest.approx(2)
     at = Expectation.of(frame, "pearl")
     assert at.best == theory.pearl_gamma(8 / 3, 0.875) == 3
-    figure = figures.gamma_sweep(frame)
-    (axes,) = figure.axes
+    (axes,) = figures.gamma_sweep(frame).axes
     star = next(line for line in axes.lines if line.get_marker() == "*")
     assert star.get_xdata() == [3] and star.get_ydata() == pytest.approx([at.speedup(3)])
     measured = axes.containers[0].lines[0]
     assert list(measured.get_ydata()) == [2.5, 3.0]
-    # The legend is no wider than the figure, and lies on no curve.
+
+
+def test_the_legend_of_draft_lengths_fits_and_lies_on_no_curve(sweep: Path) -> None:
+    more = {"reference_tokens_per_second": 25.0, "target_forwards": 12}
+    write(sweep / "4", "speculative", speedup=2.2, decoder_settings={"gamma": 5}, **more)
+    figure = figures.gamma_sweep(load([sweep]))
+    (axes,) = figure.axes
     figure.draw_without_rendering()
     (legend,) = figure.legends
+    assert len(legend.get_texts()) == 6
     (left, bottom), (right, top) = legend.get_window_extent().get_points()
     assert left > 0 and right < figure.bbox.width
     assert bottom >= 0 and top <= axes.get_tightbbox().y0
