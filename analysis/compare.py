@@ -11,6 +11,7 @@ from analysis.comparing import LEVEL, changes, decoders, differing
 from analysis.frame import mixed
 from analysis.markdown import markdown_table
 from analysis.source import load_any
+from analysis.table import LOSSY
 from pearl_eval.errors import UserError
 
 _LEGEND = (
@@ -37,7 +38,7 @@ def main() -> None:
             print(_decoders(before, arguments.format))
         else:
             print(_changes(before, load_any([arguments.b]), arguments.format))
-    except UserError as error:
+    except (UserError, OSError) as error:
         parser.error(str(error))
 
 
@@ -48,13 +49,19 @@ def _decoders(frame: pd.DataFrame, form: str) -> str:
     apart = mixed(frame)
     heads = ["pair", "task", "faster", "slower", "speedup ratio", "effect", "p (Holm)", "n", ""]
     rows = [
-        [row["pair"], row["task"], row["faster"], row["slower"], *_figures(row)]
+        [row["pair"], row["task"], _name(row, "faster"), _name(row, "slower"), *_figures(row)]
         for _, row in found.iterrows()
     ]
     if apart:
         heads = ["conditions", *heads]
         rows = [[section, *row] for section, row in zip(found["section"], rows, strict=True)]
-    return "\n\n".join([markdown_table(heads, rows), _said(found)])
+    lossless = found["faster_lossless"].all() and found["slower_lossless"].all()
+    notes = [] if lossless else [f"{LOSSY.strip()} its output is not the target's."]
+    return "\n\n".join([markdown_table(heads, rows), _said(found), *notes])
+
+
+def _name(row: pd.Series, which: str) -> str:
+    return str(row[which]) + ("" if row[f"{which}_lossless"] else LOSSY)
 
 
 def _changes(before: pd.DataFrame, after: pd.DataFrame, form: str) -> str:
@@ -99,6 +106,10 @@ def _changes(before: pd.DataFrame, after: pd.DataFrame, form: str) -> str:
 
 
 def _figures(row: pd.Series) -> list[str]:
+    if not row["n"]:
+        return ["–", "–", "–", "0", "no problem timed in both"]
+    if row["n"] == 1:
+        return [f"{row['ratio']:.3f}", "–", "–", "1", "one problem has no spread"]
     ratio = f"{row['ratio']:.3f} ({row['low']:.3f}–{row['high']:.3f})"
     differs = "differs" if row["differs"] else "no difference seen"
     return [ratio, f"{row['effect']:+.2f}", f"{row['p_holm']:.2g}", str(row["n"]), differs]
@@ -111,11 +122,12 @@ def _both(row: pd.Series, figure: str, form: str) -> str:
 
 def _said(found: pd.DataFrame) -> str:
     """What the figures are, and where there are too few problems: p is no less than 2^(1−n)."""
-    rows = int(found["p"].notna().sum())
+    rows = max(1, int(found["p"].notna().sum()))
     needed = next(n for n in count(1) if rows * 2.0 ** (1 - n) < LEVEL)
     if (found["n"] >= needed).all():
         return _LEGEND
-    return f"{_LEGEND} {_FEW.format(f'{rows} rows need {needed} problems')}"
+    said = "1 row needs" if rows == 1 else f"{rows} rows need"
+    return f"{_LEGEND} {_FEW.format(f'{said} {needed} problems')}"
 
 
 if __name__ == "__main__":

@@ -30,7 +30,8 @@ def decoders(frame: pd.DataFrame, figure: str = "speedup") -> pd.DataFrame:
     """Every two decoders of a pair and task, under the same conditions.
 
     A row a comparison: ``section``, ``pair``, ``task``, ``faster`` and ``slower`` (labels, by the
-    ratio), ``n`` (problems), ``ratio``, ``low``, ``high``, ``effect``, ``p`` (see
+    ratio), ``faster_lossless`` and ``slower_lossless`` (whether its output is the target's own),
+    ``n`` (problems), ``ratio``, ``low``, ``high``, ``effect``, ``p`` (see
     :class:`analysis.paired.PairedTest`), ``p_holm`` (corrected for all rows), ``differs``, and
     ``runs``. Raises :class:`UserError` where there are no two.
     """
@@ -52,6 +53,7 @@ def decoders(frame: pd.DataFrame, figure: str = "speedup") -> pd.DataFrame:
                 rows.append(
                     {"section": section, "pair": pair, "task": task}
                     | {"faster": faster["label"], "slower": slower["label"]}
+                    | {"faster_lossless": faster["lossless"], "slower_lossless": slower["lossless"]}
                     | vars(test)
                     | {"runs": f"{faster['run']}, {slower['run']}"}
                 )

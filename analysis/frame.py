@@ -11,8 +11,9 @@ from typing import Any
 import pandas as pd
 
 from analysis.columns import COLUMNS, CONDITIONS, MOOT, NUMBERS
+from pearl_eval.distribution import SIGNIFICANCE
 from pearl_eval.errors import UserError
-from pearl_eval.records import RUN, read_summary
+from pearl_eval.records import RUN, lossy_outputs, read_summary
 from pearl_eval.runs import finished_runs
 from pearl_eval.traces import Traces
 
@@ -199,9 +200,9 @@ def _flat_figures(figures: dict[str, Any]) -> dict[str, Any]:
 
 
 def _lossless(summary: dict[str, Any]) -> bool:
-    same = round(summary["exact_match_rate"] * summary["prompts"]) + summary["ties"]
-    sampled = bool(summary["sampled_tokens"])
-    return not summary["violations"] and (sampled or same == summary["prompts"])
+    p_value = summary.get("sampling_p_value")
+    biased = p_value is not None and p_value < SIGNIFICANCE
+    return not (summary["violations"] or lossy_outputs(summary) or biased)
 
 
 def _asked(identity: dict[str, Any]) -> str:
@@ -263,7 +264,13 @@ def _with_speed(records: pd.DataFrame) -> pd.DataFrame:
 
 
 def _json(path: Path) -> dict[str, Any] | None:
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    if not path.exists():
+        return None
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is damaged: {error}") from error
+    return found
 
 
 def _flat(value: Any) -> bool:
@@ -283,7 +290,7 @@ def _differences(settings: pd.Series) -> pd.Series:
 def _said(value: Any, name: str) -> str:
     if pd.isna(value):
         return "none" if name in MOOT else "unknown"
-    return _short(value)
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _short(value: Any) -> str:

@@ -18,10 +18,10 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         runs = finished_runs(arguments.directory)
-    except UserError as error:
+        output = arguments.output or arguments.directory / "overview.png"
+        draw_overview(runs).savefig(output, dpi=150)
+    except (UserError, OSError) as error:
         parser.error(str(error))
-    output = arguments.output or arguments.directory / "overview.png"
-    draw_overview(runs).savefig(output, dpi=150)
     print(output)
 
 

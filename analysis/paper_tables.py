@@ -10,16 +10,17 @@ import pandas as pd
 
 from analysis.columns import CONDITIONS, MOOT
 from analysis.frame import categories, sections
-from analysis.table import Cell, NoRuns, Table
+from analysis.table import LOSSY, Cell, NoRuns, Table
 
 _ABLATIONS = ("pearl", "pearl_no_pre_verify", "pearl_no_post_verify")
 _SHARED = ("pearl", "pearl_shared", "pearl_shared_one_end")
-_LOSSY = " †"
 _SPEEDUP = (
     "Speedup over the autoregressive reference of the same prompts, of total tokens over total"
     " time; in brackets its 95 % interval (bootstrap over problems); n: problems, without the"
     " warm-up."
 )
+#: Of figures that are no speeds.
+_PROMPTS = "n: prompts (each sample, and each turn of a dialogue, is one), with the warm-up"
 #: GSM8K's column beside MGSM's English.
 GSM8K = "en (GSM8K)"
 #: Tasks of which the paper's scripts take the mean of the entries' tokens/s.
@@ -91,14 +92,15 @@ def mean_accepted_tokens(frame: pd.DataFrame) -> Table:
     """Mean lengths of runs of accepted tokens."""
     runs = frame[frame["mean_accepted_tokens"].notna()]
     _some(runs, "a decoder that accepts drafted tokens")
+    figure = "mean_accepted_tokens"
     cells = [
-        _cell(section, (_decoder(run),), _place(run, runs), run, "mean_accepted_tokens", best=1)
+        _cell(section, (_decoder(run),), _place(run, runs), run, figure, "prompts", best=1)
         for section, part in sections(runs)
         for run in _rows(part)
     ]
     note = (
         "Mean length of runs of accepted tokens up to a rejection (of vanilla speculative decoding"
-        " up to its block's end); n: problems."
+        f" up to its block's end); {_PROMPTS}."
     )
     title = "Mean accepted tokens"
     return _table("mean_accepted_tokens", title, ("decoder",), cells, runs, notes=[note])
@@ -119,14 +121,19 @@ def model_runs(frame: pd.DataFrame) -> Table:
                 whole = Cell(section, row, name, run[f"{model}_forwards"], form=".0f")
                 source = (str(run["run"]),)
                 cells.append(replace(whole, runs=source))
-                per_token = _cell(section, row, f"{name} / token", run, None, form=".3f", best=-1)
+                per_token = _cell(
+                    section, row, f"{name} / token", run, None, "prompts", form=".3f", best=-1
+                )
                 cells.append(replace(per_token, value=each))
                 if vanilla is not None:
                     ratio = each / _forwards(vanilla, model)
                     both = tuple(dict.fromkeys((*source, str(vanilla["run"]))))
                     name = f"{model}, ratio to speculative"
                     cells.append(Cell(section, row, name, ratio, runs=both))
-    note = "Forwards for each generated token, and their ratio to vanilla speculative decoding's."
+    note = (
+        "Forwards for each generated token, and their ratio to vanilla speculative decoding's;"
+        f" {_PROMPTS}."
+    )
     index = ("pair", "decoder")
     title = "Number of model runs"
     return _table("model_runs", title, index, cells, runs, ("pair",), notes=[note])
@@ -190,7 +197,7 @@ def _notes(runs: pd.DataFrame) -> list[str]:
     """Where and how runs were measured, and which they are."""
     lines = ["Bold: the best of its column."]
     if not runs["lossless"].all():
-        lines.append("† not the target's own output, so it does not contend.")
+        lines.append(f"{LOSSY.strip()} not the target's own output, so it does not contend.")
     hardware = runs[["hardware", "target_devices", "dtype"]].drop_duplicates()
     lines += [
         f"Hardware: {name or 'unknown'}; the target on {count} device{'s' * (count > 1)}; {dtype}."
@@ -246,15 +253,22 @@ def _variant(task: str) -> str:
 
 
 def _cell(
-    section: str, row: tuple[str, ...], column: str, run: Any, figure: str | None, **look: Any
+    section: str,
+    row: tuple[str, ...],
+    column: str,
+    run: Any,
+    figure: str | None,
+    over: str = "timed_problems",
+    **look: Any,
 ) -> Cell:
+    """The cell of a figure ``over`` so many problems, or prompts."""
     return Cell(
         section,
         row,
         column,
         run[figure] if figure else None,
         # An older version did not count them.
-        n=int(run["prompts"] if pd.isna(timed := run.get("timed_problems")) else timed),
+        n=int(run["prompts"] if pd.isna(number := run.get(over)) else number),
         runs=(str(run["run"]),),
         contends=bool(run["lossless"]),
         **look,
@@ -288,7 +302,7 @@ def _draft_length(run: Any) -> str:
 
 
 def _decoder(run: Any) -> str:
-    return str(run["label"]) + ("" if run["lossless"] else _LOSSY)
+    return str(run["label"]) + ("" if run["lossless"] else LOSSY)
 
 
 def _place(run: Any, runs: pd.DataFrame) -> str:

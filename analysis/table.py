@@ -25,6 +25,9 @@ _LATEX = {
     "≥": r"$\geq$",
 }
 
+#: After the name of a decoder whose output is not the target's.
+LOSSY = " †"
+
 
 class NoRuns(UserError):
     """A table or a figure was asked for of which there are no runs."""
@@ -34,9 +37,9 @@ class NoRuns(UserError):
 class Cell:
     """One figure. ``row`` has a value for each name of the table's ``index``.
 
-    ``n``: problems it is over. ``runs``: the directories it is made from. ``contends`` for being
-    the best of its column: an output that is not the target's own does not. ``source``: what a
-    figure that is not ours is cited from.
+    ``n``: problems, or prompts, it is over. ``runs``: the directories it is made from. ``contends``
+    for being the best of its column: an output that is not the target's own does not. ``source``:
+    what a figure that is not ours is cited from.
     """
 
     section: str

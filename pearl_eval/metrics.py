@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pearl_eval.distribution import SIGNIFICANCE
-from pearl_eval.records import KEY_FIELDS, Record
+from pearl_eval.records import KEY_FIELDS, Record, lossy_outputs
 
 #: The x axis of per-prompt metrics: the number of the prompt, from 0.
 PROMPT = "prompt"
@@ -126,13 +126,12 @@ def equivalence_html(summary: dict[str, Any]) -> str:
     number, prompts = summary["violations"], summary["prompts"]
     said = f"of {prompts} outputs are not the target's own"
     colour = "#d32f2f" if number else "#2e7d32"
-    same = round(summary["exact_match_rate"] * prompts) + summary["ties"]
-    p_value = summary["sampling_p_value"]
-    if p_value is not None and p_value < SIGNIFICANCE:
+    lossy, p_value = lossy_outputs(summary), summary["sampling_p_value"]
+    if not lossy and p_value is not None and p_value < SIGNIFICANCE:
         colour, number = "#d32f2f", f"p = {p_value:.1e}"
         said = "sampled tokens are not distributed as the target's"
-    elif not number and not summary["sampled_tokens"] and same < prompts:
-        colour, number = "#757575", prompts - same
+    elif not number and lossy:
+        colour, number = "#757575", lossy
         said = f"of {prompts} outputs differ from the target's, which the decoder does not claim"
     return (
         '<div style="font-family:sans-serif;text-align:center">'

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,6 +43,16 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
                 yield json.loads(line.decode("utf-8", "surrogatepass"))
             except ValueError as error:
                 raise UserError(f"{path}, line {number}, is damaged ({error})") from None
+
+
+def lossy_outputs(summary: Mapping[str, Any]) -> int:
+    """How many outputs differ from the target's because the decoder does not claim it."""
+    if "lossy" in summary:
+        return int(summary["lossy"])
+    # Of an older version: told from the outputs that are the target's, if all had to be.
+    others = round(summary["exact_match_rate"] * summary["prompts"])
+    others += summary["ties"] + summary["violations"]
+    return 0 if summary["sampled_tokens"] else int(summary["prompts"] - others)
 
 
 def read_summary(folder: Path) -> dict[str, Any]:

@@ -59,6 +59,7 @@ def summarize(
         "exact_match_rate": _ratio(sum(r.exact_match for r in records), len(records)),
         "ties": verdicts.count("tie"),
         "violations": verdicts.count("violation"),
+        "lossy": verdicts.count("lossy"),
         "sampled_tokens": fit.tokens if fit else None,
         "sampling_p_value": fit.p_value if fit else None,
         "sampling_smallest_bias": fit.smallest_bias if fit else None,

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pearl_eval.records import lossy_outputs
+
 
 @dataclass(frozen=True)
 class Row:
@@ -50,7 +52,7 @@ def cells(row: Row) -> list[str]:
         number(summary["mean_accepted_tokens"], ".2f"),
         number(summary["acceptance_rate"], ".3f"),
         " / ".join(number(wait, ".0%") for wait in waits) if uses_draft else "–",
-        _equivalence(summary),
+        equivalence_text(summary),
         number(summary["accuracy"], ".3f"),
         summary["reference"],
     ]
@@ -115,14 +117,13 @@ def _speedup(figures: Mapping[str, Any]) -> str:
     return text
 
 
-def _equivalence(summary: Mapping[str, Any]) -> str:
+def equivalence_text(summary: Mapping[str, Any]) -> str:
     prompts, ties, violations = (summary[key] for key in ("prompts", "ties", "violations"))
     if violations:
         return f"VIOLATION {violations}/{prompts}"
+    text = f"identical {round(summary['exact_match_rate'] * prompts)}/{prompts}"
+    if lossy_outputs(summary):
+        return f"lossy, {text}"
     if summary["sampled_tokens"] and summary["exact_match_rate"] != 1:
         return f"sampled, p = {summary['sampling_p_value']:.2g}"
-    same = round(summary["exact_match_rate"] * prompts)
-    text = f"identical {same}/{prompts}"
-    if ties:
-        return f"{text}, {ties} tie{'s' if ties > 1 else ''}"
-    return text if same == prompts else f"lossy, {text}"
+    return f"{text}, {ties} tie{'s' if ties > 1 else ''}" if ties else text

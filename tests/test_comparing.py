@@ -166,6 +166,44 @@ def test_too_few_problems_for_so_many_rows_are_told(
     assert "10 rows need 15 problems" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("prompts", "said"), [(1, "| 0 | no problem"), (2, "| 1 | one problem")])
+def test_a_problem_or_none_is_no_comparison(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    prompts: int,
+    said: str,
+) -> None:
+    made = {"environment": ENVIRONMENT, "decoder_settings": {}, "reference": "inline"}
+    for decoder in ("pearl", "speculative"):
+        write_speeds(tmp_path / decoder, decoder, [0.5] * prompts, IDENTITY, **made)
+        file = tmp_path / decoder / "records.jsonl"
+        first, *rest = map(json.loads, file.read_text().splitlines())
+        records = [first | {"warmup": True}, *rest]
+        file.write_text("".join(json.dumps(one) + "\n" for one in records))
+    monkeypatch.setattr(sys, "argv", ["compare", str(tmp_path)])
+    compare.main()
+    out = capsys.readouterr().out
+    assert said in out and "nan" not in out
+    assert "1 row needs 6 problems" in out
+
+
+def test_output_that_is_not_the_targets_is_marked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "0", "draft_only", 5.0, seed=1)
+    write(tmp_path / "1", "pearl", 1.0, seed=2)
+    monkeypatch.setattr(sys, "argv", ["compare", str(tmp_path)])
+    compare.main()
+    assert "†" not in capsys.readouterr().out
+    summary = tmp_path / "0" / "summary.json"
+    lossy = json.loads(summary.read_text()) | {"exact_match_rate": 0.0, "lossy": PROMPTS}
+    summary.write_text(json.dumps(lossy))
+    compare.main()
+    out = capsys.readouterr().out
+    assert "| draft_only † | pearl |" in out and "† its output is not the target's." in out
+
+
 def test_sweeps_under_other_conditions_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "a" / "0", "pearl", 1.0, seed=1)
     write(tmp_path / "b" / "0", "pearl", 1.0, seed=2, protocol="standard")

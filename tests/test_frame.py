@@ -76,6 +76,30 @@ def test_a_run_is_a_row(tmp_path: Path) -> None:
     assert {name: row[name] for name in expected} == expected
 
 
+@pytest.mark.parametrize(
+    ("figures", "lossless"),
+    [
+        ({"sampling_p_value": 0.2, "lossy": 0}, True),
+        ({"sampling_p_value": 1e-9, "lossy": 0}, False),
+        ({"sampling_p_value": 0.2, "lossy": 1}, False),
+    ],
+)
+def test_sampled_output_is_lossless_where_it_is_the_targets(
+    tmp_path: Path, figures: dict[str, Any], lossless: bool
+) -> None:
+    write(tmp_path, exact_match_rate=0.0, sampled_tokens=900, **figures)
+    assert load([tmp_path])["lossless"].tolist() == [lossless]
+
+
+def test_sections_of_long_conditions_have_names_of_their_own(tmp_path: Path) -> None:
+    for number in range(2):
+        own = {"sampling.coupled": False, "sampling.draft_temperature": 1.25}
+        own |= {"sampling._target_": "decoders.temperature.Temperature"}
+        write(tmp_path / str(number), identity=own | {"sampling.top_p": 0.5 + number / 4})
+    (one, _), (other, _) = sections(load([tmp_path]))
+    assert one.endswith("top_p=0.5") and other.endswith("top_p=0.75")
+
+
 def test_runs_and_sweeps_are_loaded_once(tmp_path: Path) -> None:
     for number in range(2):
         write(tmp_path / str(number), identity={"seed": number}, seed=number)

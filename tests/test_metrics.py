@@ -13,6 +13,7 @@ from pearl_eval.metrics import (
     sampled_rounds,
     worst_prompts,
 )
+from pearl_eval.table import equivalence_text
 
 
 def test_what_is_true_or_false_can_be_drawn_and_what_is_not_there_is_left_out() -> None:
@@ -59,3 +60,14 @@ def test_violations_are_a_red_number() -> None:
     sampled = same | {"exact_match_rate": 0.0, "sampled_tokens": 900}
     assert "#2e7d32" in equivalence_html(sampled | {"sampling_p_value": 0.2})
     assert "#d32f2f" in equivalence_html(sampled | {"sampling_p_value": 1e-9})
+
+
+def test_sampled_output_that_the_decoder_does_not_claim_is_lossy() -> None:
+    """And not sampled from the target, however well its tokens happen to fit."""
+    sampled = {"violations": 0, "prompts": 12, "exact_match_rate": 0.25, "ties": 0}
+    sampled |= {"sampled_tokens": 900, "sampling_p_value": 0.2, "lossy": 0}
+    lossy = sampled | {"lossy": 9}
+    assert equivalence_text(sampled) == "sampled, p = 0.2"
+    assert equivalence_text(lossy) == "lossy, identical 3/12"
+    assert ">9<" in equivalence_html(lossy) and "does not claim" in equivalence_html(lossy)
+    assert ">9<" in equivalence_html(lossy | {"sampling_p_value": 1e-9})

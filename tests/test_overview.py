@@ -58,6 +58,14 @@ def test_picture_shows_each_speedup_and_each_wait(tmp_path: Path) -> None:
     ]
 
 
+def test_a_run_of_the_warm_up_alone_has_two_models_all_the_same(tmp_path: Path) -> None:
+    untimed = dict.fromkeys(("speedup", "speedup_ci95", "tokens_per_second"))
+    untimed |= dict.fromkeys(("wait_fraction_draft", "wait_fraction_target"))
+    write_sweep(tmp_path, PEARL | untimed)
+    _, waits = overview.draw_overview(read_runs(tmp_path)).axes
+    assert [text.get_text() for text in waits.texts] == ["nothing timed: one prompt, the warm-up"]
+
+
 def test_what_differs_is_told_of_each_run_and_no_title_of_all(tmp_path: Path) -> None:
     other = {"task": "gsm8k", "environment": {"dtype": "bfloat16", "target_device": "cpu"}}
     write_sweep(tmp_path, PEARL, PEARL | other)

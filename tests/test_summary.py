@@ -86,6 +86,7 @@ def test_figures_of_a_run() -> None:
         make_record(2, verdict="violation", exact_match=False, judged=4, accepted=2),
         make_record(3, judged=0, accepted=0, wait_draft_seconds=0.75, wait_target_seconds=1.5),
     )
+    assert summary["lossy"] == 0
     assert summary["acceptance_rate"] == pytest.approx(3 / 5)
     assert summary["mean_accepted_tokens"] == pytest.approx((3 * 5 + 7) / 7)
     assert summary["tokens_per_target_forward"] == pytest.approx(40 / 16)

@@ -184,6 +184,13 @@ def test_model_runs_are_counted_by_token(sweep: Path) -> None:
     assert row["target, ratio to speculative"] == pytest.approx(7 / 6)
 
 
+def test_figures_that_are_no_speeds_are_over_all_prompts(tmp_path: Path) -> None:
+    write(tmp_path, prompts=2, timed_problems=1, target_forwards=7, new_tokens=24)
+    frame = load([tmp_path])
+    for name, number in (("humaneval", 1), ("mean_accepted_tokens", 2), ("model_runs", 2)):
+        assert {cell.n for cell in TABLES[name](frame).cells} - {None} == {number}
+
+
 def test_resource_competition_is_held_against_pearl(tmp_path: Path) -> None:
     write(tmp_path / "0", "pearl", **figures(3.0))
     write(tmp_path / "1", "pearl_shared", **figures(2.4))

@@ -79,8 +79,11 @@ def _draw_speedups(axes: Axes, runs: Sequence[Run], different: Sequence[Sequence
 
 def _draw_waiting(axes: Axes, runs: Sequence[Run]) -> None:
     for row, run in enumerate(runs):
-        if not run.summary["draft_forwards"] or run.summary["wait_fraction_draft"] is None:
+        if not run.summary["draft_forwards"]:
             axes.text(0.02, row, "target model alone", va="center", fontsize=9)
+            continue
+        if run.summary["wait_fraction_draft"] is None:
+            axes.text(0.02, row, "nothing timed: one prompt, the warm-up", va="center", fontsize=9)
             continue
         if not run.summary.get("target_forwards", 1):
             axes.text(0.02, row, "draft model alone", va="center", fontsize=9)
