@@ -53,11 +53,23 @@ def finished_runs(directory: Path) -> list[Run]:
 
 
 def labelled(directories: Iterable[Path]) -> list[Run]:
-    """Runs by the names of their decoders; those of one decoder by that of their folder, too."""
+    """Runs by the names of their decoders.
+
+    Those of one decoder by their draft lengths, too, if these are several, and by the names of
+    their folders, if that does not tell them apart.
+    """
     folders = list(directories)
     summaries = [read_summary(folder) for folder in folders]
-    names = [summary["decoder"] for summary in summaries]
+    decoders = [(summary["decoder"], _gamma(summary)) for summary in summaries]
+    names = [
+        f"{name} γ{gamma}" if gamma and len({g for n, g in decoders if n == name}) > 1 else name
+        for name, gamma in decoders
+    ]
     return [
         Run(name if names.count(name) == 1 else f"{name} ({folder.name})", summary, folder)
         for name, folder, summary in zip(names, folders, summaries, strict=True)
     ]
+
+
+def _gamma(summary: dict[str, Any]) -> Any:
+    return (summary.get("decoder_settings") or {}).get("gamma")

@@ -47,6 +47,13 @@ def test_runs_come_in_launch_order_and_are_told_apart(tmp_path: Path) -> None:
     assert labels == ["autoregressive", *(f"pearl ({number})" for number in range(1, 11))]
 
 
+def test_runs_of_several_draft_lengths_are_named_by_them(tmp_path: Path) -> None:
+    settings = [PEARL | {"decoder_settings": {"gamma": gamma}} for gamma in (3, 5, 5)]
+    write_sweep(tmp_path, AUTOREGRESSIVE, *settings)
+    labels = [run.label for run in read_runs(tmp_path)]
+    assert labels == ["autoregressive", "pearl γ3", "pearl γ5 (2)", "pearl γ5 (3)"]
+
+
 def test_picture_shows_each_speedup_and_each_wait(tmp_path: Path) -> None:
     write_sweep(tmp_path, AUTOREGRESSIVE, PEARL)
     speeds, waits = overview.draw_overview(read_runs(tmp_path)).axes
