@@ -11,9 +11,8 @@ from typing import Any
 import pandas as pd
 
 from analysis.columns import COLUMNS, CONDITIONS, MOOT, NUMBERS
-from pearl_eval.distribution import SIGNIFICANCE
 from pearl_eval.errors import UserError
-from pearl_eval.records import RUN, lossy_outputs, read_summary
+from pearl_eval.records import RUN, biased, lossy_outputs, read_summary
 from pearl_eval.runs import finished_runs
 from pearl_eval.traces import Traces
 
@@ -200,9 +199,7 @@ def _flat_figures(figures: dict[str, Any]) -> dict[str, Any]:
 
 
 def _lossless(summary: dict[str, Any]) -> bool:
-    p_value = summary.get("sampling_p_value")
-    biased = p_value is not None and p_value < SIGNIFICANCE
-    return not (summary["violations"] or lossy_outputs(summary) or biased)
+    return not (summary["violations"] or lossy_outputs(summary) or biased(summary))
 
 
 def _asked(identity: dict[str, Any]) -> str:

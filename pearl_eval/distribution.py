@@ -10,9 +10,8 @@ import torch
 from scipy import optimize, stats
 
 from decoders.model import CachedModel
+from pearl_eval.records import SIGNIFICANCE
 
-#: A run whose p-value is below this is refused: one in a million of those without any fault.
-SIGNIFICANCE = 1e-6
 #: The chance with which the smallest bias that is named would be seen.
 _POWER = 0.99
 #: First ranks of the cells that tokens are counted in, most probable token first.

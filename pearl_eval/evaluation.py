@@ -19,13 +19,12 @@ from pearl_eval import environment
 from pearl_eval.comparison import Comparison
 from pearl_eval.config import Names, ReferenceMode, plain
 from pearl_eval.console import print_note
-from pearl_eval.distribution import SIGNIFICANCE
 from pearl_eval.errors import EquivalenceViolation
 from pearl_eval.identity import reference_identity, reference_key, run_identity
 from pearl_eval.placement import placed
 from pearl_eval.plan import Plan
 from pearl_eval.progress import RunProgress, run_progress
-from pearl_eval.records import RUN, Record
+from pearl_eval.records import RUN, Record, biased
 from pearl_eval.reference import ReferenceCache
 from pearl_eval.reservation import reserved
 from pearl_eval.runfiles import RunFiles
@@ -147,11 +146,10 @@ def _refuse_wrong_outputs(
             f"{len(violations)} of {len(records)} outputs are not the target's own;"
             f" the first: {violations[0]}; records are in {directory}"
         )
-    tokens, p_value = summary["sampled_tokens"], summary["sampling_p_value"]
-    if lossless and tokens and p_value < SIGNIFICANCE:
+    if lossless and biased(summary):
         raise EquivalenceViolation(
-            f"the {tokens} sampled tokens are not distributed as the target's"
-            f" (p = {p_value:.1e}); records are in {directory}"
+            f"the {summary['sampled_tokens']} sampled tokens are not distributed as the target's"
+            f" (p = {summary['sampling_p_value']:.1e}); records are in {directory}"
         )
 
 

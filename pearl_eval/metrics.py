@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pearl_eval.distribution import SIGNIFICANCE
-from pearl_eval.records import KEY_FIELDS, Record, lossy_outputs
+from pearl_eval.records import KEY_FIELDS, Record, biased, lossy_outputs
 
 #: The x axis of per-prompt metrics: the number of the prompt, from 0.
 PROMPT = "prompt"
@@ -126,9 +125,9 @@ def equivalence_html(summary: dict[str, Any]) -> str:
     number, prompts = summary["violations"], summary["prompts"]
     said = f"of {prompts} outputs are not the target's own"
     colour = "#d32f2f" if number else "#2e7d32"
-    lossy, p_value = lossy_outputs(summary), summary["sampling_p_value"]
-    if not lossy and p_value is not None and p_value < SIGNIFICANCE:
-        colour, number = "#d32f2f", f"p = {p_value:.1e}"
+    lossy = lossy_outputs(summary)
+    if not lossy and biased(summary):
+        colour, number = "#d32f2f", f"p = {summary['sampling_p_value']:.1e}"
         said = "sampled tokens are not distributed as the target's"
     elif not number and lossy:
         colour, number = "#757575", lossy

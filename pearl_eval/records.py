@@ -25,6 +25,10 @@ RUN = "run.json"
 #: Why a run failed; a sweep's other runs go on, so the error must be found in the run's folder.
 ERROR = "error.txt"
 
+#: Sampled tokens whose p-value is below this are not distributed as the target's, and the run is
+#: refused: one in a million of those without any fault, too.
+SIGNIFICANCE = 1e-6
+
 #: A prompt of a run: ``task_id``, ``sample``, ``turn``.
 Key = tuple[str, int, int]
 KEY_FIELDS = ("task_id", "sample", "turn")
@@ -43,6 +47,12 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
                 yield json.loads(line.decode("utf-8", "surrogatepass"))
             except ValueError as error:
                 raise UserError(f"{path}, line {number}, is damaged ({error})") from None
+
+
+def biased(summary: Mapping[str, Any]) -> bool:
+    """Whether sampled tokens are not distributed as the target's."""
+    p_value = summary.get("sampling_p_value")
+    return p_value is not None and p_value < SIGNIFICANCE
 
 
 def lossy_outputs(summary: Mapping[str, Any]) -> int:

@@ -10,7 +10,8 @@ from small_pair import SmallPair
 
 from decoders.model import CachedModel
 from decoders.temperature import Temperature
-from pearl_eval.distribution import SIGNIFICANCE, DistributionCheck, Fit
+from pearl_eval.distribution import DistributionCheck, Fit
+from pearl_eval.records import SIGNIFICANCE
 
 SAMPLER = Temperature(temperature=0.7)
 PROMPT = list(range(20, 40))
