@@ -9,6 +9,7 @@ from typing import Any, ClassVar, cast
 
 from decoders.draft_process import DraftProcessOptions
 from decoders.model import CachedModel
+from decoders.reading import Event
 from decoders.sampler import Sampler, Verifier
 from decoders.stopwatch import clock
 from decoders.text import Text
@@ -55,13 +56,18 @@ class Round:
 
 @dataclass(frozen=True)
 class Generation:
-    """The output of one prompt and how it came about. Times are in seconds."""
+    """The output of one prompt and how it came about. Times are in seconds.
+
+    ``events`` are what the target's forwards read, so that they can be made again; none where that
+    is not known.
+    """
 
     output_ids: list[int]
     finish_reason: str
     seconds: float
     rounds: list[Round]
     accepted_runs: list[int]
+    events: Sequence[Event] = ()
 
     @property
     def seconds_prefill(self) -> float:
@@ -198,7 +204,12 @@ class Decoder(ABC):
             one.since(start)
         assert text.finish_reason is not None
         return Generation(
-            text.output, text.finish_reason, seconds, rounds, self._accepted_runs(rounds)
+            text.output,
+            text.finish_reason,
+            seconds,
+            rounds,
+            self._accepted_runs(rounds),
+            self.target.events,
         )
 
     def _accepted_runs(self, rounds: Sequence[Round]) -> list[int]:

@@ -23,32 +23,30 @@ class FixedWindowModel(CachedModel):
     judged in a block, as long as the kernels treat the rows of a product alike. It costs time.
     """
 
-    @torch.inference_mode()
-    def extend(self, tokens: Sequence[int], rows: int) -> torch.Tensor:
-        unseen = len(tokens) - self.length
-        if not 1 <= rows <= unseen:
-            raise ValueError(f"{rows} rows of logits asked of {unseen} unseen tokens")
+    one_forward = False
+
+    def _extend(self, tokens: Sequence[int], rows: int) -> torch.Tensor:
         wanted = len(tokens) - rows
         kept = []
         for start in range(self.length - self.length % WINDOW, len(tokens), WINDOW):
             window = list(tokens[start : start + WINDOW])
             filler = [0] * (WINDOW - len(window))
-            self.rollback(start)
-            logits = super().extend([*tokens[:start], *window, *filler], rows=WINDOW)
+            self.cache.rollback(start)
+            logits = super()._extend([*tokens[:start], *window, *filler], rows=WINDOW)
             if start + WINDOW > wanted:
                 kept.append(logits[max(0, wanted - start) : len(window)])
-        self.rollback(len(tokens))
+        self.cache.rollback(len(tokens))
         return torch.cat(kept)
 
-    def extend_tree(self, tokens: Sequence[int], tree: Tree, nodes: Sequence[int]) -> torch.Tensor:
+    def _extend_tree(self, tokens: Sequence[int], tree: Tree, nodes: Sequence[int]) -> torch.Tensor:
         """As of :class:`CachedModel`, but each path of the tree is read on its own, as a text."""
         rows = []
         for node in nodes:
             self.rollback(len(tokens) - 1)
-            rows.append(self.extend([*tokens, *tree.path(node)], rows=1))
+            rows.append(self._extend([*tokens, *tree.path(node)], rows=1))
         self.rollback(len(tokens))
         return torch.cat(rows)
 
-    def keep(self, length: int, nodes: Sequence[int]) -> None:
+    def _keep(self, length: int, nodes: Sequence[int]) -> None:
         """As of :class:`CachedModel`; what is kept is read again with what follows it."""
         self.rollback(length)

@@ -14,6 +14,7 @@ from transformers.generation.streamers import BaseStreamer
 
 from decoders.decoder import Decoder, Models, Round
 from decoders.model import CachedModel
+from decoders.reading import Reading
 from decoders.sampler import Greedy, Sampler, common_length
 from decoders.stopwatch import clock
 from decoders.temperature import Temperature, Warping
@@ -49,6 +50,9 @@ class Generate(Decoder):
         self.check(sampler)
         self.draft: CachedModel | None = models.load_draft() if self.uses_draft else None
 
+    def stop(self) -> None:
+        self.draft = None
+
     def arguments(self) -> dict[str, Any]:
         """What ``generate`` is given beside the text and the settings every loop shares."""
         return {}
@@ -56,6 +60,8 @@ class Generate(Decoder):
     def rounds(self, text: Text) -> Iterator[Round]:
         model = cast(Any, self.target.model)
         ids = torch.tensor([text.tokens], device=self.target.device)
+        if self.draft:
+            self.draft.rollback(0)
         watch = Watch(text, self.target, self.draft)
         # No pad_token_id: the assistant model would not attend to such tokens in the text itself.
         with watch, _without_own_settings(model), self._seeded():
@@ -222,6 +228,8 @@ class Forwards:
         self._read += len(self._tokens)
         self.length = kwargs["past_key_values"].get_seq_length()
         rows = output.logits.shape[1]
+        start = self.length - len(self._tokens)
+        self._model.events.append(Reading(start, self._tokens, rows))
         read = list(enumerate(self._tokens[-rows:], start=self.length - rows))
         output.logits = self._model.predictions(output.logits[0], read)[None]
         self._model.synchronize()

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from decoders.cache import RollbackCache
 from decoders.fused import FusedForward
+from decoders.reading import Event, Kept, Reading, TreeReading
 from decoders.static import StaticForward
 from decoders.tree import ROOT, Tree
 
@@ -43,6 +44,9 @@ class CachedModel:
         token 0, which can only cost a draft model acceptance.
     """
 
+    #: Whether each call is one forward of the whole model, computed in this process.
+    one_forward = True
+
     def __init__(
         self, model: PreTrainedModel, vocab_size: int | None = None, known: int | None = None
     ) -> None:
@@ -57,6 +61,8 @@ class CachedModel:
         self._fused: FusedForward | None = None
         #: Tokens that forwards have read since ``take_tokens``.
         self._tokens = 0
+        #: What was read of the text since its beginning: rolling back to 0 begins a new one.
+        self.events: list[Event] = []
 
     def take_tokens(self) -> int:
         """How many tokens forwards have read since this was last asked."""
@@ -85,6 +91,8 @@ class CachedModel:
 
     def rollback(self, length: int) -> None:
         """Forget every token from position ``length`` on; a length not yet reached is no change."""
+        if length == 0:
+            self.events = []
         if length < self.cache.length:
             self.cache.rollback(length)
 
@@ -106,7 +114,12 @@ class CachedModel:
         unseen = list(tokens[self.cache.length :])
         if not 1 <= rows <= len(unseen):
             raise ValueError(f"{rows} rows of logits asked of {len(unseen)} unseen tokens")
+        self.events.append(Reading(self.cache.length, unseen, rows))
+        return self._extend(tokens, rows)
+
+    def _extend(self, tokens: Sequence[int], rows: int) -> torch.Tensor:
         read = [(i, tokens[i]) for i in range(len(tokens) - rows, len(tokens))]
+        unseen = list(tokens[self.cache.length :])
         return self.predictions(self.run(unseen, logits_to_keep=rows), read)
 
     @torch.inference_mode()
@@ -134,6 +147,11 @@ class CachedModel:
         attention = self.model.config.get_text_config()._attn_implementation
         if attention not in _MASKED_ATTENTION:
             raise ValueError(f"attention {attention!r} reads no trees, only {_MASKED_ATTENTION}")
+        self.events.append(TreeReading(self.cache.length, unseen, tree, list(nodes)))
+        return self._extend_tree(tokens, tree, nodes)
+
+    def _extend_tree(self, tokens: Sequence[int], tree: Tree, nodes: Sequence[int]) -> torch.Tensor:
+        unseen = list(tokens[self.cache.length :])
         # Nothing branches: what is left is a forward that needs no mask.
         branching = self._branching(len(tokens), tree) if len(tree) else {}
         rows = torch.tensor(nodes, device=self.device) + len(unseen)
@@ -156,6 +174,10 @@ class CachedModel:
         nodes
             The path: nodes that follow each other, from one that follows the text on.
         """
+        self.events.append(Kept(length, list(nodes)))
+        self._keep(length, nodes)
+
+    def _keep(self, length: int, nodes: Sequence[int]) -> None:
         self.cache.keep(length, nodes)
 
     def _branching(self, length: int, tree: Tree) -> dict[str, torch.Tensor]:
@@ -248,8 +270,22 @@ class WidenedModel(CachedModel):
         dtype = _HIGHER_PRECISION[self.model.dtype]
         if "attention_mask" in options:
             options["attention_mask"] = options["attention_mask"].to(dtype)
-        with _widened(self.model, dtype):
+        with _widened(self.model, dtype), _plain_experts(self.model):
             return super().run(unseen, **options)
+
+
+@contextlib.contextmanager
+def _plain_experts(model: PreTrainedModel) -> Iterator[None]:
+    """Let a mixture compute its experts one by one: the faster ways take no float64."""
+    before = getattr(model.config, "_experts_implementation", None)
+    if before in (None, "eager"):
+        yield
+        return
+    model.set_experts_implementation("eager")
+    try:
+        yield
+    finally:
+        model.set_experts_implementation(before)
 
 
 @contextlib.contextmanager

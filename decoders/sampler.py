@@ -179,6 +179,10 @@ class Sampler(ABC):
         """What the target's tokens are drawn from, given its logits (both ``[rows, vocab]``)."""
         raise LookupError("nothing is drawn at random")
 
+    def draft_probabilities(self, logits: torch.Tensor) -> torch.Tensor:
+        """What the draft model's tokens are drawn from, given its logits (``[rows, vocab]``)."""
+        return self.probabilities(logits)
+
     def with_own_choice(self) -> Sampler:
         """This rule with verifiers that are :class:`OwnChoice`."""
         return self

@@ -34,6 +34,10 @@ class Speculative(Decoder):
         self.draft: CachedModel = models.load_draft()
         self.chosen_gamma = self.gamma if isinstance(self.gamma, int) else _FIRST_GAMMA
 
+    def stop(self) -> None:
+        if hasattr(self, "draft"):
+            del self.draft
+
     def rounds(self, text: Text) -> Iterator[Round]:
         self.draft.rollback(0)
         proposer = self.sampler.proposer(self.seed, len(text.tokens))

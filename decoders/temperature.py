@@ -104,11 +104,7 @@ class Temperature(Sampler):
                 raise ValueError(f"sampling.{of}top_p must be above 0 and at most 1, got {top_p}")
 
     def proposer(self, seed: int, start: int) -> Proposer:
-        warping = Warping(
-            _or(self.draft_temperature, self.temperature),
-            _or(self.draft_top_k, self.top_k),
-            _or(self.draft_top_p, self.top_p),
-        )
+        warping = self._draft_warping()
         if self.coupled:
             return _CoupledProposer(warping, SharedNoise(seed, start))
         return _SamplingProposer(warping, Chance(seed, "draft"))
@@ -121,11 +117,21 @@ class Temperature(Sampler):
     def probabilities(self, logits: torch.Tensor) -> torch.Tensor:
         return self._warping()(logits).softmax(dim=-1)
 
+    def draft_probabilities(self, logits: torch.Tensor) -> torch.Tensor:
+        return self._draft_warping()(logits).softmax(dim=-1)
+
     def with_own_choice(self) -> Sampler:
         return replace(self, coupled=True)
 
     def _warping(self) -> Warping:
         return Warping(self.temperature, self.top_k, self.top_p)
+
+    def _draft_warping(self) -> Warping:
+        return Warping(
+            _or(self.draft_temperature, self.temperature),
+            _or(self.draft_top_k, self.top_k),
+            _or(self.draft_top_p, self.top_p),
+        )
 
 
 class _SamplingProposer(Proposer):

@@ -94,6 +94,7 @@ def lead(model: CachedModel, ranks: Ranks) -> None:
     """Let forwards of a model, whoever runs them, be those of all its ranks."""
     model.cache = MirroredCache(len(model.cache.layers), INITIAL_CAPACITY, ranks)
     model.memory_elsewhere = ranks.peak_memory_bytes
+    model.one_forward = False
     forward = model.model.forward
     text_of: Callable[[], Any] = lambda: None  # noqa: E731
 

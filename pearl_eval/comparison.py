@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from decoders.autoregressive import Autoregressive
-from decoders.decoder import Decoder, Generation
+from decoders.decoder import Decoder, Generation, Models
 from decoders.fixed_window import WINDOW
 from decoders.model import CachedModel
 from decoders.sampler import OwnChoice
@@ -46,8 +46,8 @@ class Comparison:
     ----------
     plan
         The run.
-    target
-        Its target model.
+    models
+        Its models; the target is loaded.
     reference
         The autoregressive decoder, started.
     cached
@@ -57,16 +57,18 @@ class Comparison:
     def __init__(
         self,
         plan: Plan,
-        target: CachedModel,
+        models: Models,
         reference: Autoregressive,
         cached: ReferenceCache | None,
     ) -> None:
-        self.target = target
+        self.target: CachedModel = models.target
+        self._load_draft = models.load_draft
         self._plan = plan
         self._reference = reference
         self._cached = cached
-        self._checker = EquivalenceChecker(target, plan.config.reference.tolerance_factor)
-        self._distribution = DistributionCheck(target, plan.sampler.probabilities)
+        self._checker = EquivalenceChecker(self.target, plan.config.reference.tolerance_factor)
+        #: Prompts and outputs that were sampled.
+        self._sampled: list[tuple[Sequence[int], Sequence[int]]] = []
         setup = plan.setup
         itemsize = getattr(torch, setup.source.dtype.value).itemsize
         self._meter = EnergyMeter([*setup.devices.target, *setup.devices.draft])
@@ -115,14 +117,30 @@ class Comparison:
         """What decoding cost beside time, and what the reference's did."""
         return self._cost.per_token() | {"reference": self._reference_cost.per_token()}
 
-    def fit(self) -> Fit | None:
-        """How well the outputs fit the target's distribution, where they were sampled."""
-        return self._distribution.fit() if self._plan.sampler.random else None
+    def fit(self, tell: Callable[[str], object]) -> Fit | None:
+        """How well the outputs fit the target's distribution, where they were sampled.
+
+        To be asked when all are there, and the decoder has been stopped: what it did with its draft
+        model's tokens is seen best beside that model's own distribution, so it is loaded once more.
+        ``tell`` is told what is being done.
+        """
+        plan = self._plan
+        if not self._sampled:
+            return None
+        tell("sampled tokens beside the target's distribution")
+        draft = self._load_draft() if plan.decoder.uses_draft else None
+        sampler = plan.sampler
+        check = DistributionCheck(
+            self.target, sampler.probabilities, draft, sampler.draft_probabilities
+        )
+        for prompt, output in self._sampled:
+            check.add(prompt, output)
+        return check.fit()
 
     def _count(self, prompt: Prompt, finished: Finished) -> None:
         record = finished.record
         if self._plan.sampler.random:
-            self._distribution.add(prompt.ids, record.output_ids)
+            self._sampled.append((prompt.ids, record.output_ids))
         length = len(prompt.ids)
         self._cost.add(length, record.new_tokens, finished.rounds, record.joules)
         tokens = len(record.reference_output_ids)
@@ -140,7 +158,9 @@ class Comparison:
         if not plan.decoder.lossless:
             verdict = unchecked_verdict("lossy", output, expected)
         elif isinstance(verifier, OwnChoice):
-            verdict = self._checker.compare(prompt.ids, output, expected, limit, stop_ids, verifier)
+            verdict = self._checker.compare(
+                prompt.ids, output, expected, limit, stop_ids, verifier, generation.events
+            )
         else:
             verdict = unchecked_verdict("sampled", output, expected)
         text, score, reference_score = "", None, None

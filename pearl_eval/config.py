@@ -140,7 +140,7 @@ class ReferenceConfig:
     mode: ReferenceMode = ReferenceMode.inline
     folder: str | None = None
     wait_timeout: float = 86_400.0
-    tolerance_factor: float = 4.0
+    tolerance_factor: float = 10.0
 
     def __post_init__(self) -> None:
         _check_seconds("reference.wait_timeout", self.wait_timeout)

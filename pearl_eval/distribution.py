@@ -59,14 +59,21 @@ class DistributionCheck:
     draft
         If given, tokens that it finds more probable than the target does are counted apart: what a
         fault in accepting or resampling drafted tokens shows in most.
+    draft_probabilities
+        What that model's tokens are drawn from, if otherwise than the target's.
     """
 
     def __init__(
-        self, target: CachedModel, probabilities: Probabilities, draft: CachedModel | None = None
+        self,
+        target: CachedModel,
+        probabilities: Probabilities,
+        draft: CachedModel | None = None,
+        draft_probabilities: Probabilities | None = None,
     ) -> None:
         self._target = target
         self._probabilities = probabilities
         self._draft = draft
+        self._draft_probabilities = draft_probabilities or probabilities
         self._tokens = 0
         features = 4 * _RANK_CELLS + 1
         self._deviation = np.zeros(features)
@@ -83,13 +90,18 @@ class DistributionCheck:
         for start in range(0, len(text) - 1, _CHUNK):
             seen = text[: min(start + _CHUNK, len(text) - 1)]
             skip = max(0, len(prompt) - 1 - start)
-            rows = self._rows(self._target, seen, start)
-            drafts = self._rows(self._draft, seen, start) if self._draft else rows
+            rows = self._rows(self._target, self._probabilities, seen, start)
+            drafts = rows
+            if self._draft:
+                drafts = self._rows(self._draft, self._draft_probabilities, seen, start)
             for index in range(skip, len(rows)):
                 before = self._count(rows[index], drafts[index], text[start + index + 1], before)
 
-    def _rows(self, model: CachedModel, seen: list[int], start: int) -> torch.Tensor:
-        return self._probabilities(model.extend(seen, rows=len(seen) - start)).double().cpu()
+    @staticmethod
+    def _rows(
+        model: CachedModel, probabilities: Probabilities, seen: list[int], start: int
+    ) -> torch.Tensor:
+        return probabilities(model.extend(seen, rows=len(seen) - start)).double().cpu()
 
     def _count(self, p: torch.Tensor, q: torch.Tensor, token: int, before: float) -> float:
         """Add one token's deviation; ``before`` and the result are centred quantiles."""

@@ -110,7 +110,13 @@ def evaluate(cfg: DictConfig, names: Names, directory: Path, family: Path) -> di
             records.append(record)
             bar.advance(record)
 
-        fit = comparison.fit()
+        memory = (
+            environment.peak_memory_bytes()
+            + plan.decoder.peak_memory_bytes()
+            + comparison.target.memory_elsewhere()
+        )
+        plan.decoder.stop()
+        fit = comparison.fit(bar.tell)
         files.write_lines(_task_lines(plan, records, f"{names.decoder}-{names.pair}"))
         rounds = files.rounds()
         summary = summarize(
@@ -125,9 +131,7 @@ def evaluate(cfg: DictConfig, names: Names, directory: Path, family: Path) -> di
             traces=Traces.of(map(asdict, records), rounds).figures(),
             seed=plan.config.seed,
             reference=plan.config.reference.mode.value,
-            peak_memory_bytes=environment.peak_memory_bytes()
-            + plan.decoder.peak_memory_bytes()
-            + comparison.target.memory_elsewhere(),
+            peak_memory_bytes=memory,
             environment=where | {"forward": comparison.target.forward, "attempts": files.attempts},
         )
         files.write_summary(summary)
@@ -174,7 +178,7 @@ def _started(plan: Plan, cache: ReferenceCache | None, bar: RunProgress) -> Iter
         models = plan.setup.models(target)
         reference = Autoregressive()
         reference.start(models, plan.sampler)
-        comparison = Comparison(plan, target, reference, cache)
+        comparison = Comparison(plan, models, reference, cache)
         if cache is not None:
             cache.complete(plan, comparison.measure_reference, bar.tell)
         stack.callback(plan.decoder.stop)

@@ -49,6 +49,7 @@ def prompt_metrics(record: Record) -> dict[str, Any]:
         "wait_fraction_draft": record.wait_draft_seconds / record.seconds,
         "wait_fraction_target": record.wait_target_seconds / record.seconds,
         "violation": record.verdict == "violation",
+        "tie": record.verdict == "tie",
     }
     return {
         f"{PROMPT}/{name}": int(value) if isinstance(value, bool) else value

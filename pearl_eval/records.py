@@ -83,7 +83,9 @@ class Record:
 
     Times are seconds; ``judged`` and ``accepted`` count tokens, ``accepted_runs`` are lengths.
 
-    ``violation`` says how the output is not the target's own. Energy is ``None`` where no device
+    ``violation`` says how the output is not the target's own; ``tie`` how near a tie is, and what
+    it was held to; ``runner_up_pass_rate`` what share of the target's second choices would have
+    passed as ties, where there is one. Energy is ``None`` where no device
     counts it. ``sample`` counts the samples of one problem from 0. ``correct`` and
     ``reference_correct`` are ``None``, and ``text`` and ``result`` empty, where the pair is
     synthetic.
@@ -121,6 +123,8 @@ class Record:
     violation: str
     joules: float | None
     reference_joules: float | None
+    tie: str = ""
+    runner_up_pass_rate: float | None = None
 
     @property
     def key(self) -> Key:
@@ -186,9 +190,11 @@ class Record:
             reference_correct=reference_score.correct if reference_score else None,
             result=score.result if score else "",
             finish_reason=generation.finish_reason,
-            violation=f"{_where(prompt)}, {verdict.why}" if verdict.why else "",
+            violation=f"{_where(prompt)}, {verdict.why}" if verdict.kind == "violation" else "",
             joules=joules,
             reference_joules=reference.joules,
+            tie=verdict.why if verdict.kind == "tie" else "",
+            runner_up_pass_rate=verdict.runner_up_pass_rate,
         )
 
 

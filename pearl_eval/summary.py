@@ -60,6 +60,7 @@ def summarize(
         "ties": verdicts.count("tie"),
         "violations": verdicts.count("violation"),
         "lossy": verdicts.count("lossy"),
+        "runner_up_pass_rate": _runner_up_pass_rate(records),
         "sampled_tokens": fit.tokens if fit else None,
         "sampling_p_value": fit.p_value if fit else None,
         "sampling_smallest_bias": fit.smallest_bias if fit else None,
@@ -156,6 +157,14 @@ def _by_category(records: Sequence[Record], seed: int) -> dict[str, dict[str, An
         if record.category:
             groups.setdefault(record.category, []).append(record)
     return {category: _figures(group, seed) for category, group in groups.items()} or None
+
+
+def _runner_up_pass_rate(records: Sequence[Record]) -> float | None:
+    """Over all tokens of the outputs that are ties; ``None`` where none is."""
+    ties = [
+        (r.new_tokens, r.runner_up_pass_rate) for r in records if r.runner_up_pass_rate is not None
+    ]
+    return _ratio(sum(n * rate for n, rate in ties), sum(n for n, _ in ties))
 
 
 def _ratio(numerator: float, denominator: float) -> float | None:

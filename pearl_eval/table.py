@@ -88,6 +88,12 @@ def notes(rows: Sequence[Row]) -> list[str]:
             " what drifts between them does not cancel."
         )
     for label, summary in summaries:
+        if summary["ties"] and summary.get("runner_up_pass_rate") is not None:
+            lines.append(
+                f"{label}: {summary['ties']} outputs differ within rounding; so much rounding would"
+                f" excuse {summary['runner_up_pass_rate']:.1%} of the target's second choices. The"
+                " evidence for each is in records.jsonl, under tie."
+            )
         if summary["sampled_tokens"]:
             lines.append(
                 f"{label}: {summary['sampled_tokens']} sampled tokens; a bias of"

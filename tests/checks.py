@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -18,14 +18,16 @@ from exact import (
     in_one_process,
     start,
 )
-from small_pair import SmallPair, make_model
+from small_pair import SmallPair, make_mixture, make_model
 from toy import VOCAB, TableModel, table
 
 from decoders.autoregressive import Autoregressive
 from decoders.decoder import Decoder, Models
 from decoders.draft_process import DraftProcessOptions
 from decoders.fixed_window import WINDOW, FixedWindowModel
-from decoders.sampler import Greedy, Sampler
+from decoders.model import CachedModel
+from decoders.reading import Event
+from decoders.sampler import Greedy, OwnChoice, Sampler
 from decoders.temperature import Temperature
 from pearl_eval.distribution import DistributionCheck
 from pearl_eval.equivalence import EquivalenceChecker
@@ -105,8 +107,25 @@ def acceptance(case: Case, pair: SmallPair) -> None:
 
 def verdict(case: Case, pair: SmallPair) -> None:
     """On models of the real kind; and the verdict on a wrong token must be a violation."""
-    target = pair.load_target()
-    models = Models(target, pair.load_draft, DraftProcessOptions())
+    _verdict(case, pair.load_target(), pair.load_draft)
+
+
+def bfloat16_verdict(case: Case, pair: SmallPair) -> None:
+    """The same in bfloat16, where rounding makes ties."""
+    target, draft = pair.load_target(), pair.load_draft()
+    for model in (target, draft):
+        model.model.to(torch.bfloat16)
+    _verdict(case, target, lambda: draft)
+
+
+def mixture_verdict(case: Case, pair: SmallPair) -> None:
+    """The same on a mixture of experts, where rounding changes which experts are chosen."""
+    target, draft = (CachedModel(make_mixture(noise)) for noise in (0.0, 0.02))
+    _verdict(case, target, lambda: draft)
+
+
+def _verdict(case: Case, target: CachedModel, load_draft: Callable[[], CachedModel]) -> None:
+    models = Models(target, load_draft, DraftProcessOptions())
     decoder, reference = case.make(), Autoregressive()
     checker = EquivalenceChecker(target)
     with in_one_process():
@@ -114,13 +133,18 @@ def verdict(case: Case, pair: SmallPair) -> None:
         reference.start(models, case.own_choice)
         for first in range(3):
             prompt = [first, *range(20, 40)]
-            ours, theirs = (one.decode(prompt, 60, []).output_ids for one in (decoder, reference))
-            verifiers = [case.own_choice.verifier(0, len(prompt)) for _ in range(2)]
-            found = checker.compare(prompt, ours, theirs, 60, [], verifiers[0])  # type: ignore[arg-type]
-            assert found.kind in ("identical", "tie"), found
+            made = decoder.decode(prompt, 60, [])
+            theirs = reference.decode(prompt, 60, []).output_ids
             wrong = [*theirs[:10], (theirs[10] + 1) % target.vocab_size, *theirs[11:]]
-            found = checker.compare(prompt, wrong, theirs, 60, [], verifiers[1])  # type: ignore[arg-type]
-            assert found.kind == "violation"
+
+            def judge(output: list[int], events: Sequence[Event]) -> str:
+                verifier = case.own_choice.verifier(0, len(prompt))  # noqa: B023
+                assert isinstance(verifier, OwnChoice)
+                return checker.compare(prompt, output, theirs, 60, [], verifier, events).kind  # noqa: B023
+
+            assert judge(made.output_ids, made.events) in ("identical", "tie")
+            assert judge(wrong, made.events) == "violation"
+            assert judge(wrong, ()) == "violation"
 
 
 def fixed_windows(case: Case, pair: SmallPair) -> None:
@@ -142,6 +166,8 @@ CHECKS: dict[str, Callable[[Case, SmallPair], None]] = {
     "G": equality,
     "A": acceptance,
     "V": verdict,
+    "B": bfloat16_verdict,
+    "M": mixture_verdict,
     "F": fixed_windows,
 }
 

@@ -8,7 +8,13 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from tokenizers.decoders import ByteLevel
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
+    PreTrainedTokenizerFast,
+)
 
 from decoders.model import CachedModel
 
@@ -47,6 +53,31 @@ def make_model(vocab_size: int, layers: int, seed: int, context: int = 2048) -> 
         eos_token_id=0,
     )
     return LlamaForCausalLM(config)
+
+
+def make_mixture(noise: float = 0.0, dtype: torch.dtype = torch.bfloat16) -> MixtralForCausalLM:
+    """A mixture of experts with random weights; more noise, another model than without."""
+    torch.manual_seed(5)
+    config = MixtralConfig(
+        vocab_size=300,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=2048,
+        initializer_range=0.15,
+        bos_token_id=None,
+        eos_token_id=0,
+        num_local_experts=8,
+        num_experts_per_tok=2,
+    )
+    model = MixtralForCausalLM(config)
+    torch.manual_seed(2)
+    with torch.no_grad():
+        for weights in model.parameters():
+            weights += noise * torch.randn_like(weights)
+    return model.to(dtype)
 
 
 def running(pid: int) -> bool:

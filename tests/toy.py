@@ -28,6 +28,7 @@ class TableModel:
 
     vocab_size = VOCAB
     device = torch.device("cpu")
+    events = ()
 
     def __init__(self, table: torch.Tensor) -> None:
         self._logits = table.log()

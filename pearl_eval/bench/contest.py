@@ -147,8 +147,8 @@ class Contest:
                 forwards = self._timer.forwards(len(prompt) + limit // 2, len(prompt))
             timed.append(forwards)
             traces[index] = self._trace(done)
-            outputs = {label: generation.output_ids for label, (generation, _) in done.items()}
-            verdicts = judged(self._checker, self._entrants, prompt, limit, outputs)
+            made = {label: generation for label, (generation, _) in done.items()}
+            verdicts = judged(self._checker, self._entrants, prompt, limit, made)
             measurements += [
                 Measurement.of(
                     one.label,
@@ -180,16 +180,16 @@ def judged(
     entrants: Sequence[Contender],
     prompt: Sequence[int],
     limit: int,
-    outputs: Mapping[str, list[int]],
+    made: Mapping[str, Generation],
 ) -> dict[str, Verdict]:
     """The verdict on every contender's output against the reference's, by their labels."""
-    expected = outputs[REFERENCE]
+    expected = made[REFERENCE].output_ids
     verdicts = {}
     for one in entrants:
-        output = outputs[one.label]
+        output, events = made[one.label].output_ids, made[one.label].events
         if one.decoder.lossless:
             verifier = Greedy().verifier(0, len(prompt))
-            verdict = checker.compare(prompt, output, expected, limit, (), verifier)
+            verdict = checker.compare(prompt, output, expected, limit, (), verifier, events)
         else:
             verdict = unchecked_verdict("lossy", output, expected)
         verdicts[one.label] = verdict

@@ -118,8 +118,7 @@ def measure(growth: GrowthConfig, setup: Setup, problems: Sequence[Problem]) -> 
                 order = competing[shift:] + competing[:shift]
                 with no_garbage_collection():
                     done = {one.label: one.decode(text, growth.new_tokens)[0] for one in order}
-                outputs = {label: generation.output_ids for label, generation in done.items()}
-                found = judged(checker, competing, text, growth.new_tokens, outputs)
+                found = judged(checker, competing, text, growth.new_tokens, done)
                 for label, generation in done.items():
                     key = label, context
                     seconds.setdefault(key, []).append(seconds_per_token(generation))
@@ -134,7 +133,7 @@ def measure(growth: GrowthConfig, setup: Setup, problems: Sequence[Problem]) -> 
             max(seconds[label, context]),
             _acceptance_rate(rounds[label, context]),
             [verdict.kind for verdict in verdicts[label, context]],
-            next((verdict.why for verdict in verdicts[label, context] if verdict.why), ""),
+            next((v.why for v in verdicts[label, context] if v.kind == "violation"), ""),
         )
         for label in (one.label for one in competing)
         for context in growth.contexts
