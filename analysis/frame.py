@@ -13,7 +13,7 @@ import pandas as pd
 from analysis.columns import COLUMNS, CONDITIONS, MOOT, NUMBERS
 from pearl_eval.errors import UserError
 from pearl_eval.records import RUN, biased, lossy_outputs, read_summary
-from pearl_eval.runs import finished_runs
+from pearl_eval.runs import finished_runs, sweep_of
 from pearl_eval.traces import Traces
 
 #: What a category shares with its run, and what it has of its own.
@@ -165,7 +165,7 @@ def _row(directory: Path, summary: dict[str, Any]) -> dict[str, Any]:
         row |= {name: part[name] for name in COLUMNS if name in part}
     row |= {
         "run": str(directory),
-        "sweep": str(directory.parent),
+        "sweep": str(sweep_of(directory) or directory.parent),
         "gamma": settings.get("gamma"),
         "settings": json.dumps(settings, sort_keys=True),
         "asked": _asked(identity),

@@ -22,6 +22,9 @@ ROUNDS = "rounds.parquet"
 SUMMARY = "summary.json"
 #: What a run is, so that it can be continued.
 RUN = "run.json"
+#: What Hydra leaves in the folder of a sweep, and below that of a run.
+SWEEP = "multirun.yaml"
+OVERRIDES = ".hydra/overrides.yaml"
 #: Why a run failed; a sweep's other runs go on, so the error must be found in the run's folder.
 ERROR = "error.txt"
 
@@ -32,11 +35,6 @@ SIGNIFICANCE = 1e-6
 #: A prompt of a run: ``task_id``, ``sample``, ``turn``.
 Key = tuple[str, int, int]
 KEY_FIELDS = ("task_id", "sample", "turn")
-
-
-def launch_order(folder: Path) -> tuple[bool, str]:
-    """Sorts the folders of a sweep's runs as they were launched: by number, others after."""
-    return (not folder.name.isdigit(), folder.name.zfill(9))
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:

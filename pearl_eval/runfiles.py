@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from decoders.decoder import Round
-from pearl_eval.errors import UserError
+from pearl_eval.errors import AnotherRun, RunInUse, UserError
 from pearl_eval.identity import Identity, differences
 from pearl_eval.journal import Journal, replacing, write_json
 from pearl_eval.records import ERROR, KEY_FIELDS, RECORDS, ROUNDS, RUN, SUMMARY, Key, Record
@@ -215,20 +215,6 @@ class RunFiles:
     def _describe(self) -> None:
         about = {"attempts": self.attempts, "settings": self.settings, "identity": self._identity}
         write_json(self.directory / RUN, about)
-
-
-class AnotherRun(UserError):
-    """A directory holds a run, but not this one."""
-
-
-class RunInUse(UserError):
-    """Another process is at work on a run; nothing of it may be touched."""
-
-    def __init__(self, directory: Path) -> None:
-        super().__init__(
-            f"{directory}: another process is at work on the run there: wait for its end, or choose"
-            " another directory"
-        )
 
 
 def rounds_frame(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:

@@ -22,7 +22,7 @@ from pearl_eval.console import print_error, print_note
 from pearl_eval.errors import UserError
 from pearl_eval.identity import reference_key
 from pearl_eval.pair import PairSource
-from pearl_eval.sweep import ERROR
+from pearl_eval.records import ERROR, OVERRIDES
 
 #: Shell commands of every job. W&B's service is the submitting process's, on another machine.
 _SETUP = ["unset WANDB_SERVICE"]
@@ -63,7 +63,7 @@ class SweepJob:
         (self.folder / ".hydra").mkdir(parents=True, exist_ok=True)
         # One of an earlier attempt says nothing of this; of a run that is at work there is none.
         (self.folder / ERROR).unlink(missing_ok=True)
-        OmegaConf.save(job.hydra.overrides.task, self.folder / ".hydra" / "overrides.yaml")
+        OmegaConf.save(job.hydra.overrides.task, self.folder / OVERRIDES)
 
     def result(self, job: submitit.Job[JobReturn]) -> JobReturn:
         """Wait for its end. What became of it is in its folder, also where Slurm ended it."""
