@@ -27,6 +27,7 @@ from pearl_eval.console import print_error
 from pearl_eval.credentials import refuse_credentials
 from pearl_eval.errors import EquivalenceViolation, RunInUse, UserError
 from pearl_eval.estimate.jobs import whole_configuration
+from pearl_eval.hub_waits import tell_hub_waits
 from pearl_eval.paths import config_dir
 from pearl_eval.records import ERROR, OVERRIDES
 from pearl_eval.resume import resumed
@@ -72,6 +73,7 @@ def hydra_command(
                 refuse_credentials(cfg, whole)
                 _check_launcher(whole.hydra)
                 check_settings(cfg)
+                tell_hub_waits()
                 return job(cfg)
             except (Exception, SystemExit) as error:
                 if isinstance(error, _Terminated):

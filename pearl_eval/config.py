@@ -162,14 +162,14 @@ class ReferenceConfig:
 
 @dataclass
 class TrackingConfig:
-    """Where results are logged beside the files. ``mode`` null leaves it to ``WANDB_MODE``.
+    """Where results are logged beside the files. What is null is left to W&B's own variables.
 
     Times are seconds, ``table_rows`` and ``worst_prompts`` rows of tables.
     """
 
     backend: TrackingBackend = TrackingBackend.wandb
     mode: TrackingMode | None = None
-    project: str = "pearl-eval"
+    project: str | None = None
     entity: str | None = None
     group: str | None = None
     tags: list[str] = field(default_factory=list)

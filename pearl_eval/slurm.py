@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ from pearl_eval.identity import reference_key
 from pearl_eval.pair import PairSource
 from pearl_eval.records import ERROR, OVERRIDES
 
+#: What Slurm is asked by.
+_PROGRAMS = ("sbatch", "srun", "sacct", "scancel")
 #: Shell commands of every job. W&B's service is the submitting process's, on another machine.
 _SETUP = ["unset WANDB_SERVICE"]
 
@@ -69,20 +72,40 @@ class SweepJob:
         """Wait for its end. What became of it is in its folder, also where Slurm ended it."""
         try:
             return job.results()[0]
-        except (UncompletedJobError, submitit.core.utils.FailedJobError) as error:
+        except Exception as error:  # of any kind: the result of a job is read from its file
             if not (self.folder / ERROR).exists():
-                state = job.state
-                why = f"Slurm job {job.job_id} ended as {state} without a result"
-                (self.folder / ERROR).write_text(f"{why}; its log: {job.paths.stderr}\n\n{error}\n")
-            print_error((self.folder / ERROR).read_text().splitlines()[0])
+                text = f"{_why(job, error)}; its log: {job.paths.stderr}\n\n{error}\n"
+                (self.folder / ERROR).write_text(text, encoding="utf-8")
+            print_error((self.folder / ERROR).read_text(encoding="utf-8").splitlines()[0])
             # Not as failed: Hydra would raise, and the sweep's table is still to come.
             return JobReturn(overrides=self.overrides, status=JobStatus.COMPLETED)
+
+
+def _why(job: submitit.Job[JobReturn], error: Exception) -> str:
+    """What became of a job that left no result, in a line."""
+    if isinstance(error, UncompletedJobError):
+        return f"Slurm job {job.job_id} ended as {job.state} without a result"
+    # The last line of a traceback from there says what was raised.
+    last = ([line.strip() for line in str(error).splitlines() if line.strip()] or [""])[-1]
+    return f"Slurm job {job.job_id} failed: {last or type(error).__name__}"
+
+
+def check_programs() -> None:
+    """Refuse to begin on a machine that has no Slurm."""
+    missing = [name for name in _PROGRAMS if shutil.which(name) is None]
+    if missing:
+        raise UserError(
+            f"hydra/launcher: there is no {' and no '.join(missing)} on this machine, by which jobs"
+            " are given to Slurm: start the sweep on a login node of the cluster (module load slurm"
+            " there, where it needs that), or choose hydra/launcher=basic or joblib"
+        )
 
 
 def launch(
     setup: dict[str, Any], job_overrides: Sequence[Sequence[str]], first: int
 ) -> list[JobReturn]:
     """Submit the jobs of a sweep and wait for the end of all, whatever becomes of each."""
+    check_programs()
     launcher = SlurmLauncher()
     launcher.setup(**setup)
     jobs = [SweepJob.compose(launcher, one, first + i) for i, one in enumerate(job_overrides)]
@@ -105,7 +128,7 @@ def launch(
         ids = dict.fromkeys(map(_array, submitted.values()))
         print_note(
             f"the jobs go on without this command; to end them: scancel {' '.join(ids)};"
-            f" their table, at any time: pearl-eval-table {jobs[0].folder.parent}"
+            f" their table, at any time: pearl-eval-table {setup['config'].hydra.sweep.dir}"
         )
         raise
 
