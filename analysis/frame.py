@@ -12,7 +12,7 @@ import pandas as pd
 
 from analysis.columns import COLUMNS, CONDITIONS, MOOT, NUMBERS
 from pearl_eval.errors import UserError
-from pearl_eval.records import RUN, biased, lossy_outputs, read_summary
+from pearl_eval.records import RUN, biased, lossy_outputs, read_json, read_summary
 from pearl_eval.runs import finished_runs, sweep_of
 from pearl_eval.traces import Traces
 
@@ -152,7 +152,8 @@ def _groups(frame: pd.DataFrame, names: Sequence[str]) -> int:
 
 
 def _row(directory: Path, summary: dict[str, Any]) -> dict[str, Any]:
-    identity = (_json(directory / RUN) or {}).get("identity") or {}
+    about = read_json(directory / RUN) if (directory / RUN).exists() else {}
+    identity = about.get("identity") or {}
     environment = summary.get("environment") or {}
     settings = summary.get("decoder_settings") or {}
     parallel = environment.get("target_parallel") or {}
@@ -258,16 +259,6 @@ def _joined(frame: pd.DataFrame, part: Any) -> pd.DataFrame:
 
 def _with_speed(records: pd.DataFrame) -> pd.DataFrame:
     return records.assign(tokens_per_second=records["new_tokens"] / records["seconds"])
-
-
-def _json(path: Path) -> dict[str, Any] | None:
-    if not path.exists():
-        return None
-    try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path} is damaged: {error}") from error
-    return found
 
 
 def _flat(value: Any) -> bool:

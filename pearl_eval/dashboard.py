@@ -12,6 +12,7 @@ from typing import Any
 
 from pearl_eval.console import print_error
 from pearl_eval.errors import UserError
+from pearl_eval.streams import standard_streams
 from pearl_eval.tracking import PROJECT, quieten_wandb
 
 _HELP = """\
@@ -32,6 +33,7 @@ _MISSING = (
 _DEFAULT_OUTPUT = Path("dashboard.json")
 
 
+@standard_streams()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of ``pearl-eval-dashboard``: 0 if saved or written, 2 after an error."""
     parser = argparse.ArgumentParser(

@@ -63,16 +63,40 @@ def lossy_outputs(summary: Mapping[str, Any]) -> int:
     return 0 if summary["sampled_tokens"] else int(summary["prompts"] - others)
 
 
-def read_summary(folder: Path) -> dict[str, Any]:
-    """What a run's ``summary.json`` holds. :class:`UserError` where it is damaged."""
-    path = folder / SUMMARY
+class FileObject(dict[str, Any]):
+    """A JSON object of a file, which is named where something is asked for that it lacks."""
+
+    path: Path | None = None
+    advice = ""
+
+    def __missing__(self, name: str) -> Any:
+        raise UserError(f"{self.path} is damaged (it lacks {name!r}): {self.advice}")
+
+
+def read_json(path: Path, advice: str = "move it away and make it anew") -> FileObject:
+    """The JSON object that a file holds. :class:`UserError` where it is damaged.
+
+    So is what is asked of it later, also of an object in it, and is not there. ``advice`` is what
+    to do about it.
+    """
+
+    def named(content: dict[str, Any]) -> FileObject:
+        found = FileObject(content)
+        found.path, found.advice = path, advice
+        return found
+
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"), object_hook=named)
     except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}): continue the run, it is made anew") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path} is damaged (it holds no JSON object)")
+        raise UserError(f"{path} is damaged ({error}): {advice}") from None
+    if not isinstance(content, FileObject):
+        raise UserError(f"{path} is damaged (it holds no JSON object): {advice}")
     return content
+
+
+def read_summary(folder: Path) -> FileObject:
+    """What a run's ``summary.json`` holds. :class:`UserError` where it is damaged."""
+    return read_json(folder / SUMMARY, "continue the run, or move its folder away")
 
 
 @dataclass(frozen=True)

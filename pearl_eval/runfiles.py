@@ -18,11 +18,23 @@ from decoders.decoder import Round
 from pearl_eval.errors import AnotherRun, RunInUse, UserError
 from pearl_eval.identity import Identity, differences
 from pearl_eval.journal import Journal, replacing, write_json
-from pearl_eval.records import ERROR, KEY_FIELDS, RECORDS, ROUNDS, RUN, SUMMARY, Key, Record
+from pearl_eval.records import (
+    ERROR,
+    KEY_FIELDS,
+    RECORDS,
+    ROUNDS,
+    RUN,
+    SUMMARY,
+    Key,
+    Record,
+    read_json,
+)
 
 #: Rounds as they come in; made into ``rounds.parquet``, since an unfinished Parquet file can't be
 #: read. As long as it is there the run is not over.
 _ROUNDS_JOURNAL = "rounds.jsonl"
+#: What to do about a file that is damaged.
+_ANEW = "move the folder away and run anew"
 
 
 @dataclass(frozen=True)
@@ -233,15 +245,10 @@ def _round(row: Mapping[str, Any]) -> Round:
 
 def _read_json(path: Path) -> dict[str, Any] | None:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path, _ANEW)
     except FileNotFoundError:
         return None
-    except ValueError as error:
-        raise _damaged(path, str(error)) from None
-    if not isinstance(content, dict):
-        raise _damaged(path, "it holds no JSON object")
-    return content
 
 
 def _damaged(path: Path, how: str) -> UserError:
-    return UserError(f"{path} is damaged ({how}): move the folder away and run anew")
+    return UserError(f"{path} is damaged ({how}): {_ANEW}")

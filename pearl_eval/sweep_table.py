@@ -9,6 +9,7 @@ from pathlib import Path
 from pearl_eval.console import print_error, print_table
 from pearl_eval.errors import UserError
 from pearl_eval.runs import finished_runs
+from pearl_eval.streams import standard_streams
 from pearl_eval.sweep import sweep_rows
 from pearl_eval.table import Row
 
@@ -20,6 +21,7 @@ def table_rows(directory: Path) -> list[Row]:
     ]
 
 
+@standard_streams()
 def main() -> None:
     """Entry point of ``pearl-eval-table``."""
     parser = argparse.ArgumentParser(
