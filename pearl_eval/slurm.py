@@ -16,7 +16,7 @@ from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
 from hydra_plugins.hydra_submitit_launcher.submitit_launcher import SlurmLauncher
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
-from submitit.core.utils import UncompletedJobError
+from submitit.core.utils import FailedJobError, UncompletedJobError
 
 from pearl_eval.config import ReferenceMode, build, plain
 from pearl_eval.console import print_error, print_note
@@ -27,6 +27,8 @@ from pearl_eval.records import ERROR, OVERRIDES
 
 #: What Slurm is asked by.
 _PROGRAMS = ("sbatch", "srun", "sacct", "scancel")
+#: What submitit draws around the traceback of a job.
+_DASHES = "\n----------------------\n"
 #: Shell commands of every job. W&B's service is the submitting process's, on another machine.
 _SETUP = ["unset WANDB_SERVICE"]
 
@@ -83,10 +85,11 @@ class SweepJob:
 
 def _why(job: submitit.Job[JobReturn], error: Exception) -> str:
     """What became of a job that left no result, in a line."""
-    if isinstance(error, UncompletedJobError):
+    if isinstance(error, UncompletedJobError) and not isinstance(error, FailedJobError):
         return f"Slurm job {job.job_id} ended as {job.state} without a result"
-    # The last line of a traceback from there says what was raised.
-    last = ([line.strip() for line in str(error).splitlines() if line.strip()] or [""])[-1]
+    # Between lines of dashes is the traceback from there; its last line says what was raised.
+    trace = str(error).split(_DASHES)[1] if _DASHES in str(error) else str(error)
+    last = ([line.strip() for line in trace.splitlines() if line.strip()] or [""])[-1]
     return f"Slurm job {job.job_id} failed: {last or type(error).__name__}"
 
 
@@ -115,7 +118,7 @@ def launch(
         before = submitted[awaited].job_id if awaited is not None else None
         try:
             handles = _submit(launcher, group, before)
-        except submitit.core.utils.FailedJobError as error:
+        except FailedJobError as error:
             for handle in submitted.values():
                 handle.cancel()
             why = str(error.__cause__ or error)
