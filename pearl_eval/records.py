@@ -32,6 +32,10 @@ ERROR = "error.txt"
 #: refused: one in a million of those without any fault, too.
 SIGNIFICANCE = 1e-6
 
+#: What everything asks of a summary, by its kind.
+_OF_SUMMARIES: dict[str, type] = {name: str for name in ("decoder", "pair", "task")}
+_OF_SUMMARIES |= {name: int for name in ("prompts", "violations", "ties")} | {"environment": dict}
+
 #: A prompt of a run: ``task_id``, ``sample``, ``turn``.
 Key = tuple[str, int, int]
 KEY_FIELDS = ("task_id", "sample", "turn")
@@ -96,7 +100,14 @@ def read_json(path: Path, advice: str = "move it away and make it anew") -> File
 
 def read_summary(folder: Path) -> FileObject:
     """What a run's ``summary.json`` holds. :class:`UserError` where it is damaged."""
-    return read_json(folder / SUMMARY, "continue the run, or move its folder away")
+    advice = "continue the run, or move its folder away"
+    summary = read_json(folder / SUMMARY, advice)
+    for name, kind in _OF_SUMMARIES.items():
+        if not isinstance(summary.get(name, kind()), kind):
+            raise UserError(
+                f"{folder / SUMMARY} is damaged ({name!r} is {summary[name]!r:.40}): {advice}"
+            )
+    return summary
 
 
 @dataclass(frozen=True)

@@ -37,11 +37,12 @@ def main() -> None:
     directory = parser.parse_args().directory
     try:
         rows = table_rows(directory)
+        print_table(str(directory), rows)
+        failed = any(row.failed or row.violates for row in rows)
     except (UserError, OSError) as error:
         print_error(str(error))
         sys.exit(2)
-    print_table(str(directory), rows)
-    if any(row.failed or row.violates for row in rows):
+    if failed:
         sys.exit(1)
 
 
