@@ -222,4 +222,8 @@ def _users_to_mend(error: BaseException) -> bool:
     # Looked up so that commands need not import torch before they know what they are asked.
     if "decoders.draft_process" in sys.modules:
         kinds.append(sys.modules["decoders.draft_process"].DraftProcessError)
+    # A run of a sweep that ran out of memory, or was killed.
+    workers = sys.modules.get("joblib.externals.loky.process_executor")
+    if workers is not None:
+        kinds.append(workers.TerminatedWorkerError)
     return isinstance(error, tuple(kinds))

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
 from typing import Any, TypeVar, cast
 
-import hydra.utils
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeperConf
+from hydra._internal.utils import _locate
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from omegaconf import DictConfig, OmegaConf
@@ -335,9 +335,9 @@ def check_fields(group: str, node: DictConfig) -> None:
     A class that can't be had is no matter here: :func:`build` says so.
     """
     try:
-        cls = hydra.utils.get_class(node["_target_"])
+        cls: Any = _locate(node["_target_"])
         known = [one.name for one in fields(cls)]
-    except Exception:
+    except (Exception, SystemExit):
         return
     for name in map(str, node):
         if name not in ("_target_", *known):
@@ -353,9 +353,11 @@ def _dataclass_named(group: str, target: str | None, base: type) -> Any:
     if target is None:
         raise UserError(f"{group} has no _target_: name the class it is, as conf/{group}/*.yaml do")
     try:
-        cls = hydra.utils.get_class(target)
+        # Not by get_class, which says twice what is wrong, over several lines.
+        cls: Any = _locate(target)
     except Exception as error:
-        raise UserError(f"{group}._target_={target} can't be imported: {error}") from error
-    if not (is_dataclass(cls) and issubclass(cls, base)):
+        reason = " ".join(str(error).split())
+        raise UserError(f"{group}._target_={target} can't be imported: {reason}") from error
+    if not (isinstance(cls, type) and is_dataclass(cls) and issubclass(cls, base)):
         raise UserError(f"{group}._target_={target} is no dataclass derived from {base.__name__}")
     return cls

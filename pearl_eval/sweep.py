@@ -13,7 +13,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from pearl_eval.console import print_error, print_table
+from pearl_eval.console import print_error, print_note, print_table
 from pearl_eval.credentials import refuse_credentials
 from pearl_eval.errors import UserError
 from pearl_eval.journal import held
@@ -91,6 +91,7 @@ def print_so_far() -> None:
             rows = sweep_rows(directory)
             if rows:
                 print_table(f"Sweep {directory}, broken off", rows)
+                print_note(f"resume={directory} goes on with what is not finished")
     _under_way.clear()
 
 

@@ -317,6 +317,33 @@ def test_output_that_no_one_reads_to_its_end_is_no_error(tmp_path: Path) -> None
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        ((CONF, "decoder=autoregressive"), 141),
+        ((CONF, "decoder=liar"), 1),
+        ((CONF, "-m", "decoder=autoregressive"), 141),
+        ((CONF, "-m", "decoder=liar"), 1),
+    ],
+)
+def test_a_run_whose_table_nobody_reads_ends_as_it_would(
+    run_cli: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    code: int,
+) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as unread:
+        monkeypatch.setattr(sys, "stdout", unread)
+        own = (*SHORT, "hydra.run.dir=run/0", "hydra.sweep.dir=run")
+        ended, _, err = run_cli(*arguments, *own)
+    assert ended == code and "Traceback" not in err and "pipe" not in err
+    assert len(read_records(tmp_path / "run" / "0")) == 3
+    assert (tmp_path / "run" / "0" / "error.txt").exists() == (code == 1)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "tracking"),

@@ -137,6 +137,7 @@ def test_of_a_sweep_that_is_broken_off_what_has_finished_is_shown(
     monkeypatch.setattr(launcher(), "launch", launch_one)
     code, out, err = run_cli(*TWO)
     assert (code, err.splitlines()[-1:]) == (2, ["pearl-eval: error: a worker was killed"]), out
+    assert "pearl-eval: resume=sweep goes on with what is not finished" in err
     assert out.startswith("Sweep sweep, broken off") and out.count("identical 1/1") == 1
 
 
