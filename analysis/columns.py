@@ -18,7 +18,7 @@ class Column:
 
 COLUMNS: dict[str, Column] = {
     "run": Column("path", "the run's directory"),
-    "sweep": Column("path", "the directory above it"),
+    "sweep": Column("path", "the directory of its sweep"),
     "decoder": Column("name", "the decoder under test"),
     "gamma": Column("tokens", "its draft length, as in use; none where it has none"),
     "settings": Column("JSON", "all its settings, as in use"),

@@ -13,6 +13,7 @@ from analysis.markdown import markdown_table
 from analysis.source import load_any
 from analysis.table import LOSSY
 from pearl_eval.errors import UserError
+from pearl_eval.streams import standard_streams
 
 _LEGEND = (
     "ratio: geometric mean over problems, with its 95 % interval; effect: rank-biserial correlation"
@@ -21,6 +22,7 @@ _LEGEND = (
 _FEW = "With so few problems for so many rows no ratio is significant at 5 %: {}."
 
 
+@standard_streams()
 def main() -> None:
     """``python -m analysis.compare A [B]``: decoders of one sweep, or what changed from A to B."""
     parser = argparse.ArgumentParser(

@@ -20,8 +20,10 @@ from pearl_eval.figures.acceptance import draw_acceptance, judging_runs
 from pearl_eval.figures.accepted_runs import draw_accepted_runs
 from pearl_eval.figures.draft_lengths import draw_gamma_sweep
 from pearl_eval.figures.heatmap import draw_heatmap
+from pearl_eval.figures.saving import save_figure
 from pearl_eval.figures.speedups import draw_speedups, draw_waiting
 from pearl_eval.runs import Run, labelled
+from pearl_eval.streams import standard_streams
 from pearl_eval.stretch import choose_runs
 from pearl_eval.timeline import timeline as draw_runs
 
@@ -155,6 +157,7 @@ def _conditions(frame: pd.DataFrame) -> str:
     return f"{hardware}, {dtypes}"
 
 
+@standard_streams()
 def main() -> None:
     """``python -m analysis.figures DIRECTORY… -o FOLDER``: what figures these runs give, as PNGs.
 
@@ -178,8 +181,7 @@ def main() -> None:
                     continue
                 suffix = f"-{number}" if len(parts) > 1 else ""
                 path = arguments.output / f"{figure}{suffix}.png"
-                drawn.savefig(path, dpi=150)
-                print(path)
+                print(save_figure(drawn, path))
     except (UserError, OSError) as error:
         parser.error(str(error))
 

@@ -12,8 +12,8 @@ import pandas as pd
 
 from analysis.columns import COLUMNS, CONDITIONS, MOOT, NUMBERS
 from pearl_eval.errors import UserError
-from pearl_eval.records import RUN, biased, lossy_outputs, read_summary
-from pearl_eval.runs import finished_runs
+from pearl_eval.records import RUN, biased, lossy_outputs, read_json, read_summary
+from pearl_eval.runs import finished_runs, sweep_of
 from pearl_eval.traces import Traces
 
 #: What a category shares with its run, and what it has of its own.
@@ -152,7 +152,8 @@ def _groups(frame: pd.DataFrame, names: Sequence[str]) -> int:
 
 
 def _row(directory: Path, summary: dict[str, Any]) -> dict[str, Any]:
-    identity = (_json(directory / RUN) or {}).get("identity") or {}
+    about = read_json(directory / RUN) if (directory / RUN).exists() else {}
+    identity = about.get("identity") or {}
     environment = summary.get("environment") or {}
     settings = summary.get("decoder_settings") or {}
     parallel = environment.get("target_parallel") or {}
@@ -165,7 +166,7 @@ def _row(directory: Path, summary: dict[str, Any]) -> dict[str, Any]:
         row |= {name: part[name] for name in COLUMNS if name in part}
     row |= {
         "run": str(directory),
-        "sweep": str(directory.parent),
+        "sweep": str(sweep_of(directory) or directory.parent),
         "gamma": settings.get("gamma"),
         "settings": json.dumps(settings, sort_keys=True),
         "asked": _asked(identity),
@@ -258,16 +259,6 @@ def _joined(frame: pd.DataFrame, part: Any) -> pd.DataFrame:
 
 def _with_speed(records: pd.DataFrame) -> pd.DataFrame:
     return records.assign(tokens_per_second=records["new_tokens"] / records["seconds"])
-
-
-def _json(path: Path) -> dict[str, Any] | None:
-    if not path.exists():
-        return None
-    try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path} is damaged: {error}") from error
-    return found
 
 
 def _flat(value: Any) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from statistics import geometric_mean
 from typing import Any
 
 from pearl_eval.errors import UserError
+from pearl_eval.records import read_json
 from pearl_eval.simulation import Acceptance, Costs, ForwardTimes, Simulation, Trace, rules
 
 REFERENCE = "autoregressive"
@@ -116,7 +116,7 @@ def read_grid(directory: Path) -> list[Cell]:
     """
     path = directory / "bench.json"
     try:
-        content = json.loads(path.read_text())
+        content = read_json(path)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run pearl-eval-bench grid=controlled") from None
     if not content.get("grid"):

@@ -12,7 +12,9 @@ from analysis.grid import Cell, read_grid
 from analysis.prediction import fit
 from pearl_eval.errors import UserError
 from pearl_eval.figures.heatmap import LOWEST, STEPS, draw_heatmap
+from pearl_eval.figures.saving import check_format, save_figure
 from pearl_eval.simulation import Costs, ForwardTimes, Rate
+from pearl_eval.streams import standard_streams
 
 
 def _speculative(speed_ratio: float, rate: float) -> float:
@@ -81,6 +83,7 @@ def best(cells: list[Cell], decoder: str) -> list[tuple[float, float, float]]:
     return found
 
 
+@standard_streams()
 def main() -> None:
     """``python -m analysis.heatmap [DIRECTORY]``: draw theory's surfaces.
 
@@ -91,8 +94,9 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, default=Path("heatmap.png"))
     arguments = parser.parse_args()
     try:
+        check_format(arguments.output)
         cells = read_grid(arguments.directory) if arguments.directory else []
-    except UserError as error:
+    except (UserError, OSError) as error:
         parser.error(str(error))
     predicted, steps, lowest = THEORY, STEPS, LOWEST
     subtitle = "predicted by closed forms: no overhead, the window costs nothing"
@@ -104,8 +108,11 @@ def main() -> None:
             " tokens; points: measured, in the same colours"
         )
     measured = {name: best(cells, name) for name in predicted}
-    draw_heatmap(predicted, measured, subtitle, steps, lowest).savefig(arguments.output, dpi=150)
-    print(arguments.output)
+    drawn = draw_heatmap(predicted, measured, subtitle, steps, lowest)
+    try:
+        print(save_figure(drawn, arguments.output))
+    except OSError as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

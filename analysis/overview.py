@@ -7,9 +7,12 @@ from pathlib import Path
 
 from pearl_eval.errors import UserError
 from pearl_eval.figures.overview import draw_overview
+from pearl_eval.figures.saving import save_figure
 from pearl_eval.runs import finished_runs
+from pearl_eval.streams import standard_streams
 
 
+@standard_streams()
 def main() -> None:
     """``python -m analysis.overview DIRECTORY``: draw a sweep or a run into a PNG."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -19,7 +22,7 @@ def main() -> None:
     try:
         runs = finished_runs(arguments.directory)
         output = arguments.output or arguments.directory / "overview.png"
-        draw_overview(runs).savefig(output, dpi=150)
+        output = save_figure(draw_overview(runs), output)
     except (UserError, OSError) as error:
         parser.error(str(error))
     print(output)

@@ -16,6 +16,7 @@ from analysis.reported import CONDITIONS, MARK, Reported, figures
 from analysis.table import Cell, Table
 from pearl_eval.model_shapes import model_shape
 from pearl_eval.simulation import ForwardTimes, Hardware, Rate, Simulation
+from pearl_eval.streams import standard_streams
 
 #: Bytes/s of an A100-SXM4-80GB by its data sheet, and the share of it that is achieved: at 0.9 a
 #: target forward of CodeLlama 70B takes 0.075 s, of which the authors report 0.07.
@@ -191,6 +192,7 @@ def _notes(cited: Sequence[Reported]) -> list[str]:
     return [f"Reported: {MARK.removeprefix('reported ')}, {CONDITIONS}. From {sources}."]
 
 
+@standard_streams()
 def main() -> None:
     """``python -m analysis.paper_pairs``: the tables of docs/simulation.md. It takes a minute."""
     argparse.ArgumentParser(description=__doc__).parse_args()

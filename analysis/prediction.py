@@ -15,7 +15,9 @@ from analysis.grid import Cell, halves, read_grid
 from analysis.markdown import markdown_table
 from pearl_eval.errors import UserError
 from pearl_eval.figures.prediction import draw_prediction
+from pearl_eval.figures.saving import check_format, save_figure
 from pearl_eval.simulation import Costs
+from pearl_eval.streams import standard_streams
 
 #: What is fitted, with where the fit starts, in seconds.
 _FITTED = {"round": 1e-4, "crossing": 1e-4, "publish": 1e-5}
@@ -96,6 +98,7 @@ def table(points: Sequence[Point]) -> str:
     return markdown_table(("decoder", "predictions", "median error", "worst error"), rows)
 
 
+@standard_streams()
 def main() -> None:
     """``python -m analysis.prediction DIRECTORY``: predict a grid, one half fitted on the other."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -106,11 +109,13 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     try:
+        output = arguments.output or arguments.directory / "prediction.png"
+        check_format(output)
         cells = read_grid(arguments.directory)
         fitted_on, held_out = reversed(halves(cells)) if arguments.swap else halves(cells)
         if not fitted_on or not held_out:
             raise UserError(f"{arguments.directory}: too few pairs for two halves")
-    except UserError as error:
+    except (UserError, OSError) as error:
         parser.error(str(error))
     costs = fit(fitted_on)
     seconds = {name: asdict(costs)[name] for name in _FITTED}
@@ -120,12 +125,14 @@ def main() -> None:
     print(f"the half predicted:  {errors(predicted)}")
     print(f"the measurement:     {noise(cells)}")
     print(table(predicted))
-    output = arguments.output or arguments.directory / "prediction.png"
-    draw_prediction(
+    drawn = draw_prediction(
         [(one.contender.split()[0], one.measured, one.predicted) for one in predicted],
         f"{errors(predicted)}\n{noise(cells)}",
-    ).savefig(output, dpi=150)
-    print(output)
+    )
+    try:
+        print(save_figure(drawn, output))
+    except OSError as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

@@ -10,10 +10,12 @@ from analysis.reported import with_reported
 from analysis.source import load_any
 from analysis.table import NoRuns, Table
 from pearl_eval.errors import UserError
+from pearl_eval.streams import standard_streams
 
 _FORMATS = {"markdown": Table.markdown, "latex": Table.latex, "csv": Table.csv}
 
 
+@standard_streams()
 def main() -> None:
     """``python -m analysis.tables DIRECTORY…``: the tables that these runs give."""
     parser = argparse.ArgumentParser(description=__doc__)

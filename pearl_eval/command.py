@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
-import select
+import re
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pearl_eval.config import register
 from pearl_eval.console import print_error
 from pearl_eval.credentials import refuse_credentials
-from pearl_eval.errors import EquivalenceViolation, UserError
+from pearl_eval.errors import EquivalenceViolation, RunInUse, UserError
+from pearl_eval.estimate.jobs import whole_configuration
+from pearl_eval.hub_waits import tell_hub_waits
 from pearl_eval.paths import config_dir
+from pearl_eval.records import ERROR, OVERRIDES
 from pearl_eval.resume import resumed
 from pearl_eval.scratch import scratch
+from pearl_eval.settings import check_settings, no_such_setting
+from pearl_eval.streams import nobody_reads, standard_streams
+from pearl_eval.sweep import print_so_far
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 #: What a draft process imports, before it loads its model.
@@ -58,18 +67,21 @@ def hydra_command(
     def decorate(job: Callable[[DictConfig], Any]) -> Callable[[], None]:
         @functools.wraps(job)
         def kept(cfg: DictConfig) -> Any:
-            register()  # a job of a sweep may be in another process
             try:
+                register()  # a job of a sweep may be in another process
                 whole: Any = HydraConfig.instance().cfg
                 refuse_credentials(cfg, whole)
                 _check_launcher(whole.hydra)
+                check_settings(cfg)
+                tell_hub_waits()
                 return job(cfg)
-            except Exception as error:
-                _failures.append(error)
-                return None
+            except (Exception, SystemExit) as error:
+                if isinstance(error, _Terminated):
+                    raise
+                return _failed(error, logs)
 
         program = hydra.main(str(config_dir() / folder), config_name, version_base="1.3")(kept)
-        return functools.partial(_run, program, logs, config_name if dry_run else None)
+        return functools.partial(_run, program, config_name, logs, dry_run)
 
     return decorate
 
@@ -84,7 +96,43 @@ def _check_launcher(settings: Any) -> None:
         )
 
 
-def _run(program: Callable[[], Any], logs: bool, dry_run: str | None) -> None:
+def _failed(error: BaseException, logs: bool) -> None:
+    """Account for a job that failed, whatever in it did; a sweep's others go on."""
+    if isinstance(error, SystemExit):
+        error = RuntimeError(f"something in it ended the program, with exit code {error.code}")
+    assert isinstance(error, Exception)
+    hydra_config = HydraConfig.get()
+    if hydra_config.mode is not RunMode.MULTIRUN:
+        _failures.append(error)
+        return
+    if not logs:
+        raise error  # Hydra hands it on when the others are over, also from another process
+    # The sweep's table names this one, and it exits non-zero.
+    directory = Path(hydra_config.runtime.output_dir)
+    if not isinstance(error, RunInUse):
+        with contextlib.suppress(OSError):
+            (directory / OVERRIDES).parent.mkdir(exist_ok=True)
+            if not (directory / OVERRIDES).exists():
+                OmegaConf.save(hydra_config.overrides.task, directory / OVERRIDES)
+        leave_error(directory, error)
+    print_error(f"{hydra_config.runtime.choices.get('decoder')}: {one_line(error)}")
+
+
+def leave_error(directory: Path, error: BaseException) -> None:
+    """Leave an error in the folder of the run that failed by it: one line, then the traceback."""
+    trace = "".join(traceback.format_exception(error))
+    try:
+        (directory / ERROR).write_text(f"{one_line(error)}\n\n{trace}", encoding="utf-8")
+    except OSError:
+        warnings.warn(f"{directory / ERROR} can't be written", stacklevel=2)
+
+
+def _run(program: Callable[[], Any], config_name: str, logs: bool, dry_run: bool) -> None:
+    with standard_streams():
+        _run_program(program, config_name, logs, dry_run)
+
+
+def _run_program(program: Callable[[], Any], config_name: str, logs: bool, dry_run: bool) -> None:
     full_error = os.environ.get(_FULL_ERROR, "")
     # Makes Hydra hand over its errors instead of printing them over many lines.
     os.environ[_FULL_ERROR] = "1"
@@ -95,18 +143,17 @@ def _run(program: Callable[[], Any], logs: bool, dry_run: str | None) -> None:
         if logs:
             told = resumed(sys.argv[1:])
             sys.argv[1:] = [_TALKATIVE if one in _VERBOSE else one for one in told]
-        if dry_run and asked:
+        if asked:
             # Imported late: it brings torch and transformers.
             from pearl_eval.estimate.cli import list_jobs
 
             rest = [one for one in sys.argv[1:] if one not in asked]
-            list_jobs(dry_run, rest, as_json=_DRY_RUN[1] in asked)
+            list_jobs(config_name, rest, as_json=_DRY_RUN[1] in asked)
             return
         with scratch():
             program()
         if _failures:
             raise _failures.pop()
-        sys.stdout.flush()
     except (KeyboardInterrupt, _Terminated) as end:
         how, code = "interrupted", 130
         if isinstance(end, _Terminated):
@@ -115,14 +162,29 @@ def _run(program: Callable[[], Any], logs: bool, dry_run: str | None) -> None:
         print_error(f"{how}; finished prompts are on disk{more}")
         sys.exit(code)
     except Exception as error:
-        if isinstance(error, BrokenPipeError) and _unread():
-            sys.exit(128 + signal.SIGPIPE)
+        if isinstance(error, BrokenPipeError) and nobody_reads(sys.stdout):
+            raise
+        print_so_far()
         if full_error == "1" or not _users_to_mend(error):
             traceback.print_exc()
-        print_error(one_line(error))
+        print_error(_unknown(error, config_name) or one_line(error))
         sys.exit(1 if isinstance(error, EquivalenceViolation) else 2)
     finally:
         os.environ[_FULL_ERROR] = full_error
+
+
+def _unknown(error: BaseException, config_name: str) -> str:
+    """What to say of a setting that there is not; Hydra's own hint would add one nothing reads."""
+    found = re.match(r"Could not override '(.+)'\.\s+To append to your config use \+", str(error))
+    if not isinstance(error, ConfigCompositionException) or not found:
+        return ""
+    name = found[1]
+    if name.startswith("hydra."):
+        return ""  # there are some that only Hydra or its plugins know
+    rest = [one for one in sys.argv[1:] if one.lstrip("+~").partition("=")[0] != name]
+    with contextlib.suppress(Exception):
+        return no_such_setting(name, whole_configuration(config_name, rest))
+    return f"there is no setting {name}: --cfg job shows all there are"
 
 
 def one_line(error: BaseException) -> str:
@@ -134,17 +196,6 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file in _OF_EXTRA:
         text += "; it comes with an extra: pip install --editable '.[cluster]'"
     return " ".join(text.split()) or type(error).__name__
-
-
-def _unread() -> bool:
-    """Whether no one reads the output any more, as after ``| head``; then it goes nowhere."""
-    poll = select.poll()
-    poll.register(sys.stdout, 0)
-    if not any(events & select.POLLERR for _, events in poll.poll(0)):
-        return False
-    # Or Python would try once more at the end, and say so.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return True
 
 
 class _Terminated(SystemExit):
@@ -171,4 +222,8 @@ def _users_to_mend(error: BaseException) -> bool:
     # Looked up so that commands need not import torch before they know what they are asked.
     if "decoders.draft_process" in sys.modules:
         kinds.append(sys.modules["decoders.draft_process"].DraftProcessError)
+    # A run of a sweep that ran out of memory, or was killed.
+    workers = sys.modules.get("joblib.externals.loky.process_executor")
+    if workers is not None:
+        kinds.append(workers.TerminatedWorkerError)
     return isinstance(error, tuple(kinds))

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
 from typing import Any, TypeVar, cast
 
-import hydra.utils
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeperConf
+from hydra._internal.utils import _locate
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pearl_eval import resources
@@ -22,6 +23,14 @@ from pearl_eval.errors import UserError
 from pearl_eval.paths import asset, task_data
 
 T = TypeVar("T")
+
+
+def open_node() -> Any:
+    """A part of a configuration whose ``_target_`` says what settings it has.
+
+    Each can be set without a ``+``, whether or not the part's YAML names it.
+    """
+    return DictConfig({}, flags={"struct": False})
 
 
 class Protocol(Enum):
@@ -153,14 +162,14 @@ class ReferenceConfig:
 
 @dataclass
 class TrackingConfig:
-    """Where results are logged beside the files. ``mode`` null leaves it to ``WANDB_MODE``.
+    """Where results are logged beside the files. What is null is left to W&B's own variables.
 
     Times are seconds, ``table_rows`` and ``worst_prompts`` rows of tables.
     """
 
     backend: TrackingBackend = TrackingBackend.wandb
     mode: TrackingMode | None = None
-    project: str = "pearl-eval"
+    project: str | None = None
     entity: str | None = None
     group: str | None = None
     tags: list[str] = field(default_factory=list)
@@ -189,10 +198,10 @@ class Config:
     ``scale`` has the tasks that experiments name, by the paper's names for them.
     """
 
-    decoder: Any = MISSING
-    pair: Any = MISSING
-    task: Any = MISSING
-    sampling: Any = MISSING
+    decoder: Any = field(default_factory=open_node)
+    pair: Any = field(default_factory=open_node)
+    task: Any = field(default_factory=open_node)
+    sampling: Any = field(default_factory=open_node)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     reference: ReferenceConfig = field(default_factory=ReferenceConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
@@ -219,6 +228,15 @@ def register() -> None:
     OmegaConf.register_new_resolver("pair_cores", resources.pair_cores, replace=True)
     OmegaConf.register_new_resolver("runs_at_once", resources.runs_at_once, replace=True)
     _default_joblib()
+    _default_sweeper()
+
+
+def _default_sweeper() -> None:
+    """``hydra/sweeper=basic`` is the one that looks at all jobs before the first runs."""
+    Plugins.instance()  # which store their own defaults
+    ConfigStore.instance().store(
+        group="hydra/sweeper", name="basic", node=BasicSweeperConf(_target_=SWEEPER)
+    )
 
 
 def _default_joblib() -> None:
@@ -234,6 +252,8 @@ def _default_joblib() -> None:
     )
 
 
+#: Sweeps go by this class, unless another was asked for.
+SWEEPER = "hydra_plugins.pearl_eval_sweeper.Sweeper"
 #: The parts of a configuration that have no ``_target_``.
 _SECTIONS = {"runtime": RuntimeConfig, "reference": ReferenceConfig, "tracking": TrackingConfig}
 
@@ -301,22 +321,43 @@ def build(group: str, node: DictConfig, base: type[T]) -> T:
     try:
         made = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls), settings))
     except OmegaConfBaseException as error:
-        known = ", ".join(f.name for f in fields(cls)) or "none"
         reason = str(error).splitlines()[0]
-        raise UserError(f"{group}.{error.full_key}: {reason} (its fields: {known})") from error
+        raise UserError(f"{group}.{error.full_key}: {reason} ({_known(cls)})") from error
     except ValueError as error:
         raise UserError(str(error)) from error
     assert isinstance(made, base)
     return made
 
 
+def check_fields(group: str, node: DictConfig) -> None:
+    """Refuse settings that the class named by ``_target_`` does not have.
+
+    A class that can't be had is no matter here: :func:`build` says so.
+    """
+    try:
+        cls: Any = _locate(node["_target_"])
+        known = [one.name for one in fields(cls)]
+    except (Exception, SystemExit):
+        return
+    for name in map(str, node):
+        if name not in ("_target_", *known):
+            reason = f"Key '{name}' not in '{cls.__name__}'"
+            raise UserError(f"{group}.{name}: {reason} ({_known(cls)})")
+
+
+def _known(cls: Any) -> str:
+    return f"its fields: {', '.join(one.name for one in fields(cls)) or 'none'}"
+
+
 def _dataclass_named(group: str, target: str | None, base: type) -> Any:
     if target is None:
         raise UserError(f"{group} has no _target_: name the class it is, as conf/{group}/*.yaml do")
     try:
-        cls = hydra.utils.get_class(target)
+        # Not by get_class, which says twice what is wrong, over several lines.
+        cls: Any = _locate(target)
     except Exception as error:
-        raise UserError(f"{group}._target_={target} can't be imported: {error}") from error
-    if not (is_dataclass(cls) and issubclass(cls, base)):
+        reason = " ".join(str(error).split())
+        raise UserError(f"{group}._target_={target} can't be imported: {reason}") from error
+    if not (isinstance(cls, type) and is_dataclass(cls) and issubclass(cls, base)):
         raise UserError(f"{group}._target_={target} is no dataclass derived from {base.__name__}")
     return cls

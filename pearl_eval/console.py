@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pearl_eval import table
+from pearl_eval.streams import lead_nowhere
 from pearl_eval.table import DISPENSABLE, Row
 
 #: Width of tables where the output is no terminal.
@@ -19,10 +20,16 @@ _PLAIN_WIDTH = 150
 _WIDE = 110
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Go on without a reader: rich would end the program, with the code of a violation."""
+        lead_nowhere(self.file)
+
+
 def console(stderr: bool) -> Console:
     """A console on standard error or output: plain text where that is no terminal."""
     stream = sys.stderr if stderr else sys.stdout
-    return Console(stderr=stderr, width=None if stream.isatty() else _PLAIN_WIDTH, highlight=False)
+    return _Console(stderr=stderr, width=None if stream.isatty() else _PLAIN_WIDTH, highlight=False)
 
 
 def print_error(message: str) -> None:

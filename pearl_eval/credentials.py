@@ -27,9 +27,9 @@ _SHORTEST = 8
 def refuse_credentials(*configs: DictConfig) -> None:
     """Raise :class:`UserError` for a setting that has a credential; its value is not told."""
     ours = {
-        name: value
+        name: value.strip()
         for name, value in os.environ.items()
-        if _SECRET_NAME.search(name) and len(value) >= _SHORTEST
+        if _SECRET_NAME.search(name) and len(value.strip()) >= _SHORTEST
     }
     for config in configs:
         for name, value in _texts(_plain(config), ""):

@@ -12,7 +12,8 @@ from typing import Any
 
 from pearl_eval.console import print_error
 from pearl_eval.errors import UserError
-from pearl_eval.tracking import quieten_wandb
+from pearl_eval.streams import standard_streams
+from pearl_eval.tracking import PROJECT, quieten_wandb
 
 _HELP = """\
 Build a W&B workspace (speedup by task and decoder, acceptance, waiting, equivalence failures,
@@ -32,6 +33,7 @@ _MISSING = (
 _DEFAULT_OUTPUT = Path("dashboard.json")
 
 
+@standard_streams()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of ``pearl-eval-dashboard``: 0 if saved or written, 2 after an error."""
     parser = argparse.ArgumentParser(
@@ -39,8 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description=_HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--project", default="pearl-eval", help="W&B project (default: pearl-eval)")
-    parser.add_argument("--entity", default="", help="user or team (default: your own)")
+    project, entity = os.environ.get("WANDB_PROJECT") or PROJECT, os.environ.get("WANDB_ENTITY", "")
+    parser.add_argument("--project", default=project, help=f"W&B project (default: {project})")
+    parser.add_argument("--entity", default=entity, help="user or team (default: your own)")
     parser.add_argument(
         "-o", "--output", type=Path, metavar="FILE", help="write the specs as JSON, ask no server"
     )

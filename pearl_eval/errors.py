@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 
 class UserError(Exception):
     """What was wrong, what was expected, and what to do about it, in one line."""
@@ -9,3 +11,17 @@ class UserError(Exception):
 
 class EquivalenceViolation(Exception):
     """An output is not the target's own."""
+
+
+class AnotherRun(UserError):
+    """A directory holds a run, but not this one."""
+
+
+class RunInUse(UserError):
+    """Another process is at work on a run; nothing of it may be touched."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(
+            f"{directory}: another process is at work on the run there: wait for its end, or choose"
+            " another directory"
+        )

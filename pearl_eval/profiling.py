@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
 
 from decoders.draft_length import (
@@ -26,7 +26,7 @@ from decoders.model import CachedModel
 from decoders.sampler import Greedy
 from pearl_eval import environment
 from pearl_eval.command import hydra_command
-from pearl_eval.config import RuntimeConfig, section
+from pearl_eval.config import RuntimeConfig, open_node, section
 from pearl_eval.console import console
 from pearl_eval.errors import UserError
 from pearl_eval.pair import Pair
@@ -43,7 +43,7 @@ _RATES = (0.6, 0.7, 0.8, 0.9, 0.95)
 class ProfileConfig:
     """What is measured: windows of 1 … ``longest`` tokens after each of ``contexts`` tokens."""
 
-    pair: Any = MISSING
+    pair: Any = field(default_factory=open_node)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     longest: int = 12
     contexts: list[int] = field(default_factory=lambda: [128, 512])

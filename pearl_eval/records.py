@@ -22,6 +22,9 @@ ROUNDS = "rounds.parquet"
 SUMMARY = "summary.json"
 #: What a run is, so that it can be continued.
 RUN = "run.json"
+#: What Hydra leaves in the folder of a sweep, and below that of a run.
+SWEEP = "multirun.yaml"
+OVERRIDES = ".hydra/overrides.yaml"
 #: Why a run failed; a sweep's other runs go on, so the error must be found in the run's folder.
 ERROR = "error.txt"
 
@@ -29,14 +32,13 @@ ERROR = "error.txt"
 #: refused: one in a million of those without any fault, too.
 SIGNIFICANCE = 1e-6
 
+#: What everything asks of a summary, by its kind.
+_OF_SUMMARIES: dict[str, type] = {name: str for name in ("decoder", "pair", "task")}
+_OF_SUMMARIES |= {name: int for name in ("prompts", "violations", "ties")} | {"environment": dict}
+
 #: A prompt of a run: ``task_id``, ``sample``, ``turn``.
 Key = tuple[str, int, int]
 KEY_FIELDS = ("task_id", "sample", "turn")
-
-
-def launch_order(folder: Path) -> tuple[bool, str]:
-    """Sorts the folders of a sweep's runs as they were launched: by number, others after."""
-    return (not folder.name.isdigit(), folder.name.zfill(9))
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
@@ -65,16 +67,47 @@ def lossy_outputs(summary: Mapping[str, Any]) -> int:
     return 0 if summary["sampled_tokens"] else int(summary["prompts"] - others)
 
 
-def read_summary(folder: Path) -> dict[str, Any]:
-    """What a run's ``summary.json`` holds. :class:`UserError` where it is damaged."""
-    path = folder / SUMMARY
+class FileObject(dict[str, Any]):
+    """A JSON object of a file, which is named where something is asked for that it lacks."""
+
+    path: Path | None = None
+    advice = ""
+
+    def __missing__(self, name: str) -> Any:
+        raise UserError(f"{self.path} is damaged (it lacks {name!r}): {self.advice}")
+
+
+def read_json(path: Path, advice: str = "move it away and make it anew") -> FileObject:
+    """The JSON object that a file holds. :class:`UserError` where it is damaged.
+
+    So is what is asked of it later, also of an object in it, and is not there. ``advice`` is what
+    to do about it.
+    """
+
+    def named(content: dict[str, Any]) -> FileObject:
+        found = FileObject(content)
+        found.path, found.advice = path, advice
+        return found
+
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"), object_hook=named)
     except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}): continue the run, it is made anew") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path} is damaged (it holds no JSON object)")
+        raise UserError(f"{path} is damaged ({error}): {advice}") from None
+    if not isinstance(content, FileObject):
+        raise UserError(f"{path} is damaged (it holds no JSON object): {advice}")
     return content
+
+
+def read_summary(folder: Path) -> FileObject:
+    """What a run's ``summary.json`` holds. :class:`UserError` where it is damaged."""
+    advice = "continue the run, or move its folder away"
+    summary = read_json(folder / SUMMARY, advice)
+    for name, kind in _OF_SUMMARIES.items():
+        if not isinstance(summary.get(name, kind()), kind):
+            raise UserError(
+                f"{folder / SUMMARY} is damaged ({name!r} is {summary[name]!r:.40}): {advice}"
+            )
+    return summary
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from pearl_eval.figures.acceptance import draw_acceptance, judging_runs
 from pearl_eval.figures.overview import draw_overview
 from pearl_eval.figures.palette import BLUE_INK, GREEN_INK, IDLE, INK
 from pearl_eval.runs import Run, finished_runs
+from pearl_eval.streams import standard_streams
 from pearl_eval.stretch import choose_runs
 from pearl_eval.sweep import sweep_rows
 from pearl_eval.table import Row, number
@@ -206,6 +207,7 @@ def _plain(value: Any) -> str:
     return "–" if value is None else str(value)
 
 
+@standard_streams()
 def main() -> None:
     """Entry point of ``pearl-eval-report``."""
     parser = argparse.ArgumentParser(

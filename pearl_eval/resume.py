@@ -12,10 +12,9 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from pearl_eval.errors import UserError
+from pearl_eval.records import SWEEP
 
 _ARGUMENT = "resume="
-#: What Hydra leaves in the folder of a sweep.
-SWEEP = "multirun.yaml"
 _HYDRA = ".hydra"
 #: Settings that change nothing of what is measured: whoever continues may say otherwise.
 FREE = (
@@ -107,12 +106,6 @@ def _parted(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
         if one in _WITH_VALUE:
             flags += itertools.islice(left, 1)
     return flags, overrides
-
-
-def family_of(directory: Path) -> Path:
-    """The folder of the sweep that a run's folder is part of, else the run's own."""
-    parent = directory.parent
-    return parent if (parent / SWEEP).is_file() else directory
 
 
 def _quoted(path: Path) -> str:

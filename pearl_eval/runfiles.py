@@ -15,14 +15,26 @@ from typing import Any
 import pandas as pd
 
 from decoders.decoder import Round
-from pearl_eval.errors import UserError
+from pearl_eval.errors import AnotherRun, RunInUse, UserError
 from pearl_eval.identity import Identity, differences
 from pearl_eval.journal import Journal, replacing, write_json
-from pearl_eval.records import ERROR, KEY_FIELDS, RECORDS, ROUNDS, RUN, SUMMARY, Key, Record
+from pearl_eval.records import (
+    ERROR,
+    KEY_FIELDS,
+    RECORDS,
+    ROUNDS,
+    RUN,
+    SUMMARY,
+    Key,
+    Record,
+    read_json,
+)
 
 #: Rounds as they come in; made into ``rounds.parquet``, since an unfinished Parquet file can't be
 #: read. As long as it is there the run is not over.
 _ROUNDS_JOURNAL = "rounds.jsonl"
+#: What to do about a file that is damaged.
+_ANEW = "move the folder away and run anew"
 
 
 @dataclass(frozen=True)
@@ -217,20 +229,6 @@ class RunFiles:
         write_json(self.directory / RUN, about)
 
 
-class AnotherRun(UserError):
-    """A directory holds a run, but not this one."""
-
-
-class RunInUse(UserError):
-    """Another process is at work on a run; nothing of it may be touched."""
-
-    def __init__(self, directory: Path) -> None:
-        super().__init__(
-            f"{directory}: another process is at work on the run there: wait for its end, or choose"
-            " another directory"
-        )
-
-
 def rounds_frame(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
     """Rounds as a frame with the columns of ``rounds.parquet``, also where there are none."""
     columns = [*KEY_FIELDS, "round", *(f.name for f in dataclasses.fields(Round))]
@@ -247,15 +245,10 @@ def _round(row: Mapping[str, Any]) -> Round:
 
 def _read_json(path: Path) -> dict[str, Any] | None:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path, _ANEW)
     except FileNotFoundError:
         return None
-    except ValueError as error:
-        raise _damaged(path, str(error)) from None
-    if not isinstance(content, dict):
-        raise _damaged(path, "it holds no JSON object")
-    return content
 
 
 def _damaged(path: Path, how: str) -> UserError:
-    return UserError(f"{path} is damaged ({how}): move the folder away and run anew")
+    return UserError(f"{path} is damaged ({how}): {_ANEW}")

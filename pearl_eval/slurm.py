@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,15 +16,19 @@ from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
 from hydra_plugins.hydra_submitit_launcher.submitit_launcher import SlurmLauncher
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
-from submitit.core.utils import UncompletedJobError
+from submitit.core.utils import FailedJobError, UncompletedJobError
 
 from pearl_eval.config import ReferenceMode, build, plain
 from pearl_eval.console import print_error, print_note
 from pearl_eval.errors import UserError
 from pearl_eval.identity import reference_key
 from pearl_eval.pair import PairSource
-from pearl_eval.sweep import ERROR
+from pearl_eval.records import ERROR, OVERRIDES
 
+#: What Slurm is asked by.
+_PROGRAMS = ("sbatch", "srun", "sacct", "scancel")
+#: What submitit draws around the traceback of a job.
+_DASHES = "\n----------------------\n"
 #: Shell commands of every job. W&B's service is the submitting process's, on another machine.
 _SETUP = ["unset WANDB_SERVICE"]
 
@@ -63,26 +68,47 @@ class SweepJob:
         (self.folder / ".hydra").mkdir(parents=True, exist_ok=True)
         # One of an earlier attempt says nothing of this; of a run that is at work there is none.
         (self.folder / ERROR).unlink(missing_ok=True)
-        OmegaConf.save(job.hydra.overrides.task, self.folder / ".hydra" / "overrides.yaml")
+        OmegaConf.save(job.hydra.overrides.task, self.folder / OVERRIDES)
 
     def result(self, job: submitit.Job[JobReturn]) -> JobReturn:
         """Wait for its end. What became of it is in its folder, also where Slurm ended it."""
         try:
             return job.results()[0]
-        except (UncompletedJobError, submitit.core.utils.FailedJobError) as error:
+        except Exception as error:  # of any kind: the result of a job is read from its file
             if not (self.folder / ERROR).exists():
-                state = job.state
-                why = f"Slurm job {job.job_id} ended as {state} without a result"
-                (self.folder / ERROR).write_text(f"{why}; its log: {job.paths.stderr}\n\n{error}\n")
-            print_error((self.folder / ERROR).read_text().splitlines()[0])
+                text = f"{_why(job, error)}; its log: {job.paths.stderr}\n\n{error}\n"
+                (self.folder / ERROR).write_text(text, encoding="utf-8")
+            print_error((self.folder / ERROR).read_text(encoding="utf-8").splitlines()[0])
             # Not as failed: Hydra would raise, and the sweep's table is still to come.
             return JobReturn(overrides=self.overrides, status=JobStatus.COMPLETED)
+
+
+def _why(job: submitit.Job[JobReturn], error: Exception) -> str:
+    """What became of a job that left no result, in a line."""
+    if isinstance(error, UncompletedJobError) and not isinstance(error, FailedJobError):
+        return f"Slurm job {job.job_id} ended as {job.state} without a result"
+    # Between lines of dashes is the traceback from there; its last line says what was raised.
+    trace = str(error).split(_DASHES)[1] if _DASHES in str(error) else str(error)
+    last = ([line.strip() for line in trace.splitlines() if line.strip()] or [""])[-1]
+    return f"Slurm job {job.job_id} failed: {last or type(error).__name__}"
+
+
+def check_programs() -> None:
+    """Refuse to begin on a machine that has no Slurm."""
+    missing = [name for name in _PROGRAMS if shutil.which(name) is None]
+    if missing:
+        raise UserError(
+            f"hydra/launcher: there is no {' and no '.join(missing)} on this machine, by which jobs"
+            " are given to Slurm: start the sweep on a login node of the cluster (module load slurm"
+            " there, where it needs that), or choose hydra/launcher=basic or joblib"
+        )
 
 
 def launch(
     setup: dict[str, Any], job_overrides: Sequence[Sequence[str]], first: int
 ) -> list[JobReturn]:
     """Submit the jobs of a sweep and wait for the end of all, whatever becomes of each."""
+    check_programs()
     launcher = SlurmLauncher()
     launcher.setup(**setup)
     jobs = [SweepJob.compose(launcher, one, first + i) for i, one in enumerate(job_overrides)]
@@ -92,7 +118,7 @@ def launch(
         before = submitted[awaited].job_id if awaited is not None else None
         try:
             handles = _submit(launcher, group, before)
-        except submitit.core.utils.FailedJobError as error:
+        except FailedJobError as error:
             for handle in submitted.values():
                 handle.cancel()
             why = str(error.__cause__ or error)
@@ -105,7 +131,7 @@ def launch(
         ids = dict.fromkeys(map(_array, submitted.values()))
         print_note(
             f"the jobs go on without this command; to end them: scancel {' '.join(ids)};"
-            f" their table, at any time: pearl-eval-table {jobs[0].folder.parent}"
+            f" their table, at any time: pearl-eval-table {setup['config'].hydra.sweep.dir}"
         )
         raise
 

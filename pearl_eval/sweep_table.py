@@ -9,6 +9,7 @@ from pathlib import Path
 from pearl_eval.console import print_error, print_table
 from pearl_eval.errors import UserError
 from pearl_eval.runs import finished_runs
+from pearl_eval.streams import standard_streams
 from pearl_eval.sweep import sweep_rows
 from pearl_eval.table import Row
 
@@ -20,6 +21,7 @@ def table_rows(directory: Path) -> list[Row]:
     ]
 
 
+@standard_streams()
 def main() -> None:
     """Entry point of ``pearl-eval-table``."""
     parser = argparse.ArgumentParser(
@@ -35,11 +37,12 @@ def main() -> None:
     directory = parser.parse_args().directory
     try:
         rows = table_rows(directory)
+        print_table(str(directory), rows)
+        failed = any(row.failed or row.violates for row in rows)
     except (UserError, OSError) as error:
         print_error(str(error))
         sys.exit(2)
-    print_table(str(directory), rows)
-    if any(row.failed or row.violates for row in rows):
+    if failed:
         sys.exit(1)
 
 

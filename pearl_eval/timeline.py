@@ -11,12 +11,16 @@ from matplotlib.figure import Figure
 
 from pearl_eval.console import print_error
 from pearl_eval.errors import UserError
+from pearl_eval.figures.saving import check_format, save_figure
 from pearl_eval.figures.timeline import draw_timeline
 from pearl_eval.records import SUMMARY
 from pearl_eval.runs import Run, finished_runs, labelled
+from pearl_eval.streams import standard_streams
 from pearl_eval.stretch import TOKENS, Stretch, choose_runs, choose_stretch, decodings
 from pearl_eval.token_text import TokenText
 
+#: It is written in these formats.
+_SUFFIXES = (".png", ".svg")
 _EPILOG = """
 examples:
   pearl-eval-timeline multirun/DATE/TIME
@@ -78,6 +82,7 @@ def find_runs(directories: Sequence[Path]) -> list[Run]:
     return runs
 
 
+@standard_streams()
 def main() -> None:
     """Entry point of ``pearl-eval-timeline``."""
     parser = argparse.ArgumentParser(
@@ -97,6 +102,8 @@ def main() -> None:
     arguments = parser.parse_args()
     output = arguments.output or arguments.directory[0] / "timeline"
     try:
+        check_format(output)
+        output = output if output.suffix in _SUFFIXES else output.with_name(f"{output.name}.png")
         if arguments.seconds is not None and arguments.seconds <= 0:
             raise UserError(f"--seconds must be more than 0, got {arguments.seconds}")
         figure = timeline(
@@ -106,9 +113,8 @@ def main() -> None:
             arguments.tokens,
             arguments.seconds,
         )
-        for suffix in (".png", ".svg"):
-            figure.savefig(output.with_suffix(suffix), dpi=150)
-            print(output.with_suffix(suffix))
+        for suffix in _SUFFIXES:
+            print(save_figure(figure, output.with_suffix(suffix)))
     except (UserError, OSError) as error:
         print_error(str(error))
         sys.exit(2)

@@ -24,6 +24,11 @@ KEY = list(KEY_FIELDS)
 PARALLEL_MODES = ("pre-verify", "post-verify")
 #: Width of the pieces of text, in tokens, that acceptance is given for.
 TEXT_STEP = 32
+#: What is read of each record, and of each round.
+_OF_RECORDS = [*KEY, "warmup", "seconds", "verdict", "output_ids", "new_tokens", "accepted_runs"]
+_OF_RECORDS += ["speedup", "target_forwards", "draft_forwards"]
+_OF_ROUNDS = [*KEY, "mode", "drafted", "judged", "accepted", "start", "verified_length"]
+_OF_ROUNDS += ["draft_seconds", "target_seconds", "draft_start", "target_start", "drafted_ids"]
 
 
 class Fate(Enum):
@@ -82,9 +87,12 @@ class Traces:
         are damaged.
         """
         records = list(read_lines(directory / RECORDS))
+        for number, record in enumerate(records, start=1):
+            _refuse_lacking(_OF_RECORDS, record, f"{directory / RECORDS}, line {number},")
         rounds = read_rounds(directory)
         if "drafted_at" not in rounds:
             raise UserError(f"{directory}: its rounds are of an older version: run it again")
+        _refuse_lacking(_OF_ROUNDS, rounds.columns, str(directory / ROUNDS))
         return cls.of(records, rounds)
 
     @property
@@ -180,6 +188,12 @@ class Traces:
             "by_block_position": _rows(self.by_block_position()),
             "by_text_position": _rows(self.by_text_position()),
         }
+
+
+def _refuse_lacking(names: Iterable[str], there: Any, what: str) -> None:
+    lacking = [name for name in names if not isinstance(there, Iterable) or name not in there]
+    if lacking:
+        raise UserError(f"{what} is damaged (it lacks {lacking[0]!r})")
 
 
 def token_fates(rounds: pd.DataFrame, output_ids: Sequence[int]) -> list[list[Fate]]:

@@ -16,6 +16,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+#: Where runs are logged unless another project was asked for.
+PROJECT = "pearl-eval"
+#: What ``WANDB_MODE`` may say, and what that means here.
+_MODES = {"online": "online", "offline": "offline", "disabled": "disabled"}
+_MODES |= {"run": "online", "dryrun": "offline", "shared": "shared"}
+
+
 class Tracker:
     """Logs nothing: the tracker of ``tracking=none``, and the interface of the others."""
 
@@ -69,10 +76,15 @@ def quieten_wandb() -> None:
 
 def make_tracker(config: TrackingConfig, run: TrackedRun) -> Tracker:
     """The tracker that the ``tracking`` group of a configuration asks for."""
-    mode = config.mode.value if config.mode else os.environ.get("WANDB_MODE", "offline")
+    mode = config.mode.value if config.mode else _mode()
     if config.backend is TrackingBackend.none or mode == "disabled":
         return Tracker()
     # Imported late, as W&B itself is: it costs nothing where tracking is off.
     from pearl_eval.wandb_tracker import WandbTracker
 
     return WandbTracker(config, run, mode)
+
+
+def _mode() -> str:
+    """What ``WANDB_MODE`` says; offline where it says nothing that W&B knows."""
+    return _MODES.get(os.environ.get("WANDB_MODE", "").strip().lower(), "offline")

@@ -21,7 +21,16 @@ from pearl_eval import metrics
 from pearl_eval.config import TrackingConfig
 from pearl_eval.journal import replacing
 from pearl_eval.records import Record
-from pearl_eval.tracking import TrackedRun, Tracker, quieten_wandb
+from pearl_eval.tracking import PROJECT, TrackedRun, Tracker, quieten_wandb
+from pearl_eval.wandb_environment import (
+    WandbEnvironment,
+    asked,
+    asked_tags,
+    folder,
+    reason,
+    short_name,
+    short_tag,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,8 +41,6 @@ log = logging.getLogger(__name__)
 _FLUSH_INTERVAL = 1.0
 #: So many seconds more than W&B itself waits, its service is waited for.
 _MARGIN = 10.0
-#: Longest tag that W&B accepts, in characters.
-_LONGEST_TAG = 64
 #: Set once the server failed: later runs of this process are kept offline at once.
 _unreachable = threading.Event()
 
@@ -66,9 +73,7 @@ class WandbTracker(Tracker):
         self._run: Any = None
         self._failed = False
         quieten_wandb()
-        # Where offline artifacts wait for a sync.
-        self._outer_data_dir = os.environ.get("WANDB_DATA_DIR")
-        os.environ["WANDB_DATA_DIR"] = str(run.directory.absolute() / "wandb")
+        self._environment = WandbEnvironment(run.directory.absolute() / "wandb")
         if mode == "online" and _unreachable.is_set():
             log.info("W&B did not answer before: this run is kept offline too")
             mode = "offline"
@@ -81,18 +86,26 @@ class WandbTracker(Tracker):
                 return
             self._online = False
             _unreachable.set()
-            log.warning(
-                "W&B start failed, this run is kept offline (`wandb sync` uploads it later): %s",
-                _reason(error),
-            )
-            self._guard("start", lambda: self._start("offline", run))
+            self._keep_offline(run, error)
+
+    def _keep_offline(self, run: TrackedRun, error: Exception) -> None:
+        """Log offline what could not be online, and say so."""
+        try:
+            self._start("offline", run)
+        except Exception as second:
+            self._give_up("start", second)
+            return
+        log.warning(
+            "W&B start failed, this run is kept offline (`wandb sync` uploads it later): %s",
+            reason(error),
+        )
 
     def _start(self, mode: str, run: TrackedRun) -> None:
         import wandb
 
         config = self._config
         parts = [run.names.decoder, run.names.pair, run.names.task]
-        tags = dict.fromkeys(tag[:_LONGEST_TAG] for tag in (*parts, *run.tags, *config.tags) if tag)
+        tags = (*parts, *run.tags, *config.tags, *asked_tags())
         settings = wandb.Settings(
             console="off",
             silent=True,
@@ -103,14 +116,14 @@ class WandbTracker(Tracker):
             x_transaction_log_flush_interval=_FLUSH_INTERVAL,
         )
         arguments: dict[str, Any] = {
-            "project": config.project,
-            "entity": config.entity,
-            "group": config.group or run.group,
-            "name": "-".join(parts),
-            "job_type": "evaluation",
-            "tags": list(tags),
+            "project": config.project or asked("PROJECT") or PROJECT,
+            "entity": config.entity or asked("ENTITY"),
+            "group": short_name(config.group or asked("RUN_GROUP") or run.group, "group"),
+            "name": short_name(asked("NAME") or "-".join(parts), "name"),
+            "job_type": asked("JOB_TYPE") or "evaluation",
+            "tags": list(dict.fromkeys(short_tag(tag) for tag in tags if tag)),
             "config": run.config | {"choices": asdict(run.names)},
-            "dir": str(run.directory),
+            "dir": str(folder(run.directory)),
             "id": run_id(run.directory),
             "resume": "allow",
             "mode": mode,
@@ -200,10 +213,7 @@ class WandbTracker(Tracker):
             self._guard(
                 "finish", lambda: self._limited(lambda: run.finish(exit_code=int(failed))), warned
             )
-        if self._outer_data_dir is None:
-            os.environ.pop("WANDB_DATA_DIR", None)
-        else:
-            os.environ["WANDB_DATA_DIR"] = self._outer_data_dir
+        self._environment.restore()
 
     def _limited(self, action: Callable[[], object]) -> None:
         """Do what W&B's service, a process of its own, has to take part in.
@@ -232,7 +242,7 @@ class WandbTracker(Tracker):
         if self._online:
             _unreachable.set()
         message = "W&B %s failed, the run's files are complete without it: %s"
-        log.log(logging.INFO if warned else logging.WARNING, message, what, _reason(error))
+        log.log(logging.INFO if warned else logging.WARNING, message, what, reason(error))
 
 
 def _drawn(
@@ -242,7 +252,7 @@ def _drawn(
     try:
         return images() if images else {}
     except Exception as error:
-        log.info("no pictures for W&B: %s", _reason(error))
+        log.info("no pictures for W&B: %s", reason(error))
         return {}
 
 
@@ -280,10 +290,6 @@ def _tear_down() -> None:
     # It ends this process with the code of a service that was killed, where it learns of that.
     with contextlib.suppress(Exception, SystemExit):
         _within(_MARGIN, wandb.teardown)
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _within(seconds: float, action: Callable[[], object]) -> None:

@@ -131,7 +131,12 @@ BAD_INPUT = {
     "hydra/launcher=joblib": "hydra/launcher=joblib is for sweeps, and without -m the run would",
     "decoder.gamma=0": "decoder.gamma is the draft length and must be at least 1, got 0",
     "decoder.gamma=x": "decoder.gamma is the draft length, a whole number or auto, got 'x'",
-    "decoder.gama=3": "Key 'gama' is not in struct",
+    "decoder.gama=3": "decoder.gama: Key 'gama' not in 'Pearl' (its fields: gamma, pre_verify, ",
+    "gamma=5": "error: there is no setting gamma: did you mean decoder.gamma?",
+    "+gamma=5": "error: there is no setting gamma: did you mean decoder.gamma?",
+    "runtime.gpu=[0]": "no setting runtime.gpu: did you mean runtime.gpus?",
+    "max_new_tokens=5": "no setting max_new_tokens: did you mean task.max_new_tokens?",
+    "zzz=5": "error: there is no setting zzz: --cfg job shows all there are",
     "+decoder.gama=3": "decoder.gama: Key 'gama' not in 'Pearl' (its fields: gamma, pre_verify, ",
     "decoder=assisted_heuristic decoder.schedule=x": "decoder.schedule is one of constant, heur",
     "decoder=assisted_constant decoder.gamma=0": "decoder.gamma is the draft length and must be",
@@ -310,6 +315,33 @@ def test_output_that_no_one_reads_to_its_end_is_no_error(tmp_path: Path) -> None
     done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
     os.close(write)
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        ((CONF, "decoder=autoregressive"), 141),
+        ((CONF, "decoder=liar"), 1),
+        ((CONF, "-m", "decoder=autoregressive"), 141),
+        ((CONF, "-m", "decoder=liar"), 1),
+    ],
+)
+def test_a_run_whose_table_nobody_reads_ends_as_it_would(
+    run_cli: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    code: int,
+) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as unread:
+        monkeypatch.setattr(sys, "stdout", unread)
+        own = (*SHORT, "hydra.run.dir=run/0", "hydra.sweep.dir=run")
+        ended, _, err = run_cli(*arguments, *own)
+    assert ended == code and "Traceback" not in err and "pipe" not in err
+    assert len(read_records(tmp_path / "run" / "0")) == 3
+    assert (tmp_path / "run" / "0" / "error.txt").exists() == (code == 1)
 
 
 @pytest.mark.slow

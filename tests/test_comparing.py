@@ -232,7 +232,7 @@ def test_command(
     out = capsys.readouterr().out
     assert "| code | dddd | new |" in out
     assert "| tiny | humaneval | pearl | 0.7" in out and "| differs |" in out
-    monkeypatch.setattr(sys, "argv", ["compare", str(tmp_path)])
+    monkeypatch.setattr(sys, "argv", ["compare", str(tmp_path / "c")])
     with pytest.raises(SystemExit, match="2"):
         compare.main()
     assert "there is no run there" in capsys.readouterr().err

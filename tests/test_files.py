@@ -173,6 +173,9 @@ def test_a_damaged_file_is_named_in_one_line(
 
 
 READERS = {
+    "overview": ("analysis.overview", "{run}"),
+    "timeline": ("pearl_eval.timeline", "{run}"),
+    "compare": ("analysis.compare", "{run}"),
     "table": ("pearl_eval.sweep_table", "{run}"),
     "sweep's table": ("pearl_eval.sweep_table", "{sweep}"),
     "report": ("pearl_eval.report", "{run}", "-o", "{run}/report.html"),
@@ -213,14 +216,52 @@ def test_a_damaged_file_is_named_by_whatever_reads_it(
     run = tmp_path / "sweep" / "0"
     shutil.copytree(unbroken, run)
     os.truncate(run / file, 60)
+    said = refused_by(reader, run, monkeypatch, capsys)
+    assert f"{file}" in said and "is damaged" in said, said
+
+
+def refused_by(
+    reader: str, run: Path, patch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> str:
+    """What a command says that can't read a run."""
     module, *arguments = READERS[reader]
     places = {"run": run, "sweep": run.parent}
-    monkeypatch.setattr(sys, "argv", [module, *(one.format(**places) for one in arguments)])
+    patch.setattr(sys, "argv", [module, *(one.format(**places) for one in arguments)])
     with pytest.raises(SystemExit) as ended:
         importlib.import_module(module).main()
     assert ended.value.code == 2
-    said = capsys.readouterr().err.splitlines()[-1]
-    assert f"{file}" in said and "is damaged" in said, said
+    return capsys.readouterr().err.splitlines()[-1]
+
+
+SPOILT = {
+    "summary.json": {"{}": "it lacks 'decoder'", "[]": "it holds no JSON object"},
+    "run.json": {"[1]": "it holds no JSON object"},
+    "records.jsonl": {"{}": "line 1, is damaged (it lacks 'task_id')", "3": "line 1, is damaged"},
+}
+SPOILT["summary.json"] |= {'{"decoder": 3}': "('decoder' is 3)"}
+READ_BY = {"summary.json": [*READERS], "run.json": ["tables"], "records.jsonl": ["report"]}
+
+
+@pytest.mark.parametrize(
+    ("file", "reader", "content"),
+    [(file, one, text) for file in SPOILT for one in READ_BY[file] for text in SPOILT[file]],
+)
+def test_a_file_that_holds_something_else_is_damaged(
+    unbroken: Path,
+    tmp_path: Path,
+    file: str,
+    reader: str,
+    content: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = tmp_path / "sweep" / "0"
+    shutil.copytree(unbroken, run)
+    (run / file).write_text(content)
+    said = refused_by(reader, run, monkeypatch, capsys)
+    # A sweep's table asks for other figures first.
+    expected = "it lacks '" if "it lacks" in SPOILT[file][content] else SPOILT[file][content]
+    assert f"{run / file}" in said and "is damaged" in said and expected in said, said
 
 
 @pytest.mark.slow

@@ -195,3 +195,43 @@ def test_no_secret_gets_into_files_nor_to_the_server(
     assert b"example.org/code.git" in everything, "W&B records where the code is from"
     found = [secret for secret in (KEY, token, password) if secret.encode() in everything]
     assert found == []
+
+
+def test_a_long_group_arrives_shortened(server: StandIn, tmp_path: Path) -> None:
+    track(online(tmp_path, group="g" * 200), tmp_path)
+    (bucket,) = server.buckets.values()
+    assert len(bucket["groupName"]) == 128 and bucket["groupName"].startswith("g" * 119 + "-")
+
+
+def test_white_space_around_the_key_is_no_part_of_it(
+    server: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", f"{KEY}\n")
+    track(online(tmp_path), tmp_path)
+    assert server.exit_codes == {identity(tmp_path): 0}
+
+
+def test_what_is_said_to_be_kept_offline_is(
+    server: StandIn,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    begin = wandb.init
+
+    def fail(*args: object, **kwargs: object) -> object:
+        if kwargs["mode"] == "online":
+            raise RuntimeError("no such account")
+        return begin(*args, **kwargs)
+
+    monkeypatch.setattr(wandb, "init", fail)
+    track(online(tmp_path), tmp_path)
+    (warning,) = own_warnings(caplog)
+    assert "kept offline" in warning and "no such account" in warning
+    assert len(offline_runs(tmp_path)) == 1
+    caplog.clear()
+    wandb_tracker._unreachable.clear()
+    monkeypatch.setattr(wandb, "init", lambda *args, **kwargs: 1 / 0)
+    online(tmp_path / "none").close(failed=False)
+    (warning,) = own_warnings(caplog)
+    assert "kept offline" not in warning and "complete without it" in warning

@@ -5,8 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
 from analysis import overview
+from pearl_eval.errors import UserError
+from pearl_eval.figures.saving import save_figure
 from pearl_eval.runs import read_runs
 
 SUMMARY = {
@@ -100,3 +103,19 @@ def test_a_directory_without_runs_is_refused(
     with pytest.raises(SystemExit, match="2"):
         overview.main()
     assert "there is no run there" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "written"), [("a.svg", "a.svg"), ("a", "a.png"), ("a.PNG", "a.PNG")]
+)
+def test_a_picture_has_the_format_its_name_says(tmp_path: Path, name: str, written: str) -> None:
+    assert save_figure(Figure(), tmp_path / name) == tmp_path / written
+    begins = (tmp_path / written).read_bytes()[:5]
+    assert begins == (b"<?xml" if name.endswith("svg") else b"\x89PNG\r")
+
+
+@pytest.mark.parametrize("name", ["a.foo", "a.1", ""])
+def test_a_format_that_there_is_not_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match=r"picture's (name ends by its format, one of|file)"):
+        save_figure(Figure(), tmp_path / name if name else Path(name))
+    assert not list(tmp_path.iterdir())

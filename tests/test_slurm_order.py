@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
+import pytest
 from omegaconf import OmegaConf
+from submitit.core.utils import FailedJobError, UncompletedJobError
 
-from pearl_eval.slurm import SweepJob, first_of_each, groups
+from pearl_eval.errors import UserError
+from pearl_eval.slurm import SweepJob, _why, check_programs, first_of_each, groups
 
 
 def job(number: int, reference: str = "", gpus: int = 1) -> SweepJob:
@@ -37,3 +41,31 @@ def test_the_others_wait_for_the_first_that_reads_the_same_reference() -> None:
         (0, [jobs[3]]),
         (2, [jobs[4]]),
     ]
+
+
+def test_without_slurm_it_is_said_what_there_is_not(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("sbatch", "sacct", "scancel"):
+        (tmp_path / name).touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match=r"there is no srun on this machine, .* login node"):
+        check_programs()
+    (tmp_path / "srun").touch(mode=0o755)
+    check_programs()
+
+
+def test_a_job_that_left_no_result_has_its_reason() -> None:
+    job = SimpleNamespace(job_id="7", state="OUT_OF_MEMORY")
+    line = "\n----------------------\n"
+    said = (
+        f"Job failed with trace:{line}  File x\nModuleNotFoundError: No module named 'tasks.task'"
+    )
+    said += f"\n{line}You can check full logs"
+    assert _why(job, FailedJobError(said)) == (
+        "Slurm job 7 failed: ModuleNotFoundError: No module named 'tasks.task'"
+    )
+    assert _why(job, UncompletedJobError("x")) == (
+        "Slurm job 7 ended as OUT_OF_MEMORY without a result"
+    )
+    assert _why(job, EOFError()) == "Slurm job 7 failed: EOFError"

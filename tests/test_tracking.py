@@ -38,14 +38,15 @@ from tracked import (
 from pearl_eval.config import TrackingBackend, TrackingMode
 from pearl_eval.metrics import prompt_metrics
 from pearl_eval.tracking import Tracker
+from pearl_eval.wandb_environment import short_name
 
 Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(autouse=True)
 def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("WANDB_MODE", "WANDB_DATA_DIR"):
-        monkeypatch.delenv(name, raising=False)
+    for name in [one for one in os.environ if one.startswith("WANDB_") and one != "WANDB_SERVICE"]:
+        monkeypatch.delenv(name)
 
 
 @pytest.fixture(scope="module")
@@ -346,3 +347,87 @@ def test_none_and_disabled_log_nothing(
     monkeypatch.setenv("WANDB_MODE", variable)
     assert type(start(tmp_path, mode, backend=backend)) is Tracker
     assert not list(tmp_path.iterdir())
+
+
+def logged_run(directory: Path) -> dict[str, Any]:
+    """What the log of a run's only attempt says of it."""
+    (run,) = offline_runs(directory)
+    (record,) = records_of(run, "run")
+    return record
+
+
+@pytest.mark.parametrize("space", ["\n", " "])
+def test_white_space_around_a_key_costs_no_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, space: str
+) -> None:
+    wandb.teardown()  # or it has read the environment already
+    key = "0" * 40 + space
+    monkeypatch.setenv("WANDB_API_KEY", key)
+    tracker = start(tmp_path)
+    assert os.environ["WANDB_API_KEY"] == "0" * 40
+    tracker.close(failed=False)
+    assert os.environ["WANDB_API_KEY"] == key
+    monkeypatch.delenv("WANDB_API_KEY")  # or what reads the log would trip over it
+    assert logged_run(tmp_path)["project"] == "pearl-eval" and not own_warnings(caplog)
+
+
+def test_what_wandb_would_refuse_is_named_and_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    wandb.teardown()
+    refused = {"WANDB_PROJECT": "a/b", "WANDB_MODE": "sometimes", "WANDB_BASE_URL": "nowhere"}
+    refused |= {"WANDB_HTTP_TIMEOUT": "soon"}
+    for name, value in refused.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("WANDB_TAGS", f"mine,,{'x' * 70}, pearl ")
+    start(tmp_path, mode=None).close(failed=False)
+    assert {name: os.environ[name] for name in refused} == refused
+    for name in (*refused, "WANDB_TAGS"):
+        monkeypatch.delenv(name)  # or what reads the log would trip over them
+    run = logged_run(tmp_path)
+    assert run["project"] == "pearl-eval"
+    assert run["tags"] == ["pearl", "tiny", "humaneval", "synthetic", "mine", "x" * 64]
+    warned = own_warnings(caplog)
+    assert sorted(one.split(" is not used, since W&B")[0] for one in warned) == sorted(refused)
+
+
+def test_what_is_null_is_left_to_the_variables_of_wandb(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wandb.teardown()
+    said = {"PROJECT": "theirs", "ENTITY": "team", "RUN_GROUP": "night", "NAME": "one"}
+    said |= {"JOB_TYPE": "nightly", "NOTES": "a note", "TAGS": "a,b", "DIR": str(tmp_path / "w")}
+    for name, value in said.items():
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    run = tmp_path / "run"
+    run.mkdir()
+    start(run, mode=None).close(failed=False)
+    assert not offline_runs(run)
+    logged = logged_run(tmp_path / "w")
+    found = [logged[name] for name in ("project", "entity", "run_group", "display_name")]
+    assert found == ["theirs", "team", "night", "one"]
+    assert (logged["job_type"], logged["notes"]) == ("nightly", "a note")
+    assert logged["tags"] == ["pearl", "tiny", "humaneval", "synthetic", "a", "b"]
+    # What the configuration says counts before.
+    start(tmp_path, project="ours", group="day", entity="me").close(failed=False)
+    ours = inspect(offline_runs(tmp_path / "w")[-1])
+    assert '"ours"' in ours and '"day"' in ours and '"theirs"' not in ours
+
+
+def test_a_folder_of_wandbs_that_can_not_be_written_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("WANDB_DIR", "/proc/nowhere")
+    start(tmp_path).close(failed=False)
+    assert logged_run(tmp_path) and "WANDB_DIR=/proc/nowhere can't" in own_warnings(caplog)[0]
+
+
+@pytest.mark.parametrize(("length", "kept"), [(128, True), (129, False)])
+def test_long_groups_are_shortened_and_stay_apart(
+    caplog: pytest.LogCaptureFixture, length: int, kept: bool
+) -> None:
+    names = ["x" * (length - 1) + end for end in "ab"]
+    short = [short_name(name, "group") for name in names]
+    assert (short == names) == kept and bool(own_warnings(caplog)) != kept
+    assert {len(name) for name in short} == {128} and len({*short}) == 2
+    assert short_name(names[0], "group") == short[0]

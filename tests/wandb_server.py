@@ -19,7 +19,13 @@ from wandb_reading import Artifact
 
 KEY = "f" * 40
 ENTITY = "me"
+#: Longest name of a group or a run.
+LONGEST = 128
 _Answer = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+class Refused(Exception):
+    """Something that W&B's server does not take."""
 
 
 class StandIn:
@@ -91,6 +97,9 @@ class StandIn:
             self.exit_codes[run] = body["exitcode"]
 
     def _upsert_bucket(self, variables: dict[str, Any]) -> dict[str, Any]:
+        for name in ("groupName", "displayName"):
+            if len(variables.get(name) or "") > LONGEST:
+                raise Refused(f"{name} is longer than {LONGEST} characters")
         name = variables.get("name") or self._run_name(variables["id"])
         inserted = name not in self.buckets
         given = {key: value for key, value in variables.items() if value is not None}
@@ -244,7 +253,10 @@ class _Handler(BaseHTTPRequestHandler):
             query, variables = asked["query"], asked.get("variables") or {}
             named = re.search(r"^\s*(?:query|mutation)\s+(\w+)", query, re.MULTILINE)
             operation = asked.get("operationName") or (named[1] if named else "")
-            self._reply({"data": stand_in.answer(operation, query, variables)})
+            try:
+                self._reply({"data": stand_in.answer(operation, query, variables)})
+            except Refused as error:
+                self._reply({"errors": [{"message": str(error)}]}, status=400)
         else:
             self._reply({})  # telemetry
 

@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING
 
-from pearl_eval.config import RuntimeConfig
+from pearl_eval.config import RuntimeConfig, open_node
 
 #: What every other contender is compared with, always there.
 REFERENCE = "autoregressive"
@@ -23,7 +22,7 @@ class GridConfig:
     ``max_new_tokens`` tokens.
     """
 
-    pair: Any = MISSING
+    pair: Any = field(default_factory=open_node)
     depths: list[int] = field(default_factory=list)
     perturbations: list[float] = field(default_factory=list)
     decoders: list[str] = field(default_factory=list)
@@ -41,7 +40,7 @@ class GrowthConfig:
     that of one ``pearl-eval`` run over ``prompts`` problems.
     """
 
-    pair: Any = MISSING
+    pair: Any = field(default_factory=open_node)
     contexts: list[int] = field(default_factory=list)
     decoders: list[str] = field(default_factory=list)
     gammas: list[int] = field(default_factory=list)
@@ -60,8 +59,8 @@ class BenchConfig:
     prompt.
     """
 
-    pair: Any = MISSING
-    task: Any = MISSING
+    pair: Any = field(default_factory=open_node)
+    task: Any = field(default_factory=open_node)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     decoders: list[str] = field(default_factory=list)
     gammas: list[int] = field(default_factory=list)

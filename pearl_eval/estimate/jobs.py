@@ -17,11 +17,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 
-from pearl_eval.config import Names
+from pearl_eval.config import SWEEPER, Names
 from pearl_eval.errors import UserError
 from pearl_eval.paths import config_dir
-
-_SWEEPER = f"{BasicSweeper.__module__}.{BasicSweeper.__qualname__}"
+from pearl_eval.settings import check_settings
 
 
 @dataclass(frozen=True)
@@ -56,6 +55,12 @@ def expand(config_name: str, arguments: Sequence[str]) -> list[list[str]]:
         return jobs
 
 
+def whole_configuration(config_name: str, arguments: Sequence[str]) -> DictConfig:
+    """The configuration that a command line's jobs start from."""
+    with _composed(config_name, arguments) as (_, master, _):
+        return master
+
+
 @contextlib.contextmanager
 def _composed(
     config_name: str, arguments: Sequence[str]
@@ -87,7 +92,7 @@ def _composed(
 def _expanded(loader: ConfigLoader, master: DictConfig) -> list[list[str]]:
     """The overrides of each job of a sweep."""
     sweeper = master.hydra.sweeper
-    if sweeper._target_ != _SWEEPER:
+    if sweeper._target_ != SWEEPER:
         raise UserError(
             f"hydra/sweeper={master.hydra.runtime.choices['hydra/sweeper']} decides on its jobs as"
             " it goes, so they can't be listed; take hydra/sweeper=basic"
@@ -102,6 +107,7 @@ def _expanded(loader: ConfigLoader, master: DictConfig) -> list[list[str]]:
 
 def _job(loader: ConfigLoader, master: DictConfig, overrides: list[str]) -> Job:
     cfg = loader.load_sweep_config(master, overrides)
+    check_settings(cfg)
     choices = cfg.hydra.runtime.choices
     names = Names(choices["decoder"], choices["pair"], choices["task"])
     with open_dict(cfg):
