@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.answers import find_number
 from tasks.gsm8k import Gsm8k
+from tasks.numbers import find_number
 from tasks.rows import read_rows
 
 ROW = {"question": "How many?", "answer": "There are 2*3=<<2*3=6>>6.\n#### 6"}
