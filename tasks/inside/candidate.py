@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import resource
+import sys
 import types
 from typing import Any
 
@@ -16,6 +17,8 @@ JUDGE = 3
 #: Bytes of one file, and how many may be open at once.
 _FILE_BYTES = 16 * 2**20
 _OPEN_FILES = 64
+#: How libraries of linear algebra are told the number of their threads.
+_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 #: What a program may hand out to be called by its tests.
 _FUNCTIONS = (
     types.FunctionType,
@@ -42,8 +45,19 @@ def limit_resources(memory: int, seconds: int) -> None:
         resource.setrlimit(kind, (value, value))
 
 
-def main(program: str, entry_point: str) -> None:
-    """Run ``program``, then answer calls of its function ``entry_point`` until nobody asks."""
+def show_packages(folders: list[str]) -> None:
+    """Let packages in these folders be imported. Those that compute must do so in this thread."""
+    sys.path += folders
+    if folders:
+        os.environ.update(dict.fromkeys(_THREADS, "1"))
+
+
+def main(program: str, entry_point: str, folders: list[str]) -> None:
+    """Run ``program``, then answer calls of its function ``entry_point`` until nobody asks.
+
+    ``folders`` have the packages that it may import.
+    """
+    show_packages(folders)
     names: dict[str, Any] = {}
     try:
         exec(compile(program, "<program>", "exec"), names)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any, NoReturn
 
 from tasks.inside.calls import Calls, exception
+from tasks.inside.candidate import show_packages
 from tasks.inside.wire import Nonsense, Unfit, describe, one_line
 
 #: Seconds in which a program that no longer answers must be found to have ended.
@@ -101,14 +102,17 @@ class Candidate:
         raise Failure(f"it was ended by {signal.Signals(-code).name}")
 
 
-def judge(candidate: Candidate, prompt: str, tests: str, entry_point: str) -> str:
-    """``passed``, or ``failed: why``.
+def judge(
+    candidate: Candidate, prompt: str, tests: str, entry_point: str, folders: list[str]
+) -> str:
+    """``passed``, or ``failed: why``. ``folders`` have the packages that the tests may import.
 
     The tests find what the prompt defines beside the function under test, and that by its own name
     too: some of them use it.
     """
     try:
         candidate.await_ready()
+        show_packages(folders)
         names = _defined_by(prompt)
         names[entry_point] = candidate
         exec(compile(tests, "<tests>", "exec"), names)
