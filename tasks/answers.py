@@ -48,10 +48,13 @@ class Reading(Enum):
         return self in (Reading.strict_match, Reading.flexible_extract, Reading.hashes)
 
 
-def said(text: str) -> str:
-    """A text without the thinking before it; nothing of one that never came to an end of that."""
+def said(text: str, unfinished: bool = False) -> str:
+    """A text without the thinking before it.
+
+    One that ends before its thinking does says nothing, unless ``unfinished`` thinking is to count.
+    """
     _, ended, answer = text.rpartition("</think>")
-    return "" if not ended and "<think>" in text else answer
+    return "" if not (ended or unfinished) and "<think>" in text else answer
 
 
 def marked_number(

@@ -116,7 +116,7 @@ class Gsm8k(Task):
 
 def is_right(text: str, answer: str, reading: Reading = Reading.default) -> bool:
     """Whether the number that a generated text gives as its answer is the right one."""
-    text = said(text)
+    text = said(text, unfinished=reading.harness)
     if reading.harness:
         return same_as_in_harness(
             text.split("Q:")[0], answer, reading, f"{THE_ANSWER_IS} NUMBER.", False

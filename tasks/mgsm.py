@@ -104,7 +104,8 @@ class Mgsm(Task):
         return problems
 
     def score(self, problem: Problem, text: str) -> Score:
-        language, answer, text = problem.category, problem.data["answer"], said(text)
+        language, answer = problem.category, problem.data["answer"]
+        text = said(text, unfinished=self.answer.harness)
         if self.answer.harness:
             text = text.split("Question:")[0]
             strict = _STRICT[language]

@@ -200,6 +200,8 @@ def test_a_language_has_marks_of_its_own(
 )
 def test_thinking_is_no_answer(text: str, answer: str) -> None:
     assert said(text) == answer
+    assert said(text, unfinished=True) == (answer or text)
+    assert not is_right("<think>The answer is 5.", "5")
 
 
 #: Of 18, as lm-evaluation-harness scores gsm8k_cot (and ``hashes``: gsm8k), worked out by hand
@@ -225,6 +227,7 @@ HARNESS = {
     "#### -18": (False, False, False),
     "#### 18\n\nQ: And?\nA: 5": (False, True, True),
     "<think>The answer is 3. </think>The answer is 18.": (True, True, False),
+    "<think>So 18": (False, True, False),
     "": (False, False, False),
 }
 

@@ -236,6 +236,10 @@ RIGHT_PROGRAMS = {
         "return x[0](f) if x else 7",
         "assert f(lambda g: g() + 1) == 8",
     ),
+    "two functions": (
+        "return x[0](1), x[1](1), x[0](2)",
+        "assert f(lambda y: y, lambda y: -y) == (1, -1, 2)",
+    ),
     "the function itself": ("return x[0]", "g = lambda: 1; assert f(g) is g"),
     "a closure": ("return lambda y: x[0] + y", "assert f(2)(3) == 5"),
     "a function by name": (

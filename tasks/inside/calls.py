@@ -56,14 +56,15 @@ class Calls:
         self._catch = catch
         self._trusting = trusting
         self._ours: list[Callable[..., Any]] = []
+        self._numbers: dict[int, int] = {}
 
     def offer(self, function: Callable[..., Any]) -> int:
         """Let a function be called from the other process; its number."""
-        for number, known in enumerate(self._ours):
-            if known is function:
-                return number
-        self._ours.append(function)
-        return len(self._ours) - 1
+        # What is kept is not freed, so no other function has its id.
+        number = self._numbers.setdefault(id(function), len(self._ours))
+        if number == len(self._ours):
+            self._ours.append(function)
+        return number
 
     def ask(self, number: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, Any]:
         """Call a function of the other process, and answer what it calls meanwhile.
