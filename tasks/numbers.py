@@ -112,7 +112,7 @@ def _with_myriads(
             factor *= _MYRIADS[unit.group()]
             position = unit.end()
         total += value * factor
-        found = pattern.match(text, position) if factor > 1 else None
+        found = pattern.match(text, position)
         value = (found and text[position].isdigit() and _value(found)) or Fraction(0)
         if found is None or not 0 < value < factor:
             return total, position

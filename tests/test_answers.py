@@ -81,6 +81,7 @@ NUMBERS = {
     "1千克": ("1", None),
     "3万人 5": ("30000 5", None),
     "3万50000": ("30000 50000", None),
+    "3万10000": ("30000 10000", None),
     # Other scripts.
     "７，０００": ("7000", None),
     "6，7": ("6 7", None),
@@ -158,7 +159,7 @@ def test_the_first_mark_with_a_number_counts(text: str, number: int | None) -> N
         ("\\boxed{\\text{no}} 5", 5),
         ("So the answer is 18. That is 3 more.", 18),
         ("The answer is 16 - 3 = 13 eggs.", 13),
-        ("The answer is 13 = so.", 13),
+        ("The answer is 13 = so. 5", 13),
         ("one 1, two 2", 2),
     ],
 )

