@@ -14,6 +14,8 @@ from pearl_eval.errors import UserError
 #: As transformers takes them: a role and a content each.
 Messages = list[dict[str, str]]
 
+#: An answer of which no template has a word.
+_ANSWER = "Seventeen"
 #: transformers has this from 5.20 on: what looks like a control token in a message is read as text.
 _SANITIZE = "sanitize_control_tokens"
 _SANITIZES = _SANITIZE in inspect.signature(PreTrainedTokenizerBase.apply_chat_template).parameters
@@ -58,6 +60,30 @@ def dialogue_ids(
     except ValueError as error:
         raise UserError(f"{tokenizer.name_or_path}: can't read a dialogue: {error}") from error
     return list(ids)
+
+
+def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """The control token that a chat template writes behind an answer of the model.
+
+    ``None`` where there is no template, or one that ends an answer with mere text or not at all.
+    A generation config may lack it, and the model then goes on with turns of both sides.
+    """
+    messages = [{"role": "user", "content": "x"}, {"role": "assistant", "content": _ANSWER}]
+    try:
+        text = str(tokenizer.apply_chat_template(messages, tokenize=False))
+    except Exception:  # whatever a template does: said where a dialogue is to be written
+        return None
+    _, answered, rest = text.rpartition(_ANSWER)
+    rest = rest.lstrip()
+    if not answered:
+        return None
+    special = {
+        added.content: token
+        for token, added in tokenizer.added_tokens_decoder.items()
+        if added.special and added.content
+    }
+    found = [content for content in special if rest.startswith(content)]
+    return special[max(found, key=len)] if found else None
 
 
 def _refuse_control_tokens(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> None:

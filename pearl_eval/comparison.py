@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
@@ -25,6 +26,8 @@ from pearl_eval.records import Key, Record
 from pearl_eval.reference import ReferenceCache, ReferenceRun
 from pearl_eval.runfiles import Finished
 from tasks.task import Score
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -166,11 +169,11 @@ class Comparison:
         text, score, reference_score = "", None, None
         if not plan.pair.synthetic:
             text, theirs = self._text(prompt, output), self._text(prompt, expected)
-            score = reference_score = plan.task.score(prompt.problem, text)
+            score = reference_score = self._score(prompt, text)
             if score is None:
                 score = Score(text == theirs)
             elif output != expected:
-                reference_score = plan.task.score(prompt.problem, theirs)
+                reference_score = self._score(prompt, theirs)
         record = Record.make(
             prompt,
             generation,
@@ -184,6 +187,20 @@ class Comparison:
             joules=joules,
         )
         return Outcome(Finished(record, generation.rounds), new=True)
+
+    def _score(self, prompt: Prompt, text: str) -> Score | None:
+        """What the task makes of a text. It may be any text; a scorer that fails over one has found
+        no right answer in it, which is no reason to lose the run."""
+        try:
+            return self._plan.task.score(prompt.problem, text)
+        except OSError:
+            # Not of the text: nothing could be scored any longer. The run is continued later.
+            raise
+        except Exception as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            name = prompt.problem.task_id
+            log.warning("%s: scoring it failed (%s), so it counts as wrong", name, reason)
+            return Score(False, f"scoring failed: {reason}")
 
     def _text(self, prompt: Prompt, output: Sequence[int]) -> str:
         """What is scored. By the paper's protocol decoding goes on beyond the end of text; the text

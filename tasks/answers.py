@@ -1,56 +1,166 @@
-"""The number that an answer ends in."""
+"""The number that a generated text gives as its answer, read in several ways."""
 
 from __future__ import annotations
 
 import re
-import unicodedata
+import string
+from collections.abc import Iterator, Sequence
+from enum import Enum
 from fractions import Fraction
 
-#: An optional sign and currency, digits with commas, decimals.
-_NUMBER = re.compile(r"-?(?:[$€£¥₹]\s?)?-?(?:\d[\d,]*(?:\.\d+)?|\.\d+)")
-#: A dot or a space between groups of three digits, where the comma is for decimals.
-_GROUPING = re.compile(r"(?<=\d)[.\u00a0\u202f ](?=\d{3}(?!\d))")
-#: What a text says before its answer, the surest first.
-_MARKS = ("####", "\\boxed", "The answer is")
+from tasks.numbers import all_numbers, find_number
+
+#: What a worked answer of GSM8K's prompts ends in.
+THE_ANSWER_IS = "The answer is"
+#: Between a mark and its number there may be space and markup, but no end of a sentence.
+_MARKUP = re.compile(r"[^\w.!?。！？]*")
+_SENTENCE_END = re.compile(r"[.!?](?=\s)|[。！？\n]")
+#: An item's number in a heading, as in "#### 1. Find the cost", is no answer.
+_HEADING = re.compile(r"#{4}\s*\d+[.)][ \t]+[^\W\d_]")
+_HASHES = re.compile(r"#{4}\s*(?=[^\w\n]{0,20}\d)")
+_BOX = re.compile(r"\\boxed\s*\{")
+#: No box with an answer is longer; a text may be all open boxes.
+_BOX_SIZE = 200
+
+# As lm-evaluation-harness finds an answer; see docs/tasks.md.
+_HARNESS_NUMBER = r"-?[\d.,]+"
+_HARNESS_LAST = re.compile(r"-?[\d$.,]{2,}|-?\d+", re.ASCII)
+_HARNESS_HASHES = re.compile(f"#### ({_HARNESS_NUMBER})", re.ASCII)
 
 
-def find_number(text: str, decimal_comma: bool = False) -> Fraction | None:
-    """The first number in a text, exactly; ``None`` where there is none.
+class Reading(Enum):
+    """How the answer of a text is found; docs/tasks.md has the ways side by side.
 
-    Thousands separators, currency signs, a trailing period and a LaTeX box around it are ignored:
-    ``$1,234.50.`` and ``\\boxed{-3}`` are numbers. Digits may be of any script.
+    ``default``: as the task's own documentation says. ``strict_match``, ``flexible_extract``: as
+    lm-evaluation-harness does under these names. ``hashes``: after ``####``, as GSM8K's own script
+    and the harness's ``gsm8k``. ``lenient``: whatever looks like an answer.
+    """
+
+    default = "default"
+    strict_match = "strict_match"
+    flexible_extract = "flexible_extract"
+    hashes = "hashes"
+    lenient = "lenient"
+
+    @property
+    def harness(self) -> bool:
+        """Whether it is one of lm-evaluation-harness, faults and all."""
+        return self in (Reading.strict_match, Reading.flexible_extract, Reading.hashes)
+
+
+def said(text: str, unfinished: bool = False) -> str:
+    """A text without the thinking before it.
+
+    One that ends before its thinking does says nothing, unless ``unfinished`` thinking is to count.
+    """
+    _, ended, answer = text.rpartition("</think>")
+    return "" if not (ended or unfinished) and "<think>" in text else answer
+
+
+def marked_number(
+    text: str, phrases: Sequence[str] = (THE_ANSWER_IS,), decimal_comma: bool = False
+) -> Fraction | None:
+    """The first number in the sentence of the first of ``phrases`` that has one after it.
+
+    ``None`` where none has. Parameters as of ``final_number``.
+    """
+    for sentence in _marked(text, phrases):
+        number = find_number(sentence, decimal_comma)
+        if number is not None:
+            return number
+    return None
+
+
+def final_number(
+    text: str, decimal_comma: bool = False, phrases: Sequence[str] = (THE_ANSWER_IS,)
+) -> Fraction | None:
+    """The number that a worked answer comes to; ``None`` where there is none.
+
+    It is the first after ``####``, else that of the last ``\\boxed{}``, else the first after one of
+    ``phrases`` (after the equals sign of its sentence, if it has one), else the last of the text. A
+    mark without a number is none.
 
     Parameters
     ----------
     text
-        Any text.
+        A generated text.
     decimal_comma
-        Whether ``1.234,5`` is meant as in German: dots or spaces group, a comma is for decimals.
+        See :func:`tasks.numbers.find_number`.
+    phrases
+        What an answer is said with, in capitals or not.
     """
-    match = _NUMBER.search(_plain(text, decimal_comma))
-    return None if match is None else _value(match.group())
+    for sentence in [*_hashed(text), *reversed(list(_boxed(text)))]:
+        number = find_number(sentence, decimal_comma)
+        if number is not None:
+            return number
+    for sentence in _marked(text, phrases, re.IGNORECASE):
+        result = find_number(sentence.rpartition("=")[2], decimal_comma)
+        number = find_number(sentence, decimal_comma) if result is None else result
+        if number is not None:
+            return number
+    numbers = list(all_numbers(text, decimal_comma))
+    return numbers[-1] if numbers else None
 
 
-def final_number(text: str, decimal_comma: bool = False) -> Fraction | None:
-    """The number that a worked answer comes to: after ``####``, in ``\\boxed{}``, after "The answer
-    is", else the last number in the text; ``None`` where there is none. As ``find_number``."""
-    for mark in _MARKS:
-        _, found, rest = text.rpartition(mark)
-        if found:
-            return find_number(rest, decimal_comma)
-    numbers = _NUMBER.findall(_plain(text, decimal_comma))
-    return _value(numbers[-1]) if numbers else None
+def same_as_in_harness(
+    text: str, answer: str, reading: Reading, strict: str, ignore_punctuation: bool
+) -> bool:
+    """Whether lm-evaluation-harness would call a text's answer right.
+
+    It compares strings, so ``18.00`` is not ``18``.
+
+    Parameters
+    ----------
+    text
+        A generated text.
+    answer
+        The right answer, as the data have it.
+    reading
+        One of the harness's.
+    strict
+        What its ``strict-match`` looks for, with NUMBER for a number.
+    ignore_punctuation
+        Whether it leaves out all signs, as for MGSM, or only those that GSM8K's answers are written
+        with.
+    """
+    if reading is Reading.flexible_extract:
+        found = [match.group() for match in _HARNESS_LAST.finditer(text)][-1:]
+    elif reading is Reading.hashes:
+        found = _HARNESS_HASHES.findall(text)
+    else:
+        found = re.findall(strict.replace("NUMBER", f"({_HARNESS_NUMBER})"), text, re.ASCII)
+    signs = string.punctuation if ignore_punctuation else ",$"
+    plain = str.maketrans("", "", signs)
+
+    def bare(number: str) -> str:
+        return number.strip().translate(plain).removesuffix(".")
+
+    return bool(found) and bare(found[0]) == bare(answer)
 
 
-def _plain(text: str, decimal_comma: bool) -> str:
-    """With ASCII digits, signs and separators."""
-    text = "".join(str(unicodedata.decimal(c, None) or 0) if c.isdecimal() else c for c in text)
-    text = text.replace("\\$", "$").replace("\u2212", "-").replace("\u066c", ",")
-    text = text.replace("\\,", "").replace("{,}", ",").replace("\uff0c", ",")
-    if decimal_comma:
-        text = _GROUPING.sub("", text).replace(",", ".")
-    return text
+def _hashed(text: str) -> Iterator[str]:
+    for mark in _HASHES.finditer(text):
+        if not _HEADING.match(text, mark.start()):
+            yield text[mark.end() :].partition("\n")[0]
 
 
-def _value(number: str) -> Fraction:
-    return Fraction(re.sub(r"[^\d.\-]", "", number).rstrip("."))
+def _boxed(text: str) -> Iterator[str]:
+    for mark in _BOX.finditer(text):
+        depth, end = 1, mark.end()
+        while depth and end < min(len(text), mark.end() + _BOX_SIZE):
+            depth += {"{": 1, "}": -1}.get(text[end], 0)
+            end += 1
+        yield text[mark.end() : end]
+
+
+def _marked(text: str, phrases: Sequence[str], flags: int = 0) -> Iterator[str]:
+    """What follows each phrase, up to the end of its sentence or the next phrase."""
+    pattern = re.compile("|".join(map(re.escape, phrases)), flags)
+    marks = list(pattern.finditer(text))
+    ends = [*(mark.start() for mark in marks[1:]), len(text)]
+    for mark, last in zip(marks, ends, strict=False):
+        rest = text[mark.end() : last]
+        markup = _MARKUP.match(rest)
+        start = markup.end() if markup else 0
+        end = _SENTENCE_END.search(rest, start)
+        yield rest[: end.start() if end else len(rest)]

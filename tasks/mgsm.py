@@ -5,15 +5,37 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from typing import Any
 
-from tasks.answers import final_number, find_number
+from tasks.answers import THE_ANSWER_IS, Reading, final_number, said, same_as_in_harness
+from tasks.files import find_file
+from tasks.numbers import find_number
 from tasks.rows import Hub, load_rows
 from tasks.task import Problem, Score, Task
 
 LANGUAGES = ("bn", "de", "es", "fr", "ja", "ru", "sw", "te", "th", "zh")
-#: Written with a comma before decimals, and dots or spaces between groups of digits.
+#: Dots and spaces stand between groups of digits there.
 _DECIMAL_COMMA = frozenset({"de", "es", "fr", "ru"})
+#: What lm-evaluation-harness's strict-match looks for, in the answers of ``mgsm_native_cot_LANG``.
+_STRICT = {
+    "bn": f"{THE_ANSWER_IS} NUMBER",
+    "de": "Die Antwort lautet NUMBER",
+    "en": f"{THE_ANSWER_IS} NUMBER",
+    "es": "La respuesta es NUMBER",
+    "fr": "La réponse est NUMBER",
+    "ja": "答えはNUMBERです。",
+    "ru": "Ответ — NUMBER",
+    "sw": "Jibu ni NUMBER",
+    "te": "సమాధానం NUMBER",
+    "th": "คำตอบคือ NUMBER",
+    "zh": "答案是 NUMBER。",
+}
+#: What else an answer is said with. The Telugu above is but the word for it.
+_SAID = {
+    **{language: (phrase.partition("NUMBER")[0].strip(),) for language, phrase in _STRICT.items()},
+    "de": ("Die Antwort lautet", "Die Antwort ist"),
+    "te": (),
+}
 _FIELDS = {"question": str, "answer": str}
 
 
@@ -31,9 +53,13 @@ class Mgsm(Task):
     per_language
         Problems of each, from the first on.
     data
-        Folder with ``mgsm_LANG.tsv``, question and answer.
+        Folder with ``mgsm_LANG.tsv``, question and answer; or with another format of rows.
     hub
         The files that are taken without one; ``{language}`` stands for the language.
+    answer
+        How the answer is found in a generated text; by default leniently.
+    chat
+        Whether the prompt is the message of a user, in the model's own chat format.
     """
 
     accuracy_name = "accuracy"
@@ -42,6 +68,8 @@ class Mgsm(Task):
     per_language: int = 10
     data: str | None = None
     hub: Hub | None = None
+    answer: Reading = Reading.default
+    chat: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -61,20 +89,36 @@ class Mgsm(Task):
     def load(self) -> Sequence[Problem]:
         problems = []
         for language in self.languages:
-            data = str(Path(self.data) / f"mgsm_{language}.tsv") if self.data else None
+            data = str(find_file(self.data, f"mgsm_{language}")) if self.data else None
             hub = self.hub and replace(
                 self.hub, files=(self.hub.files or "").replace("{language}", language)
             )
-            rows = load_rows(data, hub, _FIELDS, "task.data")
+            rows = load_rows(data, hub, _FIELDS, "task.data", adapt=_with_answer)
             self.sources[language] = rows
             for index, row in enumerate(rows[: self.per_language]):
                 if find_number(row["answer"]) is None:
-                    raise ValueError(f"{rows.source}, row {index}: the answer is no number")
+                    raise ValueError(f"{rows.where(index)}: the answer is no number")
                 prompt = f"Question: {row['question']}\n\nAnswer:"
-                problems.append(Problem(f"MGSM/{language}/{index}", prompt, language, row))
+                task_id = f"MGSM/{language}/{index}"
+                problems.append(Problem.ask(task_id, prompt, self.chat, language, row))
         return problems
 
     def score(self, problem: Problem, text: str) -> Score:
+        language, answer = problem.category, problem.data["answer"]
+        text = said(text, unfinished=self.answer.harness)
+        if self.answer.harness:
+            text = text.split("Question:")[0]
+            strict = _STRICT[language]
+            return Score(same_as_in_harness(text, answer, self.answer, strict, True))
         text = text.split("\nQuestion:")[0]
-        found = final_number(text, problem.category in _DECIMAL_COMMA)
-        return Score(found is not None and found == find_number(problem.data["answer"]))
+        phrases = (THE_ANSWER_IS, *_SAID[language])
+        found = final_number(text, language in _DECIMAL_COMMA, phrases)
+        return Score(found is not None and found == find_number(answer))
+
+
+def _with_answer(row: dict[str, Any]) -> dict[str, Any]:
+    """The hub's own tables have the answer as a number, and a worked one only for training."""
+    number = row.get("answer_number")
+    if row.get("answer") is None and number is not None:
+        return row | {"answer": str(number)}
+    return row

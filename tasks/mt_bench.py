@@ -9,18 +9,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.rows import Hub, load_rows
+from tasks.rows import Fields, Hub, load_rows
 from tasks.task import Problem, Task
 
 #: The answers in the format of FastChat's ``model_answer`` files.
 MODEL_ANSWER = "model_answer.jsonl"
-_FIELDS = {"question_id": int, "category": str, "turns": list}
+_FIELDS: Fields = {"question_id": (int, str), "turns": list}
 _TURNS = 2
 
 
 @dataclass
 class MtBench(Task):
-    """Dialogues of two turns, in the model's own chat format.
+    """Dialogues, in the model's own chat format; MT-bench's are of two turns.
 
     No answer is right by itself, so ``correct`` is equality to the target model's own. For an LLM
     judge the answers are left as FastChat's ``gen_model_answer`` leaves them.
@@ -28,7 +28,8 @@ class MtBench(Task):
     Parameters
     ----------
     data
-        JSON-lines file with ``question_id``, ``category`` and ``turns``, the user's two messages.
+        File of rows with ``question_id`` and ``turns``, the user's messages; they may have a
+        ``category``.
     hub
         The data set that is taken without one.
     system_prompt
@@ -52,7 +53,7 @@ class MtBench(Task):
         return [
             Problem(
                 f"MT-bench/{row['question_id']}",
-                category=row["category"],
+                category=row.get("category") or "",
                 data=row,
                 turns=tuple(row["turns"]),
                 system_prompt=self.system_prompt,
@@ -74,7 +75,11 @@ class MtBench(Task):
 
 
 def check_turns(row: dict[str, Any]) -> None:
-    """Raise ``ValueError`` for a row whose turns are not two messages."""
-    turns = row["turns"]
-    if len(turns) != _TURNS or not all(isinstance(one, str) and one.strip() for one in turns):
-        raise ValueError(f"turns must be a list of two messages, got {json.dumps(turns)[:80]}")
+    """Raise ``ValueError`` for a row whose turns are no messages, or whose category is no text."""
+    turns, category = row["turns"], row.get("category")
+    if not turns or not all(isinstance(one, str) and one.strip() for one in turns):
+        raise ValueError(
+            f"turns must be a list of messages, got {json.dumps(turns, default=str)[:80]}"
+        )
+    if category is not None and not isinstance(category, str):
+        raise ValueError(f"category must be a str, got {category!r:.60}")

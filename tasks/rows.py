@@ -7,13 +7,16 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from tasks.files import Found, read_file
+
 #: What each required field of a row must be.
-Fields = Mapping[str, type]
+Fields = Mapping[str, type | tuple[type, ...]]
 #: Raises ``ValueError`` for a row that won't do for another reason.
 Check = Callable[[dict[str, Any]], None]
+#: Makes of a row as it is found one as it is needed.
+Adapt = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 @dataclass
@@ -44,17 +47,23 @@ class Hub:
 class Rows(Sequence[dict[str, Any]]):
     """Rows and where they are from. ``sha256`` is of their content, whatever format it came in."""
 
-    def __init__(self, rows: Sequence[dict[str, Any]], source: str) -> None:
+    def __init__(
+        self, rows: Sequence[dict[str, Any]], source: str, places: Sequence[str] = ()
+    ) -> None:
         self._rows = rows
+        self._places = places
         self.source = source
-        content = json.dumps(list(rows), sort_keys=True, ensure_ascii=False)
-        self.sha256 = hashlib.sha256(content.encode()).hexdigest()
+        self.sha256 = hashlib.sha256(_text(list(rows)).encode()).hexdigest()
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def __getitem__(self, index: Any) -> Any:
         return self._rows[index]
+
+    def where(self, index: int) -> str:
+        """File and line of a row, or what else tells where it is."""
+        return self._places[index] if self._places else f"{self.source}, row {index}"
 
 
 def load_rows(
@@ -64,13 +73,14 @@ def load_rows(
     setting: str,
     unique: str | None = None,
     check: Check | None = None,
+    adapt: Adapt | None = None,
 ) -> Rows:
     """The rows of a local file if one is given, else of the hub.
 
     Parameters
     ----------
     data
-        A JSON-lines or tab-separated file.
+        A file, see :func:`tasks.files.read_file`.
     hub
         Where to find them without one.
     fields
@@ -81,73 +91,43 @@ def load_rows(
         A field that no two rows may share.
     check
         What else a row must pass.
+    adapt
+        What becomes of a row before all that.
 
     Raises
     ------
     ValueError
-        Names file and line of a row that is not as it must be, or says what to give.
+        Names file and row of what is not as it must be, or says what to give.
     OSError
         The file can't be read.
     """
     if data is not None:
-        return read_rows(data, fields, unique, check)
+        return read_rows(data, fields, unique, check, adapt)
     if hub is None:
-        raise ValueError(f"{setting} is missing: give a JSON-lines or tab-separated file")
-    return _hub_rows(hub, fields, setting, unique, check)
+        raise ValueError(f"{setting} is missing: give a file of rows, such as JSON lines")
+    return _checked(_hub_rows(hub, fields, setting), _name(hub), fields, unique, check, adapt)
 
 
 def read_rows(
-    path: str, fields: Fields, unique: str | None = None, check: Check | None = None
+    path: str,
+    fields: Fields,
+    unique: str | None = None,
+    check: Check | None = None,
+    adapt: Adapt | None = None,
 ) -> Rows:
-    """The rows of a local file: ``.tsv`` has the fields' values in their order, all else is JSON
-    lines. See ``load_rows``."""
-    try:
-        # Not by splitlines: a text may have other signs that end a line, such as U+2028.
-        lines = Path(path).read_text(encoding="utf-8").split("\n")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
-    parse = _tsv if path.endswith(".tsv") else _json_lines
-    return _checked(parse(path, lines, fields), path, fields, unique, check)
+    """The rows of a local file. See ``load_rows``."""
+    return _checked(read_file(path, list(fields)), path, fields, unique, check, adapt)
 
 
-def _json_lines(
-    path: str, lines: Sequence[str], fields: Fields
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        where = f"{path}, line {number}"
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{where}: not JSON ({error})") from None
-        yield where, row if isinstance(row, dict) else {}
+def _name(hub: Hub) -> str:
+    return hub.files or f"{hub.path}@{hub.revision or 'main'}"
 
 
-def _tsv(path: str, lines: Sequence[str], fields: Fields) -> Iterator[tuple[str, dict[str, Any]]]:
-    # Quotation marks are the texts' own.
-    # csv's own limit is there to bound memory, and the whole file is in it already.
-    csv.field_size_limit(max(csv.field_size_limit(), *map(len, lines)))
-    for number, line in enumerate(lines, 1):
-        where = f"{path}, line {number}"
-        try:
-            values = next(csv.reader([line], "excel-tab", quoting=csv.QUOTE_NONE), [])
-        except csv.Error as error:  # Python 3.10 takes no NUL
-            raise ValueError(f"{where}: not tab-separated ({error})") from None
-        if values and len(values) != len(fields):
-            expected = f"{len(fields)} ({', '.join(fields)})"
-            raise ValueError(f"{where}: {len(values)} columns, not {expected}")
-        if values:
-            yield where, dict(zip(fields, values, strict=True))
-
-
-def _hub_rows(
-    hub: Hub, fields: Fields, setting: str, unique: str | None, check: Check | None
-) -> Rows:
+def _hub_rows(hub: Hub, fields: Fields, setting: str) -> Found:
     # Slow to import, and of no use where a file is given.
     import datasets
 
-    name = hub.files or f"{hub.path}@{hub.revision or 'main'}"
+    name = _name(hub)
     arguments: dict[str, Any] = {"revision": hub.revision}
     if hub.files:
         arguments = {"data_files": hub.files, "split": "train"}
@@ -167,16 +147,33 @@ def _hub_rows(
             f"{name} can't be loaded from the Hugging Face hub ({type(error).__name__}: {reason});"
             f" get on a network that reaches it, or give a local file: {setting}=PATH"
         ) from error
-    found = ((f"{name}, row {i}", dict(row)) for i, row in enumerate(loaded))
-    return _checked(found, name, fields, unique, check)
+    return ((f"{name}, row {i}", dict(row)) for i, row in enumerate(loaded))
+
+
+def _text(content: Any) -> str:
+    """As JSON; what a table has beyond that, such as dates, as it is printed."""
+    return json.dumps(content, sort_keys=True, ensure_ascii=False, default=str)
 
 
 def _check_unicode(where: str, row: dict[str, Any]) -> None:
     try:
-        json.dumps(row, ensure_ascii=False).encode()
+        _text(row).encode()
     except UnicodeEncodeError as error:
         half = error.object[error.start]
         raise ValueError(f"{where}: {half!r} is half of a character, so no Unicode text") from None
+
+
+def _check_fields(where: str, row: dict[str, Any], fields: Fields) -> None:
+    missing = [name for name in fields if name not in row]
+    if missing:
+        has = ", ".join(map(repr, row)) or "none"
+        raise ValueError(f"{where}: no field {', '.join(map(repr, missing))} (its fields: {has})")
+    _check_unicode(where, row)
+    for name, kinds in fields.items():
+        if not isinstance(row[name], kinds):
+            wanted = kinds if isinstance(kinds, tuple) else (kinds,)
+            kind = " or ".join(one.__name__ for one in wanted)
+            raise ValueError(f"{where}: {name} must be a {kind}, got {row[name]!r:.60}")
 
 
 def _checked(
@@ -185,22 +182,14 @@ def _checked(
     fields: Fields,
     unique: str | None,
     check: Check | None,
+    adapt: Adapt | None,
 ) -> Rows:
     rows: list[dict[str, Any]] = []
     first: dict[Any, str] = {}
-    for where, row in found:
-        missing = [name for name in fields if name not in row]
-        if missing:
-            has = ", ".join(map(repr, row)) or "none"
-            raise ValueError(
-                f"{where}: no field {', '.join(map(repr, missing))} (its fields: {has})"
-            )
-        _check_unicode(where, row)
-        for name, kind in fields.items():
-            if not isinstance(row[name], kind):
-                raise ValueError(
-                    f"{where}: {name} must be a {kind.__name__}, got {row[name]!r:.60}"
-                )
+    places = []
+    for where, as_found in found:
+        row = as_found if adapt is None else adapt(as_found)
+        _check_fields(where, row, fields)
         if unique is not None and row[unique] in first:
             raise ValueError(
                 f"{where}: {unique} {row[unique]!r} is already that of {first[row[unique]]}"
@@ -210,8 +199,10 @@ def _checked(
                 check(row)
             except ValueError as error:
                 raise ValueError(f"{where}: {error}") from None
-        first[row[unique] if unique else where] = where
+        if unique is not None:
+            first[row[unique]] = where
         rows.append(row)
+        places.append(where)
     if not rows:
         raise ValueError(f"{source}: no problems in it")
-    return Rows(rows, source)
+    return Rows(rows, source, places)

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -59,14 +60,15 @@ class Sandbox:
     seconds: float
     memory_mb: int
 
-    def start(self, directory: str) -> subprocess.Popen[bytes]:
+    def start(self, directory: str, packages: Sequence[str] = ()) -> subprocess.Popen[bytes]:
         """Start the processes that check one program, see :mod:`tasks.inside.warden`.
 
-        ``directory`` is where a program without isolation finds itself. Raises ``OSError`` where
-        nothing can be started.
+        ``directory`` is where a program without isolation finds itself, ``packages`` are files and
+        folders that are to be seen beside the standard library. Raises ``OSError`` where nothing
+        can be started.
         """
         return subprocess.Popen(
-            self._command(),
+            self._command([*_visible(), *packages]),
             cwd=directory if self.isolation is Isolation.none else "/",
             env={"PATH": os.defpath, "LANG": "C.UTF-8"},
             stdin=subprocess.PIPE,
@@ -75,10 +77,10 @@ class Sandbox:
             start_new_session=True,
         )
 
-    def _command(self) -> list[str]:
+    def _command(self, visible: list[str]) -> list[str]:
         limits: dict[str, Any] = {"seconds": self.seconds, "memory": self.memory_mb * 2**20}
         if self.isolation is Isolation.namespaces:
-            return _python("namespaces", limits | {"binds": _visible(), "tmp_bytes": _TMP_BYTES})
+            return _python("namespaces", limits | {"binds": visible, "tmp_bytes": _TMP_BYTES})
         if self.isolation is Isolation.none:
             return _python("warden", limits | {"user": None})
         root = os.getuid() == 0
@@ -94,7 +96,7 @@ class Sandbox:
             bubblewrap += ["--unshare-all"]
         # First, for what is bound may lie below it.
         bubblewrap += ["--size", str(_TMP_BYTES), "--perms", "1777", "--tmpfs", "/tmp"]
-        for path in [*_visible(), str(Path(__file__).parent)]:
+        for path in [*visible, str(Path(__file__).parent)]:
             bubblewrap += _bind(path)
         bubblewrap += ["--remount-ro", "/", "--chdir", "/tmp", "--"]
         return bubblewrap + _python("warden", limits | {"user": _NOBODY if root else None})
@@ -120,7 +122,7 @@ def _interpreter() -> str:
 
 
 def _visible() -> list[str]:
-    """All that programs get to see, read-only: the interpreter and the libraries it needs."""
+    """What all programs get to see, read-only: the interpreter and the libraries it needs."""
     # In a virtual environment the platform's part would be looked for there.
     libraries = [f"{sys.base_prefix}/lib", sysconfig.get_path("stdlib")]
     libraries += [sysconfig.get_path("platstdlib", vars={"platbase": sys.base_exec_prefix})]

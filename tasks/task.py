@@ -25,6 +25,19 @@ class Problem:
     turns: tuple[str, ...] = ()
     system_prompt: str = ""
 
+    @classmethod
+    def ask(
+        cls,
+        task_id: str,
+        prompt: str,
+        chat: bool,
+        category: str = "",
+        data: Mapping[str, Any] | None = None,
+    ) -> Problem:
+        """A problem whose prompt is continued, or in a ``chat`` is the one message of a user."""
+        turns = (prompt,) if chat else ()
+        return cls(task_id, "" if chat else prompt, category, data or {}, turns)
+
 
 @dataclass(frozen=True)
 class Score:
@@ -49,7 +62,7 @@ class Task(ABC):
     #: What ``accuracy`` is called for this task.
     accuracy_name: ClassVar[str] = "same answer"
 
-    #: How often the model answers in each problem.
+    #: How often the model answers in each problem, at most.
     turns: ClassVar[int] = 1
 
     limit: int | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from small_pair import make_tokenizer
 
-from pearl_eval.chat import dialogue_ids
+from pearl_eval.chat import dialogue_ids, end_of_turn
 from pearl_eval.errors import UserError
 
 PLAIN = (
@@ -56,3 +56,35 @@ def test_without_a_place_for_it_the_system_prompt_begins_the_first_message(templ
 def test_a_template_that_is_missing_or_fails_is_told(template: str | None, message: str) -> None:
     with pytest.raises(UserError, match=message):
         written(template, "Be kind.")
+
+
+@pytest.mark.parametrize(
+    ("end", "found"),
+    [
+        ("<|end|>", "<|end|>"),
+        ("<|end|>\n", "<|end|>"),
+        (" <|end|>", "<|end|>"),
+        ("<|end|><|eos|>", "<|end|>"),
+        ("<|eos|>", "<|eos|>"),
+        ("<|end|>of", "<|end|>of"),
+        ("</>", None),
+        ("</><|end|>", None),
+        ("", None),
+    ],
+)
+def test_what_ends_a_turn_is_told_by_the_template(end: str, found: str | None) -> None:
+    """The control token right behind an answer, the longest of that beginning."""
+    tokenizer = make_tokenizer(["<|start|>", "<|end|>", "<|end|>of"])
+    tokenizer.chat_template = (
+        "{% for m in messages %}<|start|>{{ m.role }}:{{ m.content }}" + end + "{% endfor %}"
+        "{% if add_generation_prompt %}<|start|>assistant:{% endif %}"
+    )
+    expected = None if found is None else tokenizer.convert_tokens_to_ids(found)
+    assert end_of_turn(tokenizer) == expected
+
+
+@pytest.mark.parametrize("template", [None, "{{ raise_exception('no') }}", "<|eos|>", "{% if %}"])
+def test_without_a_template_that_has_answers_nothing_ends_a_turn(template: str | None) -> None:
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = template
+    assert end_of_turn(tokenizer) is None

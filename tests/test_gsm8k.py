@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.answers import find_number
-from tasks.gsm8k import Gsm8k
+from tasks.answers import Reading
+from tasks.gsm8k import Gsm8k, is_right
+from tasks.numbers import find_number
 from tasks.rows import read_rows
 
 ROW = {"question": "How many?", "answer": "There are 2*3=<<2*3=6>>6.\n#### 6"}
@@ -48,6 +49,31 @@ def test_prompt_and_score(tmp_path: Path) -> None:
     assert not task.score(problem, " The answer is 1001.").correct
     assert not task.score(problem, " It is 1000.").correct
     assert not task.score(problem, " I don't know.\nQ: Next?\nA: The answer is 1000.").correct
+
+
+def test_worked_examples_end_in_the_mark_that_is_read(tmp_path: Path) -> None:
+    path = write(tmp_path / "d.jsonl", ROW)
+    task = Gsm8k(data=path, shots_data=path, shots=1, answer=Reading.hashes)
+    (problem,) = task.problems()
+    assert problem.prompt.startswith("Q: How many?\nA: There are 2*3=6. #### 6\n\nQ: How many?")
+    assert task.score(problem, " So. #### 6\n\nQ: Next?\nA: 5. #### 5").correct
+    assert not task.score(problem, " The answer is 6.").correct
+
+
+@pytest.mark.parametrize(
+    ("text", "default", "lenient"),
+    [
+        (" \\boxed{6}", False, True),
+        (" So the answer is 6.", False, True),
+        (" 3, then 6", False, True),
+        (" The answer is 6. \\boxed{5}", True, False),
+        (" The answer is 2*3 = 6.", False, True),
+        (" 5\nQ: Next?\nA: 6", False, False),
+    ],
+)
+def test_default_and_lenient_reading(text: str, default: bool, lenient: bool) -> None:
+    assert is_right(text, "6") is default
+    assert is_right(text, "6", Reading.lenient) is lenient
 
 
 @pytest.mark.parametrize(

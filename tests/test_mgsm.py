@@ -7,8 +7,9 @@ from pathlib import Path
 import datasets
 import pytest
 
-from tasks.answers import final_number, find_number
+from tasks.answers import final_number
 from tasks.mgsm import LANGUAGES, Mgsm
+from tasks.numbers import find_number
 from tasks.rows import Hub, load_rows, read_rows
 
 Run = Callable[..., tuple[int, str, str]]

@@ -24,6 +24,7 @@ from pearl_eval.model_size import ModelSize
 from pearl_eval.pair import Pair
 from pearl_eval.paths import task_data
 from pearl_eval.plan import Plan, Prompt, _seed
+from tasks.gsm8k import Gsm8k
 from tasks.mt_bench import MtBench
 from tasks.rows import Hub
 from tasks.task import Problem
@@ -84,13 +85,15 @@ def test_the_projects_own_dialogues_have_the_same_categories() -> None:
     ("row", "message"),
     [
         ({"question_id": 8, "category": "math"}, "line 2: no field 'turns'"),
-        (ROW | {"question_id": 8, "turns": ["?"]}, r'line 2: turns must be .*, got \["\?"\]'),
-        (ROW | {"question_id": 8, "turns": ["?"] * 3}, "line 2: turns must be a list of two"),
+        (
+            ROW | {"question_id": 8, "turns": []},
+            r"line 2: turns must be a list of messages, got \[\]",
+        ),
         (ROW | {"question_id": 8, "turns": "??"}, "line 2: turns must be a list, got"),
-        (ROW | {"question_id": 8, "turns": ["?", " "]}, "line 2: turns must be a list of two"),
-        (ROW | {"question_id": 8, "turns": ["?", 1]}, "line 2: turns must be a list of two"),
-        (ROW | {"question_id": "8"}, "line 2: question_id must be a int, got '8'"),
-        (ROW | {"question_id": 8, "category": None}, "line 2: category must be a str"),
+        (ROW | {"question_id": 8, "turns": ["?", " "]}, "line 2: turns must be a list of messages"),
+        (ROW | {"question_id": 8, "turns": ["?", 1]}, "line 2: turns must be a list of messages"),
+        (ROW | {"question_id": 8.5}, "line 2: question_id must be a int or str, got 8.5"),
+        (ROW | {"question_id": 8, "category": 1}, "line 2: category must be a str, got 1"),
         (ROW, "line 2: question_id 7 is already that of .*line 1"),
     ],
 )
@@ -244,3 +247,63 @@ def test_the_hub_gives_the_questions_of_the_file(tmp_path: Path) -> None:
     from_file = MtBench(data=path)
     assert from_hub.load() == from_file.load()
     assert from_hub.sources["data"].sha256 == from_file.sources["data"].sha256
+
+
+#: Dialogues as other collections have them.
+OTHERS = [
+    ROW,
+    {"question_id": "b", "category": None, "turns": ["What is 5 + 8?"]},
+    {"question_id": 9, "turns": ["Why?", "How?", "When?"]},
+]
+
+
+def test_dialogues_of_any_number_of_turns(run_chat: Run, tmp_path: Path) -> None:
+    data = write(tmp_path / "others.jsonl", *OTHERS)
+    code, _, err = run_chat(
+        "task=mt_bench", f"task.data={data}", "task.max_new_tokens=8", "hydra.run.dir=run"
+    )
+    assert code == 0, err
+    records = read_lines(tmp_path / "run" / "records.jsonl")
+    assert [(record["task_id"], record["turn"], record["category"]) for record in records] == [
+        ("MT-bench/7", 1, "math"),
+        ("MT-bench/7", 2, "math"),
+        ("MT-bench/b", 1, ""),
+        ("MT-bench/9", 1, ""),
+        ("MT-bench/9", 2, ""),
+        ("MT-bench/9", 3, ""),
+    ]
+    answers = read_lines(tmp_path / "run" / "model_answer.jsonl")
+    assert [answer["question_id"] for answer in answers] == [7, "b", 9]
+    assert [len(answer["choices"][0]["turns"]) for answer in answers] == [2, 1, 3]
+
+
+@pytest.mark.skipif(not QUESTIONS.exists(), reason="Spec-Bench's questions are not at hand")
+def test_the_real_questions_of_spec_bench() -> None:
+    problems = MtBench(data=str(QUESTIONS.with_name("spec_bench_question.jsonl"))).problems()
+    assert [sum(len(p.turns) == n for p in problems) for n in (1, 2)] == [400, 80]
+
+
+@pytest.mark.parametrize("task", ["humaneval_mini", "gsm8k_mini", "mgsm_mini"])
+def test_other_tasks_through_the_chat_template(run_chat: Run, tmp_path: Path, task: str) -> None:
+    code, _, err = run_chat(
+        f"task={task}",
+        "task.chat=true",
+        "task.limit=2",
+        "task.max_new_tokens=4",
+        "hydra.run.dir=run",
+    )
+    assert code == 0, err
+    records = read_lines(tmp_path / "run" / "records.jsonl")
+    assert [record["turn"] for record in records] == [1, 1]
+    assert all(record["correct"] is False for record in records)
+
+
+def test_the_prompt_of_a_chat_is_the_message(chat_pair: SmallPair) -> None:
+    task = Gsm8k(data=task_data("gsm8k_mini.jsonl"), shots=0, chat=True, limit=1)
+    (problem,) = task.problems()
+    question = problem.data["question"]
+    tokenizer = AutoTokenizer.from_pretrained(chat_pair.folder / "target")
+    ids = dialogue_ids(tokenizer, problem.system_prompt, problem.turns, [])
+    assert tokenizer.decode(ids) == f"<user>Q: {question}\nA:</><assistant>"
+    right = problem.data["answer"].rpartition("####")[2].strip()
+    assert task.score(problem, f"The answer is {right}.").correct

@@ -372,6 +372,25 @@ def test_without_a_generation_config_the_tokenizer_says_what_ends_a_text(
     assert pair.stop_ids == (() if ends is None else (ends,))
 
 
+@pytest.mark.parametrize(
+    ("ends", "expected"), [(None, ["<|eos|>", "<|end|>"]), ([7, 9], [7, 9, "<|eos|>", "<|end|>"])]
+)
+def test_the_tokenizer_and_its_chat_template_have_a_say_in_what_ends_a_text(
+    tmp_path: Path, ends: list[int] | None, expected: list[int | str]
+) -> None:
+    """As early Llama 3, whose generation config had the end of text alone."""
+    tokenizer = make_tokenizer(["<|end|>"])
+    tokenizer.chat_template = "{% for m in messages %}{{ m.content }}<|end|>{% endfor %}"
+    model = make_model(len(tokenizer), layers=1, seed=0)
+    model.generation_config.eos_token_id = ends
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    source = Pretrained(target=ModelConfig(str(tmp_path)))
+    pair = source.open(Devices(("cpu",), ("cpu",)), uses_draft=False)
+    ids = [x if isinstance(x, int) else tokenizer.convert_tokens_to_ids(x) for x in expected]
+    assert list(pair.stop_ids) == ids
+
+
 def test_gpus_go_to_the_draft_model_first(monkeypatch: pytest.MonkeyPatch) -> None:
     def choose(gpus: int) -> Devices:
         monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)

@@ -26,6 +26,7 @@ from transformers.utils import GENERATION_CONFIG_NAME, cached_file
 from transformers.utils import logging as transformers_logging
 
 from decoders.model import CachedModel
+from pearl_eval.chat import end_of_turn
 from pearl_eval.config import RuntimeConfig
 from pearl_eval.devices import Devices
 from pearl_eval.errors import UserError
@@ -247,7 +248,8 @@ def read_tokenizer(role: str, model: ModelConfig) -> PreTrainedTokenizerBase:
 
 
 def stop_ids(role: str, model: ModelConfig, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
-    """Tokens that end a text: those of the generation config, else the tokenizer's own."""
+    """Tokens that end a text: those of the generation config, the tokenizer's own, and what ends a
+    turn in the chat template, which either may lack."""
     revision = model.revision or "main"
     try:
         known = {"revision": revision, "_raise_exceptions_for_missing_entries": False}
@@ -255,14 +257,13 @@ def stop_ids(role: str, model: ModelConfig, tokenizer: PreTrainedTokenizerBase) 
         ids = None
         if there is not None:
             ids = GenerationConfig.from_pretrained(model.location, revision=revision).eos_token_id
-        if ids is None:
-            ids = tokenizer.eos_token_id
-        found = () if ids is None else tuple(ids) if isinstance(ids, list) else (ids,)
+        found = [] if ids is None else list(ids) if isinstance(ids, list) else [ids]
         if not all(isinstance(one, int) for one in found):
             raise ValueError(f"eos_token_id is {ids!r}, which is no token's number")
     except Exception as error:  # whatever is thrown over a file that is not ours
         raise _not_readable(role, model, "generation config", error) from error
-    return found
+    own = (tokenizer.eos_token_id, end_of_turn(tokenizer))
+    return tuple(dict.fromkeys([*found, *(one for one in own if one is not None)]))
 
 
 def is_local(path: str) -> bool:

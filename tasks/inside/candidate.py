@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-import builtins
+import functools
 import os
 import resource
+import sys
+import types
 from typing import Any
 
-from tasks.inside.wire import Unfit, describe, pack, receive, send, unpack
+from tasks.inside.calls import Calls, exception
+from tasks.inside.wire import describe, send
 
 #: Where the judge is talked to. Standard input is empty, output is counted by the warden.
 JUDGE = 3
 #: Bytes of one file, and how many may be open at once.
 _FILE_BYTES = 16 * 2**20
 _OPEN_FILES = 64
+#: How libraries of linear algebra are told the number of their threads.
+_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+#: What a program may hand out to be called by its tests.
+_FUNCTIONS = (
+    types.FunctionType,
+    types.MethodType,
+    types.BuiltinFunctionType,
+    functools.partial,
+)
 
 
 def limit_resources(memory: int, seconds: int) -> None:
@@ -33,8 +45,19 @@ def limit_resources(memory: int, seconds: int) -> None:
         resource.setrlimit(kind, (value, value))
 
 
-def main(program: str, entry_point: str) -> None:
-    """Run ``program``, then answer calls of its function ``entry_point`` until nobody asks."""
+def show_packages(folders: list[str]) -> None:
+    """Let packages in these folders be imported. Those that compute must do so in this thread."""
+    sys.path += folders
+    if folders:
+        os.environ.update(dict.fromkeys(_THREADS, "1"))
+
+
+def main(program: str, entry_point: str, folders: list[str]) -> None:
+    """Run ``program``, then answer calls of its function ``entry_point`` until nobody asks.
+
+    ``folders`` have the packages that it may import.
+    """
+    show_packages(folders)
     names: dict[str, Any] = {}
     try:
         exec(compile(program, "<program>", "exec"), names)
@@ -44,35 +67,28 @@ def main(program: str, entry_point: str) -> None:
     except BaseException as error:
         send(JUDGE, {"broken": describe(error)})
     else:
-        send(JUDGE, {"ready": None})
-        while True:
-            try:
-                call = receive(JUDGE)
-            except EOFError:
-                break
-            _reply(_answer(function, unpack(call["args"]), unpack(call["kwargs"])))
+        _serve(function)
     os._exit(0)
 
 
-def _reply(answer: dict[str, Any]) -> None:
-    try:
-        send(JUDGE, answer)
-    except (Unfit, MemoryError) as error:
-        send(JUDGE, {"unfit": f"it returned {str(error) or 'more than there is memory for'}"})
+def _serve(function: Any) -> None:
+    def call(number: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call a function of the tests."""
+        kind, content = calls.ask(number, args, kwargs)
+        if kind == "returned":
+            return content
+        raise (kind == "raised" and exception(content)[0]) or Exception(content)
 
+    def is_function(value: Any) -> bool:
+        return isinstance(value, _FUNCTIONS)
 
-def _answer(function: Any, args: list[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
-    try:
-        return {"returned": pack(function(*args, **kwargs))}
-    except Unfit as error:
-        return {"unfit": f"it returned {error}"}
-    except BaseException as error:
-        kinds = [c.__name__ for c in type(error).__mro__ if getattr(builtins, c.__name__, 0) is c]
-        return {"raised": {"kinds": kinds, "args": _plain(error), "text": describe(error)}}
-
-
-def _plain(error: BaseException) -> Any:
-    try:
-        return [pack(argument) for argument in error.args]
-    except (Unfit, RecursionError):
-        return [describe(error)]
+    calls = Calls(JUDGE, is_function, call, BaseException, trusting=True)
+    calls.offer(function)
+    send(JUDGE, {"ready": None})
+    while True:
+        try:
+            kind, content = calls.receive()
+        except EOFError:
+            break
+        if kind == "call":
+            calls.answer(content)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import builtins
 import contextlib
 import os
 import signal
 import time
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
-from tasks.inside.wire import Nonsense, Unfit, describe, one_line, pack, receive, send, unpack
+from tasks.inside.calls import Calls, exception
+from tasks.inside.candidate import show_packages
+from tasks.inside.wire import Nonsense, Unfit, describe, one_line
 
 #: Seconds in which a program that no longer answers must be found to have ended.
 _END_SECONDS = 0.5
+#: Number of the function that the program is asked for, among those of the candidate.
+_UNDER_TEST = 0
 
 
 class Failure(BaseException):
@@ -31,27 +35,18 @@ class Candidate:
     """
 
     def __init__(self, descriptor: int, pid: int) -> None:
-        self._descriptor = descriptor
+        self._calls = Calls(descriptor, callable, self._call, Exception, trusting=False)
         self._pid = pid
         self._raised: Exception | None = None
         self._raised_text = ""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        try:
-            call = {"args": pack(list(args)), "kwargs": pack(kwargs)}
-        except Unfit as error:
-            raise Failure(f"the tests pass {error}, which is no plain data") from None
-        kind, content = self._ask(call)
-        if kind == "returned":
-            return unpack(content)
-        if kind == "raised":
-            self._raised, self._raised_text = _exception(content)
-            raise self._raised
-        raise Failure(_text(content) if kind == "unfit" else "it answers what nobody asked")
+        return self._call(_UNDER_TEST, args, kwargs)
 
     def await_ready(self) -> None:
         """Wait until the program has defined its function."""
-        kind, content = self._ask(None)
+        with self._heard():
+            kind, content = self._calls.receive()
         if kind != "ready":
             raise Failure(_text(content))
 
@@ -63,16 +58,32 @@ class Candidate:
         """A program that has ended can't have answered by itself."""
         self._check_status(os.waitpid(self._pid, os.WNOHANG))
 
-    def _ask(self, call: Any) -> tuple[str, Any]:
+    def _call(self, number: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call a function of the program; the first is the one under test."""
         try:
-            if call is not None:
-                send(self._descriptor, call)
-            ((kind, content),) = receive(self._descriptor).items()
+            with self._heard():
+                kind, content = self._calls.ask(number, args, kwargs)
+        except Unfit as error:
+            raise Failure(f"the tests pass {error}, which is no plain data") from None
+        if kind == "returned":
+            return content
+        if kind == "raised":
+            self._raise(content)
+        raise Failure(_text(content) if kind == "unfit" else "it answers what nobody asked")
+
+    def _raise(self, content: Any) -> NoReturn:
+        raised, text = exception(content)
+        if raised is None:
+            raise Failure(_text(text))
+        self._raised, self._raised_text = raised, _text(text)
+        raise raised
+
+    @contextlib.contextmanager
+    def _heard(self) -> Iterator[None]:
+        try:
+            yield
         except (EOFError, OSError):
             self._tell_end()
-        except (AttributeError, ValueError):
-            raise Nonsense("a message that is no answer") from None
-        return kind, content
 
     def _tell_end(self) -> NoReturn:
         deadline = time.monotonic() + _END_SECONDS
@@ -91,14 +102,17 @@ class Candidate:
         raise Failure(f"it was ended by {signal.Signals(-code).name}")
 
 
-def judge(candidate: Candidate, prompt: str, tests: str, entry_point: str) -> str:
-    """``passed``, or ``failed: why``.
+def judge(
+    candidate: Candidate, prompt: str, tests: str, entry_point: str, folders: list[str]
+) -> str:
+    """``passed``, or ``failed: why``. ``folders`` have the packages that the tests may import.
 
     The tests find what the prompt defines beside the function under test, and that by its own name
     too: some of them use it.
     """
     try:
         candidate.await_ready()
+        show_packages(folders)
         names = _defined_by(prompt)
         names[entry_point] = candidate
         exec(compile(tests, "<tests>", "exec"), names)
@@ -122,24 +136,6 @@ def _defined_by(prompt: str) -> dict[str, Any]:
         exec(code, names)
         return names
     return {}
-
-
-def _exception(content: Any) -> tuple[Exception, str]:
-    """An exception of the program as the tests may catch it, and what the program said it is.
-
-    It is of the built-in class that the program's is of, or derived from.
-    """
-    try:
-        kinds, args, text = map(str, content["kinds"]), unpack(content["args"]), content["text"]
-    except (KeyError, TypeError):
-        raise Nonsense("an exception that is none") from None
-    for kind in kinds:
-        found = getattr(builtins, kind, None)
-        if isinstance(found, type) and issubclass(found, Exception):
-            with contextlib.suppress(Exception):
-                return found(*args), _text(text)
-            return Exception(text), _text(text)
-    raise Failure(_text(text))
 
 
 def _text(content: Any) -> str:

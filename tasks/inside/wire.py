@@ -9,7 +9,13 @@ from __future__ import annotations
 import json
 import os
 import struct
-from collections.abc import Callable, Iterator
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, ValuesView
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from fractions import Fraction
+from numbers import Integral, Real
 from typing import Any
 
 #: Longest message, in bytes.
@@ -58,61 +64,127 @@ def _read(descriptor: int, length: int) -> bytes:
     return bytes(data)
 
 
-def pack(value: Any) -> Any:
-    """A value as JSON. Raises :class:`Unfit` for what is no plain data.
+def pack(value: Any, other: Callable[[Any], Any] | None = None) -> Any:
+    """A value as JSON.
 
-    Of an instance of a subclass only the plain value is kept. An iterator is run to its end.
+    Of an instance of a subclass only the plain value is kept, but for those of the standard library
+    that compare by rules of their own. An iterator is run to its end.
+
+    Parameters
+    ----------
+    value
+        Plain data.
+    other
+        Packs what is none; without it that raises :class:`Unfit`.
     """
     if value is None or isinstance(value, (bool, str, float)):
         return value
     if isinstance(value, int):
         return value if value.bit_length() <= _SHORT_BITS else {"int": hex(value)}
-    if isinstance(value, complex):
-        return {"complex": [value.real, value.imag]}
-    if isinstance(value, (bytes, bytearray)):
-        return {"bytes": value.hex()}
     if isinstance(value, list):
-        return [pack(item) for item in value]
-    if isinstance(value, dict):
-        return {"dict": [[pack(key), pack(item)] for key, item in value.items()]}
-    for kind, name in ((tuple, "tuple"), (set, "set"), (frozenset, "frozenset")):
-        if isinstance(value, kind):
-            return {name: [pack(item) for item in value]}
-    if isinstance(value, Iterator):
-        return {"iterator": [pack(item) for item in value]}
-    raise Unfit(f"a {type(value).__name__}")
+        return [pack(item, other) for item in value]
+    if isinstance(value, (bytes, bytearray)):
+        return {"bytearray" if isinstance(value, bytearray) else "bytes": value.hex()}
+    for kind in _KINDS.values():
+        if isinstance(value, kind.type):
+            return {kind.name: [pack(piece, other) for piece in kind.take_apart(value)]}
+    if isinstance(value, Integral):  # as numpy's are
+        return pack(int(value))
+    if isinstance(value, Real):
+        return float(value)
+    if other is None:
+        raise Unfit(f"a {type(value).__name__}")
+    return other(value)
 
 
-def unpack(packed: Any) -> Any:
-    """The value that was packed. Raises :class:`Nonsense` for what :func:`pack` never makes."""
+def unpack(packed: Any, other: Callable[[str, Any], Any] | None = None) -> Any:
+    """The value that was packed. Raises :class:`Nonsense` for what :func:`pack` never makes.
+
+    ``other`` unpacks what the one given to :func:`pack` made, from its type and content; it raises
+    ``LookupError`` for types that it does not know.
+    """
     try:
-        return _unpack(packed)
-    except (LookupError, TypeError, ValueError, RecursionError) as error:
+        return _unpack(packed, other)
+    except (LookupError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
         raise Nonsense("a value that is no plain data") from error
 
 
-def _unpack(packed: Any) -> Any:
+def _unpack(packed: Any, other: Callable[[str, Any], Any] | None) -> Any:
     if isinstance(packed, list):
-        return [_unpack(item) for item in packed]
-    if isinstance(packed, dict):
-        ((name, content),) = packed.items()
-        return _MAKERS[name](content)
-    return packed
+        return [_unpack(item, other) for item in packed]
+    if not isinstance(packed, dict):
+        return packed
+    ((name, content),) = packed.items()
+    if name in _SIMPLE:
+        return _SIMPLE[name](content)
+    if name in _KINDS:
+        return _KINDS[name].make(*(_unpack(piece, other) for piece in content))
+    if other is None:
+        raise LookupError(name)
+    return other(name, content)
 
 
-def _items(content: Any) -> list[Any]:
-    return [_unpack(item) for item in content]
-
-
-_MAKERS: dict[str, Callable[[Any], Any]] = {
+_SIMPLE: dict[str, Callable[[Any], Any]] = {
     "int": lambda content: int(content, 16),
-    "complex": lambda content: complex(*content),
     "bytes": bytes.fromhex,
-    "dict": lambda content: {_unpack(key): _unpack(item) for key, item in content},
-    "tuple": lambda content: tuple(_items(content)),
-    "set": lambda content: set(_items(content)),
-    "frozenset": lambda content: frozenset(_items(content)),
-    "iterator": lambda content: iter(_items(content)),
+    "bytearray": bytearray.fromhex,
+}
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """A type of plain data: what its values are made of, and how they are made of that."""
+
+    name: str
+    type: type
+    take_apart: Callable[[Any], Iterable[Any]]
+    make: Callable[..., Any]
+
+
+def _clock(value: datetime | time) -> list[Any]:
+    parts = [value.hour, value.minute, value.second, value.microsecond]
+    return [*parts, value.fold, value.utcoffset()]
+
+
+def _timed(make: Callable[..., Any]) -> Callable[..., Any]:
+    """Makes a time of ``_clock``'s parts; a named time zone has become its offset."""
+
+    def made(*parts: Any) -> Any:
+        *numbers, fold, offset = parts
+        return make(*numbers, tzinfo=None if offset is None else timezone(offset), fold=fold)
+
+    return made
+
+
+#: By name. Subclasses are before what they derive from.
+_KINDS = {
+    kind.name: kind
+    for kind in (
+        _Kind("tuple", tuple, iter, lambda *items: items),
+        _Kind("counter", Counter, dict.items, lambda *items: Counter(dict(items))),
+        _Kind("ordered", OrderedDict, OrderedDict.items, lambda *items: OrderedDict(items)),
+        _Kind("dict", dict, dict.items, lambda *items: dict(items)),
+        _Kind("set", set, iter, lambda *items: set(items)),
+        _Kind("frozenset", frozenset, iter, lambda *items: frozenset(items)),
+        _Kind("deque", deque, lambda d: [d.maxlen, *d], lambda size, *items: deque(items, size)),
+        _Kind("range", range, lambda r: [r.start, r.stop, r.step], range),
+        _Kind("keys", KeysView, iter, lambda *items: dict.fromkeys(items).keys()),
+        _Kind("values", ValuesView, iter, lambda *items: dict(enumerate(items)).values()),
+        _Kind("items", ItemsView, iter, lambda *items: dict(items).items()),
+        _Kind("iterator", Iterator, iter, lambda *items: iter(items)),
+        _Kind("complex", complex, lambda z: [z.real, z.imag], complex),
+        _Kind("fraction", Fraction, lambda f: [f.numerator, f.denominator], Fraction),
+        _Kind("decimal", Decimal, lambda d: [str(d)], Decimal),
+        _Kind(
+            "datetime",
+            datetime,
+            lambda t: [t.year, t.month, t.day, *_clock(t)],
+            _timed(datetime),
+        ),
+        _Kind("date", date, lambda d: [d.year, d.month, d.day], date),
+        _Kind("time", time, _clock, _timed(time)),
+        _Kind("timedelta", timedelta, lambda d: [d.days, d.seconds, d.microseconds], timedelta),
+    )
 }
 
 

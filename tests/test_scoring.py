@@ -1,0 +1,66 @@
+"""Scoring never loses a run: a scorer that fails costs one warning and one wrong answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tasks.gsm8k import Gsm8k
+from tasks.task import Problem, Score
+
+Run = Callable[..., tuple[int, str, str]]
+SHORT = (
+    "task=gsm8k_mini",
+    "task.limit=3",
+    "task.max_new_tokens=4",
+    "decoder=speculative",
+    "hydra.run.dir=run",
+)
+
+
+def read_lines(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def fail_at(monkeypatch: pytest.MonkeyPatch, task_id: str, error: Exception) -> None:
+    """All answers are right, but for one problem, over which the scorer fails."""
+
+    def score(task: Gsm8k, problem: Problem, text: str) -> Score:
+        if problem.task_id == task_id:
+            raise error
+        return Score(True)
+
+    monkeypatch.setattr(Gsm8k, "score", score)
+
+
+def test_a_scorer_that_fails_costs_one_wrong_answer(
+    run_cli: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_at(monkeypatch, "GSM8K/1", ValueError("Invalid literal\nfor Fraction"))
+    code, _, err = run_cli(*SHORT)
+    assert code == 0 and "Traceback" not in err
+    told = "GSM8K/1: scoring it failed (ValueError: Invalid literal for Fraction), so it counts as"
+    assert err.count(told) == 1, err
+    records = read_lines(tmp_path / "run" / "records.jsonl")
+    assert [record["correct"] for record in records] == [True, False, True]
+    assert [record["reference_correct"] for record in records] == [True, False, True]
+    assert records[1]["result"] == "scoring failed: ValueError: Invalid literal for Fraction"
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["accuracy"] == pytest.approx(2 / 3)
+
+
+def test_where_nothing_can_be_scored_any_longer_the_run_ends_and_is_continued(
+    run_cli: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_at(monkeypatch, "GSM8K/1", ChildProcessError("no sandbox any longer"))
+    code, _, err = run_cli(*SHORT)
+    assert code == 2 and "no sandbox any longer" in err
+    assert len(read_lines(tmp_path / "run" / "records.jsonl")) == 1
+    fail_at(monkeypatch, "GSM8K/2", RecursionError("too deep"))
+    code, _, err = run_cli(*SHORT)
+    assert code == 0 and "continued, 1 of 3 are done" in err, err
+    records = read_lines(tmp_path / "run" / "records.jsonl")
+    assert [record["correct"] for record in records] == [True, True, False]
