@@ -267,6 +267,8 @@ def by_hand(monkeypatch: pytest.MonkeyPatch) -> Iterator[Decode]:
         started.append(decoder)
         decoder.start(Models(target, load_draft, options, shared), sampler or Greedy())
         first = decoder.decode(prompt, limit or len(text), stop_ids)
+        # What a draft process did between prompts would show in the next one's rounds.
+        world.spend(1000.0)
         again = decoder.decode(prompt, limit or len(text), stop_ids)
         assert first == again, "a prompt's rounds depend on the prompts before it"
         return again

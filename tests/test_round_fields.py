@@ -486,3 +486,18 @@ def test_a_wrong_guess_at_a_stop_is_no_stop(by_hand: Decode, decoder: Decoder) -
     """48, which the draft model says where the text goes on with 18, is a stop token here."""
     generation = by_hand(decoder, TEXT, DRAFT, stop_ids=[48])
     assert (generation.output_ids, generation.finish_reason) == (TEXT, "length")
+
+
+@pytest.mark.parametrize(("wrong", "accepted"), [((), 1.0), (range(14), 0.0)])
+def test_pearl_async_drafts_always_and_never_right(
+    by_hand: Decode, wrong: Any, accepted: float
+) -> None:
+    generation = by_hand(PearlAsync(), TEXT, wrong_at(TEXT, *wrong))
+    judged = sum(one.judged for one in generation.rounds)
+    assert judged and sum(one.accepted for one in generation.rounds) == accepted * judged
+    assert generation.output_ids == TEXT
+
+
+def test_pearl_async_drafts_no_token_twice_where_all_are_right(by_hand: Decode) -> None:
+    """13 of 14: the last is the target's own."""
+    assert by_hand(PearlAsync(), TEXT, TEXT).draft_forwards == 13
