@@ -130,22 +130,22 @@ class Coin:
         return torch.tensor([[0.75, 0.25]], dtype=torch.float64).log().repeat(rows, 1)
 
 
-@pytest.mark.parametrize(("second", "deviation"), [(93, 7.0), (113, 13.0), (145, 45.0)])
+@pytest.mark.parametrize(("second", "deviation"), [(43, 7.0), (63, 13.0), (84, 34.0)])
 def test_figures_by_hand(second: int, deviation: float) -> None:
-    """400 tosses of which 100 should be the second token, with a variance of 400 × 3/16 = 75.
+    """200 tosses of which 50 should be the second token, with a variance of 200 × 3/16 = 37.5.
 
     One degree of freedom: z² of a normal deviate. To see a bias with 99 % probability at a false
     alarm rate of one in a million, the mean must be so many standard deviations off.
     """
     check = DistributionCheck(Coin(), Temperature().probabilities)  # type: ignore[arg-type]
-    tosses = [0] * (400 - second) + [1] * second
+    tosses = [0] * (200 - second) + [1] * second
     check.add([0], tosses)
     fit = check.fit()
-    assert fit.tokens == 400
-    assert fit.p_value == pytest.approx(2 * norm.sf(deviation / 75**0.5), rel=1e-6)
-    assert fit.refused == (deviation == 45.0)
+    assert fit.tokens == 200
+    assert fit.p_value == pytest.approx(2 * norm.sf(deviation / 37.5**0.5), rel=1e-6)
+    assert fit.refused == (deviation == 34.0)
     off = norm.isf(SIGNIFICANCE / 2) + norm.isf(0.01)
-    assert fit.smallest_bias == pytest.approx(off * 75**0.5 / 400, rel=1e-3)
+    assert fit.smallest_bias == pytest.approx(off * 37.5**0.5 / 200, rel=1e-3)
     assert chi2.isf(SIGNIFICANCE, 1) == pytest.approx(norm.isf(SIGNIFICANCE / 2) ** 2)
 
 
