@@ -7,6 +7,7 @@ leave out, is another one.
 from __future__ import annotations
 
 from dataclasses import asdict, fields
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,10 +16,10 @@ from make_record import make_record
 from decoders.decoder import Generation, Round
 from pearl_eval.config import Names
 from pearl_eval.distribution import Fit
-from pearl_eval.equivalence import Verdict
+from pearl_eval.equivalence import Verdict, first_difference, unchecked_verdict
 from pearl_eval.metrics import prompt_metrics, worst_prompts
 from pearl_eval.plan import Prompt, _seed
-from pearl_eval.records import Record
+from pearl_eval.records import Record, biased, launch_order, lossy_outputs
 from pearl_eval.reference import ReferenceRun
 from pearl_eval.runfiles import rounds_frame
 from pearl_eval.summary import summarize
@@ -539,3 +540,41 @@ def test_seeds_of_prompts_stay_what_they_are() -> None:
     assert _seed(0, "HumanEval/0", 0) == 1659196653
     assert _seed(0, "HumanEval/0", 1) == 2460049627
     assert _seed(1, "HumanEval/0", 0) == 220405056
+
+
+def test_what_is_biased() -> None:
+    """Below one in a million."""
+    assert biased({"sampling_p_value": 0.9e-6}) and not biased({"sampling_p_value": 1e-6})
+    assert not biased({"sampling_p_value": None}) and not biased({})
+
+
+def test_lossy_outputs_of_old_runs() -> None:
+    """Ten prompts: 4 identical, 1 tie, 2 violations."""
+    old = {"prompts": 10, "exact_match_rate": 0.4, "ties": 1, "violations": 2}
+    assert lossy_outputs(old | {"sampled_tokens": None}) == 3
+    assert lossy_outputs(old | {"sampled_tokens": 90}) == 0
+    assert lossy_outputs(old | {"sampled_tokens": None, "lossy": 5}) == 5
+
+
+def test_runs_of_a_sweep_come_in_the_order_they_were_launched_in() -> None:
+    folders = [Path(name) for name in ("reference", "10", "9", "a")]
+    ordered = [path.name for path in sorted(folders, key=launch_order)]
+    assert ordered == ["9", "10", "a", "reference"]
+
+
+@pytest.mark.parametrize(
+    ("output", "reference", "first"),
+    [
+        ([1, 2, 3], [1, 2, 3], None),
+        ([1, 2, 3], [1, 5, 3], 1),
+        ([5], [1, 5, 3], 0),
+        ([1, 2], [1, 2, 3], 2),
+        ([1, 2, 3], [1], 1),
+        ([], [], None),
+        ([], [1], 0),
+    ],
+)
+def test_first_difference(output: list[int], reference: list[int], first: int | None) -> None:
+    assert first_difference(output, reference) == first
+    verdict = unchecked_verdict("lossy", output, reference)
+    assert verdict == (Verdict("identical") if first is None else Verdict("lossy", first))
