@@ -5,4 +5,11 @@ A file, the line as it was, and as it was made: what is listed here is left out 
 
 from __future__ import annotations
 
-EQUIVALENT: list[tuple[str, str, str, str]] = []
+EQUIVALENT: list[tuple[str, str, str, str]] = [
+    (
+        "pearl_eval/simulation/simulation.py",
+        "rejected = one.accepted < one.judged",
+        "rejected = one.accepted is not one.judged",
+        "never are more accepted than judged, and Python has one object for each small number",
+    ),
+]

@@ -39,7 +39,7 @@ PARTS = {
     "verdicts": ["pearl_eval/**/equivalence.py", "pearl_eval/**/comparison.py"],
     "distribution": ["pearl_eval/**/distribution.py"],
     "speed": ["pearl_eval/**/speed.py", "pearl_eval/**/cost.py", "pearl_eval/**/energy.py"],
-    "summary": ["pearl_eval/**/summary.py", "pearl_eval/**/metrics.py", "pearl_eval/**/table.py"],
+    "summary": ["pearl_eval/**/summary.py", "pearl_eval/**/metrics.py", "pearl_eval/table.py"],
     "records": ["pearl_eval/**/records.py", "pearl_eval/**/runfiles.py", "pearl_eval/**/plan.py"],
     "traces": ["pearl_eval/**/traces.py"],
     "scoring": ["tasks/**/*.py"],
@@ -117,7 +117,8 @@ def draw(specs: Iterable[WorkItem], count: int, seed: int) -> Iterator[WorkItem]
     chance = random.Random(seed)
     for part in places.values():
         for place in chance.sample(sorted(part, key=str), min(count // len(PARTS), len(part))):
-            yield chance.choice(part[place])
+            # Their order in the session is by chance, and not by the seed's.
+            yield chance.choice(sorted(part[place], key=lambda item: str(item.mutations)))
 
 
 def begin(folder: Path, tests: list[str], count: int, seed: int) -> None:
@@ -129,10 +130,10 @@ def begin(folder: Path, tests: list[str], count: int, seed: int) -> None:
             tree, "-n", "2", "--dist", "worksteal", "--cov", "--cov-context=test",
             "--cov-report=", f"--junitxml={found}", *tests, COVERAGE_FILE=str(folder / ".coverage"),
         )  # fmt: skip
-    everything = WorkDB(":memory:", WorkDB.Mode.create)
-    files = sorted(set().union(*FILES.values()))
+    everything = WorkDB(folder / "everything.sqlite", WorkDB.Mode.create)
     os.chdir(ROOT)
-    chosen = list(draw(init._all_work_items(files, {}), count, seed))
+    init(sorted(set().union(*FILES.values())), everything, {})
+    chosen = list(draw(everything.work_items, count, seed))
     everything.close()
     unfinished = WorkDB(folder / "unfinished.sqlite", WorkDB.Mode.create)
     unfinished.clear()
@@ -154,8 +155,11 @@ class Tests:
         """The quickest tests that run the changed lines, the quickest first."""
         contexts = self._data.contexts_by_lineno(str(self._tree / spec.module_path))
         lines = range(spec.start_pos[0], spec.end_pos[0] + 1)
-        running = {name.split("|")[0] for line in lines for name in contexts.get(line, ())}
-        known = sorted(running & set(self._seconds), key=lambda name: self._seconds[name])
+        running = self._known(name for line in lines for name in contexts.get(line, ()))
+        if not running:
+            # What is run as a module is imported belongs to no test: those of the whole file.
+            running = self._known(name for names in contexts.values() for name in names)
+        known = sorted(running, key=lambda name: self._seconds[name])
         chosen, total = [], 0.0
         for name in known:
             total += self._seconds[name]
@@ -164,11 +168,14 @@ class Tests:
             chosen.append(name)
         return chosen
 
+    def _known(self, contexts: Iterable[str]) -> set[str]:
+        return {name.split("|")[0] for name in contexts} & set(self._seconds)
+
 
 def work(folder: Path, worker: int, job: WorkItem, tests: list[str]) -> tuple[str, WorkResult]:
     """Make one change in a copy of a worker's own, and run its tests there."""
     if not tests:
-        lost = "no test runs this line"
+        lost = "no test runs this"
         return job.job_id, WorkResult(WorkerOutcome.NORMAL, lost, TestOutcome.SURVIVED)
     tree = folder / f"tree-{worker}"
     (spec,) = job.mutations

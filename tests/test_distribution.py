@@ -152,3 +152,46 @@ def test_figures_by_hand(second: int, deviation: float) -> None:
 def test_what_is_refused_is_less_likely_than_one_in_a_million() -> None:
     assert SIGNIFICANCE == 1e-6
     assert Fit(9, 0.99e-6, 0.1).refused and not Fit(9, 1.01e-6, 0.1).refused
+
+
+class Dice:
+    """A model of eight tokens, the less probable the larger, whatever was before."""
+
+    def __init__(self, *hundredths: int) -> None:
+        self.chances = torch.tensor(hundredths, dtype=torch.float64) / 100
+
+    def rollback(self, length: int) -> None:
+        self.length = length
+
+    def extend(self, tokens: list[int], rows: int) -> torch.Tensor:
+        return self.chances.log().repeat(rows, 1)
+
+
+TARGET, DRAFT = Dice(20, 17, 15, 13, 11, 9, 8, 7), Dice(20, 17, 15, 13, 1, 9, 18, 7)
+
+
+@pytest.mark.parametrize(
+    ("less", "more", "draft", "seen"),
+    [
+        (0, 0, None, False),
+        (0, 0, DRAFT, False),
+        # Of another rank: the first, and the third or fourth.
+        (0, 2, None, True),
+        # Both of ranks 5 to 8, but one with an even id.
+        (4, 5, None, True),
+        # The draft model finds 6 more probable than the target does.
+        (4, 6, DRAFT, True),
+    ],
+)
+def test_what_tokens_are_told_apart_by(
+    less: int, more: int, draft: Dice | None, seen: bool
+) -> None:
+    """1,000 tokens, of which 7 in 100 are another one than they should be."""
+    chances = TARGET.chances.clone()
+    chances[less] -= 0.07
+    chances[more] += 0.07
+    generator = torch.Generator().manual_seed(1)
+    drawn = torch.multinomial(chances, 1000, replacement=True, generator=generator).tolist()
+    check = DistributionCheck(TARGET, Temperature().probabilities, draft)  # type: ignore[arg-type]
+    check.add([0], drawn)
+    assert check.fit().refused is seen

@@ -484,6 +484,7 @@ def test_a_row_of_the_table() -> None:
         "pass@1": "0.876",
         "reference": "inline",
     }
+    assert cells(row_of(draft_forwards=1))[4] == "12% / 34%"
     assert cells(row_of(draft_forwards=0))[4] == "–"
     assert cells(row_of(speedup_ci95=None))[1] == "2.35×"
     assert cells(Row("pearl", "run", error="no")) == ["–"] * 5 + ["failed", "–", "–"]
