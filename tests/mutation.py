@@ -47,6 +47,8 @@ PARTS = {
     "analysis": ["analysis/**/*.py"],
 }
 PLANTED = ["tests/test_checks.py", "tests/test_source_bugs.py"]
+#: Tests of what runs in processes of its own only, of which no test is noted.
+IN_CHILDREN = {"tasks/inside": ("test_sandbox.py", "test_judge.py", "test_humaneval.py")}
 #: Of the tests of a line the quickest are run, as many as took so many seconds together.
 TEST_SECONDS = 60.0
 
@@ -159,6 +161,11 @@ class Tests:
         if not running:
             # What is run as a module is imported belongs to no test: those of the whole file.
             running = self._known(name for names in contexts.values() for name in names)
+        if not running:
+            files = IN_CHILDREN.get(str(spec.module_path.parent), ())
+            running = {
+                name for name in self._seconds if name.removeprefix("tests/").startswith(files)
+            }
         known = sorted(running, key=lambda name: self._seconds[name])
         chosen, total = [], 0.0
         for name in known:

@@ -14,7 +14,7 @@ from decoders.decoder import Round
 from pearl_eval.errors import UserError
 from pearl_eval.records import Record
 from pearl_eval.runfiles import RunFiles
-from pearl_eval.traces import Traces
+from pearl_eval.traces import Fate, Traces, token_fates
 
 
 def traces(directory: Path, *prompts: tuple[Record, list[Round]]) -> Traces:
@@ -158,3 +158,18 @@ def test_rounds_of_an_older_version_are_refused(tmp_path: Path) -> None:
 def test_a_directory_without_a_run_is_an_oserror(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="records"):
         Traces.read(tmp_path)
+
+
+def test_fates_of_a_tree_of_guesses(tmp_path: Path) -> None:
+    """Depth first, and no model drafted them. The output is 5, 6, 7."""
+    guesses = {
+        (5, 0): Fate.accepted, (6, 1): Fate.accepted, (3, 2): Fate.rejected, (9, 2): Fate.rejected,
+        (8, 0): Fate.rejected, (6, 1, "after 8"): Fate.in_vain, (7, 2, "after 8"): Fate.in_vain,
+        (5, 0, "again"): Fate.accepted, (6, 1, "again"): Fate.accepted, (7, 2): Fate.accepted,
+        (1, 3): Fate.in_vain,
+    }  # fmt: skip
+    ids, places = [guess[0] for guess in guesses], [guess[1] for guess in guesses]
+    one = Round("verify", drafted=11, drafted_ids=ids, drafted_at=places, verified_length=3)
+    record = make_record(output_ids=[5, 6, 7], new_tokens=3)
+    rounds = traces(tmp_path, (record, [one])).rounds
+    assert token_fates(rounds, [5, 6, 7]) == [list(guesses.values())]
