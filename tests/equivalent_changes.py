@@ -12,4 +12,10 @@ EQUIVALENT: list[tuple[str, str, str, str]] = [
         "rejected = one.accepted is not one.judged",
         "never are more accepted than judged, and Python has one object for each small number",
     ),
+    (
+        "pearl_eval/simulation/simulation.py",
+        "length = gamma if gamma is not None else 1",
+        "length = gamma if gamma is not None else 0",
+        "rules made without a draft length are thrown away: a missing one is refused just after",
+    ),
 ]

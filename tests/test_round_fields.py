@@ -81,6 +81,10 @@ def totals(generation: Generation) -> tuple[Any, ...]:
     )
 
 
+def test_what_a_round_does_not_say_is_nothing() -> None:
+    assert Round("decode") == row("decode", (0, 0, 0), (0, 0), (0, 0), NOTHING, (0, 0, 0), 0)
+
+
 def test_autoregressive(by_hand: Decode) -> None:
     """The prompt's two tokens are read for the first one: 12 s; then one for each."""
     generation = by_hand(Autoregressive(), TEXT, DRAFT, limit=3)

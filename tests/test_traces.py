@@ -78,6 +78,12 @@ def test_runs_and_modes_are_counted(tmp_path: Path) -> None:
     assert run.pre_verify_failure_rate() == 0.5
 
 
+def test_modes_come_in_the_order_they_occur_in(tmp_path: Path) -> None:
+    rounds = [Round("post-verify"), Round("pre-verify"), Round("pre-verify"), Round("draft")]
+    shares = traces(tmp_path, (make_record(), rounds)).mode_shares()
+    assert list(shares.items()) == [("post-verify", 0.25), ("pre-verify", 0.5), ("draft", 0.25)]
+
+
 def test_overhead_is_what_no_model_ran_in(tmp_path: Path) -> None:
     """The longer one where both run at once, the sum where they take turns, the target's alone
     where the draft ran on beforehand; the last round lasts to the prompt's end."""
