@@ -14,7 +14,7 @@ from decoders.decoder import Round
 from pearl_eval.errors import UserError
 from pearl_eval.records import Record
 from pearl_eval.runfiles import RunFiles
-from pearl_eval.traces import Fate, Traces, token_fates
+from pearl_eval.traces import Fate, Traces, read_rounds, token_fates
 
 
 def traces(directory: Path, *prompts: tuple[Record, list[Round]]) -> Traces:
@@ -179,3 +179,14 @@ def test_fates_of_a_tree_of_guesses(tmp_path: Path) -> None:
     record = make_record(output_ids=[5, 6, 7], new_tokens=3)
     rounds = traces(tmp_path, (record, [one])).rounds
     assert token_fates(rounds, [5, 6, 7]) == [list(guesses.values())]
+
+
+def test_rounds_that_are_missing_or_damaged(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        read_rounds(tmp_path)
+    (tmp_path / "rounds.parquet").write_bytes(b"PAR1 no more of it")
+    with pytest.raises(UserError, match=r"rounds\.parquet is damaged"):
+        read_rounds(tmp_path)
+    pd.DataFrame({"mode": ["decode"], "judged": [3]}).to_parquet(tmp_path / "rounds.parquet")
+    assert list(read_rounds(tmp_path)) == ["mode", "judged"]
+    assert list(read_rounds(tmp_path, ["judged"])) == ["judged"]
