@@ -39,7 +39,9 @@ def read_rounds(directory: Path, columns: Sequence[str] | None = None) -> pd.Dat
     path = directory / ROUNDS
     try:
         return pd.read_parquet(path, columns=None if columns is None else list(columns))
-    # What pyarrow raises of a damaged file may be either; one that is missing is no damage.
+    except FileNotFoundError:
+        raise
+    # What pyarrow raises of a damaged file may be either; one that can't be read is no damage.
     except (ValueError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
