@@ -182,7 +182,7 @@ def test_fates_of_a_tree_of_guesses(tmp_path: Path) -> None:
 
 
 def test_rounds_that_are_missing_or_damaged(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(UserError, match=r"rounds\.parquet is missing: run it again"):
         read_rounds(tmp_path)
     (tmp_path / "rounds.parquet").write_bytes(b"PAR1 no more of it")
     with pytest.raises(UserError, match=r"rounds\.parquet is damaged"):
