@@ -35,7 +35,10 @@ class Fate(Enum):
 
 
 def read_rounds(directory: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """A run's ``rounds.parquet``, or some columns of it. :class:`UserError` if it is missing or damaged."""
+    """A run's ``rounds.parquet``, or some columns of it.
+
+    :class:`UserError` if it is missing or damaged.
+    """
     path = directory / ROUNDS
     try:
         return pd.read_parquet(path, columns=None if columns is None else list(columns))
