@@ -40,11 +40,16 @@ class Fate(Enum):
 
 
 def read_rounds(directory: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """A run's ``rounds.parquet``, or some columns of it. :class:`UserError` if it is damaged."""
+    """A run's ``rounds.parquet``, or some columns of it.
+
+    :class:`UserError` if it is missing or damaged.
+    """
     path = directory / ROUNDS
     try:
         return pd.read_parquet(path, columns=None if columns is None else list(columns))
-    # What pyarrow raises of a damaged file may be either; one that is missing is no damage.
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing: run it again") from error
+    # What pyarrow raises of a damaged file may be either; one that can't be read is no damage.
     except (ValueError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
@@ -84,7 +89,7 @@ class Traces:
         """Traces of the run in a directory.
 
         OSError where it has none, :class:`UserError` where an older version wrote it, or its files
-        are damaged.
+        are damaged or not all there.
         """
         records = list(read_lines(directory / RECORDS))
         for number, record in enumerate(records, start=1):

@@ -126,6 +126,30 @@ def test_goals_say_what_was_measured_and_whether_that_is_enough() -> None:
     assert nothing.met is None and nothing.measured == "not in this run"
 
 
+def spent(bytes_sent: int, crossing: float, alone: float, inside: float) -> Rounds:
+    """Ten rounds of 1 s."""
+    return Rounds(10, 10.0, 10 * alone, 10 * inside, [crossing] * 10, bytes_sent)
+
+
+@pytest.mark.parametrize(
+    ("rounds", "met"),
+    [
+        (spent(2560, 60e-6, 0.9, 0.97), (True, True, True, True)),
+        (spent(2570, 60e-6, 0.9, 0.97), (True, True, True, False)),
+        (spent(2560, 61e-6, 0.9, 0.97), (True, True, False, True)),
+        (spent(2560, 60e-6, 0.9, 0.96), (True, False, True, True)),
+        (spent(2560, 60e-6, 0.89, 0.97), (False, True, True, True)),
+    ],
+)
+def test_goals_of_pearls_rounds_have_bounds(rounds: Rounds, met: tuple[bool, ...]) -> None:
+    """Token ids cross, in 256 bytes a round, and not what has the size of a vocabulary."""
+    results = Results([measured("pearl γ=4", 0, 10.0, rounds)])
+    names = ("forwards alone", "forwards inside", "crossing", "bytes a round")
+    assert tuple(goal(contest_goals(results), name).met for name in names) == met
+    bytes_goal = goal(contest_goals(results), "bytes a round")
+    assert (bytes_goal.wanted, bytes_goal.value) == ("≤ 256 bytes", rounds.bytes_sent / 10)
+
+
 @pytest.mark.parametrize(("factor", "met"), [(1.0, True), (1.01, False), (1.05, False)])
 def test_the_reference_must_be_as_fast_as_itself(factor: float, met: bool) -> None:
     """One per cent off is near enough, but without any spread its interval does not cover 1."""
@@ -183,6 +207,9 @@ def test_contenders_are_compared_side_by_side(run_bench: Run, tmp_path: Path) ->
         assert sorted(one["turns"]) == ["2", "3"]
         assert one["turns"]["3"] > one["target"]["3"] > 0
     assert {"A/A", "bytes"} <= {one["name"].split()[0].rstrip(":") for one in content["goals"]}
+    (sent,) = [one for one in content["goals"] if one["name"] == "bytes a round"]
+    # A request and its answer, of two or three tokens: some 90 bytes.
+    assert 60 < sent["value"] < 120 and sent["met"]
 
 
 def test_an_output_that_is_not_the_targets_fails_the_run(

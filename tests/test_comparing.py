@@ -89,6 +89,28 @@ def test_turns_of_one_dialogue_count_once(tmp_path: Path) -> None:
     assert row["n"] == 3 and row["ratio"] == pytest.approx(1.25)
 
 
+def test_two_runs_of_several_sections_are_compared_once_and_with_all_others(
+    tmp_path: Path,
+) -> None:
+    """Where the draft model's place is moot for two runs, they are with PEARL in either place."""
+    places = {"0": "cuda:1", "1": "cuda:1", "2": "cuda:0", "3": "cuda:1"}
+    for name, place in places.items():
+        shared = name in "01"
+        write_speeds(
+            tmp_path / name,
+            "pearl_shared" if shared else "pearl",
+            [0.5, 0.4, 0.3],
+            IDENTITY,
+            environment=ENVIRONMENT | {"draft_device": f"{place} (NVIDIA A100)"},
+            decoder_settings={"gamma": int(name) if shared else 9},
+            reference="inline",
+        )
+    found = decoders(load([tmp_path]))
+    pairs = {tuple(sorted(Path(run).name for run in runs.split(", "))) for runs in found["runs"]}
+    assert pairs == {("0", "1"), ("0", "2"), ("1", "2"), ("0", "3"), ("1", "3")}
+    assert len(found) == 5
+
+
 def test_what_was_not_made_alike_is_not_compared(tmp_path: Path) -> None:
     write(tmp_path / "0", "speculative", 1.0, seed=1)
     write(tmp_path / "1", "pearl", 1.0, seed=2, protocol="standard")

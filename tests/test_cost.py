@@ -98,6 +98,19 @@ def test_a_reference_of_fixed_windows_costs_what_the_same_decoder_does() -> None
     assert {name: figures[name] for name in reference.per_token()} == reference.per_token()
 
 
+def test_a_reference_reads_one_token_a_forward() -> None:
+    """After the prompt's last, which is read for the first token: 2 × 12 J over 4 tokens."""
+    reference = Cost({"target": SIZE}, itemsize=2)
+    for joules in (12.0, None, 12.0):
+        reference.add_autoregressive(10, 2 if joules else 0, joules)
+    assert reference.per_token() == {
+        "joules_per_token": 6.0,
+        "target_flops_per_token": (SIZE.flops(1, 10) + SIZE.flops(1, 11)) / 2,
+        "target_wasted_flops_per_token": 0,
+        "target_bytes_per_token": 2 * (100 + 4 * 11 + 100 + 4 * 12) / 2,
+    }
+
+
 def test_a_cpu_counts_no_energy() -> None:
     assert EnergyMeter(["cpu"]).joules() is None
 

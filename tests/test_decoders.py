@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -16,7 +15,7 @@ from hypothesis import strategies as st
 from small_pair import SmallPair, save_pair
 
 from decoders.autoregressive import Autoregressive
-from decoders.decoder import Decoder, End, Generation, Models
+from decoders.decoder import Decoder, End, Generation, Models, Round
 from decoders.draft_process import DraftProcessOptions
 from decoders.drafter import Proposal
 from decoders.pearl import Pearl
@@ -82,35 +81,39 @@ def reference(small_pair: SmallPair) -> Decoder:
     return start(small_pair, Autoregressive())
 
 
-def check_counts(decoder: Decoder, generation: Generation) -> None:
+def check_counts(decoder: Decoder, prompt: list[int], generation: Generation) -> None:
     """What the rounds say must add up to the output."""
-    rounds = generation.rounds
+    rounds, output = generation.rounds, generation.output_ids
     assert all(0 <= r.accepted <= r.judged for r in rounds)
-    assert rounds[-1].verified_length == len(generation.output_ids)
+    assert rounds[-1].verified_length == len(output)
     assert [r.start for r in rounds] == sorted(r.start for r in rounds)
     assert sum(generation.accepted_runs) == sum(r.accepted for r in rounds)
-    assert generation.target_forwards <= len(rounds)
+    assert generation.target_forwards == sum(r.target_tokens > 0 for r in rounds)
+    # All but the last token is read at least once.
+    assert sum(one.target_tokens for one in rounds) >= len(prompt) + len(output) - 1
     if not decoder.uses_draft:
         assert generation.draft_forwards == 0
-    check_traces(generation)
-
-
-def check_traces(generation: Generation) -> None:
-    """What was drafted is told, with its place in the text; what was accepted is the output's."""
-    drafted: set[tuple[int, int]] = set()
-    for one in generation.rounds:
+    for one in rounds:
         assert one.start <= one.target_start or not one.target_seconds
         assert one.start <= one.draft_start or not one.draft_seconds
-        assert len(one.drafted_ids) == len(one.drafted_at)
-        assert len(one.drafted_ids) == one.drafted
+        assert len(one.drafted_ids) == len(one.drafted_at) == one.drafted
+    if not isinstance(decoder, PearlAsync):
+        check_accepted(rounds, output)
+
+
+def check_accepted(rounds: list[Round], output: list[int]) -> None:
+    """What a round accepted had been drafted, for the place where the output has it; the one that
+    it rejected had been drafted for the next place, where the output has another."""
+    drafted: set[tuple[int, int]] = set()
+    known = 0
+    for one in rounds:
         drafted |= set(zip(one.drafted_at, one.drafted_ids, strict=True))
-    read = sum(one.target_tokens for one in generation.rounds)
-    if generation.target_forwards:
-        assert read >= len(PROMPT) or read >= generation.target_forwards
-    output = dict(enumerate(generation.output_ids))
-    if drafted:
-        right = sum(output.get(position) == token for position, token in drafted)
-        assert right >= sum(one.accepted for one in generation.rounds)
+        end = known + one.accepted
+        assert drafted >= set(enumerate(output[known:end], start=known))
+        if one.judged > one.accepted:
+            assert one.judged == one.accepted + 1
+            assert any(place == end and token != output[end] for place, token in drafted)
+        known = one.verified_length
 
 
 @pytest.mark.parametrize(("name", "gamma"), CASES)
@@ -127,7 +130,7 @@ def test_output_is_the_references(
     generation = decoder.decode(PROMPT, limit, stop_ids)
     assert generation.output_ids == expected.output_ids
     assert generation.finish_reason == expected.finish_reason == ("stop" if stops else "length")
-    check_counts(decoder, generation)
+    check_counts(decoder, PROMPT, generation)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -157,7 +160,7 @@ def test_output_is_the_references_for_any_prompt(
     expected = reference.decode(prompt, limit, stop_ids)
     assert generation.output_ids == expected.output_ids
     assert generation.finish_reason == expected.finish_reason
-    check_counts(decoder, generation)
+    check_counts(decoder, prompt, generation)
 
 
 class FakeDrafter:
@@ -201,7 +204,12 @@ def test_pearl_runs_the_target_between_asking_and_collecting(
     assert events == ["request", "target", "collect"] * (len(events) // 3)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if make_decoder(name).uses_draft])
+#: Whether anything is drafted in time by the asynchronous one is up to the machine here; by a clock
+#: made by hand it is not, see test_round_fields.py.
+DRAFTING = [name for name in NAMES if make_decoder(name).uses_draft and name != "pearl_async"]
+
+
+@pytest.mark.parametrize("name", DRAFTING)
 @pytest.mark.parametrize(
     ("noise", "least", "most"), [(0.0, 1.0, 1.0), (5.0, 0.0, 0.2)], ids=["always", "never"]
 )
@@ -212,8 +220,7 @@ def test_drafts_always_and_never_right(
     generation = decode_once(pair, make_decoder(name, 3), 30)
     assert generation.output_ids == start(pair, Autoregressive()).decode(PROMPT, 30, []).output_ids
     judged = sum(r.judged for r in generation.rounds)
-    if judged:
-        assert least <= sum(r.accepted for r in generation.rounds) / judged <= most
+    assert judged and least <= sum(r.accepted for r in generation.rounds) / judged <= most
 
 
 def test_reference_is_what_transformers_generates(reference: Decoder) -> None:
@@ -255,34 +262,6 @@ def test_ablations_switch_one_strategy_off(started: Started, name: str, modes: s
     for one in rounds:
         assert bool(one.judged) == (one.mode != "draft")
         assert bool(one.drafted) == (one.mode != "verify") or one is rounds[-1]
-
-
-def test_async_runs_no_further_ahead_than_told(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    pair = save_pair(tmp_path_factory.mktemp("pair"), noise=0.0)
-    generation = decode_once(pair, PearlAsync(ahead=3), 120)
-    # What is compared late was published before, so a round can count both.
-    assert max(r.judged for r in generation.rounds) <= 2 * 3
-
-
-def test_async_keeps_a_draft_that_agrees_with_the_targets_own_token(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    """With a draft that is always right, what is drafted is what is verified: no token twice."""
-    pair = save_pair(tmp_path_factory.mktemp("pair"), noise=0.0)
-    generation = decode_once(pair, PearlAsync(ahead=8), 120)
-    assert generation.draft_forwards <= 120 + 8
-
-
-def test_async_draft_is_idle_between_prompts(started: Started) -> None:
-    decoder = started("pearl_async", None)
-    assert isinstance(decoder, PearlAsync)
-    decoder.decode(PROMPT, 20, [])
-    time.sleep(0.2)
-    assert decoder.forerunner.receive_now() is None
-    generation = decoder.decode(PROMPT, 20, [])
-    assert sum(r.wait_draft_seconds for r in generation.rounds) <= generation.seconds
 
 
 def test_speculative_stops_a_run_at_each_block(tmp_path_factory: pytest.TempPathFactory) -> None:

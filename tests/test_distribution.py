@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 import torch
+from scipy.stats import chi2, norm
 from small_pair import SmallPair
+from toy import VOCAB, TableModel, table
 
 from decoders.model import CachedModel
 from decoders.temperature import Temperature
@@ -91,3 +93,105 @@ def test_a_token_that_can_not_come_again_and_again(target: CachedModel) -> None:
     check.add(PROMPT, output)
     assert check.fit() == Fit(20, 1.0, 1.0)
     assert SIGNIFICANCE < 1e-3
+
+
+def long_texts(change_from: int) -> Fit:
+    """The fit of ten texts of 400 tokens that are drawn rightly up to a position; from there on the
+    most probable token is taken."""
+    model = TableModel(table(seed=4, possible=VOCAB))
+    check = DistributionCheck(model, Temperature().probabilities)  # type: ignore[arg-type]
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(10):
+        text = [1, 2]
+        model.rollback(0)
+        for position in range(400):
+            row = model.extend(text, rows=1)[0].exp()
+            drawn = int(torch.multinomial(row, 1, generator=generator))
+            text.append(drawn if position < change_from else int(row.argmax()))
+        check.add(text[:2], text[2:])
+    return check.fit()
+
+
+def test_a_bias_at_the_end_of_long_texts_is_seen() -> None:
+    """The check reads 256 positions in one piece."""
+    rightly, wrongly = long_texts(400), long_texts(256)
+    assert rightly.tokens == wrongly.tokens == 4000
+    assert rightly.p_value > 1e-3
+    assert wrongly.refused
+
+
+class Coin:
+    """A model of two tokens, whose first one comes with a chance of 3/4 whatever was before."""
+
+    def rollback(self, length: int) -> None:
+        self.length = length
+
+    def extend(self, tokens: list[int], rows: int) -> torch.Tensor:
+        return torch.tensor([[0.75, 0.25]], dtype=torch.float64).log().repeat(rows, 1)
+
+
+@pytest.mark.parametrize(("second", "deviation"), [(43, 7.0), (63, 13.0), (84, 34.0)])
+def test_figures_by_hand(second: int, deviation: float) -> None:
+    """200 tosses of which 50 should be the second token, with a variance of 200 × 3/16 = 37.5.
+
+    One degree of freedom: z² of a normal deviate. To see a bias with 99 % probability at a false
+    alarm rate of one in a million, the mean must be so many standard deviations off.
+    """
+    check = DistributionCheck(Coin(), Temperature().probabilities)  # type: ignore[arg-type]
+    tosses = [0] * (200 - second) + [1] * second
+    check.add([0], tosses)
+    fit = check.fit()
+    assert fit.tokens == 200
+    assert fit.p_value == pytest.approx(2 * norm.sf(deviation / 37.5**0.5), rel=1e-6)
+    assert fit.refused == (deviation == 34.0)
+    off = norm.isf(SIGNIFICANCE / 2) + norm.isf(0.01)
+    assert fit.smallest_bias == pytest.approx(off * 37.5**0.5 / 200, rel=1e-3)
+    assert chi2.isf(SIGNIFICANCE, 1) == pytest.approx(norm.isf(SIGNIFICANCE / 2) ** 2)
+
+
+def test_what_is_refused_is_less_likely_than_one_in_a_million() -> None:
+    assert SIGNIFICANCE == 1e-6
+    assert Fit(9, 0.99e-6, 0.1).refused and not Fit(9, 1.01e-6, 0.1).refused
+
+
+class Dice:
+    """A model of eight tokens, the less probable the larger, whatever was before."""
+
+    def __init__(self, *hundredths: int) -> None:
+        self.chances = torch.tensor(hundredths, dtype=torch.float64) / 100
+
+    def rollback(self, length: int) -> None:
+        self.length = length
+
+    def extend(self, tokens: list[int], rows: int) -> torch.Tensor:
+        return self.chances.log().repeat(rows, 1)
+
+
+TARGET, DRAFT = Dice(20, 17, 15, 13, 11, 9, 8, 7), Dice(20, 17, 15, 13, 1, 8, 18, 8)
+
+
+@pytest.mark.parametrize(
+    ("less", "more", "draft", "seen"),
+    [
+        (0, 0, None, False),
+        (0, 0, DRAFT, False),
+        # Of another rank: the first, and the third or fourth.
+        (0, 2, None, True),
+        # Both of ranks 5 to 8, but one with an even id.
+        (4, 5, None, True),
+        # The draft model finds 6 and 7 more probable than the target does.
+        (4, 6, DRAFT, True),
+    ],
+)
+def test_what_tokens_are_told_apart_by(
+    less: int, more: int, draft: Dice | None, seen: bool
+) -> None:
+    """1,000 tokens, of which 7 in 100 are another one than they should be."""
+    chances = TARGET.chances.clone()
+    chances[less] -= 0.07
+    chances[more] += 0.07
+    generator = torch.Generator().manual_seed(1)
+    drawn = torch.multinomial(chances, 1000, replacement=True, generator=generator).tolist()
+    check = DistributionCheck(TARGET, Temperature().probabilities, draft)  # type: ignore[arg-type]
+    check.add([0], drawn)
+    assert check.fit().refused is seen

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from small_pair import SmallPair, make_mixture
+from small_pair import SmallPair, make_mixture, make_model
 
 from decoders.autoregressive import Autoregressive
 from decoders.decoder import Decoder, Models
@@ -24,6 +24,8 @@ from pearl_eval.rounding import RouterTie
 OWN = Greedy().verifier(0, 0)
 PROMPT = [20, 21, 22, 23]
 LIMIT = 24
+#: Longer than what the check looks at in one piece, which is 256 positions.
+LONG_PROMPT = [(7 * i) % 250 for i in range(300)]
 
 
 @pytest.fixture(scope="module")
@@ -80,28 +82,29 @@ def test_a_wrong_token_is_a_violation(target: CachedModel, position: int) -> Non
     assert f"own is {reference[position]}" in verdict.why
 
 
+@pytest.mark.parametrize("prompt", [PROMPT, LONG_PROMPT], ids=["short", "long"])
 def test_scores_within_rounding_are_a_tie_and_later_tokens_are_still_held_to_the_target(
-    small_pair: SmallPair,
+    small_pair: SmallPair, prompt: list[int]
 ) -> None:
     target = small_pair.load_target()
     position = 5
-    prefix = PROMPT + greedy(target, PROMPT, position)
+    prefix = prompt + greedy(target, prompt, position)
     make_tie(target, prefix, gap=1e-7)
-    reference = greedy(target, PROMPT, LIMIT)
+    reference = greedy(target, prompt, LIMIT)
     # Which of the two greedy decoding takes is up to rounding, and so to the machine.
     other = set(first_choices(target, prefix)) - {reference[position]}
     head = [*reference[:position], *other]
-    output = head + greedy(target, PROMPT + head, LIMIT - len(head))
+    output = head + greedy(target, prompt + head, LIMIT - len(head))
     assert len(other) == 1
     checker = EquivalenceChecker(target)
-    verdict = checker.compare(PROMPT, output, reference, LIMIT, [], OWN)
+    verdict = checker.compare(prompt, output, reference, LIMIT, [], OWN)
     assert (verdict.kind, verdict.first_divergence) == ("tie", position)
 
     later = position + 6
-    wrong = second_choice(target, PROMPT + output[:later])
+    wrong = second_choice(target, prompt + output[:later])
     spoiled = [*output[:later], wrong]
-    spoiled += greedy(target, PROMPT + spoiled, LIMIT - len(spoiled))
-    verdict = checker.compare(PROMPT, spoiled, reference, LIMIT, [], OWN)
+    spoiled += greedy(target, prompt + spoiled, LIMIT - len(spoiled))
+    verdict = checker.compare(prompt, spoiled, reference, LIMIT, [], OWN)
     assert verdict.kind == "violation"
     assert f"position {later}" in verdict.why
 
@@ -346,6 +349,35 @@ def test_a_token_could_be_chosen_where_a_better_one_is_just_inside_the_cut(
     assert int(verifier.scores(row, position).argmax()) == edge
     assert verifier.could_choose(0, row, position, 0.01)
     assert not verifier.could_choose(0, row, position, 0.0001)
+
+
+@pytest.fixture(scope="module")
+def long_text() -> tuple[CachedModel, list[int]]:
+    """A target and 400 tokens that it says."""
+    target = CachedModel(make_model(300, layers=1, seed=1))
+    return target, greedy(target, PROMPT, 400)
+
+
+@pytest.mark.parametrize("position", [251, 252, 300, 399])
+def test_a_wrong_token_is_a_violation_wherever_in_a_long_text(
+    long_text: tuple[CachedModel, list[int]], position: int
+) -> None:
+    """Also where the first of 256 positions that are looked at in one piece ends."""
+    target, reference = long_text
+    wrong = second_choice(target, PROMPT + reference[:position])
+    output = [*reference[:position], wrong, *reference[position + 1 :]]
+    verdict = EquivalenceChecker(target).compare(PROMPT, output, reference, 400, [], OWN)
+    assert (verdict.kind, verdict.first_divergence) == ("violation", position)
+    assert f"position {position}: token {wrong} " in verdict.why
+    assert f"own is {reference[position]} " in verdict.why
+
+
+def test_a_long_prompt_is_not_judged_and_what_follows_it_is(target: CachedModel) -> None:
+    reference = greedy(target, LONG_PROMPT, LIMIT)
+    wrong = [second_choice(target, LONG_PROMPT), *reference[1:]]
+    verdict = EquivalenceChecker(target).compare(LONG_PROMPT, wrong, reference, LIMIT, [], OWN)
+    assert (verdict.kind, verdict.first_divergence) == ("violation", 0)
+    assert "position 0: " in verdict.why and f"own is {reference[0]} " in verdict.why
 
 
 @pytest.mark.parametrize("length", [0, 10])

@@ -64,7 +64,10 @@ def test_humaneval_is_by_pair_and_decoder(sweep: Path) -> None:
     assert "| pearl γ4 | **3.50×** (3.40–3.60) |" in text and "tiny (n = 2)" in text
     # What is not the target's output is no winner.
     assert bold(text) == ["3.50×"]
-    assert "Hardware: NVIDIA A100" in text and "torch 2.13.0" in text and "12 tokens" in text
+    assert "Hardware: NVIDIA A100; the target on 2 devices; " in text
+    assert "torch 2.13.0" in text and "12 tokens" in text
+    alone = TABLES["humaneval"](load([sweep]).assign(target_devices=1)).markdown()
+    assert "Hardware: NVIDIA A100; the target on 1 device; " in alone
 
 
 def test_each_cell_names_its_runs(sweep: Path) -> None:

@@ -14,7 +14,7 @@ from decoders.decoder import Round
 from pearl_eval.errors import UserError
 from pearl_eval.records import Record
 from pearl_eval.runfiles import RunFiles
-from pearl_eval.traces import Traces
+from pearl_eval.traces import Fate, Traces, read_rounds, token_fates
 
 
 def traces(directory: Path, *prompts: tuple[Record, list[Round]]) -> Traces:
@@ -76,6 +76,12 @@ def test_runs_and_modes_are_counted(tmp_path: Path) -> None:
     assert dict(run.run_lengths()) == {0: 1, 5: 2}
     assert run.mode_shares() == {"pre-verify": 0.75, "post-verify": 0.25}
     assert run.pre_verify_failure_rate() == 0.5
+
+
+def test_modes_come_in_the_order_they_occur_in(tmp_path: Path) -> None:
+    rounds = [Round("post-verify"), Round("pre-verify"), Round("pre-verify"), Round("draft")]
+    shares = traces(tmp_path, (make_record(), rounds)).mode_shares()
+    assert list(shares.items()) == [("post-verify", 0.25), ("pre-verify", 0.5), ("draft", 0.25)]
 
 
 def test_overhead_is_what_no_model_ran_in(tmp_path: Path) -> None:
@@ -158,3 +164,29 @@ def test_rounds_of_an_older_version_are_refused(tmp_path: Path) -> None:
 def test_a_directory_without_a_run_is_an_oserror(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="records"):
         Traces.read(tmp_path)
+
+
+def test_fates_of_a_tree_of_guesses(tmp_path: Path) -> None:
+    """Depth first, and no model drafted them. The output is 5, 6, 7."""
+    guesses = {
+        (5, 0): Fate.accepted, (6, 1): Fate.accepted, (3, 2): Fate.rejected, (9, 2): Fate.rejected,
+        (8, 0): Fate.rejected, (6, 1, "after 8"): Fate.in_vain, (7, 2, "after 8"): Fate.in_vain,
+        (5, 0, "again"): Fate.accepted, (6, 1, "again"): Fate.accepted, (7, 2): Fate.accepted,
+        (1, 3): Fate.in_vain,
+    }  # fmt: skip
+    ids, places = [guess[0] for guess in guesses], [guess[1] for guess in guesses]
+    one = Round("verify", drafted=11, drafted_ids=ids, drafted_at=places, verified_length=3)
+    record = make_record(output_ids=[5, 6, 7], new_tokens=3)
+    rounds = traces(tmp_path, (record, [one])).rounds
+    assert token_fates(rounds, [5, 6, 7]) == [list(guesses.values())]
+
+
+def test_rounds_that_are_missing_or_damaged(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"rounds\.parquet is missing: run it again"):
+        read_rounds(tmp_path)
+    (tmp_path / "rounds.parquet").write_bytes(b"PAR1 no more of it")
+    with pytest.raises(UserError, match=r"rounds\.parquet is damaged"):
+        read_rounds(tmp_path)
+    pd.DataFrame({"mode": ["decode"], "judged": [3]}).to_parquet(tmp_path / "rounds.parquet")
+    assert list(read_rounds(tmp_path)) == ["mode", "judged"]
+    assert list(read_rounds(tmp_path, ["judged"])) == ["judged"]

@@ -12,6 +12,9 @@ from pearl_eval.bench.watch import Whole
 
 #: How far from 1 the reference may be from itself.
 _UNFAIRNESS = 0.02
+#: What a round of PEARL may send under greedy decoding: token ids and what goes with them, and
+#: nothing of the size of a vocabulary.
+_BYTES = 256
 _UNITS = {"×": 1.0, "%": 1e2, "µs": 1e6, "s": 1.0, "bytes": 1.0}
 
 
@@ -20,29 +23,28 @@ class Goal:
     """A figure that is wanted and, where this run measured it, what it was.
 
     ``value`` and ``threshold`` are ratios, shares, seconds or bytes; ``unit`` says how they are
-    written. ``sign`` is ``≥`` or ``≤``; without a threshold the figure is for information.
-    ``besides`` is whatever else must hold.
+    written. ``sign`` is ``≥`` or ``≤``. ``besides`` is whatever else must hold.
     """
 
     name: str
     unit: str
     value: float | None
-    sign: str = ""
-    threshold: float | None = None
+    sign: str
+    threshold: float
     note: str = ""
     besides: bool = True
 
     @property
     def met(self) -> bool | None:
-        """Whether it is reached; None where that can't be said."""
-        if self.value is None or self.threshold is None:
+        """Whether it is reached; None where it was not measured."""
+        if self.value is None:
             return None
         reached = self.value >= self.threshold if self.sign == "≥" else self.value <= self.threshold
         return reached and self.besides
 
     @property
     def wanted(self) -> str:
-        return "–" if self.threshold is None else f"{self.sign} {self._written(self.threshold)}"
+        return f"{self.sign} {self._written(self.threshold)}"
 
     @property
     def measured(self) -> str:
@@ -82,7 +84,7 @@ def contest_goals(results: Results) -> list[Goal]:
             Goal("PEARL's rounds: limit 2 ÷ time, forwards alone", "%", alone, "≥", 0.9, pearl),
             Goal("PEARL's rounds: limit 2 ÷ time, forwards inside", "%", inside, "≥", 0.97, pearl),
             Goal("crossing, a round (median)", "µs", results.crossing(pearl), "≤", 60e-6, pearl),
-            Goal("bytes a round", "bytes", results.bytes_per_round(pearl), note=pearl),
+            Goal("bytes a round", "bytes", results.bytes_per_round(pearl), "≤", _BYTES, pearl),
         ]
     return [*goals, *_fairness(results)]
 

@@ -1,0 +1,246 @@
+"""The simulator's arithmetic on one text, worked out on paper.
+
+As in test_round_fields.py a target forward takes 10 s and a second for each token it reads, a draft
+forward 2 s and a second for each, and of the text's 14 tokens the draft model has two wrong. A
+decision takes 0.25 s, crossing between the processes 1 s, there and back.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+from test_round_fields import PEARL, SPECULATIVE
+
+from pearl_eval.simulation import (
+    BlockRates,
+    Costs,
+    ForwardTimes,
+    Rate,
+    Round,
+    Simulation,
+    Surface,
+    Trace,
+    Turning,
+    predict_speedup,
+)
+from pearl_eval.simulation.acceptance import merge, record
+
+TEXT = Trace(("11011111011111",))
+TIMES = ForwardTimes(Surface((1, 2), (0,), ((11.0, 12.0),)), Surface((1, 2), (0,), ((3.0, 4.0),)))
+COSTS = Costs(round=0.25, crossing=1.0, library=0.5)
+
+
+def simulation(decoder: str, gamma: int | None = None, **values: Any) -> Simulation:
+    arguments: dict[str, Any] = {"costs": COSTS, "limit": 14, "prompts": [2]}
+    return Simulation(decoder, TIMES, TEXT, gamma, **(arguments | values))
+
+
+def row(
+    mode: str,
+    times: tuple[float, float],
+    seconds: tuple[float, float],
+    waits: tuple[float, float],
+    counts: tuple[int, int, int, int],
+    target_tokens: int,
+) -> Round:
+    """A round: its start and what it took; seconds of draft and target, and what they waited;
+    tokens drafted, judged, accepted, and final then."""
+    drafted, judged, accepted, verified = counts
+    return Round(mode, *times, drafted, judged, accepted, *seconds, *waits, verified, target_tokens)
+
+
+def test_one_model_alone() -> None:
+    assert list(simulation("autoregressive", limit=2).rounds()) == [
+        row("decode", (0, 12.25), (0, 12), (0, 0), (0, 0, 0, 1), 2),
+        row("decode", (12.25, 11.25), (0, 11), (0, 0), (0, 0, 0, 2), 1),
+    ]
+    assert list(simulation("generate", limit=1).rounds()) == [
+        row("decode", (0, 12.5), (0, 12), (0, 0), (0, 0, 0, 1), 2)
+    ]
+    assert list(simulation("draft_only", limit=2).rounds()) == [
+        row("draft", (0, 4.25), (4, 0), (0, 0), (1, 0, 0, 1), 0),
+        row("draft", (4.25, 3.25), (3, 0), (0, 0), (1, 0, 0, 2), 0),
+    ]
+
+
+def test_speculative() -> None:
+    """As the decoder's own, and a decision each."""
+    assert list(simulation("speculative", 3).rounds()) == [
+        row("verify", (0, 25.25), (10, 15), (15, 10), (3, 3, 2, 3), 5),
+        row("verify", (25.25, 23.25), (9, 14), (14, 9), (3, 3, 3, 7), 4),
+        row("verify", (48.5, 24.25), (10, 14), (14, 10), (3, 2, 1, 9), 4),
+        row("verify", (72.75, 23.25), (9, 14), (14, 9), (3, 3, 3, 13), 4),
+        row("verify", (96, 11.25), (0, 11), (11, 0), (0, 0, 0, 14), 1),
+    ]
+
+
+def test_speculative_with_turns_that_cost() -> None:
+    """Drafting three tokens and verifying them costs 2 s beyond the forwards; decoding does not."""
+    times = ForwardTimes(TIMES.target, TIMES.draft, turning=Turning((1, 5), (1.0, 3.0)))
+    one = Simulation("speculative", times, TEXT, 3, limit=14, prompts=[2])
+    assert [each.seconds for each in one.rounds()] == [27, 25, 26, 25, 11]
+
+
+def test_heuristic_draft_lengths() -> None:
+    """3, one less, two more, one less; with transformers' own cost of a decision."""
+    assert list(simulation("assisted_heuristic", 3).rounds()) == [
+        row("verify", (0, 25.5), (10, 15), (15, 10), (3, 3, 2, 3), 5),
+        row("verify", (25.5, 19.5), (6, 13), (13, 6), (2, 2, 2, 6), 3),
+        row("verify", (45, 28.5), (13, 15), (15, 13), (4, 3, 2, 9), 5),
+        row("verify", (73.5, 23.5), (9, 14), (14, 9), (3, 3, 3, 13), 4),
+        row("decode", (97, 11.5), (0, 11), (11, 0), (0, 0, 0, 14), 1),
+    ]
+
+
+def test_drafts_that_cost_no_forward() -> None:
+    text = Trace(TEXT.prompts, of="prompt_lookup")
+    one = Simulation("prompt_lookup", TIMES, text, 3, COSTS, limit=14, prompts=[2])
+    assert [(each.drafted, each.draft_seconds, each.seconds) for each in one.rounds()] == [
+        (3, 0, 15.5), (3, 0, 14.5), (3, 0, 14.5), (3, 0, 14.5), (0, 0, 11.5),
+    ]  # fmt: skip
+
+
+def test_pearl() -> None:
+    """A round is its longer side, a decision and a crossing."""
+    assert list(simulation("pearl", 4).rounds()) == [
+        row("pre-verify", (0, 14.25), (13, 12), (1.25, 1), (4, 1, 1, 1), 2),
+        row("post-verify", (14.25, 15.25), (12, 14), (3.25, 0), (4, 2, 1, 3), 4),
+        row("pre-verify", (29.5, 13.25), (12, 11), (1.25, 1), (4, 1, 1, 4), 1),
+        row("post-verify", (42.75, 15.25), (12, 14), (3.25, 0), (4, 4, 4, 8), 4),
+        row("post-verify", (58, 15.25), (9, 14), (6.25, 0), (3, 1, 0, 9), 4),
+        row("pre-verify", (73.25, 13.25), (12, 11), (1.25, 1), (4, 1, 1, 10), 1),
+        row("post-verify", (86.5, 15.25), (3, 14), (12.25, 0), (1, 4, 4, 14), 4),
+    ]
+
+
+def test_pearl_without_pre_verify() -> None:
+    assert list(simulation("pearl_no_pre_verify", 4).rounds()) == [
+        row("draft", (0, 14.25), (13, 0), (1.25, 13), (4, 0, 0, 0), 0),
+        row("post-verify", (14.25, 17.25), (12, 16), (5.25, 0), (4, 3, 2, 3), 6),
+        row("draft", (31.5, 13.25), (12, 0), (1.25, 12), (4, 0, 0, 3), 0),
+        row("post-verify", (44.75, 16.25), (12, 15), (4.25, 0), (4, 5, 5, 8), 5),
+        row("post-verify", (61, 15.25), (9, 14), (6.25, 0), (3, 1, 0, 9), 4),
+        row("draft", (76.25, 13.25), (12, 0), (1.25, 12), (4, 0, 0, 9), 0),
+        row("post-verify", (89.5, 16.25), (3, 15), (13.25, 0), (1, 5, 5, 14), 5),
+    ]
+
+
+def test_pearl_at_one_end() -> None:
+    """Both share one place: together they take the sum, and the shorter side twice its own time."""
+    rounds = list(simulation("pearl_shared_one_end", 4).rounds())
+    assert rounds[:2] == [
+        row("pre-verify", (0, 26.25), (25, 24), (1.25, 1), (4, 1, 1, 1), 2),
+        row("post-verify", (26.25, 27.25), (24, 26), (3.25, 0), (4, 2, 1, 3), 4),
+    ]
+    assert (rounds[6].draft_seconds, rounds[6].target_seconds, rounds[6].seconds) == (6, 17, 18.25)
+
+
+def test_pearl_async() -> None:
+    """A token takes 3 s and 0.5 s to publish, from 0.5 s on; the first, with the prompt, 4.5 s. It
+    is there half a second later: at 5.5, 9, 12.5 (wrong), 16, 19.5, 23, 26.5; of what is verified
+    the draft process hears half a second later, or after the token it is at."""
+    one = simulation("pearl_async", costs=Costs(round=0.25, crossing=1.0, publish=0.5))
+    rounds = one.rounds()
+    assert [next(rounds) for _ in range(4)] == [
+        row("decode", (0, 12.25), (0, 12), (0, 0), (0, 0, 0, 1), 2),
+        # The first agrees with the target's own, the second is accepted.
+        row("verify", (12.25, 12.25), (8, 12), (0, 0), (2, 2, 2, 3), 2),
+        # The third is not the target's own, and what follows it is discarded.
+        row("decode", (24.5, 11.25), (14, 11), (0, 0), (4, 1, 0, 4), 1),
+        # One more of these; the first of the new ones agrees, the second is accepted.
+        row("verify", (35.75, 12.25), (10.5, 12), (0, 0), (3, 2, 2, 6), 2),
+    ]
+
+
+def test_sums_of_a_simulation() -> None:
+    result = simulation("speculative", 3).run()
+    assert (result.tokens, result.rounds, result.target_forwards) == (14, 5, 5)
+    assert (result.draft_forwards, result.drafted) == (12, 12)
+    assert (result.judged, result.accepted, result.accepted_runs) == (11, 9, 4)
+    assert (result.draft_seconds, result.target_seconds) == (38, 68)
+    assert (result.wait_draft_seconds, result.wait_target_seconds) == (68, 38)
+    assert result.modes == Counter(verify=5)
+    assert (result.seconds, result.text_seconds) == (107.25, [107.25])
+    assert result.tokens_per_second == 14 / 107.25
+    assert result.acceptance_rate == 9 / 11
+    assert result.mean_accepted_tokens == 9 / 4
+    assert result.tokens_per_target_forward == 14 / 5
+
+
+def test_texts_until_there_are_enough_tokens_with_prompts_by_turns() -> None:
+    """15 tokens of texts of 14 are two: the second after a prompt of 5 tokens, read at once."""
+    result = simulation("speculative", 3, prompts=[2, 5]).run(15)
+    assert result.tokens == 28
+    # 3 s more for either model, which reads three tokens more in its first forward.
+    assert result.text_seconds == [107.25, 113.25]
+    assert simulation("speculative", 3, prompts=[2, 5]).run().tokens == 28
+    assert simulation("speculative", 3, prompts=[2, 5]).run(14).tokens == 14
+
+
+def test_what_does_not_exist_of_one_model() -> None:
+    result = simulation("draft_only").run()
+    assert result.acceptance_rate is None and result.mean_accepted_tokens is None
+    assert result.tokens_per_target_forward is None
+    assert (result.draft_forwards, result.target_forwards) == (14, 0)
+
+
+def test_speedup_where_all_is_accepted() -> None:
+    """64 rounds of 3 + 4 s give 256 tokens, which take 256 × 4 s without drafts."""
+    times = ForwardTimes.constant(4.0)
+    assert predict_speedup("speculative", times, Rate(1.0), 3) == pytest.approx(16 / 7)
+    assert predict_speedup("autoregressive", times, Rate(1.0)) == 1.0
+
+
+def test_a_trace_is_recorded_from_rounds() -> None:
+    """Vanilla speculative decoding does not say what would have been drafted for its own tokens."""
+    assert record(SPECULATIVE) == "110111-10111--"
+    assert record(PEARL) == TEXT.prompts[0]
+    assert merge(["1-0-", "10--", "--01"]) == "1001"
+    assert TEXT.rate == 12 / 14 and Trace(("1-0", "11-")).rate == 3 / 4
+
+
+def test_tokens_accepted_of_a_text() -> None:
+    text = TEXT.text(0, 14, np.random.default_rng(0))
+    assert [text.accepted(start, 4) for start in (0, 1, 2, 3, 5, 8, 9)] == [2, 1, 0, 4, 3, 0, 4]
+    assert text.accepted(3, 2) == 2 and text.accepted(13, 1) == 1 and text.accepted(14, 0) == 0
+
+
+def test_tokens_accepted_by_their_place_in_a_block() -> None:
+    """The first always, the second never, further ones as the last that is given."""
+    rng = np.random.default_rng(0)
+    assert BlockRates((1.0, 0.0)).text(0, 9, rng).accepted(3, 4) == 1
+    assert BlockRates((1.0,)).text(0, 9, rng).accepted(3, 4) == 4
+    assert BlockRates((0.0, 1.0)).text(0, 9, rng).accepted(3, 4) == 0
+
+
+def test_unknown_positions_are_drawn_at_the_rate_of_the_known_ones() -> None:
+    """Nine of ten are right: of 1,000 unknown ones some 900, and the known ones stay."""
+    trace = Trace(("1" * 9 + "0" + "-" * 1000,))
+    text = trace.text(0, 1010, np.random.default_rng(0))
+    right = [text.accepted(at, 1) for at in range(1010)]
+    assert right[:10] == [1] * 9 + [0]
+    assert 870 < sum(right[10:]) < 930
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (lambda: Rate(1.1), "between 0 and 1, got 1.1"),
+        (lambda: Rate(-0.1), "between 0 and 1, got -0.1"),
+        (lambda: BlockRates(()), "at least one"),
+        (lambda: BlockRates((0.5, 2.0)), "between 0 and 1, got 2.0"),
+        (lambda: Trace(()), "needs a prompt with drafted tokens"),
+        (lambda: Trace(("--",)), "needs a prompt with drafted tokens"),
+        (lambda: Trace(("1x",)), "of 0, 1 and -"),
+        (lambda: simulation("pearl", 4, limit=0), "limit=0"),
+        (lambda: simulation("pearl", 4, prompts=[]), r"prompts=\[\]"),
+        (lambda: simulation("pearl", 4, prompts=[3, 0]), r"prompts=\[3, 0\]"),
+        (lambda: list(simulation("pearl", 4, limit=15).rounds()), "14 tokens were recorded, 15"),
+    ],
+)
+def test_what_means_nothing_is_refused(made: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        made()
