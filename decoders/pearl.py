@@ -25,7 +25,8 @@ class Pearl(Decoder):
 
     The paper's ablations (section 5.3): without ``pre_verify`` nothing is judged while the first
     block after a rejection is drafted; without ``post_verify`` the draft model does not run ahead
-    of a block that is being judged.
+    of a block that is being judged, so that after one that is wholly accepted the target adds its
+    own next token, as in vanilla speculative decoding.
     """
 
     runs_span_rounds = True
@@ -73,9 +74,6 @@ class Pearl(Decoder):
                 self.drafter.request(keep, tail, count, verified=len(text.tokens))
             target_start = clock()
             if verifies:
-                # Without post-verify a wholly accepted block leaves nothing unseen, but the last
-                # token's logits are needed; else this changes nothing.
-                self.target.rollback(len(text.tokens) - 1)
                 logits = self.target.extend(text.tokens + pending.tokens, rows=len(pending) + 1)
                 target = self.verifier.read(logits, known)
             target_done = clock()
@@ -91,15 +89,18 @@ class Pearl(Decoder):
             verified = known + judgement.accepted
             text.append(candidates.tokens[: judgement.accepted])
             mode = self._mode(verifies, drafts, bool(pending))
-            if judgement.accepted == len(candidates):
-                pending = (pending + drafted)[len(candidates) :]
-                keep, tail = len(text.tokens) + len(pending), []
-            else:
+            rejected = judgement.accepted < len(candidates)
+            # The target's own token corrects a rejected one. After a wholly accepted block it is
+            # kept where nothing was drafted in its place.
+            if rejected or not (drafts or text.finished):
                 assert judgement.token is not None
                 self.target.rollback(verified)
                 text.append([judgement.token])
                 pending = Draft()
                 keep, tail = verified, [judgement.token]
+            else:
+                pending = (pending + drafted)[len(candidates) :]
+                keep, tail = len(text.tokens) + len(pending), []
             yield Round(
                 mode,
                 drafted=len(drafted),

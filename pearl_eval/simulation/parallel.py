@@ -121,13 +121,14 @@ class Parallel:
             candidates = min(pending + (count > 0), limit - known) if verifies else 0
             accepted = text.accepted(known, candidates)
             known += accepted
-            if accepted == candidates:
-                pending += count - candidates
-            else:
+            # Where nothing was drafted in its place, the target's own token is kept.
+            if accepted < candidates or not (drafts or known == limit):
                 target_seen = prompt + known
                 draft_seen = min(draft_seen, prompt + known)
                 known += 1
                 pending = 0
+            else:
+                pending += count - candidates
             seconds = sides.both + overhead
             yield Round(
                 _mode(verifies, drafts, had_pending),
