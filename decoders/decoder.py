@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, ClassVar, cast
 
+from decoders.accepted_runs import accepted_runs
 from decoders.draft_process import DraftProcessOptions
 from decoders.model import CachedModel
 from decoders.sampler import Sampler, Verifier
@@ -117,8 +118,6 @@ class Decoder(ABC):
     lossless: ClassVar[bool] = True
     #: Whether the decoder uses the draft model at all.
     uses_draft: ClassVar[bool] = True
-    #: Whether a run of accepted tokens goes on into the next round when nothing was rejected.
-    runs_span_rounds: ClassVar[bool] = False
 
     target: CachedModel
     sampler: Sampler
@@ -146,6 +145,14 @@ class Decoder(ABC):
 
         Times of a round's events are given as read from ``clock``.
         """
+
+    def ends_run(self, one: Round) -> bool:
+        """Whether a run of accepted tokens ends with a round in which nothing was rejected.
+
+        It does where the target adds a token of its own after the block, for which nothing was
+        drafted: see :func:`decoders.accepted_runs.accepted_runs`.
+        """
+        return True
 
     def after_warmup(self, rounds: list[Round]) -> None:
         """Called once, after the first prompt, with its rounds: the place to choose settings."""
@@ -197,21 +204,5 @@ class Decoder(ABC):
         for one in rounds:
             one.since(start)
         assert text.finish_reason is not None
-        return Generation(
-            text.output, text.finish_reason, seconds, rounds, self._accepted_runs(rounds)
-        )
-
-    def _accepted_runs(self, rounds: Sequence[Round]) -> list[int]:
-        """Lengths of the runs of accepted tokens; the last may have been cut by the text's end."""
-        runs: list[int] = []
-        run = 0
-        unfinished = False
-        for one in rounds:
-            if not one.judged:
-                continue
-            run += one.accepted
-            unfinished = self.runs_span_rounds and one.accepted == one.judged
-            if not unfinished:
-                runs.append(run)
-                run = 0
-        return [*runs, run] if unfinished else runs
+        runs = accepted_runs(rounds, self.ends_run)
+        return Generation(text.output, text.finish_reason, seconds, rounds, runs)

@@ -29,8 +29,6 @@ class Pearl(Decoder):
     own next token, as in vanilla speculative decoding.
     """
 
-    runs_span_rounds = True
-
     gamma: int | str = 5
     pre_verify: bool = True
     post_verify: bool = True
@@ -120,6 +118,10 @@ class Pearl(Decoder):
                 drafted_at=text.positions(ahead, len(drafted)),
                 target_tokens=self.target.take_tokens(),
             )
+
+    def ends_run(self, one: Round) -> bool:
+        # While the draft model runs ahead, a block is followed by what it drafted next.
+        return one.mode == "verify"
 
     @staticmethod
     def _mode(verifies: bool, drafts: bool, had_pending: bool) -> str:

@@ -22,8 +22,6 @@ class PearlAsync(Decoder):
     throw away a draft that agrees with it. There is no draft length to tune.
     """
 
-    runs_span_rounds = True
-
     ahead: int = 96
 
     def __post_init__(self) -> None:
@@ -46,6 +44,10 @@ class PearlAsync(Decoder):
 
     def peak_memory_bytes(self) -> int:
         return self.forerunner.peak_memory_bytes()
+
+    def ends_run(self, one: Round) -> bool:
+        # The draft model drafts for the target's own token as well, and the two are compared.
+        return False
 
     def rounds(self, text: Text) -> Iterator[Round]:
         # The target adds one token itself, so the last of the text need not be drafted.

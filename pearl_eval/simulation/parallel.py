@@ -92,6 +92,9 @@ class Parallel:
     post_verify: bool = True
     place: type[Apart] | type[OneEnd] | type[BothEnds] = Apart
 
+    def ends_run(self, one: Round) -> bool:
+        return one.mode == "verify"
+
     def rounds(self, machine: Machine) -> Rounds:
         text, prompt, limit = machine.text, machine.prompt, machine.limit
         place = self.place()
