@@ -17,7 +17,7 @@ FORBIDDEN = {
     "analysis": {"decoders", "tasks"},
 }
 #: All that analysis may know of the rest: what the files of a run hold, and what follows from that.
-SCHEMA = {"pearl_eval.records", "pearl_eval.traces", "pearl_eval.runs"}
+SCHEMA = {"pearl_eval.records", "pearl_eval.traces", "pearl_eval.runs", "pearl_eval.intervals"}
 #: And what predicts without a model: no file of a run, but no part of running one either.
 PREDICTING = {"pearl_eval.simulation", "pearl_eval.model_shapes", "pearl_eval.errors"}
 #: The one definition of decoders that the simulator counts by, too.
