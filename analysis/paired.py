@@ -22,10 +22,11 @@ class PairedTest:
     """What pairs of positive figures say, a pair a problem.
 
     ``n``: problems. ``ratio``: the geometric mean of the problems' ratios, ``low`` and ``high`` its
-    95 % interval (``pearl_eval.intervals``), NaN below three problems. ``effect``: the matched-pairs rank-biserial
-    correlation (Kerby, 2014), from −1, all ratios below 1, to 1, all above. ``p``: of Wilcoxon's
-    signed-rank test on the logarithms, two-sided. With n pairs it is no less than 2^(1−n), so below
-    six nothing can be significant at 5 %. Below two problems both are NaN.
+    95 % interval (``pearl_eval.intervals``), NaN below three problems. ``effect``: the
+    matched-pairs rank-biserial correlation (Kerby, 2014), from −1, all ratios below 1, to 1, all
+    above. ``p``: of Wilcoxon's signed-rank test on the logarithms, two-sided. With n pairs it is no
+    less than 2^(1−n), so below six nothing can be significant at 5 %. Below two problems both are
+    NaN.
     """
 
     n: int

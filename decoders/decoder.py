@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, ClassVar, cast
 
@@ -139,6 +139,18 @@ class Decoder(ABC):
         self.target = models.target
         self.sampler = sampler
 
+    def windows(self) -> Iterable[int]:
+        """How many tokens the target's forwards may read, but for the one that reads the prompt."""
+        return range(1, getattr(self, "chosen_gamma", 0) + 2)
+
+    def prepare(self, start: int, end: int) -> None:
+        """Make the models ready for a text, from a prompt of ``start`` tokens to ``end`` at most.
+
+        What they set up for shapes of forwards that are new to them is done here, and so is no part
+        of what is timed.
+        """
+        self.target.prepare(self.windows(), start, end)
+
     @abstractmethod
     def rounds(self, text: Text) -> Iterator[Round]:
         """Extend ``text`` until it is finished, giving each round when it is over.
@@ -192,6 +204,7 @@ class Decoder(ABC):
             What random numbers are drawn from, if any are.
         """
         text = Text(prompt, limit, stop_ids)
+        self.prepare(len(prompt), len(prompt) + limit)
         self.seed = seed
         self.verifier = self.sampler.verifier(seed, len(text.tokens))
         self.target.rollback(0)

@@ -156,6 +156,13 @@ class DraftProcess:
         """The next message, waited for as long as ``answer_timeout`` says."""
         return self._receive(self._options.answer_timeout)
 
+    def receive_word(self, word: str) -> None:
+        """Wait for a message that says nothing but ``word``."""
+        answer = self.receive()
+        with self.understood():
+            if answer != (word,):
+                raise ValueError(f"{str(answer)[:80]!r} where {word!r} was to come")
+
     def receive_now(self) -> Message | None:
         """The next message if it is there, else ``None``."""
         try:

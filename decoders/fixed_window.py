@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 
@@ -22,6 +22,10 @@ class FixedWindowModel(CachedModel):
     the same length, and its logits come out bit for bit the same, whether it was decoded alone or
     judged in a block, as long as the kernels treat the rows of a product alike. It costs time.
     """
+
+    def prepare(self, windows: Iterable[int], start: int, end: int) -> None:
+        """As of :class:`CachedModel`: whatever is to be read, a forward reads a window."""
+        super().prepare([WINDOW], start - start % WINDOW, end + WINDOW)
 
     @torch.inference_mode()
     def extend(self, tokens: Sequence[int], rows: int) -> torch.Tensor:

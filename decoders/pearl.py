@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from decoders.decoder import Decoder, Models, Round
 from decoders.draft_length import AUTO, check_gamma, choose_balanced
-from decoders.drafter import Drafter, OnRequest, Proposal
+from decoders.drafter import DRAFT_WINDOWS, Drafter, OnRequest, Proposal
 from decoders.sampler import NOTHING_JUDGED, Draft, Sampler
 from decoders.stopwatch import clock
 from decoders.text import Text
@@ -54,6 +54,14 @@ class Pearl(Decoder):
 
     def _make_drafter(self, models: Models) -> OnRequest:
         return Drafter(models.load_draft, self.sampler, models.draft_process)
+
+    def prepare(self, start: int, end: int) -> None:
+        super().prepare(start, end)
+        self.drafter.prepare(self.draft_windows(), start, end)
+
+    def draft_windows(self) -> Sequence[int]:
+        """How many tokens forwards of the draft model may read, but for the prompt's."""
+        return DRAFT_WINDOWS
 
     def rounds(self, text: Text) -> Iterator[Round]:
         self.drafter.begin(self.seed, len(text.tokens))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from decoders.decoder import Decoder, Models, Round
+from decoders.drafter import DRAFT_WINDOWS
 from decoders.forerunner import Forerunner
 from decoders.sampler import Draft, Sampler
 from decoders.stopwatch import clock
@@ -48,6 +49,13 @@ class PearlAsync(Decoder):
     def ends_run(self, one: Round) -> bool:
         # The draft model drafts for the target's own token as well, and the two are compared.
         return False
+
+    def windows(self) -> Iterable[int]:
+        return range(1, self.ahead + 2)
+
+    def prepare(self, start: int, end: int) -> None:
+        super().prepare(start, end)
+        self.forerunner.prepare(DRAFT_WINDOWS, start, end)
 
     def rounds(self, text: Text) -> Iterator[Round]:
         # The target adds one token itself, so the last of the text need not be drafted.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from decoders.decoder import Decoder, Models, Round
 from decoders.draft_length import AUTO, check_gamma, choose_expected_best
+from decoders.drafter import DRAFT_WINDOWS
 from decoders.model import CachedModel
 from decoders.sampler import Draft, Proposer, Sampler
 from decoders.stopwatch import clock
@@ -33,6 +34,10 @@ class Speculative(Decoder):
         super().start(models, sampler)
         self.draft: CachedModel = models.load_draft()
         self.chosen_gamma = self.gamma if isinstance(self.gamma, int) else _FIRST_GAMMA
+
+    def prepare(self, start: int, end: int) -> None:
+        super().prepare(start, end)
+        self.draft.prepare(DRAFT_WINDOWS, start, end)
 
     def rounds(self, text: Text) -> Iterator[Round]:
         self.draft.rollback(0)

@@ -13,7 +13,7 @@ from pearl_eval.simulation import ForwardTimes, Simulation, Trace
 
 TIMES = ForwardTimes.constant(4.0)
 #: Eight tokens are right, one is wrong, one right, one wrong, and three right until the text ends.
-MARKS = "11111111" "0" "1" "0" "111"
+MARKS = "11111111010111"
 
 
 def rounds(mode: str, *counts: tuple[int, int]) -> list[Round]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -168,6 +168,9 @@ class FakeDrafter:
 
     def __init__(self, events: list[str]) -> None:
         self.events = events
+
+    def prepare(self, windows: Sequence[int], start: int, end: int) -> None:
+        pass
 
     def begin(self, seed: int, start: int) -> None:
         pass

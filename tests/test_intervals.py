@@ -16,7 +16,7 @@ T2 = 0.965 / math.sqrt(2 * 0.9825 * 0.0175)
 
 def test_the_interval_of_three_problems_by_hand() -> None:
     """12 s of the reference over 4 s: 3. Without each problem 10/3, 8/3 and 6/2, of which the
-    logarithms are 1.2040, 0.9808 and 1.0986, and the jackknife's standard error √(2/3 · 0.02493)."""
+    logarithms are 1.2040, 0.9808 and 1.0986; the jackknife's standard error is √(2/3 · 0.02493)."""
     ten = np.full(3, 10.0)
     own, reference = np.array([1.0, 1.0, 2.0]), np.array([2.0, 4.0, 6.0])
     assert total_ratio(ten, own, ten, reference) == pytest.approx(3.0)

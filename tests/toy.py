@@ -43,6 +43,9 @@ class TableModel:
     def take_tokens(self) -> int:
         return 0
 
+    def prepare(self, windows: object, start: int, end: int) -> None:
+        pass
+
     def extend(self, tokens: Sequence[int], rows: int) -> torch.Tensor:
         if not 1 <= rows <= len(tokens) - len(self._seen):
             raise ValueError(f"{rows} rows of {len(tokens)} tokens, {len(self._seen)} seen")
