@@ -154,8 +154,9 @@ class Drafter(DraftProcess):
         super().__init__(load, sampler, options, _serve)
 
     def prepare(self, windows: Sequence[int], start: int, end: int) -> None:
-        self.send((PREPARE, list(windows), start, end))
-        self.receive_word(PREPARED)
+        if self.fixed_shapes:
+            self.send((PREPARE, list(windows), start, end))
+            self.receive_word(PREPARED)
 
     def begin(self, seed: int, start: int) -> None:
         self.send((BEGIN, seed, start))

@@ -135,8 +135,9 @@ class Forerunner(DraftProcess):
 
     def prepare(self, windows: Sequence[int], start: int, end: int) -> None:
         """See :meth:`decoders.drafter.OnRequest.prepare`; it must not be at a text."""
-        self.send((PREPARE, list(windows), start, end))
-        self.receive_word(PREPARED)
+        if self.fixed_shapes:
+            self.send((PREPARE, list(windows), start, end))
+            self.receive_word(PREPARED)
 
     def begin(self, tokens: Sequence[int], ahead: int, end: int, seed: int) -> None:
         """Start on a new text, of which tokens are drafted up to position ``end``."""

@@ -88,8 +88,9 @@ class CachedModel:
         start, end
             Length of the prompt, and of the whole text at most.
         """
-        if not isinstance(self._fused, StaticForward):
+        if not self.fixed_shapes:
             return
+        assert isinstance(self._fused, StaticForward)
         ids = torch.zeros(1, WIDEST, dtype=torch.long, device=self.device)
         self.rollback(0)
         if not self.cache.layers[0].is_initialized:
@@ -102,7 +103,12 @@ class CachedModel:
         """How forwards are computed: by the layers of ``transformers``, ``fused``, ``compiled``."""
         if self._fused is None:
             return "transformers"
-        return "compiled" if isinstance(self._fused, StaticForward) else "fused"
+        return "compiled" if self.fixed_shapes else "fused"
+
+    @property
+    def fixed_shapes(self) -> bool:
+        """Whether forwards of few tokens have fixed shapes, which ``prepare`` sets up."""
+        return isinstance(self._fused, StaticForward)
 
     @property
     def length(self) -> int:

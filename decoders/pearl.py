@@ -96,9 +96,9 @@ class Pearl(Decoder):
             text.append(candidates.tokens[: judgement.accepted])
             mode = self._mode(verifies, drafts, bool(pending))
             rejected = judgement.accepted < len(candidates)
-            # The target's own token corrects a rejected one. After a wholly accepted block it is
-            # kept where nothing was drafted in its place.
-            if rejected or not (drafts or text.finished):
+            # Nothing was drafted in the place of the target's own token after the block.
+            alone = verifies and not drafted and not text.finished
+            if rejected or alone:
                 assert judgement.token is not None
                 self.target.rollback(verified)
                 text.append([judgement.token])

@@ -171,9 +171,10 @@ class RelayDrafter:
             copy.wait_ready()
 
     def prepare(self, windows: Sequence[int], start: int, end: int) -> None:
-        for copy in self._copies:
+        there = [copy for copy in self._copies if copy.fixed_shapes]
+        for copy in there:
             copy.send((PREPARE, list(windows), start, end))
-        for copy in self._copies:
+        for copy in there:
             copy.receive_word(PREPARED)
 
     def begin(self, seed: int, start: int) -> None:

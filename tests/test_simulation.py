@@ -141,9 +141,6 @@ class VirtualForerunner(Inline, Forerunner):  # type: ignore[misc]
     make_service = forerunner.Service
     clock: Virtual
 
-    def prepare(self, *arguments: Any) -> None:
-        pass
-
     def begin(self, *arguments: Any) -> None:
         self._inbox: list[tuple[float, Any]] = []
         self._free = self.clock.now

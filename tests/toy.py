@@ -27,6 +27,7 @@ class TableModel:
     """
 
     vocab_size = VOCAB
+    fixed_shapes = False
     device = torch.device("cpu")
 
     def __init__(self, table: torch.Tensor) -> None:
@@ -164,6 +165,7 @@ class Inline:
     def __init__(self, load: Any, sampler: Any, options: Any) -> None:
         model = load()
         self._vocab_size = model.vocab_size
+        self.fixed_shapes = model.fixed_shapes
         self._service = self.make_service(model, sampler)
         self._answers: list[Any] = []
 
