@@ -112,7 +112,9 @@ def _figures(row: pd.Series) -> list[str]:
         return ["–", "–", "–", "0", "no problem timed in both"]
     if row["n"] == 1:
         return [f"{row['ratio']:.3f}", "–", "–", "1", "one problem has no spread"]
-    ratio = f"{row['ratio']:.3f} ({row['low']:.3f}–{row['high']:.3f})"
+    ratio = f"{row['ratio']:.3f}"
+    if not pd.isna(row["low"]):
+        ratio += f" ({row['low']:.3f}–{row['high']:.3f})"
     differs = "differs" if row["differs"] else "no difference seen"
     return [ratio, f"{row['effect']:+.2f}", f"{row['p_holm']:.2g}", str(row["n"]), differs]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import geometric_mean
 from typing import Any
@@ -22,7 +22,8 @@ class Cell:
     """One pair. ``measured``: each contender's speedup, the geometric mean over the prompts of the
     ratio of its median times: a text of some tens of milliseconds is too short for each repeat to
     count. The reference decodes each twice as often, as two contenders; ``same`` is the ratio of
-    these: 1 but for what the machine did meanwhile."""
+    these: 1 but for what the machine did meanwhile. ``best``: each decoder's speedup at its best
+    draft length, which the benchmark chose on other prompts than it is of."""
 
     depth: int
     perturbation: float
@@ -33,6 +34,7 @@ class Cell:
     trace: Trace
     measured: dict[str, float]
     same: float
+    best: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, content: dict[str, Any]) -> Cell:
@@ -69,6 +71,7 @@ class Cell:
             Trace(traces),
             measured,
             same,
+            {name: one["ratio"] for name, one in content.get("speedups", {}).items()},
         )
 
     @property

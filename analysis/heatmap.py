@@ -76,10 +76,9 @@ def best(cells: list[Cell], decoder: str) -> list[tuple[float, float, float]]:
     """c, α and the speedup at the best draft length measured, of each cell."""
     found = []
     for cell in cells:
-        own = [ratio for label, ratio in cell.measured.items() if label.split()[0] == decoder]
         # Without a decoder that judges blocks in place there is no α.
-        if own and cell.acceptance_rate is not None:
-            found.append((cell.speed_ratio, cell.acceptance_rate, max(own)))
+        if decoder in cell.best and cell.acceptance_rate is not None:
+            found.append((cell.speed_ratio, cell.acceptance_rate, cell.best[decoder]))
     return found
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
+from pearl_eval.intervals import mean_ratio_interval
 from pearl_eval.traces import KEY
 
 #: Fewer problems than this give no test.
@@ -20,11 +21,12 @@ _FEWEST = 2
 class PairedTest:
     """What pairs of positive figures say, a pair a problem.
 
-    ``n``: problems. ``ratio``: the geometric mean of a problem's ratios, ``low`` and ``high`` its
-    95 % interval (Student's t, on logarithms). ``effect``: the matched-pairs rank-biserial
-    correlation (Kerby, 2014), from −1, all ratios below 1, to 1, all above. ``p``: of Wilcoxon's
-    signed-rank test on the logarithms, two-sided. With n pairs it is no less than 2^(1−n), so below
-    six nothing can be significant at 5 %. All are NaN but ``n`` where there are too few problems.
+    ``n``: problems. ``ratio``: the geometric mean of the problems' ratios, ``low`` and ``high`` its
+    95 % interval (``pearl_eval.intervals``), NaN below three problems. ``effect``: the
+    matched-pairs rank-biserial correlation (Kerby, 2014), from −1, all ratios below 1, to 1, all
+    above. ``p``: of Wilcoxon's signed-rank test on the logarithms, two-sided. With n pairs it is no
+    less than 2^(1−n), so below six nothing can be significant at 5 %. Below two problems both are
+    NaN.
     """
 
     n: int
@@ -42,14 +44,12 @@ class PairedTest:
         if n < _FEWEST:
             nan = float("nan")
             return cls(n, float(np.exp(logs.mean())) if n else nan, nan, nan, nan, nan)
-        middle, error = float(logs.mean()), float(stats.sem(logs))
-        reach = float(stats.t.ppf(0.975, n - 1)) * error
-        low, high = np.exp([middle - reach, middle + reach]).tolist()
+        low, high = mean_ratio_interval(np.exp(logs)) or (float("nan"), float("nan"))
         ranks = stats.rankdata(np.abs(logs)) * np.sign(logs)
         whole = float(np.abs(ranks).sum())
         effect = float(ranks.sum()) / whole if whole else 0.0
         p = float(stats.wilcoxon(logs).pvalue) if np.any(logs) else 1.0
-        return cls(n, float(np.exp(middle)), low, high, effect, p)
+        return cls(n, float(np.exp(logs.mean())), low, high, effect, p)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

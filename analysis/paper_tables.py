@@ -16,7 +16,7 @@ _ABLATIONS = ("pearl", "pearl_no_pre_verify", "pearl_no_post_verify")
 _SHARED = ("pearl", "pearl_shared", "pearl_shared_one_end")
 _SPEEDUP = (
     "Speedup over the autoregressive reference of the same prompts, of total tokens over total"
-    " time; in brackets its 95 % interval (bootstrap over problems); n: problems, without the"
+    " time; in brackets its 95 % interval (over problems); n: problems, without the"
     " warm-up."
 )
 #: Of figures that are no speeds.

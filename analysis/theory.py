@@ -124,15 +124,19 @@ def no_post_verify_speedup(speed_ratio: float, rate: float, gamma: int) -> float
 
     A block takes T = max(γ, c) to draft while its first token is judged, and c more with chance α,
     in which the target judges the rest and the draft model waits. It gives its first token or the
-    target's own, then the accepted ones and the target's own: Σ_{k=0..γ−1} α^k.
+    target's own, then the accepted ones and the target's own, which also follows a block that is
+    accepted as a whole: with γ > 1 that is 1 + α · Σ_{k=0..γ−1} α^k = Σ_{k=0..γ} α^k, as many as a
+    round of vanilla speculative decoding gives. With γ = 1 nothing is left to judge: one token.
 
-    With γ > 1, PEARL is faster iff α^γ · T > α · (T − c): always where γ ≤ c, but not for blocks
-    far longer than c, of which it drafts one while it verifies another that is hardly ever right.
+    With γ > 1, PEARL is faster iff (1 − α^γ) · (T − c) < α^γ · (α − α^γ) · T: always where γ ≤ c,
+    but not for blocks far longer than c, of which it drafts one while it verifies another that is
+    hardly ever right.
     """
     _check(rate, speed_ratio, gamma, least=1)
-    verifying = rate * speed_ratio if gamma > 1 else 0.0
-    tokens = speculative_tokens(rate, gamma - 1)
-    return tokens * speed_ratio / (max(gamma, speed_ratio) + verifying)
+    both = max(gamma, speed_ratio)
+    if gamma == 1:
+        return speed_ratio / both
+    return speculative_tokens(rate, gamma) * speed_ratio / (both + rate * speed_ratio)
 
 
 def accepted_run(rate: float) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from decoders.decoder import Decoder, Round
+from decoders.sampler import Draft
 from decoders.stopwatch import clock
 from decoders.text import Text
 
@@ -20,9 +21,9 @@ class Autoregressive(Decoder):
         while not text.finished:
             start = clock()
             logits = self.target.extend(text.tokens, rows=1)
-            token = self.verifier.choose(logits, len(text.tokens))
+            target = self.verifier.read(logits, len(text.tokens))
             seconds = clock() - start
-            text.append([token])
+            text.append(self.verifier.judge(target, Draft()).verified(Draft()))
             yield Round(
                 "decode",
                 target_seconds=seconds,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, ClassVar, cast
 
+from decoders.accepted_runs import accepted_runs
 from decoders.draft_process import DraftProcessOptions
 from decoders.model import CachedModel
 from decoders.reading import Event
@@ -123,8 +124,6 @@ class Decoder(ABC):
     lossless: ClassVar[bool] = True
     #: Whether the decoder uses the draft model at all.
     uses_draft: ClassVar[bool] = True
-    #: Whether a run of accepted tokens goes on into the next round when nothing was rejected.
-    runs_span_rounds: ClassVar[bool] = False
 
     target: CachedModel
     sampler: Sampler
@@ -146,12 +145,32 @@ class Decoder(ABC):
         self.target = models.target
         self.sampler = sampler
 
+    def windows(self) -> Iterable[int]:
+        """How many tokens the target's forwards may read, but for the one that reads the prompt."""
+        return range(1, getattr(self, "chosen_gamma", 0) + 2)
+
+    def prepare(self, start: int, end: int) -> None:
+        """Make the models ready for a text, from a prompt of ``start`` tokens to ``end`` at most.
+
+        What they set up for shapes of forwards that are new to them is done here, and so is no part
+        of what is timed.
+        """
+        self.target.prepare(self.windows(), start, end)
+
     @abstractmethod
     def rounds(self, text: Text) -> Iterator[Round]:
         """Extend ``text`` until it is finished, giving each round when it is over.
 
         Times of a round's events are given as read from ``clock``.
         """
+
+    def ends_run(self, one: Round) -> bool:
+        """Whether a run of accepted tokens ends with a round in which nothing was rejected.
+
+        It does where the target adds a token of its own after the block, for which nothing was
+        drafted: see :func:`decoders.accepted_runs.accepted_runs`.
+        """
+        return True
 
     def after_warmup(self, rounds: list[Round]) -> None:
         """Called once, after the first prompt, with its rounds: the place to choose settings."""
@@ -191,6 +210,7 @@ class Decoder(ABC):
             What random numbers are drawn from, if any are.
         """
         text = Text(prompt, limit, stop_ids)
+        self.prepare(len(prompt), len(prompt) + limit)
         self.seed = seed
         self.verifier = self.sampler.verifier(seed, len(text.tokens))
         self.target.rollback(0)
@@ -208,21 +228,6 @@ class Decoder(ABC):
             text.finish_reason,
             seconds,
             rounds,
-            self._accepted_runs(rounds),
+            accepted_runs(rounds, self.ends_run),
             self.target.events,
         )
-
-    def _accepted_runs(self, rounds: Sequence[Round]) -> list[int]:
-        """Lengths of the runs of accepted tokens; the last may have been cut by the text's end."""
-        runs: list[int] = []
-        run = 0
-        unfinished = False
-        for one in rounds:
-            if not one.judged:
-                continue
-            run += one.accepted
-            unfinished = self.runs_span_rounds and one.accepted == one.judged
-            if not unfinished:
-                runs.append(run)
-                run = 0
-        return [*runs, run] if unfinished else runs

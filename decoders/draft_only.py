@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from decoders.decoder import Decoder, Models, Round
+from decoders.drafter import DRAFT_WINDOWS
 from decoders.sampler import Sampler
 from decoders.stopwatch import clock
 from decoders.text import Text
@@ -20,6 +21,9 @@ class DraftOnly(Decoder):
     def start(self, models: Models, sampler: Sampler) -> None:
         super().start(models, sampler)
         self.draft = models.load_draft()
+
+    def prepare(self, start: int, end: int) -> None:
+        self.draft.prepare(DRAFT_WINDOWS, start, end)
 
     def rounds(self, text: Text) -> Iterator[Round]:
         self.draft.rollback(0)

@@ -24,8 +24,8 @@ _GRACE_SECONDS = 2.0
 #: What a draft process does once its model is loaded, until the channel is closed.
 Service = Callable[[Channel, CachedModel, Sampler], None]
 
-# Messages of any draft process: its model is loaded (vocabulary); it ends, with what and where it
-# failed.
+# Messages of any draft process: its model is loaded (vocabulary, whether its forwards have fixed
+# shapes); it ends, with what and where it failed.
 _READY = "ready"
 _FAILED = "failed"
 
@@ -69,7 +69,7 @@ def _main(
         # What there is now stays; looking through it again and again would only take time.
         gc.collect()
         gc.freeze()
-        channel.send((_READY, model.vocab_size))
+        channel.send((_READY, model.vocab_size, model.fixed_shapes))
         serve(channel, model, sampler)
     except ChannelClosed:
         return
@@ -99,6 +99,8 @@ class DraftProcess:
 
     #: What errors call it.
     role = "the draft process"
+    #: Whether there is something for its model to make ready before a text.
+    fixed_shapes = False
 
     def __init__(
         self,
@@ -141,7 +143,7 @@ class DraftProcess:
         """Wait until the draft model is loaded."""
         message = self._receive(self._options.start_timeout)
         with self.understood():
-            _, self._vocab_size = message
+            _, self._vocab_size, self.fixed_shapes = message
 
     def send(self, message: Message) -> None:
         """Send a message, without waiting for an answer."""
@@ -155,6 +157,13 @@ class DraftProcess:
     def receive(self) -> Message:
         """The next message, waited for as long as ``answer_timeout`` says."""
         return self._receive(self._options.answer_timeout)
+
+    def receive_word(self, word: str) -> None:
+        """Wait for a message that says nothing but ``word``."""
+        answer = self.receive()
+        with self.understood():
+            if answer != (word,):
+                raise ValueError(f"{str(answer)[:80]!r} where {word!r} was to come")
 
     def receive_now(self) -> Message | None:
         """The next message if it is there, else ``None``."""

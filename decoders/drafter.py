@@ -32,9 +32,16 @@ REQUEST = "request"
 BEGIN = "begin"
 #: send the distribution that the token at a text position was drawn from (position)
 ROW = "row"
-# And its answers: drafted tokens (tokens, chances, seconds); a distribution (dtype, bytes).
+#: make ready for a text, see ``CachedModel.prepare`` (windows, start, end)
+PREPARE = "prepare"
+# And its answers: drafted tokens (tokens, chances, seconds); a distribution (dtype, bytes); that it
+# is ready.
 PROPOSAL = "proposal"
 DISTRIBUTION = "distribution"
+PREPARED = "prepared"
+
+#: How many tokens a draft forward reads: the last drafted one, and the target's own after it.
+DRAFT_WINDOWS = (1, 2)
 
 #: A probability of 1, as far as rounding lets it be one.
 _SURE = 1.001
@@ -51,6 +58,9 @@ class OnRequest(Protocol):
 
     def wait_ready(self) -> None:
         """Wait until it can be asked."""
+
+    def prepare(self, windows: Sequence[int], start: int, end: int) -> None:
+        """Make the draft model ready for a text, see ``CachedModel.prepare``, and wait for it."""
 
     def begin(self, seed: int, start: int) -> None:
         """Begin a prompt of ``start`` tokens, whose random numbers come from ``seed``."""
@@ -97,6 +107,9 @@ class Service:
             return DISTRIBUTION, row.dtype.name, row.tobytes()
         if name == BEGIN:
             self._proposer = self._sampler.proposer(*values)
+        elif name == PREPARE:
+            self._model.prepare(*values)
+            return (PREPARED,)
         return None
 
     def draft(
@@ -139,6 +152,11 @@ class Drafter(DraftProcess):
         self, load: Callable[[], CachedModel], sampler: Sampler, options: DraftProcessOptions
     ) -> None:
         super().__init__(load, sampler, options, _serve)
+
+    def prepare(self, windows: Sequence[int], start: int, end: int) -> None:
+        if self.fixed_shapes:
+            self.send((PREPARE, list(windows), start, end))
+            self.receive_word(PREPARED)
 
     def begin(self, seed: int, start: int) -> None:
         self.send((BEGIN, seed, start))

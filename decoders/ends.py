@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from decoders.model import CachedModel
+from decoders.waiting import wait_for
 
 
 class TargetThread:
@@ -60,8 +61,7 @@ def watched(
 
     def crossed(*_: Any) -> None:
         # The host runs ahead of a GPU: the first end is free only once it has computed its layers.
-        if before.type == "cuda":
-            torch.cuda.synchronize(before)
+        wait_for(before)
         cross()
 
     hooks = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 
@@ -24,6 +24,10 @@ class FixedWindowModel(CachedModel):
     """
 
     one_forward = False
+
+    def prepare(self, windows: Iterable[int], start: int, end: int) -> None:
+        """As of :class:`CachedModel`: whatever is to be read, a forward reads a window."""
+        super().prepare([WINDOW], start - start % WINDOW, end + WINDOW)
 
     def _extend(self, tokens: Sequence[int], rows: int) -> torch.Tensor:
         wanted = len(tokens) - rows

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from decoders.channel import Channel, Message
 from decoders.draft_process import DraftProcess, DraftProcessOptions
-from decoders.drafter import check_seconds, check_tokens
+from decoders.drafter import PREPARE, PREPARED, check_seconds, check_tokens
 from decoders.model import CachedModel
 from decoders.sampler import Sampler, common_length
 from decoders.stopwatch import clock
@@ -26,7 +26,8 @@ _BEGIN = "begin"
 _VERIFIED = "verified"
 #: stop drafting, and say so
 _PAUSE = "pause"
-# And from it: one token, see ``Drafted``; no more tokens of this text will come.
+# And, between texts, what ``drafter.PREPARE`` asks for.
+# From it: one token, see ``Drafted``; no more tokens of this text will come.
 _DRAFTED = "drafted"
 _PAUSED = "paused"
 
@@ -82,6 +83,9 @@ class Service:
             self._verified, self._lineage = len(self._text), 0
             self._model.rollback(0)
             self._proposer = self._sampler.proposer(seed, self._verified)
+        elif name == PREPARE:
+            self._model.prepare(*values)
+            return (PREPARED,)
         elif name == _PAUSE:
             self._ahead = 0
             self._verified = len(self._text)
@@ -128,6 +132,12 @@ class Forerunner(DraftProcess):
         self, load: Callable[[], CachedModel], sampler: Sampler, options: DraftProcessOptions
     ) -> None:
         super().__init__(load, sampler, options, _serve)
+
+    def prepare(self, windows: Sequence[int], start: int, end: int) -> None:
+        """See :meth:`decoders.drafter.OnRequest.prepare`; it must not be at a text."""
+        if self.fixed_shapes:
+            self.send((PREPARE, list(windows), start, end))
+            self.receive_word(PREPARED)
 
     def begin(self, tokens: Sequence[int], ahead: int, end: int, seed: int) -> None:
         """Start on a new text, of which tokens are drafted up to position ``end``."""

@@ -57,6 +57,9 @@ class Generate(Decoder):
         """What ``generate`` is given beside the text and the settings every loop shares."""
         return {}
 
+    def prepare(self, start: int, end: int) -> None:
+        """The library runs forwards of its own, of no fixed shape."""
+
     def rounds(self, text: Text) -> Iterator[Round]:
         model = cast(Any, self.target.model)
         ids = torch.tensor([text.tokens], device=self.target.device)
@@ -220,6 +223,8 @@ class Forwards:
         return read
 
     def _before(self, module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        # What the library asked of the device since the last forward is none of this one's time.
+        self._model.synchronize()
         self.begun = clock()
         return args, kwargs | {"input_ids": self._model.readable(kwargs["input_ids"])}
 

@@ -11,6 +11,7 @@ from decoders.decoder import Decoder, Round
 from decoders.stopwatch import clock
 from decoders.text import Text
 from decoders.tree import ROOT, Branches, Tree
+from decoders.waiting import wait_for
 
 
 @dataclass
@@ -67,7 +68,10 @@ class Lookahead(Decoder):
             looks_ahead = text.remaining > self.window + self.ngram - 2
             newest = window.add_to(tree) if looks_ahead else []
             rows = [ROOT, *range(drafted), *newest]
+            target_start = clock()
             logits = self.target.extend_tree(text.tokens, tree, rows)
+            wait_for(logits.device)
+            target_seconds = clock() - target_start
             if looks_ahead:
                 # Under sampling, too, the window takes the most probable: as the authors' code.
                 results = logits[1 + drafted :].argmax(dim=-1).tolist()
@@ -76,16 +80,18 @@ class Lookahead(Decoder):
             guessed = list(branches.depth_first())
             length = len(text.output)
             self.target.keep(known, path)
+            # What that moves is none of the next forward's time.
+            self.target.synchronize()
             text.append(verified)
             yield Round(
                 "verify" if drafted else "decode",
                 drafted=drafted,
                 judged=judged,
                 accepted=len(path),
-                target_seconds=clock() - start,
+                target_seconds=target_seconds,
                 start=start,
                 verified_length=len(text.output),
-                target_start=start,
+                target_start=target_start,
                 drafted_ids=[tree.tokens[node] for node in guessed],
                 drafted_at=[length + tree.depths[node] - 1 for node in guessed],
                 target_tokens=self.target.take_tokens(),

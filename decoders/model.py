@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -14,8 +14,9 @@ from transformers import PreTrainedModel
 from decoders.cache import RollbackCache
 from decoders.fused import FusedForward
 from decoders.reading import Event, Kept, Reading, TreeReading
-from decoders.static import StaticForward
+from decoders.static import WIDEST, StaticForward
 from decoders.tree import ROOT, Tree
+from decoders.waiting import wait_for
 
 #: Tokens a cache has room for before it first grows.
 INITIAL_CAPACITY = 1024
@@ -53,6 +54,8 @@ class CachedModel:
         config = model.config.get_text_config()
         self.model = model.eval()
         self.device = model.device
+        # A model that is spread by layers has more than the one its tokens go to.
+        self._devices = {weights.device for weights in model.parameters()}
         self.vocab_size = vocab_size or config.vocab_size
         self._known = self.vocab_size if known is None else known
         self.cache = RollbackCache(config.num_hidden_layers, INITIAL_CAPACITY)
@@ -77,12 +80,41 @@ class CachedModel:
         """
         self._fused = StaticForward(self.model) if static else FusedForward(self.model)
 
+    @torch.inference_mode()
+    def prepare(self, windows: Iterable[int], start: int, end: int) -> None:
+        """Make ready for a text, so that none of it is done while the text is timed.
+
+        Where forwards have fixed shapes, those that will come up are recorded; else there is
+        nothing to do. The cache is empty afterwards.
+
+        Parameters
+        ----------
+        windows
+            How many tokens forwards will read, but for the one that reads the prompt.
+        start, end
+            Length of the prompt, and of the whole text at most.
+        """
+        if not self.fixed_shapes:
+            return
+        assert isinstance(self._fused, StaticForward)
+        ids = torch.zeros(1, WIDEST, dtype=torch.long, device=self.device)
+        self.rollback(0)
+        if not self.cache.layers[0].is_initialized:
+            self._fused(ids[:, :1], self.cache, logits_to_keep=1)
+            self.rollback(0)
+        self._fused.prepare(windows, start, end, ids, self.cache)
+
     @property
     def forward(self) -> str:
         """How forwards are computed: by the layers of ``transformers``, ``fused``, ``compiled``."""
         if self._fused is None:
             return "transformers"
-        return "compiled" if isinstance(self._fused, StaticForward) else "fused"
+        return "compiled" if self.fixed_shapes else "fused"
+
+    @property
+    def fixed_shapes(self) -> bool:
+        """Whether forwards of few tokens have fixed shapes, which ``prepare`` sets up."""
+        return isinstance(self._fused, StaticForward)
 
     @property
     def length(self) -> int:
@@ -252,9 +284,9 @@ class CachedModel:
         return WidenedModel(self.model, self.vocab_size, self._known)
 
     def synchronize(self) -> None:
-        """Wait until the device has finished what was asked of it."""
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
+        """Wait until its devices have finished what was asked of them."""
+        for device in self._devices:
+            wait_for(device)
 
 
 class WidenedModel(CachedModel):

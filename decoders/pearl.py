@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from decoders.decoder import Decoder, Models, Round
 from decoders.draft_length import AUTO, check_gamma, choose_balanced
-from decoders.drafter import Drafter, OnRequest, Proposal
+from decoders.drafter import DRAFT_WINDOWS, Drafter, OnRequest, Proposal
 from decoders.sampler import NOTHING_JUDGED, Draft, Sampler
 from decoders.stopwatch import clock
 from decoders.text import Text
@@ -25,10 +25,9 @@ class Pearl(Decoder):
 
     The paper's ablations (section 5.3): without ``pre_verify`` nothing is judged while the first
     block after a rejection is drafted; without ``post_verify`` the draft model does not run ahead
-    of a block that is being judged.
+    of a block that is being judged, so that after one that is wholly accepted the target adds its
+    own next token, as in vanilla speculative decoding.
     """
-
-    runs_span_rounds = True
 
     gamma: int | str = 5
     pre_verify: bool = True
@@ -56,6 +55,14 @@ class Pearl(Decoder):
     def _make_drafter(self, models: Models) -> OnRequest:
         return Drafter(models.load_draft, self.sampler, models.draft_process)
 
+    def prepare(self, start: int, end: int) -> None:
+        super().prepare(start, end)
+        self.drafter.prepare(self.draft_windows(), start, end)
+
+    def draft_windows(self) -> Sequence[int]:
+        """How many tokens forwards of the draft model may read, but for the prompt's."""
+        return DRAFT_WINDOWS
+
     def rounds(self, text: Text) -> Iterator[Round]:
         self.drafter.begin(self.seed, len(text.tokens))
         pending = Draft()
@@ -73,9 +80,6 @@ class Pearl(Decoder):
                 self.drafter.request(keep, tail, count, verified=len(text.tokens))
             target_start = clock()
             if verifies:
-                # Without post-verify a wholly accepted block leaves nothing unseen, but the last
-                # token's logits are needed; else this changes nothing.
-                self.target.rollback(len(text.tokens) - 1)
                 logits = self.target.extend(text.tokens + pending.tokens, rows=len(pending) + 1)
                 target = self.verifier.read(logits, known)
             target_done = clock()
@@ -91,15 +95,18 @@ class Pearl(Decoder):
             verified = known + judgement.accepted
             text.append(candidates.tokens[: judgement.accepted])
             mode = self._mode(verifies, drafts, bool(pending))
-            if judgement.accepted == len(candidates):
-                pending = (pending + drafted)[len(candidates) :]
-                keep, tail = len(text.tokens) + len(pending), []
-            else:
+            rejected = judgement.accepted < len(candidates)
+            # Nothing was drafted in the place of the target's own token after the block.
+            alone = verifies and not drafted and not text.finished
+            if rejected or alone:
                 assert judgement.token is not None
                 self.target.rollback(verified)
                 text.append([judgement.token])
                 pending = Draft()
                 keep, tail = verified, [judgement.token]
+            else:
+                pending = (pending + drafted)[len(candidates) :]
+                keep, tail = len(text.tokens) + len(pending), []
             yield Round(
                 mode,
                 drafted=len(drafted),
@@ -119,6 +126,10 @@ class Pearl(Decoder):
                 drafted_at=text.positions(ahead, len(drafted)),
                 target_tokens=self.target.take_tokens(),
             )
+
+    def ends_run(self, one: Round) -> bool:
+        # While the draft model runs ahead, a block is followed by what it drafted next.
+        return one.mode == "verify"
 
     @staticmethod
     def _mode(verifies: bool, drafts: bool, had_pending: bool) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from decoders.decoder import Decoder, Models, Round
+from decoders.drafter import DRAFT_WINDOWS
 from decoders.forerunner import Forerunner
 from decoders.sampler import Draft, Sampler
 from decoders.stopwatch import clock
@@ -21,8 +22,6 @@ class PearlAsync(Decoder):
     its own; where nothing has been published it just decodes. A token of the target's own does not
     throw away a draft that agrees with it. There is no draft length to tune.
     """
-
-    runs_span_rounds = True
 
     ahead: int = 96
 
@@ -46,6 +45,17 @@ class PearlAsync(Decoder):
 
     def peak_memory_bytes(self) -> int:
         return self.forerunner.peak_memory_bytes()
+
+    def ends_run(self, one: Round) -> bool:
+        # The draft model drafts for the target's own token as well, and the two are compared.
+        return False
+
+    def windows(self) -> Iterable[int]:
+        return range(1, self.ahead + 2)
+
+    def prepare(self, start: int, end: int) -> None:
+        super().prepare(start, end)
+        self.forerunner.prepare(DRAFT_WINDOWS, start, end)
 
     def rounds(self, text: Text) -> Iterator[Round]:
         # The target adds one token itself, so the last of the text need not be drafted.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -43,6 +43,10 @@ class PearlShared(Pearl):
 
     def settings(self) -> dict[str, Any]:
         return super().settings() | {"both_ends": len(self._ends) > 1}
+
+    def draft_windows(self) -> Sequence[int]:
+        # A copy also reads what the other has drafted.
+        return range(1, self.chosen_gamma + 3)
 
     def rounds(self, text: Text) -> Iterator[Round]:
         with self._relaying():

@@ -11,7 +11,16 @@ import torch
 from decoders.channel import Channel, ChannelClosed, Message
 from decoders.decoder import End
 from decoders.draft_process import DraftProcess, DraftProcessOptions
-from decoders.drafter import BEGIN, ROW, Proposal, Service, distribution, proposal
+from decoders.drafter import (
+    BEGIN,
+    PREPARE,
+    PREPARED,
+    ROW,
+    Proposal,
+    Service,
+    distribution,
+    proposal,
+)
 from decoders.model import CachedModel
 from decoders.sampler import Sampler
 
@@ -160,6 +169,13 @@ class RelayDrafter:
     def wait_ready(self) -> None:
         for copy in self._copies:
             copy.wait_ready()
+
+    def prepare(self, windows: Sequence[int], start: int, end: int) -> None:
+        there = [copy for copy in self._copies if copy.fixed_shapes]
+        for copy in there:
+            copy.send((PREPARE, list(windows), start, end))
+        for copy in there:
+            copy.receive_word(PREPARED)
 
     def begin(self, seed: int, start: int) -> None:
         self._drawn = 0

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import torch
 
 from decoders.chance import not_finite
+from decoders.waiting import wait_for
 
 #: The distribution q, ``[vocab]``, that a candidate was drawn from, by its text position.
 Rows = Callable[[int], torch.Tensor]
@@ -99,13 +100,20 @@ class Proposer(ABC):
 class Verifier(ABC):
     """How the target chooses the tokens of one prompt, and which drafted ones it accepts."""
 
-    @abstractmethod
     def read(self, logits: torch.Tensor, position: int) -> Any:
-        """Reduce target logits to what judging needs (waits for the device).
+        """Reduce target logits to what judging needs, and wait until the device has done so.
 
-        Row ``i`` of ``logits`` (``[rows, vocab]``) predicts the token at text position
-        ``position + i``.
+        So whoever reads the clock next has timed the forward, and not how long it took to ask a
+        device for it. Row ``i`` of ``logits`` (``[rows, vocab]``) predicts the token at text
+        position ``position + i``.
         """
+        target = self.reduce(logits, position)
+        wait_for(logits.device)
+        return target
+
+    @abstractmethod
+    def reduce(self, logits: torch.Tensor, position: int) -> Any:
+        """What ``read`` gives; the device may still be at it."""
 
     @abstractmethod
     def judge(self, target: Any, candidates: Draft, rows: Rows = no_rows) -> Judgement:
@@ -208,7 +216,7 @@ class _GreedyVerifier(OwnChoice):
     def scores(self, logits: torch.Tensor, position: int) -> torch.Tensor:
         return logits
 
-    def read(self, logits: torch.Tensor, position: int) -> list[int]:
+    def reduce(self, logits: torch.Tensor, position: int) -> list[int]:
         return most_probable(logits)
 
     def own(self, target: list[int], index: int) -> int:

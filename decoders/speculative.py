@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from decoders.decoder import Decoder, Models, Round
 from decoders.draft_length import AUTO, check_gamma, choose_expected_best
+from decoders.drafter import DRAFT_WINDOWS
 from decoders.model import CachedModel
 from decoders.sampler import Draft, Proposer, Sampler
 from decoders.stopwatch import clock
@@ -37,6 +38,10 @@ class Speculative(Decoder):
     def stop(self) -> None:
         if hasattr(self, "draft"):
             del self.draft
+
+    def prepare(self, start: int, end: int) -> None:
+        super().prepare(start, end)
+        self.draft.prepare(DRAFT_WINDOWS, start, end)
 
     def rounds(self, text: Text) -> Iterator[Round]:
         self.draft.rollback(0)

@@ -9,7 +9,7 @@ inputs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,7 +39,8 @@ class _Step:
 class StaticForward(FusedForward):
     """As :class:`FusedForward`, but forwards of few tokens have fixed shapes and places.
 
-    On a GPU each shape (tokens, bucket) becomes a CUDA graph when it first comes up.
+    On a GPU each shape (tokens, bucket) becomes a CUDA graph: by ``prepare``, so that none is
+    recorded while something is timed, or else when it first comes up.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -60,21 +61,52 @@ class StaticForward(FusedForward):
         plain = attention_mask is None and position_ids is None and isinstance(logits_to_keep, int)
         if not plain or not seen or tokens > WIDEST:
             return super().__call__(ids, cache, logits_to_keep, attention_mask, position_ids)
-        bucket = -(-(seen + tokens) // BUCKET) * BUCKET
-        cache.reserve(bucket)
-        if cache.capacity != self._capacity:
-            # It has moved, and with it what the steps read and write.
-            self._steps.clear()
-            self._capacity = cache.capacity
+        bucket = _bucket(seen + tokens)
+        self._reserve(bucket, cache)
         positions = torch.arange(seen, seen + tokens)
-        step = self._steps.get((tokens, bucket))
-        if step is None:
-            step = self._steps[tokens, bucket] = self._step(ids, positions, bucket, cache)
+        step = self._prepared(ids, positions, bucket, cache)
         step.ids.copy_(ids, non_blocking=True)
         step.positions.copy_(positions, non_blocking=True)
         logits = step.run()
         cache.advance(tokens)
         return logits[-logits_to_keep:]
+
+    def prepare(
+        self, windows: Iterable[int], start: int, end: int, ids: torch.Tensor, cache: RollbackCache
+    ) -> None:
+        """Make ready for forwards of these numbers of tokens in a text, and leave the cache empty.
+
+        Parameters
+        ----------
+        windows
+            How many tokens forwards read.
+        start, end
+            Of the text, how many tokens are read before, and how many at most.
+        ids
+            Any tokens, ``[1, tokens]``: at least as many as the widest window.
+        cache
+            The model's; it holds no tokens, but has been in use.
+        """
+        self._reserve(_bucket(end), cache)
+        for bucket in range(_bucket(start + 1), _bucket(end) + 1, BUCKET):
+            for tokens in windows:
+                if tokens <= min(WIDEST, bucket):
+                    self._prepared(ids[:, :tokens], torch.arange(tokens), bucket, cache)
+
+    def _reserve(self, length: int, cache: RollbackCache) -> None:
+        cache.reserve(length)
+        if cache.capacity != self._capacity:
+            # It has moved, and with it what the steps read and write.
+            self._steps.clear()
+            self._capacity = cache.capacity
+
+    def _prepared(
+        self, ids: torch.Tensor, positions: torch.Tensor, bucket: int, cache: RollbackCache
+    ) -> _Step:
+        key = ids.shape[1], bucket
+        if key not in self._steps:
+            self._steps[key] = self._step(ids, positions, bucket, cache)
+        return self._steps[key]
 
     def _step(
         self, ids: torch.Tensor, positions: torch.Tensor, bucket: int, cache: RollbackCache
@@ -91,6 +123,11 @@ class StaticForward(FusedForward):
 
         run = _recorded(compute) if ids.is_cuda else compute
         return _Step(ids, positions, run)
+
+
+def _bucket(length: int) -> int:
+    """How far the cache is read where a text has so many tokens."""
+    return -(-length // BUCKET) * BUCKET
 
 
 class _Window:

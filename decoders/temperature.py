@@ -163,7 +163,7 @@ class _SamplingVerifier(Verifier):
         self._chance = chance
         self._position = 0
 
-    def read(self, logits: torch.Tensor, position: int) -> torch.Tensor:
+    def reduce(self, logits: torch.Tensor, position: int) -> torch.Tensor:
         self._position = position
         return self._warping(logits).softmax(dim=-1)
 
@@ -234,7 +234,7 @@ class _CoupledVerifier(OwnChoice):
                 return True
         return False
 
-    def read(self, logits: torch.Tensor, position: int) -> torch.Tensor:
+    def reduce(self, logits: torch.Tensor, position: int) -> torch.Tensor:
         # What is read starts at the verified text, which only grows.
         self._noise.forget(position)
         self._position = position

@@ -31,7 +31,7 @@ class RunProgress:
     def advance(self, record: Record) -> None:
         """One more prompt is done."""
         self._records.append(record)
-        speed = Speed.of(self._records, interval=False)
+        speed = Speed.of(self._records)
         text = ""
         if speed.speedup is not None:
             text = f"{speed.tokens_per_second:.0f} tokens/s, speedup {speed.speedup:.2f}×"

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import bootstrap
 
+from pearl_eval.intervals import total_ratio, total_ratio_interval
 from pearl_eval.records import Record
-
-_RESAMPLES = 9999
 
 
 @dataclass(frozen=True)
 class Speed:
     """Speed over the prompts after the warm-up. Rates are tokens per second, over total time.
 
-    ``speedup_ci95`` is a 95 % percentile interval by paired bootstrap over problems: the turns of a
-    dialogue and the samples of one problem are drawn together, since they are alike. It is ``None``
-    below two problems, as the others are below one prompt. ``mean_prompt_*`` are means of the
+    ``speedup_ci95`` is its 95 % interval over problems (``pearl_eval.intervals``): the turns of a
+    dialogue and the samples of one problem are added up, since they are alike. It is ``None`` below
+    three problems, as the others are below one prompt. ``mean_prompt_*`` are means of the
     prompts' own rates, as the paper's scripts have them for MT-bench and MGSM. ``problems`` is how
     many all is over.
     """
@@ -35,7 +32,7 @@ class Speed:
     problems: int
 
     @classmethod
-    def of(cls, records: Sequence[Record], seed: int = 0, interval: bool = True) -> Speed:
+    def of(cls, records: Sequence[Record]) -> Speed:
         """Speed of the decoder that made ``records``."""
         timed = [record for record in records if not record.warmup]
         if not timed:
@@ -47,28 +44,15 @@ class Speed:
             ],
             dtype=float,
         ).T
-        tokens, seconds, reference_tokens, reference_seconds = columns.sum(axis=1).tolist()
+        tokens, seconds, reference_tokens, reference_seconds = columns
         problems = by_problem(timed, columns)
-        ci95 = None
-        if interval and problems.shape[1] > 1:
-            result = bootstrap(
-                tuple(problems),
-                _total_ratio,
-                paired=True,
-                vectorized=True,
-                n_resamples=_RESAMPLES,
-                method="percentile",
-                rng=np.random.default_rng(seed),
-            )
-            low, high = result.confidence_interval
-            ci95 = (float(low), float(high))
         return cls(
-            tokens / seconds,
-            reference_tokens / reference_seconds,
-            float(_total_ratio(tokens, seconds, reference_tokens, reference_seconds)),
-            ci95,
-            float((columns[0] / columns[1]).mean()),
-            float((columns[2] / columns[3]).mean()),
+            float(tokens.sum() / seconds.sum()),
+            float(reference_tokens.sum() / reference_seconds.sum()),
+            total_ratio(*problems),
+            total_ratio_interval(*problems),
+            float((tokens / seconds).mean()),
+            float((reference_tokens / reference_seconds).mean()),
             problems.shape[1],
         )
 
@@ -77,14 +61,3 @@ def by_problem(records: Sequence[Record], columns: NDArray[np.float64]) -> NDArr
     """Sums of each row of ``columns`` (``[rows, records]``) over the records of each problem."""
     _, problem = np.unique([r.task_id for r in records], return_inverse=True)
     return np.array([np.bincount(problem, weights=row) for row in columns], dtype=float)
-
-
-def _total_ratio(
-    tokens: Any, seconds: Any, reference_tokens: Any, reference_seconds: Any, axis: int = -1
-) -> NDArray[np.float64]:
-    """Ratio of total tokens per second to the reference's, over ``axis``."""
-    tokens, seconds, reference_tokens, reference_seconds = (
-        np.asarray(values).sum(axis=axis) if np.ndim(values) else values
-        for values in (tokens, seconds, reference_tokens, reference_seconds)
-    )
-    return np.asarray((tokens / seconds) / (reference_tokens / reference_seconds))

@@ -49,7 +49,7 @@ def summarize(
     verdicts = [r.verdict for r in records]
     scores = _Scores.of(records)
     return {
-        **_figures(records, seed),
+        **_figures(records),
         "tokens_per_target_forward": _ratio(new_tokens, target_forwards),
         "target_forwards": target_forwards,
         "draft_forwards": sum(r.draft_forwards for r in records),
@@ -68,7 +68,7 @@ def summarize(
         "reference_accuracy": scores.reference_accuracy() if scores else None,
         "accuracy_p_value": scores.mcnemar() if scores else None,
         "accuracy_name": accuracy_name,
-        "by_category": _by_category(records, seed),
+        "by_category": _by_category(records),
         "cost": cost,
         "traces": traces,
         "peak_memory_bytes": peak_memory_bytes,
@@ -130,9 +130,9 @@ class _Scores:
         return float(stats.binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
 
 
-def _figures(records: Sequence[Record], seed: int) -> dict[str, Any]:
+def _figures(records: Sequence[Record]) -> dict[str, Any]:
     """The figures that a run and each of its categories have."""
-    speed = Speed.of(records, seed)
+    speed = Speed.of(records)
     runs = [length for record in records for length in record.accepted_runs]
     scores = [r.correct for r in records if r.correct is not None]
     return {
@@ -150,13 +150,13 @@ def _figures(records: Sequence[Record], seed: int) -> dict[str, Any]:
     }
 
 
-def _by_category(records: Sequence[Record], seed: int) -> dict[str, dict[str, Any]] | None:
+def _by_category(records: Sequence[Record]) -> dict[str, dict[str, Any]] | None:
     """The figures of each category, in the order they come in; ``None`` where there are none."""
     groups: dict[str, list[Record]] = {}
     for record in records:
         if record.category:
             groups.setdefault(record.category, []).append(record)
-    return {category: _figures(group, seed) for category, group in groups.items()} or None
+    return {category: _figures(group) for category, group in groups.items()} or None
 
 
 def _runner_up_pass_rate(records: Sequence[Record]) -> float | None:

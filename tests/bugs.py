@@ -138,10 +138,17 @@ BUGS = [
         "pearl",
         "EDGVBM",
         "decoders.pearl",
-        "self.target.rollback(len(text.tokens) - 1)\n"
-        "                logits = self.target.extend(text.tokens + pending.tokens, ",
-        "self.target.rollback(len(text.tokens) - 2)\n"
-        "                logits = self.target.extend((text.tokens + pending.tokens)[:-1], ",
+        "logits = self.target.extend(text.tokens + pending.tokens, ",
+        "self.target.rollback(len(text.tokens) - 2); "
+        "logits = self.target.extend((text.tokens + pending.tokens)[:-1], ",
+    ),
+    Bug(
+        "PEARL drafts on without the target's own token after a block",
+        "no_post_verify",
+        "EDA",
+        "decoders.pearl",
+        "keep, tail = verified, [judgement.token]",
+        "keep, tail = verified, [judgement.token] if drafts else []",
     ),
     Bug(
         "judged by the row before",

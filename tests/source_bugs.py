@@ -160,4 +160,18 @@ SOURCE_BUGS = [
         "    for what, pattern in _PATTERNS.items():\n        if pattern.search(value):",
         "    for what, pattern in _PATTERNS.items():\n        if False:",
     ),
+    SourceBug(
+        "the decoder's own forwards are not asked",
+        "test_equivalence.py::test_a_decoder_that_takes_nearly_the_best_is_a_violation_in_bfloat16",
+        "pearl_eval/equivalence.py",
+        "            wrong = case.not_chosen(own)\n",
+        '            wrong = ""\n',
+    ),
+    SourceBug(
+        "forwards may err as much as they like",
+        "test_equivalence.py::test_a_forward_of_several_tokens_that_is_wrong_is_a_violation_that_says_so",
+        "pearl_eval/equivalence.py",
+        "        if reason:\n",
+        "        if False:\n",
+    ),
 ]

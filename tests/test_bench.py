@@ -7,15 +7,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from decoders.decoder import Generation, Round
+from pearl_eval.bench.cli import draw
 from pearl_eval.bench.goals import Goal, best_pair_goals, contest_goals
 from pearl_eval.bench.limits import Forwards, Rounds
 from pearl_eval.bench.results import Measurement, Results
-from pearl_eval.bench.table import rows
+from pearl_eval.bench.table import bests, rows
 from pearl_eval.bench.watch import Sight, account
 from pearl_eval.errors import UserError
+from pearl_eval.intervals import total_ratio_interval
+from tasks.task import Problem
 
 Run = Callable[..., tuple[int, str, str]]
 #: One draft forward takes 1 s, the target 4 s for one token and 6 s for five.
@@ -27,9 +31,8 @@ def measured(
 ) -> Measurement:
     fields = {"repeat": 0, "tokens": 10, "judged": 8, "accepted": 6, "target_forwards": 5}
     fields |= {"verdict": "identical", "why": "", "draft_alone": 0.05}
-    return Measurement(
-        contender=contender, prompt=prompt, seconds=seconds, pearl=pearl, **(fields | more)
-    )
+    fields |= more
+    return Measurement(contender=contender, prompt=prompt, seconds=seconds, pearl=pearl, **fields)
 
 
 def contest(**speeds: float) -> Results:
@@ -42,10 +45,44 @@ def contest(**speeds: float) -> Results:
 
 def test_ratios_are_paired() -> None:
     """Prompts of very different length, always exactly twice as fast: no spread at all."""
-    results = contest(autoregressive=1, fast=2)
-    ratio, interval = (f("fast", "autoregressive") for f in (results.ratio, results.interval))
-    assert (ratio.low, ratio.median, ratio.high) == pytest.approx((2.0, 2.0, 2.0))
-    assert (interval.low, interval.high) == pytest.approx((2.0, 2.0))
+    ratio = contest(autoregressive=1, fast=2).ratio("fast", "autoregressive")
+    assert (ratio.low, ratio.value, ratio.high) == pytest.approx((2.0, 2.0, 2.0))
+    assert ratio.spread == pytest.approx((2.0,) * 5)
+    assert str(ratio) == "2.00× (2.00–2.00)"
+
+
+def test_a_ratio_is_of_totals_and_spreads_by_prompt() -> None:
+    """24 s over 12 s. By prompt 1, 2 and 4 times as fast."""
+    seconds = {"autoregressive": [8.0, 8.0, 8.0], "fast": [8.0, 4.0, 2.0]}
+    seconds["fast"][0] -= 2.0  # so that totals differ from any mean of ratios
+    results = Results(
+        [measured(name, p, s) for name, own in seconds.items() for p, s in enumerate(own)]
+    )
+    ratio = results.ratio("fast", "autoregressive")
+    assert ratio.value == pytest.approx(24 / 12)
+    assert ratio.spread == pytest.approx((4 / 3, 5 / 3, 2, 3, 4))
+    # Three prompts, by the interval of a run.
+    ten = np.full(3, 10.0)
+    interval = total_ratio_interval(ten, np.array([6.0, 4.0, 2.0]), ten, np.full(3, 8.0))
+    assert (ratio.low, ratio.high) == pytest.approx(interval)
+
+
+def test_repeats_of_a_prompt_are_no_further_evidence() -> None:
+    def results(repeats: int) -> Results:
+        return Results(
+            [
+                measured(name, p, (p + factor) / factor, repeat=repeat)
+                for repeat in range(repeats)
+                for p in range(4)
+                for name, factor in (("autoregressive", 1), ("fast", 3))
+            ]
+        )
+
+    once, often = (results(n).ratio("fast", "autoregressive") for n in (1, 5))
+    assert (often.value, often.low, often.high) == pytest.approx((once.value, once.low, once.high))
+    two = Results([m for m in results(5).measurements if m.prompt < 2])
+    ratio = two.ratio("fast", "autoregressive")
+    assert (ratio.low, ratio.high) == (None, None) and str(ratio) == f"{ratio.value:.2f}×"
 
 
 def test_the_best_draft_length_is_the_fastest() -> None:
@@ -54,13 +91,71 @@ def test_the_best_draft_length_is_the_fastest() -> None:
     assert results.best("pearl".__eq__) is None
 
 
+def unlike() -> Results:
+    """γ = 4 takes 1 s on the prompts 0 and 2, and 10 s on 1 and 3; γ = 2 always takes 3 s."""
+    seconds = {
+        "autoregressive": [6.0] * 4,
+        "speculative γ=2": [3.0] * 4,
+        "speculative γ=4": [1.0, 10.0, 1.0, 10.0],
+    }
+    return Results(
+        [measured(name, p, s) for name, own in seconds.items() for p, s in enumerate(own)]
+    )
+
+
+def test_what_is_best_is_chosen_on_one_half_and_compared_on_the_other() -> None:
+    results = unlike()
+    assert results.best("speculative".__eq__) == "speculative γ=4"
+    (best,) = bests(results)
+    assert (best.decoder, best.contender) == ("speculative", "speculative γ=4")
+    assert best.ratios["autoregressive"].value == pytest.approx(0.6)
+    # On all of them it would be 24 / 22, and γ = 2 the fastest with 2.
+    assert results.ratio("speculative γ=4", "autoregressive").value == pytest.approx(24 / 22)
+
+
+def test_goals_hold_for_prompts_that_draft_lengths_were_not_chosen_on() -> None:
+    both = [*unlike().measurements, *(measured("generate", p, 6.0) for p in range(4))]
+    both += [measured("assisted_constant γ=4", p, 3.0) for p in range(4)]
+    reached = goal(contest_goals(Results(both)), "speculative ÷ assisted")
+    assert reached.value == pytest.approx(0.3) and not reached.met
+
+
+def test_the_best_pair_is_chosen_on_one_half_as_well() -> None:
+    """Where the first pair is best, on the prompts 0 and 2, it is slow on the others."""
+    pair = [
+        measured("pearl γ=4", p, s) for p, s in enumerate([0.5, 12.0, 0.5, 12.0])
+    ] + unlike().measurements
+    steady = contest(autoregressive=1, speculative__4=1.5, pearl__4=3)
+    first, _ = best_pair_goals([("fickle", Results(pair)), ("steady", steady)])
+    assert first.value == pytest.approx(0.5) and "fickle" in first.note
+
+
+def test_problems_are_drawn_over_the_whole_task_by_the_seed() -> None:
+    task = [Problem(f"Task/{i}", "") for i in range(100)]
+    drawn = [one.task_id for one in draw(task, 12, seed=0)]
+    assert len(set(drawn)) == 12
+    assert drawn == [one.task_id for one in draw(task, 12, seed=0)]
+    assert drawn != [one.task_id for one in draw(task, 12, seed=1)]
+    numbers = [int(name.removeprefix("Task/")) for name in drawn]
+    assert max(numbers) > 75 and min(numbers) < 25
+    assert sorted(one.task_id for one in draw(task[:3], 12, seed=0)) == [
+        "Task/0",
+        "Task/1",
+        "Task/2",
+    ]
+
+
 def test_each_contender_is_held_against_the_best_of_the_others() -> None:
     results = contest(
         autoregressive=1, speculative__2=2, speculative__4=3, generate=0.5, assisted_constant__4=2
     )
     row = next(row for row in rows(results) if row.contender == "speculative γ=4")
-    medians = {name: ratio.median for name, ratio in row.ratios.items()}
-    assert medians == pytest.approx(
+    assert {name: ratio.value for name, ratio in row.ratios.items()} == pytest.approx(
+        {"autoregressive": 3, "generate": 6}
+    )
+    best = next(one for one in bests(results) if one.decoder == "speculative")
+    assert best.contender == "speculative γ=4"
+    assert {name: ratio.value for name, ratio in best.ratios.items()} == pytest.approx(
         {"autoregressive": 3, "best speculative": 1, "generate": 6, "best assisted": 1.5}
     )
     assert row.acceptance_rate == 0.75 and row.tokens_per_forward == 2
@@ -201,7 +296,10 @@ def test_contenders_are_compared_side_by_side(run_bench: Run, tmp_path: Path) ->
     assert len(content["contest"]["measurements"]) == 4 * len(table)
     shares = {row["contender"]: row["round_limit_share"] for row in table}
     assert shares["pearl γ=2"] > 0 and shares["speculative γ=2"] is None
-    assert content["version"] and len(content["contest"]["forwards"]) == 4
+    assert sorted(content["problems"]) == ["HumanEval/0", "HumanEval/1"]
+    best = {one["decoder"]: one["contender"] for one in content["contest"]["best"]}
+    assert best["speculative"] in ("speculative γ=2", "speculative γ=3")
+    assert content["version"] == 3 and len(content["contest"]["forwards"]) == 4
     # More than the target's own part of a turn: both models', timed.
     for one in content["contest"]["forwards"]:
         assert sorted(one["turns"]) == ["2", "3"]
@@ -232,6 +330,7 @@ def test_an_output_that_is_not_the_targets_fails_the_run(
     assert code == 1 and "4 outputs are not the target's own" in err
     assert "speculative γ=2, prompt 0, position 3" in err
     assert "4 violation" in out
+    assert "2 of the task's 2 problems, drawn by seed 0: HumanEval/" in out
     written(tmp_path / "run", "contest")
 
 
@@ -320,7 +419,9 @@ def test_growth_times_long_texts_and_watches_a_run(
         ("decoders=[pearl]", "autoregressive must be among them"),
         ("decoders=[autoregressive,nope]", "there is no decoder nope"),
         ("gammas=[0]", "draft lengths of at least 1 token"),
-        ("repeats=1", "too few for a spread"),
+        ("repeats=0", "repeats must be at least 1"),
+        ("prompts=1", "prompts: 1 are too few, at least 2"),
+        ("grid.prompts=1", "grid.prompts: 1 are too few"),
         ("task.max_new_tokens=2048", "do not fit"),
         ("runtime.answer_timeout=0", "runtime.answer_timeout must be more than 0"),
         ("forward_repeats=0", "forward_repeats must be at least 1"),

@@ -20,6 +20,7 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "checks.md"
 CASES = {
     "speculative": Case(lambda: Speculative(2)),
     "pearl": Case(lambda: Pearl(2)),
+    "no_post_verify": Case(lambda: Pearl(2, post_verify=False)),
     "warped": Case(lambda: Speculative(2), Temperature(temperature=0.7, draft_temperature=1.4)),
     "coupled": Case(lambda: Speculative(2), Temperature(coupled=True)),
     "lookahead": Case(lambda: Lookahead(2, 2, 3), length=5),

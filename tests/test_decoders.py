@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from decoder_cases import NAMES, cases, make_decoder
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from small_pair import SmallPair, save_pair
+from toy import InlineDrafter
 
 from decoders.autoregressive import Autoregressive
 from decoders.decoder import Decoder, End, Generation, Models, Round
@@ -171,6 +172,9 @@ class FakeDrafter:
     def __init__(self, events: list[str]) -> None:
         self.events = events
 
+    def prepare(self, windows: Sequence[int], start: int, end: int) -> None:
+        pass
+
     def begin(self, seed: int, start: int) -> None:
         pass
 
@@ -262,6 +266,28 @@ def test_ablations_switch_one_strategy_off(started: Started, name: str, modes: s
     for one in rounds:
         assert bool(one.judged) == (one.mode != "draft")
         assert bool(one.drafted) == (one.mode != "verify") or one is rounds[-1]
+
+
+def test_without_post_verify_the_targets_own_token_follows_a_whole_block(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a draft that is always right: five tokens every two rounds, one of them the target's
+    own, for which nothing was drafted. Of the eleven the last is drafted alone."""
+    monkeypatch.setattr("decoders.pearl.Drafter", InlineDrafter)
+    pair = save_pair(tmp_path_factory.mktemp("pair"), noise=0.0)
+    generation = decode_once(pair, make_decoder("pearl_no_post_verify", 4), 11)
+    rounds = generation.rounds
+    block = [("pre-verify", 4, 1, 1), ("verify", 0, 3, 3)]
+    assert [(r.mode, r.drafted, r.judged, r.accepted) for r in rounds] == [
+        *block,
+        *block,
+        ("pre-verify", 1, 1, 1),
+    ]
+    assert [r.verified_length for r in rounds] == [1, 5, 6, 10, 11]
+    # The prompt, the block's rest and its first token, the target's own token; and so on.
+    assert [r.target_tokens for r in rounds] == [len(PROMPT), 4, 1, 4, 1]
+    assert [r.drafted_at for r in rounds] == [[0, 1, 2, 3], [], [5, 6, 7, 8], [], [10]]
+    assert generation.accepted_runs == [4, 4, 1]
 
 
 def test_speculative_stops_a_run_at_each_block(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -41,6 +41,7 @@ def load_and_die() -> CachedModel:
 def load_a_model_that_raises() -> CachedModel:
     class Broken:
         vocab_size = 300
+        fixed_shapes = False
 
         def rollback(self, length: int) -> None:
             raise ValueError("cache is broken")

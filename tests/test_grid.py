@@ -166,7 +166,8 @@ def test_simulated_surfaces_pass_through_their_own_grid(cells: list[Cell]) -> No
 
 
 def test_points_are_the_best_of_each_cell(cells: list[Cell]) -> None:
-    cell = replace(cells[0], measured={"pearl γ=2": 1.5, "pearl γ=4": 2.5, "pearl_async": 9.0})
+    """As the benchmark has chosen them, on other prompts."""
+    cell = replace(cells[0], best={"pearl": 2.5, "pearl_async": 9.0})
     assert heatmap.best([cell], "pearl") == [(2.0, 0.8, 2.5)]
     assert heatmap.best([cell], "speculative") == []
     assert heatmap.best([replace(cell, acceptance_rate=None)], "pearl") == []

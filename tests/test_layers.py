@@ -17,11 +17,13 @@ FORBIDDEN = {
     "analysis": {"decoders", "tasks"},
 }
 #: All that analysis may know of the rest: what the files of a run hold, and what follows from that.
-SCHEMA = {"pearl_eval.records", "pearl_eval.traces", "pearl_eval.runs"}
+SCHEMA = {"pearl_eval.records", "pearl_eval.traces", "pearl_eval.runs", "pearl_eval.intervals"}
 #: And what predicts without a model: no file of a run, but no part of running one either.
 PREDICTING = {"pearl_eval.simulation", "pearl_eval.model_shapes", "pearl_eval.errors"}
 #: And a command's streams, which know nothing of us.
 SHELL = {"pearl_eval.streams"}
+#: The one definition of decoders that the simulator counts by, too.
+ACCEPTED_RUNS = "decoders.accepted_runs"
 #: And what draws.
 FIGURES = ("pearl_eval.figures", "pearl_eval.timeline", "pearl_eval.stretch")
 
@@ -56,7 +58,13 @@ def test_the_simulator_knows_no_model() -> None:
         imports = re.findall(r"^(?:from|import) (\S+)", path.read_text(), re.MULTILINE)
         standard = {"numpy", "scipy", *sys.stdlib_module_names}
         for name in imports:
-            assert name.split(".")[0] in standard or name.startswith("pearl_eval.simulation"), path
+            known = name.startswith("pearl_eval.simulation") or name == ACCEPTED_RUNS
+            assert known or name.split(".")[0] in standard, path
+
+
+def test_what_the_simulator_shares_with_decoders_knows_no_model_either() -> None:
+    path = ROOT / f"{ACCEPTED_RUNS.replace('.', '/')}.py"
+    assert imported_packages(path.read_text()) <= sys.stdlib_module_names
 
 
 @pytest.mark.parametrize("module", ["traces", "runs", "stretch", "figures"])

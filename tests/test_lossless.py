@@ -27,7 +27,7 @@ def branches() -> Iterator[Branches]:
 
 
 #: Longer drafts only where they do not multiply the ways too much.
-CASES = [*cases((1, 2), OWN_NAMES), ("pearl", 3), ("speculative", 3)]
+CASES = [*cases((1, 2), OWN_NAMES), ("pearl", 3), ("pearl_no_post_verify", 3), ("speculative", 3)]
 
 
 @pytest.mark.parametrize(("name", "gamma"), CASES)

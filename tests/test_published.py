@@ -19,7 +19,7 @@ from pearl_eval.distribution import Fit
 from pearl_eval.equivalence import Verdict, first_difference, unchecked_verdict
 from pearl_eval.metrics import prompt_metrics, worst_prompts
 from pearl_eval.plan import Prompt, _seed
-from pearl_eval.records import Record, biased, launch_order, lossy_outputs
+from pearl_eval.records import Record, biased, lossy_outputs
 from pearl_eval.reference import ReferenceRun
 from pearl_eval.runfiles import rounds_frame
 from pearl_eval.summary import summarize
@@ -555,12 +555,6 @@ def test_lossy_outputs_of_old_runs() -> None:
     assert lossy_outputs(old | {"sampled_tokens": None}) == 3
     assert lossy_outputs(old | {"sampled_tokens": 90}) == 0
     assert lossy_outputs(old | {"sampled_tokens": None, "lossy": 5}) == 5
-
-
-def test_runs_of_a_sweep_come_in_the_order_they_were_launched_in() -> None:
-    folders = [Path(name) for name in ("reference", "10", "9", "a")]
-    ordered = [path.name for path in sorted(folders, key=launch_order)]
-    assert ordered == ["9", "10", "a", "reference"]
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,19 @@ def test_what_each_part_of_pearl_is_worth(speed_ratio: float, rate: float) -> No
         pays = pearl > theory.no_pre_verify_speedup(speed_ratio, rate, gamma)
         assert pays == (gamma > rate * both)
         pays = gamma > 1 and pearl > theory.no_post_verify_speedup(speed_ratio, rate, gamma)
-        assert pays == (gamma > 1 and rate**gamma * both > rate * (both - speed_ratio))
+        whole = rate**gamma
+        slower = (1 - whole) * (both - speed_ratio)
+        assert pays == (gamma > 1 and slower < whole * (rate - whole) * both)
+
+
+@pytest.mark.parametrize(("gamma", "gain"), [(3, 1.2786), (4, 1.2827), (5, 1.2681)])
+def test_post_verify_gains_what_it_does_beside_the_authors_ablation(
+    gamma: int, gain: float
+) -> None:
+    """At γ = c and α = 0.9, by hand: for γ = 3 PEARL gives 0.271 / (0.1 · 1.171) = 2.314 tokens a
+    round of 3, without post-verify (1 − 0.9^4) / 0.1 = 3.439 come in 3 + 0.9 · 3 = 5.7."""
+    pearl = theory.pearl_speedup(gamma, 0.9, gamma)
+    assert pearl / theory.no_post_verify_speedup(gamma, 0.9, gamma) == pytest.approx(gain, abs=1e-4)
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.6, 0.9, 0.99])
@@ -101,7 +113,8 @@ def test_automatic_draft_lengths_follow_the_theory(speed_ratio: int, rate: float
 def test_a_perfect_draft_is_as_fast_as_drafting() -> None:
     assert theory.pearl_speedup(5, 1.0, 5) == theory.async_speedup(5, 1.0) == 5
     assert theory.no_pre_verify_speedup(5, 1.0, 5) == 5
-    assert theory.no_post_verify_speedup(5, 1.0, 5) == 2.5
+    # Six tokens, the last of them the target's own, in two rounds of five.
+    assert theory.no_post_verify_speedup(5, 1.0, 5) == 3.0
     assert theory.pearl_speedup(5, 1 - 1e-9, 5) == pytest.approx(5)
     assert theory.async_speedup(5.3, 1 - 1e-6) == pytest.approx(5.3, rel=1e-3)
 

@@ -27,6 +27,7 @@ class TableModel:
     """
 
     vocab_size = VOCAB
+    fixed_shapes = False
     device = torch.device("cpu")
     events = ()
 
@@ -43,6 +44,9 @@ class TableModel:
 
     def take_tokens(self) -> int:
         return 0
+
+    def prepare(self, windows: object, start: int, end: int) -> None:
+        pass
 
     def extend(self, tokens: Sequence[int], rows: int) -> torch.Tensor:
         if not 1 <= rows <= len(tokens) - len(self._seen):
@@ -162,6 +166,7 @@ class Inline:
     def __init__(self, load: Any, sampler: Any, options: Any) -> None:
         model = load()
         self._vocab_size = model.vocab_size
+        self.fixed_shapes = model.fixed_shapes
         self._service = self.make_service(model, sampler)
         self._answers: list[Any] = []
 

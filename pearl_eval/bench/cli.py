@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,7 +16,14 @@ from pearl_eval.bench.config import REFERENCE, BenchConfig, GridConfig, GrowthCo
 from pearl_eval.bench.contest import contenders, hold
 from pearl_eval.bench.figures import draw_all
 from pearl_eval.bench.goals import Goal, best_pair_goals, contest_goals, run_goals
-from pearl_eval.bench.table import print_goals, print_rows, rows
+from pearl_eval.bench.table import (
+    bests,
+    print_bests,
+    print_goals,
+    print_problems,
+    print_rows,
+    rows,
+)
 from pearl_eval.bench.watch import Whole, watch
 from pearl_eval.command import hydra_command
 from pearl_eval.config import RuntimeConfig, build, plain, section
@@ -27,9 +35,9 @@ from pearl_eval.setup import Setup
 from tasks.task import Problem, Task
 
 #: Of ``bench.json``; raised when a field changes its meaning.
-VERSION = 2
-#: Fewest pairs of measurements that have quartiles.
-_FEWEST = 4
+VERSION = 3
+#: Fewest prompts: draft lengths are chosen on one half of them and compared on the other.
+_FEWEST = 2
 #: Prompts of the whole run that is watched.
 _WATCHED = 8
 
@@ -54,7 +62,9 @@ class Bench:
         config = self._config
         self._runtime = section("runtime", RuntimeConfig, config.runtime)
         self._task = build("task", config.task, Task)
-        self._problems: Sequence[Problem] = load_problems(self._task)
+        whole: Sequence[Problem] = load_problems(self._task)
+        self._whole = len(whole)
+        self._problems = draw(whole, config.prompts, config.seed)
         self._setup = Setup.make(config.pair, self._runtime, uses_draft=True)
         if self._setup.pair.synthetic:
             self.title += " (synthetic: tokens are made up)"
@@ -80,12 +90,14 @@ class Bench:
     def run(self) -> None:
         """Measure, print and write it all, then raise any :class:`EquivalenceViolation`."""
         config = self._config
+        print_problems([one.task_id for one in self._problems], self._whole, config.seed)
         self.content = {
             "version": VERSION,
             "title": self.title,
             "synthetic": self._setup.pair.synthetic,
             "environment": self._setup.describe(),
             "config": plain(self.cfg),
+            "problems": [problem.task_id for problem in self._problems],
             **dict.fromkeys(("contest", "whole_run", "grid", "growth")),
         }
         if config.whole_run:
@@ -131,10 +143,12 @@ class Bench:
             forward_repeats=config.forward_repeats,
             label="decoding side by side",
         )
-        contest = rows(results)
+        contest, best = rows(results), bests(results)
         print_rows(self.title, contest, results)
+        print_bests(best)
         self.content["contest"] = {
             "rows": [asdict(row) for row in contest],
+            "best": [asdict(one) for one in best],
             "speed_ratio": results.speed_ratio(),
             "draft_limit": results.draft_limit(),
             **results.content(),
@@ -173,11 +187,18 @@ def _check_contest(where: str, config: BenchConfig | GridConfig, prompts: int) -
         raise UserError(
             f"{where}decoders: {REFERENCE} must be among them, to compare the others with"
         )
-    if config.repeats * prompts < _FEWEST:
+    if prompts < _FEWEST:
         raise UserError(
-            f"{where}repeats={config.repeats} of {prompts} prompts are too few for a spread:"
-            f" together at least {_FEWEST}"
+            f"{where}prompts: {prompts} are too few, at least {_FEWEST} are needed, since draft"
+            " lengths are chosen on one half of them and compared on the other"
         )
+    if config.repeats < 1:
+        raise UserError(f"{where}repeats must be at least 1, got {config.repeats}")
+
+
+def draw(problems: Sequence[Problem], count: int, seed: int) -> list[Problem]:
+    """``count`` problems from all over a task, or all where it has fewer, in random order."""
+    return random.Random(f"problems {seed}").sample(list(problems), min(count, len(problems)))
 
 
 @hydra_command("bench")

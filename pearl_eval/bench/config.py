@@ -18,8 +18,8 @@ class GridConfig:
     """Contests on pairs over a grid of speed ratios and acceptance rates.
 
     ``pair`` has fields ``depth`` and ``perturbation``; each of ``depths`` meets each of
-    ``perturbations``. Each contest is on the first ``prompts`` problems of the benchmark's task, to
-    ``max_new_tokens`` tokens.
+    ``perturbations``. Each contest is on the first ``prompts`` problems that the benchmark has
+    drawn of its task, to ``max_new_tokens`` tokens.
     """
 
     pair: Any = field(default_factory=open_node)
@@ -27,7 +27,7 @@ class GridConfig:
     perturbations: list[float] = field(default_factory=list)
     decoders: list[str] = field(default_factory=list)
     gammas: list[int] = field(default_factory=list)
-    prompts: int = 3
+    prompts: int = 4
     max_new_tokens: int = 64
     repeats: int = 2
 
@@ -54,9 +54,9 @@ class BenchConfig:
     """What is measured, on what, how often. Decoders with a draft length run with each of
     ``gammas``.
 
-    ``contest``: let the decoders compete on ``pair`` and ``task``. ``whole_run``: watch one whole
-    ``pearl-eval`` run. ``forward_repeats``: how often each forward is timed alone after each
-    prompt.
+    ``prompts`` problems are drawn over the whole task, by ``seed``. ``contest``: let the decoders
+    compete on ``pair`` and ``task``. ``whole_run``: watch one whole ``pearl-eval`` run.
+    ``forward_repeats``: how often each forward is timed alone after each prompt.
     """
 
     pair: Any = field(default_factory=open_node)
@@ -64,6 +64,7 @@ class BenchConfig:
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     decoders: list[str] = field(default_factory=list)
     gammas: list[int] = field(default_factory=list)
+    prompts: int = 12
     repeats: int = 2
     contest: bool = True
     whole_run: bool = True

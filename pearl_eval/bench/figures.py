@@ -41,7 +41,7 @@ def draw_all(content: Mapping[str, Any], directory: Path) -> list[str]:
 
 
 def draw_contest(contest: Mapping[str, Any], title: str) -> Figure:
-    """Speedups with quartiles, limit 1 as a line, limit 2 as a mark on each bar of PEARL."""
+    """Speedups with quartiles by prompt, limit 1 as a line, limit 2 as a mark on PEARL's bars."""
     rows = contest["rows"]
     figure = Figure(figsize=(8.5, 1.9 + 0.27 * len(rows)), layout="constrained")
     axes = figure.subplots()
@@ -51,17 +51,18 @@ def draw_contest(contest: Mapping[str, Any], title: str) -> Figure:
     limit_2_named = False
     for place, row in enumerate(rows):
         ratio = row["ratios"][REFERENCE]
-        axes.barh(place, ratio["median"], height=0.68, color=_colour(row["contender"]))
-        axes.plot([ratio["low"], ratio["high"]], [place, place], color="black", linewidth=1.2)
-        end = written = max(ratio["high"], ratio["median"])
+        axes.barh(place, ratio["value"], height=0.68, color=_colour(row["contender"]))
+        _, lower, _, upper, _ = ratio["spread"]
+        axes.plot([lower, upper], [place, place], color="black", linewidth=1.2)
+        end = written = max(upper, ratio["value"])
         if row["round_limit_share"]:
-            limit = ratio["median"] / row["round_limit_share"]
+            limit = ratio["value"] / row["round_limit_share"]
             label = None if limit_2_named else "limit 2: its rounds take max(γ · t_draft, t_target)"
             axes.plot([limit], [place], "D", color="black", mfc="white", ms=5, label=label)
             limit_2_named, end = True, max(end, limit)
             # Beside a mark that the number would cover, but not out at one that is far from it.
             written = limit if written < limit < written + 0.1 * limit_1 else written
-        axes.text(written, place, f"  {ratio['median']:.2f}×", va="center", fontsize=8)
+        axes.text(written, place, f"  {ratio['value']:.2f}×", va="center", fontsize=8)
         ends.append(end)
     axes.axvline(1.0, color="black", linewidth=0.8, linestyle=":")
     axes.axvline(
@@ -74,7 +75,7 @@ def draw_contest(contest: Mapping[str, Any], title: str) -> Figure:
     axes.set_yticks(range(len(rows)), [r["contender"] for r in rows], fontsize=8)
     axes.invert_yaxis()
     axes.set_xlim(0, 1.12 * max([*ends, limit_1]))
-    axes.set_xlabel("speed ÷ autoregressive (bar: median, line: quartiles of paired ratios)")
+    axes.set_xlabel("speed ÷ autoregressive (bar: over all prompts, line: quartiles by prompt)")
     figure.legend(fontsize=8, loc="outside lower center", ncols=2, frameon=False)
     axes.margins(y=0.02)
     axes.spines[["top", "right"]].set_visible(False)

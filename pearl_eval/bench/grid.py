@@ -43,19 +43,22 @@ class Cell:
         return f"c = {self.speed_ratio:.1f}, α = {'–' if rate is None else f'{rate:.2f}'}"
 
     def best(self) -> dict[str, str]:
-        """The fastest contender of each decoder."""
+        """The contender of each decoder that was fastest on one half of the prompts."""
         names = dict.fromkeys(label.split()[0] for label in self.results.contenders())
         return {name: self.results.best(name.__eq__) or name for name in names}
 
     def content(self) -> dict[str, Any]:
-        """For JSON: dials, c, α, each decoder's best speedup, and all measurements."""
+        """For JSON: dials, c, α, each decoder's speedup at its best draft length, and all
+        measurements. Draft lengths are chosen on one half of the prompts, speedups are those of the
+        other half."""
+        held_out = self.results.half(chooses=False)
         return {
             "depth": self.depth,
             "perturbation": self.perturbation,
             "speed_ratio": self.speed_ratio,
             "acceptance_rate": self.acceptance_rate,
             "speedups": {
-                name: {"contender": label, "ratio": self.results.ratio(label, REFERENCE).median}
+                name: {"contender": label, "ratio": held_out.ratio(label, REFERENCE).value}
                 for name, label in self.best().items()
                 if name != REFERENCE
             },
@@ -111,21 +114,24 @@ def cells(
 def print_cells(done: Sequence[Cell]) -> None:
     """A row for each pair: what its dials gave, and each decoder at its best draft length."""
     names = [name for name in done[0].best() if name != REFERENCE]
-    title = "Controlled pairs: speed ÷ autoregressive, at the best γ"
+    title = (
+        "Controlled pairs: speed ÷ autoregressive, at the best γ"
+        " (chosen on one half of the prompts, compared on the other)"
+    )
     table = Table(title=title, title_justify="left", title_style="bold")
     for heading in ("depth", "perturbation", "c", "α", *names):
         table.add_column(heading, justify="right")
     table.add_column("best PEARL ÷\nbest speculative", justify="right")
     table.add_column("same tokens", justify="right")
     for cell in done:
-        best = cell.best()
+        best, held_out = cell.best(), cell.results.half(chooses=False)
         rate = cell.acceptance_rate
         table.add_row(
             str(cell.depth),
             f"{cell.perturbation:g}",
             f"{cell.speed_ratio:.1f}",
             "–" if rate is None else f"{rate:.3f}",
-            *(_with_gamma(cell.results.ratio(best[name], REFERENCE), best[name]) for name in names),
+            *(_with_gamma(held_out.ratio(best[name], REFERENCE), best[name]) for name in names),
             _pearl_over_speculative(cell),
             _same(cell.results),
         )
@@ -139,7 +145,8 @@ def _with_gamma(ratio: Ratio, label: str) -> str:
 def _pearl_over_speculative(cell: Cell) -> str:
     pearl = cell.results.best(lambda name: name.startswith("pearl"))
     speculative = cell.best().get("speculative")
-    return str(cell.results.ratio(pearl, speculative)) if pearl and speculative else "–"
+    held_out = cell.results.half(chooses=False)
+    return str(held_out.ratio(pearl, speculative)) if pearl and speculative else "–"
 
 
 def _same(results: Results) -> str:

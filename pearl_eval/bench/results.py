@@ -9,12 +9,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import bootstrap
 
 from decoders.decoder import Generation
 from pearl_eval.bench.limits import Forwards, Rounds
-
-_RESAMPLES = 9999
+from pearl_eval.intervals import total_ratio, total_ratio_interval
 
 
 @dataclass(frozen=True)
@@ -65,26 +63,30 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Ratio:
-    """How many times as fast: median and quartiles of the ratios of paired measurements."""
+    """How many times as fast: total tokens per second over the other's, on the same prompts.
 
-    median: float
-    low: float
-    high: float
+    ``low`` and ``high`` are its 95 % interval (``pearl_eval.intervals``), ``None`` below three
+    prompts: repeats of a prompt are alike, and are added up. ``spread`` has the least, the
+    quartiles and the most of the prompts' own ratios.
+    """
+
+    value: float
+    low: float | None
+    high: float | None
+    spread: tuple[float, float, float, float, float]
+
+    @property
+    def interval(self) -> str:
+        """The interval as text, if there is one."""
+        return "" if self.low is None or self.high is None else f"{self.low:.2f}–{self.high:.2f}"
+
+    @property
+    def by_prompt(self) -> str:
+        """The spread as text."""
+        return " ".join(f"{one:.2f}" for one in self.spread)
 
     def __str__(self) -> str:
-        return f"{self.median:.2f}× ({self.low:.2f}–{self.high:.2f})"
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A median with its 95 % bootstrap interval."""
-
-    median: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.median:.3f}× (95 %: {self.low:.3f}–{self.high:.3f})"
+        return f"{self.value:.2f}×" + (f" ({self.interval})" if self.interval else "")
 
 
 class Results:
@@ -113,10 +115,23 @@ class Results:
     def of(self, contender: str) -> list[Measurement]:
         return self._by_contender[contender]
 
+    def half(self, chooses: bool) -> Results:
+        """Of every other prompt: those that draft lengths are chosen on, or the rest.
+
+        What is compared at its best draft length is compared on the rest. On the prompts it was
+        chosen on, the fastest of many would look faster than it is.
+        """
+        kept = [one for one in self.measurements if (one.prompt % 2 == 0) == chooses]
+        return Results(kept)
+
     def best(self, family: Callable[[str], bool]) -> str | None:
-        """The fastest contender of decoders whose name is of a ``family``, over draft lengths."""
+        """The fastest contender of decoders whose name is of a ``family``, over draft lengths.
+
+        It is chosen on one half of the prompts, see ``half``.
+        """
+        choosing = self.half(chooses=True)
         own = [label for label in self._by_contender if family(label.split()[0])]
-        return max(own, key=self.tokens_per_second, default=None)
+        return max(own, key=choosing.tokens_per_second, default=None)
 
     def tokens_per_second(self, contender: str) -> float:
         own = self.of(contender)
@@ -124,25 +139,22 @@ class Results:
 
     def ratio(self, contender: str, other: str) -> Ratio:
         """How many times as fast as ``other``."""
-        low, middle, high = statistics.quantiles(self._ratios(contender, other), n=4)
-        return Ratio(middle, low, high)
+        columns = np.array([*self._by_prompt(contender), *self._by_prompt(other)])
+        tokens, seconds, other_tokens, other_seconds = columns
+        own = (tokens / seconds) / (other_tokens / other_seconds)
+        least, *quartiles, most = np.quantile(own, [0, 0.25, 0.5, 0.75, 1]).tolist()
+        low, high = total_ratio_interval(*columns) or (None, None)
+        return Ratio(total_ratio(*columns), low, high, (least, *quartiles, most))
 
-    def interval(self, contender: str, other: str, seed: int = 0) -> Interval:
-        """The median of ``ratio`` with its 95 % interval, by bootstrap over the pairs."""
-        ratios = np.array(self._ratios(contender, other))
-        result = bootstrap(
-            (ratios,),
-            np.median,
-            n_resamples=_RESAMPLES,
-            method="percentile",
-            rng=np.random.default_rng(seed),
-        )
-        low, high = result.confidence_interval
-        return Interval(float(np.median(ratios)), float(low), float(high))
-
-    def _ratios(self, contender: str, other: str) -> list[float]:
-        paired = {(m.prompt, m.repeat): m.seconds / m.tokens for m in self.of(other)}
-        return [paired[m.prompt, m.repeat] / (m.seconds / m.tokens) for m in self.of(contender)]
+    def _by_prompt(self, contender: str) -> tuple[list[float], list[float]]:
+        """Tokens and seconds of each prompt, over its repeats."""
+        sums: dict[int, list[float]] = {}
+        for one in self.of(contender):
+            own = sums.setdefault(one.prompt, [0.0, 0.0])
+            own[0] += one.tokens
+            own[1] += one.seconds
+        ordered = [sums[prompt] for prompt in sorted(sums)]
+        return [tokens for tokens, _ in ordered], [seconds for _, seconds in ordered]
 
     def acceptance_rate(self, *contenders: str) -> float | None:
         """α: accepted drafted tokens over judged ones; None where none were."""

@@ -15,11 +15,13 @@ from pearl_eval.console import console
 #: transformers' own decoding, and whichever of a family was fastest.
 GENERATE = "generate"
 SPECULATIVE, ASSISTED = "best speculative", "best assisted"
+#: Most names of problems that are printed.
+_NAMED = 40
 
 
 @dataclass(frozen=True)
 class Row:
-    """One contender's figures. ``ratios`` are its speed over others', by their name.
+    """One contender's figures, on all prompts. ``ratios`` are its speed over others', by name.
 
     ``draft_limit_share`` is its share of limit 1, ``round_limit_share`` and ``inside_share`` those
     of limit 2 by forwards as timed alone and as timed inside its rounds; ``crossing`` is in
@@ -39,19 +41,26 @@ class Row:
     verdict: str
 
 
+@dataclass(frozen=True)
+class Best:
+    """A decoder at the draft length that was best on one half of the prompts (``contender``).
+
+    ``ratios`` are those of the other half, over others that were chosen likewise.
+    """
+
+    decoder: str
+    contender: str
+    ratios: dict[str, Ratio]
+
+
 def rows(results: Results) -> list[Row]:
     """A row for each contender."""
-    others = {
-        REFERENCE: REFERENCE,
-        SPECULATIVE: results.best("speculative".__eq__),
-        GENERATE: GENERATE if GENERATE in results.contenders() else None,
-        ASSISTED: results.best(lambda name: name.startswith("assisted")),
-    }
+    others = [name for name in (REFERENCE, GENERATE) if name in results.contenders()]
     return [
         Row(
             contender,
             results.tokens_per_second(contender),
-            {name: results.ratio(contender, other) for name, other in others.items() if other},
+            {other: results.ratio(contender, other) for other in others},
             results.share_of_draft_limit(contender),
             results.share_of_round_limit(contender),
             results.share_of_round_limit(contender, inside=True),
@@ -65,20 +74,49 @@ def rows(results: Results) -> list[Row]:
     ]
 
 
+def bests(results: Results) -> list[Best]:
+    """Every decoder at its best draft length, but for the reference."""
+    others = {
+        REFERENCE: REFERENCE,
+        SPECULATIVE: results.best("speculative".__eq__),
+        GENERATE: results.best(GENERATE.__eq__),
+        ASSISTED: results.best(lambda name: name.startswith("assisted")),
+    }
+    held_out = results.half(chooses=False)
+    found = []
+    for name in dict.fromkeys(label.split()[0] for label in results.contenders()):
+        chosen = results.best(name.__eq__)
+        if chosen and name != REFERENCE:
+            ratios = {
+                other: held_out.ratio(chosen, label) for other, label in others.items() if label
+            }
+            found.append(Best(name, chosen, ratios))
+    return found
+
+
+def print_problems(drawn: Sequence[str], of: int, seed: int) -> None:
+    """Which problems of a task are decoded."""
+    named = ", ".join(drawn[:_NAMED]) + (", …" if len(drawn) > _NAMED else "")
+    console(stderr=False).print(
+        f"{len(drawn)} of the task's {of} problems, drawn by seed {seed}: {named}", soft_wrap=True
+    )
+
+
 def print_rows(title: str, contest: Sequence[Row], results: Results) -> None:
     """The table of a contest, and the limits it was held against, on standard output."""
     out = console(stderr=False)
     table = Table(title=title, title_justify="left", title_style="bold")
     table.add_column("contender", no_wrap=True)
     names = list(contest[0].ratios)
-    headings = ["tokens\n/s", *(f"÷ {name}" for name in names), "limit\n1", "limit\n2", "α"]
-    for heading in [*headings, "same\ntokens"]:
+    headings = ["tokens\n/s", *(f"÷ {name}" for name in names), "÷ autoregressive\nby prompt"]
+    for heading in [*headings, "limit\n1", "limit\n2", "α", "same\ntokens"]:
         table.add_column(heading, justify="right")
     for row in contest:
         table.add_row(
             row.contender,
             f"{row.tokens_per_second:.1f}",
             *(str(row.ratios[name]) for name in names),
+            row.ratios[REFERENCE].by_prompt,
             percent(row.draft_limit_share),
             percent(row.round_limit_share),
             "–" if row.acceptance_rate is None else f"{row.acceptance_rate:.3f}",
@@ -86,12 +124,25 @@ def print_rows(title: str, contest: Sequence[Row], results: Results) -> None:
         )
     out.print(table)
     out.print(
-        "Ratios are medians (quartiles) over paired measurements. Forwards alone, in the same run:"
-        f" c = {results.speed_ratio():.2f}.\n"
+        "Ratios are of total tokens per second over all prompts and repeats (95 % interval over"
+        " prompts); by prompt: the least, the quartiles and the most of the prompts' own. Forwards"
+        f" alone, in the same run: c = {results.speed_ratio():.2f}.\n"
         f"Limit 1: no token comes faster than one draft forward, so {results.draft_limit():.0f}"
         " tokens/s. Limit 2: no round of PEARL is shorter than max(γ · t_draft, t_target(window)).",
         soft_wrap=True,
     )
+
+
+def print_bests(found: Sequence[Best]) -> None:
+    """Decoders at their best draft lengths, side by side."""
+    title = "At the best γ: chosen on one half of the prompts, compared on the other"
+    table = Table(title=title, title_justify="left", title_style="bold")
+    table.add_column("contender", no_wrap=True)
+    for name in found[0].ratios if found else ():
+        table.add_column(f"÷ {name}", justify="right")
+    for one in found:
+        table.add_row(one.contender, *(str(ratio) for ratio in one.ratios.values()))
+    console(stderr=False).print(table)
 
 
 def print_goals(goals: Sequence[Goal]) -> None:

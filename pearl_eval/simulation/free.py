@@ -109,6 +109,9 @@ class Free:
 
     ahead: int = 96
 
+    def ends_run(self, one: Round) -> bool:
+        return False
+
     def rounds(self, machine: Machine) -> Rounds:
         text, prompt, limit = machine.text, machine.prompt, machine.limit
         forerunner = _Forerunner(machine, self.ahead)

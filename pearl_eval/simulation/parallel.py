@@ -92,6 +92,9 @@ class Parallel:
     post_verify: bool = True
     place: type[Apart] | type[OneEnd] | type[BothEnds] = Apart
 
+    def ends_run(self, one: Round) -> bool:
+        return one.mode == "verify"
+
     def rounds(self, machine: Machine) -> Rounds:
         text, prompt, limit = machine.text, machine.prompt, machine.limit
         place = self.place()
@@ -121,13 +124,14 @@ class Parallel:
             candidates = min(pending + (count > 0), limit - known) if verifies else 0
             accepted = text.accepted(known, candidates)
             known += accepted
-            if accepted == candidates:
-                pending += count - candidates
-            else:
+            # Where nothing was drafted in its place, the target's own token is kept.
+            if accepted < candidates or not (drafts or known == limit):
                 target_seen = prompt + known
                 draft_seen = min(draft_seen, prompt + known)
                 known += 1
                 pending = 0
+            else:
+                pending += count - candidates
             seconds = sides.both + overhead
             yield Round(
                 _mode(verifies, drafts, had_pending),

@@ -9,6 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
+from decoders.accepted_runs import accepted_runs
 from pearl_eval.simulation.acceptance import DRAFT_MODEL, Acceptance, BlockRates
 from pearl_eval.simulation.forwards import ForwardTimes
 from pearl_eval.simulation.free import Free
@@ -27,9 +28,10 @@ _ONE_MODEL = ("autoregressive", "generate", "draft_only")
 
 
 class Rules(Protocol):
-    """A decoder's rounds on one text."""
+    """A decoder's rounds on one text, and where runs of accepted tokens end in them."""
 
     def rounds(self, machine: Machine) -> Rounds: ...
+    def ends_run(self, one: Round) -> bool: ...
 
 
 def rules(decoder: str, gamma: int | None = None, ahead: int = 96) -> Rules:
@@ -71,8 +73,8 @@ def rules(decoder: str, gamma: int | None = None, ahead: int = 96) -> Rules:
 class Result:
     """What all texts took together. Times are in seconds; the others count.
 
-    ``judged`` and ``accepted`` are drafted tokens. ``accepted_runs`` of accepted ones end at a
-    rejection, and at the end of a block where the target then adds a token itself.
+    ``judged`` and ``accepted`` are drafted tokens, ``accepted_runs`` the lengths of the runs of
+    accepted ones, as :func:`decoders.accepted_runs.accepted_runs` has them of each text.
     """
 
     tokens: int = 0
@@ -83,7 +85,7 @@ class Result:
     drafted: int = 0
     judged: int = 0
     accepted: int = 0
-    accepted_runs: int = 0
+    accepted_runs: list[int] = field(default_factory=list)
     draft_seconds: float = 0.0
     target_seconds: float = 0.0
     wait_draft_seconds: float = 0.0
@@ -103,7 +105,8 @@ class Result:
     @property
     def mean_accepted_tokens(self) -> float | None:
         """Mean length of a run of accepted tokens."""
-        return self.accepted / self.accepted_runs if self.accepted_runs else None
+        runs = self.accepted_runs
+        return sum(runs) / len(runs) if runs else None
 
     @property
     def tokens_per_target_forward(self) -> float | None:
@@ -171,10 +174,12 @@ class Simulation:
         """Simulate texts until there are ``tokens`` tokens; without, each prompt once."""
         count = len(self.prompts) if tokens is None else -(-tokens // self.limit)
         result = Result()
-        to_block_end = isinstance(rules(self.decoder, self.gamma, self.ahead), Turns)
+        ends_run = rules(self.decoder, self.gamma, self.ahead).ends_run
         for index in range(count):
             seconds = 0.0
-            for one in self.rounds(index, seed):
+            rounds = list(self.rounds(index, seed))
+            result.accepted_runs += accepted_runs(rounds, ends_run)
+            for one in rounds:
                 seconds += one.seconds
                 result.rounds += 1
                 result.modes[one.mode] += 1
@@ -183,8 +188,6 @@ class Simulation:
                 result.drafted += one.drafted
                 result.judged += one.judged
                 result.accepted += one.accepted
-                rejected = one.accepted < one.judged
-                result.accepted_runs += rejected or (to_block_end and one.judged > 0)
                 result.draft_seconds += one.draft_seconds
                 result.target_seconds += one.target_seconds
                 result.wait_draft_seconds += one.wait_draft_seconds

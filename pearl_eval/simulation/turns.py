@@ -14,6 +14,9 @@ class Alone:
     drafts: bool = False
     library: bool = False
 
+    def ends_run(self, one: Round) -> bool:
+        return True
+
     def rounds(self, machine: Machine) -> Rounds:
         side = machine.draft if self.drafts else machine.target
         cost = machine.costs.library if self.library else machine.costs.round
@@ -43,6 +46,9 @@ class Turns:
     library: bool = False
     heuristic: bool = False
     free: bool = False
+
+    def ends_run(self, one: Round) -> bool:
+        return True
 
     def rounds(self, machine: Machine) -> Rounds:
         text, prompt, limit = machine.text, machine.prompt, machine.limit

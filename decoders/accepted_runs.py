@@ -1,0 +1,47 @@
+"""Runs of accepted tokens: the one definition of what mean accepted tokens is the mean of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Protocol, TypeVar
+
+
+class Judged(Protocol):
+    """What a round says of its drafted tokens, recorded or simulated."""
+
+    @property
+    def judged(self) -> int: ...
+    @property
+    def accepted(self) -> int: ...
+
+
+R = TypeVar("R", bound=Judged)
+
+
+def accepted_runs(rounds: Iterable[R], ends_run: Callable[[R], bool]) -> list[int]:
+    """Lengths of the runs of accepted tokens in one text.
+
+    A run ends where a drafted token is rejected. It also ends where the target adds a token of its
+    own for which nothing was drafted, as after a block of vanilla speculative decoding. The last
+    run may be cut by the end of the text, and is listed like the others; it is left out only where
+    it would begin after the last token judged.
+
+    Parameters
+    ----------
+    rounds
+        Of one text, in order. Rounds in which nothing was judged change nothing.
+    ends_run
+        Whether a run ends with a round of which every judged token was accepted.
+    """
+    runs: list[int] = []
+    run = 0
+    unfinished = False
+    for one in rounds:
+        if not one.judged:
+            continue
+        run += one.accepted
+        unfinished = one.accepted == one.judged and not ends_run(one)
+        if not unfinished:
+            runs.append(run)
+            run = 0
+    return [*runs, run] if unfinished else runs

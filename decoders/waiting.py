@@ -1,0 +1,11 @@
+"""Waiting for a device, which computes what it is asked for while the host goes on."""
+
+from __future__ import annotations
+
+import torch
+
+
+def wait_for(device: torch.device) -> None:
+    """Wait until a device has finished what was asked of it. A CPU has, at any time."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
