@@ -68,7 +68,7 @@ class Generation:
     seconds: float
     rounds: list[Round]
     accepted_runs: list[int]
-    events: Sequence[Event] = ()
+    events: Sequence[Event] = field(default=(), compare=False, repr=False)
 
     @property
     def seconds_prefill(self) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -184,6 +184,7 @@ def test_forwards_of_transformers_begin_when_the_device_is_free(device: Device) 
 
     class Cached:
         model = Model()
+        events: ClassVar[list[Any]] = []
 
         def readable(self, ids: torch.Tensor) -> torch.Tensor:
             return ids

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from make_record import make_record
 
 from decoders.decoder import Generation, Round
 from decoders.sampler import Greedy, Sampler
 from decoders.temperature import Temperature
+from pearl_eval import comparison
 from pearl_eval.comparison import Comparison, Outcome
 from pearl_eval.config import Dtype
 from pearl_eval.equivalence import Verdict
@@ -31,6 +34,7 @@ class Said:
     """A decoder that says some tokens, in some seconds, whatever it is given, and notes that."""
 
     lossless = True
+    uses_draft = True
 
     def __init__(self, name: str, tokens: list[int], seconds: float, log: list[str]) -> None:
         self._name, self._tokens, self._seconds, self._log = name, tokens, seconds, log
@@ -97,8 +101,8 @@ class Case:
             next_turn=self.next_turn,
         )
         reference: Any = Said("reference", [3, 4], 6.0, self.log)
-        target: Any = None
-        self.comparison = Comparison(plan, target, reference, cached)
+        models: Any = SimpleNamespace(target="target", load_draft=lambda: "draft")
+        self.comparison = Comparison(plan, models, reference, cached)
 
     def next_turn(self, prompt: Prompt, answer: str) -> Prompt | None:
         if prompt.turn >= len(prompt.problem.turns):
@@ -248,16 +252,34 @@ def test_cost_is_ours_and_the_references_apart() -> None:
     }
 
 
-def test_only_random_tokens_are_tested() -> None:
-    assert Case().comparison.fit() is None
-    case = Case(sampler=Temperature())
+@pytest.mark.parametrize("uses_draft", [True, False])
+def test_only_random_tokens_are_tested(uses_draft: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them, when all are there, beside the draft model's own distribution if it has one."""
+    said: list[str] = []
+    greedy = Case()
+    greedy.outcomes()
+    assert greedy.comparison.fit(said.append) is None
     given: list[Any] = []
-    case.comparison._distribution = SimpleNamespace(  # type: ignore[assignment]
-        add=lambda *some: given.append(some), fit=lambda: "a fit"
-    )
+
+    def check(*models: Any) -> Any:
+        given.append(models)
+        return SimpleNamespace(add=lambda *some: given.append(some), fit=lambda: "a fit")
+
+    monkeypatch.setattr(comparison, "DistributionCheck", check)
+    sampler = Temperature(temperature=0.5, draft_temperature=2.0)
+    case = Case(sampler=sampler)
+    case.decoder.uses_draft = uses_draft
     case.outcomes()
-    assert given == [([10, 1], [3, 4]), ([11, 1], [3, 4]), ([12, 1], [3, 4])]
-    assert case.comparison.fit() == "a fit"
+    assert (given, said) == ([], [])
+    assert case.comparison.fit(said.append) == "a fit"
+    (target, ours, draft, theirs), *texts = given
+    assert (target, draft) == ("target", "draft" if uses_draft else None)
+    logits = torch.tensor([[0.0, 1.0]])
+    # At a temperature of 0.5 the odds are e², at 2 they are √e.
+    assert ours(logits)[0].tolist() == pytest.approx([1 / (1 + math.e**2), 1 / (1 + math.e**-2)])
+    assert theirs(logits)[0, 0].item() == pytest.approx(1 / (1 + math.e**0.5))
+    assert texts == [([10, 1], [3, 4]), ([11, 1], [3, 4]), ([12, 1], [3, 4])]
+    assert len(said) == 1
 
 
 def test_wrong_outputs_are_refused(tmp_path: Any) -> None:

@@ -169,7 +169,7 @@ class Lenient(OwnChoice):
     def scores(self, logits: torch.Tensor, position: int) -> torch.Tensor:
         return logits
 
-    def read(self, logits: torch.Tensor, position: int) -> torch.Tensor:
+    def reduce(self, logits: torch.Tensor, position: int) -> torch.Tensor:
         return logits
 
     def own(self, target: torch.Tensor, index: int) -> int:

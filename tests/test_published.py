@@ -7,7 +7,6 @@ leave out, is another one.
 from __future__ import annotations
 
 from dataclasses import asdict, fields
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -68,7 +67,7 @@ def made(turn: int = 0, **values: Any) -> Record:
         "prompt": Prompt(problem, [5, 6, 7, 8, 9], seed=3, sample=2, answers=answers),
         "generation": GENERATION,
         "reference": ReferenceRun(list(range(6)), 3.0, 40.0),
-        "verdict": Verdict("tie", 5),
+        "verdict": Verdict("tie", 5, "near", 0.0625),
         "text": "abc",
         "score": Score(True, "passed"),
         "reference_score": Score(False, "failed"),
@@ -114,6 +113,8 @@ def test_record() -> None:
         "violation": "",
         "joules": 30.0,
         "reference_joules": 40.0,
+        "tie": "near",
+        "runner_up_pass_rate": 0.0625,
     }
     assert record.key == ("T/7", 2, 0)
 
@@ -123,7 +124,7 @@ def test_record_of_what_was_not_scored_and_of_a_violation() -> None:
     record = made(verdict=verdict, score=None, reference_score=None, warmup=False, synthetic=True)
     assert (record.correct, record.reference_correct, record.result) == (None, None, "")
     assert (record.warmup, record.synthetic, record.exact_match) == (False, True, False)
-    assert record.violation == "T/7, position 5: no"
+    assert (record.violation, record.tie) == ("T/7, position 5: no", "")
     second = made(2, verdict=verdict)
     assert second.violation == "T/7, turn 2, position 5: no" and second.key == ("T/7", 2, 2)
     assert made(verdict=Verdict("identical")).exact_match
@@ -215,6 +216,7 @@ def test_summary() -> None:
         "ties": 1,
         "violations": 1,
         "lossy": 0,
+        "runner_up_pass_rate": None,
         "sampled_tokens": 60,
         "sampling_p_value": 0.25,
         "sampling_smallest_bias": 0.125,
@@ -273,6 +275,16 @@ def test_verdicts_are_counted_each_for_itself() -> None:
     )
     assert (summary["ties"], summary["violations"], summary["lossy"]) == (1, 2, 3)
     assert summary["exact_match_rate"] == 0.4
+
+
+def test_what_ties_would_have_excused_is_over_their_tokens() -> None:
+    """10 tokens at 0.5, 30 at 0.1; the output that is no tie has no rate."""
+    records = [
+        make_record(0, new_tokens=10, runner_up_pass_rate=0.5),
+        make_record(1, new_tokens=30, runner_up_pass_rate=0.1),
+        make_record(2, new_tokens=60),
+    ]
+    assert summary_of(records)["runner_up_pass_rate"] == pytest.approx(8 / 40)
 
 
 @pytest.mark.parametrize("problems", [1, 2])
@@ -400,7 +412,7 @@ def test_columns_that_are_derived_of_rounds() -> None:
 
 def test_metrics_of_a_prompt() -> None:
     """Fields of the record that are a number, a name or a word, and rates."""
-    record = made(verdict=Verdict("violation", 5, "no"))
+    record = made(verdict=Verdict("violation", 5, "no", 0.0625))
     metrics = prompt_metrics(record)
     assert metrics == {
         "prompt/task_id": "T/7",
@@ -429,6 +441,8 @@ def test_metrics_of_a_prompt() -> None:
         "prompt/result": "passed",
         "prompt/finish_reason": "stop",
         "prompt/violation": 1,
+        "prompt/tie": 0,
+        "prompt/runner_up_pass_rate": 0.0625,
         "prompt/joules": 30.0,
         "prompt/reference_joules": 40.0,
         "prompt/tokens_per_second": 3.0,

@@ -159,7 +159,7 @@ def test_sums_of_a_simulation() -> None:
     result = simulation("speculative", 3).run()
     assert (result.tokens, result.rounds, result.target_forwards) == (14, 5, 5)
     assert (result.draft_forwards, result.drafted) == (12, 12)
-    assert (result.judged, result.accepted, result.accepted_runs) == (11, 9, 4)
+    assert (result.judged, result.accepted, result.accepted_runs) == (11, 9, [2, 3, 1, 3])
     assert (result.draft_seconds, result.target_seconds) == (38, 68)
     assert (result.wait_draft_seconds, result.wait_target_seconds) == (68, 38)
     assert result.modes == Counter(verify=5)
