@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, ClassVar, cast
 
+from decoders.architecture import Architecture
 from decoders.draft_process import DraftProcessOptions
 from decoders.model import CachedModel
 from decoders.sampler import Sampler, Verifier
@@ -119,6 +120,9 @@ class Decoder(ABC):
     uses_draft: ClassVar[bool] = True
     #: Whether a run of accepted tokens goes on into the next round when nothing was rejected.
     runs_span_rounds: ClassVar[bool] = False
+    #: Whether it reads a text anew once that has outgrown a model's first set of rotations, as
+    #: ``CachedModel.extend`` does (see ``Architecture.rope_switch``).
+    follows_rope_switch: ClassVar[bool] = True
 
     target: CachedModel
     sampler: Sampler
@@ -131,6 +135,12 @@ class Decoder(ABC):
 
     def check(self, sampler: Sampler) -> None:
         """Raise ValueError for a sampling rule that can't be followed.
+
+        Called before weights are loaded.
+        """
+
+    def check_target(self, target: Architecture) -> None:
+        """Raise ValueError for a target model that can't be decoded this way.
 
         Called before weights are loaded.
         """

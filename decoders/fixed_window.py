@@ -32,9 +32,12 @@ class FixedWindowModel(CachedModel):
         kept = []
         for start in range(self.length - self.length % WINDOW, len(tokens), WINDOW):
             window = list(tokens[start : start + WINDOW])
-            filler = [0] * (WINDOW - len(window))
+            # There may be no positions beyond the context; then the last window is a shorter one.
+            room = self.architecture.context - start - len(window)
+            filler = [0] * max(0, min(WINDOW - len(window), room))
             self.rollback(start)
-            logits = super().extend([*tokens[:start], *window, *filler], rows=WINDOW)
+            read = [*tokens[:start], *window, *filler]
+            logits = super().extend(read, rows=len(read) - start)
             if start + WINDOW > wanted:
                 kept.append(logits[max(0, wanted - start) : len(window)])
         self.rollback(len(tokens))

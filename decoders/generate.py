@@ -29,6 +29,7 @@ class Generate(Decoder):
     """
 
     uses_draft = False
+    follows_rope_switch = False
 
     def check(self, sampler: Sampler) -> None:
         if isinstance(sampler, Greedy):
