@@ -57,8 +57,8 @@ class Lookahead(Decoder):
     def check_target(self, target: Architecture) -> None:
         if target.no_trees:
             raise ValueError(
-                "lookahead decoding reads a tree of guesses in one forward, which a"
-                f" {target.name} target can't: {target.no_trees}; choose another decoder"
+                "lookahead decoding reads a tree of guesses in one forward, which this"
+                f" target ({target.name}) can't: {target.no_trees}; choose another decoder"
             )
 
     def rounds(self, text: Text) -> Iterator[Round]:

@@ -291,8 +291,25 @@ class WidenedModel(CachedModel):
             options["attention_mask"] = {kind: one.to(dtype) for kind, one in mask.items()}
         elif mask is not None:
             options["attention_mask"] = mask.to(dtype)
-        with _widened(self.model, dtype):
+        with _widened(self.model, dtype), _in_float64(self.model, dtype):
             return super().run(unseen, **options)
+
+
+@contextlib.contextmanager
+def _in_float64(model: PreTrainedModel, dtype: torch.dtype) -> Iterator[None]:
+    """Let transformers compute in float64, if that is the ``dtype``, where it is not made for it."""
+    if dtype is not torch.float64:
+        yield
+        return
+    # Products of experts in groups have no float64; masks of some models are made in the default.
+    experts, default = model.get_experts_implementation(), torch.get_default_dtype()
+    model.set_experts_implementation("eager")
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(default)
+        model.set_experts_implementation(experts)
 
 
 @contextlib.contextmanager

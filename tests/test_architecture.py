@@ -146,13 +146,18 @@ def test_a_rank_reads_trees_as_the_leading_one_does(
             torch.testing.assert_close(ours.keys, theirs.keys, **CLOSE)
 
 
-def test_trees_in_higher_precision_have_a_mask_for_each_kind_of_layer() -> None:
-    cached = CachedModel(make_architecture("some sliding"))
+@pytest.mark.parametrize("kind", ["some sliding", "sinks"])
+def test_trees_in_higher_precision_have_a_mask_for_each_kind_of_layer(kind: str) -> None:
+    """Also where experts are computed in groups, for which there is no float64."""
+    cached = CachedModel(make_architecture(kind))
+    experts = cached.model.get_experts_implementation()
     tree, paths = make_tree()
     logits = cached.in_higher_precision().extend_tree(TEXT, tree, list(paths))
     assert logits.dtype is torch.float64
     for row, path in zip(logits, paths.values(), strict=True):
         torch.testing.assert_close(row.float(), whole(cached, TEXT + path), **CLOSE)
+    assert torch.get_default_dtype() is torch.float32
+    assert cached.model.get_experts_implementation() == experts
 
 
 @pytest.mark.parametrize(
@@ -169,7 +174,7 @@ def test_targets_that_read_no_trees_are_refused_to_lookahead_alone(kind: str, re
     cached = CachedModel(model)
     pair = Pair(make_tokenizer(), {}, (), pytest.fail, pytest.fail,
                 architectures={"target": cached.architecture})  # fmt: skip
-    with pytest.raises(UserError, match=rf"a {model.config.model_type} target can't: .*{reason}"):
+    with pytest.raises(UserError, match=rf"target \({model.config.model_type}\) can't: .*{reason}"):
         check_target(Lookahead(), pair)
     for name in NAMES:
         if name != "lookahead":
