@@ -221,7 +221,8 @@ class Forwards:
     def _after(self, module: Any, args: Any, kwargs: dict[str, Any], output: Any) -> None:
         self._tokens = kwargs["input_ids"][0].tolist()
         self._read += len(self._tokens)
-        self.length = kwargs["past_key_values"].get_seq_length()
+        # Not the one that was given: some models begin a new one for a long prompt.
+        self.length = output.past_key_values.get_seq_length()
         rows = output.logits.shape[1]
         read = list(enumerate(self._tokens[-rows:], start=self.length - rows))
         output.logits = self._model.predictions(output.logits[0], read)[None]

@@ -297,7 +297,7 @@ class WidenedModel(CachedModel):
 
 @contextlib.contextmanager
 def _in_float64(model: PreTrainedModel, dtype: torch.dtype) -> Iterator[None]:
-    """Let transformers compute in float64, if that is the ``dtype``, where it is not made for it."""
+    """Let transformers compute in float64, if that is the ``dtype``, where it would not."""
     if dtype is not torch.float64:
         yield
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from pearl_eval.plan import check_target
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
 CPU = Devices(("cpu",), ("cpu",))
 OPTIONS = DraftProcessOptions(spin_seconds=0.0)
+Run = Callable[..., tuple[int, str, str]]
 LONG = torch.randint(0, 64, (40,), generator=torch.Generator().manual_seed(1)).tolist()
 
 
@@ -380,6 +382,47 @@ def test_decoders_follow_the_switch(name: str) -> None:
     decoder = make_decoder(name, 3)
     assert decoder.follows_rope_switch
     assert outputs(decoder, "longrope", LONG[: SWITCH - 6], 16) == text[SWITCH - 6 :]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_texts_beyond_the_switch_from_their_prompt_on(name: str) -> None:
+    """Any decoder has them; some models begin another cache there than they are given."""
+    prompt = LONG[: SWITCH + 4]
+    expected = outputs(Autoregressive(), "longrope", prompt, 10)
+    assert outputs(make_decoder(name, 3), "longrope", prompt, 10) == expected
+    model = CachedModel(make_architecture("longrope"))
+    assert expected[-1] == int(whole(model, [*prompt, *expected[:-1]]).argmax())
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments", "said"),
+    [
+        ("alibi", ["decoder=lookahead"], "this target (bloom) can't: "),
+        ("longrope", ["decoder=prompt_lookup"], "crosses 1000, where the target model (phi3"),
+        (
+            "longrope",
+            ["decoder=speculative", "runtime.fixed_window=true"],
+            "crosses 1000, where the target model (phi3",
+        ),
+        ("recurrent", ["decoder=autoregressive"], "a mamba model, which keeps a state"),
+    ],
+)
+def test_runs_are_refused_before_weights_are_loaded(
+    run_cli: Run,
+    small_pair: SmallPair,
+    tmp_path: Path,
+    kind: str,
+    arguments: list[str],
+    said: str,
+) -> None:
+    """The weights that lie there are none of these models'."""
+    longer = {"original_max_position_embeddings": 1000, "max_position_embeddings": 4096}
+    config = make_config(kind, **longer if kind == "longrope" else {}).to_dict()
+    folder = with_config(small_pair, tmp_path / "odd", config | {"max_position_embeddings": 4096})
+    code, _, err = run_cli(
+        *arguments, f"pair.target.path={folder}", "task.limit=1", "task.max_new_tokens=990"
+    )
+    assert (code, said in err) == (2, True), err
 
 
 @pytest.mark.parametrize(
