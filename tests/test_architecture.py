@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -28,6 +29,7 @@ from decoders.model import CachedModel
 from decoders.prompt_lookup import PromptLookup
 from decoders.sampler import Greedy
 from decoders.tree import ROOT
+from pearl_eval import plan
 from pearl_eval.devices import Devices
 from pearl_eval.errors import UserError
 from pearl_eval.model_size import ModelSize
@@ -35,6 +37,7 @@ from pearl_eval.pair import Pair
 from pearl_eval.pairs import pretrained
 from pearl_eval.pairs.pretrained import ModelConfig, Pretrained
 from pearl_eval.plan import check_target
+from tasks.task import Problem
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
 CPU = Devices(("cpu",), ("cpu",))
@@ -235,6 +238,17 @@ def test_either_model_is_refused_by_its_config_alone(
             source.sizes()
 
 
+def test_the_architectures_of_a_pair_are_those_of_its_models(
+    small_pair: SmallPair, tmp_path: Path
+) -> None:
+    folder = with_config(small_pair, tmp_path, make_config("longrope").to_dict())
+    target = ModelConfig(str(small_pair.folder / "target"))
+    source = Pretrained(target=target, draft=ModelConfig(str(folder)))
+    found = source.open(CPU, uses_draft=True).architectures
+    assert {role: one.rope_switch for role, one in found.items()} == {"target": None, "draft": 20}
+    assert list(source.open(CPU, uses_draft=False).architectures) == ["target"]
+
+
 def with_config(pair: SmallPair, folder: Path, config: dict[str, Any]) -> Path:
     """A copy of the pair's target with another config."""
     shutil.copytree(pair.folder / "target", folder, dirs_exist_ok=True)
@@ -318,7 +332,7 @@ def test_a_model_without_a_limit_takes_any_text() -> None:
     assert context(make_config("alibi", max_position_embeddings=None)) > 10**9
 
 
-@pytest.mark.parametrize("pieces", [[40], [7, 33, 40], [19, 20, 21, 22, 40], [20, 40], [21, 40]])
+@pytest.mark.parametrize("pieces", [[40], [7, 33, 40], [19, 20, 21, 22, 40], [20, 40], [19, 40]])
 def test_a_text_that_outgrows_its_rotations_is_read_anew(pieces: list[int]) -> None:
     """Every row is that of the text up to there, read as a whole; in pieces of any lengths."""
     cached = CachedModel(make_architecture("longrope"))
@@ -454,6 +468,17 @@ def test_a_text_that_crosses_the_switch_is_refused_where_it_is_not_followed(
         pair.check_rope_switch("T/1", first, last, limit, answers)
 
 
+def test_a_dialogue_grows_from_its_first_prompt_on() -> None:
+    asked: list[Any] = []
+    pair: Any = SimpleNamespace(
+        prompt=lambda problem, answers=(): [0] * (10 + 7 * len(answers)),
+        check_rope_switch=lambda *arguments: asked.append(arguments),
+    )
+    problems = [Problem("D/1", "", turns=("a", "b", "c")), Problem("T/1", "a")]
+    plan._check_rope_switch(pair, problems, 5)
+    assert asked == [("D/1", 10, 24, 5, 3), ("T/1", 10, 10, 5, 1)]
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_only_decoders_that_read_anew_say_so(name: str) -> None:
     own = name in OWN_NAMES and name != "lookahead"
@@ -474,11 +499,14 @@ def test_prompt_lookup_drafts_up_to_the_last_token_but_one() -> None:
     model = CachedModel(make_architecture("full"))
     decoder = PromptLookup(gamma=10)
     decoder.start(Models(model, pytest.fail, OPTIONS), Greedy())
+    reached = False
     for limit in range(1, 12):
         verified = 0
         for one in decoder.decode(TEXT * 2, limit, ()).rounds:
             assert one.drafted <= limit - verified - 1
+            reached |= one.drafted == limit - verified - 1 > 0
             verified = one.verified_length
+    assert reached
     assert "_get_candidate_generator" not in vars(model.model)
 
 
