@@ -69,8 +69,10 @@ class PreallocatedLayer(CacheLayerMixin):
 
     def keep(self, length: int, entries: Sequence[int]) -> None:
         """See :meth:`RollbackCache.keep`."""
-        assert self.keys is not None and self.values is not None
         self.length = length + len(entries)
+        if self.keys is None or self.values is None:
+            # Of a layer that attends to another one's.
+            return
         # Entries that are in place already, as of the first guess mostly, need not be moved.
         if list(entries) != list(range(len(entries))):
             index = torch.tensor(entries, device=self.keys.device) + length

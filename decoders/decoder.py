@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, ClassVar, cast
 
 from decoders.accepted_runs import accepted_runs
+from decoders.architecture import Architecture
 from decoders.draft_process import DraftProcessOptions
 from decoders.model import CachedModel
 from decoders.reading import Event
@@ -124,6 +125,9 @@ class Decoder(ABC):
     lossless: ClassVar[bool] = True
     #: Whether the decoder uses the draft model at all.
     uses_draft: ClassVar[bool] = True
+    #: Whether it reads a text anew once that has outgrown a model's first set of rotations, as
+    #: ``CachedModel.extend`` does (see ``Architecture.rope_switch``).
+    follows_rope_switch: ClassVar[bool] = True
 
     target: CachedModel
     sampler: Sampler
@@ -136,6 +140,12 @@ class Decoder(ABC):
 
     def check(self, sampler: Sampler) -> None:
         """Raise ValueError for a sampling rule that can't be followed.
+
+        Called before weights are loaded.
+        """
+
+    def check_target(self, target: Architecture) -> None:
+        """Raise ValueError for a target model that can't be decoded this way.
 
         Called before weights are loaded.
         """

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import torch
+from transformers import PreTrainedModel
 
 from decoders.model import CachedModel
 from decoders.tree import Tree
@@ -23,7 +24,11 @@ class FixedWindowModel(CachedModel):
     judged in a block, as long as the kernels treat the rows of a product alike. It costs time.
     """
 
-    one_forward = False
+    def __init__(
+        self, model: PreTrainedModel, vocab_size: int | None = None, known: int | None = None
+    ) -> None:
+        super().__init__(model, vocab_size, known)
+        self.one_forward = False
 
     def prepare(self, windows: Iterable[int], start: int, end: int) -> None:
         """As of :class:`CachedModel`: whatever is to be read, a forward reads a window."""
@@ -34,23 +39,26 @@ class FixedWindowModel(CachedModel):
         kept = []
         for start in range(self.length - self.length % WINDOW, len(tokens), WINDOW):
             window = list(tokens[start : start + WINDOW])
-            filler = [0] * (WINDOW - len(window))
-            self.cache.rollback(start)
-            logits = super()._extend([*tokens[:start], *window, *filler], rows=WINDOW)
+            # There may be no positions beyond the context; then the last window is a shorter one.
+            room = self.architecture.context - start - len(window)
+            filler = [0] * max(0, min(WINDOW - len(window), room))
+            self._rollback(start)
+            read = [*tokens[:start], *window, *filler]
+            logits = super()._extend(read, rows=len(read) - start)
             if start + WINDOW > wanted:
                 kept.append(logits[max(0, wanted - start) : len(window)])
-        self.cache.rollback(len(tokens))
+        self._rollback(len(tokens))
         return torch.cat(kept)
 
     def _extend_tree(self, tokens: Sequence[int], tree: Tree, nodes: Sequence[int]) -> torch.Tensor:
         """As of :class:`CachedModel`, but each path of the tree is read on its own, as a text."""
         rows = []
         for node in nodes:
-            self.rollback(len(tokens) - 1)
+            self._rollback(len(tokens) - 1)
             rows.append(self._extend([*tokens, *tree.path(node)], rows=1))
-        self.rollback(len(tokens))
+        self._rollback(len(tokens))
         return torch.cat(rows)
 
     def _keep(self, length: int, nodes: Sequence[int]) -> None:
         """As of :class:`CachedModel`; what is kept is read again with what follows it."""
-        self.rollback(length)
+        self._rollback(length)

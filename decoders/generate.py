@@ -30,6 +30,7 @@ class Generate(Decoder):
     """
 
     uses_draft = False
+    follows_rope_switch = False
 
     def check(self, sampler: Sampler) -> None:
         if isinstance(sampler, Greedy):
@@ -231,7 +232,8 @@ class Forwards:
     def _after(self, module: Any, args: Any, kwargs: dict[str, Any], output: Any) -> None:
         self._tokens = kwargs["input_ids"][0].tolist()
         self._read += len(self._tokens)
-        self.length = kwargs["past_key_values"].get_seq_length()
+        # Not the one that was given: some models begin a new one for a long prompt.
+        self.length = output.past_key_values.get_seq_length()
         rows = output.logits.shape[1]
         start = self.length - len(self._tokens)
         self._model.events.append(Reading(start, self._tokens, rows))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from decoders.architecture import Architecture
 from decoders.decoder import Decoder, Round
 from decoders.stopwatch import clock
 from decoders.text import Text
@@ -35,6 +36,8 @@ class Lookahead(Decoder):
     """
 
     uses_draft = False
+    # A tree may have texts of both sides of the switch.
+    follows_rope_switch = False
 
     window: int = 5
     ngram: int = 4
@@ -51,6 +54,13 @@ class Lookahead(Decoder):
                 raise ValueError(
                     f"decoder.{name} is {meaning} and must be at least {least}, got {value}"
                 )
+
+    def check_target(self, target: Architecture) -> None:
+        if target.no_trees:
+            raise ValueError(
+                "lookahead decoding reads a tree of guesses in one forward, which this"
+                f" target ({target.name}) can't: {target.no_trees}; choose another decoder"
+            )
 
     def rounds(self, text: Text) -> Iterator[Round]:
         pool = Pool(self.guesses)

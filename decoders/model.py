@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.functional import pad
 from transformers import PreTrainedModel
 
+from decoders.architecture import Architecture
 from decoders.cache import RollbackCache
 from decoders.fused import FusedForward
 from decoders.reading import Event, Kept, Reading, TreeReading
@@ -35,7 +36,7 @@ class CachedModel:
     Parameters
     ----------
     model
-        A transformers causal LM with full (not sliding-window) attention.
+        A transformers causal LM, not one that is ``unfit``: see :mod:`decoders.architecture`.
     vocab_size
         Number of token ids, from 0 on, that the model may produce. Logits beyond it, as of padded
         embeddings, are cut off.
@@ -44,9 +45,6 @@ class CachedModel:
         shorter than its target's. The others have logit -inf, and one that is read is read as
         token 0, which can only cost a draft model acceptance.
     """
-
-    #: Whether each call is one forward of the whole model, computed in this process.
-    one_forward = True
 
     def __init__(
         self, model: PreTrainedModel, vocab_size: int | None = None, known: int | None = None
@@ -58,7 +56,12 @@ class CachedModel:
         self._devices = {weights.device for weights in model.parameters()}
         self.vocab_size = vocab_size or config.vocab_size
         self._known = self.vocab_size if known is None else known
+        self.architecture = Architecture.of(config, type(model))
         self.cache = RollbackCache(config.num_hidden_layers, INITIAL_CAPACITY)
+        #: Whether the cache is of a text that is longer than the architecture's ``rope_switch``.
+        self._beyond_switch = False
+        #: Whether each call is one forward of the tokens it adds, computed in this process.
+        self.one_forward = self.architecture.rope_switch is None
         #: Peak memory of other processes that compute this model with this one, in bytes.
         self.memory_elsewhere: Callable[[], int] = lambda: 0
         self._fused: FusedForward | None = None
@@ -125,6 +128,9 @@ class CachedModel:
         """Forget every token from position ``length`` on; a length not yet reached is no change."""
         if length == 0:
             self.events = []
+        self._rollback(length)
+
+    def _rollback(self, length: int) -> None:
         if length < self.cache.length:
             self.cache.rollback(length)
 
@@ -150,8 +156,13 @@ class CachedModel:
         return self._extend(tokens, rows)
 
     def _extend(self, tokens: Sequence[int], rows: int) -> torch.Tensor:
+        switch = self.architecture.rope_switch
+        if switch is not None and len(tokens) - rows < switch < len(tokens):
+            beyond = len(tokens) - switch
+            within = self._extend(tokens[:switch], rows - beyond)
+            return torch.cat([within, self._extend(tokens, beyond)])
+        unseen = self._unseen(tokens, len(tokens))
         read = [(i, tokens[i]) for i in range(len(tokens) - rows, len(tokens))]
-        unseen = list(tokens[self.cache.length :])
         return self.predictions(self.run(unseen, logits_to_keep=rows), read)
 
     @torch.inference_mode()
@@ -173,17 +184,24 @@ class CachedModel:
         -------
         Logits, ``[len(nodes), vocab_size]``, in the model's dtype.
         """
-        unseen = list(tokens[self.cache.length :])
-        if not unseen:
+        if not len(tokens) > self.cache.length:
             raise ValueError("a tree needs at least one unseen token to start from")
         attention = self.model.config.get_text_config()._attn_implementation
         if attention not in _MASKED_ATTENTION:
             raise ValueError(f"attention {attention!r} reads no trees, only {_MASKED_ATTENTION}")
+        if self.architecture.no_trees:
+            kind, reason = self.architecture.name, self.architecture.no_trees
+            raise ValueError(f"a {kind} model reads no trees: {reason}")
+        longest = len(tokens) + max(tree.depths, default=0)
+        switch = self.architecture.rope_switch
+        if switch is not None and len(tokens) <= switch < longest:
+            raise ValueError(f"a tree of texts of up to {longest} tokens, across {switch}")
+        unseen = list(tokens[self.cache.length :])
         self.events.append(TreeReading(self.cache.length, unseen, tree, list(nodes)))
         return self._extend_tree(tokens, tree, nodes)
 
     def _extend_tree(self, tokens: Sequence[int], tree: Tree, nodes: Sequence[int]) -> torch.Tensor:
-        unseen = list(tokens[self.cache.length :])
+        unseen = self._unseen(tokens, len(tokens) + max(tree.depths, default=0))
         # Nothing branches: what is left is a forward that needs no mask.
         branching = self._branching(len(tokens), tree) if len(tree) else {}
         rows = torch.tensor(nodes, device=self.device) + len(unseen)
@@ -212,7 +230,20 @@ class CachedModel:
     def _keep(self, length: int, nodes: Sequence[int]) -> None:
         self.cache.keep(length, nodes)
 
-    def _branching(self, length: int, tree: Tree) -> dict[str, torch.Tensor]:
+    def _unseen(self, tokens: Sequence[int], longest: int) -> list[int]:
+        """The tokens that the next forward must read, which may be the whole text anew.
+
+        Where its longest text, of ``longest`` tokens, is at the other side of the ``rope_switch``
+        than the cache's, keys and values that are held are none of that text's.
+        """
+        switch = self.architecture.rope_switch
+        beyond = switch is not None and longest > switch
+        if beyond != self._beyond_switch:
+            self.cache.rollback(0)
+            self._beyond_switch = beyond
+        return list(tokens[self.cache.length :])
+
+    def _branching(self, length: int, tree: Tree) -> dict[str, Any]:
         """Positions and mask of a forward over the unseen of ``length`` tokens, then a tree."""
         seen = self.cache.length
         read = length - seen + len(tree)
@@ -221,23 +252,29 @@ class CachedModel:
         positions = [*range(seen, length), *(length - 1 + depth for depth in tree.depths)]
         return self.branching(visible, positions)
 
-    def branching(self, visible: torch.Tensor, positions: Sequence[int]) -> dict[str, torch.Tensor]:
+    def branching(self, visible: torch.Tensor, positions: Sequence[int]) -> dict[str, Any]:
         """Options of ``run`` for tokens that do not just follow each other.
 
         Parameters
         ----------
         visible
-            ``[tokens, seen + tokens]``, bool: what each token attends to.
+            ``[tokens, seen + tokens]``, bool: what each token attends to in a layer that sees all
+            that came before.
         positions
             Of each token in its text.
         """
-        # Added to the scores, which both implementations take; a bool mask only sdpa would.
-        mask = torch.zeros(1, 1, *visible.shape, dtype=self.model.dtype)
-        mask.masked_fill_(~visible, torch.finfo(mask.dtype).min)
+        by_layer = self.architecture.visible(visible, positions)
+        masks = {kind: self._added(visible) for kind, visible in by_layer.items()}
         return {
-            "attention_mask": mask.to(self.device),
+            # Models whose layers are of one kind take a mask, the others one for each kind.
+            "attention_mask": masks if len(masks) > 1 else next(iter(masks.values())),
             "position_ids": torch.tensor([list(positions)], device=self.device),
         }
+
+    def _added(self, visible: torch.Tensor) -> torch.Tensor:
+        """A mask that is added to the scores: a bool one only sdpa takes, not eager attention."""
+        mask = torch.zeros(1, 1, *visible.shape, dtype=self.model.dtype)
+        return mask.masked_fill_(~visible, torch.finfo(mask.dtype).min).to(self.device)
 
     def run(self, unseen: list[int], **options: Any) -> torch.Tensor:
         """One forward over tokens that follow the cache's: the transformers model's own logits.
@@ -300,24 +337,30 @@ class WidenedModel(CachedModel):
 
     def run(self, unseen: list[int], **options: Any) -> torch.Tensor:
         dtype = _HIGHER_PRECISION[self.model.dtype]
-        if "attention_mask" in options:
-            options["attention_mask"] = options["attention_mask"].to(dtype)
-        with _widened(self.model, dtype), _plain_experts(self.model):
+        mask = options.get("attention_mask")
+        if isinstance(mask, dict):
+            options["attention_mask"] = {kind: one.to(dtype) for kind, one in mask.items()}
+        elif mask is not None:
+            options["attention_mask"] = mask.to(dtype)
+        with _widened(self.model, dtype), _in_float64(self.model, dtype):
             return super().run(unseen, **options)
 
 
 @contextlib.contextmanager
-def _plain_experts(model: PreTrainedModel) -> Iterator[None]:
-    """Let a mixture compute its experts one by one: the faster ways take no float64."""
-    before = getattr(model.config, "_experts_implementation", None)
-    if before in (None, "eager"):
+def _in_float64(model: PreTrainedModel, dtype: torch.dtype) -> Iterator[None]:
+    """Let transformers compute in float64, if that is the ``dtype``, where it would not."""
+    if dtype is not torch.float64:
         yield
         return
+    # Products of experts in groups have no float64; masks of some models are made in the default.
+    experts, default = model.get_experts_implementation(), torch.get_default_dtype()
     model.set_experts_implementation("eager")
+    torch.set_default_dtype(dtype)
     try:
         yield
     finally:
-        model.set_experts_implementation(before)
+        torch.set_default_dtype(default)
+        model.set_experts_implementation(experts)
 
 
 @contextlib.contextmanager

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
-from decoders.decoder import Models
+import torch
+
+from decoders.decoder import Models, Round
 from decoders.draft_length import check_gamma
 from decoders.generate import Generate
 from decoders.sampler import Sampler
+from decoders.text import Text
 
 
 @dataclass
@@ -41,8 +46,39 @@ class PromptLookup(Generate):
         super().start(models, sampler)
         self.chosen_gamma = self.gamma
 
+    def rounds(self, text: Text) -> Iterator[Round]:
+        with _cut_at_limit(cast(Any, self.target.model)):
+            yield from super().rounds(text)
+
     def arguments(self) -> dict[str, Any]:
         return {
             "prompt_lookup_num_tokens": self.chosen_gamma,
             "max_matching_ngram_size": self.max_matching_ngram_size,
         }
+
+
+@contextlib.contextmanager
+def _cut_at_limit(model: Any) -> Iterator[None]:
+    """Keep transformers (5.23) from drafting beyond the longest text, where positions may end.
+
+    It does so where what it found goes on longer than the text may.
+    """
+    make = model._get_candidate_generator
+
+    def making(**arguments: Any) -> Any:
+        generator = make(**arguments)
+        look_up = generator.get_candidates
+
+        def get_candidates(ids: torch.Tensor, **options: Any) -> tuple[torch.Tensor, Any]:
+            found, logits = look_up(ids, **options)
+            # The target adds a token itself.
+            return found[:, : max(ids.shape[1], generator.max_length - 1)], logits
+
+        generator.get_candidates = get_candidates
+        return generator
+
+    model._get_candidate_generator = making
+    try:
+        yield
+    finally:
+        del model._get_candidate_generator

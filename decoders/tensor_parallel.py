@@ -127,10 +127,13 @@ def _told(arguments: dict[str, Any], seen: int) -> Forward:
         wide,
     )
     mask = arguments.get("attention_mask")
+    masks: list[Any] = list(mask.values()) if isinstance(mask, dict) else [mask]
     # A mask of two dimensions says which tokens are padding, and none is here.
-    if mask is not None and mask.dim() == 4:
+    if masks[0] is not None and masks[0].dim() == 4:
         message.positions = arguments["position_ids"][0].tolist()
-        message.visible = (mask[0, 0, :, seen:] == 0).cpu().numpy().tobytes()
+        # What some layer sees: the ranks know what each kind of layer sees of that.
+        visible = torch.stack([one[0, 0, :, seen:] == 0 for one in masks]).any(dim=0)
+        message.visible = visible.cpu().numpy().tobytes()
     return message
 
 

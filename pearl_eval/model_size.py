@@ -8,7 +8,25 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedConfig
 
+from decoders.architecture import context
 from pearl_eval.model_shapes import ModelShape
+
+
+@dataclass(frozen=True)
+class HeadShape:
+    """Heads of one layer: how many of queries, how many of keys and values, and their width."""
+
+    heads: int
+    kv_heads: int
+    width: int
+
+    @classmethod
+    def of(cls, config: PreTrainedConfig) -> HeadShape:
+        """Of the config of a layer."""
+        heads = config.num_attention_heads
+        kv_heads = getattr(config, "num_key_value_heads", None) or heads
+        width = getattr(config, "head_dim", None) or config.hidden_size // heads
+        return cls(heads, kv_heads, width)
 
 
 @dataclass(frozen=True)
@@ -32,16 +50,16 @@ class ModelSize:
         """Raises ``ValueError`` where the config is not one of a causal language model."""
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config)
-        heads = config.num_attention_heads
-        kv_heads = getattr(config, "num_key_value_heads", None) or heads
-        head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
-        layers = config.num_hidden_layers
+        # Layers may differ in these, and some attend to keys and values of others.
+        layers = [HeadShape.of(layer) for layer in config.per_layer_config]
+        modes = getattr(config, "kv_sharing_modes", None) or [None] * len(layers)
+        own = [layer for layer, mode in zip(layers, modes, strict=True) if mode != "reuse"]
         return cls(
             weights=sum(weights.numel() for weights in model.parameters()),
             multiplied=sum(m.weight.numel() for m in model.modules() if isinstance(m, nn.Linear)),
-            cached=2 * layers * kv_heads * head_dim,
-            attended=layers * heads * head_dim,
-            context=config.max_position_embeddings,
+            cached=sum(2 * layer.kv_heads * layer.width for layer in own),
+            attended=sum(layer.heads * layer.width for layer in layers),
+            context=context(config),
         )
 
     @classmethod

@@ -10,6 +10,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from decoders.architecture import Architecture
 from decoders.model import CachedModel
 from pearl_eval.chat import dialogue_ids
 from pearl_eval.config import Dtype, RuntimeConfig
@@ -23,7 +24,8 @@ from tasks.task import Problem
 class Pair:
     """A target model and a draft model that share a tokenizer. Weights are not loaded yet.
 
-    ``sizes`` are those of the models that are used, by role.
+    ``sizes`` and ``architectures`` are those of the models that are used, by role; models made
+    up from nothing may have no architecture to speak of.
     ``load_target`` loads a rank's share where the target has several, in each of its processes.
     Both can be pickled. ``load_draft`` loads the draft model in the process that calls it, on its
     devices, or on those it is given as ``devices``. ``weights`` tells the weights of each role from
@@ -38,6 +40,7 @@ class Pair:
     load_draft: Callable[..., CachedModel]
     weights: Mapping[str, str] = field(default_factory=dict)
     synthetic: bool = False
+    architectures: Mapping[str, Architecture] = field(default_factory=dict)
 
     @property
     def contexts(self) -> dict[str, int]:
@@ -114,6 +117,38 @@ class Pair:
                     f"{name}: a prompt of {length} tokens and {new}task.max_new_tokens={limit} do"
                     f" not fit the {role} model's context of {context} tokens; {remedy}"
                 )
+
+    def check_rope_switch(
+        self, name: str, first: int, last: int, limit: int, answers: int = 1
+    ) -> None:
+        """Refuse a text that outgrows a model's first set of rotations while it is decoded.
+
+        Parameters
+        ----------
+        name
+            What errors call it.
+        first, last
+            Tokens of its prompt; of a dialogue, of its first and its last one.
+        limit, answers
+            Most tokens of an answer, and how many answers there are.
+        """
+        longest = last + answers * limit
+        for role, architecture in self.architectures.items():
+            switch = architecture.rope_switch
+            if switch is None or not first <= switch < longest:
+                continue
+            room = (switch - last) // answers
+            remedy = (
+                f"lower task.max_new_tokens to at most {room}"
+                if room > 0
+                else "leave the problem out"
+            )
+            raise UserError(
+                f"{name}: a text that grows from {first} to up to {longest} tokens crosses"
+                f" {switch}, where the {role} model ({architecture.name}, longrope) changes the"
+                " rotations of all its tokens, which neither this decoder nor runtime.fixed_window"
+                f" follows; {remedy}, or choose decoder=speculative or pearl"
+            )
 
 
 @dataclass

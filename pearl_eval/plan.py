@@ -94,8 +94,11 @@ class Plan:
         config, decoder, task = parts.config, parts.decoder, parts.task
         setup = Setup.make(config.pair, config.runtime, decoder.uses_draft)
         pair = setup.pair
+        check_target(decoder, pair)
         problems = load_problems(task)
         _check_context(pair, problems, task.max_new_tokens)
+        if setup.fixed_window or not decoder.follows_rope_switch:
+            _check_rope_switch(pair, problems, task.max_new_tokens)
         prompts = tuple(
             Prompt(
                 problem,
@@ -162,6 +165,25 @@ def _check_context(pair: Pair, problems: Sequence[Problem], limit: int) -> None:
         lengths.setdefault(turns, {})[problem.task_id] = len(ids)
     for turns, prompts in lengths.items():
         pair.check_context(prompts, limit, turns)
+
+
+def check_target(decoder: Decoder, pair: Pair) -> None:
+    """Refuse a decoder that can't decode the target of a pair."""
+    target = pair.architectures.get("target")
+    if target is None:
+        return
+    try:
+        decoder.check_target(target)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def _check_rope_switch(pair: Pair, problems: Sequence[Problem], limit: int) -> None:
+    for problem in problems:
+        turns = max(1, len(problem.turns))
+        last = pair.prompt(problem, [_SOME_ANSWER] * (turns - 1))
+        first = pair.prompt(problem) if turns > 1 else last
+        pair.check_rope_switch(problem.task_id, len(first), len(last), limit, turns)
 
 
 def _seed(seed: int, task_id: str, sample: int) -> int:

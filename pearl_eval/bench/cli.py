@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from pearl_eval.bench import grid, growth
 from pearl_eval.bench.config import REFERENCE, BenchConfig, GridConfig, GrowthConfig
-from pearl_eval.bench.contest import contenders, hold
+from pearl_eval.bench.contest import check_contenders, contenders, hold
 from pearl_eval.bench.figures import draw_all
 from pearl_eval.bench.goals import Goal, best_pair_goals, contest_goals, run_goals
 from pearl_eval.bench.table import (
@@ -83,9 +83,10 @@ class Bench:
                 raise UserError("grid.depths and grid.perturbations: at least one of each")
         if config.forward_repeats < 1:
             raise UserError(f"forward_repeats must be at least 1, got {config.forward_repeats}")
-        contenders(config.decoders, config.gammas)
-        longest = {"the longest prompt": max(map(len, self._prompts))}
-        self._setup.pair.check_context(longest, self._task.max_new_tokens)
+        pair, limit = self._setup.pair, self._task.max_new_tokens
+        pair.check_context({"the longest prompt": max(map(len, self._prompts))}, limit)
+        entrants = contenders(config.decoders, config.gammas)
+        check_contenders(entrants, pair, self._prompts, limit)
 
     def run(self) -> None:
         """Measure, print and write it all, then raise any :class:`EquivalenceViolation`."""

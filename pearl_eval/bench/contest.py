@@ -22,8 +22,10 @@ from pearl_eval.bench.results import Measurement, Results
 from pearl_eval.config import build
 from pearl_eval.equivalence import EquivalenceChecker, Verdict, unchecked_verdict
 from pearl_eval.errors import UserError
+from pearl_eval.pair import Pair
 from pearl_eval.paths import config_dir
 from pearl_eval.placement import placed
+from pearl_eval.plan import check_target
 from pearl_eval.progress import steps
 from pearl_eval.reservation import reserve
 from pearl_eval.setup import Setup
@@ -77,6 +79,17 @@ def contenders(decoders: Sequence[str], gammas: Sequence[int]) -> list[Contender
         else:
             found.append(Contender(name, decoder))
     return found
+
+
+def check_contenders(
+    entrants: Sequence[Contender], pair: Pair, prompts: Sequence[Sequence[int]], limit: int
+) -> None:
+    """Refuse contenders that can't decode a pair's target, or these prompts with it."""
+    for entrant in entrants:
+        check_target(entrant.decoder, pair)
+        if not entrant.decoder.follows_rope_switch:
+            for prompt in prompts:
+                pair.check_rope_switch("a prompt", len(prompt), len(prompt), limit)
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
 
 from pearl_eval.bench.config import REFERENCE, GridConfig
-from pearl_eval.bench.contest import contenders, hold
+from pearl_eval.bench.contest import check_contenders, contenders, hold
 from pearl_eval.bench.results import Ratio, Results
 from pearl_eval.config import RuntimeConfig
 from pearl_eval.console import console
@@ -78,7 +78,7 @@ class Plot:
 
 def plan(grid: GridConfig, runtime: RuntimeConfig, problems: Sequence[Problem]) -> list[Plot]:
     """The pairs of the grid. Raises :class:`UserError` for whatever can't work."""
-    contenders(grid.decoders, grid.gammas)
+    entrants = contenders(grid.decoders, grid.gammas)
     plots = []
     for depth in grid.depths:
         for perturbation in grid.perturbations:
@@ -89,6 +89,7 @@ def plan(grid: GridConfig, runtime: RuntimeConfig, problems: Sequence[Problem]) 
             prompts = [setup.pair.prompt(problem) for problem in problems[: grid.prompts]]
             longest = max(map(len, prompts))
             setup.pair.check_context({"the longest prompt": longest}, grid.max_new_tokens)
+            check_contenders(entrants, setup.pair, prompts, grid.max_new_tokens)
             plots.append(Plot(depth, perturbation, setup, prompts))
     return plots
 

@@ -20,6 +20,7 @@ from pearl_eval.model_size import ModelSize
 from pearl_eval.pair import Pair, PairSource
 from pearl_eval.pairs.pretrained import (
     ModelConfig,
+    config_architecture,
     load_model,
     read_config,
     read_tokenizer,
@@ -75,7 +76,7 @@ class Controlled(PairSource):
         return {"target": ModelSize.of(_deeper(config, self.depth)), "draft": ModelSize.of(config)}
 
     def open(self, devices: Devices, uses_draft: bool) -> Pair:
-        config = read_config("draft", self.draft)
+        config = read_config("draft", self.draft, devices.draft)
         tokens = self.context or config.max_position_embeddings
         config.max_position_embeddings = tokens
         tokenizer = read_tokenizer("draft", self.draft)
@@ -101,6 +102,7 @@ class Controlled(PairSource):
             ),
             functools.partial(load, devices=devices.draft, vocab_size=vocab_size),
             {"target": mark, "draft": mark},
+            architectures=dict.fromkeys(sizes, config_architecture(config)),
         )
 
 

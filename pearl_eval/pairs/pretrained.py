@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import functools
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -22,9 +25,11 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 from transformers.distributed import DistributedConfig
+from transformers.quantizers.auto import get_hf_quantizer
 from transformers.utils import GENERATION_CONFIG_NAME, cached_file
 from transformers.utils import logging as transformers_logging
 
+from decoders.architecture import Architecture, unfit
 from decoders.model import CachedModel
 from pearl_eval.chat import end_of_turn
 from pearl_eval.config import RuntimeConfig
@@ -33,7 +38,7 @@ from pearl_eval.errors import UserError
 from pearl_eval.fingerprint import folder_fingerprint
 from pearl_eval.memory import check_fits, free_bytes, model_bytes
 from pearl_eval.model_shapes import known_shapes
-from pearl_eval.model_size import ModelSize
+from pearl_eval.model_size import HeadShape, ModelSize
 from pearl_eval.pair import Pair, PairSource
 
 _INDEX = "model.safetensors.index.json"
@@ -80,13 +85,17 @@ class Pretrained(PairSource):
         return {"target": self.target.gpus or 0, "draft": self.draft.gpus or 0}
 
     def sizes(self) -> dict[str, ModelSize]:
-        known = {"target": size_without_hub(self.target), "draft": size_without_hub(self.draft)}
+        known = {"target": size_without_hub("target", self.target)}
+        # It may not be used at all, so that it need not be of a kind that can be.
+        with contextlib.suppress(UserError):
+            known["draft"] = size_without_hub("draft", self.draft)
         return {role: size for role, size in known.items() if size}
 
     def open(self, devices: Devices, uses_draft: bool) -> Pair:
         # The hub client's own account of each retry; what matters of it is in our error.
         hub_logging.set_verbosity_error()
-        config = read_config("target", self.target)
+        config = read_config("target", self.target, devices.target)
+        architectures = {"target": config_architecture(config)}
         check_divisible(self.target, config, devices.ranks)
         tokenizer = read_tokenizer("target", self.target)
         sizes = {"target": ModelSize.of(config)}
@@ -95,7 +104,8 @@ class Pretrained(PairSource):
         needs = {"target": (devices.target, model_bytes(sizes["target"], getattr(torch, dtype)))}
         vocab_size = known = min(len(tokenizer), config.vocab_size)
         if uses_draft:
-            config = read_config("draft", self.draft)
+            config = read_config("draft", self.draft, devices.draft)
+            architectures["draft"] = config_architecture(config)
             shared = shared_tokens(tokenizer, read_tokenizer("draft", self.draft))
             known = min(vocab_size, config.vocab_size, shared)
             sizes["draft"] = ModelSize.of(config)
@@ -118,6 +128,7 @@ class Pretrained(PairSource):
                 known=known,
             ),
             weights,
+            architectures=architectures,
         )
 
 
@@ -135,13 +146,11 @@ def load_model(
     its process, amid their process group, and gets its share.
     """
     transformers_logging.disable_progress_bar()
+    where: dict[str, Any] = {"device_map": _device_map(devices)}
     if ranks > 1:
-        where: dict[str, Any] = {"distributed_config": DistributedConfig(tp_size=ranks)}
+        where = {"distributed_config": DistributedConfig(tp_size=ranks)}
     elif len(devices) > 1:
-        memory = {torch.device(device).index: free_bytes(device) for device in devices}
-        where = {"device_map": "auto", "max_memory": memory}
-    else:
-        where = {"device_map": {"": devices[0]}}
+        where["max_memory"] = {torch.device(one).index: free_bytes(one) for one in devices}
     try:
         loaded, report = cast(Any, AutoModelForCausalLM).from_pretrained(
             model.location,
@@ -152,7 +161,7 @@ def load_model(
             output_loading_info=True,
             **where,
         )
-    except (OSError, SafetensorError, RuntimeError) as error:
+    except (OSError, SafetensorError, RuntimeError, ImportError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"{model.path}: its weights can't be loaded: {reason}") from error
     absent = sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
@@ -164,8 +173,18 @@ def load_model(
     return CachedModel(loaded, vocab_size, known)
 
 
-def read_config(role: str, model: ModelConfig) -> PreTrainedConfig:
-    """The model's config, or a clear word on what is missing."""
+def _device_map(devices: Sequence[str]) -> str | dict[str, str]:
+    """As transformers has it: one device for all of a model, or layers spread over several."""
+    return "auto" if len(devices) > 1 else {"": devices[0]}
+
+
+def read_config(
+    role: str, model: ModelConfig, devices: Sequence[str] | None = None
+) -> PreTrainedConfig:
+    """The config of a model's text, or a clear word on what is missing, or why it can't be used.
+
+    ``devices`` are those that it would be loaded onto, where it would be.
+    """
     if is_local(model.path):
         folder = Path(model.location)
         if not folder.is_dir():
@@ -177,20 +196,58 @@ def read_config(role: str, model: ModelConfig) -> PreTrainedConfig:
         config = AutoConfig.from_pretrained(
             model.location, revision=model.revision, trust_remote_code=False
         )
+        text = config.get_text_config()
     except Exception as error:  # whatever is thrown over a file that is not ours
         raise _not_readable(role, model, "config", error) from error
-    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+    _check_kind(role, model, config)
+    if devices is not None:
+        _check_quantised(role, model, config, devices)
+    return text
+
+
+def config_architecture(config: PreTrainedConfig) -> Architecture:
+    """The architecture of a model by the config of its text."""
+    return Architecture.of(config, MODEL_FOR_CAUSAL_LM_MAPPING[type(config)])
+
+
+def _check_kind(role: str, model: ModelConfig, config: PreTrainedConfig) -> None:
+    """Refuse a model that is not of a kind that decoders can work with."""
+    known = (type(one) in MODEL_FOR_CAUSAL_LM_MAPPING for one in (config, config.get_text_config()))
+    reason = "which is no causal language model"
+    if all(known):
+        kind = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+        reason = unfit(config.get_text_config(), kind)
+    if reason:
         raise UserError(
-            f"pair.{role}.path={model.path}: a {config.model_type} model, which is no causal"
-            " language model"
+            f"pair.{role}.path={model.path}: a {config.model_type} model, {reason}; take a"
+            " decoder-only model of attention layers alone"
         )
-    return config.get_text_config()
 
 
-def size_without_hub(model: ModelConfig) -> ModelSize | None:
+def _check_quantised(
+    role: str, model: ModelConfig, config: PreTrainedConfig, devices: Sequence[str]
+) -> None:
+    """Refuse quantised weights that can't be read here: most kinds need a library of their own."""
+    settings = getattr(config, "quantization_config", None)
+    if settings is None:
+        return
+    try:
+        # What transformers does before it loads such weights; it writes into the config.
+        get_hf_quantizer(copy.deepcopy(config), None, _device_map(devices), True, {})
+    except Exception as error:  # each kind has its own words and types for what it lacks
+        method = settings.get("quant_method") if isinstance(settings, dict) else None
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(
+            f"pair.{role}.path={model.path}: its weights are quantised ({method}) and can't be read"
+            f" here: {reason}"
+        ) from error
+
+
+def size_without_hub(role: str, model: ModelConfig) -> ModelSize | None:
     """A model's size as far as it can be told without a network; ``None`` where it can't.
 
     From the folder, from the shapes that come with the package, or from the hub's local cache.
+    Raises :class:`UserError` for a model that decoders can't work with.
     """
     shape = None if is_local(model.path) else known_shapes().get(model.path)
     if shape is not None:
@@ -202,9 +259,10 @@ def size_without_hub(model: ModelConfig) -> ModelSize | None:
             local_files_only=True,
             trust_remote_code=False,
         )
-        return ModelSize.of(config.get_text_config())
     except (OSError, ValueError):
         return None
+    _check_kind(role, model, config)
+    return ModelSize.of(config.get_text_config())
 
 
 def weights_mark(model: ModelConfig, config: PreTrainedConfig) -> str:
@@ -225,13 +283,14 @@ def check_divisible(model: ModelConfig, config: PreTrainedConfig, ranks: int) ->
             f"{asked} is a {config.model_type} model, for which transformers has no plan of tensor"
             " parallelism"
         )
-    heads = config.num_attention_heads
-    kv_heads = getattr(config, "num_key_value_heads", None) or heads
-    if heads % ranks or kv_heads % ranks:
-        raise UserError(
-            f"{asked} has {heads} attention heads and {kv_heads} heads of keys and values, which"
-            f" {ranks} ranks can't share out; the number of ranks must divide both"
-        )
+    for layer in config.per_layer_config:
+        shape = HeadShape.of(layer)
+        if shape.heads % ranks or shape.kv_heads % ranks:
+            raise UserError(
+                f"{asked} has {shape.heads} attention heads and {shape.kv_heads} heads of keys and"
+                f" values, which {ranks} ranks can't share out; the number of ranks must divide"
+                " both"
+            )
 
 
 def read_tokenizer(role: str, model: ModelConfig) -> PreTrainedTokenizerBase:
