@@ -90,9 +90,9 @@ def notes(rows: Sequence[Row]) -> list[str]:
     for label, summary in summaries:
         if summary["ties"] and summary.get("runner_up_pass_rate") is not None:
             lines.append(
-                f"{label}: {summary['ties']} of {summary['prompts']} outputs differ by rounding alone;"
-                f" of the target's second choices {summary['runner_up_pass_rate']:.1%} would have"
-                " passed for that, too (records.jsonl has the evidence, under tie)."
+                f"{label}: {summary['ties']} of {summary['prompts']} outputs differ by rounding"
+                f" alone; {summary['runner_up_pass_rate']:.1%} of the target's second choices would"
+                " have passed for that, too (records.jsonl has the evidence, under tie)."
             )
         if summary["sampled_tokens"]:
             lines.append(
