@@ -76,7 +76,7 @@ def hydra_command(
                 tell_hub_waits()
                 return job(cfg)
             except (Exception, SystemExit) as error:
-                if isinstance(error, _Terminated):
+                if isinstance(error, _Terminated) or _requeued(error):
                     raise
                 return _failed(error, logs)
 
@@ -208,6 +208,13 @@ class _Terminated(SystemExit):
 
 def _terminate(signum: int, frame: FrameType | None) -> None:
     raise _Terminated(signum)
+
+
+def _requeued(error: BaseException) -> bool:
+    """Whether it is how submitit leaves a job that it has put back into Slurm's queue."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    where = frames[-1].f_globals.get("__name__", "") if frames else ""
+    return isinstance(error, SystemExit) and where.startswith("submitit.")
 
 
 def _users_to_mend(error: BaseException) -> bool:

@@ -269,23 +269,23 @@ class _Case:
 
     def not_chosen(self, own: Logits) -> str:
         """Which token the forwards of ``own`` did not choose; empty if they chose all."""
-        if own.missing:
-            position = own.missing[0]
-            return (
-                f"position {position}: token {self.output[position]} was taken though no forward"
-                " of the target had read just the text before it"
-            )
         scores = self.scores(own)
         best, choices = scores.max(dim=-1)
         theirs = self._of(scores, self.output)
         wrong = (theirs < best).nonzero()[:, 0].tolist()
-        if not wrong:
+        position = min([*wrong, *own.missing], default=None)
+        if position is None:
             return ""
-        position = wrong[0]
+        token = self.output[position]
+        if position in own.missing:
+            return (
+                f"position {position}: token {token} was taken though no forward of the target had"
+                " read just the text before it"
+            )
         return (
-            f"position {position}: token {self.output[position]} (logit"
-            f" {float(theirs[position]):.6g}) where the decoder's own forward, made again in the"
-            f" same shape, gives {int(choices[position])} (logit {float(best[position]):.6g})"
+            f"position {position}: token {token} (logit {float(theirs[position]):.6g}) where the"
+            f" decoder's own forward, made again in the same shape, gives {int(choices[position])}"
+            f" (logit {float(best[position]):.6g})"
         )
 
     def spread(self, candidates: Sequence[Logits]) -> float:

@@ -8,12 +8,6 @@ from __future__ import annotations
 EQUIVALENT: list[tuple[str, str, str, str]] = [
     (
         "pearl_eval/simulation/simulation.py",
-        "rejected = one.accepted < one.judged",
-        "rejected = one.accepted is not one.judged",
-        "never are more accepted than judged, and Python has one object for each small number",
-    ),
-    (
-        "pearl_eval/simulation/simulation.py",
         "length = gamma if gamma is not None else 1",
         "length = gamma if gamma is not None else 0",
         "rules made without a draft length are thrown away: a missing one is refused just after",

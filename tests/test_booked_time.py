@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterator, Sequence
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
@@ -180,7 +181,7 @@ def test_forwards_of_transformers_begin_when_the_device_is_free(device: Device) 
     class Model(nn.Module):
         def forward(self, input_ids: torch.Tensor, past_key_values: Any) -> Any:
             DEVICE.launch(TARGET_SECONDS)
-            return type("Output", (), {"logits": torch.zeros(1, 1, 4)})
+            return SimpleNamespace(logits=torch.zeros(1, 1, 4), past_key_values=past_key_values)
 
     class Cached:
         model = Model()

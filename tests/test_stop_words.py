@@ -5,6 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tasks.humaneval import HumanEval
+from tasks.task import Problem
+
+PROBLEM = Problem("HumanEval/0", "")
 
 BODY = "\n    x = 1  # a class, def, if and print\n    return x"
 INDENTED = "\n    if x:\n        print(x)\n    def g(): pass"
@@ -23,7 +26,7 @@ INDENTED = "\n    if x:\n        print(x)\n    def g(): pass"
     ],
 )
 def test_each_stop_word_ends_the_function(rest: str) -> None:
-    assert HumanEval().completion(BODY + rest) == BODY
+    assert HumanEval().completion(PROBLEM, BODY + rest) == BODY
 
 
 @pytest.mark.parametrize(
@@ -40,13 +43,13 @@ def test_each_stop_word_ends_the_function(rest: str) -> None:
     ],
 )  # fmt: skip
 def test_the_first_of_them_counts_at_the_beginning_of_a_line(text: str, kept: str) -> None:
-    assert HumanEval().completion(text) == kept
+    assert HumanEval().completion(PROBLEM, text) == kept
 
 
 def test_other_stop_words_take_their_place() -> None:
     task = HumanEval(stop_words=["STOP"])
-    assert task.completion("a\ndef b STOP c") == "a\ndef b "
-    assert HumanEval(stop_words=[]).completion(BODY + "\ndef f():") == BODY + "\ndef f():"
+    assert task.completion(PROBLEM, "a\ndef b STOP c") == "a\ndef b "
+    assert HumanEval(stop_words=[]).completion(PROBLEM, BODY + "\ndef f():") == BODY + "\ndef f():"
 
 
 def test_pass_at_k_of_other_counts() -> None:
