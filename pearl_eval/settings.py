@@ -41,7 +41,7 @@ def no_such_setting(name: str, cfg: DictConfig) -> str:
     """What to say of a setting that there is not, with those that may have been meant."""
     content: Any = OmegaConf.to_container(cfg, resolve=False)
     # What was meant is not what was said.
-    here = [one for one in _names(content) if one != name]
+    here = [one for one in _names(content) if one != name and not one.startswith(f"{name}.")]
     last = name.rpartition(".")[2]
     alike = [one for one in here if one.rpartition(".")[2] == last]
     alike = alike or [one for one in here if last in one.split(".")] or _close(last, here)

@@ -121,7 +121,7 @@ def launch(
         except FailedJobError as error:
             for handle in submitted.values():
                 handle.cancel()
-            why = str(error.__cause__ or error)
+            why = str(error.__cause__ or error).rstrip(".")
             raise UserError(f"Slurm refused {_asked(group)}: {why}; no run was started") from error
         submitted |= {job.number: handle for job, handle in zip(group, handles, strict=True)}
         print_note(f"Slurm job {_array(handles[0])}: {_asked(group)}")

@@ -51,7 +51,7 @@ def read_file(path: str, columns: Sequence[str]) -> Found:
         try:
             data = gzip.decompress(data)
         except (OSError, EOFError, zlib.error) as error:
-            raise ValueError(f"{path}: not gzip ({error})") from None
+            raise ValueError(f"{path}: not gzip, or not all of it ({error})") from None
     if name.endswith(".parquet"):
         return _parquet(path, data)
     try:
@@ -134,6 +134,9 @@ def _csv(path: str, text: str) -> Found:
             return
         if names is None:
             names = values
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise ValueError(f"{where}: two columns are called {twice[0]!r}")
         elif values and len(values) != len(names):
             raise ValueError(f"{where}: {len(values)} columns, not {len(names)} as in the first")
         elif values:

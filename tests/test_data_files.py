@@ -76,6 +76,11 @@ BAD = [ROWS[0], {"question": "?", "answer": 5}]
         ("d.json", json.dumps(BAD).encode(), "row 1: answer must be a str, got 5"),
         ("d.csv", b"question,reply\n?,5\n", "line 2: no field 'answer' .*'question', 'reply'"),
         ("d.csv", b"question,answer\n?,5,6,7\n", "line 2: 4 columns, not 2 as in the first"),
+        (
+            "d.csv",
+            b"question,answer,question\n?,5,!\n",
+            "line 1: two columns are called 'question'",
+        ),
         ("d.csv", b'question,answer\n"a\nb",c\n"?"\n', "line 4: 1 columns, not 2"),
         ("d.csv", b'question,answer\n"?,5\n', "line 2: not comma-separated"),
         ("d.csv", b"", "no problems in it"),

@@ -85,6 +85,7 @@ def test_hydra_takes_them_as_they_are(override: str) -> None:
 
 REFUSED = {
     "+gamma=5": "there is no setting gamma: did you mean decoder.gamma?",
+    "+foo.bar=1": "there is no setting foo: --cfg job shows all there are",
     "+limit=5": "there is no setting limit: did you mean task.limit?",
     "+path=x": "there is no setting path: did you mean pair.target.path or pair.draft.path?",
     "+max_tokens=5": "there is no setting max_tokens: did you mean task.max_new_tokens?",
