@@ -36,9 +36,18 @@ BEGIN, END = "<!-- tests/mutation.py writes this -->", "<!-- up to here -->"
 #: The parts, each drawn from alike.
 PARTS = {
     "decoders": ["decoders/**/*.py"],
-    "verdicts": ["pearl_eval/**/equivalence.py", "pearl_eval/**/comparison.py"],
+    "verdicts": [
+        "pearl_eval/**/equivalence.py",
+        "pearl_eval/**/rounding.py",
+        "pearl_eval/**/comparison.py",
+    ],
     "distribution": ["pearl_eval/**/distribution.py"],
-    "speed": ["pearl_eval/**/speed.py", "pearl_eval/**/cost.py", "pearl_eval/**/energy.py"],
+    "speed": [
+        "pearl_eval/**/speed.py",
+        "pearl_eval/**/intervals.py",
+        "pearl_eval/**/cost.py",
+        "pearl_eval/**/energy.py",
+    ],
     "summary": ["pearl_eval/**/summary.py", "pearl_eval/**/metrics.py", "pearl_eval/table.py"],
     "records": ["pearl_eval/**/records.py", "pearl_eval/**/runfiles.py", "pearl_eval/**/plan.py"],
     "traces": ["pearl_eval/**/traces.py"],
