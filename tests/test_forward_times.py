@@ -20,6 +20,24 @@ def beside(window: int, context: int) -> tuple[float, float]:
     return target, draft / window
 
 
+@pytest.mark.parametrize(
+    ("windows", "contexts", "seconds"),
+    [
+        ((), (0,), ((),)),
+        ((1,), (), ()),
+        ((1, 2), (0,), ((1.0,),)),
+        ((1,), (0, 8), ((1.0,),)),
+        ((2, 1), (0,), ((1.0, 2.0),)),
+        ((1,), (0,), ((-0.1,),)),
+    ],
+)
+def test_times_that_are_not_one_for_each_window_after_each_context_are_refused(
+    windows: tuple[int, ...], contexts: tuple[int, ...], seconds: tuple[tuple[float, ...], ...]
+) -> None:
+    with pytest.raises(ValueError, match="forward times"):
+        Surface(windows, contexts, seconds)
+
+
 def test_a_benchmark_gives_back_what_was_timed() -> None:
     forwards = [
         {

@@ -9,7 +9,16 @@ import pytest
 from written_run import SUMMARY, autoregressive, pearl, write_run
 
 from analysis.columns import COLUMNS, documented
-from analysis.frame import categories, load, mixed, prompts, rounds, sections, typical_rounds
+from analysis.frame import (
+    _short,
+    categories,
+    load,
+    mixed,
+    prompts,
+    rounds,
+    sections,
+    typical_rounds,
+)
 from analysis.source import load_any, sources
 from pearl_eval.errors import UserError
 
@@ -259,3 +268,9 @@ def test_notebooks_read_what_is_named_or_the_newest(
 def test_every_column_is_documented() -> None:
     page = Path(__file__).resolve().parent.parent / "docs" / "analysis.md"
     assert documented() in page.read_text()
+
+
+def test_values_are_shortened_beyond_40_signs() -> None:
+    assert _short("x" * 40) == "x" * 40
+    assert _short("x" * 41) == "x" * 37 + "..."
+    assert (_short("y"), _short(4.0), _short(4.5)) == ("y", "4", "4.5")

@@ -181,6 +181,26 @@ def test_fates_of_a_tree_of_guesses(tmp_path: Path) -> None:
     assert token_fates(rounds, [5, 6, 7]) == [list(guesses.values())]
 
 
+def test_fates_of_what_a_model_drafted_by_turns(tmp_path: Path) -> None:
+    """The output is 5, 6, 7, 8, 9: of 5 6 3 the third is wrong, of 8 1 2 the second, and the third
+    is beyond the text."""
+    common = {"draft_seconds": 1.0, "target_seconds": 2.0, "drafted": 3}
+    first = Round(
+        "verify", **common, draft_start=0.0, target_start=1.0,
+        drafted_ids=[5, 6, 3], drafted_at=[0, 1, 2], verified_length=3,
+    )  # fmt: skip
+    second = Round(
+        "verify", **common, start=3.0, draft_start=3.0, target_start=4.0,
+        drafted_ids=[8, 1, 2], drafted_at=[3, 4, 5], verified_length=5,
+    )  # fmt: skip
+    record = make_record(output_ids=[5, 6, 7, 8, 9], new_tokens=5)
+    rounds = traces(tmp_path, (record, [first, second])).rounds
+    assert token_fates(rounds, [5, 6, 7, 8, 9]) == [
+        [Fate.accepted, Fate.accepted, Fate.rejected],
+        [Fate.accepted, Fate.rejected, Fate.in_vain],
+    ]
+
+
 def test_rounds_that_are_missing_or_damaged(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"rounds\.parquet is missing: run it again"):
         read_rounds(tmp_path)
