@@ -158,7 +158,8 @@ def test_a_bfloat16_run_of_other_shapes_is_no_violation(
     rates = [verdict.runner_up_pass_rate for verdict in told]
     assert all(rate is not None for rate in rates)
     # Only where two tokens have the very same score does another pass than the decoder's own.
-    assert not known or max(rates) < 0.2  # type: ignore[type-var]
+    low, high = (0, 0.2) if known else (0.2, 0.99)
+    assert all(low <= rate < high for rate in rates)  # type: ignore[operator]
     source = "made again in the same shapes" if known else "own forwards are not known"
     assert all(source in verdict.why for verdict in told)
 

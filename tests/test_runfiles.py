@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -127,10 +128,13 @@ def test_lines_that_are_damaged_before_the_end_are_refused(tmp_path: Path) -> No
         RunFiles(tmp_path, SOME)
 
 
-def test_rounds_that_are_not_all_there_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("change", [lambda rows: rows[1:], lambda rows: [rows[0], *rows]])
+def test_rounds_that_are_not_just_those_of_the_record_are_refused(
+    tmp_path: Path, change: Callable[[list[str]], list[str]]
+) -> None:
     begun(tmp_path, prompts=2)
     path = tmp_path / "rounds.jsonl"
-    path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
+    path.write_text("".join(change(path.read_text().splitlines(keepends=True))))
     with pytest.raises(UserError, match="does not have the rounds of Task/0"):
         RunFiles(tmp_path, SOME)
 
