@@ -178,7 +178,7 @@ BAD_INPUT = {
     "task.check_memory_mb=1": "can't check generated code here",
     "task.isolation=maybe": "expected one of [auto, bubblewrap, namespaces, none]",
     "task.samples_per_task=0": "task.samples_per_task is how often each problem is decoded",
-    "task.samples_per_task=3": "without sampling all samples are the same; choose sampling=temp",
+    "task.samples_per_task=2": "without sampling all samples are the same; choose sampling=temp",
     "task.k=[1,2]": "task.k must list numbers from 1 to task.samples_per_task=1, got [1, 2]",
     "task.k=[]": "task.k must list numbers from 1 to task.samples_per_task=1, got []",
     "seed=x": "could not be converted to Integer",
