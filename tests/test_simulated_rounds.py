@@ -244,3 +244,12 @@ def test_unknown_positions_are_drawn_at_the_rate_of_the_known_ones() -> None:
 def test_what_means_nothing_is_refused(made: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         made()
+
+
+def test_a_recorded_text_that_is_too_short_is_named() -> None:
+    """Prompts come again from the first: of two, the fourth is the second, number 1."""
+    trace = Trace(("11111", "101"))
+    rng = np.random.default_rng(0)
+    with pytest.raises(ValueError, match=r"^prompt 1: 3 tokens were recorded, 4 are"):
+        trace.text(3, 4, rng)
+    assert trace.text(2, 5, rng) is not None
