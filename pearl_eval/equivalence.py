@@ -150,8 +150,6 @@ class EquivalenceChecker:
 
     @torch.inference_mode()
     def _judge(self, case: _Case, events: Sequence[Event]) -> Verdict:
-        # A copy: the replay begins a new text, and with it a new list.
-        events = list(events)
         if events:
             own = replayed(self._target, events, case.text, case.begin)
             wrong = case.not_chosen(own)
@@ -170,30 +168,14 @@ class EquivalenceChecker:
         alone = precise
         if single.routing:
             alone = exact(self._target, case.text, case.begin, single.routing)
-        wrong, usual = errors(own, precise), errors(single, alone)
+        usual = errors(single, alone)
         typical = float(usual.mean())
-        limit = float(explained(alone, single.rows.dtype).mean())
         in_place = usual.clamp(min=typical)
-        worst = int((wrong / in_place).argmax())
-        reason = ""
-        if typical > limit:
-            reason = f"single tokens err by {typical:.2g} logits, rounding explains {limit:.2g}"
-        elif not typical / _FORWARD_LIMIT <= float(wrong.mean()) <= typical * _FORWARD_LIMIT:
-            reason = (
-                f"forwards of several tokens err by {float(wrong.mean()):.2g} logits on average,"
-                f" those of single tokens by {typical:.2g} (factor allowed: {_FORWARD_LIMIT:g})"
-            )
-        elif wrong[worst] > self._factor * in_place[worst]:
-            reason = (
-                f"at position {worst} a forward of several tokens errs by"
-                f" {float(wrong[worst]):.2g} logits, single tokens by {float(in_place[worst]):.2g}"
-                f" (factor allowed: {self._factor:g})"
-            )
+        limit = float(explained(alone, single.rows.dtype).mean())
         ties = router_ties(
             own.routing, precise.routing, single.routing, alone.routing, self._factor
         )
-        if not reason and ties and ties[0].gap > ties[0].tolerance:
-            reason = f"experts were chosen that rounding can't account for: {_near(ties[0])}"
+        reason = self._fault(errors(own, precise), in_place, typical, limit, ties)
         if reason:
             return Verdict(
                 "violation",
@@ -216,6 +198,46 @@ class EquivalenceChecker:
                 f" the farthest {_near(ties[0])}"
             )
         return Verdict("tie", case.first, why, case.runners_up_chosen(own, precise))
+
+    def _fault(
+        self,
+        wrong: torch.Tensor,
+        in_place: torch.Tensor,
+        typical: float,
+        limit: float,
+        ties: Sequence[RouterTie],
+    ) -> str:
+        """What is wrong with the target's forwards; empty where rounding accounts for all.
+
+        Parameters
+        ----------
+        wrong
+            The error of the decoder's forwards at each token, ``[output tokens]``.
+        in_place, typical
+            That of single tokens at each token, or the typical one if that is more; and on average.
+        limit
+            What rounding explains of the latter.
+        ties
+            Where other experts were chosen, the least excusable first.
+        """
+        worst = int((wrong / in_place).argmax())
+        average = float(wrong.mean())
+        if typical > limit:
+            return f"single tokens err by {typical:.2g} logits, rounding explains {limit:.2g}"
+        if not typical / _FORWARD_LIMIT <= average <= typical * _FORWARD_LIMIT:
+            return (
+                f"forwards of several tokens err by {average:.2g} logits on average,"
+                f" those of single tokens by {typical:.2g} (factor allowed: {_FORWARD_LIMIT:g})"
+            )
+        if wrong[worst] > self._factor * in_place[worst]:
+            return (
+                f"at position {worst} a forward of several tokens errs by"
+                f" {float(wrong[worst]):.2g} logits, single tokens by {float(in_place[worst]):.2g}"
+                f" (factor allowed: {self._factor:g})"
+            )
+        if ties and ties[0].gap > ties[0].tolerance:
+            return f"experts were chosen that rounding can't account for: {_near(ties[0])}"
+        return ""
 
     def _by_dtype(self, case: _Case) -> Verdict:
         """The verdict on an output of which it is not known what was read in one forward."""

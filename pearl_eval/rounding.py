@@ -120,12 +120,7 @@ def errors(run: Logits, precise: Logits) -> torch.Tensor:
 
     What is added to all logits of a token alike changes no choice, and does not count.
     """
-    known = run.rows.isfinite() & precise.rows.isfinite()
-    differences = torch.where(known, run.rows.to(precise.rows.dtype) - precise.rows, 0)
-    count = known.sum(-1)
-    mean = differences.sum(-1, keepdim=True) / count[:, None]
-    centred = torch.where(known, differences - mean, 0)
-    return (centred.square().sum(-1) / count).sqrt()
+    return _spread(run.rows.to(precise.rows.dtype) - precise.rows)
 
 
 def explained(precise: Logits, dtype: torch.dtype) -> torch.Tensor:
@@ -133,12 +128,16 @@ def explained(precise: Logits, dtype: torch.dtype) -> torch.Tensor:
 
     It depends on the dtype and the spread of the logits alone, on no forward in that dtype.
     """
-    known = precise.rows.isfinite()
+    return _EXPLAINED[dtype] * torch.finfo(dtype).eps * _spread(precise.rows)
+
+
+def _spread(values: torch.Tensor) -> torch.Tensor:
+    """Standard deviation of each row; what is not finite, of tokens a model lacks, is left out."""
+    known = values.isfinite()
     count = known.sum(-1)
-    finite = torch.where(known, precise.rows, 0)
+    finite = torch.where(known, values, 0)
     mean = finite.sum(-1, keepdim=True) / count[:, None]
-    spread = (torch.where(known, finite - mean, 0).square().sum(-1) / count).sqrt()
-    return _EXPLAINED[dtype] * torch.finfo(dtype).eps * spread
+    return (torch.where(known, finite - mean, 0).square().sum(-1) / count).sqrt()
 
 
 @dataclass(frozen=True)
