@@ -23,7 +23,7 @@ test-slow: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m nightly --timeout 7200
 
 mutation: $(VENV)/installed-dev
-	$(BIN)/python tests/mutation.py
+	$(BIN)/python tests/helpers/mutation.py
 
 RUNS := multirun/notebooks
 SHORT := protocol=paper task.limit=10 task.max_new_tokens=96 tracking=none

@@ -7,13 +7,13 @@ from itertools import count
 
 import pandas as pd
 
-from analysis.comparing import LEVEL, changes, decoders, differing
-from analysis.frame import mixed
-from analysis.markdown import markdown_table
-from analysis.source import load_any
-from analysis.table import LOSSY
+from analysis.comparison.comparison import LEVEL, changes, decoders, differing
+from analysis.frames.frame import mixed
+from analysis.frames.markdown import markdown_table
+from analysis.frames.source import load_any
+from analysis.frames.table import LOSSY
 from pearl_eval.errors import UserError
-from pearl_eval.streams import standard_streams
+from pearl_eval.shell.streams import standard_streams
 
 _LEGEND = (
     "ratio: geometric mean over problems, with its 95 % interval; effect: rank-biserial correlation"

@@ -9,9 +9,9 @@ import pandas as pd
 from IPython.display import Image, Markdown, display
 from matplotlib.figure import Figure
 
-from analysis.frame import sections
-from analysis.reported import with_reported
-from analysis.table import NoRuns, Table
+from analysis.frames.frame import sections
+from analysis.frames.table import NoRuns, Table
+from analysis.paper.reported import with_reported
 
 #: Dots per inch: fine enough to read, small enough to keep.
 _DPI = 80

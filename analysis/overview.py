@@ -8,8 +8,8 @@ from pathlib import Path
 from pearl_eval.errors import UserError
 from pearl_eval.figures.overview import draw_overview
 from pearl_eval.figures.saving import save_figure
-from pearl_eval.runs import finished_runs
-from pearl_eval.streams import standard_streams
+from pearl_eval.results.runs import finished_runs
+from pearl_eval.shell.streams import standard_streams
 
 
 @standard_streams()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 
-from analysis.frame import mixed
-from analysis.paper_tables import TABLES
-from analysis.reported import with_reported
-from analysis.source import load_any
-from analysis.table import NoRuns, Table
+from analysis.frames.frame import mixed
+from analysis.frames.source import load_any
+from analysis.frames.table import NoRuns, Table
+from analysis.paper.paper_tables import TABLES
+from analysis.paper.reported import with_reported
 from pearl_eval.errors import UserError
-from pearl_eval.streams import standard_streams
+from pearl_eval.shell.streams import standard_streams
 
 _FORMATS = {"markdown": Table.markdown, "latex": Table.latex, "csv": Table.csv}
 

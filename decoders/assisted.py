@@ -12,8 +12,8 @@ from transformers.utils import is_sklearn_available
 from decoders.decoder import Models
 from decoders.draft_length import check_gamma
 from decoders.generate import Generate
-from decoders.sampler import Sampler
-from decoders.temperature import Temperature
+from decoders.sampling.sampler import Sampler
+from decoders.sampling.temperature import Temperature
 
 #: How the draft length changes, and what transformers calls that.
 _SCHEDULES = {

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from decoders.decoder import Decoder, Round
-from decoders.sampler import Draft
-from decoders.stopwatch import clock
-from decoders.text import Text
+from decoders.process.clock import clock
+from decoders.sampling.sampler import Draft
+from decoders.sequence import Text
 
 
 @dataclass

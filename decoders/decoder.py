@@ -8,13 +8,13 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, ClassVar, cast
 
 from decoders.accepted_runs import accepted_runs
-from decoders.architecture import Architecture
-from decoders.draft_process import DraftProcessOptions
-from decoders.model import CachedModel
-from decoders.reading import Event
-from decoders.sampler import Sampler, Verifier
-from decoders.stopwatch import clock
-from decoders.text import Text
+from decoders.model.architecture import Architecture
+from decoders.model.cached_model import CachedModel
+from decoders.model.reading import Event
+from decoders.process.clock import clock
+from decoders.process.worker import DraftProcessOptions
+from decoders.sampling.sampler import Sampler, Verifier
+from decoders.sequence import Text
 
 
 @dataclass(slots=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 
-from decoders.drafter import OnRequest
-from decoders.model import CachedModel
-from decoders.stopwatch import clock
+from decoders.model.cached_model import CachedModel
+from decoders.process.clock import clock
+from decoders.process.drafter import OnRequest
 
 #: The draft length that is to be chosen by measurement.
 AUTO = "auto"

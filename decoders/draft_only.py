@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from decoders.decoder import Decoder, Models, Round
-from decoders.drafter import DRAFT_WINDOWS
-from decoders.sampler import Sampler
-from decoders.stopwatch import clock
-from decoders.text import Text
+from decoders.process.clock import clock
+from decoders.process.drafter import DRAFT_WINDOWS
+from decoders.sampling.sampler import Sampler
+from decoders.sequence import Text
 
 
 @dataclass

@@ -13,12 +13,12 @@ from transformers import GenerationConfig, LogitsProcessor
 from transformers.generation.streamers import BaseStreamer
 
 from decoders.decoder import Decoder, Models, Round
-from decoders.model import CachedModel
-from decoders.reading import Reading
-from decoders.sampler import Greedy, Sampler, common_length
-from decoders.stopwatch import clock
-from decoders.temperature import Temperature, Warping
-from decoders.text import Text
+from decoders.model.cached_model import CachedModel
+from decoders.model.reading import Reading
+from decoders.process.clock import clock
+from decoders.sampling.sampler import Greedy, Sampler, common_length
+from decoders.sampling.temperature import Temperature, Warping
+from decoders.sequence import Text
 
 
 @dataclass

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import torch
 
-from decoders.architecture import Architecture
 from decoders.decoder import Decoder, Round
-from decoders.stopwatch import clock
-from decoders.text import Text
-from decoders.tree import ROOT, Branches, Tree
-from decoders.waiting import wait_for
+from decoders.model.architecture import Architecture
+from decoders.model.tree import ROOT, Branches, Tree
+from decoders.model.waiting import wait_for
+from decoders.process.clock import clock
+from decoders.sequence import Text
 
 
 @dataclass

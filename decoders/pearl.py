@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from decoders.decoder import Decoder, Models, Round
 from decoders.draft_length import AUTO, check_gamma, choose_balanced
-from decoders.drafter import DRAFT_WINDOWS, Drafter, OnRequest, Proposal
-from decoders.sampler import NOTHING_JUDGED, Draft, Sampler
-from decoders.stopwatch import clock
-from decoders.text import Text
+from decoders.process.clock import clock
+from decoders.process.drafter import DRAFT_WINDOWS, Drafter, OnRequest, Proposal
+from decoders.sampling.sampler import NOTHING_JUDGED, Draft, Sampler
+from decoders.sequence import Text
 
 
 @dataclass

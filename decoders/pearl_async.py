@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from decoders.decoder import Decoder, Models, Round
-from decoders.drafter import DRAFT_WINDOWS
-from decoders.forerunner import Forerunner
-from decoders.sampler import Draft, Sampler
-from decoders.stopwatch import clock
-from decoders.text import Text
+from decoders.process.clock import clock
+from decoders.process.drafter import DRAFT_WINDOWS
+from decoders.process.forerunner import Forerunner
+from decoders.sampling.sampler import Draft, Sampler
+from decoders.sequence import Text
 
 
 @dataclass

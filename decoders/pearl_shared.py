@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from decoders.decoder import End, Models, Round
-from decoders.drafter import OnRequest
-from decoders.ends import TargetThread, watched
 from decoders.pearl import Pearl
-from decoders.relay import RelayDrafter
-from decoders.sampler import Sampler
-from decoders.text import Text
+from decoders.process.drafter import OnRequest
+from decoders.process.ends import TargetThread, watched
+from decoders.process.relay import RelayDrafter
+from decoders.sampling.sampler import Sampler
+from decoders.sequence import Text
 
 
 @dataclass

@@ -12,8 +12,8 @@ import torch
 from decoders.decoder import Models, Round
 from decoders.draft_length import check_gamma
 from decoders.generate import Generate
-from decoders.sampler import Sampler
-from decoders.text import Text
+from decoders.sampling.sampler import Sampler
+from decoders.sequence import Text
 
 
 @dataclass

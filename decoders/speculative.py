@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from decoders.decoder import Decoder, Models, Round
 from decoders.draft_length import AUTO, check_gamma, choose_expected_best
-from decoders.drafter import DRAFT_WINDOWS
-from decoders.model import CachedModel
-from decoders.sampler import Draft, Proposer, Sampler
-from decoders.stopwatch import clock
-from decoders.text import Text
+from decoders.model.cached_model import CachedModel
+from decoders.process.clock import clock
+from decoders.process.drafter import DRAFT_WINDOWS
+from decoders.sampling.sampler import Draft, Proposer, Sampler
+from decoders.sequence import Text
 
 #: Draft length of the first prompt where it is to be chosen: that prompt measures α.
 _FIRST_GAMMA = 5

@@ -12,7 +12,8 @@ from omegaconf import DictConfig
 
 
 class SlurmLauncher(Launcher):
-    """See :mod:`pearl_eval.slurm`, which is imported late: it needs the extra ``cluster``."""
+    """See :mod:`pearl_eval.evaluation.slurm`, which is imported late: it needs the extra
+    ``cluster``."""
 
     def __init__(self, **params: Any) -> None:
         # Each job's parameters are those of its own configuration.
@@ -30,6 +31,6 @@ class SlurmLauncher(Launcher):
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        from pearl_eval.slurm import launch  # late: it takes its time
+        from pearl_eval.evaluation.slurm import launch  # late: it takes its time
 
         return launch(self._setup, job_overrides, initial_job_idx)

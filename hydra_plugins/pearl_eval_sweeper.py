@@ -18,7 +18,7 @@ class Sweeper(BasicSweeper):
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
         """Compose each job, as Hydra does here, and look at it."""
-        from pearl_eval.sweep import check_job  # late: every command imports this module
+        from pearl_eval.shell.sweep import check_job  # late: every command imports this module
 
         assert self.hydra_context is not None and self.config is not None
         for overrides in batch:

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.answers import (
+from tasks.rows.rows import Hub, load_rows
+from tasks.scoring.answers import (
     THE_ANSWER_IS,
     Reading,
     final_number,
@@ -16,8 +17,7 @@ from tasks.answers import (
     said,
     same_as_in_harness,
 )
-from tasks.numbers import find_number
-from tasks.rows import Hub, load_rows
+from tasks.scoring.numbers import find_number
 from tasks.task import Problem, Score, Task
 
 _FIELDS = {"question": str, "answer": str}

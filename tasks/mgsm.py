@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tasks.answers import THE_ANSWER_IS, Reading, final_number, said, same_as_in_harness
-from tasks.files import find_file
-from tasks.numbers import find_number
-from tasks.rows import Hub, load_rows
+from tasks.rows.files import find_file
+from tasks.rows.rows import Hub, load_rows
+from tasks.scoring.answers import THE_ANSWER_IS, Reading, final_number, said, same_as_in_harness
+from tasks.scoring.numbers import find_number
 from tasks.task import Problem, Score, Task
 
 LANGUAGES = ("bn", "de", "es", "fr", "ja", "ru", "sw", "te", "th", "zh")

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.rows import Fields, Hub, load_rows
+from tasks.rows.rows import Fields, Hub, load_rows
 from tasks.task import Problem, Task
 
 #: The answers in the format of FastChat's ``model_answer`` files.

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from tasks.rows import Rows
+from tasks.rows.rows import Rows
 
 
 @dataclass(frozen=True)

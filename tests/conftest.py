@@ -10,11 +10,12 @@ import pytest
 import torch
 from small_pair import SmallPair, save_pair
 
-from decoders import fork_server
-from pearl_eval import cli, profiling
+from decoders.process import fork_server
 from pearl_eval.bench import cli as bench_cli
-from pearl_eval.command import DRAFT_MODULES
-from pearl_eval.reservation import FOLDER_VARIABLE
+from pearl_eval.commands import run as cli
+from pearl_eval.evaluation.reservation import FOLDER_VARIABLE
+from pearl_eval.profile import profiling
+from pearl_eval.shell.command import DRAFT_MODULES
 
 torch.set_num_threads(1)
 # What was imported stays; each run looks for garbage at its start, and would look through it all.

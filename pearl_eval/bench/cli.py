@@ -25,13 +25,13 @@ from pearl_eval.bench.table import (
     rows,
 )
 from pearl_eval.bench.watch import Whole, watch
-from pearl_eval.command import hydra_command
-from pearl_eval.config import RuntimeConfig, build, plain, section
-from pearl_eval.console import console
+from pearl_eval.config.schema import RuntimeConfig, build, plain, section
 from pearl_eval.errors import EquivalenceViolation, UserError
-from pearl_eval.journal import write_json
-from pearl_eval.plan import load_problems
-from pearl_eval.setup import Setup
+from pearl_eval.evaluation.plan import load_problems
+from pearl_eval.pairs.setup import Setup
+from pearl_eval.results.journal import write_json
+from pearl_eval.shell.command import hydra_command
+from pearl_eval.shell.console import console
 from tasks.task import Problem, Task
 
 #: Of ``bench.json``; raised when a field changes its meaning.

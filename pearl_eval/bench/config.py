@@ -7,7 +7,7 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 
-from pearl_eval.config import RuntimeConfig, open_node
+from pearl_eval.config.schema import RuntimeConfig, open_node
 
 #: What every other contender is compared with, always there.
 REFERENCE = "autoregressive"

@@ -11,24 +11,24 @@ from typing import cast
 from omegaconf import DictConfig, OmegaConf
 
 from decoders.decoder import Decoder, Generation, Models
-from decoders.drafter import Drafter
 from decoders.pearl import Pearl
-from decoders.sampler import Greedy
+from decoders.process.clock import clock, no_garbage_collection
+from decoders.process.drafter import Drafter
+from decoders.sampling.sampler import Greedy
 from decoders.speculative import Speculative
-from decoders.stopwatch import clock, no_garbage_collection
 from pearl_eval.bench.config import REFERENCE
 from pearl_eval.bench.limits import Forwards, Rounds, Timer
 from pearl_eval.bench.results import Measurement, Results
-from pearl_eval.config import build
-from pearl_eval.equivalence import EquivalenceChecker, Verdict, unchecked_verdict
+from pearl_eval.checks.equivalence import EquivalenceChecker, Verdict, unchecked_verdict
+from pearl_eval.config.paths import config_dir
+from pearl_eval.config.schema import build
 from pearl_eval.errors import UserError
-from pearl_eval.pair import Pair
-from pearl_eval.paths import config_dir
-from pearl_eval.placement import placed
-from pearl_eval.plan import check_target
-from pearl_eval.progress import steps
-from pearl_eval.reservation import reserve
-from pearl_eval.setup import Setup
+from pearl_eval.evaluation.plan import check_target
+from pearl_eval.evaluation.reservation import reserve
+from pearl_eval.machine.placement import placed
+from pearl_eval.pairs.pair import Pair
+from pearl_eval.pairs.setup import Setup
+from pearl_eval.shell.progress import steps
 from pearl_eval.simulation.acceptance import merge, record
 
 #: The reference a second time: how far its ratio to itself is from 1 is the measuring's own error.

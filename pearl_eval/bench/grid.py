@@ -12,9 +12,9 @@ from rich.table import Table
 from pearl_eval.bench.config import REFERENCE, GridConfig
 from pearl_eval.bench.contest import check_contenders, contenders, hold
 from pearl_eval.bench.results import Ratio, Results
-from pearl_eval.config import RuntimeConfig
-from pearl_eval.console import console
-from pearl_eval.setup import Setup
+from pearl_eval.config.schema import RuntimeConfig
+from pearl_eval.pairs.setup import Setup
+from pearl_eval.shell.console import console
 from tasks.task import Problem
 
 

@@ -11,18 +11,18 @@ from typing import Any
 from rich.table import Table
 
 from decoders.decoder import Generation, Round
-from decoders.stopwatch import no_garbage_collection
+from decoders.process.clock import no_garbage_collection
 from pearl_eval.bench.config import GrowthConfig
 from pearl_eval.bench.contest import AGAIN, Contender, contenders, judged, started
 from pearl_eval.bench.watch import Whole
-from pearl_eval.config import RuntimeConfig
-from pearl_eval.console import console
-from pearl_eval.equivalence import EquivalenceChecker, Verdict
+from pearl_eval.checks.equivalence import EquivalenceChecker, Verdict
+from pearl_eval.config.schema import RuntimeConfig
 from pearl_eval.errors import UserError
-from pearl_eval.placement import placed
-from pearl_eval.progress import steps
-from pearl_eval.reservation import reserve
-from pearl_eval.setup import Setup
+from pearl_eval.evaluation.reservation import reserve
+from pearl_eval.machine.placement import placed
+from pearl_eval.pairs.setup import Setup
+from pearl_eval.shell.console import console
+from pearl_eval.shell.progress import steps
 from tasks.task import Problem
 
 

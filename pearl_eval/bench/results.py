@@ -12,7 +12,7 @@ import numpy as np
 
 from decoders.decoder import Generation
 from pearl_eval.bench.limits import Forwards, Rounds
-from pearl_eval.intervals import total_ratio, total_ratio_interval
+from pearl_eval.results.intervals import total_ratio, total_ratio_interval
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ class Measurement:
 class Ratio:
     """How many times as fast: total tokens per second over the other's, on the same prompts.
 
-    ``low`` and ``high`` are its 95 % interval (``pearl_eval.intervals``), ``None`` below three
-    prompts: repeats of a prompt are alike, and are added up. ``spread`` has the least, the
+    ``low`` and ``high`` are its 95 % interval (``pearl_eval.results.intervals``), ``None`` below
+    three prompts: repeats of a prompt are alike, and are added up. ``spread`` has the least, the
     quartiles and the most of the prompts' own ratios.
     """
 

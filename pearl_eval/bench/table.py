@@ -10,7 +10,7 @@ from rich.table import Table
 from pearl_eval.bench.config import REFERENCE
 from pearl_eval.bench.goals import Goal
 from pearl_eval.bench.results import Ratio, Results
-from pearl_eval.console import console
+from pearl_eval.shell.console import console
 
 #: transformers' own decoding, and whichever of a family was fastest.
 GENERATE = "generate"

@@ -10,16 +10,16 @@ from typing import Any, ClassVar
 from hydra import compose
 from omegaconf import DictConfig, open_dict
 
-from decoders import fork_server
 from decoders.decoder import Generation
-from decoders.drafter import Drafter
-from decoders.memory_use import resident_bytes
 from decoders.pearl import Pearl
-from decoders.stopwatch import clock
-from pearl_eval.command import DRAFT_MODULES
-from pearl_eval.config import Names, RuntimeConfig, section
-from pearl_eval.evaluation import evaluate
-from pearl_eval.records import RECORDS, read_lines
+from decoders.process import fork_server
+from decoders.process.clock import clock
+from decoders.process.drafter import Drafter
+from decoders.process.memory_use import resident_bytes
+from pearl_eval.config.schema import Names, RuntimeConfig, section
+from pearl_eval.evaluation.evaluation import evaluate
+from pearl_eval.results.records import RECORDS, read_lines
+from pearl_eval.shell.command import DRAFT_MODULES
 
 #: Comes with the package, and scores without running programs, which would count as cost.
 _TASK = "gsm8k_mini"

@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 
-from pearl_eval import cli
+from pearl_eval.commands import run as cli
 from pearl_eval.estimate.config import EstimateConfig
 from pearl_eval.estimate.job import estimate_job
 from pearl_eval.estimate.jobs import compose_jobs

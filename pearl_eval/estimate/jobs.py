@@ -17,10 +17,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 
-from pearl_eval.config import SWEEPER, Names
+from pearl_eval.config.paths import config_dir
+from pearl_eval.config.schema import SWEEPER, Names
+from pearl_eval.config.settings import check_settings
 from pearl_eval.errors import UserError
-from pearl_eval.paths import config_dir
-from pearl_eval.settings import check_settings
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from decoders.decoder import Decoder
-from pearl_eval.config import Names
+from pearl_eval.config.schema import Names
 from pearl_eval.errors import UserError
 from pearl_eval.estimate.config import EstimateConfig
-from pearl_eval.model_size import ModelSize
-from pearl_eval.records import RUN
-from pearl_eval.runs import Run, finished_runs
+from pearl_eval.results.records import RUN
+from pearl_eval.results.runs import Run, finished_runs
+from pearl_eval.results.traces import read_rounds
 from pearl_eval.simulation import ForwardTimes, Slowdown, Surface
-from pearl_eval.traces import read_rounds
+from pearl_eval.sizes.model_size import ModelSize
 
 GIVEN, MEASURED, DERIVED, ASSUMED = "given", "measured", "derived", "assumed"
 #: Taken where no acceptance rate is known.

@@ -10,10 +10,10 @@ import torch
 
 from decoders.decoder import Decoder
 from decoders.pearl_shared import PearlShared
-from pearl_eval.config import RuntimeConfig
-from pearl_eval.memory import model_bytes
-from pearl_eval.model_size import ModelSize
-from pearl_eval.pair import PairSource
+from pearl_eval.config.schema import RuntimeConfig
+from pearl_eval.pairs.pair import PairSource
+from pearl_eval.sizes.memory import model_bytes
+from pearl_eval.sizes.model_size import ModelSize
 
 _CPU = "cpu"
 

@@ -9,10 +9,10 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from pearl_eval.console import console
 from pearl_eval.estimate.config import EstimateConfig
 from pearl_eval.estimate.job import JobEstimate
-from pearl_eval.table import number
+from pearl_eval.results.table import number
+from pearl_eval.shell.console import console
 
 _GIB = 2**30
 _WIDTH = 130

@@ -21,8 +21,8 @@ from pearl_eval.figures.palette import (
     VERMILLION,
     styled,
 )
-from pearl_eval.runs import Run
-from pearl_eval.traces import TEXT_STEP
+from pearl_eval.results.runs import Run
+from pearl_eval.results.traces import TEXT_STEP
 
 _COLOURS, _MARKERS = (BLUE, VERMILLION, GREEN, ORANGE, SKY, PURPLE), "osD^vP"
 #: Most bars of a histogram.

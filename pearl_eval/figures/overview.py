@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pearl_eval.figures.palette import BLUE, DRAFT, IDLE, INK, TARGET, styled
-from pearl_eval.runs import Run
+from pearl_eval.results.runs import Run
 
 
 @styled

@@ -22,8 +22,8 @@ from pearl_eval.figures.palette import (
     VERMILLION,
     styled,
 )
-from pearl_eval.stretch import MOMENT, Decoding, Stretch
-from pearl_eval.traces import Fate, runs_free
+from pearl_eval.results.stretch import MOMENT, Decoding, Stretch
+from pearl_eval.results.traces import Fate, runs_free
 
 _IN_VAIN = "#F6D3BC"
 _WAITING = {"facecolor": "none", "edgecolor": IDLE, "hatch": "////"}

@@ -11,13 +11,11 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedConfig
 
-from decoders.model import CachedModel
-from pearl_eval.config import check_seed
-from pearl_eval.devices import Devices
+from decoders.model.cached_model import CachedModel
+from pearl_eval.config.schema import check_seed
 from pearl_eval.errors import UserError
-from pearl_eval.memory import check_fits, model_bytes
-from pearl_eval.model_size import ModelSize
-from pearl_eval.pair import Pair, PairSource
+from pearl_eval.machine.devices import Devices
+from pearl_eval.pairs.pair import Pair, PairSource
 from pearl_eval.pairs.pretrained import (
     ModelConfig,
     config_architecture,
@@ -27,6 +25,8 @@ from pearl_eval.pairs.pretrained import (
     stop_ids,
     weights_mark,
 )
+from pearl_eval.sizes.memory import check_fits, model_bytes
+from pearl_eval.sizes.model_size import ModelSize
 
 #: Tokens of the text on which the size of the added layers' output is measured.
 _CALIBRATION_TOKENS = 128

@@ -29,17 +29,17 @@ from transformers.quantizers.auto import get_hf_quantizer
 from transformers.utils import GENERATION_CONFIG_NAME, cached_file
 from transformers.utils import logging as transformers_logging
 
-from decoders.architecture import Architecture, unfit
-from decoders.model import CachedModel
-from pearl_eval.chat import end_of_turn
-from pearl_eval.config import RuntimeConfig
-from pearl_eval.devices import Devices
+from decoders.model.architecture import Architecture, unfit
+from decoders.model.cached_model import CachedModel
+from pearl_eval.config.schema import RuntimeConfig
 from pearl_eval.errors import UserError
-from pearl_eval.fingerprint import folder_fingerprint
-from pearl_eval.memory import check_fits, free_bytes, model_bytes
-from pearl_eval.model_shapes import known_shapes
-from pearl_eval.model_size import HeadShape, ModelSize
-from pearl_eval.pair import Pair, PairSource
+from pearl_eval.machine.devices import Devices
+from pearl_eval.pairs.chat import end_of_turn
+from pearl_eval.pairs.fingerprint import folder_fingerprint
+from pearl_eval.pairs.pair import Pair, PairSource
+from pearl_eval.sizes.memory import check_fits, free_bytes, model_bytes
+from pearl_eval.sizes.model_shapes import known_shapes
+from pearl_eval.sizes.model_size import HeadShape, ModelSize
 
 _INDEX = "model.safetensors.index.json"
 

@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
-from decoders.model import CachedModel
-from pearl_eval.config import check_seed
-from pearl_eval.devices import Devices
+from decoders.model.cached_model import CachedModel
+from pearl_eval.config.schema import check_seed
 from pearl_eval.errors import UserError
-from pearl_eval.memory import check_fits, model_bytes
-from pearl_eval.model_size import ModelSize
-from pearl_eval.pair import Pair, PairSource
+from pearl_eval.machine.devices import Devices
+from pearl_eval.pairs.pair import Pair, PairSource
 from pearl_eval.pairs.pretrained import ModelConfig, read_tokenizer
+from pearl_eval.sizes.memory import check_fits, model_bytes
+from pearl_eval.sizes.model_size import ModelSize
 
 _MASK = 2**64 - 1
 #: Logit of the oracle's token; more than any random model gives, and exact in every dtype.

@@ -97,7 +97,8 @@ class Turning:
 
 
 class Shape(Protocol):
-    """What a model's forwards compute and read; ``pearl_eval.model_shapes.ModelShape`` is one."""
+    """What a model's forwards compute and read; ``pearl_eval.sizes.model_shapes.ModelShape`` is
+    one."""
 
     @property
     def multiplied(self) -> int: ...

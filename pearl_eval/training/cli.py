@@ -10,8 +10,8 @@ from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
-from pearl_eval.command import hydra_command
 from pearl_eval.errors import UserError
+from pearl_eval.shell.command import hydra_command
 from pearl_eval.training.batches import Packing
 from pearl_eval.training.card import write_card
 from pearl_eval.training.continuations import ContinuationPlan

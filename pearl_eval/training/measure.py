@@ -10,7 +10,7 @@ import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from decoders.draft_length import time_forwards
-from decoders.model import CachedModel
+from decoders.model.cached_model import CachedModel
 from pearl_eval.training.continuations import greedy
 from pearl_eval.training.corpus.document import EOS
 from pearl_eval.training.corpus.functions import FunctionProblem, passes

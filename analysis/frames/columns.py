@@ -1,0 +1,121 @@
+"""The columns of the frame of runs: what each means, in which unit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from analysis.frames.markdown import markdown_table
+
+
+@dataclass(frozen=True)
+class Column:
+    """``scope``: of a condition, what may differ in it and still be compared; else ``None``."""
+
+    unit: str
+    meaning: str
+    scope: tuple[str, ...] | None = None
+
+
+COLUMNS: dict[str, Column] = {
+    "run": Column("path", "the run's directory"),
+    "sweep": Column("path", "the directory of its sweep"),
+    "decoder": Column("name", "the decoder under test"),
+    "gamma": Column("tokens", "its draft length, as in use; none where it has none"),
+    "settings": Column("JSON", "all its settings, as in use"),
+    "asked": Column("JSON", "its settings as asked for: a draft length may be `auto`"),
+    "label": Column("name", "the decoder, with what tells it from others of its name here"),
+    "pair": Column("name", "the model pair"),
+    "task": Column("name", "the task"),
+    "seed": Column("number", "what random numbers derive from"),
+    "synthetic": Column("bool", "tokens were made up"),
+    # Conditions: runs that differ in them are kept apart.
+    "protocol": Column("name", "`paper`: the end of text is ignored; `standard`: it ends it", ()),
+    "max_new_tokens": Column("tokens", "the longest output", ("task",)),
+    "limit": Column("prompts", "how many prompts were asked for; none: all", ("task",)),
+    "data": Column("digest", "of the prompts as decoded and scored", ("task", "pair")),
+    "weights": Column("digest", "of the target's weights", ("pair",)),
+    "draft_weights": Column("digest", "of the draft model's; none where there is none", ("pair",)),
+    "dtype": Column("name", "precision of weights and arithmetic", ()),
+    "sampling": Column("text", "the sampling rule and its settings", ()),
+    "hardware": Column("names", "kinds of devices, the target's / the draft model's", ()),
+    "target_devices": Column("devices", "how many the target is spread over", ("pair",)),
+    "parallel": Column("text", "how it is spread: by layers or tensor", ("pair",)),
+    "processes": Column("text", "threads and cores of each model's process", ("pair",)),
+    "draft_place": Column(
+        "text",
+        "whether the draft model has a device of its own; none where that is moot",
+        ("pair",),
+    ),
+    "reference": Column("name", "`inline`: measured beside each prompt; `cached`: once", ()),
+    "forward": Column("name", "how forwards are computed", ()),
+    "fixed_window": Column("bool", "whether target forwards have fixed shapes", ()),
+    "code": Column("digest", "of the sources that ran", ()),
+    "commit": Column("digest", "the checkout they are of; nothing in itself"),
+    "torch": Column("version", "of torch", ()),
+    "transformers": Column("version", "of transformers", ()),
+    "python": Column("version", "of Python", ()),
+    "driver": Column("version", "of the NVIDIA driver", ()),
+    # Figures.
+    "prompts": Column("prompts", "decoded; each sample and each turn is one"),
+    "timed_problems": Column(
+        "problems", "that speeds are over: not the warm-up; a dialogue is one"
+    ),
+    "new_tokens": Column("tokens", "generated"),
+    "tokens_per_second": Column("tokens/s", "total tokens over total time"),
+    "reference_tokens_per_second": Column("tokens/s", "the same of the reference"),
+    "mean_prompt_tokens_per_second": Column("tokens/s", "mean of the prompts' own speeds"),
+    "reference_mean_prompt_tokens_per_second": Column("tokens/s", "the same of the reference"),
+    "speedup": Column("×", "over the paired autoregressive reference"),
+    "speedup_low": Column("×", "lower end of its 95 % interval"),
+    "speedup_high": Column("×", "upper end of its 95 % interval"),
+    "mean_accepted_tokens": Column("tokens", "mean length of runs of accepted tokens"),
+    "acceptance_rate": Column("1", "accepted ÷ judged"),
+    "tokens_per_target_forward": Column("tokens", "generated for each target forward"),
+    "target_forwards": Column("forwards", "of the target"),
+    "draft_forwards": Column("forwards", "of the draft model"),
+    "wait_fraction_draft": Column("1", "of decoding time: the draft model waits for the target"),
+    "wait_fraction_target": Column("1", "of decoding time: the target waits for the draft model"),
+    "wasted_fraction": Column("1", "of drafted tokens: never accepted"),
+    "overhead_fraction": Column("1", "of rounds' time: neither model runs"),
+    "pre_verify_failure_rate": Column("1", "of pre-verify rounds: the first token is rejected"),
+    "bytes_per_round": Column("bytes", "sent between the processes, both ways"),
+    "target_flops_per_token": Column("operations", "of the target, for each generated token"),
+    "draft_flops_per_token": Column("operations", "of the draft model"),
+    "joules_per_token": Column("J", "for each generated token, where devices count energy"),
+    "exact_match_rate": Column("1", "of outputs: the reference's own, token for token"),
+    "ties": Column("prompts", "whose output differs within rounding"),
+    "violations": Column("prompts", "whose output is not the target's"),
+    "lossless": Column("bool", "no violation, and identical, tied, or sampled as the target does"),
+    "accuracy": Column("1", "the task's own score"),
+    "accuracy_low": Column("1", "lower end of its 95 % interval"),
+    "accuracy_high": Column("1", "upper end of its 95 % interval"),
+    "accuracy_name": Column("name", "what that score is called"),
+    "reference_accuracy": Column("1", "the score of the reference's outputs"),
+    "peak_memory_bytes": Column("bytes", "of all processes, and of the main one's GPUs"),
+    "host": Column("name", "the machine"),
+    "cpu_count": Column("CPUs", "it has"),
+    "attempts": Column("times", "the run was begun"),
+}
+#: What must be alike for two figures to be compared, and within what it may differ.
+CONDITIONS = {name: one.scope for name, one in COLUMNS.items() if one.scope is not None}
+#: Those that are numbers.
+NUMBERS = tuple(
+    name
+    for name, one in COLUMNS.items()
+    if one.unit not in ("path", "name", "names", "JSON", "text", "digest", "bool", "version")
+)
+#: Those that some decoders do not have: they go with any.
+MOOT = ("draft_weights", "draft_place")
+
+
+def documented() -> str:
+    """The columns as a Markdown table."""
+    rows = []
+    for name, one in COLUMNS.items():
+        own = f" **Condition**{_within(one.scope)}" if one.scope is not None else ""
+        rows.append((f"`{name}`", one.unit, f"{one.meaning}{own}"))
+    return markdown_table(("column", "unit", "meaning"), rows)
+
+
+def _within(scope: tuple[str, ...]) -> str:
+    return f" within a {' and '.join(scope)}." if scope else "."

@@ -1,0 +1,353 @@
+"""The paper's tables, from a frame of runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+
+from analysis.frames.columns import CONDITIONS, MOOT
+from analysis.frames.frame import categories, sections
+from analysis.frames.table import LOSSY, Cell, NoRuns, Table
+
+_ABLATIONS = ("pearl", "pearl_no_pre_verify", "pearl_no_post_verify")
+_SHARED = ("pearl", "pearl_shared", "pearl_shared_one_end")
+_SPEEDUP = (
+    "Speedup over the autoregressive reference of the same prompts, of total tokens over total"
+    " time; in brackets its 95 % interval (over problems); n: problems, without the"
+    " warm-up."
+)
+#: Of figures that are no speeds.
+_PROMPTS = "n: prompts (each sample, and each turn of a dialogue, is one), with the warm-up"
+#: GSM8K's column beside MGSM's English.
+GSM8K = "en (GSM8K)"
+#: Tasks of which the paper's scripts take the mean of the entries' tokens/s.
+_MEANS = ("mgsm", "mt_bench", "dialogue")
+_MEAN = "mean_prompt_tokens_per_second"
+#: The column of a speedup that is of such means. The paper's figures of these tasks are.
+MEAN_SPEEDUP = "all, mean of speeds"
+_MEAN_NOTE = f"{MEAN_SPEEDUP}: of the means of prompts' tokens/s, as the paper's of MGSM, MT-bench."
+
+
+def humaneval(frame: pd.DataFrame) -> Table:
+    """Speedups on HumanEval, by pair and decoder."""
+    runs = _of_tasks(frame, "HumanEval", "humaneval")
+    cells = [
+        _speedup(section, (_decoder(run),), _place(run, runs), run)
+        for section, part in sections(runs)
+        for run in _rows(part)
+    ]
+    return _table("humaneval", "HumanEval: speedup by pair and decoder", ("decoder",), cells, runs)
+
+
+def languages(frame: pd.DataFrame) -> Table:
+    """Speedups on GSM8K and MGSM, by language: the English column is GSM8K."""
+    runs = _of_tasks(frame, "GSM8K or MGSM", "gsm8k", "mgsm")
+    english = GSM8K if "en" in set(categories(runs).get("category", ())) else "en"
+    cells = _by_category(runs, lambda run: english if run["task"].startswith("gsm8k") else None)
+    title = "GSM8K (en) and MGSM: speedup by language"
+    return _table(
+        "languages", title, ("pair", "decoder"), cells, runs, ("pair",), _mean_notes(cells)
+    )
+
+
+def mt_bench(frame: pd.DataFrame) -> Table:
+    """Speedups on MT-bench, by category."""
+    runs = _of_tasks(frame, "MT-bench", "mt_bench", "dialogue")
+    cells = _by_category(runs, lambda run: None)
+    title = "MT-bench: speedup by category"
+    return _table(
+        "mt_bench", title, ("pair", "decoder"), cells, runs, ("pair",), _mean_notes(cells)
+    )
+
+
+def ablations(frame: pd.DataFrame) -> Table:
+    """PEARL without pre-verify, and without post-verify."""
+    runs = _of(frame, "decoder", _ABLATIONS, "an ablation (pearl_no_pre_verify, …)")
+    runs = _where_all(runs, lambda group: len(set(group["decoder"])) > 1, "PEARL and an ablation")
+    cells = [
+        _speedup(section, (_decoder(run),), _place(run, runs), run)
+        for section, part in sections(runs)
+        for run in _rows(part)
+    ]
+    return _table("ablations", "Ablations: speedup", ("decoder",), cells, runs)
+
+
+def gamma_sweep(frame: pd.DataFrame) -> Table:
+    """Speedups over the draft length, where a decoder ran with more than one."""
+    runs = frame[frame["gamma"].notna()]
+    runs = _where_all(runs, _several, "one decoder with several draft lengths", "decoder")
+    cells = [
+        _speedup(section, (str(run["decoder"]), _draft_length(run)), _place(run, runs), run)
+        for section, part in sections(runs)
+        for run in _rows(part.sort_values(["decoder", "gamma"], kind="stable"))
+    ]
+    title = "Speedup by draft length γ"
+    return _table("gamma_sweep", title, ("decoder", "γ"), cells, runs, ("decoder",))
+
+
+def mean_accepted_tokens(frame: pd.DataFrame) -> Table:
+    """Mean lengths of runs of accepted tokens."""
+    runs = frame[frame["mean_accepted_tokens"].notna()]
+    _some(runs, "a decoder that accepts drafted tokens")
+    figure = "mean_accepted_tokens"
+    cells = [
+        _cell(section, (_decoder(run),), _place(run, runs), run, figure, "prompts", best=1)
+        for section, part in sections(runs)
+        for run in _rows(part)
+    ]
+    note = (
+        "Mean length of runs of accepted tokens up to a rejection (of vanilla speculative decoding"
+        f" up to its block's end); {_PROMPTS}."
+    )
+    title = "Mean accepted tokens"
+    return _table("mean_accepted_tokens", title, ("decoder",), cells, runs, notes=[note])
+
+
+def model_runs(frame: pd.DataFrame) -> Table:
+    """How often each model ran for a token, and that over vanilla speculative decoding's."""
+    runs = frame[(frame["draft_forwards"] > 0) & (frame["target_forwards"] > 0)]
+    _some(runs, "a decoder with two models")
+    cells: list[Cell] = []
+    for section, part in sections(runs):
+        for run in _rows(part):
+            row = (_place(run, runs), _decoder(run))
+            vanilla = _alike(part, run, "speculative")
+            for model in ("target", "draft"):
+                name = f"{model} forwards"
+                each = _forwards(run, model)
+                whole = Cell(section, row, name, run[f"{model}_forwards"], form=".0f")
+                source = (str(run["run"]),)
+                cells.append(replace(whole, runs=source))
+                per_token = _cell(
+                    section, row, f"{name} / token", run, None, "prompts", form=".3f", best=-1
+                )
+                cells.append(replace(per_token, value=each))
+                if vanilla is not None:
+                    ratio = each / _forwards(vanilla, model)
+                    both = tuple(dict.fromkeys((*source, str(vanilla["run"]))))
+                    name = f"{model}, ratio to speculative"
+                    cells.append(Cell(section, row, name, ratio, runs=both))
+    note = (
+        "Forwards for each generated token, and their ratio to vanilla speculative decoding's;"
+        f" {_PROMPTS}."
+    )
+    index = ("pair", "decoder")
+    title = "Number of model runs"
+    return _table("model_runs", title, index, cells, runs, ("pair",), notes=[note])
+
+
+def resource_competition(frame: pd.DataFrame) -> Table:
+    """PEARL with devices of its own for the draft model, and on the target's."""
+    runs = _of(frame, "decoder", _SHARED, "pearl_shared")
+    runs = _where_all(
+        runs, lambda group: len(set(group["decoder"])) > 1, "both pearl and pearl_shared"
+    )
+    cells: list[Cell] = []
+    for section, part in sections(runs):
+        for run in _rows(part):
+            row = (_place(run, runs), _decoder(run))
+            figure = _MEAN if run["task"].startswith(_MEANS) else "tokens_per_second"
+            cells.append(_cell(section, row, "tokens/s", run, figure, form=".2f"))
+            cells.append(_speedup(section, row, "speedup", run))
+            apart = _alike(part, run, "pearl")
+            if apart is not None:
+                both = tuple(dict.fromkeys((run["run"], apart["run"])))
+                ratio = run["speedup"] / apart["speedup"]
+                name = "speedup ÷ pearl's"
+                cells.append(Cell(section, row, name, ratio, runs=both, form=".3f"))
+    title = "Resource competition: PEARL with devices of its own, and on shared ones"
+    notes = [_SPEEDUP]
+    if runs["task"].str.startswith(_MEANS).any():
+        notes.append("tokens/s on MGSM and MT-bench: means of the prompts' own, as the paper's.")
+    index = ("pair", "decoder")
+    return _table("resource_competition", title, index, cells, runs, ("pair",), notes)
+
+
+TABLES: dict[str, Callable[[pd.DataFrame], Table]] = {
+    make.__name__: make
+    for make in (
+        humaneval,
+        languages,
+        mt_bench,
+        ablations,
+        gamma_sweep,
+        mean_accepted_tokens,
+        model_runs,
+        resource_competition,
+    )
+}
+
+
+def _table(
+    name: str,
+    title: str,
+    index: tuple[str, ...],
+    cells: list[Cell],
+    runs: pd.DataFrame,
+    within: tuple[str, ...] = (),
+    notes: Iterable[str] = (_SPEEDUP,),
+) -> Table:
+    return Table(name, title, index, cells, within, [*notes, *_notes(runs)])
+
+
+def _notes(runs: pd.DataFrame) -> list[str]:
+    """Where and how runs were measured, and which they are."""
+    lines = ["Bold: the best of its column."]
+    if not runs["lossless"].all():
+        lines.append(f"{LOSSY.strip()} not the target's own output, so it does not contend.")
+    hardware = runs[["hardware", "target_devices", "dtype"]].drop_duplicates()
+    lines += [
+        f"Hardware: {name or 'unknown'}; the target on {count} device{'s' * (count > 1)}; {dtype}."
+        for name, count, dtype in hardware.to_numpy().tolist()
+    ]
+    versions = runs[["torch", "transformers", "python", "driver", "commit"]].drop_duplicates()
+    lines += [
+        f"torch {one.torch}, transformers {one.transformers}, Python {one.python},"
+        + (f" driver {one.driver}," if pd.notna(one.driver) else "")
+        + (f" pearl_eval at {one.commit[:8]}." if pd.notna(one.commit) else " pearl_eval.")
+        for one in versions.itertuples()
+    ]
+    limits = runs[["task", "max_new_tokens", "protocol", "sampling", "reference"]]
+    lines += [
+        f"{one.task}: {one.max_new_tokens:g} tokens, protocol {one.protocol}, {one.sampling},"
+        f" reference {one.reference}."
+        for one in limits.drop_duplicates().dropna(subset=["max_new_tokens"]).itertuples()
+    ]
+    if runs["synthetic"].any():
+        lines.append("Of synthetic pairs tokens are made up: only times and counts mean anything.")
+    return [*lines, "Runs: " + ", ".join(dict.fromkeys(runs["run"])) + "."]
+
+
+def _by_category(runs: pd.DataFrame, named: Callable[[Any], str | None]) -> list[Cell]:
+    """Cells by category, then over all of a task; a task of one column is just that."""
+    cells: list[Cell] = []
+    variants = runs["task"].map(_variant)
+    several = variants.nunique() > 1
+
+    def row(run: Any) -> tuple[str, str]:
+        variant = _variant(run["task"]) if several else ""
+        return ", ".join(filter(None, (str(run["pair"]), variant))), _decoder(run)
+
+    for section, part in sections(runs):
+        own = categories(part)
+        kept: list[str] = list(own["run"]) if len(own) else []
+        for run in _rows(part):
+            whole = named(run)
+            if whole is not None:
+                cells.append(_speedup(section, row(run), whole, run))
+        for one in _rows(own):
+            cells.append(_speedup(section, row(one), str(one["category"]), one))
+        for run in _rows(part[part["run"].isin(kept)]):
+            cells.append(_speedup(section, row(run), "all", run))
+            if run["task"].startswith(_MEANS) and pd.notna(run[_MEAN]):
+                cells.append(_mean_speedup(section, row(run), run))
+    return cells
+
+
+def _variant(task: str) -> str:
+    """``mini`` of ``gsm8k_mini``: two tasks of one variant stand in one row."""
+    return task.removeprefix("mt_bench").removeprefix("dialogue").partition("_")[2]
+
+
+def _cell(
+    section: str,
+    row: tuple[str, ...],
+    column: str,
+    run: Any,
+    figure: str | None,
+    over: str = "timed_problems",
+    **look: Any,
+) -> Cell:
+    """The cell of a figure ``over`` so many problems, or prompts."""
+    return Cell(
+        section,
+        row,
+        column,
+        run[figure] if figure else None,
+        # An older version did not count them.
+        n=int(run["prompts"] if pd.isna(number := run.get(over)) else number),
+        runs=(str(run["run"]),),
+        contends=bool(run["lossless"]),
+        **look,
+    )
+
+
+def _forwards(run: Any, model: str) -> float:
+    """Of a model, for each generated token."""
+    return float(run[f"{model}_forwards"] / run["new_tokens"])
+
+
+def _speedup(section: str, row: tuple[str, ...], column: str, run: Any) -> Cell:
+    interval = {"low": run["speedup_low"], "high": run["speedup_high"]}
+    return _cell(section, row, column, run, "speedup", unit="×", best=1, **interval)
+
+
+def _mean_speedup(section: str, row: tuple[str, ...], run: Any) -> Cell:
+    cell = _cell(section, row, MEAN_SPEEDUP, run, None, unit="×", best=1)
+    return replace(cell, value=run[_MEAN] / run[f"reference_{_MEAN}"])
+
+
+def _mean_notes(cells: Iterable[Cell]) -> list[str]:
+    several = any(cell.column == MEAN_SPEEDUP for cell in cells)
+    return [_SPEEDUP, _MEAN_NOTE] if several else [_SPEEDUP]
+
+
+def _draft_length(run: Any) -> str:
+    """With what else a run's label says: which seed, which repeat."""
+    gamma = f"{float(run['gamma']):g}"
+    return gamma + str(run["label"]).removeprefix(str(run["decoder"])).replace(f" γ{gamma}", "")
+
+
+def _decoder(run: Any) -> str:
+    return str(run["label"]) + ("" if run["lossless"] else LOSSY)
+
+
+def _place(run: Any, runs: pd.DataFrame) -> str:
+    """The pair of a run, and its task where there are several."""
+    return f"{run['pair']}, {run['task']}" if runs["task"].nunique() > 1 else str(run["pair"])
+
+
+def _alike(part: pd.DataFrame, run: Any, decoder: str) -> Any | None:
+    """The run of a decoder on a run's pair and task; of several that of its sweep, draft length and
+    seed. None where there is none, or it can't be told."""
+    same = (part["decoder"] == decoder) & (part["pair"] == run["pair"])
+    found = part[same & (part["task"] == run["task"])]
+    for name in ("sweep", "gamma", "seed"):
+        closer = found[found[name] == run[name]]
+        found = closer if len(closer) else found
+    return found.iloc[0] if len(found) == 1 else None
+
+
+def _several(group: pd.DataFrame) -> bool:
+    return group["gamma"].nunique() > 1
+
+
+def _of(frame: pd.DataFrame, column: str, values: Iterable[str], what: str) -> pd.DataFrame:
+    return _some(frame[frame[column].isin(list(values))], what)
+
+
+def _of_tasks(frame: pd.DataFrame, what: str, *names: str) -> pd.DataFrame:
+    """The runs of tasks of these names, in whatever variant."""
+    return _some(frame[frame["task"].str.startswith(names)], f"a run of {what}")
+
+
+def _where_all(
+    frame: pd.DataFrame, holds: Callable[[pd.DataFrame], bool], what: str, *by: str
+) -> pd.DataFrame:
+    """The runs of those pairs and tasks, under one set of conditions, for which something holds."""
+    keys = ["pair", "task", *by, *(name for name in CONDITIONS if name not in MOOT)]
+    kept = [group for _, group in frame.groupby(keys, dropna=False, sort=False) if holds(group)]
+    return _some(pd.concat(kept).sort_index() if kept else frame[:0], what)
+
+
+def _some(frame: pd.DataFrame, what: str) -> pd.DataFrame:
+    if frame.empty:
+        raise NoRuns(f"none of these runs is {what}".replace("is a run of", "is of"))
+    return frame
+
+
+def _rows(frame: pd.DataFrame) -> Iterable[Any]:
+    return (row for _, row in frame.iterrows())

@@ -1,0 +1,118 @@
+"""Heat maps of speedup over (c, α): what was measured on a grid, over what is predicted."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from analysis.theory import theory
+from analysis.theory.grid import Cell, read_grid
+from analysis.theory.prediction import fit
+from pearl_eval.errors import UserError
+from pearl_eval.figures.heatmap import LOWEST, STEPS, draw_heatmap
+from pearl_eval.figures.saving import check_format, save_figure
+from pearl_eval.shell.streams import standard_streams
+from pearl_eval.simulation import Costs, ForwardTimes, Rate
+
+
+def _speculative(speed_ratio: float, rate: float) -> float:
+    gamma = theory.speculative_gamma(speed_ratio, rate)
+    return theory.speculative_speedup(speed_ratio, rate, gamma)
+
+
+def _pearl(speed_ratio: float, rate: float) -> float:
+    return theory.pearl_speedup(speed_ratio, rate, theory.pearl_gamma(speed_ratio, rate))
+
+
+Predicted = dict[str, Callable[[float, float], float]]
+#: What theory predicts of each decoder, at its best draft length.
+THEORY: Predicted = {
+    "speculative": _speculative,
+    "pearl": _pearl,
+    "pearl_async": theory.async_speedup,
+}
+#: Values of c and of α at which a simulated surface is computed, which takes a while.
+_SIMULATED_STEPS = 12
+#: Simulated texts for each of a cell's prompts.
+_REPEATS = 10
+
+
+def simulated(cells: Sequence[Cell], costs: Costs) -> Predicted:
+    """What the simulator predicts of each decoder on a grid, at the best draft length of its cells.
+
+    Texts are as long as theirs, and forwards take as long as those of the cell in the middle, the
+    target's in proportion to c.
+    """
+    middle = sorted(cells, key=lambda cell: cell.speed_ratio)[len(cells) // 2]
+    labels = dict.fromkeys(label for cell in cells for label in cell.measured)
+
+    def of(decoder: str) -> Callable[[float, float], float]:
+        own = [label for label in labels if label.split()[0] == decoder]
+
+        def speedup(speed_ratio: float, rate: float) -> float:
+            cell = replace(
+                middle,
+                forwards=_at(middle.forwards, speed_ratio),
+                prompts=middle.prompts * _REPEATS,
+            )
+            return max(cell.predicted(label, costs, Rate(rate)) for label in own)
+
+        return speedup
+
+    measured = {label.split()[0] for label in labels}
+    return {decoder: of(decoder) for decoder in THEORY if decoder in measured}
+
+
+def _at(forwards: ForwardTimes, speed_ratio: float) -> ForwardTimes:
+    """With a target that is slower or faster throughout."""
+    factor = speed_ratio / forwards.speed_ratio
+    seconds = tuple(tuple(factor * one for one in row) for row in forwards.target.seconds)
+    return replace(forwards, target=replace(forwards.target, seconds=seconds))
+
+
+def best(cells: list[Cell], decoder: str) -> list[tuple[float, float, float]]:
+    """c, α and the speedup at the best draft length measured, of each cell."""
+    found = []
+    for cell in cells:
+        # Without a decoder that judges blocks in place there is no α.
+        if decoder in cell.best and cell.acceptance_rate is not None:
+            found.append((cell.speed_ratio, cell.acceptance_rate, cell.best[decoder]))
+    return found
+
+
+@standard_streams()
+def main() -> None:
+    """``python -m analysis.theory.heatmap [DIRECTORY]``: draw theory's surfaces.
+
+    With the directory of a benchmark's grid, the simulator's, and the grid's points.
+    """
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("directory", type=Path, nargs="?", help="of pearl-eval-bench's grid")
+    parser.add_argument("-o", "--output", type=Path, default=Path("heatmap.png"))
+    arguments = parser.parse_args()
+    try:
+        check_format(arguments.output)
+        cells = read_grid(arguments.directory) if arguments.directory else []
+    except (UserError, OSError) as error:
+        parser.error(str(error))
+    predicted, steps, lowest = THEORY, STEPS, LOWEST
+    subtitle = "predicted by closed forms: no overhead, the window costs nothing"
+    if cells:
+        predicted, steps = simulated(cells, fit(cells)), _SIMULATED_STEPS
+        lowest = min(LOWEST, *(0.9 * cell.speed_ratio for cell in cells))
+        subtitle = (
+            f"predicted by simulation, at the grid's fitted costs, texts of {cells[0].limit}"
+            " tokens; points: measured, in the same colours"
+        )
+    measured = {name: best(cells, name) for name in predicted}
+    drawn = draw_heatmap(predicted, measured, subtitle, steps, lowest)
+    try:
+        print(save_figure(drawn, arguments.output))
+    except OSError as error:
+        parser.error(str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""How well the simulator predicts the speedups of a benchmark's grid."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.optimize import least_squares
+
+from analysis.frames.markdown import markdown_table
+from analysis.theory.grid import Cell, halves, read_grid
+from pearl_eval.errors import UserError
+from pearl_eval.figures.prediction import draw_prediction
+from pearl_eval.figures.saving import check_format, save_figure
+from pearl_eval.shell.streams import standard_streams
+from pearl_eval.simulation import Costs
+
+#: What is fitted, with where the fit starts, in seconds.
+_FITTED = {"round": 1e-4, "crossing": 1e-4, "publish": 1e-5}
+
+
+@dataclass(frozen=True)
+class Point:
+    """One contender on one pair, measured and predicted."""
+
+    depth: int
+    perturbation: float
+    contender: str
+    measured: float
+    predicted: float
+
+    @property
+    def error(self) -> float:
+        """Predicted over measured, less 1."""
+        return self.predicted / self.measured - 1
+
+
+def predict(cells: Sequence[Cell], costs: Costs) -> list[Point]:
+    """Every contender of every cell."""
+    return [
+        Point(cell.depth, cell.perturbation, label, measured, cell.predicted(label, costs))
+        for cell in cells
+        for label, measured in cell.measured.items()
+    ]
+
+
+def fit(cells: Sequence[Cell]) -> Costs:
+    """The costs beside forwards with which these cells are predicted best."""
+    start = np.array(list(_FITTED.values()))
+
+    def residuals(scales: np.ndarray) -> list[float]:
+        costs = Costs(**dict(zip(_FITTED, (scales * start).tolist(), strict=True)))
+        return [float(np.log1p(point.error)) for point in predict(cells, costs)]
+
+    found = least_squares(
+        residuals,
+        np.ones(len(start)),
+        bounds=(0, np.inf),
+        loss="soft_l1",
+        f_scale=0.05,
+        diff_step=0.1,
+    )
+    return Costs(**dict(zip(_FITTED, (found.x * start).tolist(), strict=True)))
+
+
+def errors(points: Sequence[Point]) -> str:
+    """The errors of predictions, in a line."""
+    sizes = sorted(abs(point.error) for point in points)
+    worst = max(points, key=lambda point: abs(point.error))
+    return (
+        f"median error {statistics.median(sizes):.1%}, worst {worst.error:+.1%}"
+        f" ({worst.contender}, depth {worst.depth}, perturbation {worst.perturbation:g}),"
+        f" {len(points)} predictions"
+    )
+
+
+def noise(cells: Sequence[Cell]) -> str:
+    """How far measured speedups are off by themselves, beyond which no prediction can be told."""
+    off = [abs(cell.same - 1) for cell in cells]
+    return (
+        f"autoregressive decoding beside itself was off by {statistics.median(off):.1%} in the"
+        f" median, {max(off):.1%} at worst, {len(off)} pairs"
+    )
+
+
+def table(points: Sequence[Point]) -> str:
+    """Errors by decoder, as Markdown."""
+    rows = []
+    for name in dict.fromkeys(point.contender.split()[0] for point in points):
+        own = [point for point in points if point.contender.split()[0] == name]
+        worst = max(own, key=lambda point: abs(point.error))
+        median = statistics.median(abs(point.error) for point in own)
+        rows.append((name, len(own), f"{median:.1%}", f"{worst.error:+.1%}"))
+    return markdown_table(("decoder", "predictions", "median error", "worst error"), rows)
+
+
+@standard_streams()
+def main() -> None:
+    """``python -m analysis.theory.prediction DIRECTORY``: predict a grid, one half fitted on the
+    other."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("directory", type=Path, help="what pearl-eval-bench grid=controlled wrote")
+    parser.add_argument("-o", "--output", type=Path, help="default: prediction.png in DIRECTORY")
+    parser.add_argument(
+        "--swap", action="store_true", help="fit on the half that is otherwise predicted"
+    )
+    arguments = parser.parse_args()
+    try:
+        output = arguments.output or arguments.directory / "prediction.png"
+        check_format(output)
+        cells = read_grid(arguments.directory)
+        fitted_on, held_out = reversed(halves(cells)) if arguments.swap else halves(cells)
+        if not fitted_on or not held_out:
+            raise UserError(f"{arguments.directory}: too few pairs for two halves")
+    except (UserError, OSError) as error:
+        parser.error(str(error))
+    costs = fit(fitted_on)
+    seconds = {name: asdict(costs)[name] for name in _FITTED}
+    print("fitted, µs: " + ", ".join(f"{name} {1e6 * one:.0f}" for name, one in seconds.items()))
+    fitted, predicted = predict(fitted_on, costs), predict(held_out, costs)
+    print(f"the half fitted on:  {errors(fitted)}")
+    print(f"the half predicted:  {errors(predicted)}")
+    print(f"the measurement:     {noise(cells)}")
+    print(table(predicted))
+    drawn = draw_prediction(
+        [(one.contender.split()[0], one.measured, one.predicted) for one in predicted],
+        f"{errors(predicted)}\n{noise(cells)}",
+    )
+    try:
+        print(save_figure(drawn, output))
+    except OSError as error:
+        parser.error(str(error))
+
+
+if __name__ == "__main__":
+    main()

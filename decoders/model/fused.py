@@ -1,0 +1,251 @@
+"""Llama-like models that compute in fewer, larger operations.
+
+Between two operations of a small forward there is more Python and dispatch than arithmetic. A layer
+of transformers' Llama makes some 45 operations, one of these makes 20: one product for queries,
+keys and values, one for gate and up, PyTorch's own RMS norm, products that add to the residual
+stream, rotations looked up in a table. Weights lie as the products read them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.functional import embedding, rms_norm, scaled_dot_product_attention
+from transformers import Cache, PreTrainedModel
+
+from decoders.model.packed import pack, packable, product
+
+#: Model types of transformers whose layers these can take the place of: with or without biases of
+#: queries, keys and values, with or without norms of queries and keys.
+FUSIBLE = ("llama", "mistral", "qwen2", "qwen3")
+#: Rotary embeddings that do not depend on the length of the text.
+_STATIC_ROPE = ("default", "linear", "llama3", "yarn")
+
+
+class FusedForward:
+    """Forwards of a model whose layers are replaced, in place, by :class:`FusedLayer`.
+
+    Outputs change by rounding only. The model itself can be called as before, by transformers'
+    own decoding loops; calling this instead saves what transformers does around the layers.
+
+    Raises ValueError for a model that is none of ``FUSIBLE``, or not all on one device.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        reason = _not_fusible(model)
+        if reason:
+            raise ValueError(reason)
+        body: Any = model.model
+        for index, layer in enumerate(body.layers):
+            body.layers[index] = FusedLayer(layer, index)
+        body.rotary_emb = RotationTable(
+            body.rotary_emb, model.config.max_position_embeddings, model.dtype
+        )
+        self._layers: list[FusedLayer] = list(body.layers)
+        self._rotations: RotationTable = body.rotary_emb
+        self._embedding: torch.Tensor = body.embed_tokens.weight
+        self._norm, self._eps = body.norm.weight, body.norm.variance_epsilon
+        head: Any = model.lm_head
+        self._head = _columns(head.weight)
+        head.weight = nn.Parameter(self._head.t(), requires_grad=False)
+        self._packed_head: Any = None
+        if packable([self._head, *(one for layer in self._layers for one in layer.products)]):
+            self._packed_head = pack(self._head)
+            for layer in self._layers:
+                layer.pack()
+
+    def __call__(
+        self,
+        ids: torch.Tensor,
+        cache: Cache,
+        logits_to_keep: int | torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Logits, ``[rows, vocab]``, after the tokens ``ids``, ``[1, tokens]``.
+
+        ``attention_mask`` is added to the scores, ``[1, 1, tokens, seen + tokens]``; without one
+        each token attends to all before it and itself.
+        """
+        seen, tokens = cache.get_seq_length(), ids.shape[1]
+        if position_ids is None:
+            rotations = self._rotations.between(seen, seen + tokens)
+        else:
+            rotations = self._rotations(self._embedding, position_ids)
+        if attention_mask is None and tokens > 1 and seen:
+            # Added to the scores, as attention would make it of a bool mask in every layer.
+            hidden_from = self._embedding.new_full((tokens, seen + tokens), -torch.inf)
+            attention_mask = hidden_from.triu_(diagonal=seen + 1)
+        hidden = self._through(ids, attention_mask, rotations, cache)
+        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+        return self._logits(hidden[kept])
+
+    def _through(
+        self, ids: torch.Tensor, mask: torch.Tensor | None, rotations: Any, cache: Any
+    ) -> torch.Tensor:
+        """What comes out of the last layer, ``[tokens, hidden]``."""
+        hidden = embedding(ids, self._embedding)
+        for layer in self._layers:
+            hidden = layer(hidden, mask, rotations, cache)
+        return hidden[0]
+
+    def _logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        normed = rms_norm(hidden, hidden.shape[1:], self._norm, self._eps)
+        return product(normed, self._head, self._packed_head)
+
+
+def _not_fusible(model: PreTrainedModel) -> str:
+    """Why a model can't be fused; empty where it can."""
+    config = model.config
+    if config.model_type not in FUSIBLE:
+        return f"a {config.model_type} model; only {', '.join(FUSIBLE)} can be"
+    if len({weights.device for weights in model.parameters()}) > 1:
+        return "it is spread over several devices"
+    if config._attn_implementation != "sdpa":
+        return f"its attention is {config._attn_implementation}, not sdpa"
+    if config.rope_parameters["rope_type"] not in _STATIC_ROPE:
+        return f"its rotary embedding is {config.rope_parameters['rope_type']}"
+    if getattr(config, "sliding_window", None) is not None:
+        return "its attention slides"
+    layers: Any = model.model.layers
+    biases = (p.bias for layer in layers for p in (layer.self_attn.o_proj, *_mlp(layer)))
+    return "its products have biases" if any(bias is not None for bias in biases) else ""
+
+
+def _mlp(layer: Any) -> tuple[nn.Linear, nn.Linear, nn.Linear]:
+    return layer.mlp.gate_proj, layer.mlp.up_proj, layer.mlp.down_proj
+
+
+class RotationTable(nn.Module):
+    """Looks up the rotation of each position, instead of computing it anew in every forward.
+
+    Gives cosines and sines, ``[tokens, 1, head_dim]``; the sines of the first half of the
+    dimensions have the sign with which halves are exchanged.
+    """
+
+    exact: torch.Tensor
+    rounded: torch.Tensor
+
+    def __init__(self, rotary: nn.Module, positions: int, dtype: torch.dtype) -> None:
+        super().__init__()
+        frequencies: Any = rotary.inv_freq
+        every = torch.arange(positions, device=frequencies.device)[None]
+        cosines, sines = rotary(frequencies.float(), every)
+        sines[..., : sines.shape[-1] // 2] *= -1
+        exact = torch.stack([cosines[0], sines[0]])[:, :, None]
+        self.register_buffer("exact", exact, persistent=False)
+        self.register_buffer("rounded", exact.to(dtype), persistent=False)
+
+    def forward(self, hidden: torch.Tensor, position_ids: torch.Tensor) -> Any:
+        table = self.rounded if hidden.dtype is self.rounded.dtype else self.exact
+        return tuple(table[:, position_ids[0]].to(hidden.dtype))
+
+    def between(self, start: int, end: int) -> Any:
+        """Those of neighbouring positions, in the model's dtype."""
+        return self.rounded[0, start:end], self.rounded[1, start:end]
+
+
+class FusedLayer(nn.Module):
+    """A decoder layer made of another's weights, for texts one at a time.
+
+    Parameters
+    ----------
+    layer
+        The layer whose weights are taken.
+    index
+        Its number in the model, which the cache knows it by.
+    """
+
+    def __init__(self, layer: Any, index: int) -> None:
+        super().__init__()
+        attention, mlp = layer.self_attn, layer.mlp
+        self.index = index
+        self.head_dim = attention.head_dim
+        self.heads = attention.q_proj.out_features // self.head_dim
+        self.kv_heads = attention.k_proj.out_features // self.head_dim
+        self.scaling = attention.scaling
+        self.act = mlp.act_fn
+        self.eps = layer.input_layernorm.variance_epsilon
+        qkv = (attention.q_proj, attention.k_proj, attention.v_proj)
+        self.input_norm = layer.input_layernorm.weight
+        self.qkv = _columns(*(p.weight for p in qkv))
+        has_bias = attention.q_proj.bias is not None
+        self.qkv_bias = _parameter(torch.cat([p.bias for p in qkv])) if has_bias else None
+        self.qk_norm = self._qk_norm(attention)
+        self.o = _columns(attention.o_proj.weight)
+        self.post_norm = layer.post_attention_layernorm.weight
+        self.gate_up = _columns(mlp.gate_proj.weight, mlp.up_proj.weight)
+        self.down = _columns(mlp.down_proj.weight)
+        self._packed: tuple[Any, Any] = (None, None)
+
+    @property
+    def products(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Weights that can be packed: those of products that add to nothing."""
+        return self.qkv, self.gate_up
+
+    def pack(self) -> None:
+        """Keep a copy of these weights for forwards over several tokens, see ``packed``."""
+        self._packed = pack(self.qkv), pack(self.gate_up)
+
+    def _qk_norm(self, attention: Any) -> nn.Parameter | None:
+        if not hasattr(attention, "q_norm"):
+            return None
+        weights = [attention.q_norm.weight] * self.heads + [attention.k_norm.weight] * self.kv_heads
+        return _parameter(torch.stack(weights))
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        position_embeddings: Any = None,
+        past_key_values: Any = None,
+        **kwargs: Any,
+    ) -> torch.Tensor:
+        """As of transformers' layers; ``hidden_states``: ``[1, tokens, hidden]``."""
+        hidden = hidden_states[0]
+        tokens, width = hidden.shape
+        normed = rms_norm(hidden, (width,), self.input_norm, self.eps)
+        packed_qkv, packed_gate_up = self._packed
+        states = (
+            product(normed, self.qkv, packed_qkv)
+            if self.qkv_bias is None
+            else torch.addmm(self.qkv_bias, normed, self.qkv)
+        )
+        heads = states.view(tokens, -1, self.head_dim)
+        rotated = self._rotate(heads[:, : self.heads + self.kv_heads], *position_embeddings)
+        queries = rotated[:, : self.heads].transpose(0, 1)[None]
+        keys = rotated[:, self.heads :].transpose(0, 1)[None]
+        values = heads[:, self.heads + self.kv_heads :].transpose(0, 1)[None]
+        if past_key_values is not None:
+            keys, values = past_key_values.update(keys, values, self.index)
+        read = scaled_dot_product_attention(
+            queries,
+            keys,
+            values,
+            attn_mask=attention_mask,
+            is_causal=attention_mask is None and tokens > 1,
+            scale=self.scaling,
+            enable_gqa=self.heads != self.kv_heads,
+        )
+        hidden = torch.addmm(hidden, read[0].transpose(0, 1).reshape(tokens, -1), self.o)
+        normed = rms_norm(hidden, (width,), self.post_norm, self.eps)
+        gate, up = product(normed, self.gate_up, packed_gate_up).chunk(2, dim=-1)
+        return torch.addmm(hidden, self.act(gate) * up, self.down)[None]
+
+    def _rotate(
+        self, heads: torch.Tensor, cosines: torch.Tensor, sines: torch.Tensor
+    ) -> torch.Tensor:
+        if self.qk_norm is not None:
+            heads = rms_norm(heads, (self.head_dim,), None, self.eps) * self.qk_norm
+        return torch.addcmul(heads * cosines, heads.roll(self.head_dim // 2, -1), sines)
+
+
+def _columns(*weights: torch.Tensor) -> nn.Parameter:
+    """Weights of linear layers that read the same, side by side: ``[inputs, outputs]``."""
+    return _parameter(torch.cat(list(weights)).t().contiguous())
+
+
+def _parameter(values: torch.Tensor) -> nn.Parameter:
+    return nn.Parameter(values, requires_grad=False)

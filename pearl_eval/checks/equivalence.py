@@ -1,0 +1,410 @@
+"""Is the output the target's own? The verdicts ``identical``, ``tie`` and ``violation``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from decoders.model.cached_model import CachedModel
+from decoders.model.reading import Event
+from decoders.sampling.sampler import OwnChoice
+from decoders.sequence import Text
+from pearl_eval.checks.rounding import (
+    CHUNK,
+    Logits,
+    RouterTie,
+    errors,
+    exact,
+    explained,
+    replayed,
+    router_ties,
+    stepwise,
+)
+
+#: How many times as much as single tokens a decoder's forwards may err on average. (Seen: 0.9 to
+#: 1.1 where nothing is wrong, 3.8 and more with rotary positions off by one.)
+_FORWARD_LIMIT = 3.0
+#: In how many tokens at a time a text is read where a decoder's own forwards are not known.
+_STAND_INS = (CHUNK, 8, 4, 2, 1)
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """A token that is not the target's first choice.
+
+    Its position among the generated tokens, the token, the target's own, their logits in higher
+    precision (plus the noise that chose among them where there is some), and how far apart these
+    may be by rounding alone.
+    """
+
+    position: int
+    token: int
+    expected: int
+    token_logit: float
+    expected_logit: float
+    tolerance: float = 0.0
+
+    @property
+    def gap(self) -> float:
+        return self.expected_logit - self.token_logit
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """``kind`` is ``identical``, ``tie`` or ``violation``; ``why`` is the evidence for the latter.
+
+    Where outputs need not be the same it is ``identical`` or says why: ``lossy`` for a decoder that
+    does not claim the target's output, ``sampled`` where tokens are drawn at random.
+    ``runner_up_pass_rate`` is the share of the output's positions at which the target's second
+    choice would have passed as a tie, too: what the check can't see.
+    """
+
+    kind: str
+    first_divergence: int | None = None
+    why: str = ""
+    runner_up_pass_rate: float | None = None
+
+
+IDENTICAL = Verdict("identical")
+
+
+def first_difference(output: Sequence[int], reference: Sequence[int]) -> int | None:
+    """First position at which two outputs differ, which may be where one of them ends."""
+    for position, (ours, theirs) in enumerate(zip(output, reference, strict=False)):
+        if ours != theirs:
+            return position
+    return None if len(output) == len(reference) else min(len(output), len(reference))
+
+
+def unchecked_verdict(kind: str, output: Sequence[int], reference: Sequence[int]) -> Verdict:
+    """The verdict where the outputs need not be the same; ``kind`` says why."""
+    first = first_difference(output, reference)
+    return IDENTICAL if first is None else Verdict(kind, first)
+
+
+class EquivalenceChecker:
+    """Compares outputs with the reference's.
+
+    Where they differ, two questions are asked, and a tie needs a good answer to both.
+
+    *The decoder*: its own forwards are made again, over the same tokens in the same shapes, so that
+    they round as they did. Each token of the output must then be the first choice of one of them:
+    here nothing is tolerated.
+
+    *The forward*: logits are held against higher precision. The decoder's forwards must not err
+    more than single tokens do, on average by a factor of 3 and at any one token by
+    ``tolerance_factor``, nor single tokens more than rounding in the run's dtype explains. A token
+    that higher precision would not choose must be within ``tolerance_factor`` times the error of
+    single tokens, the typical one or that in its place.
+
+    In a mixture of experts a rounding error can change which experts a token goes to, and then its
+    logits by far more. So higher precision is made to choose the experts that the forward in
+    question chose, and where it would have chosen others, their scores must be as near to each
+    other as rounding allows.
+
+    Where a decoder's forwards are not known, only a bound by dtype can be asked for, which lets
+    more pass (:func:`pearl_eval.checks.rounding.explained`).
+
+    Parameters
+    ----------
+    target
+        The target model of the run.
+    tolerance_factor
+        10 by default. (Up to 6.5 was needed in some 130 texts of 128 tokens in bfloat16.)
+    """
+
+    def __init__(self, target: CachedModel, tolerance_factor: float = 10.0) -> None:
+        self._target = target
+        self._factor = tolerance_factor
+
+    def compare(
+        self,
+        prompt: Sequence[int],
+        output: Sequence[int],
+        reference: Sequence[int],
+        limit: int,
+        stop_ids: Sequence[int],
+        verifier: OwnChoice,
+        events: Sequence[Event] = (),
+    ) -> Verdict:
+        """Judge ``output``, generated from ``prompt`` by the decoder under test.
+
+        ``verifier`` is one that has not yet been used. ``events`` are what the decoder's forwards
+        read (:attr:`decoders.model.cached_model.CachedModel.events`); none where that is not known.
+        """
+        first = first_difference(output, reference)
+        if first is None:
+            return IDENTICAL
+        text = Text(prompt, limit, stop_ids)
+        text.append(output)
+        if text.output != list(output) or not text.finished:
+            return Verdict(
+                "violation", first, f"ends at {len(output)} tokens, neither at a stop nor the limit"
+            )
+        other = reference[first] if first < len(reference) else None
+        case = _Case(text.tokens, text.prompt_length, first, other, verifier)
+        return self._judge(case, events)
+
+    @torch.inference_mode()
+    def _judge(self, case: _Case, events: Sequence[Event]) -> Verdict:
+        if events:
+            own = replayed(self._target, events, case.text, case.begin)
+            wrong = case.not_chosen(own)
+            if not wrong:
+                return self._by_replay(case, own)
+            again = replayed(self._target, events, case.text, case.begin)
+            if torch.equal(own.rows, again.rows):
+                return Verdict("violation", case.first, wrong)
+            # Forwards that don't repeat themselves can't tell what the decoder's own gave.
+        return self._by_dtype(case)
+
+    def _by_replay(self, case: _Case, own: Logits) -> Verdict:
+        """The verdict on an output whose tokens are the first choices of the decoder's forwards."""
+        single = stepwise(self._target, case.text, case.begin, 1)
+        precise = exact(self._target, case.text, case.begin, own.routing)
+        alone = precise
+        if single.routing:
+            alone = exact(self._target, case.text, case.begin, single.routing)
+        usual = errors(single, alone)
+        typical = float(usual.mean())
+        in_place = usual.clamp(min=typical)
+        limit = float(explained(alone, single.rows.dtype).mean())
+        ties = router_ties(
+            own.routing, precise.routing, single.routing, alone.routing, self._factor
+        )
+        reason = self._fault(errors(own, precise), in_place, typical, limit, ties)
+        if reason:
+            return Verdict(
+                "violation",
+                case.first,
+                f"the target's forward is what is wrong, not the decoder: "
+                f"held against {_name(precise.rows.dtype)}, {reason}",
+            )
+        allowed = (self._factor * in_place).tolist()
+        outside = case.outside([precise], allowed)
+        if outside is not None:
+            return Verdict("violation", case.first, _describe(outside))
+        source = f"{self._factor:g} times the error of single tokens, {typical:.2g} on average"
+        why = (
+            f"{case.at_first(precise, allowed)} ({source}); each token is the first choice of the"
+            " decoder's own forwards, made again in the same shapes"
+        )
+        if ties:
+            why += (
+                f"; given the experts chosen, {len(ties)} times others than in higher precision,"
+                f" the farthest {_near(ties[0])}"
+            )
+        return Verdict("tie", case.first, why, case.runners_up_chosen(own, precise))
+
+    def _fault(
+        self,
+        wrong: torch.Tensor,
+        in_place: torch.Tensor,
+        typical: float,
+        limit: float,
+        ties: Sequence[RouterTie],
+    ) -> str:
+        """What is wrong with the target's forwards; empty where rounding accounts for all.
+
+        Parameters
+        ----------
+        wrong
+            The error of the decoder's forwards at each token, ``[output tokens]``.
+        in_place, typical
+            That of single tokens at each token, or the typical one if that is more; and on average.
+        limit
+            What rounding explains of the latter.
+        ties
+            Where other experts were chosen, the least excusable first.
+        """
+        worst = int((wrong / in_place).argmax())
+        average = float(wrong.mean())
+        if typical > limit:
+            return f"single tokens err by {typical:.2g} logits, rounding explains {limit:.2g}"
+        if not typical / _FORWARD_LIMIT <= average <= typical * _FORWARD_LIMIT:
+            return (
+                f"forwards of several tokens err by {average:.2g} logits on average,"
+                f" those of single tokens by {typical:.2g} (factor allowed: {_FORWARD_LIMIT:g})"
+            )
+        if wrong[worst] > self._factor * in_place[worst]:
+            return (
+                f"at position {worst} a forward of several tokens errs by"
+                f" {float(wrong[worst]):.2g} logits, single tokens by {float(in_place[worst]):.2g}"
+                f" (factor allowed: {self._factor:g})"
+            )
+        if ties and ties[0].gap > ties[0].tolerance:
+            return f"experts were chosen that rounding can't account for: {_near(ties[0])}"
+        return ""
+
+    def _by_dtype(self, case: _Case) -> Verdict:
+        """The verdict on an output of which it is not known what was read in one forward."""
+        dtype = self._target.model.dtype
+        candidates = []
+        for size in _STAND_INS:
+            routing = stepwise(self._target, case.text, case.begin, size).routing
+            candidates.append(exact(self._target, case.text, case.begin, routing))
+            if not routing:
+                break
+        # One that was not tried may change more.
+        routed = 2 * case.spread(candidates)
+        allowed = (explained(candidates[0], dtype) + routed).tolist()
+        outside = case.outside(candidates, allowed)
+        if outside is not None:
+            return Verdict("violation", case.first, _describe(outside))
+        why = (
+            f"{case.at_first(candidates[0], allowed)} (what rounding in {_name(dtype)} may do to"
+            " logits so far spread out); the decoder's own forwards are not known"
+        )
+        if len(candidates) > 1:
+            why += (
+                f", so {routed:.2g} more is allowed: twice the most that other experts changed"
+                f" between {len(candidates)} ways of reading the text"
+            )
+        rate = case.runners_up_within(candidates[0], allowed)
+        return Verdict("tie", case.first, why, rate)
+
+
+@dataclass(frozen=True)
+class _Case:
+    """An output to be judged: its text, where in it the output begins, where that first differs
+    from the reference, and the reference's token there, if it has one."""
+
+    text: list[int]
+    begin: int
+    first: int
+    other: int | None
+    verifier: OwnChoice
+
+    @property
+    def output(self) -> list[int]:
+        return self.text[self.begin :]
+
+    def scores(self, logits: Logits) -> torch.Tensor:
+        return self.verifier.scores(logits.rows, self.begin)
+
+    def _of(self, scores: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:
+        """The score of one token for each position of the output."""
+        return scores.gather(-1, torch.tensor(tokens, device=scores.device)[:, None])[:, 0]
+
+    def not_chosen(self, own: Logits) -> str:
+        """Which token the forwards of ``own`` did not choose; empty if they chose all."""
+        scores = self.scores(own)
+        best, choices = scores.max(dim=-1)
+        theirs = self._of(scores, self.output)
+        wrong = (theirs < best).nonzero()[:, 0].tolist()
+        position = min([*wrong, *own.missing], default=None)
+        if position is None:
+            return ""
+        token = self.output[position]
+        if position in own.missing:
+            return (
+                f"position {position}: token {token} was taken though no forward of the target had"
+                " read just the text before it"
+            )
+        return (
+            f"position {position}: token {token} (logit {float(theirs[position]):.6g}) where the"
+            f" decoder's own forward, made again in the same shape, gives {int(choices[position])}"
+            f" (logit {float(best[position]):.6g})"
+        )
+
+    def spread(self, candidates: Sequence[Logits]) -> float:
+        """By how much the logit of a token of the output, less the best one, differs at most
+        between the ``candidates``."""
+        leads = []
+        for precise in candidates:
+            scores = self.scores(precise)
+            leads.append(self._of(scores, self.output) - scores.amax(-1))
+        every = torch.stack(leads).nan_to_num(0, 0, 0)
+        return float((every.amax(0) - every.amin(0)).max()) / self.verifier.sharpness
+
+    def outside(self, candidates: Sequence[Logits], allowed: Sequence[float]) -> Divergence | None:
+        """The first token that none of the ``candidates``, in higher precision, could choose.
+
+        ``allowed`` is how far any two logits may be off, for each position.
+        """
+        for one in self._divergences(candidates[0], allowed):
+            place = slice(one.position, one.position + 1)
+            if not any(
+                self.verifier.could_choose(
+                    one.token, precise.rows[place], self.begin + one.position, allowed[one.position]
+                )
+                for precise in candidates
+            ):
+                return one
+        return None
+
+    def _divergences(self, precise: Logits, allowed: Sequence[float]) -> Iterator[Divergence]:
+        scores = self.scores(precise)
+        best, choices = scores.max(dim=-1)
+        theirs = self._of(scores, self.output)
+        for position in (theirs < best).nonzero()[:, 0].tolist():
+            yield Divergence(
+                position,
+                self.output[position],
+                int(choices[position]),
+                float(theirs[position]),
+                float(best[position]),
+                self.verifier.sharpness * allowed[position],
+            )
+
+    def at_first(self, precise: Logits, allowed: Sequence[float]) -> str:
+        """How near the two outputs' tokens at the first difference are to the best choice there."""
+        if self.other is None or self.first >= len(self.output):
+            return f"position {self.first}: one of the outputs ends"
+        token = self.output[self.first]
+        place = slice(self.first, self.first + 1)
+        row = self.verifier.scores(precise.rows[place], self.begin + self.first)[0]
+        ours, theirs = (float(row.max() - row[one]) for one in (token, self.other))
+        return (
+            f"position {self.first}: in {_name(precise.rows.dtype)} token {token} is {ours:.2g}"
+            f" logits below the best choice and the reference's, {self.other}, {theirs:.2g}; held"
+            f" to {self.verifier.sharpness * allowed[self.first]:.2g}"
+        )
+
+    def runners_up_chosen(self, own: Logits, precise: Logits) -> float:
+        """At which share of positions the target's second choice scores as high as its first in the
+        decoder's own forwards."""
+        scores = self.scores(own)
+        seconds = self._of(scores, self._second(precise))
+        firsts = self._of(scores, self.output)
+        return float((seconds >= firsts).double().mean())
+
+    def runners_up_within(self, precise: Logits, allowed: Sequence[float]) -> float:
+        """At which share of positions the target's second choice is within what is ``allowed``."""
+        passing = [
+            self.verifier.could_choose(token, precise.rows[i : i + 1], self.begin + i, allowed[i])
+            for i, token in enumerate(self._second(precise))
+        ]
+        return sum(passing) / len(passing)
+
+    def _second(self, precise: Logits) -> list[int]:
+        """Of the first two choices of each position, the one that the output does not have."""
+        tokens = self.scores(precise).topk(2, dim=-1).indices.tolist()
+        return [
+            first if first != token else second
+            for (first, second), token in zip(tokens, self.output, strict=True)
+        ]
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _near(tie: RouterTie) -> str:
+    return (
+        f"by {tie.router} for token {tie.position} of prompt and output (scores"
+        f" {tie.gap:.2g} apart, held to {tie.tolerance:.2g})"
+    )
+
+
+def _describe(divergence: Divergence) -> str:
+    cut = math.isinf(divergence.token_logit)
+    logit = "cut off by top-k or top-p" if cut else f"logit {divergence.token_logit:.6g}"
+    return (
+        f"position {divergence.position}: token {divergence.token} ({logit}) where the target's own"
+        f" is {divergence.expected} (logit {divergence.expected_logit:.6g}), tolerance"
+        f" {divergence.tolerance:.2g}"
+    )

@@ -1,0 +1,363 @@
+"""The typed schema of a run's configuration, and the objects it describes.
+
+``decoder``, ``pair``, ``task`` and ``sampling`` name a dataclass by ``_target_``; its fields are
+their schema. So a new decoder needs no edit here.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, fields, is_dataclass
+from enum import Enum
+from typing import Any, TypeVar, cast
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeperConf
+from hydra._internal.utils import _locate
+from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from pearl_eval.config import resources
+from pearl_eval.config.paths import asset, task_data
+from pearl_eval.errors import UserError
+
+T = TypeVar("T")
+
+
+def open_node() -> Any:
+    """A part of a configuration whose ``_target_`` says what settings it has.
+
+    Each can be set without a ``+``, whether or not the part's YAML names it.
+    """
+    return DictConfig({}, flags={"struct": False})
+
+
+class Protocol(Enum):
+    """``standard`` stops at the end of text; ``paper`` ignores it and generates to the limit."""
+
+    standard = "standard"
+    paper = "paper"
+
+
+class Dtype(Enum):
+    """Floating-point type that the models compute in."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+class Forward(Enum):
+    """How forwards are computed.
+
+    By transformers' own layers; by layers of fewer operations (:mod:`decoders.model.fused`); by
+    those in fixed shapes, which a GPU replays (:mod:`decoders.model.cuda_graphs`). ``auto``: fused
+    on a CPU where the model can be, else by transformers' own.
+    """
+
+    auto = "auto"
+    transformers = "transformers"
+    fused = "fused"
+    compiled = "compiled"
+
+
+class ReferenceMode(Enum):
+    """Where the reference runs come from.
+
+    ``inline``: each is made beside the run under test. ``cached``: they are made once and read by
+    every run with the same target, task, sampling, runtime and hardware.
+    """
+
+    inline = "inline"
+    cached = "cached"
+
+
+class TrackingBackend(Enum):
+    none = "none"
+    wandb = "wandb"
+
+
+class TrackingMode(Enum):
+    online = "online"
+    offline = "offline"
+    disabled = "disabled"
+
+
+@dataclass
+class RuntimeConfig:
+    """How forwards are computed, devices, cores and time limits.
+
+    ``*_device``: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``. ``*_cores``: CPU cores a process is
+    bound to; null chooses ``*_threads`` free ones for each where both models are on the CPU.
+    ``gpus``, ``cores``: those to choose from; null: all there are. ``share_devices``: use them
+    also while other runs do; else wait for up to ``devices_timeout``.
+    Times are seconds: ``start_timeout`` for another process to load its model, ``answer_timeout``
+    to answer, and ``idle_timeout`` for it to be asked anything, after which it ends by itself.
+    ``fixed_window``: see :class:`decoders.model.fixed_window.FixedWindowModel`.
+    ``tensor_parallel``: number of processes that compute the target together, each with a share of
+    every layer, on GPUs or cores of its own: see :mod:`decoders.process.tensor_parallel`.
+    """
+
+    forward: Forward = Forward.auto
+    target_device: str = "auto"
+    draft_device: str = "auto"
+    target_cores: list[int] | None = None
+    draft_cores: list[int] | None = None
+    target_threads: int = 1
+    draft_threads: int = 1
+    gpus: list[int] | None = None
+    cores: list[int] | None = None
+    share_devices: bool = False
+    devices_timeout: float = 86400.0
+    start_timeout: float = 600.0
+    answer_timeout: float = 120.0
+    idle_timeout: float = 172_800.0
+    spin_seconds: float = 0.005
+    fixed_window: bool = False
+    tensor_parallel: int = 1
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.tensor_parallel <= _MOST:
+            raise ValueError(
+                "runtime.tensor_parallel is the number of processes that compute the target, at"
+                f" least 1 and at most {_MOST}, got {self.tensor_parallel}"
+            )
+        for name in ("target_cores", "draft_cores"):
+            if getattr(self, name) == []:
+                raise ValueError(f"runtime.{name} lists no core: name some, or null for all")
+        for name in ("target_threads", "draft_threads"):
+            if not 1 <= getattr(self, name) <= _MOST:
+                raise ValueError(
+                    f"runtime.{name} must be at least 1 and at most {_MOST}, got"
+                    f" {getattr(self, name)}"
+                )
+        for name in ("start_timeout", "answer_timeout", "idle_timeout"):
+            _check_seconds(f"runtime.{name}", getattr(self, name), above=True)
+        for name in ("spin_seconds", "devices_timeout"):
+            _check_seconds(f"runtime.{name}", getattr(self, name))
+
+
+@dataclass
+class ReferenceConfig:
+    """The reference run. ``tolerance_factor``: see :mod:`pearl_eval.checks.equivalence`.
+
+    ``folder``: where cached references are; null is the sweep's own folder. ``wait_timeout``: how
+    long to wait for another run to make them, in seconds.
+    """
+
+    mode: ReferenceMode = ReferenceMode.inline
+    folder: str | None = None
+    wait_timeout: float = 86_400.0
+    tolerance_factor: float = 10.0
+
+    def __post_init__(self) -> None:
+        _check_seconds("reference.wait_timeout", self.wait_timeout)
+        if not 0 <= self.tolerance_factor < math.inf:
+            raise ValueError(
+                "reference.tolerance_factor is a multiple of the rounding error and must be at"
+                f" least 0, got {self.tolerance_factor}"
+            )
+
+
+@dataclass
+class TrackingConfig:
+    """Where results are logged beside the files. What is null is left to W&B's own variables.
+
+    Times are seconds, ``table_rows`` and ``worst_prompts`` rows of tables.
+    """
+
+    backend: TrackingBackend = TrackingBackend.wandb
+    mode: TrackingMode | None = None
+    project: str | None = None
+    entity: str | None = None
+    group: str | None = None
+    tags: list[str] = field(default_factory=list)
+    start_timeout: float = 30.0
+    finish_timeout: float = 60.0
+    table_rows: int = 10_000
+    worst_prompts: int = 20
+    system_metrics: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("start_timeout", "finish_timeout"):
+            _check_seconds(f"tracking.{name}", getattr(self, name), above=True)
+        if not 1 <= self.table_rows <= 10_000:
+            raise ValueError(
+                f"tracking.table_rows must be from 1 to 10000, got {self.table_rows}:"
+                " W&B cuts longer tables"
+            )
+        if self.worst_prompts < 0:
+            raise ValueError(f"tracking.worst_prompts must be at least 0, got {self.worst_prompts}")
+
+
+@dataclass
+class Config:
+    """One run: decoder × pair × task × sampling × runtime.
+
+    ``scale`` has the tasks that experiments name, by the paper's names for them.
+    """
+
+    decoder: Any = field(default_factory=open_node)
+    pair: Any = field(default_factory=open_node)
+    task: Any = field(default_factory=open_node)
+    sampling: Any = field(default_factory=open_node)
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+    reference: ReferenceConfig = field(default_factory=ReferenceConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    scale: dict[str, str] = field(default_factory=dict)
+    protocol: Protocol = Protocol.standard
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Names:
+    """What the parts of a run are called: the names of their YAML files."""
+
+    decoder: str
+    pair: str
+    task: str
+
+
+def register() -> None:
+    """Make the schema and the resolvers known to Hydra."""
+    ConfigStore.instance().store(name="schema", node=Config)
+    OmegaConf.register_new_resolver("asset", asset, replace=True)
+    OmegaConf.register_new_resolver("task_data", task_data, replace=True)
+    OmegaConf.register_new_resolver("pair_gpus", resources.pair_gpus, replace=True)
+    OmegaConf.register_new_resolver("pair_cores", resources.pair_cores, replace=True)
+    OmegaConf.register_new_resolver("runs_at_once", resources.runs_at_once, replace=True)
+    _default_joblib()
+    _default_sweeper()
+
+
+def _default_sweeper() -> None:
+    """``hydra/sweeper=basic`` is the one that looks at all jobs before the first runs."""
+    Plugins.instance()  # which store their own defaults
+    ConfigStore.instance().store(
+        group="hydra/sweeper", name="basic", node=BasicSweeperConf(_target_=SWEEPER)
+    )
+
+
+def _default_joblib() -> None:
+    """``hydra/launcher=joblib`` is as many runs at once as have GPUs, or cores, of their own."""
+    Plugins.instance()  # which store their own defaults
+    try:
+        from hydra_plugins.hydra_joblib_launcher.config import JobLibLauncherConf
+    except ImportError:  # an extra
+        return
+    at_once: Any = "${runs_at_once:${pair},${runtime}}"
+    ConfigStore.instance().store(
+        group="hydra/launcher", name="joblib", node=JobLibLauncherConf(n_jobs=at_once)
+    )
+
+
+#: Sweeps go by this class, unless another was asked for.
+SWEEPER = "hydra_plugins.pearl_eval_sweeper.Sweeper"
+#: The parts of a configuration that have no ``_target_``.
+_SECTIONS = {"runtime": RuntimeConfig, "reference": ReferenceConfig, "tracking": TrackingConfig}
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """The configuration as dictionaries, lists, texts and numbers, resolved."""
+    return cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True, enum_to_str=True))
+
+
+def typed(cfg: DictConfig) -> Config:
+    """The configuration as objects; those with a ``_target_`` are left as nodes."""
+    merged = OmegaConf.merge(OmegaConf.structured(Config), cfg)
+    assert isinstance(merged, DictConfig)
+    config = Config(**{f.name: merged[f.name] for f in fields(Config)})
+    try:
+        check_seed("seed", config.seed)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    for name, schema in _SECTIONS.items():
+        setattr(config, name, section(name, schema, merged[name]))
+    return config
+
+
+def check_seed(name: str, seed: int) -> None:
+    """ValueError for a seed that not every random number generator here takes."""
+    if not 0 <= seed < 2**63:
+        raise ValueError(f"{name} must be from 0 to 2^63 - 1, got {seed}")
+
+
+def section(name: str, schema: type[T], node: Any) -> T:
+    """A part of a configuration as an object of its schema; :class:`UserError` if it can't be."""
+    try:
+        # Resolved first: what an interpolation gives is held to the schema, too.
+        resolved = OmegaConf.to_container(node, resolve=True)
+        made = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), resolved))
+    except OmegaConfBaseException as error:
+        reason = str(error).splitlines()[0]
+        key = str(error.full_key).removeprefix(f"{name}.")
+        raise UserError(f"{name}.{key}: {reason}") from error
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    return cast(T, made)
+
+
+#: More processes or threads than any machine has.
+_MOST = 4096
+#: Longest time that may be waited for anything, in seconds: what the system's own waits take.
+_LONGEST = 1e6
+
+
+def _check_seconds(name: str, value: float, above: bool = False) -> None:
+    if not 0 <= value <= _LONGEST or (above and not value):
+        least = "more than 0" if above else "at least 0"
+        raise ValueError(f"{name} must be {least} and at most {_LONGEST:g} s, got {value:g}")
+
+
+def build(group: str, node: DictConfig, base: type[T]) -> T:
+    """Make the object that a config node describes.
+
+    The dataclass named by ``_target_`` is the node's schema: an unknown field or a wrong type is
+    refused, and its ``__post_init__`` has the last word.
+    """
+    settings = dict(node)
+    cls = _dataclass_named(group, settings.pop("_target_", None), base)
+    try:
+        made = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls), settings))
+    except OmegaConfBaseException as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{group}.{error.full_key}: {reason} ({_known(cls)})") from error
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    assert isinstance(made, base)
+    return made
+
+
+def check_fields(group: str, node: DictConfig) -> None:
+    """Refuse settings that the class named by ``_target_`` does not have.
+
+    A class that can't be had is no matter here: :func:`build` says so.
+    """
+    try:
+        cls: Any = _locate(node["_target_"])
+        known = [one.name for one in fields(cls)]
+    except (Exception, SystemExit):
+        return
+    for name in map(str, node):
+        if name not in ("_target_", *known):
+            reason = f"Key '{name}' not in '{cls.__name__}'"
+            raise UserError(f"{group}.{name}: {reason} ({_known(cls)})")
+
+
+def _known(cls: Any) -> str:
+    return f"its fields: {', '.join(one.name for one in fields(cls)) or 'none'}"
+
+
+def _dataclass_named(group: str, target: str | None, base: type) -> Any:
+    if target is None:
+        raise UserError(f"{group} has no _target_: name the class it is, as conf/{group}/*.yaml do")
+    try:
+        # Not by get_class, which says twice what is wrong, over several lines.
+        cls: Any = _locate(target)
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{group}._target_={target} can't be imported: {reason}") from error
+    if not (isinstance(cls, type) and is_dataclass(cls) and issubclass(cls, base)):
+        raise UserError(f"{group}._target_={target} is no dataclass derived from {base.__name__}")
+    return cls

@@ -1,0 +1,236 @@
+"""Every prompt by the reference and by the decoder under test, and what the two have in common."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import Any
+
+import torch
+
+from decoders.autoregressive import Autoregressive
+from decoders.decoder import Decoder, Generation, Models
+from decoders.model.cached_model import CachedModel
+from decoders.model.fixed_window import WINDOW
+from decoders.process.clock import no_garbage_collection
+from decoders.sampling.sampler import OwnChoice
+from pearl_eval.checks.distribution import DistributionCheck, Fit
+from pearl_eval.checks.equivalence import EquivalenceChecker, unchecked_verdict
+from pearl_eval.errors import UserError
+from pearl_eval.evaluation.cost import Cost
+from pearl_eval.evaluation.plan import Plan, Prompt
+from pearl_eval.evaluation.reference import ReferenceCache, ReferenceRun
+from pearl_eval.evaluation.run_files import Finished
+from pearl_eval.machine.energy import EnergyMeter
+from pearl_eval.results.records import Key, Record
+from tasks.task import Score
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one prompt; ``new`` if it was decoded now, and not by an earlier attempt."""
+
+    finished: Finished
+    new: bool
+
+    @property
+    def record(self) -> Record:
+        return self.finished.record
+
+
+class Comparison:
+    """Decodes prompts by the reference and by the decoder under test, and compares the two.
+
+    Parameters
+    ----------
+    plan
+        The run.
+    models
+        Its models; the target is loaded.
+    reference
+        The autoregressive decoder, started.
+    cached
+        Reference runs that are read instead of made, if they are.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        models: Models,
+        reference: Autoregressive,
+        cached: ReferenceCache | None,
+    ) -> None:
+        self.target: CachedModel = models.target
+        self._load_draft = models.load_draft
+        self._plan = plan
+        self._reference = reference
+        self._cached = cached
+        self._checker = EquivalenceChecker(self.target, plan.config.reference.tolerance_factor)
+        #: Prompts and outputs that were sampled.
+        self._sampled: list[tuple[Sequence[int], Sequence[int]]] = []
+        setup = plan.setup
+        itemsize = getattr(torch, setup.source.dtype.value).itemsize
+        self._meter = EnergyMeter([*setup.devices.target, *setup.devices.draft])
+        self._cost = Cost(plan.pair.sizes, itemsize)
+        self._reference_cost = Cost({"target": plan.pair.sizes["target"]}, itemsize)
+
+    def measure_reference(self, prompt: Prompt) -> ReferenceRun:
+        """Decode a prompt by the reference."""
+        with no_garbage_collection():
+            generation, joules = self._decode(prompt, self._reference)
+        return ReferenceRun(generation.output_ids, generation.seconds, joules)
+
+    def outcomes(self, finished: Mapping[Key, Finished]) -> Iterator[Outcome]:
+        """Decode and compare the prompts of the run, one after the other.
+
+        Those that an earlier attempt ``finished`` are taken as they are. Each turn of a dialogue
+        follows the *reference's* answers to those before, so that a tie in one does not void the
+        comparison of the next.
+        """
+        taken = 0
+        cold = bool(finished)
+        for index, first in enumerate(self._plan.prompts):
+            prompt: Prompt | None = first
+            while prompt is not None:
+                before = finished.get(prompt.key)
+                if before is not None:
+                    outcome = Outcome(before, new=False)
+                    taken += 1
+                elif taken < len(finished):
+                    raise UserError(
+                        f"the records of the run lack {prompt.key}, but have later prompts: move"
+                        " its folder away and run anew"
+                    )
+                else:
+                    if cold:
+                        # The run's own warm-up prompt warmed up another process.
+                        self._decode_both(first, swap=False)
+                        cold = False
+                    outcome = self._outcome(prompt, index, warmup=index == 0 and prompt is first)
+                self._count(prompt, outcome.finished)
+                yield outcome
+                answer = self._plan.pair.answer(outcome.record.reference_output_ids)
+                prompt = self._plan.next_turn(prompt, answer)
+
+    def cost(self) -> dict[str, Any]:
+        """What decoding cost beside time, and what the reference's did."""
+        return self._cost.per_token() | {"reference": self._reference_cost.per_token()}
+
+    def fit(self, tell: Callable[[str], object]) -> Fit | None:
+        """How well the outputs fit the target's distribution, where they were sampled.
+
+        To be asked when all are there, and the decoder has been stopped: what it did with its draft
+        model's tokens is seen best beside that model's own distribution, so it is loaded once more.
+        ``tell`` is told what is being done.
+        """
+        plan = self._plan
+        if not self._sampled:
+            return None
+        tell("sampled tokens beside the target's distribution")
+        draft = self._load_draft() if plan.decoder.uses_draft else None
+        sampler = plan.sampler
+        check = DistributionCheck(
+            self.target, sampler.probabilities, draft, sampler.draft_probabilities
+        )
+        for prompt, output in self._sampled:
+            check.add(prompt, output)
+        return check.fit()
+
+    def _count(self, prompt: Prompt, finished: Finished) -> None:
+        record = finished.record
+        if self._plan.sampler.random:
+            self._sampled.append((prompt.ids, record.output_ids))
+        length = len(prompt.ids)
+        self._cost.add(length, record.new_tokens, finished.rounds, record.joules)
+        tokens = len(record.reference_output_ids)
+        # A window is read as a whole, for one token as for several.
+        window = WINDOW if self._plan.setup.fixed_window else 1
+        self._reference_cost.add_autoregressive(length, tokens, record.reference_joules, window)
+
+    def _outcome(self, prompt: Prompt, index: int, warmup: bool) -> Outcome:
+        swap = (index + prompt.turn) % 2 == 1
+        (generation, joules), reference = self._decode_both(prompt, swap)
+        plan = self._plan
+        output, expected = generation.output_ids, reference.output_ids
+        limit, stop_ids = plan.task.max_new_tokens, plan.stop_ids
+        verifier = plan.sampler.verifier(prompt.seed, len(prompt.ids))
+        if not plan.decoder.lossless:
+            verdict = unchecked_verdict("lossy", output, expected)
+        elif isinstance(verifier, OwnChoice):
+            verdict = self._checker.compare(
+                prompt.ids, output, expected, limit, stop_ids, verifier, generation.events
+            )
+        else:
+            verdict = unchecked_verdict("sampled", output, expected)
+        text, score, reference_score = "", None, None
+        if not plan.pair.synthetic:
+            text, theirs = self._text(prompt, output), self._text(prompt, expected)
+            score = reference_score = self._score(prompt, text)
+            if score is None:
+                score = Score(text == theirs)
+            elif output != expected:
+                reference_score = self._score(prompt, theirs)
+        record = Record.make(
+            prompt,
+            generation,
+            reference,
+            verdict,
+            text,
+            score=score,
+            reference_score=reference_score,
+            warmup=warmup,
+            synthetic=plan.pair.synthetic,
+            joules=joules,
+        )
+        return Outcome(Finished(record, generation.rounds), new=True)
+
+    def _score(self, prompt: Prompt, text: str) -> Score | None:
+        """What the task makes of a text. It may be any text; a scorer that fails over one has found
+        no right answer in it, which is no reason to lose the run."""
+        try:
+            return self._plan.task.score(prompt.problem, text)
+        except OSError:
+            # Not of the text: nothing could be scored any longer. The run is continued later.
+            raise
+        except Exception as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            name = prompt.problem.task_id
+            log.warning("%s: scoring it failed (%s), so it counts as wrong", name, reason)
+            return Score(False, f"scoring failed: {reason}")
+
+    def _text(self, prompt: Prompt, output: Sequence[int]) -> str:
+        """What is scored. By the paper's protocol decoding goes on beyond the end of text; the text
+        does not."""
+        pair = self._plan.pair
+        if prompt.turn:
+            return pair.answer(output)
+        return pair.decode(prompt.ids, list(takewhile(lambda t: t not in pair.stop_ids, output)))
+
+    def _decode_both(
+        self, prompt: Prompt, swap: bool
+    ) -> tuple[tuple[Generation, float | None], ReferenceRun]:
+        """Decode a prompt by both, one after the other; ``swap`` puts the decoder under test first.
+
+        Alternating the order over prompts cancels what drifts, such as a clock that slows down.
+        """
+        reference = None
+        if self._cached is not None:
+            reference = self._cached.run(prompt)
+        elif not swap:
+            reference = self.measure_reference(prompt)
+        with no_garbage_collection():
+            made = self._decode(prompt, self._plan.decoder)
+        return made, reference or self.measure_reference(prompt)
+
+    def _decode(self, prompt: Prompt, decoder: Decoder) -> tuple[Generation, float | None]:
+        """A generation, and the energy it took where that is known, in joules."""
+        before = self._meter.joules()
+        made = decoder.decode(
+            prompt.ids, self._plan.task.max_new_tokens, self._plan.stop_ids, prompt.seed
+        )
+        after = self._meter.joules()
+        return made, None if before is None or after is None else after - before

@@ -1,0 +1,234 @@
+"""One run: every prompt decoded by the reference and by the decoder under test, and compared."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from omegaconf import DictConfig
+
+from decoders.autoregressive import Autoregressive
+from pearl_eval.config.schema import Names, ReferenceMode, plain
+from pearl_eval.errors import EquivalenceViolation
+from pearl_eval.evaluation.comparison import Comparison
+from pearl_eval.evaluation.identity import reference_identity, reference_key, run_identity
+from pearl_eval.evaluation.plan import Plan
+from pearl_eval.evaluation.reference import ReferenceCache
+from pearl_eval.evaluation.reservation import reserved
+from pearl_eval.evaluation.run_files import RunFiles
+from pearl_eval.evaluation.summary import summarize
+from pearl_eval.machine import environment
+from pearl_eval.machine.placement import placed
+from pearl_eval.results.records import RUN, Record, biased
+from pearl_eval.results.traces import Traces
+from pearl_eval.shell.console import print_note
+from pearl_eval.shell.progress import RunProgress, run_progress
+from pearl_eval.tracking.tracker import TrackedRun, Tracker, make_tracker
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+log = logging.getLogger(__name__)
+
+
+def evaluate(cfg: DictConfig, names: Names, directory: Path, family: Path) -> dict[str, Any]:
+    """Run one evaluation and leave its files in ``directory``; continue it, if it was begun there.
+
+    Parameters
+    ----------
+    cfg
+        The composed configuration.
+    names
+        What its decoder, pair and task are called.
+    directory
+        Output directory.
+    family
+        Folder of the sweep that it is one of, else its own. Runs of one family are a group in W&B,
+        and share cached references.
+
+    Returns
+    -------
+    The figures of ``summary.json``.
+
+    Raises
+    ------
+    UserError
+        Something in the configuration can't work, or the directory holds another run; raised
+        before weights are loaded.
+    DraftProcessError
+        The draft process failed, died or did not answer.
+    EquivalenceViolation
+        Some output is not the target's own; raised after all files are written.
+    """
+    environment.reset_peak_memory()
+    plan = Plan.make(cfg)
+    config = plain(cfg)
+    torch.manual_seed(plan.config.seed)
+    # A run that was begun has its own say on what it may go on with.
+    if not (directory / RUN).exists() and (cache := _reference_cache(plan, config, family)):
+        cache.check()
+    with contextlib.ExitStack() as stack:
+        files = stack.enter_context(RunFiles(directory, run_identity(config, plan)))
+        if files.summary is not None:
+            print_note(f"{directory}: this run is there already, and over")
+            _refuse_wrong_outputs(files.records, files.summary, plan.decoder.lossless, directory)
+            return files.summary
+        if files.settings is not None:
+            print_note(f"{directory}: continued, {len(files.finished)} of {plan.turns} are done")
+            plan = plan.with_settings(files.settings)
+        plan = stack.enter_context(reserved(plan))
+        tags = ["synthetic"] if plan.pair.synthetic else []
+        group = f"{family.parent.name}-{family.name}"
+        tracked = TrackedRun(names, config, tags, group, directory)
+        tracking = stack.enter_context(_tracking(plan, tracked))
+        stack.enter_context(placed(plan.setup.processes.target))
+        bar = stack.enter_context(run_progress(f"{names.decoder:<14}", plan.turns))
+        cache = _reference_cache(plan, config, family)
+        comparison = stack.enter_context(_started(plan, cache, bar))
+        tracker = tracking.result()
+        where = plan.setup.describe()
+        log.info("target on %s: %s", where["target_device"], where["target_process"])
+        log.info("draft on %s: %s", where["draft_device"], where["draft_process"])
+
+        records: list[Record] = []
+        for step, outcome in enumerate(comparison.outcomes(files.finished)):
+            record = outcome.record
+            if outcome.new:
+                if record.warmup:
+                    plan.decoder.after_warmup(outcome.finished.rounds)
+                    files.begin(plan.decoder.settings())
+                files.append(record, outcome.finished.rounds)
+                tracker.log_prompt(record, step)
+                log.info("%s", record.line())
+            records.append(record)
+            bar.advance(record)
+
+        memory = (
+            environment.peak_memory_bytes()
+            + plan.decoder.peak_memory_bytes()
+            + comparison.target.memory_elsewhere()
+        )
+        plan.decoder.stop()
+        fit = comparison.fit(bar.tell)
+        files.write_lines(_task_lines(plan, records, f"{names.decoder}-{names.pair}"))
+        rounds = files.rounds()
+        summary = summarize(
+            records,
+            names,
+            settings=files.settings or plan.decoder.settings(),
+            synthetic=plan.pair.synthetic,
+            accuracy_name=plan.task.accuracy_name,
+            fit=fit,
+            cost=comparison.cost(),
+            facts=plan.task.describe() | _figures(plan, records),
+            traces=Traces.of(map(asdict, records), rounds).figures(),
+            seed=plan.config.seed,
+            reference=plan.config.reference.mode.value,
+            peak_memory_bytes=memory,
+            environment=where | {"forward": comparison.target.forward, "attempts": files.attempts},
+        )
+        files.write_summary(summary)
+        tracker.finish(summary, records, rounds, files.paths, partial(_timelines, directory))
+        files.end()
+        _refuse_wrong_outputs(records, summary, plan.decoder.lossless, directory)
+    return summary
+
+
+def _refuse_wrong_outputs(
+    records: Sequence[Record], summary: Mapping[str, Any], lossless: bool, directory: Path
+) -> None:
+    violations = [record.violation for record in records if record.violation]
+    if violations:
+        raise EquivalenceViolation(
+            f"{len(violations)} of {len(records)} outputs are not the target's own;"
+            f" the first: {violations[0]}; records are in {directory}"
+        )
+    if lossless and biased(summary):
+        raise EquivalenceViolation(
+            f"the {summary['sampled_tokens']} sampled tokens are not distributed as the target's"
+            f" (p = {summary['sampling_p_value']:.1e}); records are in {directory}"
+        )
+
+
+@contextlib.contextmanager
+def _tracking(plan: Plan, run: TrackedRun) -> Iterator[Future[Tracker]]:
+    """The tracker of a run, which starts while the models load."""
+    with ThreadPoolExecutor(1, "tracking") as pool:
+        tracking = pool.submit(make_tracker, plan.config.tracking, run)
+        failed = True
+        try:
+            yield tracking
+            failed = False
+        finally:
+            tracking.result().close(failed)
+
+
+@contextlib.contextmanager
+def _started(plan: Plan, cache: ReferenceCache | None, bar: RunProgress) -> Iterator[Comparison]:
+    """Load the models and start the decoders; free it all at the end."""
+    with contextlib.ExitStack() as stack:
+        target = stack.enter_context(plan.setup.target())
+        models = plan.setup.models(target)
+        reference = Autoregressive()
+        reference.start(models, plan.sampler)
+        comparison = Comparison(plan, models, reference, cache)
+        if cache is not None:
+            cache.complete(plan, comparison.measure_reference, bar.tell)
+        stack.callback(plan.decoder.stop)
+        plan.decoder.start(models, plan.sampler)
+        bar.tell("warm-up prompt")
+        yield comparison
+
+
+def _reference_cache(plan: Plan, config: Mapping[str, Any], family: Path) -> ReferenceCache | None:
+    asked = plan.config.reference
+    if asked.mode is ReferenceMode.inline:
+        if asked.folder:
+            print_note(
+                f"reference.folder={asked.folder} is not used: reference=inline has no files"
+            )
+        return None
+    identity = reference_identity(config, plan)
+    folder = Path(asked.folder) if asked.folder else None
+    if folder is None:
+        # By what was asked for. What it ran on is not part of the name, so that it is checked.
+        folder = family / "reference" / reference_key(config, plan.setup.source)
+    return ReferenceCache(folder, identity, asked.wait_timeout)
+
+
+def _task_lines(
+    plan: Plan, records: Sequence[Record], model: str
+) -> Iterator[Mapping[str, dict[str, Any]]]:
+    """What the finished problems add to files of the task's own."""
+    problems = {prompt.problem.task_id: prompt.problem for prompt in plan.prompts}
+    texts: list[str] = []
+    for record in () if plan.pair.synthetic else records:
+        problem = problems[record.task_id]
+        texts = [*texts, record.text] if record.turn > 1 else [record.text]
+        if record.turn == len(problem.turns):
+            yield plan.task.lines(problem, texts, model)
+
+
+def _timelines(directory: Path) -> dict[str, Figure]:
+    """A picture of what each model did when, by its caption."""
+    # Imported late: only tracking draws.
+    from analysis.timeline import find_runs, timeline
+
+    return {"the prompt with the median speedup": timeline(find_runs([directory]))}
+
+
+def _figures(plan: Plan, records: Sequence[Record]) -> dict[str, Any]:
+    """The task's own figures; none where tokens were made up."""
+    if plan.pair.synthetic:
+        return {}
+    correct: dict[str, list[bool]] = {}
+    for record in records:
+        correct.setdefault(record.task_id, []).append(bool(record.correct))
+    return plan.task.figures(correct)

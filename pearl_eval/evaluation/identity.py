@@ -1,0 +1,122 @@
+"""What makes a run the same run: only then may it be continued, or its reference be used again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pearl_eval.evaluation.plan import Plan
+from pearl_eval.pairs.pair import PairSource
+from pearl_eval.shell.resume import FREE
+
+#: Further settings that change nothing of a reference run.
+_NOT_THE_REFERENCES = ("decoder.", "pair.", "reference.", "runtime.draft_", "runtime.spin_seconds")
+_PACKAGES = ("pearl_eval", "decoders", "tasks")
+
+#: Facts by name, as JSON has them.
+Identity = dict[str, Any]
+
+
+def run_identity(config: Mapping[str, Any], plan: Plan) -> Identity:
+    """What a run is: its configuration, code, weights, data, devices and libraries."""
+    settings = {k: v for k, v in _flat(config) if not k.startswith(FREE)}
+    weights = {f"weights of the {role}": mark for role, mark in plan.pair.weights.items()}
+    surroundings = _surroundings(plan, "draft", "target")
+    return _plain(settings | weights | surroundings | {"code": _code(plan)})
+
+
+def reference_identity(config: Mapping[str, Any], plan: Plan) -> Identity:
+    """What a reference run is: whatever of a run has to do with its target alone."""
+    settings = _reference_settings(config, plan.setup.source)
+    weights = {"weights of the target": plan.pair.weights.get("target")}
+    return _plain(settings | weights | _surroundings(plan, "target") | {"code": _code(plan)})
+
+
+def _reference_settings(config: Mapping[str, Any], source: PairSource) -> Identity:
+    """What was asked for that a reference run depends on; where it runs has no part in it."""
+    own = (*FREE, *_NOT_THE_REFERENCES)
+    settings = {k: v for k, v in _flat(config) if not k.startswith(own)}
+    return _plain(settings | {f"target.{k}": v for k, v in _flat(source.target_settings())})
+
+
+def differences(stored: Identity, ours: Identity) -> str:
+    """In what two identities differ, in words; empty where they are the same."""
+    names = sorted(name for name in {*stored, *ours} if stored.get(name) != ours.get(name))
+    return ", ".join(
+        f"{name} ({_short(stored.get(name))} there, {_short(ours.get(name))} here)"
+        for name in names
+    )
+
+
+def reference_key(config: Mapping[str, Any], source: PairSource) -> str:
+    """The same for all that asked for the same reference run."""
+    return digest([repr(sorted(_reference_settings(config, source).items())).encode()])
+
+
+def digest(parts: Iterable[bytes]) -> str:
+    """A short fingerprint of some bytes."""
+    found = hashlib.sha256()
+    for part in parts:
+        found.update(len(part).to_bytes(8, "little") + part)
+    return found.hexdigest()[:16]
+
+
+def _surroundings(plan: Plan, *roles: str) -> dict[str, Any]:
+    """Libraries, data, and the devices of these models."""
+    where = plan.setup.describe()
+    versions = {f"version of {k}": v for k, v in where["versions"].items() if k != "pearl-eval"}
+    names = [f"{role}_device" for role in roles]
+    devices = dict(zip(names, _renumbered([where[name] for name in names]), strict=True))
+    facts = {name: where[name] for name in ("dtype", "driver")}
+    stops = {"stop tokens": list(plan.pair.stop_ids)}
+    return devices | facts | versions | stops | {"data": _data(plan)}
+
+
+def _renumbered(devices: Sequence[str]) -> list[str]:
+    """GPUs numbered as they are used: which of equal ones is free when a run begins is chance."""
+    used = list(dict.fromkeys(re.findall(r"cuda:\d+", " ".join(devices))))
+    return [re.sub(r"cuda:\d+", lambda m: f"cuda:{used.index(m[0])}", one) for one in devices]
+
+
+def _data(plan: Plan) -> str:
+    """Of the problems as they are decoded and scored, so also of the tokenizer."""
+    return digest(
+        json.dumps([asdict(one.problem), one.ids, one.seed, one.sample], default=str).encode()
+        for one in plan.prompts
+    )
+
+
+def _code(plan: Plan) -> str:
+    """Of the sources that run: not a commit, which changes with the docs."""
+    root = Path(__file__).resolve().parents[2]
+    files = [path for name in _PACKAGES for path in sorted((root / name).rglob("*.py"))]
+    # A decoder or a task may be the user's own, from anywhere.
+    parts = (plan.decoder, plan.sampler, plan.setup.source, plan.task)
+    theirs = (getattr(sys.modules[type(part).__module__], "__file__", None) for part in parts)
+    files += [Path(file) for file in theirs if file and Path(file) not in files]
+    return digest(path.read_bytes() for path in files)
+
+
+def _flat(config: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", value
+
+
+def _plain(identity: dict[str, Any]) -> Identity:
+    """As it is read back from a file."""
+    plain: Identity = json.loads(json.dumps(identity, default=str))
+    return plain
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,154 @@
+"""A model pair and where it runs: what every command sets up first."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+from omegaconf import DictConfig
+
+from decoders.decoder import End, Models
+from decoders.model.cached_model import CachedModel
+from decoders.model.fixed_window import FixedWindowModel
+from decoders.process.tensor_parallel import led
+from pearl_eval.config.schema import Forward, RuntimeConfig, build
+from pearl_eval.errors import UserError
+from pearl_eval.machine import environment
+from pearl_eval.machine.devices import Devices
+from pearl_eval.machine.placement import Processes
+from pearl_eval.pairs.pair import Pair, PairSource
+
+
+@dataclass(frozen=True)
+class Places:
+    """The devices of the two models, and the processes that run them."""
+
+    devices: Devices
+    processes: Processes
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A pair, found and checked but not loaded, its devices and the processes that run it."""
+
+    source: PairSource
+    pair: Pair
+    devices: Devices
+    processes: Processes
+    forward: Forward
+    fixed_window: bool
+    uses_draft: bool = True
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+
+    @classmethod
+    def make(cls, pair: DictConfig, runtime: RuntimeConfig, uses_draft: bool) -> Setup:
+        """Find and place a pair. Raises :class:`UserError` for whatever can't work."""
+        if runtime.tensor_parallel > 1 and runtime.forward in (Forward.fused, Forward.compiled):
+            raise UserError(
+                f"runtime.forward={runtime.forward.value}: these layers are computed in one process"
+                f" each, and with runtime.tensor_parallel={runtime.tensor_parallel} are"
+                " transformers'; choose runtime.forward=auto or transformers"
+            )
+        source = build("pair", pair, PairSource)
+        devices = source.choose_devices(runtime)
+        processes = Processes.choose(runtime, devices.all_cpu)
+        opened = source.open(devices, uses_draft)
+        if runtime.fixed_window and opened.synthetic:
+            raise UserError(
+                "runtime.fixed_window=true: a synthetic pair makes its tokens up, so there is no"
+                " arithmetic to keep the same; take another pair"
+            )
+        return cls(
+            source,
+            opened,
+            devices,
+            processes,
+            runtime.forward,
+            runtime.fixed_window,
+            uses_draft,
+            runtime,
+        )
+
+    @property
+    def places(self) -> Places:
+        return Places(self.devices, self.processes)
+
+    def places_in(self, runtime: RuntimeConfig) -> Places:
+        """Where the pair would go by another runtime."""
+        devices = self.source.choose_devices(runtime)
+        return Places(devices, Processes.choose(runtime, devices.all_cpu))
+
+    def moved(self, places: Places) -> Setup:
+        """The same pair in other places."""
+        devices, pair = places.devices, self.pair
+        if devices != self.devices:
+            pair = self.source.open(devices, self.uses_draft)
+        return replace(self, pair=pair, devices=devices, processes=places.processes)
+
+    @contextlib.contextmanager
+    def target(self) -> Iterator[CachedModel]:
+        """The target model as the runtime asks for it, loaded while the body of a ``with`` runs."""
+        ranks = self.devices.ranks
+        forward = self.forward if ranks == 1 else Forward.transformers
+        load = partial(_load_target, self.pair.load_target, forward, self.fixed_window)
+        if ranks == 1:
+            yield load()
+        else:
+            with led(load, self.processes.ranks, self.devices.of_ranks) as target:
+                yield target
+
+    @property
+    def load_draft(self) -> Callable[..., CachedModel]:
+        """Loads the draft model likewise, in whatever process and on whatever devices."""
+        return partial(_load, self.pair.load_draft, self.forward)
+
+    def models(self, target: CachedModel) -> Models:
+        """The pair as a decoder gets it, its target loaded."""
+        return Models(target, self.load_draft, self.processes.draft, self._ends())
+
+    def _ends(self) -> tuple[End, ...]:
+        load = self.load_draft
+        if self.devices.ranks > 1:
+            # Every rank computes at every layer: none is ever at another end.
+            beside = self.processes.at_ends()[0]
+            return (End(partial(load, devices=self.devices.target[:1]), beside),)
+        if self.devices.all_cpu:
+            return tuple(End(load, options) for options in self.processes.at_ends())
+        first, last = self.devices.target[0], self.devices.target[-1]
+        return tuple(
+            End(partial(load, devices=(device,)), self.processes.draft)
+            for device in dict.fromkeys((first, last))
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """The ``environment`` of what a command writes."""
+        return environment.describe(self.source.dtype, self.devices, self.processes)
+
+
+def _load_target(
+    load: Callable[[], CachedModel], forward: Forward, fixed_window: bool
+) -> CachedModel:
+    target = load()
+    if fixed_window:
+        target = FixedWindowModel(target.model, target.vocab_size)
+    return _with_forward(target, forward)
+
+
+def _load(load: Callable[..., CachedModel], forward: Forward, **where: Any) -> CachedModel:
+    return _with_forward(load(**where), forward)
+
+
+def _with_forward(model: CachedModel, forward: Forward) -> CachedModel:
+    if forward is Forward.transformers or (forward is Forward.auto and model.device.type != "cpu"):
+        return model
+    try:
+        model.fuse(static=forward is Forward.compiled)
+    except ValueError as error:
+        if forward is not Forward.auto:
+            raise UserError(
+                f"runtime.forward={forward.value}: {error}; choose runtime=eager for this pair"
+            ) from error
+    return model

@@ -1,0 +1,209 @@
+"""The ``pearl-eval-profile`` command: how long forwards of a pair take, alone and both at once."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+from rich.table import Table
+
+from decoders.draft_length import (
+    balanced,
+    expected_best,
+    time_drafts,
+    time_forwards,
+    time_together,
+)
+from decoders.model.cached_model import CachedModel
+from decoders.process.drafter import Drafter
+from decoders.sampling.sampler import Greedy
+from pearl_eval.config.schema import RuntimeConfig, open_node, section
+from pearl_eval.errors import UserError
+from pearl_eval.evaluation.reservation import reserve
+from pearl_eval.machine import environment
+from pearl_eval.machine.placement import placed
+from pearl_eval.pairs.pair import Pair
+from pearl_eval.pairs.setup import Setup
+from pearl_eval.profile.plot import draw_profile
+from pearl_eval.shell.command import hydra_command
+from pearl_eval.shell.console import console
+from pearl_eval.shell.progress import steps
+
+_RATES = (0.6, 0.7, 0.8, 0.9, 0.95)
+
+
+@dataclass
+class ProfileConfig:
+    """What is measured: windows of 1 … ``longest`` tokens after each of ``contexts`` tokens."""
+
+    pair: Any = field(default_factory=open_node)
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+    longest: int = 12
+    contexts: list[int] = field(default_factory=lambda: [128, 512])
+    repeats: int = 15
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of one kind of forward: median and quartiles over its repeats.
+
+    ``model`` is ``draft`` or ``target``; ``together`` whether the other model ran at the same time.
+    """
+
+    model: str
+    window: int
+    context: int
+    together: bool
+    median: float
+    quartiles: tuple[float, float]
+
+    @classmethod
+    def of(
+        cls, model: str, window: int, context: int, together: bool, seconds: list[float]
+    ) -> Timing:
+        low, middle, high = statistics.quantiles(seconds, n=4)
+        return cls(model, window, context, together, middle, (low, high))
+
+
+@dataclass(frozen=True)
+class Profile:
+    """All timings of a pair, and what follows from them."""
+
+    timings: Sequence[Timing]
+
+    def median(self, model: str, window: int, context: int, together: bool) -> float:
+        """Median seconds of one kind of forward."""
+        key = (model, window, context, together)
+        return next(
+            t.median for t in self.timings if (t.model, t.window, t.context, t.together) == key
+        )
+
+    def contexts(self) -> list[int]:
+        return sorted({t.context for t in self.timings})
+
+    def windows(self) -> list[int]:
+        return sorted({t.window for t in self.timings if t.model == "target"})
+
+    def speed_ratio(self, context: int, together: bool = False) -> float:
+        """c: one target forward of one token over one draft forward."""
+        target, draft = (self.median(m, 1, context, together) for m in ("target", "draft"))
+        return target / draft
+
+    def pearl_gamma(self, context: int) -> int:
+        """The draft length that balances PEARL's rounds, from forwards timed together."""
+        return balanced(self.median("draft", 1, context, True), self._target_seconds(context, True))
+
+    def speculative_gamma(self, context: int, acceptance_rate: float) -> int:
+        """The best expected draft length of vanilla speculative decoding."""
+        draft = self.median("draft", 1, context, False)
+        return expected_best(draft, self._target_seconds(context, False), acceptance_rate)
+
+    def _target_seconds(self, context: int, together: bool) -> dict[int, float]:
+        return {w: self.median("target", w, context, together) for w in self.windows()}
+
+
+def measure(target: CachedModel, drafter: Drafter, config: ProfileConfig) -> Profile:
+    """Time all forwards, the kinds interleaved within each window, so that drift hits all alike."""
+    timings: list[Timing] = []
+    grid = [(c, w) for c in config.contexts for w in range(1, config.longest + 1)]
+    drafts: dict[int, tuple[list[float], list[float]]] = {c: ([], []) for c in config.contexts}
+    for context, window in steps(grid, "timing forwards"):
+        alone = time_forwards(target, window, context, config.repeats)
+        drafts[context][0].extend(time_drafts(drafter, context, config.repeats))
+        both, drafting = time_together(target, drafter, window, context, config.repeats)
+        drafts[context][1].extend(drafting)
+        timings.append(Timing.of("target", window, context, False, alone))
+        timings.append(Timing.of("target", window, context, True, both))
+    for context, (alone, both) in drafts.items():
+        timings.append(Timing.of("draft", 1, context, False, alone))
+        timings.append(Timing.of("draft", 1, context, True, both))
+    return Profile(timings)
+
+
+def print_profile(profile: Profile, peak_memory: int) -> None:
+    """Tables and conclusions, on standard output."""
+    out = console(stderr=False)
+    for context in profile.contexts():
+        table = Table(title=f"{context} tokens of context, milliseconds", title_justify="left")
+        for heading in ("forward", "alone", "both at once", "slowdown"):
+            table.add_column(heading, justify="left" if heading == "forward" else "right")
+        rows = [("draft", 1), *(("target", window) for window in profile.windows())]
+        for model, window in rows:
+            alone, both = (profile.median(model, window, context, t) for t in (False, True))
+            label = f"{model}, {window} token{'s' if window > 1 else ''}"
+            table.add_row(label, f"{1e3 * alone:.2f}", f"{1e3 * both:.2f}", f"{both / alone:.2f}×")
+        out.print(table)
+        out.print(
+            f"speed ratio c: {profile.speed_ratio(context):.2f} alone,"
+            f" {profile.speed_ratio(context, together=True):.2f} both at once"
+        )
+        out.print(f"PEARL, γ that balances draft and target: {profile.pearl_gamma(context)}")
+        gammas = ", ".join(f"{profile.speculative_gamma(context, a)} at α = {a}" for a in _RATES)
+        out.print(f"vanilla speculative decoding, best expected γ: {gammas}\n")
+    out.print(f"peak memory: {peak_memory / 2**20:.0f} MiB, both processes")
+
+
+@hydra_command("profile")
+def main(cfg: DictConfig) -> None:
+    """Entry point of ``pearl-eval-profile``."""
+    merged = OmegaConf.merge(OmegaConf.structured(ProfileConfig), cfg)
+    config = cast(ProfileConfig, merged)
+    runtime = section("runtime", RuntimeConfig, config.runtime)
+    setup = Setup.make(config.pair, runtime, uses_draft=True)
+    pair = setup.pair
+    _check(config, pair)
+    directory = Path(HydraConfig.get().runtime.output_dir)
+    environment.reset_peak_memory()
+    with reserve(setup) as setup:
+        profile, memory = _timed(setup, config)
+    print_profile(profile, memory)
+    content = {
+        "pair": HydraConfig.get().runtime.choices["pair"],
+        "timings": [asdict(timing) for timing in profile.timings],
+        "peak_memory_bytes": memory,
+        "synthetic": pair.synthetic,
+        "environment": setup.describe(),
+    }
+    (directory / "profile.json").write_text(json.dumps(content, indent=2) + "\n")
+    draw_profile(profile, HydraConfig.get().runtime.choices["pair"]).savefig(
+        directory / "profile.png", dpi=150
+    )
+    console(stderr=False).print(f"written: {directory}/profile.json, profile.png", soft_wrap=True)
+
+
+def _timed(setup: Setup, config: ProfileConfig) -> tuple[Profile, int]:
+    """The profile of a pair, and the peak memory of both processes, in bytes."""
+    drafter = Drafter(setup.load_draft, Greedy(), setup.processes.draft)
+    try:
+        with placed(setup.processes.target), setup.target() as target:
+            drafter.wait_ready()
+            profile = measure(target, drafter, config)
+            memory = environment.peak_memory_bytes() + drafter.peak_memory_bytes()
+            return profile, memory + target.memory_elsewhere()
+    finally:
+        drafter.close()
+
+
+def _check(config: ProfileConfig, pair: Pair) -> None:
+    if config.longest < 2 or config.repeats < 2 or not config.contexts or min(config.contexts) < 1:
+        raise UserError(
+            "longest and repeats must be at least 2, contexts at least one number of tokens, got"
+            f" longest={config.longest} repeats={config.repeats} contexts={config.contexts}"
+        )
+    needed, room = max(config.contexts) + config.longest + 1, min(pair.contexts.values())
+    if needed > room:
+        raise UserError(f"contexts: {needed} tokens do not fit the models' context of {room}")
+
+
+ConfigStore.instance().store(name="profile_schema", node=ProfileConfig)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,236 @@
+"""The record of one finished prompt, and the names of the files a run leaves behind."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pearl_eval.errors import UserError
+
+if TYPE_CHECKING:
+    from decoders.decoder import Generation
+    from pearl_eval.checks.equivalence import Verdict
+    from pearl_eval.evaluation.plan import Prompt
+    from pearl_eval.evaluation.reference import ReferenceRun
+    from tasks.task import Score
+
+RECORDS = "records.jsonl"
+ROUNDS = "rounds.parquet"
+SUMMARY = "summary.json"
+#: What a run is, so that it can be continued.
+RUN = "run.json"
+#: What Hydra leaves in the folder of a sweep, and below that of a run.
+SWEEP = "multirun.yaml"
+OVERRIDES = ".hydra/overrides.yaml"
+#: Why a run failed; a sweep's other runs go on, so the error must be found in the run's folder.
+ERROR = "error.txt"
+
+#: Sampled tokens whose p-value is below this are not distributed as the target's, and the run is
+#: refused: one in a million of those without any fault, too.
+SIGNIFICANCE = 1e-6
+
+#: What everything asks of a summary, by its kind.
+_OF_SUMMARIES: dict[str, type] = {name: str for name in ("decoder", "pair", "task")}
+_OF_SUMMARIES |= {name: int for name in ("prompts", "violations", "ties")} | {"environment": dict}
+
+#: A prompt of a run: ``task_id``, ``sample``, ``turn``.
+Key = tuple[str, int, int]
+KEY_FIELDS = ("task_id", "sample", "turn")
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The objects of a JSON-lines file. :class:`UserError` for a line that is none."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                yield json.loads(line.decode("utf-8", "surrogatepass"))
+            except ValueError as error:
+                raise UserError(f"{path}, line {number}, is damaged ({error})") from None
+
+
+def biased(summary: Mapping[str, Any]) -> bool:
+    """Whether sampled tokens are not distributed as the target's."""
+    p_value = summary.get("sampling_p_value")
+    return p_value is not None and p_value < SIGNIFICANCE
+
+
+def lossy_outputs(summary: Mapping[str, Any]) -> int:
+    """How many outputs differ from the target's because the decoder does not claim it."""
+    if "lossy" in summary:
+        return int(summary["lossy"])
+    # Of an older version: told from the outputs that are the target's, if all had to be.
+    others = round(summary["exact_match_rate"] * summary["prompts"])
+    others += summary["ties"] + summary["violations"]
+    return 0 if summary["sampled_tokens"] else int(summary["prompts"] - others)
+
+
+class FileObject(dict[str, Any]):
+    """A JSON object of a file, which is named where something is asked for that it lacks."""
+
+    path: Path | None = None
+    advice = ""
+
+    def __missing__(self, name: str) -> Any:
+        raise UserError(f"{self.path} is damaged (it lacks {name!r}): {self.advice}")
+
+
+def read_json(path: Path, advice: str = "move it away and make it anew") -> FileObject:
+    """The JSON object that a file holds. :class:`UserError` where it is damaged.
+
+    So is what is asked of it later, also of an object in it, and is not there. ``advice`` is what
+    to do about it.
+    """
+
+    def named(content: dict[str, Any]) -> FileObject:
+        found = FileObject(content)
+        found.path, found.advice = path, advice
+        return found
+
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"), object_hook=named)
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}): {advice}") from None
+    if not isinstance(content, FileObject):
+        raise UserError(f"{path} is damaged (it holds no JSON object): {advice}")
+    return content
+
+
+def read_summary(folder: Path) -> FileObject:
+    """What a run's ``summary.json`` holds. :class:`UserError` where it is damaged."""
+    advice = "continue the run, or move its folder away"
+    summary = read_json(folder / SUMMARY, advice)
+    for name, kind in _OF_SUMMARIES.items():
+        if not isinstance(summary.get(name, kind()), kind):
+            raise UserError(
+                f"{folder / SUMMARY} is damaged ({name!r} is {summary[name]!r:.40}): {advice}"
+            )
+    return summary
+
+
+@dataclass(frozen=True)
+class Record:
+    """One finished prompt, or turn of a dialogue.
+
+    Times are seconds; ``judged`` and ``accepted`` count tokens, ``accepted_runs`` are lengths.
+
+    ``violation`` says how the output is not the target's own; ``tie`` how near a tie is, and what
+    it was held to; ``runner_up_pass_rate`` what share of the target's second choices would have
+    passed as ties, where there is one. Energy is ``None`` where no device
+    counts it. ``sample`` counts the samples of one problem from 0. ``correct`` and
+    ``reference_correct`` are ``None``, and ``text`` and ``result`` empty, where the pair is
+    synthetic.
+    """
+
+    task_id: str
+    sample: int
+    turn: int
+    category: str
+    synthetic: bool
+    warmup: bool
+    prompt_tokens: int
+    output_ids: list[int]
+    text: str
+    new_tokens: int
+    seconds: float
+    seconds_prefill: float
+    reference_seconds: float
+    reference_output_ids: list[int]
+    speedup: float
+    target_forwards: int
+    draft_forwards: int
+    judged: int
+    accepted: int
+    wait_draft_seconds: float
+    wait_target_seconds: float
+    accepted_runs: list[int]
+    exact_match: bool
+    first_divergence: int | None
+    verdict: str
+    correct: bool | None
+    reference_correct: bool | None
+    result: str
+    finish_reason: str
+    violation: str
+    joules: float | None
+    reference_joules: float | None
+    tie: str = ""
+    runner_up_pass_rate: float | None = None
+
+    @property
+    def key(self) -> Key:
+        """What tells it from the other prompts of its run."""
+        return self.task_id, self.sample, self.turn
+
+    def line(self) -> str:
+        """The record in a line for people."""
+        where = f"{self.task_id}, turn {self.turn}" if self.turn else self.task_id
+        share = f", {self.accepted}/{self.judged} accepted" if self.judged else ""
+        right = "" if self.correct is None else f", {'right' if self.correct else 'wrong'}"
+        warmup = ", warm-up" if self.warmup else ""
+        return (
+            f"{where}: {self.new_tokens} tokens in {self.seconds:.2f} s,"
+            f" {self.speedup:.2f}×{share}, {self.verdict}{right}{warmup}"
+        )
+
+    @classmethod
+    def make(
+        cls,
+        prompt: Prompt,
+        generation: Generation,
+        reference: ReferenceRun,
+        verdict: Verdict,
+        text: str,
+        score: Score | None,
+        reference_score: Score | None,
+        warmup: bool,
+        synthetic: bool,
+        joules: float | None,
+    ) -> Record:
+        """``speedup`` is the ratio of tokens per second to the reference run of this prompt."""
+        rounds = generation.rounds
+        rate = len(generation.output_ids) / generation.seconds
+        reference_rate = len(reference.output_ids) / reference.seconds
+        return cls(
+            task_id=prompt.problem.task_id,
+            sample=prompt.sample,
+            turn=prompt.turn,
+            category=prompt.problem.category,
+            synthetic=synthetic,
+            warmup=warmup,
+            prompt_tokens=len(prompt.ids),
+            output_ids=generation.output_ids,
+            text=text,
+            new_tokens=len(generation.output_ids),
+            seconds=generation.seconds,
+            seconds_prefill=generation.seconds_prefill,
+            reference_seconds=reference.seconds,
+            reference_output_ids=reference.output_ids,
+            speedup=rate / reference_rate,
+            target_forwards=generation.target_forwards,
+            draft_forwards=generation.draft_forwards,
+            judged=sum(r.judged for r in rounds),
+            accepted=sum(r.accepted for r in rounds),
+            wait_draft_seconds=sum(r.wait_draft_seconds for r in rounds),
+            wait_target_seconds=sum(r.wait_target_seconds for r in rounds),
+            accepted_runs=generation.accepted_runs,
+            exact_match=verdict.kind == "identical",
+            first_divergence=verdict.first_divergence,
+            verdict=verdict.kind,
+            correct=score.correct if score else None,
+            reference_correct=reference_score.correct if reference_score else None,
+            result=score.result if score else "",
+            finish_reason=generation.finish_reason,
+            violation=f"{_where(prompt)}, {verdict.why}" if verdict.kind == "violation" else "",
+            joules=joules,
+            reference_joules=reference.joules,
+            tie=verdict.why if verdict.kind == "tie" else "",
+            runner_up_pass_rate=verdict.runner_up_pass_rate,
+        )
+
+
+def _where(prompt: Prompt) -> str:
+    task_id = prompt.problem.task_id
+    return f"{task_id}, turn {prompt.turn}" if prompt.turn else task_id

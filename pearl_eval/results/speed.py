@@ -1,0 +1,63 @@
+"""Speeds and speedups with their intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pearl_eval.results.intervals import total_ratio, total_ratio_interval
+from pearl_eval.results.records import Record
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Speed over the prompts after the warm-up. Rates are tokens per second, over total time.
+
+    ``speedup_ci95`` is its 95 % interval over problems (``pearl_eval.results.intervals``): the
+    turns of a dialogue and the samples of one problem are added up, since they are alike. It is
+    ``None`` below three problems, as the others are below one prompt. ``mean_prompt_*`` are means
+    of the prompts' own rates, as the paper's scripts have them for MT-bench and MGSM. ``problems``
+    is how many all is over.
+    """
+
+    tokens_per_second: float | None
+    reference_tokens_per_second: float | None
+    speedup: float | None
+    speedup_ci95: tuple[float, float] | None
+    mean_prompt_tokens_per_second: float | None
+    reference_mean_prompt_tokens_per_second: float | None
+    problems: int
+
+    @classmethod
+    def of(cls, records: Sequence[Record]) -> Speed:
+        """Speed of the decoder that made ``records``."""
+        timed = [record for record in records if not record.warmup]
+        if not timed:
+            return cls(None, None, None, None, None, None, 0)
+        columns = np.array(
+            [
+                (r.new_tokens, r.seconds, len(r.reference_output_ids), r.reference_seconds)
+                for r in timed
+            ],
+            dtype=float,
+        ).T
+        tokens, seconds, reference_tokens, reference_seconds = columns
+        problems = by_problem(timed, columns)
+        return cls(
+            float(tokens.sum() / seconds.sum()),
+            float(reference_tokens.sum() / reference_seconds.sum()),
+            total_ratio(*problems),
+            total_ratio_interval(*problems),
+            float((tokens / seconds).mean()),
+            float((reference_tokens / reference_seconds).mean()),
+            problems.shape[1],
+        )
+
+
+def by_problem(records: Sequence[Record], columns: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sums of each row of ``columns`` (``[rows, records]``) over the records of each problem."""
+    _, problem = np.unique([r.task_id for r in records], return_inverse=True)
+    return np.array([np.bincount(problem, weights=row) for row in columns], dtype=float)

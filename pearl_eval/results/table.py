@@ -1,0 +1,135 @@
+"""The table of runs as text: the same headings and figures in the terminal and in a report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pearl_eval.results.records import lossy_outputs
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run of a table: its summary or the error that ended it, what it varies, its folder."""
+
+    label: str
+    directory: str
+    summary: Mapping[str, Any] | None = None
+    error: str = ""
+
+    @property
+    def failed(self) -> bool:
+        return self.summary is None
+
+    @property
+    def violates(self) -> bool:
+        """Whether some output is not the target's own."""
+        return bool(self.summary and self.summary["violations"])
+
+
+#: What a narrow table can do without.
+DISPENSABLE = ("acceptance\nrate", "waited\ndraft / target", "reference")
+_FIGURES = ["tokens/s", "speedup\n(95 % CI)", "mean accepted\ntokens"]
+
+
+def headings(rows: Sequence[Row]) -> list[str]:
+    """What heads the columns after a run's label."""
+    rate, waits, reference = DISPENSABLE
+    return [*_FIGURES, rate, waits, "equivalence", _accuracy(rows), reference]
+
+
+def cells(row: Row) -> list[str]:
+    """A run's figures, one for each heading."""
+    summary = row.summary
+    if summary is None:
+        return ["–"] * 5 + ["failed", "–", "–"]
+    uses_draft = summary["draft_forwards"] > 0
+    waits = (summary["wait_fraction_draft"], summary["wait_fraction_target"])
+    return [
+        number(summary["tokens_per_second"], ".1f"),
+        _speedup(summary),
+        number(summary["mean_accepted_tokens"], ".2f"),
+        number(summary["acceptance_rate"], ".3f"),
+        " / ".join(number(wait, ".0%") for wait in waits) if uses_draft else "–",
+        equivalence_text(summary),
+        number(summary["accuracy"], ".3f"),
+        summary["reference"],
+    ]
+
+
+def category_headings(rows: Sequence[Row]) -> list[str]:
+    """What heads the columns after a category's name; the last two are dispensable."""
+    return [*_FIGURES, _accuracy(rows), "acceptance\nrate", "prompts"]
+
+
+def category_cells(figures: Mapping[str, Any]) -> list[str]:
+    """A category's figures, one for each heading."""
+    return [
+        number(figures["tokens_per_second"], ".1f"),
+        _speedup(figures),
+        number(figures["mean_accepted_tokens"], ".2f"),
+        number(figures["accuracy"], ".3f"),
+        number(figures["acceptance_rate"], ".3f"),
+        str(figures["prompts"]),
+    ]
+
+
+def notes(rows: Sequence[Row]) -> list[str]:
+    """What a reader of the table must know beside it."""
+    summaries = [(row.label, row.summary) for row in rows if row.summary]
+    lines = []
+    if any(summary["synthetic"] for _, summary in summaries):
+        lines.append("Synthetic pair: tokens are made up, so only times and counts mean something.")
+    cached = [label for label, summary in summaries if summary["reference"] == "cached"]
+    if cached:
+        lines.append(
+            f"{', '.join(cached)}: against a cached reference, made apart from these runs, so that"
+            " what drifts between them does not cancel."
+        )
+    for label, summary in summaries:
+        if summary["ties"] and summary.get("runner_up_pass_rate") is not None:
+            lines.append(
+                f"{label}: {summary['ties']} of {summary['prompts']} outputs differ by rounding"
+                f" alone; {summary['runner_up_pass_rate']:.1%} of the target's second choices would"
+                " have passed for that, too (records.jsonl has the evidence, under tie)."
+            )
+        if summary["sampled_tokens"]:
+            lines.append(
+                f"{label}: {summary['sampled_tokens']} sampled tokens; a bias of"
+                f" {summary['sampling_smallest_bias']:.1%} of the target's first choice would have"
+                " been seen (with 99 % probability, as p < 1e-6)."
+            )
+    if any(summary["prompts"] == 1 for _, summary in summaries):
+        lines.append("No speeds: the only prompt was the warm-up. Take task.limit=2 or more.")
+    return lines
+
+
+def number(value: float | None, form: str, unit: str = "") -> str:
+    """A figure as text; a dash where there is none."""
+    return "–" if value is None else f"{value:{form}}{unit}"
+
+
+def _accuracy(rows: Sequence[Row]) -> str:
+    name = next((row.summary["accuracy_name"] for row in rows if row.summary), "accuracy")
+    return str(name).replace(" ", "\n")
+
+
+def _speedup(figures: Mapping[str, Any]) -> str:
+    text = number(figures["speedup"], ".2f", "×")
+    if figures["speedup_ci95"]:
+        low, high = figures["speedup_ci95"]
+        text += f" ({low:.2f}–{high:.2f})"
+    return text
+
+
+def equivalence_text(summary: Mapping[str, Any]) -> str:
+    prompts, ties, violations = (summary[key] for key in ("prompts", "ties", "violations"))
+    if violations:
+        return f"VIOLATION {violations}/{prompts}"
+    text = f"identical {round(summary['exact_match_rate'] * prompts)}/{prompts}"
+    if lossy_outputs(summary):
+        return f"lossy, {text}"
+    if summary["sampled_tokens"] and summary["exact_match_rate"] != 1:
+        return f"sampled, p = {summary['sampling_p_value']:.2g}"
+    return f"{text}, {ties} tie{'s' if ties > 1 else ''}" if ties else text

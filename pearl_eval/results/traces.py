@@ -1,0 +1,283 @@
+"""What the rounds of a run say: how tokens fared, where time went. Derived here and only here.
+
+Reads a run's files and nothing else, so that whatever draws or reports a run, of whatever decoder,
+derives its figures in one way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pearl_eval.errors import UserError
+from pearl_eval.results.records import KEY_FIELDS, RECORDS, ROUNDS, read_lines
+
+#: What tells a prompt from the others of its run.
+KEY = list(KEY_FIELDS)
+#: Modes in which the models run at the same time within one round.
+PARALLEL_MODES = ("pre-verify", "post-verify")
+#: Width of the pieces of text, in tokens, that acceptance is given for.
+TEXT_STEP = 32
+#: What is read of each record, and of each round.
+_OF_RECORDS = [*KEY, "warmup", "seconds", "verdict", "output_ids", "new_tokens", "accepted_runs"]
+_OF_RECORDS += ["speedup", "target_forwards", "draft_forwards"]
+_OF_ROUNDS = [*KEY, "mode", "drafted", "judged", "accepted", "start", "verified_length"]
+_OF_ROUNDS += ["draft_seconds", "target_seconds", "draft_start", "target_start", "drafted_ids"]
+
+
+class Fate(Enum):
+    """What became of a drafted token: in vain are those after a rejected one or the text's end."""
+
+    accepted = "accepted"
+    rejected = "rejected"
+    in_vain = "in vain"
+
+
+def read_rounds(directory: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """A run's ``rounds.parquet``, or some columns of it.
+
+    :class:`UserError` if it is missing or damaged.
+    """
+    path = directory / ROUNDS
+    try:
+        return pd.read_parquet(path, columns=None if columns is None else list(columns))
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing: run it again") from error
+    # What pyarrow raises of a damaged file may be either; one that can't be read is no damage.
+    except (ValueError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise UserError(f"{path} is damaged ({error})") from error
+
+
+@dataclass(frozen=True)
+class Traces:
+    """A run's ``records.jsonl`` and ``rounds.parquet`` as frames, and what follows from them.
+
+    ``rounds`` has further columns: ``warmup``; ``length_before``, the tokens that were final before
+    the round; ``wall``, its seconds up to the next round or the prompt's end; ``overhead``, those
+    of them in which neither model ran.
+
+    What is counted in tokens or rounds counts the warm-up prompt too, what is timed leaves it out.
+    What does not exist for a decoder is ``None`` or an empty frame.
+    """
+
+    records: pd.DataFrame
+    rounds: pd.DataFrame
+
+    @classmethod
+    def of(cls, records: Iterable[dict[str, Any]], rounds: pd.DataFrame) -> Traces:
+        """Traces of a run from its records and its rounds, as its files hold them."""
+        frame = pd.DataFrame(list(records))
+        prompts = frame[[*KEY, "warmup", "seconds"]]
+        rounds = rounds.merge(prompts, on=KEY, how="left", validate="many_to_one")
+        of_prompt = rounds.groupby(KEY, sort=False)
+        rounds["length_before"] = of_prompt["verified_length"].shift(fill_value=0)
+        end = of_prompt["start"].shift(-1).fillna(rounds["seconds"])
+        rounds["wall"] = end - rounds["start"]
+        rounds["overhead"] = rounds["wall"] - _busy_seconds(rounds)
+        return cls(frame, rounds.drop(columns="seconds"))
+
+    @classmethod
+    def read(cls, directory: Path) -> Traces:
+        """Traces of the run in a directory.
+
+        OSError where it has none, :class:`UserError` where an older version wrote it, or its files
+        are damaged or not all there.
+        """
+        records = list(read_lines(directory / RECORDS))
+        for number, record in enumerate(records, start=1):
+            _refuse_lacking(_OF_RECORDS, record, f"{directory / RECORDS}, line {number},")
+        rounds = read_rounds(directory)
+        if "drafted_at" not in rounds:
+            raise UserError(f"{directory}: its rounds are of an older version: run it again")
+        _refuse_lacking(_OF_ROUNDS, rounds.columns, str(directory / ROUNDS))
+        return cls.of(records, rounds)
+
+    @property
+    def uses_both(self) -> bool:
+        """Whether there are two models, which can wait for each other."""
+        return all((self.rounds[name] > 0).any() for name in ("draft_seconds", "target_seconds"))
+
+    @property
+    def judges(self) -> bool:
+        """Whether any drafted token was judged."""
+        return bool(self.rounds["judged"].sum())
+
+    def by_block_position(self) -> pd.DataFrame:
+        """How the first, second … token of a judged block fared.
+
+        A token is judged only where all before it in its block were accepted, so ``conditional``
+        is accepted ÷ judged in its place: P(i accepted | those before it accepted). ``joint``,
+        P(the first i accepted), is the product of these up to i, which holds for blocks of
+        different lengths, too. ``position`` counts from 1.
+        """
+        judged, accepted = (self.rounds[name].to_numpy() for name in ("judged", "accepted"))
+        positions = np.arange(1, judged.max(initial=0) + 1)
+        frame = pd.DataFrame(
+            {
+                "position": positions,
+                "judged": [int((judged >= i).sum()) for i in positions],
+                "accepted": [int((accepted >= i).sum()) for i in positions],
+            }
+        )
+        frame["conditional"] = frame["accepted"] / frame["judged"]
+        frame["joint"] = frame["conditional"].cumprod()
+        return frame
+
+    def by_text_position(self, step: int = TEXT_STEP) -> pd.DataFrame:
+        """Acceptance in pieces of ``step`` generated tokens, by where rounds began.
+
+        ``start`` is the first token of the piece, from 0.
+        """
+        start = (self.rounds["length_before"] // step * step).rename("start")
+        frame = self.rounds.groupby(start)[["judged", "accepted"]].sum().reset_index()
+        frame = frame[frame["judged"] > 0].reset_index(drop=True)
+        frame["rate"] = frame["accepted"] / frame["judged"]
+        return frame
+
+    def run_lengths(self) -> pd.Series[int]:
+        """How many runs of accepted tokens had each length."""
+        lengths = self.records["accepted_runs"].explode().dropna().astype(int)
+        return lengths.value_counts().sort_index()
+
+    def mode_shares(self) -> dict[str, float]:
+        """The share of rounds in each mode."""
+        shares = self.rounds["mode"].value_counts(normalize=True, sort=False)
+        return {str(mode): float(share) for mode, share in shares.items()}
+
+    def pre_verify_failure_rate(self) -> float | None:
+        """How often the first drafted token, judged while the rest is drafted, is rejected."""
+        rows = self.rounds[(self.rounds["mode"] == "pre-verify") & (self.rounds["judged"] > 0)]
+        return None if rows.empty else float((rows["accepted"] == 0).mean())
+
+    def figures(self) -> dict[str, Any]:
+        """The ``traces`` of ``summary.json``."""
+        rounds = self.rounds
+        timed = rounds[~rounds["warmup"].astype(bool)]
+        tokens = self.records["new_tokens"].sum()
+        drafted = int(rounds["drafted"].sum()) if self.judges else None
+        wasted = int((rounds["drafted"] - rounds["accepted"]).sum()) if self.judges else None
+        crosses = bool(rounds["bytes_sent"].any())
+
+        def mean(column: str, exists: bool = True) -> float | None:
+            return float(timed[column].mean()) if exists and len(timed) else None
+
+        def per_token(column: str) -> float | None:
+            count = self.records[column].sum()
+            return float(count / tokens) if count else None
+
+        return {
+            "rounds": len(rounds),
+            "mode_shares": self.mode_shares(),
+            "pre_verify_failure_rate": self.pre_verify_failure_rate(),
+            "target_forwards_per_token": per_token("target_forwards"),
+            "draft_forwards_per_token": per_token("draft_forwards"),
+            "drafted_tokens": drafted,
+            "wasted_tokens": wasted,
+            "wasted_fraction": wasted / drafted if wasted is not None and drafted else None,
+            "wait_draft_seconds_per_round": mean("wait_draft_seconds", self.uses_both),
+            "wait_target_seconds_per_round": mean("wait_target_seconds", self.uses_both),
+            "overhead_seconds_per_round": mean("overhead"),
+            "overhead_fraction": (
+                float(timed["overhead"].sum() / timed["wall"].sum()) if len(timed) else None
+            ),
+            "bytes_per_round": float(rounds["bytes_sent"].mean()) if crosses else None,
+            "accepted_run_lengths": {str(k): int(n) for k, n in self.run_lengths().items()} or None,
+            "by_block_position": _rows(self.by_block_position()),
+            "by_text_position": _rows(self.by_text_position()),
+        }
+
+
+def _refuse_lacking(names: Iterable[str], there: Any, what: str) -> None:
+    lacking = [name for name in names if not isinstance(there, Iterable) or name not in there]
+    if lacking:
+        raise UserError(f"{what} is damaged (it lacks {lacking[0]!r})")
+
+
+def token_fates(rounds: pd.DataFrame, output_ids: Sequence[int]) -> list[list[Fate]]:
+    """What became of each round's drafted tokens.
+
+    Parameters
+    ----------
+    rounds
+        The rounds of one prompt, in order.
+    output_ids
+        The prompt's output, which a drafted token is in, in its place, if it was accepted.
+    """
+    free = bool(runs_free(rounds).any())
+    # What runs on by itself was made in the round before, when only what that began with was known.
+    known = rounds["length_before"].shift(1 if free else 0, fill_value=0)
+    fates: list[list[Fate]] = []
+    expected, wrong_at = -1, -1
+    columns = (rounds[name] for name in ("drafted_ids", "drafted_at", "draft_seconds"))
+    for ids, places, seconds, final in zip(*columns, known, strict=True):
+        if not seconds:
+            fates.append(_guess_fates(ids, places, output_ids))
+            continue
+        fates.append([])
+        for token, place in zip(ids, places, strict=True):
+            beyond = place >= len(output_ids)
+            agrees = not beyond and token == output_ids[place]
+            # What was drafted after a wrong token is in vain until the draft model starts anew:
+            # at another place, or once what is final takes that token's place. A model that runs
+            # on hears of that up to a token later.
+            if place != expected or (wrong_at < final and (agrees or not free)):
+                wrong_at = -1
+            expected = place + 1
+            if beyond or wrong_at >= 0:
+                fates[-1].append(Fate.in_vain)
+            elif agrees:
+                fates[-1].append(Fate.accepted)
+            else:
+                fates[-1].append(Fate.rejected)
+                wrong_at = place
+    return fates
+
+
+def _guess_fates(
+    ids: Sequence[int], places: Sequence[int], output_ids: Sequence[int]
+) -> list[Fate]:
+    """What became of a tree that no model drafted: given depth first, from the text's end on."""
+    fates: list[Fate] = []
+    latest: dict[int, Fate] = {}
+    for token, place in zip(ids, places, strict=True):
+        above = Fate.accepted if place == places[0] else latest[place - 1]
+        if above is not Fate.accepted or place >= len(output_ids):
+            fate = Fate.in_vain
+        else:
+            fate = Fate.accepted if token == output_ids[place] else Fate.rejected
+        latest[place] = fate
+        fates.append(fate)
+    return fates
+
+
+def _busy_seconds(rounds: pd.DataFrame) -> pd.Series[float]:
+    """Seconds of each round in which a model ran.
+
+    The longer forwards where both run at the same time, the sum where they take turns. Where the
+    draft model runs on regardless of rounds, what it did was done before: the target's alone.
+    """
+    draft, target = rounds["draft_seconds"], rounds["target_seconds"]
+    busy = draft + target
+    parallel = rounds["mode"].isin(PARALLEL_MODES)
+    busy = busy.mask(parallel, np.maximum(draft, target))
+    return busy.mask(runs_free(rounds), target)
+
+
+def runs_free(rounds: pd.DataFrame) -> pd.Series[bool]:
+    """Rounds whose drafted tokens were made beforehand, by a draft model that runs on by itself."""
+    turns = ~rounds["mode"].isin(PARALLEL_MODES)
+    overlap = rounds["draft_start"] + rounds["draft_seconds"] > rounds["target_start"]
+    return turns & overlap & (rounds["draft_seconds"] > 0) & (rounds["target_seconds"] > 0)
+
+
+def _rows(frame: pd.DataFrame) -> list[dict[str, Any]] | None:
+    """The rows of a frame as JSON has them; ``None`` where there are none."""
+    return [{str(k): v for k, v in row.items()} for row in frame.to_dict("records")] or None

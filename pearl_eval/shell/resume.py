@@ -1,0 +1,114 @@
+"""Continuing a run or a sweep by its folder alone: what its command line was."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from pearl_eval.errors import UserError
+from pearl_eval.results.records import SWEEP
+
+_ARGUMENT = "resume="
+_HYDRA = ".hydra"
+#: Settings that change nothing of what is measured: whoever continues may say otherwise.
+FREE = (
+    "tracking.",
+    "runtime.start_timeout",
+    "runtime.answer_timeout",
+    "runtime.idle_timeout",
+    "runtime.share_devices",
+    "runtime.devices_timeout",
+    "reference.wait_timeout",
+)
+#: Hydra's flags that are followed by a value of theirs.
+_WITH_VALUE = {"--cfg", "-c", "--package", "-p", "--config-name", "-cn"} | {
+    *("--config-path", "-cp", "--config-dir", "-cd"),
+}
+#: What Hydra is told by us here, not by what the run was started with.
+_OURS = ("hydra.run.dir=", "hydra.sweep.dir=", "hydra.mode=")
+
+
+def resumed(arguments: Sequence[str]) -> list[str]:
+    """Command-line arguments; those of the run or sweep in a folder, where ``resume`` names one.
+
+    Whatever stands beside ``resume=DIR`` is added to them: it may only say what is free to change,
+    since another run is refused.
+    """
+    folders = [one.removeprefix(_ARGUMENT) for one in arguments if one.startswith(_ARGUMENT)]
+    if not folders:
+        return list(arguments)
+    if len(folders) > 1:
+        raise UserError("resume= is given twice; continue one run or sweep at a time")
+    folder = Path(folders[0]).expanduser().absolute()
+    others = [one for one in arguments if not one.startswith(_ARGUMENT)]
+    if (folder / SWEEP).is_file():
+        where = [f"hydra.sweep.dir={_quoted(folder)}", "hydra.mode=MULTIRUN"]
+        started = Started.read(folder / SWEEP)
+    elif (folder / _HYDRA / "hydra.yaml").is_file():
+        where = [f"hydra.run.dir={_quoted(folder)}", "hydra.mode=RUN"]
+        started = Started.read(folder / _HYDRA / "hydra.yaml")
+    else:
+        raise UserError(f"resume={folder}: there is no run and no sweep there")
+    flags, overrides = _parted(others)
+    if not any(one.startswith(("--config-dir", "-cd")) for one in flags):
+        flags += [f"--config-dir={path}" for path in started.config_dirs]
+    # Paths of its data and models may be relative to where it was started.
+    os.chdir(started.cwd)
+    own = [one for one in started.hydra_overrides if not one.startswith(_OURS)]
+    # Flags first: Hydra's parser takes none between overrides.
+    return [*flags, *own, *started.overrides, *overrides, *where]
+
+
+@dataclass(frozen=True)
+class Started:
+    """How a run or a sweep was started, as Hydra left it in a file."""
+
+    cwd: str
+    overrides: list[str]
+    hydra_overrides: list[str]
+    config_dirs: list[str]
+
+    @classmethod
+    def read(cls, path: Path) -> Started:
+        """From ``multirun.yaml`` or ``.hydra/hydra.yaml``; :class:`UserError` for a damaged one."""
+        try:
+            content: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+            hydra = content["hydra"]
+            asked, runtime = hydra["overrides"], hydra["runtime"]
+            dirs = [
+                one["path"]
+                for one in runtime["config_sources"]
+                if one["provider"] == "command-line"
+            ]
+            return cls(runtime["cwd"], list(asked["task"]), list(asked["hydra"]), dirs)
+        except (KeyError, TypeError) as error:
+            raise UserError(f"{path} is damaged: it lacks {error}") from error
+        except Exception as error:
+            raise UserError(f"{path} can't be read: {' '.join(str(error).split())}") from error
+
+
+def _parted(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Flags, with their values, and overrides."""
+    flags: list[str] = []
+    overrides: list[str] = []
+    left = iter(arguments)
+    for one in left:
+        if not one.startswith("-"):
+            overrides.append(one)
+            continue
+        flags.append(one)
+        if one in _WITH_VALUE:
+            flags += itertools.islice(left, 1)
+    return flags, overrides
+
+
+def _quoted(path: Path) -> str:
+    """A path as a value of Hydra's command line."""
+    text = str(path).replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{text}'"

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from matplotlib.figure import Figure
+
+from analysis import overview
+from pearl_eval.errors import UserError
+from pearl_eval.figures.saving import save_figure
+from pearl_eval.results.runs import read_runs
+
+SUMMARY = {
+    "task": "humaneval",
+    "pair": "tiny",
+    "prompts": 12,
+    "tokens_per_second": 300.0,
+    "environment": {"dtype": "float32", "target_device": "cpu"},
+}
+AUTOREGRESSIVE = SUMMARY | {
+    "decoder": "autoregressive",
+    "speedup": 1.0,
+    "speedup_ci95": [0.98, 1.02],
+    "draft_forwards": 0,
+    "wait_fraction_draft": 0.0,
+    "wait_fraction_target": 0.0,
+}
+PEARL = SUMMARY | {
+    "decoder": "pearl",
+    "speedup": 3.0,
+    "speedup_ci95": [2.7, 3.2],
+    "draft_forwards": 90,
+    "wait_fraction_draft": 0.1,
+    "wait_fraction_target": 0.2,
+}
+
+
+def write_sweep(directory: Path, *summaries: dict) -> None:
+    for number, summary in enumerate(summaries):
+        folder = directory / str(number)
+        folder.mkdir(parents=True)
+        (folder / "summary.json").write_text(json.dumps(summary))
+
+
+def test_runs_come_in_launch_order_and_are_told_apart(tmp_path: Path) -> None:
+    write_sweep(tmp_path, AUTOREGRESSIVE, *[PEARL] * 10)
+    labels = [run.label for run in read_runs(tmp_path)]
+    assert labels == ["autoregressive", *(f"pearl ({number})" for number in range(1, 11))]
+
+
+def test_runs_of_several_draft_lengths_are_named_by_them(tmp_path: Path) -> None:
+    settings = [PEARL | {"decoder_settings": {"gamma": gamma}} for gamma in (3, 5, 5)]
+    write_sweep(tmp_path, AUTOREGRESSIVE, *settings)
+    labels = [run.label for run in read_runs(tmp_path)]
+    assert labels == ["autoregressive", "pearl γ3", "pearl γ5 (2)", "pearl γ5 (3)"]
+
+
+def test_picture_shows_each_speedup_and_each_wait(tmp_path: Path) -> None:
+    write_sweep(tmp_path, AUTOREGRESSIVE, PEARL)
+    speeds, waits = overview.draw_overview(read_runs(tmp_path)).axes
+    assert [text.get_text().split()[0] for text in speeds.texts] == ["1.00×", "3.00×"]
+    assert [text.get_text() for text in waits.texts] == [
+        "target model alone",
+        "draft works 90%",
+        "target works 80%",
+    ]
+
+
+def test_a_run_of_the_warm_up_alone_has_two_models_all_the_same(tmp_path: Path) -> None:
+    untimed = dict.fromkeys(("speedup", "speedup_ci95", "tokens_per_second"))
+    untimed |= dict.fromkeys(("wait_fraction_draft", "wait_fraction_target"))
+    write_sweep(tmp_path, PEARL | untimed)
+    _, waits = overview.draw_overview(read_runs(tmp_path)).axes
+    assert [text.get_text() for text in waits.texts] == ["nothing timed: one prompt, the warm-up"]
+
+
+def test_what_differs_is_told_of_each_run_and_no_title_of_all(tmp_path: Path) -> None:
+    other = {"task": "gsm8k", "environment": {"dtype": "bfloat16", "target_device": "cpu"}}
+    write_sweep(tmp_path, PEARL, PEARL | other)
+    figure = overview.draw_overview(read_runs(tmp_path))
+    assert figure.get_suptitle() == "tiny pair, 12 prompts"
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert labels == ["pearl (0)\nhumaneval, float32 on cpu", "pearl (1)\ngsm8k, bfloat16 on cpu"]
+
+
+def test_command_writes_the_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_sweep(tmp_path, PEARL)
+    monkeypatch.setattr(sys, "argv", ["overview", str(tmp_path)])
+    overview.main()
+    picture = tmp_path / "overview.png"
+    assert capsys.readouterr().out.strip() == str(picture)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_directory_without_runs_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["overview", str(tmp_path)])
+    with pytest.raises(SystemExit, match="2"):
+        overview.main()
+    assert "there is no run there" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "written"), [("a.svg", "a.svg"), ("a", "a.png"), ("a.PNG", "a.PNG")]
+)
+def test_a_picture_has_the_format_its_name_says(tmp_path: Path, name: str, written: str) -> None:
+    assert save_figure(Figure(), tmp_path / name) == tmp_path / written
+    begins = (tmp_path / written).read_bytes()[:5]
+    assert begins == (b"<?xml" if name.endswith("svg") else b"\x89PNG\r")
+
+
+@pytest.mark.parametrize("name", ["a.foo", "a.1", ""])
+def test_a_format_that_there_is_not_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match=r"picture's (name ends by its format, one of|file)"):
+        save_figure(Figure(), tmp_path / name if name else Path(name))
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,165 @@
+"""The page of a run or a sweep."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Command
+from written_run import autoregressive, pearl, write_overrides, write_run
+
+from analysis import report
+from pearl_eval.figures.acceptance import judging_runs
+from pearl_eval.results.runs import read_runs
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Path:
+    folder = tmp_path / "sweep"
+    write_overrides(write_run(folder / "0", "autoregressive", autoregressive()), "decoder=auto")
+    write_run(folder / "1", "pearl", pearl(), speedup=2.345, tokens_per_second=123.4)
+    write_overrides(folder / "1", "decoder=pearl", "decoder.gamma=3")
+    return folder
+
+
+def prose(page: str) -> str:
+    """What a reader of the page sees, without pictures."""
+    page = re.sub(r"<(style|svg)\b.*?</\1>", "", page, flags=re.DOTALL)
+    return " ".join(re.sub(r"<[^>]+>", " ", page).split())
+
+
+def test_the_table_has_the_terminals_figures_and_labels(sweep: Path) -> None:
+    said = prose(report.report(sweep))
+    assert "pearl gamma=3 123.4 2.35× (2.70–3.20) 4.25 0.875 10% / 20% identical 2/2 0.500" in said
+    assert "run tokens/s speedup (95 % CI) mean accepted tokens acceptance rate" in said
+    # Of 15 drafted tokens 11 are accepted; of six rounds of 100 ms models are busy for 90, 80 once.
+    modes, waited = "pre-verify 33%, post-verify 67%", "10.00 ms 10.00 ms 11.67 ms"
+    assert f"pearl gamma=3 0% 0.33 0.67 27% {waited} 100 {modes}" in said
+    assert "dtype float32 target device cpu torch 2.13" in said
+
+
+def cost(**own: float) -> dict[str, Any]:
+    reference = {"target_flops": 8e6, "target_wasted_flops": 0.0, "target_bytes": 4e9}
+    figures = {f"{name}_per_token": value for name, value in own.items()}
+    return figures | {"reference": {f"{name}_per_token": v for name, v in reference.items()}}
+
+
+def test_what_a_token_costs_is_beside_the_references(tmp_path: Path) -> None:
+    target = {"target_flops": 16e6, "target_wasted_flops": 4e6, "target_bytes": 1e9}
+    draft = {"draft_flops": 2e6, "draft_wasted_flops": 5e5, "draft_bytes": 5e8}
+    write_run(tmp_path / "0", "pearl", pearl(), cost=cost(**target, **draft))
+    write_run(tmp_path / "1", "lookahead", autoregressive(), cost=cost(**target))
+    page = report.report(tmp_path)
+    said = prose(page)
+    alike = "16.0 M 4.0 M"
+    both = "18.0 M / 8.0 M = 2.25× 1.5 G / 4.0 G = 0.38×"
+    assert f"pearl {alike} 2.0 M 500.0 k 1.0 G 500.0 M {both}" in said
+    assert f"lookahead {alike} – – 1.0 G – 16.0 M / 8.0 M = 2.00× 1.0 G / 4.0 G = 0.25×" in said
+    assert "energy / reference's" not in page and "No device here counts its energy" in said
+
+
+def test_energy_is_told_where_a_device_counts_it(tmp_path: Path) -> None:
+    own = cost(target_flops=16e6, joules=0.25)
+    own["reference"]["joules_per_token"] = 0.5
+    write_run(tmp_path, "pearl", pearl(), cost=own)
+    said = prose(report.report(tmp_path))
+    assert "0.25 J / 0.5 J" in said and "No device here counts its energy" not in said
+
+
+def test_the_page_needs_nothing_else(sweep: Path) -> None:
+    page = report.report(sweep)
+    assert not re.search(r"https?:|//\w|url\((?!#)|@import|<script|<link|<img", page)
+    references = re.findall(r'(?:href|src)="([^"]*)"', page)
+    assert references and all(reference.startswith("#") for reference in references)
+
+
+def test_ids_of_several_pictures_do_not_clash(sweep: Path) -> None:
+    pictures = re.findall(r"<svg.*?</svg>", report.report(sweep), flags=re.DOTALL)
+    assert len(pictures) == 3
+    ids = [set(re.findall(r' id="([mph][0-9a-f]{6,})"', picture)) for picture in pictures]
+    assert all(ids) and sum(map(len, ids)) == len(set.union(*ids))
+
+
+def test_pictures_take_the_colours_of_the_page(sweep: Path) -> None:
+    page = report.report(sweep)
+    assert "prefers-color-scheme: dark" in page
+    assert "fill: currentColor" in page and "var(--idle)" in page
+    pictures = "".join(re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL))
+    assert "#1a1a1b" not in pictures and "#dddddd" not in pictures
+
+
+def test_every_element_is_closed(sweep: Path) -> None:
+    class Balance(HTMLParser):
+        def __init__(self) -> None:
+            super().__init__()
+            self.open: list[str] = []
+
+        def handle_starttag(self, tag: str, attrs: object) -> None:
+            if tag != "meta":
+                self.open.append(tag)
+
+        def handle_startendtag(self, tag: str, attrs: object) -> None:
+            pass
+
+        def handle_endtag(self, tag: str) -> None:
+            assert self.open.pop() == tag
+
+    balance = Balance()
+    balance.feed(report.report(sweep))
+    assert not balance.open
+
+
+def test_violations_and_failed_runs_are_said_in_red(sweep: Path) -> None:
+    bad = sweep / "2"
+    write_run(bad, "pearl", pearl(), violations=1, verdict="violation", first_divergence=7)
+    write_overrides(bad, "decoder=pearl", "seed=3")
+    write_overrides(sweep / "3", "decoder=<broken>")
+    (sweep / "3" / "error.txt").write_text("the draft process died\n\nTraceback")
+    page = report.report(sweep)
+    said = prose(page)
+    assert "pearl seed=3: Task/1, from token 7 on" in said
+    assert "&lt;broken&gt; failed: the draft process died" in said and "Traceback" not in said
+    assert page.count('<tr class="bad">') == 2
+    assert "VIOLATION 1/2" in said
+    assert 'class="alarm"' not in report.report(sweep / "1")
+
+
+def test_a_single_run_has_a_page(sweep: Path) -> None:
+    assert "pearl 123.4 2.35×" in prose(report.report(sweep / "1"))
+    assert "<h2>Acceptance</h2>" not in report.report(sweep / "0")
+
+
+def test_categories_are_told_apart(tmp_path: Path) -> None:
+    numbers = ("speedup", "mean_accepted_tokens", "accuracy", "acceptance_rate")
+    figures = dict.fromkeys(numbers, 0.25)
+    figures |= {"tokens_per_second": 9.5, "speedup_ci95": None, "prompts": 2}
+    write_run(tmp_path, "pearl", pearl(), by_category={"roleplay": figures})
+    assert "roleplay 9.5 0.25× 0.25 0.250 0.250 2" in prose(report.report(tmp_path))
+
+
+def test_of_many_runs_the_fastest_of_each_decoder_is_drawn(tmp_path: Path) -> None:
+    for number in range(7):
+        write_run(tmp_path / str(number), "pearl", pearl(), tokens_per_second=100.0 + number)
+    assert [run.directory.name for run in judging_runs(read_runs(tmp_path))] == ["6"]
+
+
+def test_the_command_writes_the_page_or_one_line(
+    sweep: Path, tmp_path: Path, run_command: Command
+) -> None:
+    code, out, err = run_command(report.main, str(sweep))
+    assert (code, out.strip(), err) == (0, str(sweep / "report.html"), "")
+    assert (sweep / "report.html").read_text().startswith("<!doctype html>")
+    write_run(tmp_path / "unfinished", "pearl", pearl(), finished=False)
+    for arguments, message in {
+        (str(tmp_path / "nowhere"),): "there is no run there",
+        (str(tmp_path / "unfinished"),): "the run there is not finished",
+        (str(sweep), "-o=/no/where/page.html"): "No such file or directory",
+    }.items():
+        code, out, err = run_command(report.main, *arguments)
+        assert code == 2 and not out
+        assert message in err and len(err.splitlines()) == 1
+    code, out, _ = run_command(report.main, "--help")
+    assert code == 0 and "pearl-eval-report multirun/" in out

@@ -1,0 +1,277 @@
+"""The paper's tables: what stands where, what is bold, and which runs a cell is from."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_frame import write
+
+from analysis import tables
+from analysis.frames.frame import load
+from analysis.frames.table import Cell, NoRuns, Table, latex_escaped
+from analysis.paper.paper_tables import TABLES
+
+
+def figures(speedup: float) -> dict[str, Any]:
+    return {"speedup": speedup, "speedup_ci95": [speedup - 0.1, speedup + 0.1], "prompts": 2}
+
+
+def write_all(folder: Path) -> Path:
+    """A sweep with runs for every table."""
+    runs: list[tuple[str, str, float, int, dict[str, Any]]] = [
+        ("speculative", "humaneval", 2.0, 5, {}),
+        ("pearl", "humaneval", 3.0, 3, {}),
+        ("pearl", "humaneval", 3.5, 4, {}),
+        ("pearl_no_pre_verify", "humaneval", 2.5, 3, {}),
+        ("pearl_shared", "humaneval", 2.75, 3, {}),
+        ("draft_only", "humaneval", 9.0, 3, {"exact_match_rate": 0.0}),
+        ("pearl", "gsm8k", 2.2, 3, {}),
+        ("pearl", "mgsm", 2.1, 3, {"by_category": {"de": figures(1.9), "es": figures(2.3)}}),
+        ("pearl", "mt_bench", 2.4, 3, {"by_category": {"writing": figures(2.4)}}),
+    ]
+    for number, (decoder, task, speedup, gamma, more) in enumerate(runs):
+        own = figures(speedup) | {"decoder_settings": {"gamma": gamma}} | more
+        own |= {"new_tokens": 24, "target_forwards": 6 + number, "draft_forwards": 90}
+        write(folder / str(number), decoder, task=task, identity={"data": task}, **own)
+    return folder
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Path:
+    return write_all(tmp_path / "sweep")
+
+
+def bold(text: str) -> list[str]:
+    return re.findall(r"\*\*([\d.]+×?)\*\*", text)
+
+
+def test_humaneval_is_by_pair_and_decoder(sweep: Path) -> None:
+    table = TABLES["humaneval"](load([sweep]))
+    column = table.frame["tiny"].droplevel("section")
+    assert column.to_dict() == {
+        "speculative": 2.0,
+        "pearl γ3": 3.0,
+        "pearl γ4": 3.5,
+        "pearl_no_pre_verify": 2.5,
+        "pearl_shared": 2.75,
+        "draft_only †": 9.0,
+    }
+    text = table.markdown()
+    assert "| pearl γ4 | **3.50×** (3.40–3.60) |" in text and "tiny (n = 2)" in text
+    # What is not the target's output is no winner.
+    assert bold(text) == ["3.50×"]
+    assert "Hardware: NVIDIA A100; the target on 2 devices; " in text
+    assert "torch 2.13.0" in text and "12 tokens" in text
+    alone = TABLES["humaneval"](load([sweep]).assign(target_devices=1)).markdown()
+    assert "Hardware: NVIDIA A100; the target on 1 device; " in alone
+
+
+def test_each_cell_names_its_runs(sweep: Path) -> None:
+    frame = load([sweep])
+    for name, make in TABLES.items():
+        table = make(frame)
+        assert table.runs.shape == table.frame.shape, name
+        for cell in table.cells:
+            assert cell.runs and all((Path(run) / "summary.json").exists() for run in cell.runs)
+    # A ratio is from two.
+    runs = TABLES["model_runs"](frame).runs["target, ratio to speculative"].droplevel("section")
+    own = runs["tiny, humaneval", "pearl γ3"]
+    assert own.split(", ") == [str(sweep / "1"), str(sweep / "0")]
+
+
+def test_languages_have_gsm8k_as_english(sweep: Path) -> None:
+    table = TABLES["languages"](load([sweep])).frame
+    assert table.loc[("", "tiny", "pearl γ3")].to_dict() == {
+        "en": 2.2,
+        "de": 1.9,
+        "es": 2.3,
+        "all": 2.1,
+        # As the paper's: 330 over 120 tokens/s.
+        "all, mean of speeds": 2.75,
+    }
+
+
+def test_categories_of_mt_bench(sweep: Path) -> None:
+    table = TABLES["mt_bench"](load([sweep]))
+    figures = {"writing": 2.4, "all": 2.4, "all, mean of speeds": 2.75}
+    assert table.frame.iloc[0].to_dict() == figures
+    assert "all, mean of speeds: of the means of prompts' tokens/s" in table.markdown()
+
+
+def test_speeds_beside_the_papers_are_means_where_theirs_are(tmp_path: Path) -> None:
+    for number, task in enumerate(("humaneval", "mt_bench")):
+        for place, decoder in enumerate(("pearl", "pearl_shared")):
+            write(tmp_path / f"{number}{place}", decoder, task=task, identity={"data": task})
+    table = TABLES["resource_competition"](load([tmp_path])).frame["tokens/s"]
+    assert set(table.loc["", "tiny, humaneval"]) == {300.0}
+    assert set(table.loc["", "tiny, mt_bench"]) == {330.0}
+
+
+def test_runs_of_one_prompt_and_no_commit_give_tables_all_the_same(tmp_path: Path) -> None:
+    """Its prompt is the warm-up, so nothing is timed; a wheel knows no commit."""
+    untimed = dict.fromkeys(("speedup", "speedup_ci95", "tokens_per_second"))
+    for place, decoder in enumerate(("pearl", "pearl_shared")):
+        write(tmp_path / str(place), decoder, environment={"git_commit": None}, **untimed)
+    text = TABLES["resource_competition"](load([tmp_path])).markdown()
+    assert "| tiny | pearl |" in text
+    assert "Python 3.11.7, pearl_eval." in text
+
+
+def test_ablations_and_draft_lengths(sweep: Path) -> None:
+    frame = load([sweep])
+    ablations = TABLES["ablations"](frame).frame["tiny"].droplevel("section")
+    assert ablations.to_dict() == {"pearl γ3": 3.0, "pearl γ4": 3.5, "pearl_no_pre_verify": 2.5}
+    sweeping = TABLES["gamma_sweep"](frame).frame["tiny"].droplevel("section")
+    assert sweeping.to_dict() == {("pearl", "3"): 3.0, ("pearl", "4"): 3.5}
+
+
+def test_repeats_and_variants_have_cells_of_their_own(tmp_path: Path) -> None:
+    for number, (task, speedup, gamma) in enumerate(
+        [
+            ("humaneval", 3.0, 3),
+            ("humaneval", 3.5, 4),
+            ("humaneval", 2.5, 4),
+            ("humaneval_mini", 1.0, 3),
+            ("gsm8k", 2.0, 3),
+            ("gsm8k_mini", 1.1, 3),
+            ("mgsm", 2.2, 3),
+        ]
+    ):
+        english = {"by_category": {"en": figures(1.5)}} if task == "mgsm" else {}
+        own = figures(speedup) | {"decoder_settings": {"gamma": gamma}} | english
+        write(tmp_path / str(number), task=task, identity={"data": task}, **own)
+    frame = load([tmp_path])
+    sweeping = TABLES["gamma_sweep"](frame).frame["tiny"].droplevel("section")
+    assert sweeping.to_dict() == {
+        ("pearl", "3"): 3.0,
+        ("pearl", "4"): 3.5,
+        ("pearl", "4 (repeat 1)"): 2.5,
+    }
+    humaneval = TABLES["humaneval"](frame).frame
+    assert humaneval["tiny, humaneval_mini"].dropna().to_list() == [1.0]
+    assert humaneval["tiny, humaneval"].dropna().to_list() == [3.0, 3.5, 2.5]
+    languages = TABLES["languages"](frame).frame.droplevel("section")
+    assert languages.loc[("tiny, mini", "pearl γ3"), "en (GSM8K)"] == 1.1
+    full = languages.loc[("tiny", "pearl γ3")]
+    assert (full["en (GSM8K)"], full["en"], full["all"]) == (2.0, 1.5, 2.2)
+
+
+def test_two_figures_for_one_cell_are_an_error() -> None:
+    table = Table("one", "One", ("row",), [Cell("", ("a",), "x", value) for value in (1.0, 2.0)])
+    with pytest.raises(ValueError, match="two figures in one cell"):
+        table.markdown()
+
+
+def test_ratios_are_to_the_run_that_is_most_alike(tmp_path: Path) -> None:
+    for sweep, gammas in (("a", (3,)), ("b", (3, 4))):
+        for decoder, forwards in (("speculative", 8), ("pearl", 6)):
+            for gamma in gammas:
+                own = {"target_forwards": forwards + gamma, "new_tokens": 24}
+                own |= {"draft_forwards": 9, "decoder_settings": {"gamma": gamma}}
+                write(tmp_path / sweep / f"{decoder}{gamma}", decoder, **own)
+    table = TABLES["model_runs"](load([tmp_path / "a", tmp_path / "b"])).frame
+    ratios = table["target, ratio to speculative"].droplevel("section")
+    assert ratios[("tiny", "pearl γ4")] == pytest.approx(10 / 12)
+    assert ratios[("tiny", "pearl γ3")] == ratios[("tiny", "pearl γ3 (repeat 1)")]
+    assert not ratios.isna().any()
+
+
+def test_model_runs_are_counted_by_token(sweep: Path) -> None:
+    row = TABLES["model_runs"](load([sweep])).frame.loc[("", "tiny, humaneval", "pearl γ3")]
+    assert row["target forwards"] == 7
+    assert row["target forwards / token"] == pytest.approx(7 / 24)
+    assert row["target, ratio to speculative"] == pytest.approx(7 / 6)
+
+
+def test_figures_that_are_no_speeds_are_over_all_prompts(tmp_path: Path) -> None:
+    write(tmp_path, prompts=2, timed_problems=1, target_forwards=7, new_tokens=24)
+    frame = load([tmp_path])
+    for name, number in (("humaneval", 1), ("mean_accepted_tokens", 2), ("model_runs", 2)):
+        assert {cell.n for cell in TABLES[name](frame).cells} - {None} == {number}
+
+
+def test_resource_competition_is_held_against_pearl(tmp_path: Path) -> None:
+    write(tmp_path / "0", "pearl", **figures(3.0))
+    write(tmp_path / "1", "pearl_shared", **figures(2.4))
+    table = TABLES["resource_competition"](load([tmp_path])).frame
+    assert list(table["speedup ÷ pearl's"]) == [1.0, pytest.approx(0.8)]
+
+
+def test_what_was_not_made_alike_is_in_another_section(tmp_path: Path) -> None:
+    write(tmp_path / "0", **figures(3.0))
+    write(tmp_path / "1", "speculative", **figures(2.0))
+    write(tmp_path / "2", environment={"dtype": "float32"}, **figures(5.0))
+    table = TABLES["humaneval"](load([tmp_path]))
+    assert [key[0] for key in table.frame.index] == ["dtype bfloat16"] * 2 + ["dtype float32"]
+    # The other precision takes no part in who is the fastest.
+    assert bold(table.markdown()) == ["3.00×"]
+    assert table.latex().count(r"\emph{dtype") == 2
+
+
+def test_latex_is_of_booktabs(sweep: Path) -> None:
+    text = TABLES["humaneval"](load([sweep])).latex()
+    for command in (r"\toprule", r"\midrule", r"\bottomrule", r"\begin{tabular}{lr}"):
+        assert command in text
+    assert r"pearl $\gamma$4 & \textbf{3.50$\times$} (3.40--3.60) \\" in text
+    assert r"pearl\_no\_pre\_verify & 2.50$\times$" in text
+    assert r"95 \% interval" in text
+    body = text[text.index(r"\toprule") : text.index(r"\bottomrule")]
+    assert {line.count("&") for line in body.splitlines() if line.endswith(r"\\")} == {1}
+
+
+def test_latex_is_escaped_in_one_pass() -> None:
+    assert latex_escaped(r"a_b\{%}") == r"a\_b\textbackslash{}\{\%\}"
+
+
+def test_ties_for_the_best_are_all_bold_but_not_where_all_tie() -> None:
+    def table(*values: float) -> Table:
+        cells = [Cell("", (str(i),), "x", value, best=1) for i, value in enumerate(values)]
+        return Table("one", "One", ("row",), cells)
+
+    assert bold(table(1.0, 2.0, 2.0).markdown()) == ["2.00", "2.00"]
+    assert bold(table(2.0, 2.0).markdown()) == []
+
+
+def test_a_table_without_runs_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, task="gsm8k")
+    with pytest.raises(NoRuns, match="is of HumanEval"):
+        TABLES["humaneval"](load([tmp_path]))
+
+
+def command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["tables", *arguments])
+    tables.main()
+
+
+def test_command_prints_what_the_runs_give(
+    sweep: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command(monkeypatch, str(sweep), "--cells")
+    out = capsys.readouterr().out
+    assert len(re.findall(r"^\*\*[A-Z]", out, re.MULTILINE)) == len(TABLES)
+    assert f"pearl γ4 / tiny: {sweep / '2'}" in out
+    command(monkeypatch, str(sweep), "--table", "humaneval", "--format", "csv")
+    out = capsys.readouterr().out
+    assert out.splitlines()[0] == "section,decoder,column,value,unit,low,high,n,runs,source"
+    assert len(out.splitlines()) == 1 + 6
+
+
+def test_command_says_what_keeps_runs_apart(
+    sweep: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(sweep / "9", identity={"data": "humaneval"}, environment={"dtype": "float32"})
+    command(monkeypatch, str(sweep))
+    assert "The runs differ in dtype: kept apart" in capsys.readouterr().out
+
+
+def test_command_refuses_a_table_that_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path)
+    with pytest.raises(SystemExit, match="2"):
+        command(monkeypatch, str(tmp_path), "--table", "mt_bench")
+    assert "no table mt_bench: none of these runs is of MT-bench" in capsys.readouterr().err

@@ -1,0 +1,127 @@
+"""Closed forms against simulated rounds, and against each other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+
+from analysis.theory import theory
+from decoders.draft_length import balanced, expected_best
+from pearl_eval.simulation import ForwardTimes, Rate, Simulation, predict_speedup
+
+Speedup = Callable[[float, float, int], float]
+#: Of simulated means over 20,000 tokens: a few standard errors.
+TOLERANCE = 0.04
+
+
+def simulated(decoder: str, speed_ratio: float, rate: float, gamma: int | None = None) -> float:
+    times = ForwardTimes.constant(speed_ratio)
+    return predict_speedup(decoder, times, Rate(rate), gamma, tokens=20_000, limit=10_000, seed=1)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.5, 0.8, 0.95])
+@pytest.mark.parametrize(("speed_ratio", "gamma"), [(4.0, 4), (4.0, 7), (4.0, 1), (10.0, 3)])
+class TestAgainstSimulation:
+    @pytest.mark.parametrize(
+        ("decoder", "speedup"),
+        [
+            ("speculative", theory.speculative_speedup),
+            ("pearl", theory.pearl_speedup),
+            ("pearl_no_pre_verify", theory.no_pre_verify_speedup),
+            ("pearl_no_post_verify", theory.no_post_verify_speedup),
+        ],
+    )
+    def test_speedup(
+        self, decoder: str, speedup: Speedup, speed_ratio: float, gamma: int, rate: float
+    ) -> None:
+        expected = speedup(speed_ratio, rate, gamma)
+        assert simulated(decoder, speed_ratio, rate, gamma) == pytest.approx(
+            expected, rel=TOLERANCE
+        )
+
+    def test_accepted_tokens(self, speed_ratio: float, gamma: int, rate: float) -> None:
+        times = ForwardTimes.constant(speed_ratio)
+        mean = {
+            name: Simulation(name, times, Rate(rate), gamma, limit=10_000)
+            .run(20_000)
+            .mean_accepted_tokens
+            for name in ("pearl", "speculative")
+        }
+        assert mean["pearl"] == pytest.approx(theory.accepted_run(rate), rel=3 * TOLERANCE)
+        expected = theory.accepted_in_block(rate, gamma)
+        assert mean["speculative"] == pytest.approx(expected, rel=TOLERANCE)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.5, 0.8, 0.95])
+@pytest.mark.parametrize("speed_ratio", [2.0 + 1 / math.pi, 4.0 + math.sqrt(0.1), 9.0 + 1 / math.e])
+def test_async(speed_ratio: float, rate: float) -> None:
+    expected = theory.async_speedup(speed_ratio, rate)
+    assert simulated("pearl_async", speed_ratio, rate) == pytest.approx(expected, rel=TOLERANCE)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.7, 0.9])
+@pytest.mark.parametrize("speed_ratio", [1.5, 3.5, 6.5, 12.5])
+def test_what_each_part_of_pearl_is_worth(speed_ratio: float, rate: float) -> None:
+    """By draft length: from where on pre-verify pays, and up to where post-verify does."""
+    for gamma in range(1, 30):
+        pearl = theory.pearl_speedup(speed_ratio, rate, gamma)
+        both = max(gamma, speed_ratio)
+        pays = pearl > theory.no_pre_verify_speedup(speed_ratio, rate, gamma)
+        assert pays == (gamma > rate * both)
+        pays = gamma > 1 and pearl > theory.no_post_verify_speedup(speed_ratio, rate, gamma)
+        whole = rate**gamma
+        slower = (1 - whole) * (both - speed_ratio)
+        assert pays == (gamma > 1 and slower < whole * (rate - whole) * both)
+
+
+@pytest.mark.parametrize(("gamma", "gain"), [(3, 1.2786), (4, 1.2827), (5, 1.2681)])
+def test_post_verify_gains_what_it_does_beside_the_authors_ablation(
+    gamma: int, gain: float
+) -> None:
+    """At γ = c and α = 0.9, by hand: for γ = 3 PEARL gives 0.271 / (0.1 · 1.171) = 2.314 tokens a
+    round of 3, without post-verify (1 − 0.9^4) / 0.1 = 3.439 come in 3 + 0.9 · 3 = 5.7."""
+    pearl = theory.pearl_speedup(gamma, 0.9, gamma)
+    assert pearl / theory.no_post_verify_speedup(gamma, 0.9, gamma) == pytest.approx(gain, abs=1e-4)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.6, 0.9, 0.99])
+@pytest.mark.parametrize("speed_ratio", [1.4, 3.0, 6.5, 12.0])
+def test_no_other_draft_length_is_better(speed_ratio: float, rate: float) -> None:
+    """Theorem 1, and the best length of vanilla speculative decoding, against all lengths."""
+    lengths = range(1, 400)
+    best = max(theory.pearl_speedup(speed_ratio, rate, gamma) for gamma in lengths)
+    chosen = theory.pearl_gamma(speed_ratio, rate)
+    assert theory.pearl_speedup(speed_ratio, rate, chosen) == best
+    assert abs(chosen - speed_ratio) < 1
+    lengths = range(400)
+    best = max(theory.speculative_speedup(speed_ratio, rate, gamma) for gamma in lengths)
+    chosen = theory.speculative_gamma(speed_ratio, rate)
+    assert theory.speculative_speedup(speed_ratio, rate, chosen) == best
+
+
+@pytest.mark.parametrize("rate", [0.7, 0.9])
+@pytest.mark.parametrize("speed_ratio", [3, 7])
+def test_automatic_draft_lengths_follow_the_theory(speed_ratio: int, rate: float) -> None:
+    """Where the window costs nothing, ``gamma=auto`` chooses what the closed forms say."""
+    flat = {window: float(speed_ratio) for window in range(1, 60)}
+    assert expected_best(1.0, flat, rate) == theory.speculative_gamma(speed_ratio, rate)
+    assert balanced(1.0, flat) == theory.pearl_gamma(speed_ratio, rate) == speed_ratio
+
+
+def test_a_perfect_draft_is_as_fast_as_drafting() -> None:
+    assert theory.pearl_speedup(5, 1.0, 5) == theory.async_speedup(5, 1.0) == 5
+    assert theory.no_pre_verify_speedup(5, 1.0, 5) == 5
+    # Six tokens, the last of them the target's own, in two rounds of five.
+    assert theory.no_post_verify_speedup(5, 1.0, 5) == 3.0
+    assert theory.pearl_speedup(5, 1 - 1e-9, 5) == pytest.approx(5)
+    assert theory.async_speedup(5.3, 1 - 1e-6) == pytest.approx(5.3, rel=1e-3)
+
+
+@pytest.mark.parametrize("bad", [-0.1, 1.1])
+def test_what_is_no_rate_is_refused(bad: float) -> None:
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        theory.pearl_speedup(4.0, bad, 4)
+    with pytest.raises(ValueError, match="γ at least 1"):
+        theory.no_pre_verify_speedup(4.0, 0.5, 0)

@@ -1,0 +1,286 @@
+"""The picture of what each model did when, on rounds with chosen times."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Command
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from written_run import OUTPUT, autoregressive, pearl, write_run
+
+from analysis import timeline
+from decoders.decoder import Round
+from pearl_eval.errors import UserError
+from pearl_eval.figures.fonts import cells, family
+from pearl_eval.figures.palette import GREEN, SKY, VERMILLION
+from pearl_eval.figures.timeline import draw_timeline
+from pearl_eval.figures.token_text import TokenText, visible
+from pearl_eval.results.runs import read_runs
+from pearl_eval.results.stretch import Stretch, choose_runs, choose_stretch, decodings
+from pearl_eval.results.traces import Fate
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Path:
+    write_run(tmp_path / "sweep" / "0", "autoregressive", autoregressive())
+    write_run(tmp_path / "sweep" / "1", "pearl", pearl())
+    return tmp_path / "sweep"
+
+
+def texts(figure: Figure) -> list[str]:
+    (axes,) = figure.axes
+    return [text.get_text() for text in [*figure.texts, *axes.texts]]
+
+
+def colour_of(box: Patch) -> str:
+    return to_hex(box.get_facecolor()).upper()
+
+
+def test_each_drafted_token_has_its_fate(sweep: Path) -> None:
+    (one,) = decodings(read_runs(sweep)[1:])
+    right, wrong, vain = Fate.accepted, Fate.rejected, Fate.in_vain
+    assert one.fates == [
+        [right] * 3,
+        [right, right, wrong],
+        [vain] * 3,
+        [right] * 3,
+        [right] * 3,
+        [],
+    ]
+
+
+def test_a_draft_that_starts_anew_in_the_same_place_is_not_in_vain(tmp_path: Path) -> None:
+    """The last token of a block is wrong, so the next block begins right after it."""
+    rounds = [
+        Round("verify", 2, 2, 1, 0.1, 0.1, verified_length=2, drafted_ids=[100, 7]),
+        Round("verify", 2, 2, 1, 0.1, 0.1, verified_length=4, drafted_ids=[102, 7]),
+        Round("verify", 2, 2, 2, 0.1, 0.1, verified_length=6, drafted_ids=[104, 105]),
+    ]
+    for index, one in enumerate(rounds):
+        one.start, one.drafted_at = 0.3 * index, [2 * index, 2 * index + 1]
+        one.draft_start, one.target_start = one.start, one.start + 0.15
+    write_run(tmp_path / "run", "speculative", rounds)
+    (one,) = decodings(read_runs(tmp_path / "run"))
+    right, wrong = Fate.accepted, Fate.rejected
+    assert one.fates == [[right, wrong], [right, wrong], [right, right]]
+
+
+def test_pearl_is_on_top_and_of_each_decoder_the_fastest(sweep: Path) -> None:
+    write_run(sweep / "2", "pearl", pearl(), tokens_per_second=400.0)
+    write_run(sweep / "3", "lookahead", autoregressive())
+    write_run(sweep / "4", "pearl", pearl(), tokens_per_second=900.0, task="gsm8k")
+    assert [run.label for run in choose_runs(read_runs(sweep))] == ["pearl (2)", "autoregressive"]
+
+
+def test_a_stretch_begins_with_the_same_text_shows_a_rejection_and_is_typical(sweep: Path) -> None:
+    """After the first round PEARL takes 45 ms a token: 50 from token 4 on, 40 from token 1 on."""
+    shown = decodings(choose_runs(read_runs(sweep)))
+    stretch = choose_stretch(shown, tokens=5)
+    assert stretch == Stretch(4, pytest.approx(0.3))
+    assert [one.begin(stretch.token) for one in shown] == pytest.approx([0.2, 0.5])
+    assert [one.written(stretch) for one in shown] == [6, 3]
+
+
+def test_the_prompts_own_forward_is_no_part_of_a_typical_stretch(tmp_path: Path) -> None:
+    """Although the only rejection is in it."""
+    rounds = [
+        Round("verify", judged=2, accepted=bool(n) + 1, start=0.1 * n, verified_length=2 * n + 2)
+        for n in range(6)
+    ]
+    write_run(tmp_path / "run", "speculative", rounds)
+    assert choose_stretch(decodings(read_runs(tmp_path / "run")), tokens=4).token > 0
+
+
+def test_a_stretch_may_be_chosen_and_ends_with_the_text(sweep: Path) -> None:
+    shown = decodings(choose_runs(read_runs(sweep)))
+    assert choose_stretch(shown, tokens=3, token=6).token == 6
+    assert choose_stretch(shown, tokens=3, token=5).token == 4
+    assert choose_stretch(shown, tokens=99).seconds == pytest.approx(0.6)
+    with pytest.raises(UserError, match=r"Task/1 has 12 tokens of output, so none after 12"):
+        choose_stretch(shown, tokens=3, token=12)
+
+
+def test_the_picture_says_and_colours_what_happened(sweep: Path) -> None:
+    figure = timeline.timeline(choose_runs(read_runs(sweep)), token=1, tokens=5)
+    (axes,) = figure.axes
+    said = texts(figure)
+    assert "In 200 ms, PEARL wrote 5 tokens, autoregressive decoding 2" in said
+    assert "PEARL" in said and "Autoregressive decoding" in said
+    assert said.count("draft model") == 1 and said.count("target model") == 2
+    assert "post-verify: 3 of 3" in said and "post-verify: 1 of 2" in said
+    colours = Counter(map(colour_of, axes.patches))
+    # Two rounds of PEARL, in which 2 drafted tokens are right and 1 wrong, the other 3 in vain.
+    assert (colours[GREEN], colours[VERMILLION]) == (2, 1)
+    assert colours[SKY] == 2 + 2
+    assert axes.get_xlim() == pytest.approx((0, 200))
+
+
+def test_what_runs_on_by_itself_is_drawn_before_it_is_read(tmp_path: Path) -> None:
+    """Each round reads what was drafted during the one before, so that after a rejection a round's
+    tokens and one more are in vain, even if one agrees by chance."""
+    drafts = [([0, 1], [100, 7]), ([2, 3], [102, 9]), ([4, 2, 3], [8, 102, 103])]
+    rounds = [
+        Round(
+            "verify",
+            drafted=2,
+            judged=2,
+            accepted=1,
+            draft_seconds=0.15,
+            target_seconds=0.19,
+            start=0.2 * number,
+            verified_length=2 * number,
+            draft_start=0.2 * number,
+            target_start=0.2 * number + 0.01,
+            drafted_ids=ids,
+            drafted_at=places,
+        )
+        for number, (places, ids) in enumerate(drafts, start=1)
+    ]
+    prompt = Round("decode", target_seconds=0.2, verified_length=1)
+    write_run(tmp_path / "run", "pearl_async", [prompt, *rounds])
+    runs = read_runs(tmp_path / "run")
+    (one,) = decodings(runs)
+    right, wrong, vain = Fate.accepted, Fate.rejected, Fate.in_vain
+    assert one.fates == [[], [right, wrong], [vain, vain], [vain, right, right]]
+    (axes,) = timeline.timeline(runs, token=0, seconds=0.8).axes
+    green = [box for box in axes.patches if colour_of(box) == GREEN]
+    assert [box.get_x() for box in green] == pytest.approx([50, 500, 550])
+
+
+def guesses() -> list[Round]:
+    """A tree of three branches, of which two begin alike; then a token that nothing was guessed of.
+
+    Right is the second one. The last ends with what would be right after other tokens.
+    """
+    ids, places = [7, 101, 102, 100, 101, 9, 8, 102], [0, 1, 2, 0, 1, 2, 1, 2]
+    tree = Round("verify", drafted=8, judged=3, accepted=2, verified_length=3, target_seconds=0.2)
+    tree.drafted_ids, tree.drafted_at = ids, places
+    plain = Round("decode", start=0.3, target_start=0.3, target_seconds=0.1, verified_length=4)
+    return [tree, plain]
+
+
+def test_guesses_that_no_model_drafted_have_a_row_for_each_branch(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", "lookahead", guesses())
+    (one,) = decodings(read_runs(tmp_path / "run"))
+    right, wrong, vain = Fate.accepted, Fate.rejected, Fate.in_vain
+    assert one.fates == [[wrong, vain, vain, right, right, wrong, wrong, vain], []]
+    figure = draw_timeline([one], Stretch(0, 0.4), str, "")
+    (axes,) = figure.axes
+    said = texts(figure)
+    assert "guesses" in said and "draft model" not in said
+    green, red = (
+        [(round(box.get_x()), round(box.get_y(), 2)) for box in axes.patches if colour_of(box) == c]
+        for c in (GREEN, VERMILLION)
+    )
+    top, middle, bottom = sorted({y for _, y in red})
+    assert green == [(0, middle), (67, middle)]
+    assert red == [(0, top), (133, middle), (67, bottom)]
+
+
+def test_what_lookahead_guessed_and_accepted_is_told(run_cli: Command, tmp_path: Path) -> None:
+    run_cli("decoder=lookahead", "task.limit=2", "task.max_new_tokens=64", "hydra.run.dir=run")
+    (one,) = decodings(read_runs(tmp_path / "run"))
+    accepted = [fates.count(Fate.accepted) for fates in one.fates]
+    assert accepted == list(one.rounds["accepted"]) and sum(accepted)
+    assert any(len(set(places)) < len(places) for places in one.rounds["drafted_at"])
+
+
+def test_dollar_signs_are_no_formula(sweep: Path) -> None:
+    shown = decodings(read_runs(sweep)[1:])
+    figure = draw_timeline(shown, Stretch(0, 0.6), lambda token: "$^$", "$_$")
+    figure.savefig(sweep / "picture.png")
+    assert "$^$" in texts(figure)
+
+
+def test_names_within_the_title_are_as_in_a_sentence(sweep: Path) -> None:
+    shown = decodings(read_runs(sweep))
+    title = draw_timeline(shown, Stretch(0, 0.6), str, "").texts[0].get_text()
+    assert title == "In 600 ms, autoregressive decoding wrote 5 tokens, PEARL 12"
+    # Folder numbers, which the lanes have, would make it too long.
+    numbered = [replace(one, run=replace(one.run, label=f"{one.run.label} (7)")) for one in shown]
+    assert draw_timeline(numbered, Stretch(0, 0.6), str, "").texts[0].get_text() == title
+
+
+def test_a_sign_that_the_monospaced_font_lacks_is_drawn_with_another(
+    sweep: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    """DejaVu Sans, which comes with matplotlib too, has Hebrew; DejaVu Sans Mono has not."""
+    assert (visible("\u05d0"), family("a"), family("\u05d0")) == (
+        "\u05d0",
+        "monospace",
+        "DejaVu Sans",
+    )
+    shown = decodings(read_runs(sweep)[1:])
+    draw_timeline(shown, Stretch(0, 0.6), lambda token: "\u05d0", "").savefig(sweep / "picture.png")
+    assert not [str(one.message) for one in recwarn if "missing from" in str(one.message)]
+
+
+def test_wide_signs_take_two_columns_and_combining_ones_none() -> None:
+    assert (cells("ab"), cells("\u4e2d"), cells("e\u0301")) == (2, 2, 1)
+
+
+def test_what_is_only_part_of_a_sign_is_shown_by_its_bytes(
+    run_cli: Command, tmp_path: Path
+) -> None:
+    run_cli("decoder=lookahead", "task.limit=1", "task.max_new_tokens=4", "hydra.run.dir=run")
+    text = TokenText(tmp_path / "run")
+    assert text(np.int64(text._tokenizer.convert_tokens_to_ids("\u00e4"))) == "\\xe4"
+
+
+def test_tokens_are_ids_where_there_is_no_tokenizer(sweep: Path) -> None:
+    text = TokenText(sweep / "1")
+    assert text(OUTPUT[0]) == "100" and text.until_end(OUTPUT) == 12
+
+
+def test_tokens_have_the_text_of_the_pairs_own_tokenizer(run_cli: Command, tmp_path: Path) -> None:
+    run_cli("decoder=autoregressive", "task.limit=1", "task.max_new_tokens=4", "hydra.run.dir=run")
+    assert not TokenText(tmp_path / "run")(40).isdigit()
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [(" word", "word"), (" ", "␣"), ("\n    x", "⏎␣×4x"), ("\t", "⇥"), ("\U0010fffd", "U+10FFFD")],
+)
+def test_a_token_is_shown_on_one_line(text: str, shown: str) -> None:
+    assert visible(text) == shown
+
+
+def test_the_command_writes_both_pictures(sweep: Path, run_command: Command) -> None:
+    code, out, err = run_command(timeline.main, str(sweep))
+    assert (code, err) == (0, "")
+    assert out.split() == [str(sweep / "timeline.png"), str(sweep / "timeline.svg")]
+    assert (sweep / "timeline.png").read_bytes().startswith(b"\x89PNG")
+    assert "<svg" in (sweep / "timeline.svg").read_text()
+
+
+def test_bad_input_is_one_line(sweep: Path, tmp_path: Path, run_command: Command) -> None:
+    write_run(tmp_path / "unfinished", "pearl", pearl(), finished=False)
+    write_run(tmp_path / "other", "pearl", pearl(), pair="controlled")
+    run = str(sweep / "1")
+    for arguments, message in {
+        (str(tmp_path / "nowhere"),): "there is no run there",
+        (str(tmp_path / "unfinished"),): "the run there is not finished: no summary.json",
+        (run, "--prompt=Task/9"): "no prompt Task/9 in all of these runs; the first has Task/0,",
+        (run, "--from=99"): "has 12 tokens of output, so none after 99",
+        (run, "--seconds=-1"): "--seconds must be more than 0, got -1.0",
+        (run, str(tmp_path / "other")): "is of another pair than",
+        (run, "--output=picture.foo"): "picture.foo: a picture's name ends by its format, one of",
+        (run, "--output=."): ". is no name of a picture's file",
+        (run, str(sweep)): "is a sweep; give it alone, or the directories of runs",
+    }.items():
+        code, out, err = run_command(timeline.main, *arguments)
+        assert code == 2 and not out
+        assert message in err and len(err.splitlines()) == 1
+
+
+def test_help_teaches(run_command: Command) -> None:
+    code, _, err = run_command(timeline.main, ".", "--tokens=0")
+    assert code == 2 and "a stretch has at least one token" in err
+    code, out, _ = run_command(timeline.main, "--help")
+    assert code == 0 and "examples:" in out and "--prompt TASK_ID" in out

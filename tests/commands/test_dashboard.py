@@ -1,0 +1,182 @@
+"""``pearl-eval-dashboard``: what its panels show is logged, and where it saves them."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import wandb
+from matplotlib.figure import Figure
+from tracked import figures, logged_records, logged_summary, offline_runs, start, track
+from wandb_server import ENTITY, KEY, StandIn, serving
+
+from pearl_eval.tracking import dashboard, panels
+
+#: What W&B itself has of every run.
+_BUILT_IN = {"_step", "run:displayName", "createdAt"}
+
+
+@pytest.fixture(scope="module")
+def logged_names(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    """All names that a run has in W&B, as panels refer to them."""
+    directory = tmp_path_factory.mktemp("logged")
+    track(start(directory), directory, images=lambda: {"slowest": Figure()})
+    (run,) = offline_runs(directory)
+    names = set()
+    for record in logged_records(run):
+        names |= set(record.get("history", {}).get("item", {}))
+    inspected = logged_summary(run)
+    in_summary = {name for name, _ in figures(inspected["summary"])} | set(inspected["summary"])
+    config = {name for name, _ in figures(inspected["config"])}
+    columns = {f"summary:{name}" for name in in_summary}
+    values = {re.sub(r"^([^.]+)", r"\1.value", name) for name in config}
+    return names | in_summary | columns | values | _BUILT_IN
+
+
+def named(node: Any) -> Iterator[str]:
+    """The names of metrics, media, tables, columns and groups anywhere in a spec."""
+    if isinstance(node, list):
+        for item in node:
+            yield from named(item)
+    elif isinstance(node, dict):
+        for key, value in node.items():
+            if key in ("metrics", "mediaKeys", "columnOrder"):
+                yield from value
+            elif key in ("xAxis", "yAxis"):
+                yield value.removeprefix("summary:")
+            elif key == "key" and value.get("nodeType") == "const":
+                yield value["val"]  # of a table
+            elif key == "key":
+                yield value["name"]  # of a filter or an order
+            elif key == "grouping":
+                yield from (group["name"] for group in value)
+            else:
+                yield from named(value)
+
+
+def plain(spec: Any) -> Any:
+    """A spec without the ids, which differ from build to build."""
+    if isinstance(spec, list):
+        return [plain(item) for item in spec]
+    if isinstance(spec, dict):
+        ids = ("__id__", "id", "ref", "name")
+        return {key: plain(value) for key, value in spec.items() if key not in ids}
+    return spec
+
+
+def test_each_panel_names_what_runs_really_log(logged_names: set[str]) -> None:
+    shown = set(named(panels.spec("", "pearl-eval")))
+    assert {"speedup", "violations", "equivalence", "prompt/speedup", "worst_prompts"} <= shown
+    assert {"choices.value.task", "choices.value.decoder", "decoder_settings.gamma"} <= shown
+    assert shown <= logged_names
+
+
+def test_the_workspace_shows_what_it_must() -> None:
+    sections = panels.spec("", "p")["workspace"]["spec"]["section"]["panelBankConfig"]["sections"]
+    shown = {
+        panel["config"].get("chartTitle"): (panel["viewType"], list(named(panel)))
+        for section in sections
+        for panel in section["panels"]
+    }
+    speedup = shown["Speedup over the paired autoregressive run"]
+    assert speedup == ("Bar Chart", ["speedup"])
+    accuracy = shown["Accuracy, beside the reference's"]
+    assert accuracy == ("Bar Chart", ["accuracy", "reference_accuracy"])
+
+
+def test_the_specs_are_written_without_a_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.chdir(tmp_path)
+    dashboard.main(["--project", "mine", "-o", "mine.json"])
+    assert capsys.readouterr().out == "mine.json\n"
+    spec = json.loads((tmp_path / "mine.json").read_text())
+    assert set(spec) == {"workspace", "report"} and spec["workspace"]["project"] == "mine"
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    dashboard.main([])
+    assert capsys.readouterr().out == "dashboard.json\n"
+    monkeypatch.delenv("WANDB_MODE")
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
+    wandb.teardown()
+    (tmp_path / "dashboard.json").unlink()
+    dashboard.main([])
+    assert capsys.readouterr().out == "dashboard.json\n", "nor without an account"
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
+    with serving() as stand_in:
+        monkeypatch.setenv("WANDB_BASE_URL", stand_in.url)
+        monkeypatch.setenv("WANDB_API_KEY", KEY)
+        monkeypatch.setenv("WANDB_HTTP_TIMEOUT", "1")
+        monkeypatch.delenv("WANDB_MODE", raising=False)
+        wandb.teardown()
+        yield stand_in
+        stand_in.released.set()
+        wandb.teardown()
+
+
+def test_with_an_account_both_are_saved(
+    server: StandIn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dashboard.main(["--project", "mine"])
+    addresses = capsys.readouterr().out.split()
+    assert len(addresses) == 2 and all(f"/{ENTITY}/mine" in address for address in addresses)
+    kinds = {view["type"]: json.loads(view["spec"]) for view in server.views}
+    assert set(kinds) == {"runs", "project-view"}
+    assert {view["projectName"] for view in server.views} == {"mine"}
+    spec = panels.spec(ENTITY, "mine")
+    assert plain(kinds["project-view"]) == plain(spec["workspace"]["spec"])
+    assert plain(kinds["runs"]) == plain(spec["report"]["spec"])
+
+
+def test_errors_are_one_line(
+    server: StandIn, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.failure = "error"
+    for arguments, message in {
+        (): "W&B did not take the dashboard, -o FILE writes it instead",
+        ("-o", "/proc/nowhere/file"): "/proc/nowhere/file can't be written: No such file",
+    }.items():
+        with pytest.raises(SystemExit) as end:
+            dashboard.main(list(arguments))
+        err = capsys.readouterr().err
+        assert end.value.code == 2
+        assert message in err and len(err.splitlines()) == 1
+
+
+def test_without_the_library_one_line_names_the_extra(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "pearl_eval.tracking.panels")
+    monkeypatch.delattr("pearl_eval.tracking.panels")
+    for name in [name for name in sys.modules if name.startswith("wandb_workspaces")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [_Missing(), *sys.meta_path])
+    with pytest.raises(SystemExit) as end:
+        dashboard.main(["-o", "never.json"])
+    assert end.value.code == 2
+    assert "pip install -e '.[dashboard]'" in capsys.readouterr().err
+
+
+class _Missing:
+    """Finds no wandb_workspaces."""
+
+    def find_spec(self, name: str, *rest: Any) -> None:
+        if name.startswith("wandb_workspaces"):
+            raise ModuleNotFoundError(f"No module named '{name}'", name=name)
+
+
+def test_help_teaches() -> None:
+    command = [sys.executable, "-m", "pearl_eval.tracking.dashboard", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    for words in ("-o dashboard.json", "--entity TEAM", "WANDB_MODE=offline", "wandb sync"):
+        assert words in done.stdout

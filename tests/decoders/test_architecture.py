@@ -1,0 +1,525 @@
+"""What can be told of a model from its config, and that its forwards then are its own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from architectures import BRANCHING, SWITCH, make_architecture, make_config
+from decoder_cases import NAMES, OWN_NAMES, make_decoder
+from exact import in_one_process
+from small_pair import SmallPair, make_tokenizer
+from test_tree import TEXT, make_tree
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, PreTrainedConfig
+
+from decoders.autoregressive import Autoregressive
+from decoders.decoder import Decoder, Models
+from decoders.lookahead import Lookahead
+from decoders.model.architecture import Architecture, context, unfit
+from decoders.model.cached_model import CachedModel
+from decoders.model.fixed_window import FixedWindowModel
+from decoders.model.tree import ROOT
+from decoders.process import tensor_parallel
+from decoders.process.worker import DraftProcessOptions
+from decoders.prompt_lookup import PromptLookup
+from decoders.sampling.sampler import Greedy
+from pearl_eval.errors import UserError
+from pearl_eval.evaluation import plan
+from pearl_eval.evaluation.plan import check_target
+from pearl_eval.machine.devices import Devices
+from pearl_eval.pairs import pretrained
+from pearl_eval.pairs.pair import Pair
+from pearl_eval.pairs.pretrained import ModelConfig, Pretrained
+from pearl_eval.sizes.model_size import ModelSize
+from tasks.task import Problem
+
+CLOSE = {"rtol": 1e-4, "atol": 1e-4}
+CPU = Devices(("cpu",), ("cpu",))
+OPTIONS = DraftProcessOptions(spin_seconds=0.0)
+Run = Callable[..., tuple[int, str, str]]
+LONG = torch.randint(0, 64, (40,), generator=torch.Generator().manual_seed(1)).tolist()
+
+
+def whole(model: CachedModel, text: list[int]) -> torch.Tensor:
+    """Logits after a text, by the transformers model itself, from nothing."""
+    with torch.inference_mode():
+        return model.model(torch.tensor([text]), use_cache=False).logits[0, -1]
+
+
+def outputs(decoder: Decoder, kind: str, prompt: list[int], limit: int, **more: Any) -> list[int]:
+    """What a decoder makes of a prompt; it is drafted for by a model that is often right."""
+    target = CachedModel(make_architecture(kind, **more))
+    draft = CachedModel(make_architecture(kind, noise=0.02, **more))
+    with in_one_process():
+        decoder.start(Models(target, lambda: draft, OPTIONS), Greedy())
+        generation = decoder.decode(prompt, limit, ())
+        decoder.stop()
+    drafted = sum(one.drafted for one in generation.rounds)
+    accepted = sum(one.accepted for one in generation.rounds)
+    assert 0 < accepted < drafted or not decoder.uses_draft
+    return generation.output_ids
+
+
+# What each kind of layer sees. Two tokens are held, one is new, and then a tree: a-b, and c.
+FULL = """
+    ### ...
+    ### #..
+    ### ##.
+    ### ..#
+"""
+#: A window of three: b, at position 4, sees back to position 2.
+SLIDING = """
+    ### ...
+    .## #..
+    ..# ##.
+    .## ..#
+"""
+#: Chunks of two: positions 2 and 3 are one, 4 is in the next.
+CHUNKED = """
+    ..# ...
+    ..# #..
+    ... .#.
+    ..# ..#
+"""
+
+
+def test_what_each_kind_of_layer_sees_of_a_tree() -> None:
+    layers = frozenset({"full_attention", "sliding_attention", "chunked_attention"})
+    architecture = Architecture("any", 64, layers, window=3, chunk=2)
+    seen = as_mask(FULL)
+    found = architecture.visible(seen, [2, 3, 4, 3])
+    assert sorted(found) == sorted(layers)
+    for kind, expected in (("full", FULL), ("sliding", SLIDING), ("chunked", CHUNKED)):
+        assert torch.equal(found[f"{kind}_attention"], as_mask(expected)), kind
+
+
+def as_mask(picture: str) -> torch.Tensor:
+    rows = [line.replace(" ", "") for line in picture.splitlines() if line.strip()]
+    return torch.tensor([[sign == "#" for sign in row] for row in rows])
+
+
+@pytest.mark.parametrize("seen", [0, 9])
+@pytest.mark.parametrize("kind", BRANCHING)
+def test_trees_are_read_as_texts_are(kind: str, seen: int) -> None:
+    """Of a text that is longer than any window, by a tree that is as deep as one is wide."""
+    cached = CachedModel(make_architecture(kind))
+    if seen:
+        cached.extend(TEXT[:seen], rows=1)
+    tree, paths = make_tree()
+    deepest = tree.add(11, len(tree) - 1)
+    paths[deepest] = [*paths[deepest - 1], 11]
+    logits = cached.extend_tree(TEXT, tree, list(paths))
+    for row, path in zip(logits, paths.values(), strict=True):
+        torch.testing.assert_close(row, whole(cached, TEXT + path), **CLOSE)
+    # The path that ends there, then one token more.
+    nodes = [node for node in range(len(tree)) if tree.visible()[deepest, node]]
+    cached.keep(len(TEXT), nodes)
+    text = [*TEXT, *paths[deepest], 2]
+    torch.testing.assert_close(cached.extend(text, 1)[0], whole(cached, text), **CLOSE)
+
+
+@pytest.mark.parametrize("kind", ["some sliding", "chunked", "two widths"])
+def test_a_rank_reads_trees_as_the_leading_one_does(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What rank 0 tells of a forward with several masks is enough to make them again."""
+    leading, following = (CachedModel(make_architecture(kind)) for _ in range(2))
+    told: list[Any] = []
+    forward = leading.model.forward
+
+    def listening(**arguments: Any) -> Any:
+        told.append(tensor_parallel._told(arguments, arguments["past_key_values"].length))
+        return forward(**arguments)
+
+    monkeypatch.setattr(leading.model, "forward", listening)
+    tree, paths = make_tree()
+    # More text is new than any window holds.
+    leading.extend(TEXT[:3], rows=1)
+    leading.extend_tree(TEXT, tree, list(paths))
+    with torch.inference_mode():
+        for one in told:
+            tensor_parallel._read(following, one)
+    for ours, theirs in zip(leading.cache.layers, following.cache.layers, strict=True):
+        if ours.keys is not None and theirs.keys is not None:
+            assert ours.length == theirs.length == len(TEXT) + len(tree)
+            torch.testing.assert_close(ours.keys, theirs.keys, **CLOSE)
+
+
+@pytest.mark.parametrize("kind", ["some sliding", "sinks"])
+def test_trees_in_higher_precision_have_a_mask_for_each_kind_of_layer(kind: str) -> None:
+    """Also where experts are computed in groups, for which there is no float64."""
+    cached = CachedModel(make_architecture(kind))
+    experts = cached.model.get_experts_implementation()
+    tree, paths = make_tree()
+    logits = cached.in_higher_precision().extend_tree(TEXT, tree, list(paths))
+    assert logits.dtype is torch.float64
+    for row, path in zip(logits, paths.values(), strict=True):
+        torch.testing.assert_close(row.float(), whole(cached, TEXT + path), **CLOSE)
+    assert torch.get_default_dtype() is torch.float32
+    assert cached.model.get_experts_implementation() == experts
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("alibi", "can't be told the positions"),
+        ("alibi, too", "can't be told the positions"),
+        ("alibi by a setting", "ALiBi"),
+        ("local by the cache", "local attention is counted along the cache"),
+    ],
+)
+def test_targets_that_read_no_trees_are_refused_to_lookahead_alone(kind: str, reason: str) -> None:
+    model = make_architecture(kind)
+    cached = CachedModel(model)
+    pair = Pair(make_tokenizer(), {}, (), pytest.fail, pytest.fail,
+                architectures={"target": cached.architecture})  # fmt: skip
+    with pytest.raises(UserError, match=rf"target \({model.config.model_type}\) can't: .*{reason}"):
+        check_target(Lookahead(), pair)
+    for name in NAMES:
+        if name != "lookahead":
+            check_target(make_decoder(name), pair)
+    with pytest.raises(ValueError, match="reads no trees"):
+        cached.extend_tree(TEXT, make_tree()[0], [ROOT])
+    # They are decoded all the same, one token or several at a time.
+    cached.extend(TEXT[:5], 1)
+    rows = cached.extend(TEXT, 3)
+    torch.testing.assert_close(rows[-1], whole(cached, TEXT), **CLOSE)
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("recurrent", "keeps a state"),
+        ("convolutions", "layers of conv keep more"),
+        ("linear attention", "layers of linear_attention keep more"),
+        ("an index", "layers of indexed_attention keep more"),
+        ("no cache", "takes no past_key_values"),
+        ("both directions", "attend to those after them"),
+        ("both directions by a setting", "attend to those after them"),
+        ("an encoder", "an encoder beside its decoder"),
+    ],
+)
+def test_models_that_no_decoder_can_use_are_told_by_their_configs(kind: str, reason: str) -> None:
+    assert reason in reason_against(make_config(kind))
+
+
+@pytest.mark.parametrize("kind", [*BRANCHING, "alibi", "a decoder of its own",
+                                  "a setting nobody reads"])  # fmt: skip
+def test_models_that_decoders_can_use(kind: str) -> None:
+    assert reason_against(make_config(kind)) == ""
+
+
+def reason_against(config: PreTrainedConfig) -> str:
+    return unfit(config, MODEL_FOR_CAUSAL_LM_MAPPING[type(config)])
+
+
+@pytest.mark.parametrize("role", ["target", "draft"])
+def test_either_model_is_refused_by_its_config_alone(
+    small_pair: SmallPair, tmp_path: Path, role: str
+) -> None:
+    folder = with_config(small_pair, tmp_path, make_config("recurrent").to_dict())
+    paths = {"target": small_pair.folder / "target", "draft": small_pair.folder / "draft"}
+    paths[role] = folder
+    source = Pretrained(**{name: ModelConfig(str(path)) for name, path in paths.items()})
+    with pytest.raises(UserError, match=rf"pair\.{role}\.path=.*: a mamba model, which keeps a st"):
+        source.open(CPU, uses_draft=True)
+    if role == "draft":
+        # What is not used may be anything, for a dry run, too.
+        source.open(CPU, uses_draft=False)
+        assert list(source.sizes()) == ["target"]
+    else:
+        with pytest.raises(UserError, match="a mamba model"):
+            source.sizes()
+
+
+def test_the_architectures_of_a_pair_are_those_of_its_models(
+    small_pair: SmallPair, tmp_path: Path
+) -> None:
+    folder = with_config(small_pair, tmp_path, make_config("longrope").to_dict())
+    target = ModelConfig(str(small_pair.folder / "target"))
+    source = Pretrained(target=target, draft=ModelConfig(str(folder)))
+    found = source.open(CPU, uses_draft=True).architectures
+    assert {role: one.rope_switch for role, one in found.items()} == {"target": None, "draft": 20}
+    assert list(source.open(CPU, uses_draft=False).architectures) == ["target"]
+
+
+def with_config(pair: SmallPair, folder: Path, config: dict[str, Any]) -> Path:
+    """A copy of the pair's target with another config."""
+    shutil.copytree(pair.folder / "target", folder, dirs_exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("method", "library"),
+    [
+        ({"quant_method": "awq", "bits": 4, "group_size": 64}, "gptqmodel"),
+        ({"quant_method": "gptq", "bits": 4}, "optimum"),
+        ({"quant_method": "compressed-tensors"}, "compressed-tensors"),
+        ({"quant_method": "bitsandbytes", "load_in_4bit": True}, "bitsandbytes"),
+    ],
+    ids=lambda one: one["quant_method"] if isinstance(one, dict) else one,
+)
+def test_quantised_weights_without_their_library(
+    small_pair: SmallPair, tmp_path: Path, method: dict[str, Any], library: str
+) -> None:
+    target = json.loads((small_pair.folder / "target" / "config.json").read_text())
+    folder = with_config(small_pair, tmp_path, target | {"quantization_config": method})
+    source = Pretrained(target=ModelConfig(str(folder)), draft=ModelConfig(str(folder)))
+    with pytest.raises(UserError, match=rf"quantised \({method['quant_method']}\).*{library}") as e:
+        source.open(CPU, uses_draft=False)
+    assert "pip install" in str(e.value) and len(str(e.value).splitlines()) == 1
+
+
+def test_quantised_weights_whose_library_is_here(
+    small_pair: SmallPair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are asked for as they would be loaded, and the config stays as it was read."""
+    target = json.loads((small_pair.folder / "target" / "config.json").read_text())
+    method = {"quant_method": "awq"}
+    folder = with_config(small_pair, tmp_path, target | {"quantization_config": method})
+    asked: list[Any] = []
+
+    def quantizer(config: Any, given: None, device_map: Any, *_: Any) -> None:
+        config.quantization_config = "changed"
+        asked.append(device_map)
+
+    monkeypatch.setattr(pretrained, "get_hf_quantizer", quantizer)
+    config = pretrained.read_config("target", ModelConfig(str(folder)), ("cuda:3",))
+    pretrained.read_config("target", ModelConfig(str(folder)), ("cuda:0", "cuda:1"))
+    assert asked == [{"": "cuda:3"}, "auto"]
+    assert config.quantization_config == method
+    # Nothing is to be loaded, so nothing is asked.
+    pretrained.read_config("target", ModelConfig(str(folder)))
+    assert len(asked) == 2
+
+
+def test_size_of_a_model_whose_layers_differ() -> None:
+    """Two of its four layers, one of each kind, hold keys and values: 2 heads of 8 and of 16."""
+    size = ModelSize.of(make_config("two widths"))
+    assert size.cached == 2 * (2 * 8 + 2 * 16)
+    assert size.attended == 2 * (4 * 8 + 4 * 16)
+    assert size.context == 128
+
+
+def test_layers_that_differ_are_shared_out_by_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = make_config("two widths", num_global_key_value_heads=1, attention_k_eq_v=True)
+    monkeypatch.setattr(type(config), "base_model_tp_plan", {"layers": "any"})
+    with pytest.raises(UserError, match="4 attention heads and 1 heads of keys and values"):
+        pretrained.check_divisible(ModelConfig("there"), config, 2)
+
+
+@pytest.mark.parametrize(
+    ("config", "longest"),
+    [
+        (make_config("full", max_position_embeddings=77), 77),
+        (make_config("alibi, too", max_position_embeddings=None), 128),
+        (make_config("alibi", max_position_embeddings=None, seq_length=99), 99),
+    ],
+    ids=["named", "of ALiBi", "of old"],
+)
+def test_context(config: PreTrainedConfig, longest: int) -> None:
+    assert context(config) == longest
+
+
+def test_a_model_without_a_limit_takes_any_text() -> None:
+    assert context(make_config("alibi", max_position_embeddings=None)) > 10**9
+
+
+@pytest.mark.parametrize("pieces", [[40], [7, 33, 40], [19, 20, 21, 22, 40], [20, 40], [19, 40]])
+def test_a_text_that_outgrows_its_rotations_is_read_anew(pieces: list[int]) -> None:
+    """Every row is that of the text up to there, read as a whole; in pieces of any lengths."""
+    cached = CachedModel(make_architecture("longrope"))
+    start = 0
+    for end in pieces:
+        rows = cached.extend(LONG[:end], rows=end - start)
+        for row, length in zip(rows, range(start + 1, end + 1), strict=True):
+            torch.testing.assert_close(row, whole(cached, LONG[:length]), **CLOSE)
+        assert cached.length == end
+        start = end
+
+
+def test_rotations_matter() -> None:
+    """Else the test above would see nothing."""
+    cached = CachedModel(make_architecture("longrope"))
+    plain = CachedModel(make_architecture("longrope"))
+    plain.architecture = make_architecture_without_switch(plain.architecture)
+    for end in (SWITCH, SWITCH + 1):
+        ours, theirs = (model.extend(LONG[:end], 1) for model in (cached, plain))
+    assert not torch.allclose(ours, theirs, atol=0.1)
+
+
+def make_architecture_without_switch(one: Architecture) -> Architecture:
+    return Architecture(one.name, one.context, one.layers)
+
+
+def test_a_text_that_goes_back_over_the_switch_is_read_anew() -> None:
+    cached = CachedModel(make_architecture("longrope"))
+    cached.extend(LONG[: SWITCH + 3], rows=1)
+    cached.rollback(SWITCH - 2)
+    for end in (SWITCH, SWITCH + 1, SWITCH + 2):
+        row = cached.extend(LONG[:end], rows=1)[0]
+        torch.testing.assert_close(row, whole(cached, LONG[:end]), **CLOSE)
+    # From there on no text is read twice.
+    cached.take_tokens()
+    cached.extend(LONG[: SWITCH + 4], rows=2)
+    assert cached.take_tokens() == 2
+
+
+def test_trees_on_either_side_of_the_switch_but_not_across() -> None:
+    cached = CachedModel(make_architecture("longrope"))
+    tree, paths = make_tree()
+    for length in (SWITCH - 3, SWITCH + 1):
+        cached.rollback(0)
+        logits = cached.extend_tree(LONG[:length], tree, list(paths))
+        for row, path in zip(logits, paths.values(), strict=True):
+            torch.testing.assert_close(row, whole(cached, LONG[:length] + path), **CLOSE)
+    for length in (SWITCH - 2, SWITCH):
+        cached.rollback(0)
+        with pytest.raises(ValueError, match=f"across {SWITCH}"):
+            cached.extend_tree(LONG[:length], tree, [ROOT])
+
+
+@pytest.mark.parametrize("name", [one for one in OWN_NAMES if one != "lookahead"])
+def test_decoders_follow_the_switch(name: str) -> None:
+    """Against the transformers model alone, which reads the whole text for each token."""
+    model = CachedModel(make_architecture("longrope"))
+    text = LONG[: SWITCH - 6]
+    for _ in range(16):
+        text.append(int(whole(model, text).argmax()))
+    decoder = make_decoder(name, 3)
+    assert decoder.follows_rope_switch
+    assert outputs(decoder, "longrope", LONG[: SWITCH - 6], 16) == text[SWITCH - 6 :]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_texts_beyond_the_switch_from_their_prompt_on(name: str) -> None:
+    """Any decoder has them; some models begin another cache there than they are given."""
+    prompt = LONG[: SWITCH + 4]
+    expected = outputs(Autoregressive(), "longrope", prompt, 10)
+    assert outputs(make_decoder(name, 3), "longrope", prompt, 10) == expected
+    model = CachedModel(make_architecture("longrope"))
+    assert expected[-1] == int(whole(model, [*prompt, *expected[:-1]]).argmax())
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments", "said"),
+    [
+        ("alibi", ["decoder=lookahead"], "this target (bloom) can't: "),
+        ("longrope", ["decoder=prompt_lookup"], "crosses 1000, where the target model (phi3"),
+        (
+            "longrope",
+            ["decoder=speculative", "runtime.fixed_window=true"],
+            "crosses 1000, where the target model (phi3",
+        ),
+        ("recurrent", ["decoder=autoregressive"], "a mamba model, which keeps a state"),
+    ],
+)
+def test_runs_are_refused_before_weights_are_loaded(
+    run_cli: Run,
+    small_pair: SmallPair,
+    tmp_path: Path,
+    kind: str,
+    arguments: list[str],
+    said: str,
+) -> None:
+    """The weights that lie there are none of these models'."""
+    longer = {"original_max_position_embeddings": 1000, "max_position_embeddings": 4096}
+    config = make_config(kind, **longer if kind == "longrope" else {}).to_dict()
+    folder = with_config(small_pair, tmp_path / "odd", config | {"max_position_embeddings": 4096})
+    code, _, err = run_cli(
+        *arguments, f"pair.target.path={folder}", "task.limit=1", "task.max_new_tokens=990"
+    )
+    assert (code, said in err) == (2, True), err
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "limit", "answers", "remedy"),
+    [
+        (10, 10, 10, 1, None),
+        (10, 10, 11, 1, "task.max_new_tokens to at most 10, or"),
+        (20, 20, 1, 1, "leave the problem out, or"),
+        (21, 21, 50, 1, None),
+        # A dialogue: two answers, and what is said between them.
+        (10, 14, 3, 2, None),
+        (10, 14, 4, 2, "task.max_new_tokens to at most 3, or"),
+        (10, 25, 1, 2, "leave the problem out, or"),
+        (21, 25, 9, 2, None),
+    ],
+)
+def test_a_text_that_crosses_the_switch_is_refused_where_it_is_not_followed(
+    first: int, last: int, limit: int, answers: int, remedy: str | None
+) -> None:
+    config = make_config("longrope")
+    of_draft = Architecture.of(config, MODEL_FOR_CAUSAL_LM_MAPPING[type(config)])
+    pair = Pair(make_tokenizer(), {}, (), pytest.fail, pytest.fail,
+                architectures={"target": Architecture("a", 99), "draft": of_draft})  # fmt: skip
+    if remedy is None:
+        pair.check_rope_switch("T/1", first, last, limit, answers)
+        return
+    grows = f"T/1: a text that grows from {first} to up to {last + answers * limit} tokens"
+    with pytest.raises(UserError, match=rf"{grows} crosses 20, where the draft model.*{remedy}"):
+        pair.check_rope_switch("T/1", first, last, limit, answers)
+
+
+def test_a_dialogue_grows_from_its_first_prompt_on() -> None:
+    asked: list[Any] = []
+    pair: Any = SimpleNamespace(
+        prompt=lambda problem, answers=(): [0] * (10 + 7 * len(answers)),
+        check_rope_switch=lambda *arguments: asked.append(arguments),
+    )
+    problems = [Problem("D/1", "", turns=("a", "b", "c")), Problem("T/1", "a")]
+    plan._check_rope_switch(pair, problems, 5)
+    assert asked == [("D/1", 10, 24, 5, 3), ("T/1", 10, 10, 5, 1)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_only_decoders_that_read_anew_say_so(name: str) -> None:
+    own = name in OWN_NAMES and name != "lookahead"
+    assert make_decoder(name).follows_rope_switch == own
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_text_may_fill_the_context_to_its_end(name: str) -> None:
+    """Where no position lies beyond it: nothing is drafted there that any model would read."""
+    room = 24
+    longest = {"max_position_embeddings": len(TEXT) + room}
+    expected = outputs(Autoregressive(), "absolute positions", TEXT, room, **longest)
+    assert outputs(make_decoder(name, 5), "absolute positions", TEXT, room, **longest) == expected
+
+
+def test_prompt_lookup_drafts_up_to_the_last_token_but_one() -> None:
+    """What it finds may go on longer than the text may."""
+    model = CachedModel(make_architecture("full"))
+    decoder = PromptLookup(gamma=10)
+    decoder.start(Models(model, pytest.fail, OPTIONS), Greedy())
+    reached = False
+    for limit in range(1, 12):
+        verified = 0
+        for one in decoder.decode(TEXT * 2, limit, ()).rounds:
+            assert one.drafted <= limit - verified - 1
+            reached |= one.drafted == limit - verified - 1 > 0
+            verified = one.verified_length
+    assert reached
+    assert "_get_candidate_generator" not in vars(model.model)
+
+
+@pytest.mark.parametrize("beyond", range(8))
+def test_fixed_windows_end_with_the_context(beyond: int) -> None:
+    longest = 16 + beyond
+    model = make_architecture("absolute positions", max_position_embeddings=longest)
+    fixed, plain = FixedWindowModel(model), CachedModel(model)
+    for end in (longest - 1, longest):
+        ours, theirs = (one.extend(LONG[:end], rows=1) for one in (fixed, plain))
+        torch.testing.assert_close(ours, theirs, **CLOSE)
+    fixed.rollback(0)
+    at_once = fixed.extend(LONG[:longest], rows=longest)
+    fixed.rollback(0)
+    steps = [fixed.extend(LONG[:end], rows=1) for end in range(1, longest + 1)]
+    assert torch.equal(torch.cat(steps), at_once)

@@ -1,0 +1,210 @@
+"""Decoders that transformers' own ``generate`` drives."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+import torch
+from decoder_cases import make_decoder
+from small_pair import SmallPair, make_model, save_pair
+from toy import Branches
+
+from decoders.autoregressive import Autoregressive
+from decoders.decoder import Decoder, Generation, Models, Round
+from decoders.generate import Generate
+from decoders.model.cached_model import CachedModel
+from decoders.process.worker import DraftProcessOptions
+from decoders.sampling.sampler import Greedy, Sampler
+from decoders.sampling.temperature import Temperature, Warping
+from pearl_eval.config.paths import asset
+from pearl_eval.machine.devices import Devices
+from pearl_eval.pairs.synthetic import Shape, Synthetic
+
+NAMES = [
+    "generate",
+    "assisted_constant",
+    "assisted_heuristic",
+    "assisted_confidence",
+    "prompt_lookup",
+]
+PROMPT = list(range(20, 60))
+
+
+def start(
+    decoder: Decoder,
+    target: CachedModel,
+    load_draft: Callable[[], CachedModel],
+    sampler: Sampler | None = None,
+) -> Decoder:
+    decoder.start(Models(target, load_draft, DraftProcessOptions()), sampler or Greedy())
+    return decoder
+
+
+def start_on(
+    pair: SmallPair, name: str, gamma: int | None = None, sampler: Sampler | None = None
+) -> Decoder:
+    return start(make_decoder(name, gamma), pair.load_target(), pair.load_draft, sampler)
+
+
+def counts(generation: Generation) -> list[tuple[int, int, int, int]]:
+    return [(r.drafted, r.judged, r.accepted, r.verified_length) for r in generation.rounds]
+
+
+@pytest.fixture(scope="module")
+def agreeing(tmp_path_factory: pytest.TempPathFactory) -> SmallPair:
+    """A pair whose draft is always right."""
+    return save_pair(tmp_path_factory.mktemp("agreeing"), noise=0.0)
+
+
+def test_constant_goes_round_by_round_as_our_own_speculative(small_pair: SmallPair) -> None:
+    ours, theirs = (start_on(small_pair, n, 4) for n in ("speculative", "assisted_constant"))
+    expected = ours.decode(PROMPT, 48, [])
+    assert any(r.accepted < r.judged for r in expected.rounds)
+    assert counts(theirs.decode(PROMPT, 48, [])) == counts(expected)
+
+
+def test_heuristic_drafts_two_more_where_all_was_accepted(agreeing: SmallPair) -> None:
+    generation = start_on(agreeing, "assisted_heuristic", 3).decode(PROMPT, 28, [])
+    assert [r.drafted for r in generation.rounds] == [3, 5, 7, 9]
+
+
+def test_heuristic_does_not_depend_on_the_prompts_before(agreeing: SmallPair) -> None:
+    decoder = start_on(agreeing, "assisted_heuristic", 3)
+    first = decoder.decode(PROMPT, 28, [])
+    assert counts(decoder.decode(PROMPT, 28, [])) == counts(first)
+
+
+def test_confidence_ends_a_draft_at_a_token_it_is_not_sure_of(agreeing: SmallPair) -> None:
+    """Random weights are hardly ever sure of a token, so that one is drafted at a time."""
+    generation = start_on(agreeing, "assisted_confidence").decode(PROMPT, 28, [])
+    assert Counter(r.drafted for r in generation.rounds[:-1]).most_common(1)[0][0] == 1
+
+
+def test_lookup_drafts_what_followed_before_and_else_decodes(small_pair: SmallPair) -> None:
+    decoder = start_on(small_pair, "prompt_lookup", 3)
+    seen = decoder.decode([5, 6, 7, 8, 9, 5, 6], 8, []).rounds[0]
+    assert (seen.mode, seen.drafted) == ("verify", 3)
+    new = decoder.decode(PROMPT, 8, []).rounds[0]
+    assert (new.mode, new.drafted, new.judged) == ("decode", 0, 0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_settings_that_the_models_come_with_change_nothing(
+    small_pair: SmallPair, name: str
+) -> None:
+    target = small_pair.load_target()
+    expected = start_on(small_pair, "autoregressive").decode(PROMPT, 30, []).output_ids
+    own = target.model.generation_config
+    own.repetition_penalty, own.eos_token_id, own.do_sample = 5.0, expected[3], True
+    decoder = start(make_decoder(name), target, small_pair.load_draft)
+    assert decoder.decode(PROMPT, 30, []).output_ids == expected
+    assert target.model.generation_config is own
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_padded_and_shorter_vocabularies(name: str) -> None:
+    def load_draft() -> CachedModel:
+        return CachedModel(make_model(100, layers=1, seed=1), vocab_size=150, known=90)
+
+    target = CachedModel(make_model(300, layers=2, seed=1), vocab_size=150)
+    expected = start(Autoregressive(), target, load_draft).decode(PROMPT, 40, []).output_ids
+    assert any(token >= 100 for token in expected), "some should be unknown to the draft model"
+    sampled = start(make_decoder(name, 3), target, load_draft, Temperature())
+    assert max(sampled.decode(PROMPT, 40, []).output_ids) < 150
+    decoder = start(make_decoder(name, 3), target, load_draft)
+    assert decoder.decode(PROMPT, 40, []).output_ids == expected
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_synthetic_pairs_oracle_speaks_here_too(name: str) -> None:
+    shape = Shape(16, 32, 1, 2, 2)
+    source = Synthetic(target=shape, draft=shape, vocab_size=3000, acceptance_rate=0.7)
+    source.tokenizer.path = asset("tiny/target")
+    pair = source.open(Devices(("cpu",), ("cpu",)), uses_draft=True)
+    reference = start(Autoregressive(), pair.load_target(), pair.load_draft)
+    decoder = start(make_decoder(name, 3), pair.load_target(), pair.load_draft)
+    generation = decoder.decode(PROMPT, 40, [])
+    assert generation.output_ids == reference.decode(PROMPT, 40, []).output_ids
+    if decoder.uses_draft:
+        judged = sum(r.judged for r in generation.rounds)
+        assert 0.4 < sum(r.accepted for r in generation.rounds) / judged < 0.95
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_prompts_seed_decides_its_sample(small_pair: SmallPair, name: str) -> None:
+    decoder = start_on(small_pair, name, 3, Temperature(temperature=0.8))
+    state = torch.get_rng_state()
+    first = decoder.decode(PROMPT, 20, [], seed=1)
+    assert torch.equal(torch.get_rng_state(), state), "others' random numbers were used up"
+    torch.rand(5)
+    other = decoder.decode(PROMPT, 20, [], seed=2)
+    again = decoder.decode(PROMPT, 20, [], seed=1)
+    assert (again.output_ids, counts(again)) == (first.output_ids, counts(first))
+    assert other.output_ids != first.output_ids
+
+
+@pytest.mark.parametrize("name", ["generate", "assisted_constant", "prompt_lookup"])
+def test_the_distribution_is_the_targets(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Every way that chance can go, through the library's real code."""
+    branches = Branches()
+
+    def multinomial(rows: torch.Tensor, num_samples: int) -> torch.Tensor:
+        return torch.tensor([[branches.pick(row.tolist())] for row in rows])
+
+    def rand_like(ratios: torch.Tensor) -> torch.Tensor:
+        """What is compared with the chances to accept: 0 accepts, 2 rejects."""
+        certain = ratios.clamp(max=1).tolist()
+        return torch.tensor([2.0 * branches.pick([chance, 1 - chance]) for chance in certain])
+
+    monkeypatch.setattr(torch, "multinomial", multinomial)
+    monkeypatch.setattr(torch, "rand_like", rand_like)
+    sampler = Temperature(0.8, top_k=2)
+    target, draft = (CachedModel(make_model(5, layers=1, seed=seed)) for seed in (1, 5))
+    prompt = [1, 3, 1]
+    decoder = start(make_decoder(name, 2), target, lambda: draft, sampler)
+    rounds: list[Round] = []
+
+    def run() -> tuple[int, ...]:
+        generation = decoder.decode(prompt, 3, [])
+        rounds.extend(generation.rounds)
+        return tuple(generation.output_ids)
+
+    found = branches.outcomes(run)
+    if name != "generate":
+        assert {0, 1, 2} == {r.accepted for r in rounds if r.drafted == 2}
+    warping = Warping(0.8, 2, 1.0)
+    for output in itertools.product(range(5), repeat=3):
+        target.rollback(0)
+        rows = warping(target.extend([*prompt, *output], rows=4)[:3]).softmax(-1)
+        chance = float(rows.gather(-1, torch.tensor(output)[:, None]).prod())
+        assert found.get(output, 0.0) == pytest.approx(chance, abs=1e-5), output
+
+
+def test_the_draft_model_is_warped_once(agreeing: SmallPair) -> None:
+    """Where both models are one, so are their warped distributions: all is accepted."""
+    decoder = start_on(agreeing, "assisted_constant", 4, Temperature(0.5, 20, 0.9))
+    rounds = decoder.decode(PROMPT, 40, []).rounds
+    assert all(r.accepted == r.judged for r in rounds)
+
+
+@pytest.mark.parametrize(
+    ("name", "sampler", "word"),
+    [
+        *itertools.product(NAMES, [Temperature(coupled=True)], ["coupled"]),
+        ("assisted_constant", Temperature(draft_temperature=0.5), "draft_temperature"),
+        ("assisted_constant", Temperature(draft_top_k=5), "draft_top_k"),
+        ("assisted_constant", Temperature(draft_top_p=0.5), "draft_top_p"),
+    ],
+)
+def test_sampling_rules_it_cannot_follow(name: str, sampler: Sampler, word: str) -> None:
+    with pytest.raises(ValueError, match=word):
+        make_decoder(name).check(sampler)
+
+
+def test_sampling_rules_it_can_follow() -> None:
+    make_decoder("assisted_constant").check(Temperature(0.5, draft_temperature=0.5))
+    make_decoder("prompt_lookup").check(Temperature(draft_temperature=0.5))
+    Generate().check(Greedy())

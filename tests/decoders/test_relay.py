@@ -1,0 +1,236 @@
+"""Two copies of the draft model draft one text by turns, and are where they are said to be."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import psutil
+import pytest
+import torch
+from small_pair import SmallPair, running
+
+from decoders.decoder import Decoder, End, Models
+from decoders.model.cached_model import CachedModel
+from decoders.pearl import Pearl
+from decoders.pearl_shared import PearlShared
+from decoders.process.drafter import Drafter
+from decoders.process.ends import crossing, layers_of
+from decoders.process.placement import Placement, available_cores
+from decoders.process.relay import RelayDrafter
+from decoders.process.worker import DraftProcessError, DraftProcessOptions
+from decoders.sampling.sampler import Greedy, Sampler
+from decoders.sampling.temperature import Temperature
+
+TEXT = list(range(20, 40))
+T = TypeVar("T", bound=Decoder)
+PLAIN = DraftProcessOptions(spin_seconds=0.0, answer_timeout=60)
+
+
+def make_ends(pair: SmallPair, load_last: Callable[[], CachedModel] | None = None) -> list[End]:
+    """Two ends: the first and the last core there is."""
+    loads = (pair.load_draft, load_last or pair.load_draft)
+    cores = available_cores()[0], available_cores()[-1]
+    return [
+        End(load, DraftProcessOptions(Placement((core,)), answer_timeout=60, spin_seconds=0.0))
+        for load, core in zip(loads, cores, strict=True)
+    ]
+
+
+def started(pair: SmallPair, decoder: T, sampler: Sampler) -> T:
+    models = Models(pair.load_target(), pair.load_draft, PLAIN, tuple(make_ends(pair)))
+    decoder.start(models, sampler)
+    return decoder
+
+
+@pytest.fixture(scope="module")
+def moves() -> list[int]:
+    """The ends that the relay has moved the target to."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def relay(small_pair: SmallPair, moves: list[int]) -> Iterator[RelayDrafter]:
+    made = RelayDrafter(make_ends(small_pair), Greedy(), moves.append)
+    made.wait_ready()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def shared(small_pair: SmallPair) -> Iterator[PearlShared]:
+    made = started(small_pair, PearlShared("auto"), Greedy())
+    yield made
+    made.stop()
+
+
+def drafted_alone(pair: SmallPair, text: list[int], count: int) -> list[int]:
+    draft, text = pair.load_draft(), list(text)
+    for _ in range(count):
+        text.append(int(draft.extend(text, rows=1).argmax()))
+    return text[-count:]
+
+
+def test_a_handover_splits_the_draft_over_both_copies(
+    relay: RelayDrafter, moves: list[int], small_pair: SmallPair
+) -> None:
+    count = 400  # far more than are drafted before the handover comes
+    moves.clear()
+    relay.begin(0, len(TEXT))
+    relay.request(0, TEXT, count)
+    relay.handover()
+    assert relay.collect().draft.tokens == drafted_alone(small_pair, TEXT, count)
+    by = relay.drafted_by[len(TEXT) :]
+    assert len(by) == count
+    assert by == sorted(by, reverse=True), "the last end's copy begins, the first end's goes on"
+    assert by.count(0) > 0
+    assert moves == [0, 1]
+
+
+def test_both_copies_keep_to_the_verified_text(relay: RelayDrafter, small_pair: SmallPair) -> None:
+    """After each rejection, wherever it falls, either copy drafts from what is verified."""
+    relay.begin(0, len(TEXT))
+    text, keep, tail = list(TEXT), 0, list(TEXT)
+    for step, accepted in enumerate([2, 0, 5, 6, 1, 0, 4]):
+        relay.request(keep, tail, 6, verified=len(text))
+        if step % 3:
+            relay.handover()
+        drafted = relay.collect().draft.tokens
+        assert drafted == drafted_alone(small_pair, text, 6)
+        text += drafted[:accepted]
+        keep, tail = len(text), [7 + step]
+        text += tail
+
+
+def test_a_handover_that_comes_too_late_changes_nothing(
+    relay: RelayDrafter, small_pair: SmallPair
+) -> None:
+    """The copy has drafted all, and the main process may know it or not."""
+    relay.begin(0, len(TEXT))
+    expected = drafted_alone(small_pair, TEXT, 2)
+    for _ in range(30):
+        relay.request(0, TEXT, 2)
+        relay.handover()
+        assert relay.collect().draft.tokens == expected
+    relay.handover()  # a forward for which nothing was asked
+    relay.request(len(TEXT) + 2, [], 1)
+    assert relay.collect().draft.tokens == drafted_alone(small_pair, TEXT + expected, 1)
+
+
+@pytest.mark.parametrize("count", [1, 200])
+def test_a_target_may_go_over_more_than_once_in_a_round(
+    relay: RelayDrafter, small_pair: SmallPair, count: int
+) -> None:
+    """As it does where it reads a text in windows."""
+    relay.begin(0, len(TEXT))
+    for _ in range(2):
+        relay.request(0, TEXT, count)
+        for _ in range(4):
+            relay.handover()
+            time.sleep(0.01)
+        assert relay.collect().draft.tokens == drafted_alone(small_pair, TEXT, count)
+
+
+def test_processes_are_at_the_ends(relay: RelayDrafter) -> None:
+    cores = available_cores()
+    assert [os.sched_getaffinity(pid) for pid in relay.pids] == [{cores[0]}, {cores[-1]}]
+
+
+@pytest.mark.parametrize("dead", [0, 1])
+def test_a_killed_copy_is_told(small_pair: SmallPair, dead: int) -> None:
+    relay = RelayDrafter(make_ends(small_pair), Greedy())
+    relay.wait_ready()
+    relay.begin(0, len(TEXT))
+    relay.request(0, TEXT, 200)
+    os.kill(relay.pids[dead], 9)
+    with pytest.raises(DraftProcessError, match=f"pid {relay.pids[dead]}\\) was killed by SIGKILL"):
+        relay.handover()
+        relay.collect()
+    relay.close()
+
+
+def load_badly() -> CachedModel:
+    raise RuntimeError("no such weights")
+
+
+def test_nothing_is_left_running_after_a_start_that_failed(small_pair: SmallPair) -> None:
+    target = small_pair.load_target()
+    for load, message in (
+        (load_badly, "no such weights"),
+        (lambda: target, "pickle|local"),  # cannot be sent to a process: fails in the constructor
+    ):
+        before = children()
+        decoder = PearlShared(3)
+        ends = tuple(make_ends(small_pair, load_last=load))
+        with pytest.raises(Exception, match=message):
+            decoder.start(Models(target, small_pair.load_draft, PLAIN, ends), Greedy())
+        decoder.stop()
+        assert children() <= before
+        assert not layers_of(target)[0]._forward_pre_hooks
+
+
+def children() -> set[int]:
+    """Processes below this one, those of the server that forks them too."""
+    return {one.pid for one in psutil.Process().children(recursive=True) if running(one.pid)}
+
+
+def test_the_target_computes_each_half_at_its_end_and_nowhere_after(shared: PearlShared) -> None:
+    home, seen = os.sched_getaffinity(0), []
+    layers = layers_of(shared.target)
+    hooks = [
+        layer.register_forward_hook(lambda *_: seen.append(os.sched_getaffinity(0)))
+        for layer in layers
+    ]
+    shared.decode(TEXT, 10, [])
+    cores = available_cores()
+    assert seen == [{cores[0]}, {cores[-1]}] * (len(seen) // 2)
+    assert os.sched_getaffinity(0) == home
+    seen.clear()
+    shared.target.rollback(0)
+    shared.target.extend(TEXT, rows=1)
+    assert seen == [home, home], "the reference is not moved"
+    for hook in hooks:
+        hook.remove()
+
+
+def test_what_is_drawn_does_not_depend_on_who_draws(small_pair: SmallPair) -> None:
+    """Handing over is a matter of timing; a seed's text is PEARL's all the same."""
+    sampler = Temperature(1.0)
+    decoders = [started(small_pair, one, sampler) for one in (PearlShared(6), Pearl(6))]
+    for seed in range(6):
+        ours, theirs = (one.decode(TEXT, 40, [], seed).output_ids for one in decoders)
+        assert ours == theirs
+    for one in decoders:
+        one.stop()
+
+
+def test_one_end_has_one_draft_model_there(small_pair: SmallPair) -> None:
+    decoder = started(small_pair, PearlShared(2, both_ends=False), Greedy())
+    assert isinstance(decoder.drafter, Drafter)
+    assert os.sched_getaffinity(decoder.drafter.pid) == {available_cores()[0]}
+    assert decoder.settings()["both_ends"] is False
+    decoder.stop()
+
+
+def test_nothing_is_left_running(shared: PearlShared) -> None:
+    assert isinstance(shared.drafter, RelayDrafter)
+    assert all(map(running, shared.drafter.pids))
+    assert shared.settings()["both_ends"] is True
+    shared.stop()
+    assert not any(map(running, shared.drafter.pids))
+
+
+def test_the_last_end_begins_at_its_first_layer() -> None:
+    def at(*names: str) -> int:
+        return crossing([torch.device(name) for name in names])
+
+    assert at("cpu", "cpu", "cpu", "cpu") == 2
+    assert at("cuda:0", "cuda:0", "cuda:0", "cuda:1") == 3
+    assert at("cuda:2", "cuda:1", "cuda:0", "cuda:0") == 2
+
+
+def test_bad_draft_length_is_refused() -> None:
+    with pytest.raises(ValueError, match="must be at least 1, got 0"):
+        PearlShared(0)

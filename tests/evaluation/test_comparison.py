@@ -1,0 +1,308 @@
+"""What is decoded by whom and when, and what becomes of it: decoders here only say their part."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from make_record import make_record
+
+from decoders.decoder import Generation, Round
+from decoders.sampling.sampler import Greedy, Sampler
+from decoders.sampling.temperature import Temperature
+from pearl_eval.checks.equivalence import Verdict
+from pearl_eval.config.schema import Dtype
+from pearl_eval.errors import EquivalenceViolation, UserError
+from pearl_eval.evaluation import comparison
+from pearl_eval.evaluation.comparison import Comparison, Outcome
+from pearl_eval.evaluation.evaluation import _figures, _refuse_wrong_outputs
+from pearl_eval.evaluation.plan import Prompt
+from pearl_eval.evaluation.reference import ReferenceRun
+from pearl_eval.evaluation.run_files import Finished
+from pearl_eval.sizes.model_size import ModelSize
+from tasks.task import Problem, Score
+
+#: 1 weight, 1 value of cache a token, and no width: a token costs 2 operations.
+SIZE = ModelSize(1, 1, 1, 0, 99)
+
+
+class Said:
+    """A decoder that says some tokens, in some seconds, whatever it is given, and notes that."""
+
+    lossless = True
+    uses_draft = True
+
+    def __init__(self, name: str, tokens: list[int], seconds: float, log: list[str]) -> None:
+        self._name, self._tokens, self._seconds, self._log = name, tokens, seconds, log
+
+    def decode(
+        self, prompt: Sequence[int], limit: int, stop_ids: Sequence[int], seed: int
+    ) -> Generation:
+        assert (limit, stop_ids) == (9, (0,))
+        self._log.append(f"{self._name} {prompt[0]} by {seed}")
+        rounds = [Round("decode", target_seconds=1.0, target_tokens=5, verified_length=1)]
+        return Generation(self._tokens, "length", self._seconds, rounds, [])
+
+
+class Graded:
+    """A task that counts the words that are right, and notes what it was given."""
+
+    max_new_tokens = 9
+
+    def __init__(self) -> None:
+        self.given: list[str] = []
+        self.right: str | None = "3 4"
+
+    def score(self, problem: Problem, text: str) -> Score | None:
+        self.given.append(text)
+        return None if self.right is None else Score(text == self.right, text)
+
+
+class Case:
+    """A comparison of two such decoders over three problems."""
+
+    def __init__(
+        self,
+        ours: list[int] | None = None,
+        sampler: Sampler | None = None,
+        cached: Any = None,
+        turns: int = 0,
+        synthetic: bool = False,
+    ) -> None:
+        self.log: list[str] = []
+        self.task = Graded()
+        self.decoder = Said("ours", ours or [3, 4], 2.0, self.log)
+        pair = SimpleNamespace(
+            sizes={"target": SIZE, "draft": SIZE},
+            synthetic=synthetic,
+            stop_ids=(0,),
+            decode=lambda prompt, ids: " ".join(map(str, ids)),
+            answer=lambda ids: f"answer {ids[0]}",
+        )
+        problems = [Problem(f"T/{i}", turns=("?",) * turns) for i in range(3)]
+        self.prompts = [Prompt(one, [10 + i, 1], seed=i) for i, one in enumerate(problems)]
+        plan: Any = SimpleNamespace(
+            config=SimpleNamespace(reference=SimpleNamespace(tolerance_factor=4.0)),
+            sampler=sampler or Greedy(),
+            setup=SimpleNamespace(
+                source=SimpleNamespace(dtype=Dtype.bfloat16),
+                devices=SimpleNamespace(target=("cpu",), draft=("cpu",)),
+                fixed_window=False,
+            ),
+            pair=pair,
+            prompts=self.prompts,
+            decoder=self.decoder,
+            task=self.task,
+            stop_ids=(0,),
+            next_turn=self.next_turn,
+        )
+        reference: Any = Said("reference", [3, 4], 6.0, self.log)
+        models: Any = SimpleNamespace(target="target", load_draft=lambda: "draft")
+        self.comparison = Comparison(plan, models, reference, cached)
+
+    def next_turn(self, prompt: Prompt, answer: str) -> Prompt | None:
+        if prompt.turn >= len(prompt.problem.turns):
+            return None
+        self.log.append(f"after {answer}")
+        return Prompt(prompt.problem, [prompt.ids[0] + 10, 1], 7, 0, (*prompt.answers, answer))
+
+    def outcomes(self, finished: Any = None) -> list[Outcome]:
+        return list(self.comparison.outcomes(finished or {}))
+
+
+def test_who_begins_alternates_from_prompt_to_prompt() -> None:
+    case = Case()
+    outcomes = case.outcomes()
+    assert case.log == [
+        "reference 10 by 0", "ours 10 by 0", "ours 11 by 1", "reference 11 by 1",
+        "reference 12 by 2", "ours 12 by 2",
+    ]  # fmt: skip
+    assert [one.record.warmup for one in outcomes] == [True, False, False]
+    assert [one.record.task_id for one in outcomes] == ["T/0", "T/1", "T/2"]
+    assert all(one.new and one.record.speedup == 3.0 for one in outcomes)
+    assert {one.record.verdict for one in outcomes} == {"identical"}
+
+
+def test_each_turn_follows_the_references_answer_and_alternates_too() -> None:
+    case = Case(turns=2)
+    case.prompts = case.prompts[:1]
+    case.comparison._plan.prompts = case.prompts  # type: ignore[misc]
+    outcomes = case.outcomes()
+    assert case.log == [
+        "ours 10 by 0", "reference 10 by 0", "after answer 3", "reference 20 by 7", "ours 20 by 7",
+    ]  # fmt: skip
+    assert [(one.record.turn, one.record.warmup) for one in outcomes] == [(1, True), (2, False)]
+    assert outcomes[0].record.text == "answer 3"
+
+
+def test_a_cached_reference_is_not_decoded() -> None:
+    cached = SimpleNamespace(run=lambda prompt: ReferenceRun([3, 4], 8.0, None))
+    case = Case(cached=cached)
+    assert [one.record.reference_seconds for one in case.outcomes()] == [8.0] * 3
+    assert case.log == ["ours 10 by 0", "ours 11 by 1", "ours 12 by 2"]
+
+
+def finished(case: Case, *indices: int) -> dict[Any, Finished]:
+    found = {}
+    for index in indices:
+        record = make_record(index, task_id=f"T/{index}", reference_output_ids=[3])
+        found[case.prompts[index].key] = Finished(record, [])
+    return found
+
+
+def test_a_continued_run_warms_up_once_and_takes_what_is_there() -> None:
+    case = Case()
+    outcomes = case.outcomes(finished(case, 0))
+    assert case.log == [
+        "reference 11 by 1", "ours 11 by 1", "ours 11 by 1", "reference 11 by 1",
+        "reference 12 by 2", "ours 12 by 2",
+    ]  # fmt: skip
+    assert [one.new for one in outcomes] == [False, True, True]
+    assert not any(one.record.warmup for one in outcomes[1:])
+
+
+def test_a_run_that_lacks_a_prompt_in_between_is_refused() -> None:
+    case = Case()
+    with pytest.raises(UserError, match=r"lack \('T/0', 0, 0\), but have later prompts"):
+        case.outcomes(finished(case, 1))
+
+
+def test_verdicts_by_decoder_and_sampling() -> None:
+    """Of a decoder that does not claim the target's output, and of sampled tokens, the first
+    difference is told; of all others the checker judges."""
+    lossy = Case([3, 5])
+    lossy.decoder.lossless = False
+    record = lossy.outcomes()[0].record
+    assert (record.verdict, record.first_divergence) == ("lossy", 1)
+
+    sampled = Case([5, 4], Temperature())
+    sampled.comparison._distribution = SimpleNamespace(add=lambda *_: None)  # type: ignore[assignment]
+    record = sampled.outcomes()[0].record
+    assert (record.verdict, record.first_divergence) == ("sampled", 0)
+
+    checked: list[Any] = []
+    for sampler in (Greedy(), Temperature(coupled=True)):
+        case = Case([3, 5], sampler)
+        case.comparison._distribution = SimpleNamespace(add=lambda *_: None)  # type: ignore[assignment]
+        case.comparison._checker = SimpleNamespace(  # type: ignore[assignment]
+            compare=lambda *given: checked.append(given[:5]) or Verdict("tie", 1)
+        )
+        assert case.outcomes()[2].record.verdict == "tie"
+        assert checked[-1] == ([12, 1], [3, 5], [3, 4], 9, (0,))
+
+
+def test_both_outputs_are_scored_up_to_the_end_of_text() -> None:
+    """The same output once; another one's score is its own."""
+    case = Case([3, 4, 0, 9])
+    case.comparison._checker = SimpleNamespace(compare=lambda *_: Verdict("tie", 2))  # type: ignore[assignment]
+    record = case.outcomes()[0].record
+    assert record.text == "3 4" and case.task.given[:2] == ["3 4", "3 4"]
+    assert (record.correct, record.reference_correct, record.result) == (True, True, "3 4")
+
+    wrong = Case([5])
+    wrong.comparison._checker = SimpleNamespace(compare=lambda *_: Verdict("tie", 0))  # type: ignore[assignment]
+    record = wrong.outcomes()[0].record
+    assert (record.text, record.result) == ("5", "5")
+    assert (record.correct, record.reference_correct) == (False, True)
+
+    same = Case()
+    same.outcomes()
+    assert same.task.given == ["3 4"] * 3
+
+
+def test_without_a_score_of_the_tasks_own_the_references_answer_is_right() -> None:
+    for ours, right in (([3, 4], True), ([5], False)):
+        case = Case(ours)
+        case.task.right = None
+        case.comparison._checker = SimpleNamespace(compare=lambda *_: Verdict("tie", 0))  # type: ignore[assignment]
+        record = case.outcomes()[0].record
+        assert (record.correct, record.reference_correct, record.result) == (right, None, "")
+
+
+def test_made_up_tokens_are_neither_text_nor_scored() -> None:
+    case = Case(synthetic=True)
+    record = case.outcomes()[0].record
+    assert (record.text, record.correct, record.reference_correct) == ("", None, None)
+    assert record.synthetic and not case.task.given
+
+
+def test_cost_is_ours_and_the_references_apart() -> None:
+    """Three prompts of two tokens. Ours: a forward over 5 tokens, of which 1 is the prompt's, for a
+    text of two: 4 × 2 operations, 3 of 4 wasted. The reference: two forwards over one token.
+    A value takes 2 bytes; of the target 1 weight is read, and the keys and values of 6, or 3 and 4
+    tokens."""
+    case = Case()
+    case.outcomes()
+    assert case.comparison.cost() == {
+        "target_flops_per_token": 3 * 8 / 6,
+        "target_wasted_flops_per_token": 3 * 6 / 6,
+        "target_bytes_per_token": 2 * 3 * (1 + 2 + 4) / 6,
+        "draft_flops_per_token": 0,
+        "draft_wasted_flops_per_token": 0,
+        "draft_bytes_per_token": 0,
+        "reference": {
+            "target_flops_per_token": 2,
+            "target_wasted_flops_per_token": 0,
+            "target_bytes_per_token": 2 * 3 * ((1 + 3) + (1 + 4)) / 6,
+        },
+    }
+
+
+@pytest.mark.parametrize("uses_draft", [True, False])
+def test_only_random_tokens_are_tested(uses_draft: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them, when all are there, beside the draft model's own distribution if it has one."""
+    said: list[str] = []
+    greedy = Case()
+    greedy.outcomes()
+    assert greedy.comparison.fit(said.append) is None
+    given: list[Any] = []
+
+    def check(*models: Any) -> Any:
+        given.append(models)
+        return SimpleNamespace(add=lambda *some: given.append(some), fit=lambda: "a fit")
+
+    monkeypatch.setattr(comparison, "DistributionCheck", check)
+    sampler = Temperature(temperature=0.5, draft_temperature=2.0)
+    case = Case(sampler=sampler)
+    case.decoder.uses_draft = uses_draft
+    case.outcomes()
+    assert (given, said) == ([], [])
+    assert case.comparison.fit(said.append) == "a fit"
+    (target, ours, draft, theirs), *texts = given
+    assert (target, draft) == ("target", "draft" if uses_draft else None)
+    logits = torch.tensor([[0.0, 1.0]])
+    # At a temperature of 0.5 the odds are e², at 2 they are √e.
+    assert ours(logits)[0].tolist() == pytest.approx([1 / (1 + math.e**2), 1 / (1 + math.e**-2)])
+    assert theirs(logits)[0, 0].item() == pytest.approx(1 / (1 + math.e**0.5))
+    assert texts == [([10, 1], [3, 4]), ([11, 1], [3, 4]), ([12, 1], [3, 4])]
+    assert len(said) == 1
+
+
+def test_wrong_outputs_are_refused(tmp_path: Any) -> None:
+    """With the first of them, and how many there are; sampled ones below one in a million."""
+    fine = {"sampling_p_value": 1.1e-6, "sampled_tokens": 9}
+    biased = fine | {"sampling_p_value": 0.9e-6}
+    records = [make_record(0), make_record(1, violation="T/1, so"), make_record(2, violation="T/2")]
+    _refuse_wrong_outputs(records[:1], fine, True, tmp_path)
+    _refuse_wrong_outputs(records[:1], biased, False, tmp_path)
+    with pytest.raises(EquivalenceViolation, match=r"2 of 3 outputs .* first: T/1, so; records"):
+        _refuse_wrong_outputs(records, fine, True, tmp_path)
+    with pytest.raises(EquivalenceViolation, match=r"the 9 sampled tokens .* \(p = 9.0e-07\)"):
+        _refuse_wrong_outputs(records[:1], biased, True, tmp_path)
+
+
+def test_a_tasks_own_figures_are_of_each_problems_samples() -> None:
+    records = [
+        make_record(0, sample=0, correct=True),
+        make_record(0, sample=1, correct=False),
+        make_record(1, correct=None),
+    ]
+    task = SimpleNamespace(figures=lambda correct: correct)
+    plan: Any = SimpleNamespace(task=task, pair=SimpleNamespace(synthetic=False))
+    assert _figures(plan, records) == {"Task/0": [True, False], "Task/1": [False]}
+    plan.pair.synthetic = True
+    assert _figures(plan, records) == {}

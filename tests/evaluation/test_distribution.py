@@ -1,0 +1,197 @@
+"""The test of sampled tokens: what it lets pass, and what it sees."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from scipy.stats import chi2, norm
+from small_pair import SmallPair
+from toy import VOCAB, TableModel, table
+
+from decoders.model.cached_model import CachedModel
+from decoders.sampling.temperature import Temperature
+from pearl_eval.checks.distribution import DistributionCheck, Fit
+from pearl_eval.results.records import SIGNIFICANCE
+
+SAMPLER = Temperature(temperature=0.7)
+PROMPT = list(range(20, 40))
+
+
+@pytest.fixture(scope="module")
+def target(small_pair: SmallPair) -> CachedModel:
+    return small_pair.load_target()
+
+
+def sample(target: CachedModel, tokens: int, change: Any, seed: int = 0) -> Fit:
+    """The fit of texts drawn from the target's distribution as ``change`` makes it."""
+    check = DistributionCheck(target, SAMPLER.probabilities)
+    generator = torch.Generator().manual_seed(seed)
+    for start in range(tokens // 50):
+        prompt = [*PROMPT, start]
+        text = list(prompt)
+        target.rollback(0)
+        for _ in range(50):
+            row = change(SAMPLER.probabilities(target.extend(text, rows=1))[0].double())
+            text.append(int(torch.multinomial(row, 1, generator=generator)))
+        check.add(prompt, text[len(prompt) :])
+    return check.fit()
+
+
+def test_the_targets_own_samples_fit(target: CachedModel) -> None:
+    values = [sample(target, 500, lambda row: row, seed).p_value for seed in range(8)]
+    assert min(values) > 1e-3
+    assert max(values) > 0.3
+
+
+def shifted(row: torch.Tensor, bias: float) -> torch.Tensor:
+    """Takes ``bias`` from the most probable token, or all it has, for the second."""
+    first, second = row.topk(2).indices.tolist()
+    moved = min(bias, float(row[first]))
+    row[first] -= moved
+    row[second] += moved
+    return row
+
+
+def test_the_bias_that_is_named_is_seen(target: CachedModel) -> None:
+    named = sample(target, 1500, lambda row: row).smallest_bias
+    assert 0.01 < named < 0.1
+    for seed in range(3):
+        assert sample(target, 1500, lambda row: shifted(row, named), seed).refused
+
+
+def test_more_tokens_show_a_smaller_bias(target: CachedModel) -> None:
+    few, many = (sample(target, tokens, lambda row: row).smallest_bias for tokens in (400, 1600))
+    assert many == pytest.approx(few / 2, rel=0.25)
+
+
+def test_random_numbers_used_twice_are_seen(target: CachedModel) -> None:
+    """Each token's own distribution is right, but two and two draw with one number."""
+    check = DistributionCheck(target, SAMPLER.probabilities)
+    generator = torch.Generator().manual_seed(0)
+    for start in range(30):
+        prompt = [*PROMPT, start]
+        text = list(prompt)
+        target.rollback(0)
+        for i in range(50):
+            if i % 2 == 0:
+                number = torch.rand(1, generator=generator, dtype=torch.float64)
+            row = SAMPLER.probabilities(target.extend(text, rows=1))[0].double()
+            text.append(int(torch.searchsorted(row.cumsum(-1), number).clamp(max=299)))
+        check.add(prompt, text[len(prompt) :])
+    assert check.fit().refused
+
+
+def test_a_token_that_can_not_come_again_and_again(target: CachedModel) -> None:
+    """Where there is no choice there is nothing to test."""
+    check = DistributionCheck(target, Temperature(top_k=1).probabilities)
+    output: list[int] = []
+    target.rollback(0)
+    for _ in range(20):
+        output.append(int(target.extend([*PROMPT, *output], rows=1).argmax()))
+    check.add(PROMPT, output)
+    assert check.fit() == Fit(20, 1.0, 1.0)
+    assert SIGNIFICANCE < 1e-3
+
+
+def long_texts(change_from: int) -> Fit:
+    """The fit of ten texts of 400 tokens that are drawn rightly up to a position; from there on the
+    most probable token is taken."""
+    model = TableModel(table(seed=4, possible=VOCAB))
+    check = DistributionCheck(model, Temperature().probabilities)  # type: ignore[arg-type]
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(10):
+        text = [1, 2]
+        model.rollback(0)
+        for position in range(400):
+            row = model.extend(text, rows=1)[0].exp()
+            drawn = int(torch.multinomial(row, 1, generator=generator))
+            text.append(drawn if position < change_from else int(row.argmax()))
+        check.add(text[:2], text[2:])
+    return check.fit()
+
+
+def test_a_bias_at_the_end_of_long_texts_is_seen() -> None:
+    """The check reads 256 positions in one piece."""
+    rightly, wrongly = long_texts(400), long_texts(256)
+    assert rightly.tokens == wrongly.tokens == 4000
+    assert rightly.p_value > 1e-3
+    assert wrongly.refused
+
+
+class Coin:
+    """A model of two tokens, whose first one comes with a chance of 3/4 whatever was before."""
+
+    def rollback(self, length: int) -> None:
+        self.length = length
+
+    def extend(self, tokens: list[int], rows: int) -> torch.Tensor:
+        return torch.tensor([[0.75, 0.25]], dtype=torch.float64).log().repeat(rows, 1)
+
+
+@pytest.mark.parametrize(("second", "deviation"), [(43, 7.0), (63, 13.0), (84, 34.0)])
+def test_figures_by_hand(second: int, deviation: float) -> None:
+    """200 tosses of which 50 should be the second token, with a variance of 200 × 3/16 = 37.5.
+
+    One degree of freedom: z² of a normal deviate. To see a bias with 99 % probability at a false
+    alarm rate of one in a million, the mean must be so many standard deviations off.
+    """
+    check = DistributionCheck(Coin(), Temperature().probabilities)  # type: ignore[arg-type]
+    tosses = [0] * (200 - second) + [1] * second
+    check.add([0], tosses)
+    fit = check.fit()
+    assert fit.tokens == 200
+    assert fit.p_value == pytest.approx(2 * norm.sf(deviation / 37.5**0.5), rel=1e-6)
+    assert fit.refused == (deviation == 34.0)
+    off = norm.isf(SIGNIFICANCE / 2) + norm.isf(0.01)
+    assert fit.smallest_bias == pytest.approx(off * 37.5**0.5 / 200, rel=1e-3)
+    assert chi2.isf(SIGNIFICANCE, 1) == pytest.approx(norm.isf(SIGNIFICANCE / 2) ** 2)
+
+
+def test_what_is_refused_is_less_likely_than_one_in_a_million() -> None:
+    assert SIGNIFICANCE == 1e-6
+    assert Fit(9, 0.99e-6, 0.1).refused and not Fit(9, 1.01e-6, 0.1).refused
+
+
+class Dice:
+    """A model of eight tokens, the less probable the larger, whatever was before."""
+
+    def __init__(self, *hundredths: int) -> None:
+        self.chances = torch.tensor(hundredths, dtype=torch.float64) / 100
+
+    def rollback(self, length: int) -> None:
+        self.length = length
+
+    def extend(self, tokens: list[int], rows: int) -> torch.Tensor:
+        return self.chances.log().repeat(rows, 1)
+
+
+TARGET, DRAFT = Dice(20, 17, 15, 13, 11, 9, 8, 7), Dice(20, 17, 15, 13, 1, 8, 18, 8)
+
+
+@pytest.mark.parametrize(
+    ("less", "more", "draft", "seen"),
+    [
+        (0, 0, None, False),
+        (0, 0, DRAFT, False),
+        # Of another rank: the first, and the third or fourth.
+        (0, 2, None, True),
+        # Both of ranks 5 to 8, but one with an even id.
+        (4, 5, None, True),
+        # The draft model finds 6 and 7 more probable than the target does.
+        (4, 6, DRAFT, True),
+    ],
+)
+def test_what_tokens_are_told_apart_by(
+    less: int, more: int, draft: Dice | None, seen: bool
+) -> None:
+    """1,000 tokens, of which 7 in 100 are another one than they should be."""
+    chances = TARGET.chances.clone()
+    chances[less] -= 0.07
+    chances[more] += 0.07
+    generator = torch.Generator().manual_seed(1)
+    drawn = torch.multinomial(chances, 1000, replacement=True, generator=generator).tolist()
+    check = DistributionCheck(TARGET, Temperature().probabilities, draft)  # type: ignore[arg-type]
+    check.add([0], drawn)
+    assert check.fit().refused is seen

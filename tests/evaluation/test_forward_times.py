@@ -1,0 +1,125 @@
+"""Forward times of a simulation: had back from what the commands write, and from shapes."""
+
+from __future__ import annotations
+
+import pytest
+
+from pearl_eval.profile.profiling import Timing
+from pearl_eval.simulation import ForwardTimes, Hardware, Slowdown, Surface
+from pearl_eval.sizes.model_shapes import model_shape
+
+DRAFT = Surface.of({(1, 0): 1.0, (1, 100): 1.5})
+TARGET = Surface.of({(1, 0): 4.0, (9, 0): 6.0, (1, 100): 4.5, (9, 100): 6.5})
+SLOWDOWN = Slowdown(1.25, 1.5)
+WINDOWS = (2, 4, 8)
+
+
+def beside(window: int, context: int) -> tuple[float, float]:
+    """Seconds of the target, and of each of as many draft forwards begun with it."""
+    target, draft = SLOWDOWN.beside(TARGET(window, context), window * DRAFT(1, context))
+    return target, draft / window
+
+
+@pytest.mark.parametrize(
+    ("windows", "contexts", "seconds"),
+    [
+        ((), (0,), ((),)),
+        ((1,), (), ()),
+        ((1, 2), (0,), ((1.0,),)),
+        ((1,), (0, 8), ((1.0,),)),
+        ((2, 1), (0,), ((1.0, 2.0),)),
+        ((1,), (0,), ((-0.1,),)),
+    ],
+)
+def test_times_that_are_not_one_for_each_window_after_each_context_are_refused(
+    windows: tuple[int, ...], contexts: tuple[int, ...], seconds: tuple[tuple[float, ...], ...]
+) -> None:
+    with pytest.raises(ValueError, match="forward times"):
+        Surface(windows, contexts, seconds)
+
+
+def test_a_benchmark_gives_back_what_was_timed() -> None:
+    forwards = [
+        {
+            "context": 50,
+            "draft": DRAFT(1, 50),
+            "target": {str(w): TARGET(w, 50) for w in (*WINDOWS, 200)},
+            "beside": {str(w): beside(w, 50) for w in (*WINDOWS, 200)},
+            "prompt": (7.0, 3.0),
+            "prompt_length": 40,
+            "turns": {"3": 3 * DRAFT(1, 50) + TARGET(4, 50) + 0.5},
+        }
+    ]
+    times = ForwardTimes.from_bench(forwards)
+    for window in WINDOWS:
+        assert times.target(window, 50) == pytest.approx(TARGET(window, 50))
+    assert times.draft(1, 50) == pytest.approx(DRAFT(1, 50))
+    # Windows of the prompt's length and beyond are as the prompt's own forward.
+    assert (times.target(40, 0), times.draft(40, 0)) == (7.0, 3.0)
+    assert times.target.windows == (*WINDOWS, 40)
+    assert (times.slowdown.target, times.slowdown.draft) == pytest.approx((1.25, 1.5))
+    assert times.turning(3) == pytest.approx(0.5)
+
+
+def test_a_benchmark_is_its_median_prompt() -> None:
+    def prompt(seconds: float, length: int) -> dict[str, object]:
+        own = {"context": 50, "draft": seconds, "target": {"1": 4 * seconds}}
+        together = {"beside": {"1": (4 * seconds, seconds)}, "turns": {}}
+        return own | together | {"prompt": (9 * seconds, seconds), "prompt_length": length}
+
+    times = ForwardTimes.from_bench([prompt(2.0, 40), prompt(5.0, 70), prompt(1.0, 30)])
+    assert times.speed_ratio == pytest.approx(4.0)
+    assert (times.draft(1, 0), times.target(40, 0)) == (2.0, 18.0)
+    assert times.slowdown == Slowdown()
+
+
+@pytest.mark.parametrize("forwards", [[], [{"context": 50, "draft": 1.0, "target": {"1": 4.0}}]])
+def test_a_benchmark_of_an_older_version_is_refused(forwards: list[dict[str, object]]) -> None:
+    with pytest.raises(ValueError, match="older version"):
+        ForwardTimes.from_bench(forwards)
+
+
+def test_a_profile_gives_back_what_was_timed() -> None:
+    """Of a draft model that is done first, whatever the window: all it did was slowed down."""
+    timings = []
+    for context in (0, 100):
+        for window in WINDOWS:
+            draft = DRAFT(1, context) / 3
+            both = SLOWDOWN.beside(TARGET(window, context), window * draft)[0]
+            for together, seconds in ((False, TARGET(window, context)), (True, both)):
+                timings.append(Timing("target", window, context, together, seconds, (0.0, 0.0)))
+        for together, factor in ((False, 1.0), (True, SLOWDOWN.draft)):
+            timings.append(Timing("draft", 1, context, together, factor * draft, (0.0, 0.0)))
+    times = ForwardTimes.from_profile({"timings": [vars(one) for one in timings]})
+    for context in (0, 50, 100):
+        assert times.target(4, context) == pytest.approx(TARGET(4, context))
+        assert times.draft(1, context) == pytest.approx(DRAFT(1, context) / 3)
+    assert times.slowdown.draft == pytest.approx(SLOWDOWN.draft)
+    assert times.slowdown.target == pytest.approx(SLOWDOWN.target)
+
+
+def test_what_runs_no_slower_beside_the_other_is_not_sped_up() -> None:
+    one = {"context": 0, "draft": 1.0, "target": {"1": 4.0}, "prompt": (9.0, 3.0)}
+    times = ForwardTimes.from_bench(
+        [one | {"turns": {}, "beside": {"1": (3.5, 0.9)}, "prompt_length": 8}]
+    )
+    assert times.slowdown == Slowdown(1.0, 1.0)
+
+
+def test_shapes_give_the_longest_of_reading_computing_and_launching() -> None:
+    target, draft = model_shape("Qwen/Qwen3-8B"), model_shape("Qwen/Qwen3-0.6B")
+    bandwidth, flops = 1e12, 1e14
+    reading = target.multiplied * 2 / bandwidth
+    times = ForwardTimes.from_shapes(target, draft, Hardware(bandwidth, flops, 1e-4))
+    assert times.target(1, 0) == pytest.approx(reading, rel=1e-3)
+    assert times.target(1, 30_000) - times.target(1, 0) == pytest.approx(
+        30_000 * target.cached * 2 / bandwidth
+    )
+    assert times.target(1024, 0) == pytest.approx(2 * 1024 * target.multiplied / flops)
+    # Few values: what bounds it is the host.
+    assert times.draft(1, 0) == pytest.approx(draft.num_hidden_layers * 1e-4)
+    assert times.slowdown == Slowdown()
+    halved = ForwardTimes.from_shapes(target, draft, Hardware(bandwidth, flops, 0.0), gpus=2)
+    assert halved.target(1, 0) == pytest.approx(reading / 2, rel=1e-3)
+    alone = ForwardTimes.from_shapes(target, draft, Hardware(bandwidth, flops, 0.0))
+    assert halved.draft(1, 0) == alone.draft(1, 0)

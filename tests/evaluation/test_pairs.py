@@ -1,0 +1,497 @@
+"""Where pairs come from: layouts of trained models, the controlled and the synthetic pair."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import DictConfig, OmegaConf
+from safetensors.torch import load_file
+from small_pair import SmallPair, make_model, make_tokenizer
+from tokenizers import (
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
+from transformers import PreTrainedTokenizerFast
+
+from decoders.autoregressive import Autoregressive
+from decoders.decoder import Models
+from decoders.draft_length import AUTO
+from decoders.model.tree import ROOT, Tree
+from decoders.process.worker import DraftProcessOptions
+from decoders.sampling.sampler import Greedy
+from decoders.speculative import Speculative
+from pearl_eval.config.paths import config_dir
+from pearl_eval.config.schema import build, register
+from pearl_eval.errors import UserError
+from pearl_eval.machine.devices import Devices
+from pearl_eval.pairs.controlled import Controlled
+from pearl_eval.pairs.pair import Pair, PairSource
+from pearl_eval.pairs.pretrained import ModelConfig, Pretrained
+from pearl_eval.pairs.synthetic import Shape, Synthetic
+from pearl_eval.sizes.memory import check_fits, model_bytes
+from pearl_eval.sizes.model_size import ModelSize
+
+CPU = Devices(("cpu",), ("cpu",))
+PROMPT = list(range(20, 50))
+Run = Callable[..., tuple[int, str, str]]
+
+
+def open_pair(target: Path, draft: Path) -> Pair:
+    return Pretrained(target=ModelConfig(str(target)), draft=ModelConfig(str(draft))).open(
+        CPU, uses_draft=True
+    )
+
+
+def acceptance(pair: Pair, prompts: int = 6, tokens: int = 60) -> tuple[int, int, int]:
+    """Accepted and judged tokens of vanilla speculative decoding, and of equal outputs."""
+    made = Models(pair.load_target(), pair.load_draft, DraftProcessOptions())
+    decoder, reference = Speculative(4), Autoregressive()
+    decoder.start(made, Greedy())
+    reference.start(made, Greedy())
+    accepted = judged = same = 0
+    for seed in range(prompts):
+        prompt = [(seed * 37 + i * 11) % 250 for i in range(20)]
+        generation = decoder.decode(prompt, tokens, ())
+        same += generation.output_ids == reference.decode(prompt, tokens, ()).output_ids
+        accepted += sum(r.accepted for r in generation.rounds)
+        judged += sum(r.judged for r in generation.rounds)
+    return accepted, judged, same
+
+
+def test_sharded_weights_load_and_a_missing_or_cut_shard_is_named(tmp_path: Path) -> None:
+    tokenizer = make_tokenizer()
+    model = make_model(len(tokenizer), layers=2, seed=1)
+    model.save_pretrained(tmp_path, max_shard_size="40KB")
+    tokenizer.save_pretrained(tmp_path)
+    shards = sorted(tmp_path.glob("model-*.safetensors"))
+    assert len(shards) > 2
+    loaded = open_pair(tmp_path, tmp_path).load_target()
+    torch.testing.assert_close(
+        dict(loaded.model.named_parameters()), dict(model.named_parameters())
+    )
+    whole = shards[1].read_bytes()
+    shards[1].write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match=f"{shards[1].name} is damaged or cut short"):
+        open_pair(tmp_path, tmp_path)
+    shards[1].unlink()
+    with pytest.raises(UserError, match=f"{shards[1].name} is missing"):
+        open_pair(tmp_path, tmp_path)
+
+
+def test_weights_that_are_not_the_configs_are_refused(tmp_path: Path) -> None:
+    tokenizer = make_tokenizer()
+    make_model(len(tokenizer), layers=2, seed=1).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 3}))
+    with pytest.raises(UserError, match=r"missing or of another shape.*layers\.2"):
+        open_pair(tmp_path, tmp_path).load_target()
+
+
+def test_damaged_index_and_models_of_other_kinds_are_refused(tmp_path: Path) -> None:
+    tokenizer = make_tokenizer()
+    make_model(len(tokenizer), layers=1, seed=1).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text("{")
+    with pytest.raises(UserError, match=r"model\.safetensors\.index\.json is damaged"):
+        open_pair(tmp_path, tmp_path)
+    index.unlink()
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "clip"}))
+    with pytest.raises(UserError, match="a clip model, which is no causal language model"):
+        open_pair(tmp_path, tmp_path)
+
+
+def test_differently_padded_embeddings_of_one_tokenizer(tmp_path: Path) -> None:
+    """As DeepSeek-Coder's: 32,022 tokens in embeddings of 32,256."""
+    tokenizer = make_tokenizer()
+    for name, padded, seed in (("target", 320, 1), ("draft", 304, 1)):
+        make_model(padded, layers=2, seed=seed).save_pretrained(tmp_path / name)
+        tokenizer.save_pretrained(tmp_path / name)
+    pair = open_pair(tmp_path / "target", tmp_path / "draft")
+    target, draft = pair.load_target(), pair.load_draft()
+    assert target.vocab_size == draft.vocab_size == len(tokenizer)
+    assert acceptance(pair, prompts=2)[2] == 2
+
+
+def test_special_tokens_that_one_tokenizer_has_beyond_the_other(tmp_path: Path) -> None:
+    """As CodeLlama's 7B and 70B: the shared part counts, ordinary tokens must all be shared."""
+    plain, extended = make_tokenizer(), make_tokenizer()
+    extended.add_special_tokens({"additional_special_tokens": ["<step>", "<pre>"]})
+    for name, tokenizer in (("target", extended), ("draft", plain)):
+        make_model(len(tokenizer), layers=1, seed=1).save_pretrained(tmp_path / name)
+        tokenizer.save_pretrained(tmp_path / name)
+    pair = open_pair(tmp_path / "target", tmp_path / "draft")
+    target, draft = pair.load_target(), pair.load_draft()
+    # The target keeps its own tokens, or its output would depend on the draft model.
+    assert target.vocab_size == draft.vocab_size == len(extended)
+    logits = draft.extend([1, len(plain)], rows=1)
+    assert logits.shape == (1, len(extended))
+    assert logits[0, len(plain) :].isneginf().all()
+    assert logits[0, : len(plain)].isfinite().all()
+    assert acceptance(pair, prompts=3)[2] == 3
+
+
+def llama3_style() -> PreTrainedTokenizerFast:
+    """Byte-level BPE that puts a begin-of-text token before every text."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    special = ["<|begin_of_text|>", "<|eot_id|>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=300,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(["some text"], trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{special[0]} $A", special_tokens=[(special[0], 0)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token=special[0], eos_token=special[1]
+    )
+
+
+def llama2_style() -> PreTrainedTokenizerFast:
+    """SentencePiece-like BPE: spaces as ▁, byte fallback, a prefix space, and <s> before a text."""
+    special = ["<unk>", "<s>", "</s>"]
+    pieces = [*special, *(f"<0x{byte:02X}>" for byte in range(256)), *"▁abdefmnortux():", "an"]
+    vocabulary = {piece: index for index, piece in enumerate(pieces)}
+    tokenizer = Tokenizer(
+        models.BPE(vocabulary, [("a", "n")], byte_fallback=True, unk_token="<unk>")
+    )
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+    )
+    tokenizer.decoder = decoders.Sequence(
+        [
+            decoders.Replace("▁", " "),
+            decoders.ByteFallback(),
+            decoders.Fuse(),
+            decoders.Strip(" ", 1, 0),
+        ]
+    )
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", 1)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
+    )
+
+
+@pytest.mark.parametrize("make", [llama2_style, llama3_style])
+@pytest.mark.parametrize("continuation", [" and more", "\n    return x", "é 数"])
+def test_text_continues_the_prompt_exactly(
+    make: Callable[[], PreTrainedTokenizerFast], continuation: str
+) -> None:
+    tokenizer = make()
+    pair = Pair(tokenizer, {}, (), pytest.fail, pytest.fail)
+    prompt = pair.encode("def f(x):")
+    assert prompt[0] == tokenizer.bos_token_id
+    whole = pair.encode("def f(x):" + continuation)
+    if whole[: len(prompt)] != prompt:
+        pytest.skip("the tokenizer merges across the border")
+    assert pair.decode(prompt, whole[len(prompt) :]) == continuation
+
+
+def controlled(small_pair: SmallPair, **settings: float) -> Pair:
+    draft = ModelConfig(str(small_pair.folder / "draft"))
+    return Controlled(draft=draft, **settings).open(CPU, uses_draft=True)  # type: ignore[arg-type]
+
+
+def test_controlled_pair_without_perturbation_always_agrees(small_pair: SmallPair) -> None:
+    pair = controlled(small_pair, depth=3, perturbation=0.0)
+    accepted, judged, same = acceptance(pair, prompts=2)
+    assert accepted == judged and same == 2
+    assert pair.load_target().model.config.num_hidden_layers == 2 + 3
+
+
+def test_perturbation_lowers_acceptance_and_depth_does_not(small_pair: SmallPair) -> None:
+    def rate(**settings: float) -> float:
+        accepted, judged, same = acceptance(controlled(small_pair, **settings))
+        assert same == 6
+        return accepted / judged
+
+    rates = [rate(depth=4, perturbation=p) for p in (0.02, 0.2, 1.0)]
+    assert rates == sorted(rates, reverse=True) and rates[0] - rates[-1] > 0.3
+    assert abs(rate(depth=12, perturbation=0.2) - rates[1]) < 0.2
+
+
+def test_controlled_pair_is_the_same_each_time(small_pair: SmallPair) -> None:
+    first, second = (controlled(small_pair, depth=2).load_target() for _ in range(2))
+    ours, theirs = (model.extend(PROMPT, rows=5) for model in (first, second))
+    assert torch.equal(ours, theirs)
+
+
+def synthetic(small_pair: SmallPair, rate: float) -> Pair:
+    shape = Shape(32, 64, 2, 4, 2, 1024)
+    source = Synthetic(
+        target=shape,
+        draft=shape,
+        vocab_size=500,
+        acceptance_rate=rate,
+        tokenizer=ModelConfig(str(small_pair.folder / "target")),
+    )
+    return source.open(CPU, uses_draft=True)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.6, 0.9, 1.0])
+def test_synthetic_pair_has_the_acceptance_rate_asked_for(
+    small_pair: SmallPair, rate: float
+) -> None:
+    accepted, judged, same = acceptance(synthetic(small_pair, rate), prompts=10, tokens=100)
+    assert same == 10
+    # Four standard errors of a binomial.
+    assert abs(accepted / judged - rate) <= 4 * (rate * (1 - rate) / judged) ** 0.5
+
+
+def test_synthetic_text_depends_on_what_came_before(small_pair: SmallPair) -> None:
+    """So that a decoder with a wrong token, or one out of place, is found out."""
+    target = synthetic(small_pair, 0.8).load_target()
+    first = int(target.extend(PROMPT, rows=1).argmax())
+    target.rollback(0)
+    assert first != int(target.extend([*PROMPT[:-1], 77], rows=1).argmax())
+    target.rollback(0)
+    assert first != int(target.extend(PROMPT[1:], rows=1).argmax())
+
+
+def test_synthetic_trees_are_predicted_as_texts_are(small_pair: SmallPair) -> None:
+    target = synthetic(small_pair, 0.8).load_target()
+    tree = Tree()
+    node = tree.add(8, tree.add(5))
+    logits = target.extend_tree([1, 2, 3], tree, [ROOT, node])
+    target.rollback(0)
+    expected = target.extend([1, 2, 3, 5, 8], rows=3)[[0, 2]]
+    assert logits.argmax(-1).tolist() == expected.argmax(-1).tolist()
+
+
+def test_synthetic_runs_are_labelled_and_still_checked(run_cli: Run, tmp_path: Path) -> None:
+    shape = [f"pair.{role}.num_hidden_layers=1" for role in ("target", "draft")]
+    command = ["pair=synthetic", *shape, "task.limit=2", "task.max_new_tokens=12"]
+    code, out, _ = run_cli(*command, "decoder=pearl", "hydra.run.dir=run", small_pair=False)
+    assert code == 0
+    assert "identical 2/2" in out and "tokens are made up" in out
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["synthetic"] and summary["accuracy"] is None
+    record = json.loads((tmp_path / "run" / "records.jsonl").read_text().splitlines()[0])
+    assert record["text"] == "" and record["correct"] is None
+    conf = f"--config-dir={Path(__file__).parents[1] / 'conf'}"
+    code, _, err = run_cli(*command, conf, "decoder=liar", "hydra.run.dir=lie", small_pair=False)
+    assert code == 1 and "position 9" in err
+
+
+def read_source(name: str, *values: str) -> PairSource:
+    register()
+    node = OmegaConf.load(config_dir() / "pair" / f"{name}.yaml")
+    node.merge_with_dotlist(list(values))
+    assert isinstance(node, DictConfig)
+    if "seed" in node:
+        node.seed = 0
+    return build("pair", node, PairSource)
+
+
+@pytest.mark.parametrize(
+    ("name", "pearl", "speculative", "cards"),
+    [
+        ("codellama_7b_34b", 3, 6, 2),
+        ("codellama_7b_70b", 5, 10, 3),
+        ("llama2_7b_70b", 5, 10, 3),
+        ("llama31_8b_70b", 5, 10, 3),
+        ("deepseek_1b_33b", 4, 8, 2),
+        ("deepseek_6b_33b", 3, 6, 2),
+    ],
+)
+def test_the_papers_pairs(name: str, pearl: int, speculative: int, cards: int) -> None:
+    source = read_source(name)
+    assert isinstance(source, Pretrained)
+    assert (source.gamma.pearl, source.gamma.speculative) == (pearl, speculative)
+    assert source.dtype.value == "bfloat16"
+    assert source.target.gpus + source.draft.gpus == cards
+    assert source.target.revision and source.draft.revision
+
+
+def test_every_other_pair_is_well_formed() -> None:
+    for path in (config_dir() / "pair").glob("*.yaml"):
+        if "defaults" not in path.read_text() and path.stem != "own":
+            read_source(path.stem)
+
+
+def test_a_pair_of_ones_own_has_its_draft_lengths_chosen() -> None:
+    source = read_source("own", "target.path=/a", "draft.path=/b")
+    assert (source.gamma.pearl, source.gamma.speculative) == (AUTO, AUTO)
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("generation_config.json", '{"eos_token_id": [0'),
+        ("generation_config.json", "[]"),
+        ("generation_config.json", '{"max_new_tokens": -1}'),
+        ("generation_config.json", '{"eos_token_id": "x"}'),
+        ("config.json", '{"model_type": "llama", "hidden_size": "x"}'),
+        ("tokenizer.json", "{}"),
+    ],
+)
+def test_a_damaged_file_of_a_model_is_a_clear_word(
+    small_pair: SmallPair, tmp_path: Path, file: str, content: str
+) -> None:
+    """Not other stop tokens, nor a traceback."""
+    folder = shutil.copytree(small_pair.folder / "target", tmp_path / "target")
+    (folder / file).write_text(content)
+    source = Pretrained(target=ModelConfig(str(folder)), draft=ModelConfig(str(folder)))
+    with pytest.raises(UserError, match=r"pair.target.path=.*could not be read"):
+        source.open(Devices(("cpu",), ("cpu",)), uses_draft=False)
+
+
+@pytest.mark.parametrize("kind", [Controlled, Synthetic])
+def test_a_seed_that_no_generator_takes_is_refused(kind: type[PairSource]) -> None:
+    with pytest.raises(ValueError, match=r"pair.seed must be from 0 to 2\^63 - 1, got -1"):
+        kind(seed=-1)
+
+
+def test_without_a_generation_config_the_tokenizer_says_what_ends_a_text(
+    small_pair: SmallPair, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(small_pair.folder / "target", tmp_path / "target")
+    (folder / "generation_config.json").unlink(missing_ok=True)
+    source = Pretrained(target=ModelConfig(str(folder)), draft=ModelConfig(str(folder)))
+    pair = source.open(Devices(("cpu",), ("cpu",)), uses_draft=False)
+    ends = pair.tokenizer.eos_token_id
+    assert pair.stop_ids == (() if ends is None else (ends,))
+
+
+@pytest.mark.parametrize(
+    ("ends", "expected"), [(None, ["<|eos|>", "<|end|>"]), ([7, 9], [7, 9, "<|eos|>", "<|end|>"])]
+)
+def test_the_tokenizer_and_its_chat_template_have_a_say_in_what_ends_a_text(
+    tmp_path: Path, ends: list[int] | None, expected: list[int | str]
+) -> None:
+    """As early Llama 3, whose generation config had the end of text alone."""
+    tokenizer = make_tokenizer(["<|end|>"])
+    tokenizer.chat_template = "{% for m in messages %}{{ m.content }}<|end|>{% endfor %}"
+    model = make_model(len(tokenizer), layers=1, seed=0)
+    model.generation_config.eos_token_id = ends
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    source = Pretrained(target=ModelConfig(str(tmp_path)))
+    pair = source.open(Devices(("cpu",), ("cpu",)), uses_draft=False)
+    ids = [x if isinstance(x, int) else tokenizer.convert_tokens_to_ids(x) for x in expected]
+    assert list(pair.stop_ids) == ids
+
+
+def test_gpus_go_to_the_draft_model_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    def choose(gpus: int) -> Devices:
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+        return Devices.choose("auto", "auto", target_gpus=2, draft_gpus=1)
+
+    assert choose(0) == Devices(("cpu",), ("cpu",))
+    assert choose(1) == Devices(("cuda:0",), ("cuda:0",))
+    assert choose(2) == Devices(("cuda:0", "cuda:1"), ("cuda:0",))
+    assert choose(3) == Devices(("cuda:1", "cuda:2"), ("cuda:0",))
+    assert choose(4) == Devices(("cuda:1", "cuda:2"), ("cuda:0",))
+
+
+def test_ranks_have_a_gpu_each_whatever_the_pair_says_of_layers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def choose(gpus: int, target: str = "auto", ranks: int = 2) -> Devices:
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+        return Devices.choose(target, "auto", target_gpus=3, draft_gpus=1, ranks=ranks)
+
+    assert choose(0).of_ranks == ("cpu", "cpu") and choose(0).all_cpu
+    assert choose(2) == Devices(("cuda:0", "cuda:1"), ("cuda:0",), 2)
+    assert choose(4).of_ranks == ("cuda:1", "cuda:2")
+    assert choose(4, "cuda:2").of_ranks == ("cuda:2", "cuda:3")
+    for refused, message in (
+        (lambda: choose(3, ranks=4), "a GPU for each rank, but there are 3 CUDA devices here$"),
+        (lambda: choose(3, "cuda:2"), "runtime.target_device=cuda:2 is to be the first$"),
+        (lambda: choose(2, "cpu"), "hide them: CUDA_VISIBLE_DEVICES=$"),
+    ):
+        with pytest.raises(UserError, match=message):
+            refused()
+
+
+def test_memory_is_estimated_and_refused_before_loading(small_pair: SmallPair) -> None:
+    model = small_pair.load_target().model
+    weights = sum(p.numel() for p in model.parameters())
+    # 2 layers × keys and values × 2 heads of 8 × 2,048 tokens.
+    assert model_bytes(ModelSize.of(model.config), torch.bfloat16) == 2 * (
+        weights + 2 * 2 * 16 * 2048
+    )
+    check_fits({"target": (("cpu",), 1000), "draft": (("cpu",), 1000)})
+    with pytest.raises(UserError, match=r"not enough memory on cpu: about 1048576\.0 GiB"):
+        check_fits({"target": (("cpu",), 2**50 - 2**30), "draft": (("cpu",), 2**30)})
+
+
+BAD_PAIRS = {
+    "pair=controlled pair.depth=0": "pair.depth must be at least 1 layer, got 0",
+    "pair=controlled pair.perturbation=-1": "pair.perturbation must be at least 0",
+    "pair=synthetic pair.acceptance_rate=1.5": "is a probability, from 0 to 1, got 1.5",
+    "pair=synthetic pair.vocab_size=100": "pair.vocab_size=100 is less than the",
+    "pair=synthetic runtime.fixed_window=true": "a synthetic pair makes its tokens up",
+    "pair=synthetic_llama2_7b_70b": "not enough memory on cpu: about 14",
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD_PAIRS.items(), ids=list(BAD_PAIRS))
+def test_bad_pairs_are_one_clear_line(run_cli: Run, arguments: str, message: str) -> None:
+    code, _, err = run_cli(*arguments.split(), small_pair=False)
+    assert code == 2
+    assert message in err and len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("file", "changes", "what"),
+    [
+        (
+            "config.json",
+            {
+                "model_type": "mine",
+                "auto_map": {"AutoConfig": "mine.Config", "AutoModelForCausalLM": "mine.Model"},
+            },
+            "config",
+        ),
+        (
+            "tokenizer_config.json",
+            {"tokenizer_class": "Mine", "auto_map": {"AutoTokenizer": ["mine.Mine", "mine.Mine"]}},
+            "tokenizer",
+        ),
+    ],
+)
+def test_code_that_comes_with_a_model_is_never_run(
+    small_pair: SmallPair,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    file: str,
+    changes: dict[str, Any],
+    what: str,
+) -> None:
+    shutil.copytree(small_pair.folder / "target", tmp_path, dirs_exist_ok=True)
+    content = json.loads((tmp_path / file).read_text())
+    (tmp_path / file).write_text(json.dumps(content | changes))
+    (tmp_path / "mine.py").write_text(f"open({str(tmp_path / 'marker')!r}, 'w').close()")
+    monkeypatch.setattr("builtins.input", lambda *prompt: "y")
+    with pytest.raises(UserError, match=f"its {what} is read by code .* never run"):
+        open_pair(tmp_path, tmp_path)
+    assert not (tmp_path / "marker").exists()
+
+
+def test_pickled_weights_are_never_read(small_pair: SmallPair, tmp_path: Path) -> None:
+    shutil.copytree(small_pair.folder / "target", tmp_path, dirs_exist_ok=True)
+    model = load_file(tmp_path / "model.safetensors")
+    (tmp_path / "model.safetensors").unlink()
+    torch.save(model, tmp_path / "pytorch_model.bin")
+    with pytest.raises(UserError, match=r"no \*\.safetensors weights there"):
+        open_pair(tmp_path, tmp_path)

@@ -1,0 +1,163 @@
+"""Reference runs that are measured once and read by others."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pearl_eval.evaluation.comparison import Comparison
+from pearl_eval.pairs.setup import Setup
+
+Run = Callable[..., tuple[int, str, str]]
+SHORT = ("task.limit=3", "task.max_new_tokens=12", "reference=cached")
+
+
+def summary(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "summary.json").read_text())
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The prompts that a reference was measured for, as it is measured."""
+    prompts: list[str] = []
+    measure = Comparison.measure_reference
+
+    def counted(self: Comparison, prompt: Any) -> Any:
+        prompts.append(prompt.problem.task_id)
+        return measure(self, prompt)
+
+    monkeypatch.setattr(Comparison, "measure_reference", counted)
+    return prompts
+
+
+def test_a_sweep_measures_its_reference_once(
+    run_cli: Run, tmp_path: Path, measured: list[str]
+) -> None:
+    code, out, err = run_cli(
+        "-m", "decoder=autoregressive,speculative,pearl", *SHORT, "hydra.sweep.dir=sweep"
+    )
+    assert code == 0, err
+    assert out.count("identical 3/3") == 3 and "against a cached reference" in out
+    # The first is measured twice, once to warm up.
+    assert measured == [f"HumanEval/{i}" for i in (0, 0, 1, 2)]
+    (file,) = (tmp_path / "sweep" / "reference").glob("*/reference.jsonl")
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    stored = {line["task_id"]: (line["output_ids"], line["seconds"]) for line in lines[1:]}
+    for number in range(3):
+        assert summary(tmp_path / "sweep" / str(number))["reference"] == "cached"
+        path = tmp_path / "sweep" / str(number) / "records.jsonl"
+        for record in map(json.loads, path.read_text().splitlines()):
+            reference = record["reference_output_ids"], record["reference_seconds"]
+            assert stored[record["task_id"]] == reference
+
+
+@pytest.mark.parametrize("changed", ["task.max_new_tokens=13", "pair.dtype=bfloat16", "seed=1"])
+def test_what_it_depends_on_has_another_reference(
+    run_cli: Run, tmp_path: Path, measured: list[str], changed: str
+) -> None:
+    command = ("decoder=speculative", *SHORT, "reference.folder=references")
+    assert run_cli(*command)[0] == 0
+    code, _, err = run_cli(*command, changed, "hydra.run.dir=other")
+    assert code == 2 and "holds references of another run, which differ in" in err
+    name, value = changed.replace("pair.dtype", "dtype").split("=")
+    assert f"{name} (" in err and f", {value} here)" in err
+    assert len(measured) == 4
+
+
+def test_a_sweep_over_seeds_has_a_reference_for_each(
+    run_cli: Run, tmp_path: Path, measured: list[str]
+) -> None:
+    seeds = ("-m", "decoder=autoregressive", "seed=1,2", "sampling=temperature")
+    code, _, err = run_cli(*seeds, *SHORT, "task.limit=1", "hydra.sweep.dir=sweep")
+    assert code == 0, err
+    assert len(measured) == 4
+    assert len(list((tmp_path / "sweep" / "reference").iterdir())) == 2
+
+
+def test_the_draft_has_no_part_in_it(run_cli: Run, measured: list[str]) -> None:
+    command = (*SHORT, "reference.folder=references")
+    assert run_cli("decoder=speculative", *command)[0] == 0
+    more = ("decoder=pearl", "decoder.gamma=3", "hydra.run.dir=other")
+    assert run_cli(*more, *command)[0] == 0
+    assert len(measured) == 4
+
+
+@pytest.mark.parametrize("fact", ["target_device", "driver", "version of torch", "code"])
+def test_another_machine_or_version_is_refused(
+    run_cli: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fact: str
+) -> None:
+    command = ("decoder=autoregressive", *SHORT, "reference.folder=references")
+    assert run_cli(*command)[0] == 0
+    path = tmp_path / "references" / "reference.jsonl"
+    first, *others = path.read_text().splitlines(keepends=True)
+    stored = json.loads(first)
+    assert fact in stored["identity"]
+    stored["identity"][fact] = "something else"
+    path.write_text("".join([json.dumps(stored) + "\n", *others]))
+    with monkeypatch.context() as patch:
+        patch.setattr("pearl_eval.pairs.pretrained.load_model", pytest.fail)
+        code, _, err = run_cli(*command, "hydra.run.dir=other")
+    assert code == 2 and f"differ in {fact} (something else there, " in err
+    # Nothing was begun there, so what the message proposes can be done in the same folder.
+    code, out, err = run_cli(*command, "reference=inline", "hydra.run.dir=other")
+    assert code == 0 and "reference.folder=references is not used" in " ".join((out + err).split())
+
+
+def test_which_of_equal_gpus_it_was_measured_on_is_no_matter(
+    run_cli: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Runs of a sweep at once are each moved to GPUs that are free."""
+    command = ("decoder=speculative", *SHORT, "reference.folder=references")
+    on = ["cuda:0 (A)", "cuda:1 (A) + cuda:2 (A)"]
+    described = Setup.describe
+
+    def describe(setup: Setup) -> dict[str, Any]:
+        return described(setup) | dict(zip(("draft_device", "target_device"), on, strict=True))
+
+    monkeypatch.setattr(Setup, "describe", describe)
+    assert run_cli(*command, "hydra.run.dir=run")[0] == 0
+    on[:] = ["cuda:3 (A)", "cuda:4 (A) + cuda:5 (A)"]
+    code, _, err = run_cli(*command, "hydra.run.dir=moved")
+    assert code == 0, err
+    # A run goes on there as well, but not where the two models share a GPU.
+    assert run_cli(*command, "hydra.run.dir=run")[0] == 0
+    on[0] = "cuda:4 (A)"
+    code, _, err = run_cli(*command, "hydra.run.dir=run")
+    assert code == 2 and "target_device (cuda:1 (A) + cuda:2 (A) there, cuda:0 (A) + cuda:1" in err
+    on[1] = "cuda:4 (B) + cuda:5 (B)"
+    code, _, err = run_cli(*command, "hydra.run.dir=other")
+    assert code == 2 and "differ in target_device (cuda:0 (A) + cuda:1 (A) there, " in err
+
+
+def test_one_that_was_cut_short_is_completed(
+    run_cli: Run, tmp_path: Path, measured: list[str]
+) -> None:
+    command = ("decoder=autoregressive", *SHORT, "reference.folder=references")
+    assert run_cli(*command)[0] == 0
+    path = tmp_path / "references" / "reference.jsonl"
+    whole = path.read_text()
+    path.write_text(whole[: whole.rindex('"output_ids"')])
+    assert run_cli(*command, "hydra.run.dir=other")[0] == 0
+    assert measured[4:] == ["HumanEval/2"] * 2
+    assert len(path.read_text().splitlines()) == 4
+
+
+def test_others_wait_for_who_measures_it(
+    run_cli: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ("decoder=autoregressive", *SHORT, "reference.folder=references")
+    (tmp_path / "references").mkdir()
+    with (tmp_path / "references" / "reference.jsonl").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        code, _, err = run_cli(*command, "reference.wait_timeout=0")
+        assert code == 2 and "another run still measures the reference after" in err
+        told = threading.Timer(0.5, lambda: fcntl.flock(file, fcntl.LOCK_UN))
+        told.start()
+        code, *_ = run_cli(*command, "hydra.run.dir=waited")
+        assert code == 0

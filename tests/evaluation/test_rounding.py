@@ -1,0 +1,192 @@
+"""How far rounding takes logits, by cases whose right values are worked out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from small_pair import make_mixture, make_model
+from torch import tensor
+
+from decoders.model.cached_model import CachedModel
+from decoders.model.reading import Event, Kept, Reading, TreeReading
+from decoders.model.routing import Routers, Routing
+from decoders.model.tree import ROOT, Tree
+from pearl_eval.checks.rounding import (
+    Logits,
+    errors,
+    exact,
+    explained,
+    replayed,
+    router_ties,
+    stepwise,
+)
+
+TEXT = [20, 21, 22, 23, 24, 25, 26, 27]
+
+
+@pytest.fixture(scope="module")
+def model() -> CachedModel:
+    return CachedModel(make_model(300, layers=2, seed=1))
+
+
+def test_an_error_common_to_all_logits_of_a_token_does_not_count() -> None:
+    precise = Logits(tensor([[1.0, 2.0, 6.0], [0.0, 0.0, 0.0]], dtype=torch.float64))
+    run = Logits(tensor([[2.0, 3.0, 7.0], [3.0, 0.0, 0.0]]))
+    # Second token: differences 3, 0, 0, less their mean 1: 2, -1, -1; mean square 6 / 3.
+    assert errors(run, precise).tolist() == pytest.approx([0.0, math.sqrt(2)])
+
+
+def test_tokens_that_a_model_does_not_know_do_not_count() -> None:
+    unknown = -math.inf
+    precise = Logits(tensor([[1.0, 2.0, unknown]]))
+    run = Logits(tensor([[1.0, 4.0, unknown]]))
+    # Differences 0, 2, less their mean 1.
+    assert errors(run, precise).tolist() == pytest.approx([1.0])
+    # Spread of 1 and 2 around 1.5: 0.5.
+    eps = 2.0**-7
+    assert explained(precise, torch.bfloat16).tolist() == pytest.approx([32 * eps * 0.5])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "factor"),
+    [(torch.bfloat16, 2.0**-2), (torch.float16, 2.0**-5), (torch.float32, 2.0**-13)],
+)
+def test_what_rounding_explains_depends_on_the_dtype_and_the_spread(
+    dtype: torch.dtype, factor: float
+) -> None:
+    # Spreads: of -3 and 3 it is 3, of 5 and 7 it is 1.
+    precise = Logits(tensor([[-3.0, 3.0], [5.0, 7.0]]))
+    assert explained(precise, dtype).tolist() == pytest.approx([3 * factor, factor])
+
+
+def test_a_text_in_steps_and_in_higher_precision_is_predicted_token_by_token(
+    model: CachedModel,
+) -> None:
+    rows = CachedModel(model.model).extend(TEXT, len(TEXT))
+    for size in (1, 2, 3, 100):
+        found = stepwise(model, TEXT, 3, size)
+        torch.testing.assert_close(found.rows, rows[2:-1], rtol=1e-4, atol=1e-4)
+    wide = exact(model, TEXT, 3, Routing())
+    assert wide.rows.dtype == torch.float64
+    torch.testing.assert_close(wide.rows.float(), rows[2:-1], rtol=1e-4, atol=1e-4)
+
+
+def test_what_was_read_is_read_again_and_only_what_had_the_right_text_counts(
+    model: CachedModel,
+) -> None:
+    model.rollback(0)
+    first = model.extend(TEXT[:3], 1)
+    block = model.extend([*TEXT[:5], 99], 3)
+    model.rollback(5)
+    again = model.extend([*TEXT[:6]], 1)
+    events = list(model.events)
+    assert events == [Reading(0, TEXT[:3], 1), Reading(3, [23, 24, 99], 3), Reading(5, [25], 1)]
+    found = replayed(model, events, TEXT[:7], 3)
+    # The row after 99 says nothing of this text.
+    assert torch.equal(found.rows, torch.cat([first, block[:2], again]))
+    assert found.missing == []
+    lacking = replayed(model, events[:2], TEXT[:7], 3)
+    assert lacking.missing == [3]
+    assert not lacking.rows[3].any()
+
+
+def test_trees_are_read_again(model: CachedModel) -> None:
+    tree = Tree()
+    left = tree.add(90)
+    right = tree.add(TEXT[3])
+    below = tree.add(TEXT[4], right)
+    model.rollback(0)
+    rows = model.extend_tree(TEXT[:3], tree, [ROOT, left, right, below])
+    model.keep(3, [right, below])
+    last = model.extend([*TEXT[:6]], 1)
+    events: list[Event] = list(model.events)
+    assert isinstance(events[0], TreeReading) and events[1] == Kept(3, [right, below])
+    found = replayed(model, events, TEXT[:7], 3)
+    assert torch.equal(found.rows, torch.cat([rows[[0, 2, 3]], last]))
+    assert found.missing == []
+
+
+def test_a_new_text_begins_a_new_list(model: CachedModel) -> None:
+    model.rollback(0)
+    model.extend([1, 2], 1)
+    before = model.events
+    model.rollback(0)
+    assert model.events == [] and before == [Reading(0, [1, 2], 1)]
+
+
+def routing(names: list[str], scores: list[torch.Tensor], chosen: list[torch.Tensor]) -> Routing:
+    made = Routing()
+    made.routers, made.scores, made.chosen = names, scores, chosen
+    return made
+
+
+def test_ties_of_routers() -> None:
+    """Two routers, three tokens, four experts of which two are chosen."""
+    precise = [
+        tensor([[[0.4, 0.3, 0.2, 0.1]], [[0.4, 0.25, 0.24, 0.11]], [[0.1, 0.2, 0.3, 0.4]]]),
+        tensor([[[0.4, 0.3, 0.2, 0.1]]] * 3),
+    ]
+    chosen = [tensor([[[1, 0]], [[0, 2]], [[3, 2]]]), tensor([[[0, 1]], [[0, 1]], [[0, 3]]])]
+    # The first router's single tokens err by 0.02, 0, 0: root mean square over all 0.02 / √3.
+    single = [precise[0].clone(), precise[1] + 0.03]
+    single[0][0] += 0.02
+    found = router_ties(
+        routing(["a", "b"], precise, chosen),
+        routing(["a", "b"], precise, chosen),
+        routing(["a", "b"], single, chosen),
+        routing(["a", "b"], precise, chosen),
+        factor=10.0,
+    )
+    # Where the same two were chosen, in whatever order, there is no tie. Router a, token 1: expert
+    # 2 (0.24) for 1 (0.25). Router b, token 2: expert 3 (0.1) for 1 (0.3).
+    assert [(tie.router, tie.position) for tie in found] == [("b", 2), ("a", 1)]
+    assert [tie.gap for tie in found] == pytest.approx([0.2, 0.01])
+    assert [tie.tolerance for tie in found] == pytest.approx([0.3, 0.2 / math.sqrt(3)])
+
+
+def test_routers_are_recorded_and_imposed() -> None:
+    mixture = CachedModel(make_mixture(dtype=torch.float32))
+    with Routers(mixture.model, 4) as free:
+        rows = mixture.extend(TEXT[:4], 1)
+    assert free.routers == [f"model.layers.{i}.mlp.gate" for i in range(3)]
+    assert [tuple(one.shape) for one in free.scores] == [(4, 1, 8)] * 3
+    assert [tuple(one.shape) for one in free.chosen] == [(4, 1, 2)] * 3
+    assert torch.equal(free.chosen[0], free.scores[0].topk(2).indices)
+    mixture.rollback(0)
+    with Routers(mixture.model, 4, free.chosen):
+        assert torch.equal(mixture.extend(TEXT[:4], 1), rows)
+    others = [(one + 1) % 8 for one in free.chosen]
+    mixture.rollback(0)
+    with Routers(mixture.model, 4, others) as imposed:
+        changed = mixture.extend(TEXT[:4], 1)
+    assert all(map(torch.equal, imposed.chosen, others))
+    assert not torch.allclose(changed, rows, atol=1e-2)
+
+
+def test_a_dense_model_has_no_routers(model: CachedModel) -> None:
+    assert not stepwise(model, TEXT, 3, 1).routing
+    mixture = CachedModel(make_mixture(dtype=torch.float32))
+    found = stepwise(mixture, TEXT, 3, 2).routing
+    # All but the last token are read.
+    assert [len(one) for one in found.chosen] == [7, 7, 7]
+
+
+def test_routing_follows_the_text() -> None:
+    def forward(*experts: int) -> Routers:
+        one = Routers(torch.nn.Module(), len(experts))
+        one.routers = ["r"]
+        one.scores = [tensor([[[float(e)]] for e in experts])]
+        one.chosen = [tensor([[[e]] for e in experts])]
+        return one
+
+    made = Routing()
+    made.add(0, forward(1, 2, 3))
+    made.add(2, forward(4, 5, 6, 7))
+    assert made.chosen[0].flatten().tolist() == [1, 2, 4, 5, 6, 7]
+    assert made.scores[0].flatten().tolist() == [1.0, 2.0, 4.0, 5.0, 6.0, 7.0]
+    made.keep(3, [0, 2])
+    assert made.chosen[0].flatten().tolist() == [1, 2, 4, 5, 7]
+    assert made.scores[0].flatten().tolist() == [1.0, 2.0, 4.0, 5.0, 7.0]
+    assert made.between(1, 3)[0].flatten().tolist() == [2, 4]

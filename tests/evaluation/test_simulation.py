@@ -1,0 +1,306 @@
+"""The simulator's rounds are the decoders' own; its arithmetic is that of forwards."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+import torch
+from decoder_cases import make_decoder
+from small_pair import SmallPair, save_pair
+from test_relay import make_ends
+from toy import Inline, InlineDrafter
+
+from decoders import pearl, pearl_async
+from decoders.decoder import Decoder, Generation, Models
+from decoders.model.cached_model import CachedModel
+from decoders.process import forerunner
+from decoders.process.forerunner import Drafted, Forerunner
+from decoders.process.worker import DraftProcessOptions
+from decoders.sampling.sampler import Greedy
+from pearl_eval.simulation import (
+    BlockRates,
+    Costs,
+    ForwardTimes,
+    Rate,
+    Simulation,
+    Slowdown,
+    Surface,
+    Trace,
+    Turning,
+)
+from pearl_eval.simulation.acceptance import merge, record
+
+PROMPT = list(range(20, 60))
+LIMIT = 90
+#: Decoders whose rounds do not depend on how long anything takes.
+UNTIMED = [
+    *itertools.product(
+        [
+            "speculative",
+            "pearl",
+            "pearl_no_pre_verify",
+            "pearl_no_post_verify",
+            "pearl_shared",
+            "pearl_shared_one_end",
+            "assisted_constant",
+            "assisted_heuristic",
+        ],
+        [1, 4, 7],
+    ),
+    ("autoregressive", None),
+    ("generate", None),
+]
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> SmallPair:
+    """One whose draft model is right most of the time, so that whole blocks are."""
+    return save_pair(tmp_path_factory.mktemp("pair"), noise=0.003)
+
+
+@pytest.fixture(scope="module")
+def decode(pair: SmallPair) -> Iterator[Callable[[str, int | None], Generation]]:
+    """Decodes one text by a decoder: PEARL in its two processes, with shared ends in three, its
+    other variants in this one."""
+    options = DraftProcessOptions(spin_seconds=0.0005, answer_timeout=60)
+    alone = Models(pair.load_target(), pair.load_draft, options)
+    made: dict[str, Decoder] = {}
+
+    def run(name: str, gamma: int | None) -> Generation:
+        if name not in made:
+            made[name] = make_decoder(name, gamma)
+            ends = tuple(make_ends(pair)) if name == "pearl_shared" else ()
+            models = replace(alone, ends=ends)
+            with pytest.MonkeyPatch.context() as patch:
+                if name != "pearl":
+                    patch.setattr(pearl, "Drafter", InlineDrafter)
+                made[name].start(models, Greedy())
+        if gamma:
+            made[name].chosen_gamma = gamma
+        return made[name].decode(PROMPT, LIMIT, [])
+
+    yield run
+    for decoder in made.values():
+        decoder.stop()
+
+
+@pytest.fixture(scope="module")
+def trace(decode: Callable[[str, int | None], Generation]) -> Trace:
+    """What PEARL's rounds say of every token of the text."""
+    return Trace((record(decode("pearl", 3).rounds),))
+
+
+def structure(rounds: Any) -> list[tuple[Any, ...]]:
+    names = ("mode", "drafted", "judged", "accepted", "verified_length", "target_tokens")
+    return [tuple(getattr(one, name) for name in names) for one in rounds]
+
+
+def test_the_recorded_text_has_right_and_wrong_drafts(trace: Trace) -> None:
+    (marks,) = trace.prompts
+    assert len(marks) == LIMIT and set(marks) == {"0", "1"}
+    assert marks.count("0") > 5 and "1" * 15 in marks
+
+
+@pytest.mark.parametrize(("name", "gamma"), UNTIMED)
+def test_rounds_are_those_of_the_decoder(
+    decode: Callable[[str, int | None], Generation], trace: Trace, name: str, gamma: int | None
+) -> None:
+    real = decode(name, gamma)
+    times = ForwardTimes.constant(4.0)
+    simulation = Simulation(name, times, trace, gamma, limit=LIMIT, prompts=[len(PROMPT)])
+    assert structure(simulation.rounds()) == structure(real.rounds)
+    assert simulation.run().accepted_runs == real.accepted_runs
+
+
+def test_speculative_rounds_leave_only_its_own_tokens_unknown(
+    decode: Callable[[str, int | None], Generation], trace: Trace
+) -> None:
+    """What is known of another decoder's trace is the same, and several together know more."""
+    recorded = [record(decode("speculative", gamma).rounds) for gamma in (1, 4)]
+    for marks in recorded:
+        assert "-" in marks
+        assert all(a in (b, "-") for a, b in zip(marks, trace.prompts[0], strict=True))
+    assert merge(recorded).count("-") < recorded[1].count("-")
+
+
+@dataclass
+class Virtual:
+    """A clock that only forwards move."""
+
+    now: float = 0.0
+    target_seconds: float = 0.0
+    draft_seconds: float = 0.0
+
+
+class VirtualForerunner(Inline, Forerunner):  # type: ignore[misc]
+    """Runs the draft process's service here, in the order of a virtual clock."""
+
+    make_service = forerunner.Service
+    clock: Virtual
+
+    def begin(self, *arguments: Any) -> None:
+        self._inbox: list[tuple[float, Any]] = []
+        self._free = self.clock.now
+        super().begin(*arguments)
+
+    def send(self, message: Any) -> None:
+        self._inbox.append((self.clock.now, message))
+        if message == (forerunner._PAUSE,):
+            self._run(float("inf"))
+
+    def read(self) -> list[Drafted]:
+        self._run(self.clock.now)
+        return super().read()
+
+    def receive_now(self) -> Any | None:
+        return self._answers.pop(0) if self._answers else None
+
+    def _run(self, until: float) -> None:
+        while True:
+            if self._inbox and (self._inbox[0][0] <= self._free or not self._service.may_draft):
+                at, message = self._inbox.pop(0)
+                self._free = max(self._free, at)
+                super().send(message)
+            elif self._service.may_draft and self._free + self.clock.draft_seconds <= until:
+                self._free += self.clock.draft_seconds
+                self._answers.append(("drafted", *self._service.draft(), 1.0, 0.0))
+            else:
+                return
+
+
+class TimedTarget(CachedModel):
+    clock: Virtual
+
+    def extend(self, tokens: Any, rows: int) -> torch.Tensor:
+        self.clock.now += self.clock.target_seconds
+        return super().extend(tokens, rows)
+
+
+@pytest.mark.parametrize("ahead", [1, 3, 24])
+@pytest.mark.parametrize("speed_ratio", [0.6, 1.7, 3.7, 9.3])
+def test_rounds_without_a_barrier_are_those_of_the_decoder(
+    monkeypatch: pytest.MonkeyPatch,
+    pair: SmallPair,
+    trace: Trace,
+    speed_ratio: float,
+    ahead: int,
+) -> None:
+    """Both sides of the real decoder by a clock of our own: where all depends on time."""
+    clock = Virtual(target_seconds=speed_ratio, draft_seconds=1.0)
+    monkeypatch.setattr(VirtualForerunner, "clock", clock, raising=False)
+    monkeypatch.setattr(TimedTarget, "clock", clock, raising=False)
+    monkeypatch.setattr(pearl_async, "Forerunner", VirtualForerunner)
+    decoder = pearl_async.PearlAsync(ahead)
+    target = TimedTarget(pair.load_target().model)
+    decoder.start(Models(target, pair.load_draft, DraftProcessOptions()), Greedy())
+    real = decoder.decode(PROMPT, LIMIT, []).rounds
+    times = ForwardTimes.constant(speed_ratio)
+    simulation = Simulation(
+        "pearl_async", times, trace, limit=LIMIT, prompts=[len(PROMPT)], ahead=ahead
+    )
+    simulated = list(simulation.rounds())
+    # The last round's drafted tokens are those that came too late, which change nothing.
+    assert structure(simulated)[:-1] == structure(real)[:-1]
+    assert sum(one.seconds for one in simulated) == pytest.approx(
+        max(clock.now, decoder.forerunner._free)
+    )
+
+
+def test_forwards_are_read_from_points() -> None:
+    """Linear between the points; beyond them windows go on growing, contexts do not."""
+    surface = Surface.of({(1, 0): 1.0, (5, 0): 2.0, (1, 100): 2.0, (5, 100): 3.0})
+    assert surface(3, 50) == pytest.approx(2.0)
+    assert surface(9, 0) == pytest.approx(3.0)
+    assert surface(1, 500) == pytest.approx(2.0)
+
+
+def test_only_what_overlaps_is_slowed_down() -> None:
+    """Half speed beside the other: 1 s of work takes 2 s, of 4 s 3 s are left, and run alone."""
+    assert Slowdown(2.0, 2.0).beside(4.0, 1.0) == pytest.approx((5.0, 2.0))
+    assert Slowdown(2.0, 2.0).beside(1.0, 4.0) == pytest.approx((2.0, 5.0))
+
+
+def test_costs_are_added_where_they_arise() -> None:
+    times, rate = ForwardTimes.constant(4.0), Rate(1.0)
+    alone, both = (
+        Simulation("pearl", times, rate, 4, costs, limit=40).run()
+        for costs in (Costs(), Costs(round=0.5, crossing=1.0))
+    )
+    assert both.seconds == pytest.approx(alone.seconds + 1.5 * alone.rounds)
+
+
+def test_turns_cost_what_was_timed() -> None:
+    """By the number of tokens drafted: 3 after 2 tokens, 5 after 4, so 4 after 3. The text's last
+    token is the target's own, decoded without turns."""
+    times = replace(ForwardTimes.constant(4.0), turning=Turning((2, 4), (3.0, 5.0)))
+    speculative = Simulation("speculative", times, Rate(1.0), 3, limit=9)
+    assert [one.seconds for one in speculative.rounds()] == pytest.approx([11.0, 11.0, 4.0])
+    assert Turning()(3) == 0.0 and times.turning(1) == 3.0 and times.turning(9) == 5.0
+
+
+def test_what_is_under_way_is_not_there_yet() -> None:
+    """A token each second, which half a crossing delays: after its forward of 2.5 s the target
+    finds both that were made by then, or one."""
+    times = ForwardTimes.constant(2.5)
+    drafted = []
+    for crossing in (0.0, 1.0):
+        costs = Costs(crossing=crossing)
+        rounds = list(Simulation("pearl_async", times, Rate(1.0), None, costs, 20).rounds())
+        drafted.append([one.drafted for one in rounds[:2]])
+    assert drafted == [[0, 2], [0, 1]]
+
+
+def test_copies_at_both_ends_draft_where_the_target_is_not() -> None:
+    """Drafted at 0 and 2 s by the last end's copy, from 5 s on, after a second for handing over, by
+    the first end's: done at 9 s, while the target takes 6."""
+    times = ForwardTimes(Surface.constant(6.0), Surface.constant(2.0))
+    costs = Costs(handover=1.0)
+    first = next(Simulation("pearl_shared", times, Rate(1.0), 4, costs, limit=40).rounds())
+    assert (first.draft_seconds, first.target_seconds, first.seconds) == (8.0, 6.0, 9.0)
+    assert (first.wait_draft_seconds, first.wait_target_seconds) == (1.0, 3.0)
+    # A single token is there before the target is half done: nothing is handed over.
+    first = next(Simulation("pearl_shared", times, Rate(1.0), 1, costs, limit=40).rounds())
+    assert (first.draft_seconds, first.seconds) == (2.0, 6.0)
+
+
+def test_either_copy_reads_what_the_other_drafted() -> None:
+    """A draft forward takes 1 s and 0.1 s for every token it reads beyond one."""
+    draft = Surface.of({(1, 0): 1.0, (101, 0): 11.0})
+    times = ForwardTimes(Surface.constant(6.0), draft)
+    simulation = Simulation("pearl_shared", times, Rate(1.0), 4, limit=40, prompts=[10])
+    first, second = (one.draft_seconds for one, _ in zip(simulation.rounds(), "ab", strict=False))
+    # Three by the last end's copy, the first of them over the prompt; one by the other, which reads
+    # the prompt and these three.
+    assert first == pytest.approx(1.9 + 2 * 1.0 + 2.2)
+    # The last end's copy has its own third and the other's one to read; then the other these three
+    # and its own.
+    assert second == pytest.approx(1.1 + 2 * 1.0 + 1.3)
+
+
+def test_a_seed_gives_one_text_to_every_decoder() -> None:
+    times = ForwardTimes.constant(4.0)
+    first, again = (Simulation("pearl", times, Rate(0.7), 4).run(5000, seed=3) for _ in range(2))
+    assert first == again
+    assert first != Simulation("pearl", times, Rate(0.7), 4).run(5000, seed=4)
+
+
+@pytest.mark.parametrize(
+    ("decoder", "gamma", "acceptance", "message"),
+    [
+        ("lookahead", None, Rate(0.5), "n-grams"),
+        ("assisted_confidence", 5, Rate(0.5), "confidence"),
+        ("prompt_lookup", 5, Rate(0.5), "needs the acceptance of drafts by: prompt_lookup"),
+        ("pearl", None, Rate(0.5), "gamma"),
+        ("pearl_async", None, BlockRates((0.5,)), "no blocks"),
+        ("pearls", None, Rate(0.5), "these are: "),
+    ],
+)
+def test_what_cannot_be_simulated_is_refused(
+    decoder: str, gamma: int | None, acceptance: Any, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        Simulation(decoder, ForwardTimes.constant(4.0), acceptance, gamma)

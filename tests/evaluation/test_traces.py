@@ -1,0 +1,212 @@
+"""What is derived from rounds, on rounds with chosen values."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from make_record import make_record
+
+from decoders.decoder import Round
+from pearl_eval.errors import UserError
+from pearl_eval.evaluation.run_files import RunFiles
+from pearl_eval.results.records import Record
+from pearl_eval.results.traces import Fate, Traces, read_rounds, token_fates
+
+
+def traces(directory: Path, *prompts: tuple[Record, list[Round]]) -> Traces:
+    """Written and read as a run's files are."""
+    files = RunFiles(directory, {})
+    for record, rounds in prompts:
+        files.append(record, rounds)
+    files.close()
+    return Traces.read(directory)
+
+
+def post_verify(**values: Any) -> Round:
+    defaults: dict[str, Any] = {"drafted": 4, "draft_seconds": 0.2, "target_seconds": 0.3}
+    return Round("post-verify", **(defaults | values))
+
+
+def test_acceptance_by_block_position_is_conditional_and_its_product_joint(tmp_path: Path) -> None:
+    """Four blocks: all of 3 accepted; rejected at 2, at 1; all of a shorter one accepted."""
+    blocks = [(3, 3), (2, 1), (1, 0), (2, 2)]
+    rounds = [Round("verify", judged=judged, accepted=accepted) for judged, accepted in blocks]
+    frame = traces(tmp_path, (make_record(), rounds)).by_block_position()
+    assert list(frame["position"]) == [1, 2, 3]
+    assert list(frame["judged"]) == [4, 3, 1]
+    assert list(frame["accepted"]) == [3, 2, 1]
+    assert list(frame["conditional"]) == pytest.approx([3 / 4, 2 / 3, 1])
+    assert list(frame["joint"]) == pytest.approx([3 / 4, 1 / 2, 1 / 2])
+
+
+def test_text_position_is_where_a_round_began_in_its_own_prompt(tmp_path: Path) -> None:
+    first = [
+        Round("verify", judged=4, accepted=3, verified_length=9),
+        Round("verify", judged=4, accepted=0, verified_length=10),
+        Round("verify", judged=2, accepted=1, verified_length=12),
+        Round("decode", verified_length=32),
+    ]
+    second = [Round("verify", judged=4, accepted=4, verified_length=40)]
+    prompts = (make_record(0), first), (make_record(1), second)
+    frame = traces(tmp_path, *prompts).by_text_position(step=10)
+    assert frame.to_dict("list") == {
+        "start": [0, 10],
+        "judged": [12, 2],
+        "accepted": [7, 1],
+        "rate": [7 / 12, 1 / 2],
+    }
+
+
+def test_runs_and_modes_are_counted(tmp_path: Path) -> None:
+    rounds = [
+        Round("pre-verify", judged=1, accepted=0),
+        Round("pre-verify", judged=1, accepted=1),
+        post_verify(judged=4, accepted=4),
+        Round("pre-verify", judged=0),
+    ]
+    prompts = (
+        (make_record(0, accepted_runs=[0, 5]), rounds),
+        (make_record(1, accepted_runs=[5]), []),
+    )
+    run = traces(tmp_path, *prompts)
+    assert dict(run.run_lengths()) == {0: 1, 5: 2}
+    assert run.mode_shares() == {"pre-verify": 0.75, "post-verify": 0.25}
+    assert run.pre_verify_failure_rate() == 0.5
+
+
+def test_modes_come_in_the_order_they_occur_in(tmp_path: Path) -> None:
+    rounds = [Round("post-verify"), Round("pre-verify"), Round("pre-verify"), Round("draft")]
+    shares = traces(tmp_path, (make_record(), rounds)).mode_shares()
+    assert list(shares.items()) == [("post-verify", 0.25), ("pre-verify", 0.5), ("draft", 0.25)]
+
+
+def test_overhead_is_what_no_model_ran_in(tmp_path: Path) -> None:
+    """The longer one where both run at once, the sum where they take turns, the target's alone
+    where the draft ran on beforehand; the last round lasts to the prompt's end."""
+    rounds = [
+        post_verify(start=0.0, draft_seconds=0.2, target_seconds=0.3, target_start=0.01),
+        Round(
+            "verify",
+            start=0.4,
+            draft_start=0.4,
+            draft_seconds=0.2,
+            target_start=0.61,
+            target_seconds=0.3,
+        ),
+        Round(
+            "verify",
+            start=1.0,
+            draft_start=1.0,
+            draft_seconds=0.5,
+            target_start=1.01,
+            target_seconds=0.2,
+        ),
+        Round("decode", start=1.25, target_start=1.25, target_seconds=0.2),
+    ]
+    run = traces(tmp_path, (make_record(seconds=1.5), rounds))
+    assert list(run.rounds["wall"]) == pytest.approx([0.4, 0.6, 0.25, 0.25])
+    assert list(run.rounds["overhead"]) == pytest.approx([0.1, 0.1, 0.05, 0.05])
+
+
+def test_the_warm_up_counts_for_tokens_and_not_for_times(tmp_path: Path) -> None:
+    slow = post_verify(accepted=1, judged=2, wait_draft_seconds=9.0, bytes_sent=10)
+    quick = post_verify(accepted=3, judged=3, wait_draft_seconds=0.5, bytes_sent=30)
+    prompts = (make_record(0, warmup=True), [slow]), (make_record(1), [quick])
+    figures = traces(tmp_path, *prompts).figures()
+    assert figures["wait_draft_seconds_per_round"] == 0.5
+    assert figures["overhead_seconds_per_round"] == pytest.approx(1.0 - 0.3)
+    assert figures["overhead_fraction"] == pytest.approx(0.7)
+    assert (figures["rounds"], figures["bytes_per_round"]) == (2, 20)
+    assert (figures["drafted_tokens"], figures["wasted_tokens"]) == (8, 4)
+    assert figures["wasted_fraction"] == 0.5
+    assert figures["target_forwards_per_token"] == pytest.approx(8 / 20)
+
+
+def test_what_does_not_exist_is_null_and_not_zero(tmp_path: Path) -> None:
+    record = make_record(judged=0, accepted=0, accepted_runs=[], draft_forwards=0)
+    figures = traces(tmp_path, (record, [Round("decode", target_seconds=0.1)])).figures()
+    absent = {name for name, value in figures.items() if value is None}
+    assert absent == {
+        "pre_verify_failure_rate",
+        "draft_forwards_per_token",
+        "drafted_tokens",
+        "wasted_tokens",
+        "wasted_fraction",
+        "wait_draft_seconds_per_round",
+        "wait_target_seconds_per_round",
+        "bytes_per_round",
+        "accepted_run_lengths",
+        "by_block_position",
+        "by_text_position",
+    }
+
+
+def test_samples_and_turns_of_one_problem_are_told_apart(tmp_path: Path) -> None:
+    records = [make_record(0, sample=s, turn=t) for s in range(2) for t in (1, 2)]
+    rounds = [Round("decode", verified_length=5), Round("decode", start=0.5, verified_length=10)]
+    run = traces(tmp_path, *((r, [dataclasses.replace(one) for one in rounds]) for r in records))
+    assert list(run.rounds["length_before"]) == [0, 5] * 4
+    assert list(run.rounds["wall"]) == [0.5, 0.5] * 4
+
+
+def test_rounds_of_an_older_version_are_refused(tmp_path: Path) -> None:
+    traces(tmp_path, (make_record(), [Round("decode")]))
+    file = tmp_path / "rounds.parquet"
+    pd.read_parquet(file).drop(columns=["drafted_at", "drafted_ids"]).to_parquet(file)
+    with pytest.raises(UserError, match="of an older version: run it again"):
+        Traces.read(tmp_path)
+
+
+def test_a_directory_without_a_run_is_an_oserror(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="records"):
+        Traces.read(tmp_path)
+
+
+def test_fates_of_a_tree_of_guesses(tmp_path: Path) -> None:
+    """Depth first, and no model drafted them. The output is 5, 6, 7."""
+    guesses = {
+        (5, 0): Fate.accepted, (6, 1): Fate.accepted, (3, 2): Fate.rejected, (9, 2): Fate.rejected,
+        (8, 0): Fate.rejected, (6, 1, "after 8"): Fate.in_vain, (7, 2, "after 8"): Fate.in_vain,
+        (5, 0, "again"): Fate.accepted, (6, 1, "again"): Fate.accepted, (7, 2): Fate.accepted,
+        (1, 3): Fate.in_vain,
+    }  # fmt: skip
+    ids, places = [guess[0] for guess in guesses], [guess[1] for guess in guesses]
+    one = Round("verify", drafted=11, drafted_ids=ids, drafted_at=places, verified_length=3)
+    record = make_record(output_ids=[5, 6, 7], new_tokens=3)
+    rounds = traces(tmp_path, (record, [one])).rounds
+    assert token_fates(rounds, [5, 6, 7]) == [list(guesses.values())]
+
+
+def test_fates_of_what_a_model_drafted_by_turns(tmp_path: Path) -> None:
+    """The output is 5, 6, 7, 8, 9: of 5 6 3 the third is wrong, of 8 1 2 the second, and the third
+    is beyond the text."""
+    common = {"draft_seconds": 1.0, "target_seconds": 2.0, "drafted": 3}
+    first = Round(
+        "verify", **common, draft_start=0.0, target_start=1.0,
+        drafted_ids=[5, 6, 3], drafted_at=[0, 1, 2], verified_length=3,
+    )  # fmt: skip
+    second = Round(
+        "verify", **common, start=3.0, draft_start=3.0, target_start=4.0,
+        drafted_ids=[8, 1, 2], drafted_at=[3, 4, 5], verified_length=5,
+    )  # fmt: skip
+    record = make_record(output_ids=[5, 6, 7, 8, 9], new_tokens=5)
+    rounds = traces(tmp_path, (record, [first, second])).rounds
+    assert token_fates(rounds, [5, 6, 7, 8, 9]) == [
+        [Fate.accepted, Fate.accepted, Fate.rejected],
+        [Fate.accepted, Fate.rejected, Fate.in_vain],
+    ]
+
+
+def test_rounds_that_are_missing_or_damaged(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"rounds\.parquet is missing: run it again"):
+        read_rounds(tmp_path)
+    (tmp_path / "rounds.parquet").write_bytes(b"PAR1 no more of it")
+    with pytest.raises(UserError, match=r"rounds\.parquet is damaged"):
+        read_rounds(tmp_path)
+    pd.DataFrame({"mode": ["decode"], "judged": [3]}).to_parquet(tmp_path / "rounds.parquet")
+    assert list(read_rounds(tmp_path)) == ["mode", "judged"]
+    assert list(read_rounds(tmp_path, ["judged"])) == ["judged"]

@@ -1,0 +1,96 @@
+"""The exact distribution of a decoder's outputs on the toy pair, and the one it must be."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from toy import (
+    VOCAB,
+    Branches,
+    InlineDrafter,
+    InlineForerunner,
+    TableModel,
+    scripted_chance,
+    scripted_noise,
+    table,
+)
+
+from decoders.decoder import Decoder, Models
+from decoders.process.worker import DraftProcessOptions
+from decoders.sampling.sampler import Sampler
+from decoders.sampling.temperature import Temperature
+
+PROMPT = [1, 3]
+TARGET, DRAFT = table(seed=0, possible=3), table(seed=1, possible=2)
+
+
+@contextlib.contextmanager
+def in_one_process() -> Iterator[None]:
+    """Draft processes run here, the moment they are asked."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("decoders.pearl.Drafter", InlineDrafter)
+        patch.setattr("decoders.pearl_async.Forerunner", InlineForerunner)
+        yield
+
+
+@contextlib.contextmanager
+def every_way() -> Iterator[Branches]:
+    """Random numbers are replaced by branches."""
+    made = Branches()
+    with in_one_process(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("decoders.sampling.temperature.Chance", scripted_chance(made))
+        patch.setattr("decoders.sampling.temperature.SharedNoise", scripted_noise(made))
+        yield made
+
+
+def start(decoder: Decoder, sampler: Sampler, draft: torch.Tensor = DRAFT) -> Decoder:
+    """Start a decoder on the toy pair."""
+    models: Any = Models(
+        TableModel(TARGET),  # type: ignore[arg-type]
+        lambda: TableModel(draft),  # type: ignore[arg-type, return-value]
+        DraftProcessOptions(),
+    )
+    decoder.start(models, sampler)
+    return decoder
+
+
+def distribution(branches: Branches, decoder: Decoder, sampler: Sampler, length: int) -> Any:
+    """The exact distribution of a decoder's outputs."""
+    start(decoder, sampler)
+    return branches.outcomes(lambda: tuple(decoder.decode(PROMPT, length, []).output_ids))
+
+
+def expected(sampler: Temperature, length: int) -> dict[tuple[int, ...], float]:
+    """The target's own distribution, by the chain rule."""
+    model = TableModel(TARGET)
+    found = {}
+    for output in itertools.product(range(VOCAB), repeat=length):
+        model.rollback(0)
+        rows = warped(model.extend([*PROMPT, *output], length + 1)[:length], sampler)
+        chance = rows.gather(-1, torch.tensor(output)[:, None]).prod()
+        if chance > 0:
+            found[output] = float(chance)
+    return found
+
+
+def warped(logits: torch.Tensor, sampler: Temperature) -> torch.Tensor:
+    """What the target samples from, ``[rows, vocab]``: by definition, not by the sampler's code."""
+    chances, order = (logits / sampler.temperature).softmax(-1).sort(descending=True)
+    if sampler.top_k:
+        chances[:, sampler.top_k :] = 0
+        chances /= chances.sum(-1, keepdim=True)
+    chances[chances.cumsum(-1) - chances >= sampler.top_p] = 0
+    chances /= chances.sum(-1, keepdim=True)
+    return torch.zeros_like(chances).scatter(-1, order, chances)
+
+
+def check(found: dict[tuple[int, ...], float], wanted: dict[tuple[int, ...], float]) -> None:
+    assert sum(found.values()) == pytest.approx(1, abs=1e-9)
+    assert found.keys() == wanted.keys()
+    for output, chance in wanted.items():
+        assert found[output] == pytest.approx(chance, abs=1e-9), output

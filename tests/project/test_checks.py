@@ -1,0 +1,51 @@
+"""The checks are checked: planted bugs are seen, by the checks that docs/checks.md names."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from bugs import BUGS
+from checks import CHECKS, Case, failures
+from planting import Bug, planted
+from small_pair import SmallPair
+
+from decoders.lookahead import Lookahead
+from decoders.pearl import Pearl
+from decoders.sampling.temperature import Temperature
+from decoders.speculative import Speculative
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "checks.md"
+CASES = {
+    "speculative": Case(lambda: Speculative(2)),
+    "pearl": Case(lambda: Pearl(2)),
+    "no_post_verify": Case(lambda: Pearl(2, post_verify=False)),
+    "warped": Case(lambda: Speculative(2), Temperature(temperature=0.7, draft_temperature=1.4)),
+    "coupled": Case(lambda: Speculative(2), Temperature(coupled=True)),
+    "lookahead": Case(lambda: Lookahead(2, 2, 3), length=5),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_without_a_bug_nothing_is_seen(name: str, small_pair: SmallPair) -> None:
+    assert failures(CASES[name], small_pair, CHECKS) == {}
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
+def test_a_planted_bug_is_seen(bug: Bug, small_pair: SmallPair) -> None:
+    with planted(bug):
+        seen = failures(CASES[bug.case], small_pair, bug.seen_by)
+    assert "".join(seen) == bug.seen_by
+
+
+def test_the_page_tells_which_check_sees_what() -> None:
+    rows = re.findall(r"^\| (.+?) \| (\w+) \|(.+)\|$", PAGE.read_text(), flags=re.MULTILINE)
+    cells = {
+        (name, case): [cell.strip() for cell in marks.split("|")] for name, case, marks in rows
+    }
+    assert cells.pop(("bug", "decoder")) == list(CHECKS)
+    for bug in BUGS:
+        wanted = ["×" if letter in bug.seen_by else "" for letter in CHECKS]
+        assert cells.pop((bug.name, bug.case)) == wanted, bug.name
+    assert not cells
