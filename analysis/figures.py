@@ -15,7 +15,6 @@ from analysis.frames.source import load_any
 from analysis.frames.table import NoRuns
 from analysis.theory.beside_theory import Expectation, pace, two_models
 from analysis.theory.heatmap import THEORY
-from analysis.timeline import timeline as draw_runs
 from pearl_eval.errors import UserError
 from pearl_eval.figures.acceptance import draw_acceptance, judging_runs
 from pearl_eval.figures.accepted_runs import draw_accepted_runs
@@ -23,6 +22,7 @@ from pearl_eval.figures.draft_lengths import draw_gamma_sweep
 from pearl_eval.figures.heatmap import draw_heatmap
 from pearl_eval.figures.saving import save_figure
 from pearl_eval.figures.speedups import draw_speedups, draw_waiting
+from pearl_eval.figures.timelines import timeline as draw_runs
 from pearl_eval.results.runs import Run, labelled
 from pearl_eval.results.stretch import choose_runs
 from pearl_eval.shell.streams import standard_streams

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-
-from matplotlib.figure import Figure
 
 from pearl_eval.errors import UserError
 from pearl_eval.figures.saving import check_format, save_figure
-from pearl_eval.figures.timeline import draw_timeline
-from pearl_eval.figures.token_text import TokenText
-from pearl_eval.results.records import SUMMARY
-from pearl_eval.results.runs import Run, finished_runs, labelled
-from pearl_eval.results.stretch import TOKENS, Stretch, choose_runs, choose_stretch, decodings
+from pearl_eval.figures.timelines import find_runs, timeline
+from pearl_eval.results.stretch import TOKENS
 from pearl_eval.shell.console import print_error
 from pearl_eval.shell.streams import standard_streams
 
@@ -28,58 +22,6 @@ examples:
   pearl-eval-timeline outputs/DATE/TIME-pearl --prompt HumanEval/3 --from 20 --tokens 10
       one run; the ten tokens that follow the first twenty of this problem's output
 """
-
-
-def timeline(
-    runs: Sequence[Run],
-    prompt: str | None = None,
-    token: int | None = None,
-    tokens: int = TOKENS,
-    seconds: float | None = None,
-) -> Figure:
-    """Draw a stretch of one prompt as the runs went through it, the first on top.
-
-    Parameters
-    ----------
-    runs
-        Runs of one pair on one task.
-    prompt
-        Its ``task_id``; by default the one whose speedup in the first run is the median.
-    token
-        How many tokens of output come before the stretch; by default a typical one is chosen.
-    tokens
-        How many the first run writes in the stretch.
-    seconds
-        How long the stretch is instead.
-    """
-    shown = decodings(runs, prompt)
-    text = TokenText(runs[0].directory)
-    stretch = choose_stretch(shown, tokens, token, until=text.until_end(shown[0].output_ids))
-    if seconds is not None:
-        stretch = Stretch(stretch.token, seconds)
-    summary = runs[0].summary
-    where = (
-        f"{shown[0].task_id}, {summary['pair']} pair on {summary['environment']['target_device']}."
-        f" Time 0 is where each text had its first {stretch.token} tokens."
-    )
-    return draw_timeline(shown, stretch, text, where)
-
-
-def find_runs(directories: Sequence[Path]) -> list[Run]:
-    """The runs to draw: those of a sweep's directory that are shown by default, or those named."""
-    found = [finished_runs(directory) for directory in directories]
-    if len(found) == 1:
-        return choose_runs(found[0])
-    for directory in directories:
-        if not (directory / SUMMARY).exists():
-            raise UserError(f"{directory} is a sweep; give it alone, or the directories of runs")
-    runs = labelled(directories)
-    odd = next((run for run in runs if run.conditions != runs[0].conditions), None)
-    if odd is not None:
-        ours, theirs = runs[0].conditions, odd.conditions
-        names = ", ".join(name for name in ours if ours[name] != theirs[name])
-        raise UserError(f"{odd.directory} is of another {names} than {runs[0].directory}")
-    return runs
 
 
 @standard_streams()

@@ -9,9 +9,9 @@ from typing import Any
 from transformers import GenerationConfig
 from transformers.utils import is_sklearn_available
 
-from decoders.decoder import Models
 from decoders.draft_length import check_gamma
 from decoders.generate import Generate
+from decoders.process.models import Models
 from decoders.sampling.sampler import Sampler
 from decoders.sampling.temperature import Temperature
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from decoders.decoder import Decoder, Round
+from decoders.decoder import Decoder
 from decoders.process.clock import clock
+from decoders.round import Round
 from decoders.sampling.sampler import Draft
 from decoders.sequence import Text
 

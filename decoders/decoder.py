@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, ClassVar, cast
 
@@ -12,48 +12,10 @@ from decoders.model.architecture import Architecture
 from decoders.model.cached_model import CachedModel
 from decoders.model.reading import Event
 from decoders.process.clock import clock
-from decoders.process.worker import DraftProcessOptions
+from decoders.process.models import Models
+from decoders.round import Round
 from decoders.sampling.sampler import Sampler, Verifier
 from decoders.sequence import Text
-
-
-@dataclass(slots=True)
-class Round:
-    """One step of a decoder: the forwards before the next accept/reject decision.
-
-    ``drafted``, ``judged`` and ``accepted`` count tokens. ``draft_seconds`` and ``target_seconds``
-    are the forwards' own times, ``wait_*`` what each model then waited for the other. ``start``,
-    ``draft_start`` and ``target_start``, when each model's forwards began, are seconds from the
-    start of the prompt's decoding. ``bytes_sent`` counts both directions between the processes.
-    ``verified_length`` is the number of generated tokens that are final. ``drafted_ids`` are the
-    drafted tokens, and ``drafted_at`` the positions in the generated text, from 0, that they were
-    drafted for. A tree is given depth first, so that each of its tokens follows the last one before
-    it that is a position earlier. ``target_tokens`` counts the tokens that the target's forward
-    read, the prompt's included.
-    """
-
-    mode: str
-    drafted: int = 0
-    judged: int = 0
-    accepted: int = 0
-    draft_seconds: float = 0.0
-    target_seconds: float = 0.0
-    wait_draft_seconds: float = 0.0
-    wait_target_seconds: float = 0.0
-    start: float = 0.0
-    bytes_sent: int = 0
-    verified_length: int = 0
-    draft_start: float = 0.0
-    target_start: float = 0.0
-    drafted_ids: list[int] = field(default_factory=list)
-    drafted_at: list[int] = field(default_factory=list)
-    target_tokens: int = 0
-
-    def since(self, begin: float) -> None:
-        """Count times from ``begin``, on the clock that they were read from."""
-        self.start -= begin
-        self.draft_start = max(0.0, self.draft_start - begin)
-        self.target_start = max(0.0, self.target_start - begin)
 
 
 @dataclass(frozen=True)
@@ -84,34 +46,6 @@ class Generation:
     def draft_forwards(self) -> int:
         """Forwards of a draft model: one for each token it drafted."""
         return sum(r.drafted for r in self.rounds if r.draft_seconds > 0)
-
-
-@dataclass(frozen=True)
-class End:
-    """One end of what the target is spread over, where a copy of the draft model can share.
-
-    ``load_draft`` loads one on the device there; ``draft_process`` binds its process to the cores
-    there, which are the target's while it computes at this end.
-    """
-
-    load_draft: Callable[[], CachedModel]
-    draft_process: DraftProcessOptions
-
-
-@dataclass(frozen=True)
-class Models:
-    """The pair as a decoder gets it.
-
-    ``load_draft`` loads the draft model where it is called; it can be pickled, so that a decoder
-    may have its draft model in another process. ``draft_process`` says how that process runs.
-    ``ends`` is where the draft model shares what the target computes on: the first end of the
-    target and its last, or one where that is the same.
-    """
-
-    target: CachedModel
-    load_draft: Callable[[], CachedModel]
-    draft_process: DraftProcessOptions
-    ends: tuple[End, ...] = ()
 
 
 class Decoder(ABC):

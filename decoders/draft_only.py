@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from decoders.decoder import Decoder, Models, Round
+from decoders.decoder import Decoder
 from decoders.process.clock import clock
 from decoders.process.drafter import DRAFT_WINDOWS
+from decoders.process.models import Models
+from decoders.round import Round
 from decoders.sampling.sampler import Sampler
 from decoders.sequence import Text
 

@@ -12,10 +12,12 @@ import torch
 from transformers import GenerationConfig, LogitsProcessor
 from transformers.generation.streamers import BaseStreamer
 
-from decoders.decoder import Decoder, Models, Round
+from decoders.decoder import Decoder
 from decoders.model.cached_model import CachedModel
 from decoders.model.reading import Reading
 from decoders.process.clock import clock
+from decoders.process.models import Models
+from decoders.round import Round
 from decoders.sampling.sampler import Greedy, Sampler, common_length
 from decoders.sampling.temperature import Temperature, Warping
 from decoders.sequence import Text

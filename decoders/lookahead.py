@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import torch
 
-from decoders.decoder import Decoder, Round
+from decoders.decoder import Decoder
 from decoders.model.architecture import Architecture
 from decoders.model.tree import ROOT, Branches, Tree
 from decoders.model.waiting import wait_for
 from decoders.process.clock import clock
+from decoders.round import Round
 from decoders.sequence import Text
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from decoders.decoder import Decoder, Models, Round
+from decoders.decoder import Decoder
 from decoders.draft_length import AUTO, check_gamma, choose_balanced
 from decoders.process.clock import clock
 from decoders.process.drafter import DRAFT_WINDOWS, Drafter, OnRequest, Proposal
+from decoders.process.models import Models
+from decoders.round import Round
 from decoders.sampling.sampler import NOTHING_JUDGED, Draft, Sampler
 from decoders.sequence import Text
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from decoders.decoder import Decoder, Models, Round
+from decoders.decoder import Decoder
 from decoders.process.clock import clock
 from decoders.process.drafter import DRAFT_WINDOWS
 from decoders.process.forerunner import Forerunner
+from decoders.process.models import Models
+from decoders.round import Round
 from decoders.sampling.sampler import Draft, Sampler
 from decoders.sequence import Text
 

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from decoders.decoder import End, Models, Round
 from decoders.pearl import Pearl
 from decoders.process.drafter import OnRequest
 from decoders.process.ends import TargetThread, watched
+from decoders.process.models import End, Models
 from decoders.process.relay import RelayDrafter
+from decoders.round import Round
 from decoders.sampling.sampler import Sampler
 from decoders.sequence import Text
 

@@ -9,9 +9,10 @@ from typing import Any, cast
 
 import torch
 
-from decoders.decoder import Models, Round
 from decoders.draft_length import check_gamma
 from decoders.generate import Generate
+from decoders.process.models import Models
+from decoders.round import Round
 from decoders.sampling.sampler import Sampler
 from decoders.sequence import Text
 

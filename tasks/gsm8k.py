@@ -18,7 +18,8 @@ from tasks.scoring.answers import (
     same_as_in_harness,
 )
 from tasks.scoring.numbers import find_number
-from tasks.task import Problem, Score, Task
+from tasks.scoring.score import Score
+from tasks.task import Problem, Task
 
 _FIELDS = {"question": str, "answer": str}
 #: Worked examples are drawn from so many first rows of their file.

@@ -15,8 +15,9 @@ from tasks.rows.rows import Rows, read_rows
 from tasks.sandbox.sandbox import Isolation
 from tasks.scoring.checker import Checker
 from tasks.scoring.programs import chat_message, completion_in
+from tasks.scoring.score import Score
 from tasks.scoring.trials import Trials
-from tasks.task import Problem, Score, Task
+from tasks.task import Problem, Task
 
 log = logging.getLogger(__name__)
 

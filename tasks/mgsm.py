@@ -11,7 +11,8 @@ from tasks.rows.files import find_file
 from tasks.rows.rows import Hub, load_rows
 from tasks.scoring.answers import THE_ANSWER_IS, Reading, final_number, said, same_as_in_harness
 from tasks.scoring.numbers import find_number
-from tasks.task import Problem, Score, Task
+from tasks.scoring.score import Score
+from tasks.task import Problem, Task
 
 LANGUAGES = ("bn", "de", "es", "fr", "ja", "ru", "sw", "te", "th", "zh")
 #: Dots and spaces stand between groups of digits there.

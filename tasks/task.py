@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from tasks.rows.rows import Rows
+from tasks.scoring.score import Score
 
 
 @dataclass(frozen=True)
@@ -37,14 +38,6 @@ class Problem:
         """A problem whose prompt is continued, or in a ``chat`` is the one message of a user."""
         turns = (prompt,) if chat else ()
         return cls(task_id, "" if chat else prompt, category, data or {}, turns)
-
-
-@dataclass(frozen=True)
-class Score:
-    """Whether a generated text solves its problem; ``result`` says why not, where that is known."""
-
-    correct: bool
-    result: str = ""
 
 
 @dataclass

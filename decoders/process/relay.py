@@ -8,7 +8,6 @@ from contextlib import ExitStack, closing, suppress
 
 import torch
 
-from decoders.decoder import End
 from decoders.model.cached_model import CachedModel
 from decoders.process.channel import Channel, ChannelClosed, Message
 from decoders.process.drafter import (
@@ -21,6 +20,7 @@ from decoders.process.drafter import (
     distribution,
     proposal,
 )
+from decoders.process.models import End
 from decoders.process.worker import DraftProcess, DraftProcessOptions
 from decoders.sampling.sampler import Sampler
 

@@ -10,10 +10,11 @@ from typing import cast
 
 from omegaconf import DictConfig, OmegaConf
 
-from decoders.decoder import Decoder, Generation, Models
+from decoders.decoder import Decoder, Generation
 from decoders.pearl import Pearl
 from decoders.process.clock import clock, no_garbage_collection
 from decoders.process.drafter import Drafter
+from decoders.process.models import Models
 from decoders.sampling.sampler import Greedy
 from decoders.speculative import Speculative
 from pearl_eval.bench.config import REFERENCE

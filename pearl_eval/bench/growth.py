@@ -10,8 +10,9 @@ from typing import Any
 
 from rich.table import Table
 
-from decoders.decoder import Generation, Round
+from decoders.decoder import Generation
 from decoders.process.clock import no_garbage_collection
+from decoders.round import Round
 from pearl_eval.bench.config import GrowthConfig
 from pearl_eval.bench.contest import AGAIN, Contender, contenders, judged, started
 from pearl_eval.bench.watch import Whole

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from decoders.decoder import Generation, Round
+from decoders.decoder import Generation
 from decoders.draft_length import time_drafts, time_forwards, time_together, time_turns
 from decoders.model.cached_model import CachedModel
 from decoders.process.drafter import OnRequest
+from decoders.round import Round
 
 #: Draft forwards that are timed in a row, as they run in a round.
 _ROW = 8

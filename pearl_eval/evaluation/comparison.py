@@ -11,21 +11,23 @@ from typing import Any
 import torch
 
 from decoders.autoregressive import Autoregressive
-from decoders.decoder import Decoder, Generation, Models
+from decoders.decoder import Decoder, Generation
 from decoders.model.cached_model import CachedModel
 from decoders.model.fixed_window import WINDOW
 from decoders.process.clock import no_garbage_collection
+from decoders.process.models import Models
 from decoders.sampling.sampler import OwnChoice
 from pearl_eval.checks.distribution import DistributionCheck, Fit
 from pearl_eval.checks.equivalence import EquivalenceChecker, unchecked_verdict
 from pearl_eval.errors import UserError
 from pearl_eval.evaluation.cost import Cost
 from pearl_eval.evaluation.plan import Plan, Prompt
+from pearl_eval.evaluation.recording import record_of
 from pearl_eval.evaluation.reference import ReferenceCache, ReferenceRun
 from pearl_eval.evaluation.run_files import Finished
 from pearl_eval.machine.energy import EnergyMeter
 from pearl_eval.results.records import Key, Record
-from tasks.task import Score
+from tasks.scoring.score import Score
 
 log = logging.getLogger(__name__)
 
@@ -174,7 +176,7 @@ class Comparison:
                 score = Score(text == theirs)
             elif output != expected:
                 reference_score = self._score(prompt, theirs)
-        record = Record.make(
+        record = record_of(
             prompt,
             generation,
             reference,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from decoders.decoder import Round
+from decoders.round import Round
 from pearl_eval.sizes.model_size import ModelSize
 
 

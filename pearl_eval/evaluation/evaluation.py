@@ -7,9 +7,8 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from omegaconf import DictConfig
@@ -30,10 +29,8 @@ from pearl_eval.results.records import RUN, Record, biased
 from pearl_eval.results.traces import Traces
 from pearl_eval.shell.console import print_note
 from pearl_eval.shell.progress import RunProgress, run_progress
-from pearl_eval.tracking.tracker import TrackedRun, Tracker, make_tracker
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from pearl_eval.tracking.tracker import TrackedRun, Tracker
+from pearl_eval.tracking.tracking import make_tracker
 
 log = logging.getLogger(__name__)
 
@@ -135,7 +132,7 @@ def evaluate(cfg: DictConfig, names: Names, directory: Path, family: Path) -> di
             environment=where | {"forward": comparison.target.forward, "attempts": files.attempts},
         )
         files.write_summary(summary)
-        tracker.finish(summary, records, rounds, files.paths, partial(_timelines, directory))
+        tracker.finish(summary, records, rounds, files.paths)
         files.end()
         _refuse_wrong_outputs(records, summary, plan.decoder.lossless, directory)
     return summary
@@ -214,14 +211,6 @@ def _task_lines(
         texts = [*texts, record.text] if record.turn > 1 else [record.text]
         if record.turn == len(problem.turns):
             yield plan.task.lines(problem, texts, model)
-
-
-def _timelines(directory: Path) -> dict[str, Figure]:
-    """A picture of what each model did when, by its caption."""
-    # Imported late: only tracking draws.
-    from analysis.timeline import find_runs, timeline
-
-    return {"the prompt with the median speedup": timeline(find_runs([directory]))}
 
 
 def _figures(plan: Plan, records: Sequence[Record]) -> dict[str, Any]:

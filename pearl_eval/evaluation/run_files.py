@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from decoders.decoder import Round
+from decoders.round import Round
 from pearl_eval.errors import AnotherRun, RunInUse, UserError
 from pearl_eval.evaluation.identity import Identity, differences
 from pearl_eval.results.journal import Journal, replacing, write_json

@@ -10,9 +10,9 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from decoders.decoder import End, Models
 from decoders.model.cached_model import CachedModel
 from decoders.model.fixed_window import FixedWindowModel
+from decoders.process.models import End, Models
 from decoders.process.tensor_parallel import led
 from pearl_eval.config.schema import Forward, RuntimeConfig, build
 from pearl_eval.errors import UserError

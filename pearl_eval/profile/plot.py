@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from matplotlib.figure import Figure
 
-if TYPE_CHECKING:
-    from pearl_eval.profile.profiling import Profile
+from pearl_eval.profile.profile import Profile
 
 # Okabe and Ito's colours, which stay apart for the colour-blind and in grey.
 _DRAFT, _TARGET = "#E69F00", "#009E73"

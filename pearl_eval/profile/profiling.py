@@ -1,30 +1,20 @@
-"""The ``pearl-eval-profile`` command: how long forwards of a pair take, alone and both at once."""
+"""The ``pearl-eval-profile`` command."""
 
 from __future__ import annotations
 
 import json
-import statistics
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
 
-from decoders.draft_length import (
-    balanced,
-    expected_best,
-    time_drafts,
-    time_forwards,
-    time_together,
-)
-from decoders.model.cached_model import CachedModel
 from decoders.process.drafter import Drafter
 from decoders.sampling.sampler import Greedy
-from pearl_eval.config.schema import RuntimeConfig, open_node, section
+from pearl_eval.config.schema import RuntimeConfig, section
 from pearl_eval.errors import UserError
 from pearl_eval.evaluation.reservation import reserve
 from pearl_eval.machine import environment
@@ -32,100 +22,11 @@ from pearl_eval.machine.placement import placed
 from pearl_eval.pairs.pair import Pair
 from pearl_eval.pairs.setup import Setup
 from pearl_eval.profile.plot import draw_profile
+from pearl_eval.profile.profile import Profile, ProfileConfig, measure
 from pearl_eval.shell.command import hydra_command
 from pearl_eval.shell.console import console
-from pearl_eval.shell.progress import steps
 
 _RATES = (0.6, 0.7, 0.8, 0.9, 0.95)
-
-
-@dataclass
-class ProfileConfig:
-    """What is measured: windows of 1 … ``longest`` tokens after each of ``contexts`` tokens."""
-
-    pair: Any = field(default_factory=open_node)
-    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
-    longest: int = 12
-    contexts: list[int] = field(default_factory=lambda: [128, 512])
-    repeats: int = 15
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class Timing:
-    """Seconds of one kind of forward: median and quartiles over its repeats.
-
-    ``model`` is ``draft`` or ``target``; ``together`` whether the other model ran at the same time.
-    """
-
-    model: str
-    window: int
-    context: int
-    together: bool
-    median: float
-    quartiles: tuple[float, float]
-
-    @classmethod
-    def of(
-        cls, model: str, window: int, context: int, together: bool, seconds: list[float]
-    ) -> Timing:
-        low, middle, high = statistics.quantiles(seconds, n=4)
-        return cls(model, window, context, together, middle, (low, high))
-
-
-@dataclass(frozen=True)
-class Profile:
-    """All timings of a pair, and what follows from them."""
-
-    timings: Sequence[Timing]
-
-    def median(self, model: str, window: int, context: int, together: bool) -> float:
-        """Median seconds of one kind of forward."""
-        key = (model, window, context, together)
-        return next(
-            t.median for t in self.timings if (t.model, t.window, t.context, t.together) == key
-        )
-
-    def contexts(self) -> list[int]:
-        return sorted({t.context for t in self.timings})
-
-    def windows(self) -> list[int]:
-        return sorted({t.window for t in self.timings if t.model == "target"})
-
-    def speed_ratio(self, context: int, together: bool = False) -> float:
-        """c: one target forward of one token over one draft forward."""
-        target, draft = (self.median(m, 1, context, together) for m in ("target", "draft"))
-        return target / draft
-
-    def pearl_gamma(self, context: int) -> int:
-        """The draft length that balances PEARL's rounds, from forwards timed together."""
-        return balanced(self.median("draft", 1, context, True), self._target_seconds(context, True))
-
-    def speculative_gamma(self, context: int, acceptance_rate: float) -> int:
-        """The best expected draft length of vanilla speculative decoding."""
-        draft = self.median("draft", 1, context, False)
-        return expected_best(draft, self._target_seconds(context, False), acceptance_rate)
-
-    def _target_seconds(self, context: int, together: bool) -> dict[int, float]:
-        return {w: self.median("target", w, context, together) for w in self.windows()}
-
-
-def measure(target: CachedModel, drafter: Drafter, config: ProfileConfig) -> Profile:
-    """Time all forwards, the kinds interleaved within each window, so that drift hits all alike."""
-    timings: list[Timing] = []
-    grid = [(c, w) for c in config.contexts for w in range(1, config.longest + 1)]
-    drafts: dict[int, tuple[list[float], list[float]]] = {c: ([], []) for c in config.contexts}
-    for context, window in steps(grid, "timing forwards"):
-        alone = time_forwards(target, window, context, config.repeats)
-        drafts[context][0].extend(time_drafts(drafter, context, config.repeats))
-        both, drafting = time_together(target, drafter, window, context, config.repeats)
-        drafts[context][1].extend(drafting)
-        timings.append(Timing.of("target", window, context, False, alone))
-        timings.append(Timing.of("target", window, context, True, both))
-    for context, (alone, both) in drafts.items():
-        timings.append(Timing.of("draft", 1, context, False, alone))
-        timings.append(Timing.of("draft", 1, context, True, both))
-    return Profile(timings)
 
 
 def print_profile(profile: Profile, peak_memory: int) -> None:

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pearl_eval.config.schema import Names, TrackingBackend, TrackingConfig
+from pearl_eval.config.schema import Names
 from pearl_eval.results.records import Record
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
 
 #: Where runs are logged unless another project was asked for.
 PROJECT = "pearl-eval"
-#: What ``WANDB_MODE`` may say, and what that means here.
-_MODES = {"online": "online", "offline": "offline", "disabled": "disabled"}
-_MODES |= {"run": "online", "dryrun": "offline", "shared": "shared"}
 
 
 class Tracker:
@@ -39,12 +35,10 @@ class Tracker:
         records: Sequence[Record],
         rounds: pd.DataFrame,
         files: Sequence[Path],
-        images: Callable[[], Mapping[str, Path | Figure]] | None = None,
     ) -> None:
-        """Log the whole run: figures, tables, its complete files, and pictures by their captions.
+        """Log the whole run: figures, tables, pictures, and its complete files.
 
         ``records`` and ``rounds`` are all of the run's, also from before it was continued.
-        ``images`` draws; it is called only where they are logged.
         """
 
     def close(self, failed: bool) -> None:
@@ -72,19 +66,3 @@ def quieten_wandb() -> None:
     # network drops packets.
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     os.environ.setdefault("WANDB_SILENT", "true")
-
-
-def make_tracker(config: TrackingConfig, run: TrackedRun) -> Tracker:
-    """The tracker that the ``tracking`` group of a configuration asks for."""
-    mode = config.mode.value if config.mode else _mode()
-    if config.backend is TrackingBackend.none or mode == "disabled":
-        return Tracker()
-    # Imported late, as W&B itself is: it costs nothing where tracking is off.
-    from pearl_eval.tracking.wandb_tracker import WandbTracker
-
-    return WandbTracker(config, run, mode)
-
-
-def _mode() -> str:
-    """What ``WANDB_MODE`` says; offline where it says nothing that W&B knows."""
-    return _MODES.get(os.environ.get("WANDB_MODE", "").strip().lower(), "offline")

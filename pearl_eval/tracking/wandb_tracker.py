@@ -154,11 +154,10 @@ class WandbTracker(Tracker):
         records: Sequence[Record],
         rounds: pd.DataFrame,
         files: Sequence[Path],
-        images: Callable[[], Mapping[str, Path | Figure]] | None = None,
     ) -> None:
         def log_all() -> None:
             self._run.summary.update(summary)
-            self._log_media(summary, records, _drawn(images), step=len(records))
+            self._log_media(summary, records, _drawn(self._directory), step=len(records))
             # Last, as these ask the server, and W&B waits for up to 19 s for an answer.
             self._log_tables(records, rounds, step=len(records))
             self._log_files(files)
@@ -169,7 +168,7 @@ class WandbTracker(Tracker):
         self,
         summary: dict[str, Any],
         records: Sequence[Record],
-        images: Mapping[str, Path | Figure],
+        images: Mapping[str, Figure],
         step: int,
     ) -> None:
         import wandb
@@ -245,12 +244,18 @@ class WandbTracker(Tracker):
         log.log(logging.INFO if warned else logging.WARNING, message, what, reason(error))
 
 
-def _drawn(
-    images: Callable[[], Mapping[str, Path | Figure]] | None,
-) -> Mapping[str, Path | Figure]:
+def timelines(directory: Path) -> dict[str, Figure]:
+    """Pictures of what each model did when, by their captions, from the files of a run."""
+    # Imported late: it brings matplotlib, which no other tracker has use for.
+    from pearl_eval.figures.timelines import find_runs, timeline
+
+    return {"the prompt with the median speedup": timeline(find_runs([directory]))}
+
+
+def _drawn(directory: Path) -> Mapping[str, Figure]:
     """The pictures; none where they can't be drawn, which keeps nothing else from being logged."""
     try:
-        return images() if images else {}
+        return timelines(directory)
     except Exception as error:
         log.info("no pictures for W&B: %s", reason(error))
         return {}
@@ -264,10 +269,8 @@ def _table(frame: pd.DataFrame) -> Any:
     return wandb.Table(columns=list(frame.columns), data=rows)
 
 
-def _picture(image: Path | Figure) -> Image.Image:
-    """A picture from a file or a figure. W&B takes figures only where pyplot was imported."""
-    if isinstance(image, Path):
-        return Image.open(image)
+def _picture(image: Figure) -> Image.Image:
+    """A figure as a picture. W&B takes figures only where pyplot was imported."""
     buffer = io.BytesIO()
     image.savefig(buffer, format="png")
     return Image.open(buffer)

@@ -18,7 +18,7 @@ from typing import Any
 from tasks.sandbox.inside import wire
 from tasks.sandbox.sandbox import Isolation, Sandbox, installed
 from tasks.scoring.programs import package_folders, packages_in
-from tasks.task import Score
+from tasks.scoring.score import Score
 
 #: Seconds over its own time limit after which a check is given up, and in which it must end.
 _GRACE_SECONDS = 20.0

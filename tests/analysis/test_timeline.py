@@ -15,7 +15,7 @@ from matplotlib.patches import Patch
 from written_run import OUTPUT, autoregressive, pearl, write_run
 
 from analysis import timeline
-from decoders.decoder import Round
+from decoders.round import Round
 from pearl_eval.errors import UserError
 from pearl_eval.figures.fonts import cells, family
 from pearl_eval.figures.palette import GREEN, SKY, VERMILLION

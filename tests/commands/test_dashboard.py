@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from tracked import figures, logged_records, logged_summary, offline_runs, start, track
 from wandb_server import ENTITY, KEY, StandIn, serving
 
-from pearl_eval.tracking import dashboard, panels
+from pearl_eval.tracking import dashboard, panels, wandb_tracker
 
 #: What W&B itself has of every run.
 _BUILT_IN = {"_step", "run:displayName", "createdAt"}
@@ -26,7 +26,9 @@ _BUILT_IN = {"_step", "run:displayName", "createdAt"}
 def logged_names(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     """All names that a run has in W&B, as panels refer to them."""
     directory = tmp_path_factory.mktemp("logged")
-    track(start(directory), directory, images=lambda: {"slowest": Figure()})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wandb_tracker, "timelines", lambda directory: {"slowest": Figure()})
+        track(start(directory), directory)
     (run,) = offline_runs(directory)
     names = set()
     for record in logged_records(run):

@@ -20,7 +20,7 @@ import pytest
 from sameness import assert_same, figures, records
 from small_pair import SmallPair, make_model
 
-from decoders.decoder import Round
+from decoders.round import Round
 from pearl_eval.commands import run as cli
 from pearl_eval.evaluation.run_files import RunFiles
 from pearl_eval.results.records import Record

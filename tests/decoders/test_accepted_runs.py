@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from decoders.accepted_runs import accepted_runs
-from decoders.decoder import Round
 from decoders.pearl import Pearl
 from decoders.pearl_async import PearlAsync
+from decoders.round import Round
 from decoders.speculative import Speculative
 from pearl_eval.simulation import ForwardTimes, Simulation, Trace
 

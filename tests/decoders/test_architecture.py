@@ -19,13 +19,14 @@ from test_tree import TEXT, make_tree
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, PreTrainedConfig
 
 from decoders.autoregressive import Autoregressive
-from decoders.decoder import Decoder, Models
+from decoders.decoder import Decoder
 from decoders.lookahead import Lookahead
 from decoders.model.architecture import Architecture, context, unfit
 from decoders.model.cached_model import CachedModel
 from decoders.model.fixed_window import FixedWindowModel
 from decoders.model.tree import ROOT
 from decoders.process import tensor_parallel
+from decoders.process.models import Models
 from decoders.process.worker import DraftProcessOptions
 from decoders.prompt_lookup import PromptLookup
 from decoders.sampling.sampler import Greedy

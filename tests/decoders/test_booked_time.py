@@ -15,7 +15,7 @@ from torch import nn
 from toy import TableModel
 
 from decoders.autoregressive import Autoregressive
-from decoders.decoder import Decoder, Models
+from decoders.decoder import Decoder
 from decoders.draft_only import DraftOnly
 from decoders.generate import Forwards
 from decoders.lookahead import Lookahead
@@ -26,6 +26,7 @@ from decoders.model.cuda_graphs import StaticForward
 from decoders.model.tree import Tree
 from decoders.pearl import Pearl
 from decoders.pearl_async import PearlAsync
+from decoders.process.models import Models
 from decoders.process.worker import DraftProcessOptions
 from decoders.sampling.sampler import Greedy, Sampler
 from decoders.sampling.temperature import Temperature

@@ -16,12 +16,14 @@ from small_pair import SmallPair, save_pair
 from toy import InlineDrafter
 
 from decoders.autoregressive import Autoregressive
-from decoders.decoder import Decoder, End, Generation, Models, Round
+from decoders.decoder import Decoder, Generation
 from decoders.pearl import Pearl
 from decoders.pearl_async import PearlAsync
 from decoders.process.drafter import Proposal
+from decoders.process.models import End, Models
 from decoders.process.placement import Placement, available_cores
 from decoders.process.worker import DraftProcessOptions
+from decoders.round import Round
 from decoders.sampling.sampler import Draft, Greedy
 
 GAMMAS = (1, 2, 3, 5, 8)

@@ -24,12 +24,12 @@ from small_pair import SmallPair, running
 from test_tensor_parallel import share
 
 from decoders.autoregressive import Autoregressive
-from decoders.decoder import End, Models
 from decoders.model.cached_model import CachedModel
 from decoders.pearl import Pearl
 from decoders.process.channel import SLOTS, Channel, ChannelTimeout, Message
 from decoders.process.drafter import BEGIN, DISTRIBUTION, PROPOSAL, REQUEST, Drafter, OnRequest
 from decoders.process.forerunner import Forerunner
+from decoders.process.models import End, Models
 from decoders.process.ranks import Ranks
 from decoders.process.relay import RelayDrafter
 from decoders.process.tensor_parallel import follow, lead

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from by_hand import Decode, by_hand
 
-from decoders.decoder import Round
 from decoders.draft_length import balanced, check_gamma, expected_best
 from decoders.pearl import Pearl
+from decoders.round import Round
 from decoders.speculative import Speculative
 
 __all__ = ["by_hand"]

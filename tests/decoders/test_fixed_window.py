@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from small_pair import make_model
 
 from decoders.autoregressive import Autoregressive
-from decoders.decoder import Decoder, Models
+from decoders.decoder import Decoder
 from decoders.model.cached_model import CachedModel
 from decoders.model.fixed_window import WINDOW, FixedWindowModel
+from decoders.process.models import Models
 from decoders.process.worker import DraftProcessOptions
 from decoders.sampling.sampler import Greedy
 

@@ -13,10 +13,12 @@ from small_pair import SmallPair, make_model, save_pair
 from toy import Branches
 
 from decoders.autoregressive import Autoregressive
-from decoders.decoder import Decoder, Generation, Models, Round
+from decoders.decoder import Decoder, Generation
 from decoders.generate import Generate
 from decoders.model.cached_model import CachedModel
+from decoders.process.models import Models
 from decoders.process.worker import DraftProcessOptions
+from decoders.round import Round
 from decoders.sampling.sampler import Greedy, Sampler
 from decoders.sampling.temperature import Temperature, Warping
 from pearl_eval.config.paths import asset

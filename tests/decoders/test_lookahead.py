@@ -8,9 +8,10 @@ from omegaconf import OmegaConf
 from small_pair import SmallPair
 
 from decoders.autoregressive import Autoregressive
-from decoders.decoder import Decoder, Models
+from decoders.decoder import Decoder
 from decoders.lookahead import Lookahead, Pool, Window
 from decoders.model.tree import ROOT, Branches, Tree
+from decoders.process.models import Models
 from decoders.process.worker import DraftProcessOptions
 from decoders.sampling.sampler import Greedy, Sampler
 from decoders.sampling.temperature import Temperature

@@ -20,9 +20,9 @@ from torch import distributed
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from decoders.autoregressive import Autoregressive
-from decoders.decoder import Models
 from decoders.lookahead import Lookahead
 from decoders.model.cached_model import CachedModel
+from decoders.process.models import Models
 from decoders.process.placement import Placement
 from decoders.process.ranks import Ranks
 from decoders.process.tensor_parallel import follow, lead, led

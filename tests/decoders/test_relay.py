@@ -12,12 +12,13 @@ import pytest
 import torch
 from small_pair import SmallPair, running
 
-from decoders.decoder import Decoder, End, Models
+from decoders.decoder import Decoder
 from decoders.model.cached_model import CachedModel
 from decoders.pearl import Pearl
 from decoders.pearl_shared import PearlShared
 from decoders.process.drafter import Drafter
 from decoders.process.ends import crossing, layers_of
+from decoders.process.models import End, Models
 from decoders.process.placement import Placement, available_cores
 from decoders.process.relay import RelayDrafter
 from decoders.process.worker import DraftProcessError, DraftProcessOptions

@@ -14,7 +14,7 @@ from by_hand import Decode, by_hand, wrong_at
 
 from decoders.assisted import Assisted
 from decoders.autoregressive import Autoregressive
-from decoders.decoder import Decoder, Generation, Round
+from decoders.decoder import Decoder, Generation
 from decoders.draft_only import DraftOnly
 from decoders.generate import Generate
 from decoders.lookahead import Lookahead
@@ -22,6 +22,7 @@ from decoders.pearl import Pearl
 from decoders.pearl_async import PearlAsync
 from decoders.pearl_shared import PearlShared
 from decoders.prompt_lookup import PromptLookup
+from decoders.round import Round
 from decoders.sampling.temperature import Temperature
 from decoders.speculative import Speculative
 

@@ -12,7 +12,8 @@ import torch
 from decoder_cases import ALL_NAMES, NAMES, OWN_NAMES, make_decoder
 from small_pair import SmallPair
 
-from decoders.decoder import Decoder, Models
+from decoders.decoder import Decoder
+from decoders.process.models import Models
 from decoders.process.worker import DraftProcessOptions
 from decoders.sampling.chance import Chance, SharedNoise
 from decoders.sampling.temperature import Temperature, Warping

@@ -14,10 +14,11 @@ from small_pair import SmallPair
 from torch.distributed.tensor import DTensor
 
 from decoders.autoregressive import Autoregressive
-from decoders.decoder import Decoder, Models
+from decoders.decoder import Decoder
 from decoders.model.cached_model import CachedModel
 from decoders.model.fixed_window import FixedWindowModel
 from decoders.model.tree import ROOT, Tree
+from decoders.process.models import Models
 from decoders.process.tensor_parallel import led
 from decoders.process.worker import DraftProcessOptions
 from decoders.sampling.sampler import Greedy

@@ -11,7 +11,8 @@ import pytest
 import torch
 from make_record import make_record
 
-from decoders.decoder import Generation, Round
+from decoders.decoder import Generation
+from decoders.round import Round
 from decoders.sampling.sampler import Greedy, Sampler
 from decoders.sampling.temperature import Temperature
 from pearl_eval.checks.equivalence import Verdict
@@ -24,7 +25,8 @@ from pearl_eval.evaluation.plan import Prompt
 from pearl_eval.evaluation.reference import ReferenceRun
 from pearl_eval.evaluation.run_files import Finished
 from pearl_eval.sizes.model_size import ModelSize
-from tasks.task import Problem, Score
+from tasks.scoring.score import Score
+from tasks.task import Problem
 
 #: 1 weight, 1 value of cache a token, and no width: a token costs 2 operations.
 SIZE = ModelSize(1, 1, 1, 0, 99)

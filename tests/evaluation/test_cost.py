@@ -10,7 +10,7 @@ import pytest
 from small_pair import make_model
 from transformers import LlamaConfig
 
-from decoders.decoder import Round
+from decoders.round import Round
 from pearl_eval.evaluation.cost import Cost
 from pearl_eval.machine.energy import EnergyMeter
 from pearl_eval.sizes.model_size import ModelSize

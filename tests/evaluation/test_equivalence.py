@@ -10,9 +10,10 @@ import torch
 from small_pair import SmallPair, make_mixture, make_model
 
 from decoders.autoregressive import Autoregressive
-from decoders.decoder import Decoder, Models
+from decoders.decoder import Decoder
 from decoders.model.cached_model import CachedModel
 from decoders.model.reading import Reading
+from decoders.process.models import Models
 from decoders.process.worker import DraftProcessOptions
 from decoders.sampling.sampler import Draft, Greedy, Judgement, OwnChoice, Rows, Sampler, no_rows
 from decoders.sampling.temperature import Temperature

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pearl_eval.profile.profiling import Timing
+from pearl_eval.profile.profile import Timing
 from pearl_eval.simulation import ForwardTimes, Hardware, Slowdown, Surface
 from pearl_eval.sizes.model_shapes import model_shape
 

@@ -25,9 +25,9 @@ from tokenizers import (
 from transformers import PreTrainedTokenizerFast
 
 from decoders.autoregressive import Autoregressive
-from decoders.decoder import Models
 from decoders.draft_length import AUTO
 from decoders.model.tree import ROOT, Tree
+from decoders.process.models import Models
 from decoders.process.worker import DraftProcessOptions
 from decoders.sampling.sampler import Greedy
 from decoders.speculative import Speculative

@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 from make_record import make_record
 
-from decoders.decoder import Generation, Round
+from decoders.decoder import Generation
+from decoders.round import Round
 from pearl_eval.checks.distribution import Fit
 from pearl_eval.checks.equivalence import Verdict, first_difference, unchecked_verdict
 from pearl_eval.config.schema import Names
 from pearl_eval.evaluation.plan import Prompt, _seed
+from pearl_eval.evaluation.recording import record_of
 from pearl_eval.evaluation.reference import ReferenceRun
 from pearl_eval.evaluation.run_files import rounds_frame
 from pearl_eval.evaluation.summary import summarize
@@ -24,7 +26,8 @@ from pearl_eval.results.records import Record, biased, lossy_outputs
 from pearl_eval.results.table import Row, category_cells, category_headings, cells, headings, notes
 from pearl_eval.results.traces import Traces
 from pearl_eval.tracking.metrics import prompt_metrics, worst_prompts
-from tasks.task import Problem, Score
+from tasks.scoring.score import Score
+from tasks.task import Problem
 
 #: Two rounds: 12 tokens in 4 s, of 7 judged 4 are accepted.
 GENERATION = Generation(
@@ -75,7 +78,7 @@ def made(turn: int = 0, **values: Any) -> Record:
         "synthetic": False,
         "joules": 30.0,
     }
-    return Record.make(**(arguments | values))
+    return record_of(**(arguments | values))
 
 
 def test_record() -> None:

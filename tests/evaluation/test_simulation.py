@@ -15,10 +15,11 @@ from test_relay import make_ends
 from toy import Inline, InlineDrafter
 
 from decoders import pearl, pearl_async
-from decoders.decoder import Decoder, Generation, Models
+from decoders.decoder import Decoder, Generation
 from decoders.model.cached_model import CachedModel
 from decoders.process import forerunner
 from decoders.process.forerunner import Drafted, Forerunner
+from decoders.process.models import Models
 from decoders.process.worker import DraftProcessOptions
 from decoders.sampling.sampler import Greedy
 from pearl_eval.simulation import (

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from make_record import make_record
 
-from decoders.decoder import Round
+from decoders.round import Round
 from pearl_eval.errors import UserError
 from pearl_eval.evaluation.run_files import RunFiles
 from pearl_eval.results.records import Record

@@ -36,6 +36,7 @@ from tracked import (
 )
 
 from pearl_eval.config.schema import TrackingBackend, TrackingMode
+from pearl_eval.tracking import wandb_tracker
 from pearl_eval.tracking.metrics import prompt_metrics
 from pearl_eval.tracking.tracker import Tracker
 from pearl_eval.tracking.wandb_environment import short_name
@@ -57,10 +58,10 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dic
     (directory / ".hydra" / "config.yaml").write_text("seed: 7\n")
     (directory / "private.txt").write_text("not a file of the run's\n")
 
-    def images() -> dict[str, Figure]:
-        return {"slowest": Figure(), "fastest": Figure()}
-
-    summary = track(start(directory, table_rows=7), directory, images=images)
+    with pytest.MonkeyPatch.context() as patch:
+        drawn = {"slowest": Figure(), "fastest": Figure()}
+        patch.setattr(wandb_tracker, "timelines", lambda directory: drawn)
+        summary = track(start(directory, table_rows=7), directory)
     (run,) = offline_runs(directory)
     yield run, summary
 
@@ -134,12 +135,13 @@ def test_pictures_and_the_number_of_violations_are_logged(
 
 
 def test_a_picture_that_fails_takes_nothing_else_with_it(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail() -> dict[str, Figure]:
+    def fail(directory: Path) -> dict[str, Figure]:
         raise RuntimeError("no ink")
 
-    summary = track(start(tmp_path), tmp_path, images=fail)
+    monkeypatch.setattr(wandb_tracker, "timelines", fail)
+    summary = track(start(tmp_path), tmp_path)
     assert not own_warnings(caplog)
     (run,) = offline_runs(tmp_path)
     assert logged_summary(run)["summary"]["speedup"] == summary["speedup"]

@@ -22,10 +22,11 @@ import pytest
 import torch
 from small_pair import make_model
 
-from decoders.decoder import Decoder, End, Generation, Models
+from decoders.decoder import Decoder, Generation
 from decoders.model.cached_model import CachedModel
 from decoders.process import worker as draft_process
 from decoders.process.channel import Channel, ChannelClosed
+from decoders.process.models import End, Models
 from decoders.process.worker import DraftProcessOptions
 from decoders.sampling.sampler import Greedy, Sampler
 

@@ -22,10 +22,11 @@ from small_pair import SmallPair, make_mixture, make_model
 from toy import VOCAB, TableModel, table
 
 from decoders.autoregressive import Autoregressive
-from decoders.decoder import Decoder, Models
+from decoders.decoder import Decoder
 from decoders.model.cached_model import CachedModel
 from decoders.model.fixed_window import WINDOW, FixedWindowModel
 from decoders.model.reading import Event
+from decoders.process.models import Models
 from decoders.process.worker import DraftProcessOptions
 from decoders.sampling.sampler import Greedy, OwnChoice, Sampler
 from decoders.sampling.temperature import Temperature

@@ -20,7 +20,8 @@ from toy import (
     table,
 )
 
-from decoders.decoder import Decoder, Models
+from decoders.decoder import Decoder
+from decoders.process.models import Models
 from decoders.process.worker import DraftProcessOptions
 from decoders.sampling.sampler import Sampler
 from decoders.sampling.temperature import Temperature

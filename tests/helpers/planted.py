@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from decoders.autoregressive import Autoregressive
-from decoders.decoder import Round
 from decoders.pearl import Pearl
+from decoders.round import Round
 from decoders.sequence import Text
 
 

@@ -6,19 +6,20 @@ import functools
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from make_record import make_record
 
-from decoders.decoder import Round
+from decoders.round import Round
 from pearl_eval.config.schema import Names, TrackingConfig, TrackingMode
 from pearl_eval.evaluation.run_files import RunFiles, rounds_frame
 from pearl_eval.evaluation.summary import summarize
 from pearl_eval.results.records import ROUNDS, Record
-from pearl_eval.tracking.tracker import TrackedRun, Tracker, make_tracker
+from pearl_eval.tracking.tracker import TrackedRun, Tracker
+from pearl_eval.tracking.tracking import make_tracker
 
 NAMES = Names("pearl", "tiny", "humaneval")
 CONFIG = {"decoder": {"_target_": "decoders.pearl.Pearl", "gamma": 4}, "seed": 7}
@@ -72,7 +73,6 @@ def track(
     tracker: Tracker,
     directory: Path,
     first: int = 0,
-    images: Callable[[], Mapping[str, Any]] | None = None,
     records: Sequence[Record] | None = None,
 ) -> dict[str, Any]:
     """Log a run as an evaluation does, from prompt ``first`` on; its summary."""
@@ -88,7 +88,7 @@ def track(
     files.close()
     rounds = rounds_frame(some_rounds(len(records), each=3))
     rounds.to_parquet(directory / ROUNDS)
-    tracker.finish(summary, records, rounds, files.paths, images)
+    tracker.finish(summary, records, rounds, files.paths)
     tracker.close(failed=False)
     return summary
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from make_record import make_record
 
-from decoders.decoder import Round
+from decoders.round import Round
 from pearl_eval.evaluation.identity import Identity
 from pearl_eval.evaluation.run_files import RunFiles
 from pearl_eval.results.traces import Traces

@@ -15,7 +15,8 @@ from tasks.humaneval import HumanEval
 from tasks.mgsm import LANGUAGES, Mgsm
 from tasks.scoring.answers import Reading, final_number, marked_number, said
 from tasks.scoring.numbers import all_numbers, find_number
-from tasks.task import Problem, Score
+from tasks.scoring.score import Score
+from tasks.task import Problem
 
 #: Real rows, where the checkout stands beside them.
 REAL = Path(__file__).parents[3] / "shared" / "data"

@@ -16,7 +16,8 @@ from tasks.sandbox.sandbox import Isolation
 from tasks.scoring import trials
 from tasks.scoring.checker import Checker
 from tasks.scoring.programs import completion_in, packages_in
-from tasks.task import Problem, Score
+from tasks.scoring.score import Score
+from tasks.task import Problem
 
 Run = Callable[..., tuple[int, str, str]]
 

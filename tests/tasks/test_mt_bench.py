@@ -16,7 +16,7 @@ from test_chat import PLAIN
 from transformers import AutoTokenizer
 
 from decoders.autoregressive import Autoregressive
-from decoders.decoder import Models
+from decoders.process.models import Models
 from decoders.process.worker import DraftProcessOptions
 from decoders.sampling.sampler import Greedy
 from pearl_eval.config.paths import task_data

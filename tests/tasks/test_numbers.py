@@ -12,10 +12,11 @@ import torch
 from small_pair import SmallPair, make_model
 from transformers import LlamaForCausalLM
 
-from decoders.decoder import Decoder, Models
+from decoders.decoder import Decoder
 from decoders.model.cached_model import CachedModel
 from decoders.pearl import Pearl
 from decoders.pearl_async import PearlAsync
+from decoders.process.models import Models
 from decoders.process.worker import DraftProcessOptions
 from decoders.sampling.chance import Chance
 from decoders.sampling.sampler import Draft, Greedy, Sampler

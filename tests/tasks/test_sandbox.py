@@ -17,7 +17,7 @@ from hostile import HOSTILE, body
 
 from tasks.sandbox.sandbox import Isolation, Sandbox, _visible
 from tasks.scoring.checker import Checker
-from tasks.task import Score
+from tasks.scoring.score import Score
 
 ROOT = Path(__file__).resolve().parents[2]
 PROBLEM = {

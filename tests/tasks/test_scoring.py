@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tasks.gsm8k import Gsm8k
-from tasks.task import Problem, Score
+from tasks.scoring.score import Score
+from tasks.task import Problem
 
 Run = Callable[..., tuple[int, str, str]]
 SHORT = (

@@ -1,0 +1,13 @@
+"""What became of a generated text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Score:
+    """Whether a generated text solves its problem; ``result`` says why not, where that is known."""
+
+    correct: bool
+    result: str = ""
