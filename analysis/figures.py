@@ -1,8 +1,7 @@
-"""The paper's figures from a frame of runs, and the command that draws them."""
+"""The paper's figures from a frame of runs."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +24,6 @@ from pearl_eval.figures.speedups import draw_speedups, draw_waiting
 from pearl_eval.figures.timelines import timeline as draw_runs
 from pearl_eval.results.runs import Run, labelled
 from pearl_eval.results.stretch import choose_runs
-from pearl_eval.shell.streams import standard_streams
 
 #: What the figure of accepted runs shows, from the top.
 _OVER = ("pearl", "speculative")
@@ -157,34 +155,20 @@ def _conditions(frame: pd.DataFrame) -> str:
     return f"{hardware}, {dtypes}"
 
 
-@standard_streams()
-def main() -> None:
-    """``python -m analysis.figures DIRECTORY… -o FOLDER``: what figures these runs give, as PNGs.
+def write_figures(source: Sequence[str], output: Path = Path("figures")) -> None:
+    """Write what figures these runs give, as PNGs in a folder, and print their paths.
 
     Runs under different conditions are drawn apart, with numbers after the names.
     """
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    add = parser.add_argument
-    add("source", nargs="+", help="runs' and sweeps' directories, or wandb:ENTITY/PROJECT")
-    add("-o", "--output", type=Path, default=Path("figures"), help="default: figures")
-    arguments = parser.parse_args()
-    try:
-        parts = sections(load_any(arguments.source))
-        arguments.output.mkdir(parents=True, exist_ok=True)
-        for number, (name, part) in enumerate(parts, start=1):
-            print(f"{name}:" if name else "", end="\n" if name else "")
-            for figure, draw in FIGURES.items():
-                try:
-                    drawn = draw(part)
-                except NoRuns as error:
-                    print(f"no {figure}: {error}")
-                    continue
-                suffix = f"-{number}" if len(parts) > 1 else ""
-                path = arguments.output / f"{figure}{suffix}.png"
-                print(save_figure(drawn, path))
-    except (UserError, OSError) as error:
-        parser.error(str(error))
-
-
-if __name__ == "__main__":
-    main()
+    parts = sections(load_any(source))
+    output.mkdir(parents=True, exist_ok=True)
+    for number, (name, part) in enumerate(parts, start=1):
+        print(f"{name}:" if name else "", end="\n" if name else "")
+        for figure, draw in FIGURES.items():
+            try:
+                drawn = draw(part)
+            except NoRuns as error:
+                print(f"no {figure}: {error}")
+                continue
+            suffix = f"-{number}" if len(parts) > 1 else ""
+            print(save_figure(drawn, output / f"{figure}{suffix}.png"))

@@ -81,11 +81,11 @@ def run_cli(run_command: Command, small_pair: SmallPair) -> Command:
 
 @pytest.fixture
 def run_profile(run_command: Command, small_pair: SmallPair) -> Command:
-    """``pearl-eval-profile`` on the small pair."""
+    """``pearl-eval profile`` on the small pair."""
     return lambda *arguments: run_command(profiling.main, *small_pair.overrides, *arguments)
 
 
 @pytest.fixture
 def run_bench(run_command: Command, small_pair: SmallPair) -> Command:
-    """``pearl-eval-bench`` on the small pair."""
+    """``pearl-eval bench`` on the small pair."""
     return lambda *arguments: run_command(bench_cli.main, *small_pair.overrides, *arguments)

@@ -6,7 +6,6 @@ bandwidth (a roofline), and from the waiting that the authors measured.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,7 +13,6 @@ from scipy.optimize import brentq
 
 from analysis.frames.table import Cell, Table
 from analysis.paper.reported import CONDITIONS, MARK, Reported, figures
-from pearl_eval.shell.streams import standard_streams
 from pearl_eval.simulation import ForwardTimes, Hardware, Rate, Simulation
 from pearl_eval.sizes.model_shapes import model_shape
 
@@ -192,14 +190,7 @@ def _notes(cited: Sequence[Reported]) -> list[str]:
     return [f"Reported: {MARK.removeprefix('reported ')}, {CONDITIONS}. From {sources}."]
 
 
-@standard_streams()
-def main() -> None:
-    """``python -m analysis.paper.paper_pairs``: the tables of docs/simulation.md. It takes a
-    minute."""
-    argparse.ArgumentParser(description=__doc__).parse_args()
+def print_pairs() -> None:
+    """Print the tables of docs/simulation.md. It takes a minute."""
     tables = (times_table(), speedups_table(), reported_table(), shared_table())
     print("\n\n".join(table.markdown() for table in tables))
-
-
-if __name__ == "__main__":
-    main()

@@ -113,7 +113,7 @@ def _ratio(reference: Sequence[float], own: Sequence[float]) -> float:
 
 
 def read_grid(directory: Path) -> list[Cell]:
-    """The cells of the grid that ``pearl-eval-bench`` measured into a directory.
+    """The cells of the grid that ``pearl-eval bench`` measured into a directory.
 
     Raises :class:`UserError` where there are none, or a decoder is not simulated.
     """
@@ -121,9 +121,9 @@ def read_grid(directory: Path) -> list[Cell]:
     try:
         content = read_json(path)
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run pearl-eval-bench grid=controlled") from None
+        raise UserError(f"{path}: no such file; run pearl-eval bench grid=controlled") from None
     if not content.get("grid"):
-        raise UserError(f"{path}: no grid was measured; run pearl-eval-bench grid=controlled")
+        raise UserError(f"{path}: no grid was measured; run pearl-eval bench grid=controlled")
     try:
         cells = [Cell.of(cell) for cell in content["grid"]]
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""The ``pearl-eval-bench`` command itself."""
+"""A benchmark: its parts checked, then measured one after the other."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from pearl_eval.bench import grid, growth
@@ -25,12 +24,12 @@ from pearl_eval.bench.table import (
     rows,
 )
 from pearl_eval.bench.watch import Whole, watch
-from pearl_eval.config.schema import RuntimeConfig, build, plain, section
+from pearl_eval.config.building import build, plain, section
+from pearl_eval.config.schema import RuntimeConfig
 from pearl_eval.errors import EquivalenceViolation, UserError
 from pearl_eval.evaluation.plan import load_problems
 from pearl_eval.pairs.setup import Setup
 from pearl_eval.results.journal import write_json
-from pearl_eval.shell.command import hydra_command
 from pearl_eval.shell.console import console
 from tasks.task import Problem, Task
 
@@ -200,16 +199,3 @@ def _check_contest(where: str, config: BenchConfig | GridConfig, prompts: int) -
 def draw(problems: Sequence[Problem], count: int, seed: int) -> list[Problem]:
     """``count`` problems from all over a task, or all where it has fewer, in random order."""
     return random.Random(f"problems {seed}").sample(list(problems), min(count, len(problems)))
-
-
-@hydra_command("bench")
-def main(cfg: DictConfig) -> None:
-    """Entry point of ``pearl-eval-bench``."""
-    hydra_config = HydraConfig.get()
-    choices = hydra_config.runtime.choices
-    title = f"{choices['pair']}, {choices['task']}"
-    Bench(cfg, Path(hydra_config.runtime.output_dir), title).run()
-
-
-if __name__ == "__main__":
-    main()

@@ -1,11 +1,9 @@
-"""What ``pearl-eval-bench`` measures: the typed schema of ``conf/bench.yaml``."""
+"""What ``pearl-eval bench`` measures: the typed schema of ``conf/bench.yaml``."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
-
-from hydra.core.config_store import ConfigStore
 
 from pearl_eval.config.schema import RuntimeConfig, open_node
 
@@ -72,6 +70,3 @@ class BenchConfig:
     grid: GridConfig | None = None
     growth: GrowthConfig | None = None
     seed: int = 0
-
-
-ConfigStore.instance().store(name="bench_schema", node=BenchConfig)

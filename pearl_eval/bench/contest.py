@@ -21,8 +21,8 @@ from pearl_eval.bench.config import REFERENCE
 from pearl_eval.bench.limits import Forwards, Rounds, Timer
 from pearl_eval.bench.results import Measurement, Results
 from pearl_eval.checks.equivalence import EquivalenceChecker, Verdict, unchecked_verdict
+from pearl_eval.config.building import build
 from pearl_eval.config.paths import config_dir
-from pearl_eval.config.schema import build
 from pearl_eval.errors import UserError
 from pearl_eval.evaluation.plan import check_target
 from pearl_eval.evaluation.reservation import reserve

@@ -16,7 +16,8 @@ from decoders.process import fork_server
 from decoders.process.clock import clock
 from decoders.process.drafter import Drafter
 from decoders.process.memory_use import resident_bytes
-from pearl_eval.config.schema import Names, RuntimeConfig, section
+from pearl_eval.config.building import section
+from pearl_eval.config.schema import Names, RuntimeConfig
 from pearl_eval.evaluation.evaluation import evaluate
 from pearl_eval.results.records import RECORDS, read_lines
 from pearl_eval.shell.command import DRAFT_MODULES

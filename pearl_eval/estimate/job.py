@@ -8,16 +8,17 @@ from typing import Any
 import torch
 
 from decoders.autoregressive import Autoregressive
-from pearl_eval.config.schema import Protocol, ReferenceMode, build, plain
+from pearl_eval.config.building import build, plain
+from pearl_eval.config.schema import Protocol, ReferenceMode
 from pearl_eval.errors import UserError
 from pearl_eval.estimate.config import EstimateConfig
-from pearl_eval.estimate.jobs import Job
 from pearl_eval.estimate.known import MEASURED, Forward, Knowledge, Known
 from pearl_eval.estimate.places import Places
 from pearl_eval.estimate.predict import predict
 from pearl_eval.evaluation.identity import reference_key
 from pearl_eval.evaluation.plan import Parts
 from pearl_eval.pairs.pair import PairSource
+from pearl_eval.shell.jobs import Job
 from pearl_eval.simulation import ForwardTimes
 
 _HOUR = 3600

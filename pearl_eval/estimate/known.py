@@ -153,7 +153,7 @@ def _read_profile(file: str) -> Profile:
         return Profile(content["pair"], _ranks(content), ForwardTimes.from_profile(content))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"estimate.profile={file}: no profile.json of pearl-eval-profile"
+            f"estimate.profile={file}: no profile.json of pearl-eval profile"
             f" ({type(error).__name__}: {error})"
         ) from error
 

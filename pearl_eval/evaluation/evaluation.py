@@ -14,7 +14,8 @@ import torch
 from omegaconf import DictConfig
 
 from decoders.autoregressive import Autoregressive
-from pearl_eval.config.schema import Names, ReferenceMode, plain
+from pearl_eval.config.building import plain
+from pearl_eval.config.schema import Names, ReferenceMode
 from pearl_eval.errors import EquivalenceViolation
 from pearl_eval.evaluation.comparison import Comparison
 from pearl_eval.evaluation.identity import reference_identity, reference_key, run_identity

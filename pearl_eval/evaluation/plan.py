@@ -11,7 +11,8 @@ from omegaconf import DictConfig
 
 from decoders.decoder import Decoder
 from decoders.sampling.sampler import Sampler
-from pearl_eval.config.schema import Config, Protocol, build, typed
+from pearl_eval.config.building import build, typed
+from pearl_eval.config.schema import Config, Protocol
 from pearl_eval.errors import UserError
 from pearl_eval.pairs.pair import Pair
 from pearl_eval.pairs.setup import Setup

@@ -18,7 +18,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from submitit.core.utils import FailedJobError, UncompletedJobError
 
-from pearl_eval.config.schema import ReferenceMode, build, plain
+from pearl_eval.config.building import build, plain
+from pearl_eval.config.schema import ReferenceMode
 from pearl_eval.errors import UserError
 from pearl_eval.evaluation.identity import reference_key
 from pearl_eval.pairs.pair import PairSource
@@ -131,7 +132,7 @@ def launch(
         ids = dict.fromkeys(map(_array, submitted.values()))
         print_note(
             f"the jobs go on without this command; to end them: scancel {' '.join(ids)};"
-            f" their table, at any time: pearl-eval-table {setup['config'].hydra.sweep.dir}"
+            f" their table, at any time: pearl-eval table {setup['config'].hydra.sweep.dir}"
         )
         raise
 

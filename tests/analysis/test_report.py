@@ -162,4 +162,4 @@ def test_the_command_writes_the_page_or_one_line(
         assert code == 2 and not out
         assert message in err and len(err.splitlines()) == 1
     code, out, _ = run_command(report.main, "--help")
-    assert code == 0 and "pearl-eval-report multirun/" in out
+    assert code == 0 and "pearl-eval report multirun/" in out

@@ -1,4 +1,4 @@
-"""``pearl-eval-bench``: the arithmetic on made-up measurements, the command on a small pair."""
+"""``pearl-eval bench``: the arithmetic on made-up measurements, the command on a small pair."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``pearl-eval-dashboard``: what its panels show is logged, and where it saves them."""
+"""``pearl-eval dashboard``: what its panels show is logged, and where it saves them."""
 
 from __future__ import annotations
 

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pearl_eval.estimate.jobs import compose_jobs
 from small_pair import SmallPair
 
-from pearl_eval.config.schema import register
+from pearl_eval.config.registry import register
 from pearl_eval.estimate import cli as estimate_cli
 from pearl_eval.estimate.config import EstimateConfig
 from pearl_eval.estimate.job import estimate_job
-from pearl_eval.estimate.jobs import compose_jobs
 from pearl_eval.estimate.known import Knowledge
 from pearl_eval.estimate.table import Estimate
 

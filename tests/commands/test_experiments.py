@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pearl_eval.estimate.jobs import expand
 
 from pearl_eval.config.paths import config_dir
-from pearl_eval.config.schema import register
-from pearl_eval.estimate.jobs import expand
+from pearl_eval.config.registry import register
 
 Run = Callable[..., tuple[int, str, str]]
 

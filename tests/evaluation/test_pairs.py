@@ -31,8 +31,9 @@ from decoders.process.models import Models
 from decoders.process.worker import DraftProcessOptions
 from decoders.sampling.sampler import Greedy
 from decoders.speculative import Speculative
+from pearl_eval.config.building import build
 from pearl_eval.config.paths import config_dir
-from pearl_eval.config.schema import build, register
+from pearl_eval.config.registry import register
 from pearl_eval.errors import UserError
 from pearl_eval.machine.devices import Devices
 from pearl_eval.pairs.controlled import Controlled
