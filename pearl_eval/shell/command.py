@@ -36,7 +36,7 @@ from pearl_eval.shell.manners import (
     one_line,
     terminate,
 )
-from pearl_eval.shell.resume import resumed
+from pearl_eval.shell.resume import parted, resumed
 from pearl_eval.shell.scratch import scratch
 from pearl_eval.shell.sweep import print_so_far
 
@@ -109,6 +109,9 @@ def composing(config_name: str, arguments: Sequence[str], logs: bool) -> Iterato
         try:
             if logs:
                 words = [_TALKATIVE if one in _VERBOSE else one for one in resumed(words)]
+            # Flags first: Hydra's parser takes no override after a flag after an override.
+            flags, overrides = parted(words)
+            words = [*flags, *overrides]
             parsed(words)
             yield words
         except Exception as error:

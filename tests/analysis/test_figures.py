@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from analysis.frames.frame import load
 from analysis.frames.table import NoRuns
 from analysis.theory import theory
 from analysis.theory.beside_theory import Expectation, beside_theory, pace
+from pearl_eval.commands import commands
 from pearl_eval.results.traces import TEXT_STEP
 
 
@@ -153,12 +153,10 @@ def test_runs_of_which_nothing_was_timed_give_no_figures(tmp_path: Path) -> None
 def test_command_draws_what_there_is(
     sweep: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     output = tmp_path / "figures"
-    monkeypatch.setattr(sys, "argv", ["figures", str(sweep / "3"), "-o", str(output)])
-    figures.main()
+    commands.main(["figures", str(sweep / "3"), "-o", str(output)])
     out = capsys.readouterr().out
     assert [path.name for path in output.iterdir()] == ["speedups.png"]
     assert "no gamma_sweep: no decoder of these runs has several draft lengths" in out

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 from analysis.theory import heatmap, prediction
 from analysis.theory.grid import Cell, halves, read_grid
 from analysis.theory.prediction import Point, errors, fit, noise, predict, table
+from pearl_eval.commands import commands
 from pearl_eval.errors import UserError
 from pearl_eval.simulation import Costs, Rate
 
@@ -174,27 +174,26 @@ def test_points_are_the_best_of_each_cell(cells: list[Cell]) -> None:
 
 
 def test_one_pair_has_no_half_to_predict(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = write_bench(tmp_path / "one", [content()])
-    monkeypatch.setattr(sys, "argv", ["prediction", str(folder)])
-    with pytest.raises(SystemExit):
-        prediction.main()
+    with pytest.raises(SystemExit, match="2"):
+        commands.main(["predict", str(folder)])
     assert "too few pairs for two halves" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", [heatmap, prediction], ids=lambda one: one.__name__)
+@pytest.mark.parametrize(("name", "module"), [("heatmap", heatmap), ("predict", prediction)])
 def test_commands_draw_a_grid(
-    command: Any,
+    name: str,
+    module: Any,
     cells: list[Cell],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(command, "read_grid", lambda directory: cells)
+    monkeypatch.setattr(module, "read_grid", lambda directory: cells)
     monkeypatch.setattr(heatmap, "_SIMULATED_STEPS", 3)
     output = tmp_path / "drawn.png"
-    monkeypatch.setattr(sys, "argv", ["command", str(tmp_path), "-o", str(output)])
-    command.main()
+    commands.main([name, str(tmp_path), "-o", str(output)])
     assert output.stat().st_size > 10_000
     assert capsys.readouterr().out.endswith(f"{output}\n")

@@ -149,7 +149,7 @@ def test_of_many_runs_the_fastest_of_each_decoder_is_drawn(tmp_path: Path) -> No
 def test_the_command_writes_the_page_or_one_line(
     sweep: Path, tmp_path: Path, run_command: Command
 ) -> None:
-    code, out, err = run_command(report.main, str(sweep))
+    code, out, err = run_command("report", str(sweep))
     assert (code, out.strip(), err) == (0, str(sweep / "report.html"), "")
     assert (sweep / "report.html").read_text().startswith("<!doctype html>")
     write_run(tmp_path / "unfinished", "pearl", pearl(), finished=False)
@@ -158,8 +158,8 @@ def test_the_command_writes_the_page_or_one_line(
         (str(tmp_path / "unfinished"),): "the run there is not finished",
         (str(sweep), "-o=/no/where/page.html"): "No such file or directory",
     }.items():
-        code, out, err = run_command(report.main, *arguments)
+        code, out, err = run_command("report", *arguments)
         assert code == 2 and not out
         assert message in err and len(err.splitlines()) == 1
-    code, out, _ = run_command(report.main, "--help")
+    code, out, _ = run_command("report", "--help")
     assert code == 0 and "pearl-eval report multirun/" in out

@@ -14,15 +14,15 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from written_run import OUTPUT, autoregressive, pearl, write_run
 
-from analysis import timeline
 from decoders.round import Round
 from pearl_eval.errors import UserError
 from pearl_eval.figures.fonts import cells, family
 from pearl_eval.figures.palette import GREEN, SKY, VERMILLION
 from pearl_eval.figures.timeline import draw_timeline
+from pearl_eval.figures.timelines import timeline
 from pearl_eval.figures.token_text import TokenText, visible
 from pearl_eval.results.runs import read_runs
-from pearl_eval.results.stretch import Stretch, choose_runs, choose_stretch, decodings
+from pearl_eval.results.stretch import TOKENS, Stretch, choose_runs, choose_stretch, decodings
 from pearl_eval.results.traces import Fate
 
 
@@ -107,7 +107,7 @@ def test_a_stretch_may_be_chosen_and_ends_with_the_text(sweep: Path) -> None:
 
 
 def test_the_picture_says_and_colours_what_happened(sweep: Path) -> None:
-    figure = timeline.timeline(choose_runs(read_runs(sweep)), token=1, tokens=5)
+    figure = timeline(choose_runs(read_runs(sweep)), token=1, tokens=5)
     (axes,) = figure.axes
     said = texts(figure)
     assert "In 200 ms, PEARL wrote 5 tokens, autoregressive decoding 2" in said
@@ -148,7 +148,7 @@ def test_what_runs_on_by_itself_is_drawn_before_it_is_read(tmp_path: Path) -> No
     (one,) = decodings(runs)
     right, wrong, vain = Fate.accepted, Fate.rejected, Fate.in_vain
     assert one.fates == [[], [right, wrong], [vain, vain], [vain, right, right]]
-    (axes,) = timeline.timeline(runs, token=0, seconds=0.8).axes
+    (axes,) = timeline(runs, token=0, seconds=0.8).axes
     green = [box for box in axes.patches if colour_of(box) == GREEN]
     assert [box.get_x() for box in green] == pytest.approx([50, 500, 550])
 
@@ -252,7 +252,7 @@ def test_a_token_is_shown_on_one_line(text: str, shown: str) -> None:
 
 
 def test_the_command_writes_both_pictures(sweep: Path, run_command: Command) -> None:
-    code, out, err = run_command(timeline.main, str(sweep))
+    code, out, err = run_command("timeline", str(sweep))
     assert (code, err) == (0, "")
     assert out.split() == [str(sweep / "timeline.png"), str(sweep / "timeline.svg")]
     assert (sweep / "timeline.png").read_bytes().startswith(b"\x89PNG")
@@ -274,13 +274,14 @@ def test_bad_input_is_one_line(sweep: Path, tmp_path: Path, run_command: Command
         (run, "--output=."): ". is no name of a picture's file",
         (run, str(sweep)): "is a sweep; give it alone, or the directories of runs",
     }.items():
-        code, out, err = run_command(timeline.main, *arguments)
+        code, out, err = run_command("timeline", *arguments)
         assert code == 2 and not out
         assert message in err and len(err.splitlines()) == 1
 
 
 def test_help_teaches(run_command: Command) -> None:
-    code, _, err = run_command(timeline.main, ".", "--tokens=0")
+    code, _, err = run_command("timeline", ".", "--tokens=0")
     assert code == 2 and "a stretch has at least one token" in err
-    code, out, _ = run_command(timeline.main, "--help")
+    code, out, _ = run_command("timeline", "--help")
     assert code == 0 and "examples:" in out and "--prompt TASK_ID" in out
+    assert f"(default: {TOKENS})" in out

@@ -9,7 +9,6 @@ import multiprocessing
 import os
 import shutil
 import signal
-import sys
 import time
 from collections.abc import Callable, Sequence
 from multiprocessing import forkserver
@@ -21,7 +20,7 @@ from sameness import assert_same, figures, records
 from small_pair import SmallPair, make_model
 
 from decoders.round import Round
-from pearl_eval.commands import run as cli
+from pearl_eval.commands import commands
 from pearl_eval.evaluation.run_files import RunFiles
 from pearl_eval.results.records import Record
 from pearl_eval.shell.resume import resumed
@@ -283,8 +282,7 @@ def _command(arguments: Sequence[str], folder: Path) -> None:
     for known in (forkserver, forkserver._forkserver):
         known.ensure_running = lambda: None
     os.chdir(folder)
-    sys.argv = ["pearl-eval", *arguments]
-    cli.main()
+    commands.main(arguments)
 
 
 def test_killed_at_any_moment_a_run_is_continued(

@@ -11,9 +11,6 @@ import pytest
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 
-from analysis import tables
-from pearl_eval.commands import run as cli
-from pearl_eval.commands import table as sweep_table
 
 Run = Callable[..., tuple[int, str, str]]
 SHORT = ("task.limit=1", "task.max_new_tokens=4", "hydra.sweep.dir=sweep")
@@ -36,9 +33,9 @@ def test_runs_in_folders_of_folders_are_found_by_everything(
     assert out.index("sweep/speculative/x") < out.index("sweep/autoregressive/x")
     assert len(list(tmp_path.glob("sweep/reference/*/reference.jsonl"))) == 1
     assert not list(tmp_path.glob("sweep/*/*/reference"))
-    code, table, _ = run_command(sweep_table.main, "sweep")
+    code, table, _ = run_command("table", "sweep")
     assert code == 0 and table.splitlines()[1:] == out.splitlines()[1:]
-    code, out, err = run_command(tables.main, "sweep")
+    code, out, err = run_command("tables", "sweep")
     assert "1.00×" in out or "no table" in err or "speculative" in out, err
     run = tmp_path / "sweep" / "speculative" / "x"
     (run / "summary.json").unlink()
@@ -165,6 +162,6 @@ def test_a_table_counts_nested_runs_that_failed(
     with monkeypatch.context() as patch:
         patch.setattr("pearl_eval.commands.run._evaluate", fails(OSError("gone")))
         assert run_cli(*TWO, NESTED)[0] == 1
-    code, out, _ = run_command(sweep_table.main, "sweep")
+    code, out, _ = run_command("table", "sweep")
     assert code == 1 and out.count("failed: gone") == 2
-    assert json.dumps("speculative")[1:-1] in out and cli.SUMMARY == "summary.json"
+    assert "speculative" in out
