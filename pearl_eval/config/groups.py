@@ -28,5 +28,5 @@ def meant(word: str, others: Iterable[str] = ()) -> str:
         for group in group_names()
         if (config_dir() / group / f"{word}.yaml").is_file()
     ]
-    alike = options or difflib.get_close_matches(word, [*others, *group_names()])
+    alike = options or difflib.get_close_matches(word, [*others, *group_names()], cutoff=0.7)
     return f" (did you mean {' or '.join(alike)}?)" if alike else ""

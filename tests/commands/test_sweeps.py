@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 import pytest
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
-
 
 Run = Callable[..., tuple[int, str, str]]
 SHORT = ("task.limit=1", "task.max_new_tokens=4", "hydra.sweep.dir=sweep")
