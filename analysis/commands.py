@@ -10,13 +10,11 @@ from pathlib import Path
 
 from pearl_eval.commands.command import Add, Command, add_output
 
+_GRID = "what pearl-eval bench grid=controlled wrote"
+
 
 def _directory(add: Add) -> None:
     add("directory", type=Path, help="a sweep's directory, or a run's")
-
-
-def _grid(add: Add) -> None:
-    add("directory", type=Path, help="what pearl-eval bench grid=controlled wrote")
 
 
 def _sources(add: Add) -> None:
@@ -118,7 +116,7 @@ FIGURES = Command(
 
 def _compare(add: Add) -> None:
     add("a", help="a sweep's directory, or wandb:ENTITY/PROJECT")
-    add("b", nargs="?", help="another one: what changed from the first to it")
+    add("b", nargs="?", default=None, help="another one: what changed from the first to it")
     add("--format", choices=["markdown", "csv"], help="default: markdown")
 
 
@@ -132,7 +130,7 @@ COMPARE = Command(
 
 
 def _heatmap(add: Add) -> None:
-    add("directory", type=Path, nargs="?", help="what pearl-eval bench grid=controlled wrote")
+    add("directory", type=Path, nargs="?", default=None, help=f"{_GRID}; without it, theory alone")
     add_output(add, "heatmap.png")
 
 
@@ -147,7 +145,7 @@ HEATMAP = Command(
 
 
 def _predict(add: Add) -> None:
-    _grid(add)
+    add("directory", type=Path, help=_GRID)
     add_output(add, "prediction.png in DIRECTORY")
     add("--swap", action="store_true", help="fit on the half that is otherwise predicted")
 

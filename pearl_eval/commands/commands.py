@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import EntryPoint, entry_points
 
+from pearl_eval import __version__
 from pearl_eval.commands.command import Command
 from pearl_eval.config.groups import group_names, meant
 from pearl_eval.errors import UserError
@@ -27,6 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of ``pearl-eval``."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     first = words[0] if words else ""
+    if first == "--version":
+        print(f"pearl-eval {__version__}")
+        return
     with manners():
         commands = {one.name: one for one in entry_points(group=GROUP)}
         if first in commands:

@@ -82,6 +82,7 @@ def hydra_command(
         def main(arguments: Sequence[str] | None = None) -> None:
             own = sys.argv[1:] if arguments is None else arguments
             with composing(config_name, own, logs) as words, scratch():
+                parsed(words)
                 sys.argv[1:] = words
                 program()
                 if _failures:
@@ -112,7 +113,6 @@ def composing(config_name: str, arguments: Sequence[str], logs: bool) -> Iterato
             # Flags first: Hydra's parser takes no override after a flag after an override.
             flags, overrides = parted(words)
             words = [*flags, *overrides]
-            parsed(words)
             yield words
         except Exception as error:
             print_so_far()

@@ -197,3 +197,12 @@ def test_commands_draw_a_grid(
     commands.main([name, str(tmp_path), "-o", str(output)])
     assert output.stat().st_size > 10_000
     assert capsys.readouterr().out.endswith(f"{output}\n")
+
+
+def test_a_heat_map_needs_no_grid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    commands.main(["heatmap"])
+    assert capsys.readouterr().out == "heatmap.png\n"
+    assert (tmp_path / "heatmap.png").stat().st_size > 10_000

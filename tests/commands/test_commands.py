@@ -7,7 +7,7 @@ import pkgutil
 import subprocess
 import sys
 from collections.abc import Callable
-from importlib.metadata import entry_points
+from importlib.metadata import entry_points, version
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +120,12 @@ def test_flags_may_stand_anywhere(run_command: Run) -> None:
     assert (code, out.splitlines()[-1], err) == (0, "7", "")
     code, out, err = run_command("", "seed=7", "--info", "searchpath", "task.limit=3")
     assert (code, err) == (0, "") and "command-line" not in out
+
+
+def test_versions(run_command: Run) -> None:
+    assert run_command("", "--version") == (0, f"pearl-eval {version('pearl-eval')}\n", "")
+    code, out, err = run_command("bench", "--version")
+    assert (code, err) == (0, "") and out.startswith("Hydra 1.")
 
 
 def test_a_dry_run_is_an_estimate_wherever_it_stands(run_command: Run) -> None:
