@@ -5,9 +5,7 @@ Their functions are in the modules that are named here, which are imported when 
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from pearl_eval.commands.command import Add, Command, add_output
+from pearl_eval.commands.command import DIRECTORY, Command, argument, output
 
 BENCH = Command(
     "Decoders side by side on the same prompts, beside what forwards allow",
@@ -21,33 +19,23 @@ ESTIMATE = Command(
     "The jobs of a run or a sweep, with the GPUs, memory and hours they would need",
     "pearl_eval.commands.estimate:main",
 )
-
-
-def _table(add: Add) -> None:
-    add("directory", type=Path, help="a sweep's directory, or a run's")
-
-
 TABLE = Command(
     "The table of a sweep or a run, from what its runs have written so far",
     "pearl_eval.commands.table:print_runs",
-    _table,
+    [DIRECTORY],
     "On a cluster also while some run or wait, or after the command that started them is gone."
     " Exits with 0; with 1 if a run has failed or is not finished, or an output was not the"
     " target's own; with 2 if there is no run.",
     "pearl-eval table multirun/DATE/TIME",
 )
-
-
-def _dashboard(add: Add) -> None:
-    add("--project", help="W&B project (default: WANDB_PROJECT, or pearl-eval)")
-    add("--entity", help="user or team (default: WANDB_ENTITY, or your own)")
-    add_output(add, "none; with it the specs are written as JSON, and no server is asked")
-
-
 DASHBOARD = Command(
     "A W&B workspace and report over the runs of a project",
     "pearl_eval.commands.dashboard:dashboard",
-    _dashboard,
+    [
+        argument("--project", help="W&B project (default: WANDB_PROJECT, or pearl-eval)"),
+        argument("--entity", help="user or team (default: WANDB_ENTITY, or your own)"),
+        output("none; with it both are written as JSON, and no server is asked"),
+    ],
     "The workspace shows speedup by task and decoder, acceptance, waiting, equivalence failures,"
     " accuracy beside the reference, every prompt and round; the report has the paper's tables."
     " With no account, or with WANDB_MODE=offline, they are written to dashboard.json instead of"

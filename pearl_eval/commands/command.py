@@ -16,8 +16,32 @@ from pearl_eval.shell.manners import manners
 #: Columns of a help page.
 _WIDTH = 96
 
-#: Adds one argument to a command line: :meth:`argparse.ArgumentParser.add_argument`.
-Add = Callable[..., Any]
+#: An argument of a command line: what :meth:`argparse.ArgumentParser.add_argument` is given.
+Argument = tuple[tuple[str, ...], dict[str, Any]]
+
+
+def argument(*names: str, **how: Any) -> Argument:
+    """An argument, as :meth:`argparse.ArgumentParser.add_argument` takes it."""
+    return names, how
+
+
+DIRECTORY = argument("directory", type=Path, help="a sweep's directory, or a run's")
+
+
+def output(default: str, what: str = "FILE") -> Argument:
+    """``-o FILE``, the same for every command that writes one."""
+    return argument("-o", "--output", type=Path, metavar=what, help=f"default: {default}")
+
+
+def count(least: int) -> Callable[[str], int]:
+    """The type of an argument that is a number of tokens, of at least so many."""
+
+    def read(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"expected a number of at least {least}, got {text!r}")
+        return int(text)
+
+    return read
 
 
 @dataclass(frozen=True)
@@ -34,7 +58,7 @@ class Command:
         without ``arguments``, with the command line. An error of :mod:`pearl_eval.errors` ends the
         command in one line.
     arguments
-        Adds the options to a parser. Without it the function reads its command line itself.
+        Its options. Without them, the function reads its command line itself.
     description
         What its help page says beside ``summary``.
     examples
@@ -43,7 +67,7 @@ class Command:
 
     summary: str
     run: str
-    arguments: Callable[[Add], None] | None = None
+    arguments: Sequence[Argument] | None = None
     description: str = ""
     examples: str = ""
 
@@ -66,16 +90,11 @@ class Command:
             argument_default=argparse.SUPPRESS,
             allow_abbrev=False,
         )
-        assert self.arguments is not None
-        self.arguments(parser.add_argument)
+        for names, how in self.arguments or ():
+            parser.add_argument(*names, **how)
         return parser
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; {self.prog} --help shows what it takes")
-
-
-def add_output(add: Add, default: str) -> None:
-    """``-o FILE``, the same for every command that writes one."""
-    add("-o", "--output", type=Path, metavar="FILE", help=f"default: {default}")

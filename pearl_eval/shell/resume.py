@@ -55,13 +55,12 @@ def resumed(arguments: Sequence[str]) -> list[str]:
         started = Started.read(folder / _HYDRA / "hydra.yaml")
     else:
         raise UserError(f"resume={folder}: there is no run and no sweep there")
-    flags, overrides = parted(others)
-    if not any(one.startswith(("--config-dir", "-cd")) for one in flags):
-        flags += [f"--config-dir={path}" for path in started.config_dirs]
+    if not any(one.startswith(("--config-dir", "-cd")) for one in others):
+        others += [f"--config-dir={path}" for path in started.config_dirs]
     # Paths of its data and models may be relative to where it was started.
     os.chdir(started.cwd)
     own = [one for one in started.hydra_overrides if not one.startswith(_OURS)]
-    return [*flags, *own, *started.overrides, *overrides, *where]
+    return [*own, *started.overrides, *others, *where]
 
 
 @dataclass(frozen=True)

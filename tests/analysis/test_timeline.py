@@ -281,7 +281,7 @@ def test_bad_input_is_one_line(sweep: Path, tmp_path: Path, run_command: Command
 
 def test_help_teaches(run_command: Command) -> None:
     code, _, err = run_command("timeline", ".", "--tokens=0")
-    assert code == 2 and "a stretch has at least one token" in err
+    assert code == 2 and "argument --tokens: expected a number of at least 1, got '0'" in err
     code, out, _ = run_command("timeline", "--help")
     assert code == 0 and "examples:" in out and "--prompt TASK_ID" in out
     assert f"(default: {TOKENS})" in out

@@ -150,13 +150,11 @@ def install(folder: Path, patch: pytest.MonkeyPatch, **commands_: str) -> None:
     lines = [f"{name} = {value}" for name, value in commands_.items()]
     (about / "entry_points.txt").write_text("\n".join(["[pearl_eval.commands]", *lines]))
     (folder / "other.py").write_text(
-        "from pearl_eval.commands.command import Command, add_output\n"
-        "def arguments(add):\n"
-        "    add('source', nargs='+')\n"
-        "    add_output(add, 'none')\n"
+        "from pearl_eval.commands.command import Command, argument, output\n"
         "def run(source, output=None):\n"
         "    print('ran', source, output)\n"
-        "MINE = Command('A command of mine', 'other:run', arguments)\n"
+        "own = [argument('source', nargs='+'), output('none')]\n"
+        "MINE = Command('A command of mine', 'other:run', own)\n"
         "NONE = 'Mine'\n"
     )
     patch.syspath_prepend(folder)
@@ -221,7 +219,7 @@ def test_however_a_command_ends_it_says_so(
     traced: bool,
 ) -> None:
     monkeypatch.setattr(sys.modules[__name__], "ending", fails(error), raising=False)
-    command = Command("Ends", f"{__name__}:ending", lambda add: None)
+    command = Command("Ends", f"{__name__}:ending", [])
     with pytest.raises(SystemExit) as end:
         command.main("ends", [])
     out, err = capsys.readouterr()
