@@ -9,6 +9,7 @@ from decoders.decoder import Decoder
 from decoders.process.clock import clock
 from decoders.round import Round
 from decoders.sampling.sampler import Draft
+from decoders.schedule import Alone, Schedule
 from decoders.sequence import Text
 
 
@@ -17,6 +18,10 @@ class Autoregressive(Decoder):
     """The target model alone, a token at a time. Also the reference run of every other decoder."""
 
     uses_draft = False
+    idea = "the target model alone, a forward for each token"
+
+    def simulated_as(self) -> Schedule:
+        return Alone()
 
     def rounds(self, text: Text) -> Iterator[Round]:
         while not text.finished:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from enum import Enum
 from typing import Any, ClassVar, cast
 
 from decoders.accepted_runs import accepted_runs
@@ -15,6 +16,7 @@ from decoders.process.clock import clock
 from decoders.process.models import Models
 from decoders.round import Round
 from decoders.sampling.sampler import Sampler, Verifier
+from decoders.schedule import Schedule, describe
 from decoders.sequence import Text
 
 
@@ -48,6 +50,17 @@ class Generation:
         return sum(r.drafted for r in self.rounds if r.draft_seconds > 0)
 
 
+class Overlap(Enum):
+    """When the draft model and the target work at the same time."""
+
+    #: They take turns: while one works, the other waits.
+    never = "never"
+    #: In every round they start together, and the round ends when both are done.
+    within_rounds = "within rounds"
+    #: The draft model works on, whatever round the target is at.
+    across_rounds = "across rounds"
+
+
 class Decoder(ABC):
     """A way to decode. Subclasses are dataclasses: their fields are their settings.
 
@@ -62,6 +75,10 @@ class Decoder(ABC):
     #: Whether it reads a text anew once that has outgrown a model's first set of rotations, as
     #: ``CachedModel.extend`` does (see ``Architecture.rope_switch``).
     follows_rope_switch: ClassVar[bool] = True
+    #: Whether its two models work at the same time.
+    overlap: ClassVar[Overlap] = Overlap.never
+    #: Its idea in a few words, for pictures.
+    idea: ClassVar[str] = ""
 
     target: CachedModel
     sampler: Sampler
@@ -71,6 +88,31 @@ class Decoder(ABC):
     seed: int
     #: The draft length in use, of decoders that have one.
     chosen_gamma: int
+
+    @property
+    def draft_ends(self) -> int:
+        """At how many ends of the target there is a copy of the draft model.
+
+        0: where there is one, it has a place of its own.
+        """
+        return 0
+
+    def simulated_as(self) -> Schedule | None:
+        """Which model runs when, so that it can be predicted how fast this is.
+
+        ``None``: it is not predicted. A subclass with other rounds says so here, too.
+        """
+        return None
+
+    def describe(self) -> dict[str, Any]:
+        """What the files of a run say of a decoder beside its settings."""
+        schedule = self.simulated_as()
+        return {
+            "idea": self.idea,
+            "overlap": self.overlap.value,
+            "draft_ends": self.draft_ends,
+            "schedule": None if schedule is None else describe(schedule),
+        }
 
     def check(self, sampler: Sampler) -> None:
         """Raise ValueError for a sampling rule that can't be followed.

@@ -11,6 +11,7 @@ from decoders.process.drafter import DRAFT_WINDOWS
 from decoders.process.models import Models
 from decoders.round import Round
 from decoders.sampling.sampler import Sampler
+from decoders.schedule import Alone, Schedule
 from decoders.sequence import Text
 
 
@@ -19,6 +20,10 @@ class DraftOnly(Decoder):
     """Autoregressive decoding by the draft model. The upper limit of every decoder's speed."""
 
     lossless = False
+    idea = "the draft model alone, not the target's output"
+
+    def simulated_as(self) -> Schedule:
+        return Alone(drafts=True)
 
     def start(self, models: Models, sampler: Sampler) -> None:
         super().start(models, sampler)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from decoders.decoder import Decoder
+from decoders.decoder import Decoder, Overlap
 from decoders.draft_length import AUTO, check_gamma, choose_balanced
 from decoders.process.clock import clock
 from decoders.process.drafter import DRAFT_WINDOWS, Drafter, OnRequest, Proposal
 from decoders.process.models import Models
 from decoders.round import Round
 from decoders.sampling.sampler import NOTHING_JUDGED, Draft, Sampler
+from decoders.schedule import Parallel, Schedule
 from decoders.sequence import Text
 
 
@@ -31,12 +32,18 @@ class Pearl(Decoder):
     own next token, as in vanilla speculative decoding.
     """
 
+    overlap = Overlap.within_rounds
+    idea = "both models work at the same time"
+
     gamma: int | str = 5
     pre_verify: bool = True
     post_verify: bool = True
 
     def __post_init__(self) -> None:
         check_gamma(self.gamma)
+
+    def simulated_as(self) -> Schedule:
+        return Parallel(self.gamma, self.pre_verify, self.post_verify, self.draft_ends)
 
     def start(self, models: Models, sampler: Sampler) -> None:
         super().start(models, sampler)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from decoders.decoder import Decoder
+from decoders.decoder import Decoder, Overlap
 from decoders.process.clock import clock
 from decoders.process.drafter import DRAFT_WINDOWS
 from decoders.process.forerunner import Forerunner
 from decoders.process.models import Models
 from decoders.round import Round
 from decoders.sampling.sampler import Draft, Sampler
+from decoders.schedule import Ahead, Schedule
 from decoders.sequence import Text
 
 
@@ -25,6 +26,9 @@ class PearlAsync(Decoder):
     throw away a draft that agrees with it. There is no draft length to tune.
     """
 
+    overlap = Overlap.across_rounds
+    idea = "the draft model runs on, the target judges what there is"
+
     ahead: int = 96
 
     def __post_init__(self) -> None:
@@ -33,6 +37,9 @@ class PearlAsync(Decoder):
                 "decoder.ahead is how far the draft model may run ahead and must be at least 1,"
                 f" got {self.ahead}"
             )
+
+    def simulated_as(self) -> Schedule:
+        return Ahead(self.ahead)
 
     def start(self, models: Models, sampler: Sampler) -> None:
         # Whether a token was drafted in time or decoded by the target is a matter of timing, which

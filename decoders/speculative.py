@@ -13,6 +13,7 @@ from decoders.process.drafter import DRAFT_WINDOWS
 from decoders.process.models import Models
 from decoders.round import Round
 from decoders.sampling.sampler import Draft, Proposer, Sampler
+from decoders.schedule import Schedule, Turns
 from decoders.sequence import Text
 
 #: Draft length of the first prompt where it is to be chosen: that prompt measures α.
@@ -27,10 +28,15 @@ class Speculative(Decoder):
     chooses it after the first prompt, from that prompt's acceptance rate and measured forwards.
     """
 
+    idea = "the models take turns, one waits for the other"
+
     gamma: int | str = 5
 
     def __post_init__(self) -> None:
         check_gamma(self.gamma)
+
+    def simulated_as(self) -> Schedule:
+        return Turns(self.gamma)
 
     def start(self, models: Models, sampler: Sampler) -> None:
         super().start(models, sampler)

@@ -114,12 +114,14 @@ def evaluate(cfg: DictConfig, names: Names, directory: Path, family: Path) -> di
         )
         plan.decoder.stop()
         fit = comparison.fit(bar.tell)
+        settings = files.settings or plan.decoder.settings()
         files.write_lines(_task_lines(plan, records, f"{names.decoder}-{names.pair}"))
         rounds = files.rounds()
         summary = summarize(
             records,
             names,
-            settings=files.settings or plan.decoder.settings(),
+            settings=settings,
+            about=plan.decoder.with_settings(settings).describe(),
             synthetic=plan.pair.synthetic,
             accuracy_name=plan.task.accuracy_name,
             fit=fit,

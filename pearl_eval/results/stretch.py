@@ -13,11 +13,9 @@ from pearl_eval.errors import UserError
 from pearl_eval.results.runs import Run
 from pearl_eval.results.traces import KEY, Fate, Traces, token_fates
 
-#: Decoders shown by default, of those that a sweep has, from the top.
-SHOWN = ("pearl", "speculative", "autoregressive")
 #: Tokens that the first decoder writes in a stretch, unless told otherwise.
 TOKENS = 16
-#: Most decoders that are shown where a sweep has none of these.
+#: Most decoders that are shown by default.
 _MOST = 3
 #: Seconds by which sums of times may be off.
 MOMENT = 1e-9
@@ -96,11 +94,32 @@ class Decoding:
 
 
 def choose_runs(runs: Sequence[Run]) -> list[Run]:
-    """The runs to show: of each decoder the fastest, PEARL on top; all of one pair and task."""
-    shown = [run for run in runs if run.summary["decoder"] in SHOWN] or runs[:1]
-    alike = [run for run in runs if run.conditions == shown[0].conditions]
-    fastest = {run.summary["decoder"]: run for run in sorted(alike, key=_speed)}
-    return [fastest[name] for name in SHOWN if name in fastest] or list(fastest.values())[-_MOST:]
+    """The runs to show, all of one pair and task, and of each decoder the fastest.
+
+    On top the fastest whose models work at the same time, then the fastest of the others that judge
+    drafts, then the target alone; where there is none of a kind, the fastest that is left instead.
+    """
+    first = next((run for run in runs if _overlaps(run)), runs[0])
+    alike = [run for run in runs if run.conditions == first.conditions]
+    best = {run.summary["decoder"]: run for run in sorted(alike, key=_speed)}
+    fastest = sorted(best.values(), key=_speed, reverse=True)
+    kinds = (_overlaps, _drafts_in_turn, _is_target_alone)
+    chosen = [run for kind in kinds for run in list(filter(kind, fastest))[:1]]
+    left = [run for run in fastest if run not in chosen]
+    shown = [*chosen, *left][:_MOST]
+    return sorted(shown, key=lambda run: [kind(run) for kind in kinds], reverse=True)
+
+
+def _overlaps(run: Run) -> bool:
+    return bool(run.summary["decoder_about"]["overlap"] != "never")
+
+
+def _drafts_in_turn(run: Run) -> bool:
+    return run.summary["acceptance_rate"] is not None and not _overlaps(run)
+
+
+def _is_target_alone(run: Run) -> bool:
+    return run.summary["acceptance_rate"] is None and not run.summary["draft_forwards"]
 
 
 def _speed(run: Run) -> float:
