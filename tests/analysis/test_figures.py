@@ -91,7 +91,7 @@ def test_the_theorys_best_draft_length_is_marked(sweep: Path) -> None:
     assert ratio == pytest.approx(8 / 3)
     # A token of the reference takes 40 ms.
     assert window_cost == pytest.approx(2)
-    at = Expectation.of(frame, "pearl")
+    at = Expectation.of(pearl)
     assert at.best == theory.pearl_gamma(8 / 3, 0.875) == 3
     (axes,) = figures.gamma_sweep(frame).axes
     star = next(line for line in axes.lines if line.get_marker() == "*")
@@ -115,7 +115,7 @@ def test_the_legend_of_draft_lengths_fits_and_lies_on_no_curve(sweep: Path) -> N
 
 def test_points_of_the_heat_map_are_the_best(sweep: Path) -> None:
     drawn = figures.heatmap(load([sweep])).axes
-    panel = next(axes for axes in drawn if axes.get_title() == "pearl")
+    panel = next(axes for axes in drawn if axes.get_title() == "Parallel")
     points = panel.collections[-1]
     # Of forwards that read one token.
     assert points.get_offsets().tolist() == [[0.875, pytest.approx(4 / 3)]]

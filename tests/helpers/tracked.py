@@ -49,6 +49,7 @@ def summary_of(records: Sequence[Record]) -> dict[str, Any]:
         records,
         NAMES,
         settings={"gamma": 4},
+        about={},
         synthetic=False,
         accuracy_name="pass@1",
         fit=None,
