@@ -10,21 +10,21 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from pearl_eval.figures.palette import COLOURS, looks, styled
+from pearl_eval.figures.palette import looks, styled
 from pearl_eval.results.runs import Run
 from pearl_eval.results.traces import TEXT_STEP
 
-#: Most bars of a histogram.
-_BARS = 16
+#: Most bars of a histogram, and most runs.
+_BARS, _MOST = 16, 6
 
 
 def judging_runs(runs: Sequence[Run]) -> list[Run]:
     """The runs in which drafted tokens were judged; of many, the fastest of each decoder."""
     judging = [run for run in runs if (run.summary.get("traces") or {}).get("by_block_position")]
-    if len(judging) > len(COLOURS):
+    if len(judging) > _MOST:
         by_speed = sorted(judging, key=lambda run: run.summary["tokens_per_second"] or 0.0)
         judging = list({run.summary["decoder"]: run for run in by_speed}.values())
-    return judging[-len(COLOURS) :]
+    return judging[-_MOST:]
 
 
 @styled

@@ -11,7 +11,7 @@ BLUE, SKY, GREEN = "#0072B2", "#56B4E9", "#009E73"
 ORANGE, VERMILLION, PURPLE, YELLOW = "#E69F00", "#D55E00", "#CC79A7", "#F0E442"
 
 #: What tells decoders apart, in the order in which they get it.
-COLOURS, _MARKERS = (BLUE, ORANGE, SKY, VERMILLION, GREEN, PURPLE, YELLOW), "osD^vP*Xh"
+_COLOURS, _MARKERS = (BLUE, ORANGE, SKY, VERMILLION, GREEN, PURPLE, YELLOW), "osD^vP*Xh"
 #: The two models, where they are beside each other.
 DRAFT, TARGET = ORANGE, GREEN
 
@@ -24,7 +24,7 @@ def looks(names: Iterable[str]) -> dict[str, tuple[str, str]]:
 
     Of more decoders than there are colours some share one, but not the marker.
     """
-    pairs = zip(cycle(COLOURS), cycle(_MARKERS), strict=False)
+    pairs = zip(cycle(_COLOURS), cycle(_MARKERS), strict=False)
     return dict(zip(sorted(set(names)), pairs, strict=False))
 
 

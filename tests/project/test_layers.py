@@ -27,8 +27,8 @@ SCHEMA = {
 PREDICTING = {"pearl_eval.simulation", "pearl_eval.sizes.model_shapes", "pearl_eval.errors"}
 #: And a command's streams, which know nothing of us.
 SHELL = {"pearl_eval.shell.streams"}
-#: The one definition of decoders that the simulator counts by, too.
-ACCEPTED_RUNS = "decoders.accepted_runs"
+#: What the simulator knows of decoders: runs of accepted tokens, and which model runs when.
+SHARED = ("decoders.accepted_runs", "decoders.schedule")
 #: And what draws.
 FIGURES = ("pearl_eval.figures", "analysis.timeline", "pearl_eval.results.stretch")
 
@@ -63,12 +63,13 @@ def test_the_simulator_knows_no_model() -> None:
         imports = re.findall(r"^(?:from|import) (\S+)", path.read_text(), re.MULTILINE)
         standard = {"numpy", "scipy", *sys.stdlib_module_names}
         for name in imports:
-            known = name.startswith("pearl_eval.simulation") or name == ACCEPTED_RUNS
+            known = name.startswith("pearl_eval.simulation") or name in SHARED
             assert known or name.split(".")[0] in standard, path
 
 
-def test_what_the_simulator_shares_with_decoders_knows_no_model_either() -> None:
-    path = ROOT / f"{ACCEPTED_RUNS.replace('.', '/')}.py"
+@pytest.mark.parametrize("module", SHARED)
+def test_what_the_simulator_shares_with_decoders_knows_no_model_either(module: str) -> None:
+    path = ROOT / f"{module.replace('.', '/')}.py"
     assert imported_packages(path.read_text()) <= sys.stdlib_module_names
 
 
