@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
 from omegaconf import DictConfig, OmegaConf
 
-from decoders.decoder import Decoder, Generation
+from decoders.decoder import Decoder
+from decoders.generation import Generation
+from decoders.pearl import Pearl
 from decoders.process.clock import clock, no_garbage_collection
 from decoders.process.drafter import Drafter
 from decoders.process.models import Models
 from decoders.sampling.sampler import Greedy
-from decoders.schedule import DRAFT_MODEL, Parallel, Schedule, Turns
+from decoders.speculative import Speculative
 from pearl_eval.bench.config import REFERENCE
 from pearl_eval.bench.limits import Forwards, Rounds, Timer
 from pearl_eval.bench.results import Measurement, Results
@@ -33,6 +35,8 @@ from pearl_eval.simulation.acceptance import merge, record
 
 #: The reference a second time: how far its ratio to itself is from 1 is the measuring's own error.
 AGAIN = f"{REFERENCE} again"
+#: Decoders whose rounds judge tokens that follow the text verified before.
+_JUDGES_IN_PLACE = (Pearl, Speculative)
 
 
 @dataclass(frozen=True)
@@ -42,17 +46,6 @@ class Contender:
     label: str
     decoder: Decoder
     gamma: int | None = None
-
-    @property
-    def schedule(self) -> Schedule | None:
-        """Which of its models runs when; ``None`` where that is not told."""
-        return self.decoder.with_settings({"gamma": self.gamma or 1}).simulated_as()
-
-    @property
-    def judges_in_place(self) -> bool:
-        """Whether its rounds judge tokens that follow the text verified before."""
-        schedule = self.schedule
-        return isinstance(schedule, Parallel | Turns) and schedule.drafts_by == DRAFT_MODEL
 
     def decode(self, prompt: Sequence[int], limit: int) -> tuple[Generation, float]:
         """Decode a prompt to ``limit`` tokens; also the seconds that took, all told."""
@@ -109,36 +102,26 @@ def started(entrants: Sequence[Contender], models: Models, forward_repeats: int)
             stack.callback(decoder.stop)
             decoder.start(models, Greedy())
         # Where PEARL competes, its draft process is timed; it is idle between the prompts.
-        own = [
-            vars(one.decoder)["drafter"]
-            for one in entrants
-            if isinstance(one.schedule, Parallel) and not one.decoder.draft_ends
-        ]
+        own = [one.decoder.drafter for one in entrants if type(one.decoder) is Pearl]
         if not own:
             own = [Drafter(models.load_draft, Greedy(), models.draft_process)]
             stack.callback(own[0].close)
             own[0].wait_ready()
         # Where speculative decoding competes, so are its turns.
-        turning = [one.decoder for one in entrants if _takes_turns(one)]
-        draft = vars(turning[0])["draft"] if turning else None
+        turning = [one.decoder for one in entrants if isinstance(one.decoder, Speculative)]
+        draft = turning[0].draft if turning else None
         yield Timer(
             models.target,
             own[0],
-            _gammas(one for one in entrants if isinstance(one.schedule, Parallel)),
+            _gammas(entrants, Pearl),
             forward_repeats,
             draft,
-            _gammas(filter(_takes_turns, entrants)),
+            _gammas(entrants, Speculative),
         )
 
 
-def _takes_turns(one: Contender) -> bool:
-    """Whether its models are ours to time in turn, as they are in its rounds."""
-    schedule = one.schedule
-    return isinstance(schedule, Turns) and not (schedule.library or schedule.free)
-
-
-def _gammas(entrants: Iterable[Contender]) -> list[int]:
-    return sorted({one.gamma for one in entrants if one.gamma})
+def _gammas(entrants: Sequence[Contender], kind: type[Decoder]) -> list[int]:
+    return sorted({one.gamma for one in entrants if one.gamma and isinstance(one.decoder, kind)})
 
 
 class Contest:
@@ -193,7 +176,7 @@ class Contest:
                     why=verdicts[one.label].why,
                     draft_alone=forwards.draft,
                     pearl=Rounds.of(done[one.label][0], forwards)
-                    if isinstance(one.schedule, Parallel)
+                    if isinstance(one.decoder, Pearl)
                     else None,
                 )
                 for one in self._entrants
@@ -203,7 +186,7 @@ class Contest:
     def _trace(self, done: Mapping[str, tuple[Generation, float]]) -> str:
         """Which tokens of a text the draft model gets right, as far as that was seen."""
         expected = done[REFERENCE][0].output_ids
-        judging = [one.label for one in self._entrants if one.judges_in_place]
+        judging = [one.label for one in self._entrants if isinstance(one.decoder, _JUDGES_IN_PLACE)]
         generations = [done[label][0] for label in judging]
         recorded = [record(one.rounds) for one in generations if one.output_ids == expected]
         return merge(["-" * len(expected), *recorded])

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
 
-from decoders.schedule import describe
 from pearl_eval.bench.config import REFERENCE, GridConfig
 from pearl_eval.bench.contest import check_contenders, contenders, hold
 from pearl_eval.bench.results import Ratio, Results
@@ -26,7 +25,6 @@ class Cell:
     depth: int
     perturbation: float
     results: Results
-    schedules: Mapping[str, dict[str, Any] | None] = field(default_factory=dict)
 
     @property
     def speed_ratio(self) -> float:
@@ -59,7 +57,6 @@ class Cell:
             "perturbation": self.perturbation,
             "speed_ratio": self.speed_ratio,
             "acceptance_rate": self.acceptance_rate,
-            "schedules": dict(self.schedules),
             "speedups": {
                 name: {"contender": label, "ratio": held_out.ratio(label, REFERENCE).value}
                 for name, label in self.best().items()
@@ -102,10 +99,9 @@ def cells(
 ) -> Iterator[Cell]:
     """Hold the contests of the grid, one after the other."""
     for index, plot in enumerate(plots):
-        entrants = contenders(grid.decoders, grid.gammas)
         results = hold(
             plot.setup,
-            entrants,
+            contenders(grid.decoders, grid.gammas),
             plot.prompts,
             grid.max_new_tokens,
             grid.repeats,
@@ -113,10 +109,7 @@ def cells(
             forward_repeats=forward_repeats,
             label=f"grid, pair {index + 1}/{len(plots)}",
         )
-        schedules = {
-            one.label: None if one.schedule is None else describe(one.schedule) for one in entrants
-        }
-        yield Cell(plot.depth, plot.perturbation, results, schedules)
+        yield Cell(plot.depth, plot.perturbation, results)
 
 
 def print_cells(done: Sequence[Cell]) -> None:

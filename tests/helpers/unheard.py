@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from decoders.decoder import Decoder
+from decoders.process.models import Models
+from decoders.sampling.sampler import Sampler
 from decoders.schedule import DRAFT_MODEL, Schedule
+from decoders.session import Session
 from pearl_eval.simulation import Machine, Round
 
 
@@ -67,9 +70,5 @@ class Sprinter(Decoder):
     def simulated_as(self) -> Schedule | None:
         return Sprints(self.tokens) if self.told else None
 
-    # What is here is about predicting it alone.
-    def rounds(self, text: Any) -> Any:
-        raise NotImplementedError
-
-    def start(self, models: Any, sampler: Any) -> Any:
-        raise NotImplementedError
+    def start(self, models: Models, sampler: Sampler) -> Session:
+        raise NotImplementedError("what is here is about predicting it alone")

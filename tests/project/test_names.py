@@ -53,6 +53,13 @@ def test_no_file_names_or_imports_a_decoder(package: str) -> None:
             assert not found, f"{place} decides by {', '.join(sorted(found))}"
 
 
+@pytest.mark.parametrize("place", EXCEPTIONS)
+def test_no_exception_is_made_that_nothing_needs(place: str) -> None:
+    path = ROOT / place
+    files = path.rglob("*.py") if path.is_dir() else [path]
+    assert any(set(named(file.read_text())) for file in files), f"{place}: take it off the list"
+
+
 @pytest.mark.parametrize(
     ("source", "found"),
     [
