@@ -18,8 +18,8 @@ def about_decoder(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """
     known = _known().get(name, {})
     schedule = known.get("schedule")
-    if schedule and "gamma" in settings:
-        schedule = schedule | {"gamma": settings["gamma"]}
+    if schedule:
+        schedule = schedule | {key: settings[key] for key in ("gamma", "ahead") if key in settings}
     nothing = {"idea": "", "overlap": "never", "draft_ends": 0}
     return nothing | known | {"schedule": schedule}
 
