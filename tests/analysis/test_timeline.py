@@ -21,9 +21,13 @@ from pearl_eval.figures.fonts import cells, family
 from pearl_eval.figures.palette import GREEN, SKY, VERMILLION
 from pearl_eval.figures.timeline import draw_timeline
 from pearl_eval.figures.token_text import TokenText, visible
+from pearl_eval.results.about import about_decoder
 from pearl_eval.results.runs import read_runs
 from pearl_eval.results.stretch import Stretch, choose_runs, choose_stretch, decodings
 from pearl_eval.results.traces import Fate
+
+#: What a decoder says of itself that says nothing.
+UNKNOWN = about_decoder("unknown", {})
 
 
 @pytest.fixture
@@ -75,7 +79,7 @@ def test_a_draft_that_starts_anew_in_the_same_place_is_not_in_vain(tmp_path: Pat
 def test_pearl_is_on_top_and_of_each_decoder_the_fastest(sweep: Path) -> None:
     write_run(sweep / "2", "pearl", pearl(), tokens_per_second=400.0)
     write_run(sweep / "4", "pearl", pearl(), tokens_per_second=900.0, task="gsm8k")
-    assert [run.label for run in choose_runs(read_runs(sweep))] == ["pearl (2)", "autoregressive"]
+    assert [run.directory.name for run in choose_runs(read_runs(sweep))] == ["2", "0"]
 
 
 def test_shown_are_what_overlaps_what_takes_turns_and_the_target_alone(tmp_path: Path) -> None:
@@ -83,7 +87,7 @@ def test_shown_are_what_overlaps_what_takes_turns_and_the_target_alone(tmp_path:
     alone = {"acceptance_rate": None, "draft_forwards": 0}
     for place, (decoder, speed, more) in enumerate(
         [
-            ("mine", 300.0, {"decoder_about": {"overlap": "across rounds"}}),
+            ("mine", 300.0, {"decoder_about": UNKNOWN | {"overlap": "across rounds"}}),
             ("pearl", 250.0, {}),
             ("speculative", 200.0, {}),
             ("prompt_lookup", 220.0, {"draft_forwards": 0}),
@@ -229,7 +233,7 @@ def test_dollar_signs_are_no_formula(sweep: Path) -> None:
 
 
 def test_the_title_names_decoders_and_each_has_its_idea_beside_it(tmp_path: Path) -> None:
-    about = {"idea": "both at once", "overlap": "never"}
+    about = UNKNOWN | {"idea": "both at once"}
     write_run(tmp_path / "0", "mine", pearl(), decoder_about=about)
     write_run(tmp_path / "1", "pearl", pearl())
     said = texts(draw_timeline(decodings(read_runs(tmp_path)), Stretch(0, 0.6), str, ""))
