@@ -94,29 +94,25 @@ def choose_runs(runs: Sequence[Run]) -> list[Run]:
     """The runs to show, all of one pair and task, and of each decoder the fastest.
 
     On top the fastest whose models work at the same time, then the fastest of the others that judge
-    drafts, then the target alone; where there is none of a kind, the fastest that is left instead.
+    drafts, then the target alone; where there is none of a kind, more of these instead.
     """
-    first = next((run for run in runs if _overlaps(run)), runs[0])
+    first = next((run for run in runs if _kind(run) == 0), runs[0])
     alike = [run for run in runs if run.conditions == first.conditions]
     best = {run.summary["decoder"]: run for run in sorted(alike, key=_speed)}
     fastest = sorted(best.values(), key=_speed, reverse=True)
-    kinds = (_overlaps, _drafts_in_turn, _is_target_alone)
-    chosen = [run for kind in kinds for run in list(filter(kind, fastest))[:1]]
-    left = [run for run in fastest if run not in chosen]
-    shown = [*chosen, *left][:_MOST]
-    return sorted(shown, key=lambda run: [kind(run) for kind in kinds], reverse=True)
+    of_each = {_kind(run): run for run in reversed(fastest) if _kind(run) != 3}.values()
+    left = sorted((run for run in fastest if run not in of_each), key=_kind)
+    return sorted([*of_each, *left][:_MOST], key=_kind)
 
 
-def _overlaps(run: Run) -> bool:
-    return bool(run.summary["decoder_about"]["overlap"] != "never")
-
-
-def _drafts_in_turn(run: Run) -> bool:
-    return run.summary["acceptance_rate"] is not None and not _overlaps(run)
-
-
-def _is_target_alone(run: Run) -> bool:
-    return run.summary["acceptance_rate"] is None and not run.summary["draft_forwards"]
+def _kind(run: Run) -> int:
+    """0: its models work at the same time; 1: they don't, but drafts are judged; 2: the target
+    alone; 3: a draft model alone, which is shown only where there is nothing else."""
+    if run.summary["decoder_about"]["overlap"] != "never":
+        return 0
+    if run.summary["acceptance_rate"] is not None:
+        return 1
+    return 3 if run.summary["draft_forwards"] else 2
 
 
 def _speed(run: Run) -> float:

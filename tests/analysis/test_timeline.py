@@ -105,11 +105,11 @@ def test_shown_are_what_overlaps_what_takes_turns_and_the_target_alone(tmp_path:
         ]
 
     assert chosen() == ["mine", "prompt_lookup", "generate"]
-    # Where there is none of a kind, the fastest that is left.
-    assert chosen(2, 3) == ["mine", "generate", "draft_only"]
-    assert chosen(2, 3, 6) == ["mine", "pearl", "generate"]
-    assert chosen(0, 1) == ["prompt_lookup", "generate", "draft_only"]
-    assert chosen(0, 1, 2, 3, 4, 6) == ["autoregressive"]
+    # Where there is none of a kind, another of a kind that there is.
+    assert chosen(2, 3) == ["mine", "pearl", "generate"]
+    assert chosen(0, 1) == ["prompt_lookup", "speculative", "generate"]
+    assert chosen(0, 1, 2, 3) == ["generate", "autoregressive", "draft_only"]
+    assert chosen(0, 1, 2, 3, 4, 5) == ["draft_only"]
 
 
 def test_a_stretch_begins_with_the_same_text_shows_a_rejection_and_is_typical(sweep: Path) -> None:
