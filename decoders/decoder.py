@@ -5,27 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import fields, replace
-from enum import Enum
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import Any, ClassVar, cast
 
 from decoders.model.architecture import Architecture
+from decoders.overlap import Overlap
 from decoders.process.models import Models
 from decoders.sampling.sampler import Sampler
 from decoders.schedule import Schedule, describe
-
-if TYPE_CHECKING:
-    from decoders.session import Session
-
-
-class Overlap(Enum):
-    """When the draft model and the target work at the same time."""
-
-    #: They take turns: while one works, the other waits.
-    never = "never"
-    #: In every round they start together, and the round ends when both are done.
-    within_rounds = "within rounds"
-    #: The draft model works on, whatever round the target is at.
-    across_rounds = "across rounds"
+from decoders.session import Session
 
 
 class Decoder(ABC):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from decoders.decoder import Decoder, Overlap
+from decoders.decoder import Decoder
 from decoders.draft_length import AUTO, check_gamma, choose_balanced
+from decoders.overlap import Overlap
 from decoders.process.clock import clock
 from decoders.process.drafter import DRAFT_WINDOWS, Drafter, OnRequest
 from decoders.process.models import Models

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from decoders.decoder import Decoder, Overlap
+from decoders.decoder import Decoder
+from decoders.overlap import Overlap
 from decoders.process.drafter import DRAFT_WINDOWS
 from decoders.process.forerunner import Drafted, Forerunner
 from decoders.process.models import Models
