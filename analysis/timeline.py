@@ -18,7 +18,8 @@ _SUFFIXES = (".png", ".svg")
 _EPILOG = """
 examples:
   pearl-eval-timeline multirun/DATE/TIME
-      pearl, speculative and autoregressive of a sweep, one above the other
+      of a sweep the fastest decoder whose models work at the same time, the fastest whose
+      models take turns, and the target alone, one above the other
   pearl-eval-timeline outputs/DATE/TIME-pearl --prompt HumanEval/3 --from 20 --tokens 10
       one run; the ten tokens that follow the first twenty of this problem's output
 """

@@ -21,13 +21,18 @@ from pearl_eval.figures.fonts import cells, family
 from pearl_eval.figures.palette import GREEN, SKY, VERMILLION
 from pearl_eval.figures.timeline import draw_timeline
 from pearl_eval.figures.token_text import TokenText, visible
+from pearl_eval.results.about import about_decoder
 from pearl_eval.results.runs import read_runs
 from pearl_eval.results.stretch import Stretch, choose_runs, choose_stretch, decodings
+
+#: What a decoder says of itself that says nothing.
+UNKNOWN = about_decoder("unknown", {})
 
 
 @pytest.fixture
 def sweep(tmp_path: Path) -> Path:
-    write_run(tmp_path / "sweep" / "0", "autoregressive", autoregressive())
+    alone = {"acceptance_rate": None, "draft_forwards": 0}
+    write_run(tmp_path / "sweep" / "0", "autoregressive", autoregressive(), **alone)
     write_run(tmp_path / "sweep" / "1", "pearl", pearl())
     return tmp_path / "sweep"
 
@@ -43,9 +48,38 @@ def colour_of(box: Patch) -> str:
 
 def test_pearl_is_on_top_and_of_each_decoder_the_fastest(sweep: Path) -> None:
     write_run(sweep / "2", "pearl", pearl(), tokens_per_second=400.0)
-    write_run(sweep / "3", "lookahead", autoregressive())
     write_run(sweep / "4", "pearl", pearl(), tokens_per_second=900.0, task="gsm8k")
-    assert [run.label for run in choose_runs(read_runs(sweep))] == ["pearl (2)", "autoregressive"]
+    assert [run.directory.name for run in choose_runs(read_runs(sweep))] == ["2", "0"]
+
+
+def test_shown_are_what_overlaps_what_takes_turns_and_the_target_alone(tmp_path: Path) -> None:
+    """The fastest of each kind, whatever it is called; of no kind here is what drafts alone."""
+    alone = {"acceptance_rate": None, "draft_forwards": 0}
+    for place, (decoder, speed, more) in enumerate(
+        [
+            ("mine", 300.0, {"decoder_about": UNKNOWN | {"overlap": "across rounds"}}),
+            ("pearl", 250.0, {}),
+            ("speculative", 200.0, {}),
+            ("prompt_lookup", 220.0, {"draft_forwards": 0}),
+            ("generate", 110.0, alone),
+            ("autoregressive", 100.0, alone),
+            ("draft_only", 900.0, {"acceptance_rate": None}),
+        ]
+    ):
+        write_run(tmp_path / str(place), decoder, pearl(), tokens_per_second=speed, **more)
+    runs = read_runs(tmp_path)
+
+    def chosen(*left_out: int) -> list[str]:
+        return [
+            run.label for run in choose_runs([r for i, r in enumerate(runs) if i not in left_out])
+        ]
+
+    assert chosen() == ["mine", "prompt_lookup", "generate"]
+    # Where there is none of a kind, another of a kind that there is.
+    assert chosen(2, 3) == ["mine", "pearl", "generate"]
+    assert chosen(0, 1) == ["prompt_lookup", "speculative", "generate"]
+    assert chosen(0, 1, 2, 3) == ["generate", "autoregressive", "draft_only"]
+    assert chosen(0, 1, 2, 3, 4, 5) == ["draft_only"]
 
 
 def test_a_stretch_begins_with_the_same_text_shows_a_rejection_and_is_typical(sweep: Path) -> None:
@@ -80,8 +114,8 @@ def test_the_picture_says_and_colours_what_happened(sweep: Path) -> None:
     figure = timeline.timeline(choose_runs(read_runs(sweep)), token=1, tokens=5)
     (axes,) = figure.axes
     said = texts(figure)
-    assert "In 200 ms, PEARL wrote 5 tokens, autoregressive decoding 2" in said
-    assert "PEARL" in said and "Autoregressive decoding" in said
+    assert "In 200 ms, pearl wrote 5 tokens, autoregressive 2" in said
+    assert "pearl" in said and "autoregressive" in said
     assert said.count("draft model") == 1 and said.count("target model") == 2
     assert "post-verify: 3 of 3" in said and "post-verify: 1 of 2" in said
     colours = Counter(map(colour_of, axes.patches))
@@ -160,10 +194,19 @@ def test_dollar_signs_are_no_formula(sweep: Path) -> None:
     assert "$^$" in texts(figure)
 
 
-def test_names_within_the_title_are_as_in_a_sentence(sweep: Path) -> None:
+def test_the_title_names_decoders_and_each_has_its_idea_beside_it(tmp_path: Path) -> None:
+    about = UNKNOWN | {"idea": "both at once"}
+    write_run(tmp_path / "0", "mine", pearl(), decoder_about=about)
+    write_run(tmp_path / "1", "pearl", pearl())
+    said = texts(draw_timeline(decodings(read_runs(tmp_path)), Stretch(0, 0.6), str, ""))
+    assert said.count("both at once") == 1
+    assert "In 600 ms, mine wrote 12 tokens, pearl 12" in said
+
+
+def test_names_in_the_title_are_without_folders(sweep: Path) -> None:
     shown = decodings(read_runs(sweep))
     title = draw_timeline(shown, Stretch(0, 0.6), str, "").texts[0].get_text()
-    assert title == "In 600 ms, autoregressive decoding wrote 5 tokens, PEARL 12"
+    assert title == "In 600 ms, autoregressive wrote 5 tokens, pearl 12"
     # Folder numbers, which the lanes have, would make it too long.
     numbered = [replace(one, run=replace(one.run, label=f"{one.run.label} (7)")) for one in shown]
     assert draw_timeline(numbered, Stretch(0, 0.6), str, "").texts[0].get_text() == title

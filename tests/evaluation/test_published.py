@@ -174,6 +174,7 @@ RECORDS = [
 def summary_of(records: list[Record], **values: Any) -> dict[str, Any]:
     arguments: dict[str, Any] = {
         "settings": {"gamma": 4},
+        "about": {"idea": "as it is"},
         "synthetic": False,
         "accuracy_name": "pass@1",
         "fit": Fit(60, 0.25, 0.125),
@@ -231,6 +232,7 @@ def test_summary() -> None:
         "peak_memory_bytes": 77,
         "decoder": "pearl",
         "decoder_settings": {"gamma": 4},
+        "decoder_about": {"idea": "as it is"},
         "pair": "tiny",
         "task": "humaneval",
         "synthetic": False,
