@@ -34,8 +34,9 @@ TIMELINE = Command(
         argument("--seconds", type=float, help="length of the stretch, instead of --tokens"),
         output("timeline in the first DIRECTORY (.png, .svg)"),
     ],
-    "Drafting, verifying, waiting, and what became of each drafted token. Of a sweep pearl,"
-    " speculative and autoregressive are shown, one above the other.",
+    "Drafting, verifying, waiting, and what became of each drafted token. Of a sweep it shows the"
+    " fastest decoder whose models work at the same time, the fastest whose models take turns, and"
+    " the target alone, one above the other.",
     "pearl-eval timeline multirun/DATE/TIME\n"
     "pearl-eval timeline outputs/DATE/TIME-pearl --prompt HumanEval/3 --from 20 --tokens 10",
 )

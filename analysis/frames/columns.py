@@ -23,6 +23,9 @@ COLUMNS: dict[str, Column] = {
     "gamma": Column("tokens", "its draft length, as in use; none where it has none"),
     "settings": Column("JSON", "all its settings, as in use"),
     "asked": Column("JSON", "its settings as asked for: a draft length may be `auto`"),
+    "schedule": Column(
+        "text", "which model runs when: `Turns`, `Parallel ends=2`, …; none where it is not said"
+    ),
     "label": Column("name", "the decoder, with what tells it from others of its name here"),
     "pair": Column("name", "the model pair"),
     "task": Column("name", "the task"),

@@ -171,6 +171,7 @@ def _row(directory: Path, summary: dict[str, Any]) -> dict[str, Any]:
         "gamma": settings.get("gamma"),
         "settings": json.dumps(settings, sort_keys=True),
         "asked": _asked(identity),
+        "schedule": _schedule(summary["decoder_about"]["schedule"]),
         "protocol": identity.get("protocol"),
         "max_new_tokens": identity.get("task.max_new_tokens"),
         "limit": identity.get("task.limit"),
@@ -209,6 +210,15 @@ def _asked(identity: dict[str, Any]) -> str:
     return json.dumps(own, sort_keys=True)
 
 
+def _schedule(said: dict[str, Any] | None) -> str | None:
+    """As ``Parallel pre_verify=False``: its name and how it is unlike the plain one, lengths
+    aside."""
+    if said is None:
+        return None
+    own = [f"{k}={v}" for k, v in said.items() if k not in ("_target_", "gamma", "ahead")]
+    return " ".join([said["_target_"].rpartition(".")[2], *own])
+
+
 def _processes(environment: dict[str, Any]) -> str | None:
     """As ``target 1 thread, 1 core; draft 1 thread, 1 core``: how many, not which."""
     said = []
@@ -228,7 +238,7 @@ def _count(number: int, what: str) -> str:
 def _draft_place(summary: dict[str, Any], devices: Sequence[str | None]) -> str | None:
     """Of a decoder that shares devices by what it is, or has no draft model, it is moot."""
     target, draft = devices
-    moot = not summary.get("draft_forwards") or summary["decoder"].startswith("pearl_shared")
+    moot = not summary.get("draft_forwards") or summary["decoder_about"]["draft_ends"]
     if moot or not target or not draft or not draft.startswith("cuda"):
         return None
     return "the target's" if draft in target.split(" + ") else "its own"

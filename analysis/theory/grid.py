@@ -10,8 +10,18 @@ from statistics import geometric_mean
 from typing import Any
 
 from pearl_eval.errors import UserError
+from pearl_eval.results.about import about_decoder
 from pearl_eval.results.records import read_json
-from pearl_eval.simulation import Acceptance, Costs, ForwardTimes, Simulation, Trace, rules
+from pearl_eval.simulation import (
+    Acceptance,
+    Alone,
+    Costs,
+    ForwardTimes,
+    Schedule,
+    Simulation,
+    Trace,
+    read_schedule,
+)
 
 REFERENCE = "autoregressive"
 _AGAIN = f"{REFERENCE} again"  # the same once more, in turn with the others
@@ -22,8 +32,9 @@ class Cell:
     """One pair. ``measured``: each contender's speedup, the geometric mean over the prompts of the
     ratio of its median times: a text of some tens of milliseconds is too short for each repeat to
     count. The reference decodes each twice as often, as two contenders; ``same`` is the ratio of
-    these: 1 but for what the machine did meanwhile. ``best``: each decoder's speedup at its best
-    draft length, which the benchmark chose on other prompts than it is of."""
+    these: 1 but for what the machine did meanwhile. ``schedules``: which model of a contender runs
+    when. ``best``: each decoder's speedup at its best draft length, which the benchmark chose on
+    other prompts than it is of."""
 
     depth: int
     perturbation: float
@@ -34,6 +45,7 @@ class Cell:
     trace: Trace
     measured: dict[str, float]
     same: float
+    schedules: dict[str, Schedule]
     best: dict[str, float] = field(default_factory=dict)
 
     @classmethod
@@ -58,6 +70,10 @@ class Cell:
             if label not in (REFERENCE, _AGAIN)
         }
         same = _ratio(typical(REFERENCE), typical(_AGAIN))
+        said = content.get("schedules") or {label: _unsaid(label) for label in measured}
+        for label in measured:
+            if not said.get(label):
+                raise NotSimulated(label)
         traces = tuple(content.get("traces", ()))
         if not traces:
             raise ValueError("bench.json has no acceptance traces: it is of an older version")
@@ -71,6 +87,7 @@ class Cell:
             Trace(traces),
             measured,
             same,
+            {label: read_schedule(said[label]) for label in measured},
             {name: one["ratio"] for name, one in content.get("speedups", {}).items()},
         )
 
@@ -84,28 +101,28 @@ class Cell:
 
         ``acceptance`` instead of the cell's own.
         """
-        reference = self._text_seconds(REFERENCE, costs, acceptance)
-        own = self._text_seconds(label, costs, acceptance)
+        reference, own = (
+            Simulation(
+                one, self.forwards, acceptance or self.trace, costs, self.limit, self.prompts
+            )
+            .run()
+            .text_seconds
+            for one in (Alone(), self.schedules[label])
+        )
         return _ratio(reference, own)
 
-    def _text_seconds(self, label: str, costs: Costs, acceptance: Acceptance | None) -> list[float]:
-        decoder, gamma = _contender(label)
-        simulation = Simulation(
-            decoder,
-            self.forwards,
-            acceptance or self.trace,
-            gamma,
-            costs,
-            self.limit,
-            self.prompts,
-        )
-        return simulation.run().text_seconds
+
+class NotSimulated(ValueError):
+    """A grid has a decoder whose rounds can't be simulated."""
 
 
-def _contender(label: str) -> tuple[str, int | None]:
-    """Decoder and draft length, if it has one."""
-    decoder, *gamma = label.split(" γ=")
-    return decoder, int(gamma[0]) if gamma else None
+def _unsaid(label: str) -> dict[str, Any] | None:
+    """The schedule of a contender in a file of before it was said there."""
+    decoder, _, gamma = label.partition(" γ=")
+    said: dict[str, Any] | None = about_decoder(decoder, {"gamma": int(gamma)} if gamma else {})[
+        "schedule"
+    ]
+    return said
 
 
 def _ratio(reference: Sequence[float], own: Sequence[float]) -> float:
@@ -125,15 +142,13 @@ def read_grid(directory: Path) -> list[Cell]:
     if not content.get("grid"):
         raise UserError(f"{path}: no grid was measured; run pearl-eval bench grid=controlled")
     try:
-        cells = [Cell.of(cell) for cell in content["grid"]]
+        return [Cell.of(cell) for cell in content["grid"]]
+    except NotSimulated as error:
+        raise UserError(
+            f"{path}: {error} is not simulated, so it can't be predicted; run a grid without it"
+        ) from None
     except ValueError as error:
         raise UserError(f"{path}: {error}; run it again") from None
-    try:
-        for label in {label for cell in cells for label in cell.measured}:
-            rules(*_contender(label))
-    except ValueError as error:
-        raise UserError(f"{path}: {error}; run a grid without it") from None
-    return cells
 
 
 def halves(cells: Sequence[Cell]) -> tuple[list[Cell], list[Cell]]:

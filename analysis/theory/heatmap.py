@@ -24,12 +24,8 @@ def _pearl(speed_ratio: float, rate: float) -> float:
 
 
 Predicted = dict[str, Callable[[float, float], float]]
-#: What theory predicts of each decoder, at its best draft length.
-THEORY: Predicted = {
-    "speculative": _speculative,
-    "pearl": _pearl,
-    "pearl_async": theory.async_speedup,
-}
+#: What theory predicts of each schedule, at its best draft length.
+THEORY: Predicted = {"Turns": _speculative, "Parallel": _pearl, "Ahead": theory.async_speedup}
 #: Values of c and of α at which a simulated surface is computed, which takes a while.
 _SIMULATED_STEPS = 12
 #: Simulated texts for each of a cell's prompts.
@@ -58,8 +54,7 @@ def simulated(cells: Sequence[Cell], costs: Costs) -> Predicted:
 
         return speedup
 
-    measured = {label.split()[0] for label in labels}
-    return {decoder: of(decoder) for decoder in THEORY if decoder in measured}
+    return {decoder: of(decoder) for decoder in dict.fromkeys(one.split()[0] for one in labels)}
 
 
 def _at(forwards: ForwardTimes, speed_ratio: float) -> ForwardTimes:

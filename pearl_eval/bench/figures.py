@@ -11,15 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pearl_eval.bench.config import REFERENCE
-from pearl_eval.figures.palette import DECODERS, GREEN, INK, PURPLE, VERMILLION, YELLOW
+from pearl_eval.figures.palette import BLUE, looks
 
-_COLOURS = DECODERS | {
-    "autoregressive": "#999999",
-    "generate": INK,
-    "assisted_constant": VERMILLION,
-    "assisted_heuristic": PURPLE,
-    "assisted_confidence": YELLOW,
-}
 _MARKERS = "osD^vP*X"
 #: Both kinds of every picture: one to look at, one to print.
 _FORMATS = ("png", "svg")
@@ -43,6 +36,7 @@ def draw_all(content: Mapping[str, Any], directory: Path) -> list[str]:
 def draw_contest(contest: Mapping[str, Any], title: str) -> Figure:
     """Speedups with quartiles by prompt, limit 1 as a line, limit 2 as a mark on PEARL's bars."""
     rows = contest["rows"]
+    look = looks(_decoder(row["contender"]) for row in rows)
     figure = Figure(figsize=(8.5, 1.9 + 0.27 * len(rows)), layout="constrained")
     axes = figure.subplots()
     reference = next(r["tokens_per_second"] for r in rows if r["contender"] == REFERENCE)
@@ -51,7 +45,7 @@ def draw_contest(contest: Mapping[str, Any], title: str) -> Figure:
     limit_2_named = False
     for place, row in enumerate(rows):
         ratio = row["ratios"][REFERENCE]
-        axes.barh(place, ratio["value"], height=0.68, color=_colour(row["contender"]))
+        axes.barh(place, ratio["value"], height=0.68, color=look[_decoder(row["contender"])][0])
         _, lower, _, upper, _ = ratio["spread"]
         axes.plot([lower, upper], [place, place], color="black", linewidth=1.2)
         end = written = max(upper, ratio["value"])
@@ -136,13 +130,14 @@ def draw_growth(growth: Mapping[str, Any]) -> Figure:
     figure = Figure(figsize=(10, 4), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     contenders = list(dict.fromkeys(point["contender"] for point in growth["points"]))
+    look = looks(map(_decoder, contenders))
     for contender, marker in zip(contenders, _MARKERS * len(contenders), strict=False):
         own = [point for point in growth["points"] if point["contender"] == contender]
         contexts = [point["context"] for point in own]
         median, least, most = (
             [1e3 * point[key] for point in own] for key in ("median", "least", "most")
         )
-        colour = _colour(contender)
+        colour, _ = look[_decoder(contender)]
         left.plot(contexts, median, marker=marker, ms=4, color=colour, label=contender)
         left.fill_between(contexts, least, most, color=colour, alpha=0.15, linewidth=0)
     left.set_xlabel("context (tokens)")
@@ -151,7 +146,7 @@ def draw_growth(growth: Mapping[str, Any]) -> Figure:
     left.set_title("Time per token (band: least to most)", fontsize=10)
     left.legend(fontsize=8)
     tokens, memory = (np.array(column) for column in zip(*growth["memory"], strict=True))
-    right.plot(tokens, memory / 2**20, color=_COLOURS["pearl"])
+    right.plot(tokens, memory / 2**20, color=BLUE)
     right.set_xlabel("tokens generated")
     right.set_ylabel("resident memory (MiB)")
     right.set_ylim(0, 1.15 * memory.max() / 2**20)
@@ -162,8 +157,8 @@ def draw_growth(growth: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def _colour(contender: str) -> str:
-    return _COLOURS.get(contender.split()[0], GREEN)
+def _decoder(contender: str) -> str:
+    return contender.split()[0]
 
 
 def _median(values: Sequence[float | None], digits: int = 2) -> str:

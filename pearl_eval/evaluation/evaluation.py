@@ -122,6 +122,7 @@ def evaluate(cfg: DictConfig, names: Names, directory: Path, family: Path) -> di
             records,
             names,
             settings=settings,
+            about=plan.decoder.with_settings(settings).describe(),
             synthetic=plan.pair.synthetic,
             accuracy_name=plan.task.accuracy_name,
             fit=fit,

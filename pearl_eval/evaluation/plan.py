@@ -66,6 +66,7 @@ class Parts:
         sampler = build("sampling", config.sampling, Sampler)
         try:
             decoder.check(sampler)
+            decoder.describe()  # which is written at the end, when it is late to be wrong
         except ValueError as error:
             raise UserError(str(error)) from error
         if task.samples > 1 and not sampler.random:

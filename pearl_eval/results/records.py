@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pearl_eval.errors import UserError
+from pearl_eval.results.about import about_decoder
 
 RECORDS = "records.jsonl"
 ROUNDS = "rounds.parquet"
@@ -100,6 +101,9 @@ def read_summary(folder: Path) -> FileObject:
             raise UserError(
                 f"{folder / SUMMARY} is damaged ({name!r} is {summary[name]!r:.40}): {advice}"
             )
+    if "decoder_about" not in summary:
+        settings = summary.get("decoder_settings") or {}
+        summary["decoder_about"] = about_decoder(str(summary.get("decoder")), settings)
     return summary
 
 

@@ -14,11 +14,17 @@ from analysis.theory.grid import Cell, halves, read_grid
 from analysis.theory.prediction import Point, errors, fit, noise, predict, table
 from pearl_eval.commands import commands
 from pearl_eval.errors import UserError
-from pearl_eval.simulation import Costs, Rate
+from pearl_eval.simulation import Ahead, Costs, Parallel, Rate, Schedule, Turns
 
 TOKENS = 24
 TRACE = "111011110111111101111111"
-LABELS = ("speculative γ=2", "pearl γ=2", "pearl γ=4", "pearl_async")
+SCHEDULES: dict[str, Schedule] = {
+    "speculative γ=2": Turns(2),
+    "pearl γ=2": Parallel(2),
+    "pearl γ=4": Parallel(4),
+    "pearl_async": Ahead(96),
+}
+LABELS = tuple(SCHEDULES)
 COSTS = Costs(round=2e-4, crossing=3e-4, publish=2e-5)
 
 
@@ -44,9 +50,10 @@ def content(depth: int = 4, perturbation: float = 0.2, **more: Any) -> dict[str,
 
 def simulated(*cells: Cell) -> list[Cell]:
     """As if they had been measured, and with what the simulator predicts at ``COSTS``."""
+    own = [replace(cell, schedules=SCHEDULES) for cell in cells]
     return [
         replace(cell, measured={label: cell.predicted(label, COSTS) for label in LABELS})
-        for cell in cells
+        for cell in own
     ]
 
 
@@ -76,11 +83,10 @@ def test_a_cell_is_its_ratios_of_median_times() -> None:
 
 
 def test_a_prediction_is_a_simulation_with_the_draft_length_of_the_label() -> None:
-    cell = Cell.of(content())
+    cell = replace(Cell.of(content()), schedules=SCHEDULES | {"pearl γ=1": Parallel(1)})
     without = [cell.predicted(f"pearl γ={gamma}", Costs()) for gamma in (1, 4)]
     assert without[0] < without[1] < 5
     assert cell.predicted("pearl γ=4", COSTS) < without[1]
-    assert cell.predicted("autoregressive", COSTS) == 1.0
     assert cell.predicted("pearl γ=4", Costs(), Rate(0.0)) < 1.0 < without[1]
 
 
@@ -92,11 +98,18 @@ def test_a_grid_is_read_or_refused_in_a_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no acceptance traces.*run it again"):
         read_grid(write_bench(tmp_path, [content(traces=[])]))
     other = {"contender": "lookahead", "prompt": 0, "repeat": 0, "tokens": TOKENS, "seconds": 1.0}
-    with pytest.raises(UserError, match=r"lookahead is not simulated.*a grid without it"):
+    with pytest.raises(UserError, match=r"lookahead is not simulated, .*a grid without it"):
         measurements = [*content()["measurements"], other]
         read_grid(write_bench(tmp_path, [content(measurements=measurements)]))
     (cell,) = read_grid(write_bench(tmp_path, [content()]))
     assert cell == Cell.of(content())
+    # By its name, where the file says no more; else as it says.
+    assert cell.schedules == {"pearl γ=2": Parallel(2)}
+    said = {"pearl γ=2": {"_target_": "decoders.schedule.Turns", "gamma": 7}}
+    assert Cell.of(content(schedules=said)).schedules == {"pearl γ=2": Turns(7)}
+    with pytest.raises(UserError, match=r"no schedule none\.Turns .*run it again"):
+        said["pearl γ=2"]["_target_"] = "none.Turns"
+        read_grid(write_bench(tmp_path, [content(schedules=said)]))
 
 
 def test_what_slows_the_machine_during_one_pair_is_that_pairs_alone(tmp_path: Path) -> None:
@@ -162,7 +175,7 @@ def test_simulated_surfaces_pass_through_their_own_grid(cells: list[Cell]) -> No
     assert surfaces["pearl"](6.0, 0.8) == pytest.approx(expected)
     assert surfaces["pearl"](2.0, 0.8) < surfaces["pearl"](6.0, 0.8) < surfaces["pearl"](6.0, 0.99)
     # Far from what closed forms promise, as there are costs and the texts end.
-    assert surfaces["pearl"](6.0, 0.95) < 0.8 * heatmap.THEORY["pearl"](6.0, 0.95)
+    assert surfaces["pearl"](6.0, 0.95) < 0.8 * heatmap.THEORY["Parallel"](6.0, 0.95)
 
 
 def test_points_are_the_best_of_each_cell(cells: list[Cell]) -> None:
