@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.frames.columns import CONDITIONS, MOOT
 from analysis.frames.frame import categories, sections
 from analysis.frames.table import LOSSY, Cell, NoRuns, Table
+from pearl_eval.results.conditions import CONDITIONS, MOOT
 
 _ABLATIONS = ("pearl", "pearl_no_pre_verify", "pearl_no_post_verify")
 _SHARED = ("pearl", "pearl_shared", "pearl_shared_one_end")

@@ -98,7 +98,7 @@ class Decoding:
 def choose_runs(runs: Sequence[Run]) -> list[Run]:
     """The runs to show: of each decoder the fastest, PEARL on top; all of one pair and task."""
     shown = [run for run in runs if run.summary["decoder"] in SHOWN] or runs[:1]
-    alike = [run for run in runs if run.conditions == shown[0].conditions]
+    alike = [run for run in runs if not run.differences(shown[0])]
     fastest = {run.summary["decoder"]: run for run in sorted(alike, key=_speed)}
     return [fastest[name] for name in SHOWN if name in fastest] or list(fastest.values())[-_MOST:]
 
