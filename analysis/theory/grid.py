@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import geometric_mean
 from typing import Any
 
-from pearl_eval.errors import UserError
-from pearl_eval.results.records import read_json
-from pearl_eval.simulation import Acceptance, Costs, ForwardTimes, Simulation, Trace, rules
+import pandas as pd
 
+from pearl_eval.errors import UserError
+from pearl_eval.results.records import BENCH, read_json
+from pearl_eval.results.runs import Run, finished_runs
+from pearl_eval.results.traces import KEY, Fate, Traces, token_fates
+from pearl_eval.simulation import Acceptance, Costs, ForwardTimes, Simulation, Trace, rules
+from pearl_eval.simulation.acceptance import merge
+
+#: What simulations call the reference; a run by that name is the reference once more.
 REFERENCE = "autoregressive"
-_AGAIN = f"{REFERENCE} again"  # the same once more, in turn with the others
 
 
 @dataclass(frozen=True)
 class Cell:
     """One pair. ``measured``: each contender's speedup, the geometric mean over the prompts of the
     ratio of its median times: a text of some tens of milliseconds is too short for each repeat to
-    count. The reference decodes each twice as often, as two contenders; ``same`` is the ratio of
-    these: 1 but for what the machine did meanwhile. ``best``: each decoder's speedup at its best
+    count. ``same`` is the ratio of the reference to itself, if it competes too: 1 but for what the
+    machine did meanwhile. ``best``: each decoder's speedup at its best
     draft length, which the benchmark chose on other prompts than it is of."""
 
     depth: int
@@ -37,41 +41,31 @@ class Cell:
     best: dict[str, float] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, content: dict[str, Any]) -> Cell:
-        """A cell of ``bench.json``. ValueError for one of an older version."""
-        seconds: dict[str, dict[int, list[float]]] = {}
-        for one in content["measurements"]:
-            prompts = seconds.setdefault(one["contender"], {})
-            prompts.setdefault(one["prompt"], []).append(one["seconds"] / one["tokens"])
+    def of(cls, content: dict[str, Any], directory: Path) -> Cell:
+        """A cell of ``bench.json``, whose runs are below the benchmark's ``directory``.
 
-        def typical(*labels: str) -> list[float]:
-            """Of each prompt."""
-            return [
-                statistics.median(one for label in labels for one in seconds[label][prompt])
-                for prompt in seconds[REFERENCE]
-            ]
-
-        reference = typical(REFERENCE, _AGAIN)
-        measured = {
-            label: _ratio(reference, typical(label))
-            for label in seconds
-            if label not in (REFERENCE, _AGAIN)
-        }
-        same = _ratio(typical(REFERENCE), typical(_AGAIN))
-        traces = tuple(content.get("traces", ()))
-        if not traces:
-            raise ValueError("bench.json has no acceptance traces: it is of an older version")
+        ValueError for one of an older version.
+        """
+        if "folder" not in content:
+            raise ValueError("bench.json is of an older version")
+        runs = [(_label(run), Traces.read(run.directory)) for run in _runs(directory, content)]
+        times = {label: _times(own.records, "new_tokens", "seconds") for label, own in runs}
+        first = runs[0][1].records
+        theirs = first.assign(tokens=first["reference_output_ids"].map(len))
+        once = _times(theirs, "tokens", "reference_seconds")
+        again = times.pop(REFERENCE, once)
+        reference = _typical(pd.concat([once, again]))
         return cls(
             content["depth"],
             content["perturbation"],
             content["acceptance_rate"],
-            content["measurements"][0]["tokens"],
-            tuple(one["prompt_length"] for one in content["forwards"][: len(traces)]),
+            int(first["new_tokens"].iloc[0]),
+            tuple(first.drop_duplicates("task_id")["prompt_tokens"]),
             ForwardTimes.from_bench(content["forwards"]),
-            Trace(traces),
-            measured,
-            same,
-            {name: one["ratio"] for name, one in content.get("speedups", {}).items()},
+            Trace(tuple(map(merge, zip(*(_trace(own) for _, own in runs), strict=True)))),
+            {label: _ratio(reference, _typical(own)) for label, own in times.items()},
+            _ratio(_typical(once), _typical(again)),
+            {one["decoder"]: one["ratios"]["reference"]["value"] for one in content["best"]},
         )
 
     @property
@@ -102,6 +96,46 @@ class Cell:
         return simulation.run().text_seconds
 
 
+def _runs(directory: Path, content: dict[str, Any]) -> list[Run]:
+    """The runs on a cell's pair, in the order in which they are named."""
+    return finished_runs(directory / content["folder"])
+
+
+def _label(run: Run) -> str:
+    """Decoder and draft length, if it has one."""
+    gamma = run.summary["decoder_settings"].get("gamma")
+    return f"{run.summary['decoder']}" + (f" γ={gamma}" if gamma else "")
+
+
+def _times(records: pd.DataFrame, tokens: str, seconds: str) -> pd.Series[float]:
+    """Seconds a token, by prompt, of each of its repeats."""
+    return (records[seconds] / records[tokens]).set_axis(records["task_id"])
+
+
+def _typical(times: pd.Series[float]) -> list[float]:
+    """Of each prompt, the median over its repeats."""
+    return [float(one) for one in times.groupby(level=0, sort=False).median()]
+
+
+def _trace(run: Traces) -> list[str]:
+    """For each prompt, which tokens of its text the draft model gets right, as far as it was seen.
+
+    As :class:`pearl_eval.simulation.Trace` has them.
+    """
+    found = []
+    for record in run.records.drop_duplicates("task_id").to_dict("records"):
+        marks = ["-"] * len(record["output_ids"])
+        own = run.rounds[(run.rounds[KEY] == [record[name] for name in KEY]).all(axis=1)]
+        if record["draft_forwards"] and record["exact_match"]:
+            fates = token_fates(own, record["output_ids"])
+            for places, round_fates in zip(own["drafted_at"], fates, strict=True):
+                for place, fate in zip(places, round_fates, strict=True):
+                    if fate is not Fate.in_vain:
+                        marks[place] = "1" if fate is Fate.accepted else "0"
+        found.append("".join(marks))
+    return found
+
+
 def _contender(label: str) -> tuple[str, int | None]:
     """Decoder and draft length, if it has one."""
     decoder, *gamma = label.split(" γ=")
@@ -117,7 +151,7 @@ def read_grid(directory: Path) -> list[Cell]:
 
     Raises :class:`UserError` where there are none, or a decoder is not simulated.
     """
-    path = directory / "bench.json"
+    path = directory / BENCH
     try:
         content = read_json(path)
     except FileNotFoundError:
@@ -125,7 +159,7 @@ def read_grid(directory: Path) -> list[Cell]:
     if not content.get("grid"):
         raise UserError(f"{path}: no grid was measured; run pearl-eval-bench grid=controlled")
     try:
-        cells = [Cell.of(cell) for cell in content["grid"]]
+        cells = [Cell.of(cell, directory) for cell in content["grid"]]
     except ValueError as error:
         raise UserError(f"{path}: {error}; run it again") from None
     try:
