@@ -12,7 +12,7 @@ import pandas as pd
 from analysis.frames.columns import COLUMNS, NUMBERS
 from pearl_eval.errors import UserError
 from pearl_eval.results.conditions import CONDITIONS, MOOT, conditions
-from pearl_eval.results.labels import labels
+from pearl_eval.results.labels import labels, of_run
 from pearl_eval.results.records import biased, lossy_outputs, read_identity, read_summary
 from pearl_eval.results.runs import finished_runs, sweep_of
 from pearl_eval.results.traces import Traces
@@ -45,9 +45,7 @@ def labelled(frame: pd.DataFrame) -> pd.DataFrame:
     """
     by = ["label", "pair", "task", *CONDITIONS]
     known = [
-        {"decoder": run["decoder"], "gamma": None}
-        | json.loads(run["settings"])
-        | {"seed": run["seed"]}
+        of_run(run["decoder"], json.loads(run["settings"]), run["seed"])
         for _, run in frame.iterrows()
     ]
     groups = frame.groupby(by[1:], dropna=False, sort=False).ngroup()

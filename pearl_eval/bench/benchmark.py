@@ -13,11 +13,11 @@ from omegaconf import DictConfig, OmegaConf
 from pearl_eval.bench import grid, growth
 from pearl_eval.bench.config import BenchConfig, Contestants
 from pearl_eval.bench.contest import contenders, hold, run_config
-from pearl_eval.bench.figures import draw_all
 from pearl_eval.bench.table import bests, print_contest, print_problems, rows
 from pearl_eval.config.schema import Names, RuntimeConfig, build, plain, section
 from pearl_eval.errors import EquivalenceViolation, UserError
 from pearl_eval.evaluation.plan import Plan, load_problems
+from pearl_eval.figures.benchmark import draw_all
 from pearl_eval.pairs.setup import Setup
 from pearl_eval.results.journal import write_json
 from pearl_eval.results.records import BENCH

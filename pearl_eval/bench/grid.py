@@ -14,9 +14,10 @@ from omegaconf import DictConfig
 from pearl_eval.bench.config import GridConfig
 from pearl_eval.bench.contest import Contender, contenders
 from pearl_eval.bench.results import Results
-from pearl_eval.bench.table import REFERENCE, bests, print_table
+from pearl_eval.bench.table import bests, print_table
 from pearl_eval.config.schema import Names, RuntimeConfig
 from pearl_eval.evaluation.plan import Plan
+from pearl_eval.figures.benchmark import REFERENCE
 from pearl_eval.pairs.setup import Setup
 from pearl_eval.results.speed import Ratio
 from pearl_eval.results.table import number

@@ -9,12 +9,11 @@ from itertools import zip_longest
 from rich.table import Table
 
 from pearl_eval.bench.results import Results
+from pearl_eval.figures.benchmark import REFERENCE
 from pearl_eval.results.speed import Ratio
 from pearl_eval.results.table import equivalence_text, number
 from pearl_eval.shell.console import console
 
-#: What the reference is called among what contenders are compared with.
-REFERENCE = "reference"
 #: Decoders by what they are called together, of whom the fastest counts.
 Rivals = Mapping[str, Sequence[str]]
 #: Most names of problems that are printed.

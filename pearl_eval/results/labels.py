@@ -55,10 +55,9 @@ def placed(names: Sequence[str], folders: Sequence[Path]) -> list[str]:
     ]
 
 
-def of_summary(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """What a finished run may be named by, but for its pair and task."""
-    settings = summary.get("decoder_settings") or {}
-    return {"decoder": summary["decoder"], "gamma": settings.get("gamma")} | settings
+def of_run(decoder: str, settings: Mapping[str, Any] | None, seed: Any) -> dict[str, Any]:
+    """What a finished run may be named by, beside others of its pair and task."""
+    return {"decoder": decoder, "gamma": None, **(settings or {}), "seed": seed}
 
 
 def of_overrides(overrides: Iterable[str], decoder: str) -> dict[str, Any]:

@@ -11,7 +11,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pearl_eval.bench.table import REFERENCE
 from pearl_eval.figures.palette import (
     BLUE,
     GREEN,
@@ -26,6 +25,8 @@ from pearl_eval.figures.palette import (
 #: Decoders have them in the order in which they compete.
 _COLOURS = ("#999999", ORANGE, BLUE, SKY, INK, VERMILLION, PURPLE, YELLOW, GREEN)
 _MARKERS = "osD^vP*X"
+#: What the reference is called among what contenders are compared with.
+REFERENCE = "reference"
 #: Both kinds of every picture: one to look at, one to print.
 _FORMATS = ("png", "svg")
 
