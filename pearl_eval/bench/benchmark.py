@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from pearl_eval.bench import grid, growth
 from pearl_eval.bench.config import BenchConfig, Contestants
 from pearl_eval.bench.contest import contenders, hold, run_config
-from pearl_eval.bench.table import bests, print_contest, print_problems, rows
+from pearl_eval.bench.table import content, print_contest, print_problems
 from pearl_eval.config.schema import Names, RuntimeConfig, build, plain, section
 from pearl_eval.errors import EquivalenceViolation, UserError
 from pearl_eval.evaluation.plan import Plan, load_problems
@@ -58,7 +57,6 @@ class Benchmark:
         self._whole = len(whole)
         problems = self._problems = draw(whole, config.prompts, config.seed)
         setup = Setup.make(config.pair, runtime, uses_draft=True)
-        self._where = setup.describe()
         synthetic = " (synthetic: tokens are made up)" if setup.pair.synthetic else ""
         self._title = f"{choices['pair']}, {choices['task']}{synthetic}"
         if config.forward_repeats < 1:
@@ -95,7 +93,7 @@ class Benchmark:
             "version": VERSION,
             "title": self._title,
             "synthetic": setup.pair.synthetic,
-            "environment": self._where,
+            "environment": setup.describe(),
             "config": plain(cfg),
             "problems": [problem.task_id for problem in problems],
             **dict.fromkeys(("contest", "grid", "growth")),
@@ -108,31 +106,24 @@ class Benchmark:
         self._write()
         if self._contest:
             results = hold(self._contest, config.forward_repeats, config.seed, "side by side")
-            contest, best = rows(results, config.rivals), bests(results, config.rivals)
-            print_contest(self._title, contest, best, results)
-            self.content["contest"] = {
-                "folder": "contest",
-                "rows": [asdict(row) for row in contest],
-                "best": [asdict(one) for one in best],
-                "speed_ratio": results.speed_ratio(),
-                "draft_limit": results.draft_limit(),
-                "forwards": [asdict(one) for one in results.forwards],
-            }
+            found = self.content["contest"] = content(results, config.rivals, Path("contest"))
+            print_contest(self._title, found)
             wrong += results.wrong
             self._write()
         if config.grid:
-            self.content["grid"] = []
+            cells = self.content["grid"] = []
             for number, cell in enumerate(self._cells, start=1):
                 label = f"grid, pair {number}/{len(self._cells)}"
                 results = hold(cell.entrants, config.forward_repeats, config.seed, label)
-                self.content["grid"].append(cell.content(results, config.grid))
+                cells.append(cell.dials | content(results, config.grid.rivals, cell.folder))
                 wrong += results.wrong
                 self._write()
-            grid.print_cells(self.content["grid"])
+            grid.print_cells(cells)
         if self._growth:
             results = hold(self._growth, 0, config.seed, "growth with the context")
-            self.content["growth"] = {"folder": "growth", "points": growth.points(results)}
-            growth.print_points(self.content["growth"]["points"])
+            points = growth.points(results)
+            self.content["growth"] = {"folder": "growth", "points": points}
+            growth.print_points(points)
             wrong += results.wrong
             self._write()
         names = ", ".join([BENCH, *draw_all(self.content, self._directory)])

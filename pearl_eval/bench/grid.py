@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,7 @@ from omegaconf import DictConfig
 
 from pearl_eval.bench.config import GridConfig
 from pearl_eval.bench.contest import Contender, contenders
-from pearl_eval.bench.results import Results
-from pearl_eval.bench.table import bests, print_table
+from pearl_eval.bench.table import print_table
 from pearl_eval.config.schema import Names, RuntimeConfig
 from pearl_eval.evaluation.plan import Plan
 from pearl_eval.figures.benchmark import REFERENCE
@@ -33,17 +32,9 @@ class Cell:
     entrants: Sequence[Contender]
     folder: Path
 
-    def content(self, results: Results, config: GridConfig) -> dict[str, Any]:
-        """For JSON: dials, c, α, each decoder at its best draft length, and forwards."""
-        return {
-            "folder": str(self.folder),
-            "depth": self.depth,
-            "perturbation": self.perturbation,
-            "speed_ratio": results.speed_ratio(),
-            "acceptance_rate": results.acceptance_rate(),
-            "best": [asdict(one) for one in bests(results, config.rivals)],
-            "forwards": [asdict(one) for one in results.forwards],
-        }
+    @property
+    def dials(self) -> dict[str, float]:
+        return {"depth": self.depth, "perturbation": self.perturbation}
 
 
 def plan(
@@ -85,7 +76,7 @@ def plan(
 def print_cells(cells: Sequence[Mapping[str, Any]]) -> None:
     """A row for each pair: what its dials gave, and each decoder at its best draft length.
 
-    ``cells`` as :meth:`Cell.content` gives them.
+    ``cells``: ``content`` of each contest, with its dials.
     """
     first = [one for one in cells[0]["best"] if one["drafts"]]
     columns = [(one["decoder"], name) for name in first[0]["ratios"] for one in first]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from itertools import zip_longest
+from pathlib import Path
+from typing import Any
 
 from rich.table import Table
 
@@ -99,6 +101,19 @@ def bests(results: Results, rivals: Rivals) -> list[Best]:
     return found
 
 
+def content(results: Results, rivals: Rivals, folder: Path) -> dict[str, Any]:
+    """What ``bench.json`` holds of a contest whose runs are in ``folder``."""
+    return {
+        "folder": str(folder),
+        "rows": [asdict(row) for row in rows(results, rivals)],
+        "best": [asdict(one) for one in bests(results, rivals)],
+        "speed_ratio": results.speed_ratio(),
+        "acceptance_rate": results.acceptance_rate(),
+        "draft_limit": results.draft_limit(),
+        "forwards": [asdict(one) for one in results.forwards],
+    }
+
+
 def print_problems(drawn: Sequence[str], of: int, seed: int) -> None:
     """Which problems of a task are decoded."""
     named = ", ".join(drawn[:_NAMED]) + (", …" if len(drawn) > _NAMED else "")
@@ -107,46 +122,48 @@ def print_problems(drawn: Sequence[str], of: int, seed: int) -> None:
     )
 
 
-def print_contest(
-    title: str, contest: Sequence[Row], best: Sequence[Best], results: Results
-) -> None:
-    """The tables of a contest, and the limits it was held against, on standard output."""
-    names = list(contest[0].ratios)
+def print_contest(title: str, contest: Mapping[str, Any]) -> None:
+    """The tables of a contest (``content``), and the limits it was held against."""
+    names = list(contest["rows"][0]["ratios"])
     headings = ["tokens\n/s", *(f"÷ {name}" for name in names), "÷ reference\nby prompt"]
     print_table(
         title,
         ["contender", *headings, "limit\n1", "limit\n2", "α", "equivalence"],
         (
             [
-                row.contender,
-                f"{row.tokens_per_second:.1f}",
-                *(str(row.ratios[name]) for name in names),
-                " ".join(f"{one:.2f}" for one in row.ratios[REFERENCE].spread),
-                number(row.draft_limit_share, ".0%"),
-                number(row.round_limit_share, ".0%"),
-                number(row.acceptance_rate, ".3f"),
-                row.equivalence,
+                row["contender"],
+                f"{row['tokens_per_second']:.1f}",
+                *(str(Ratio(**row["ratios"][name])) for name in names),
+                " ".join(f"{one:.2f}" for one in row["ratios"][REFERENCE]["spread"]),
+                number(row["draft_limit_share"], ".0%"),
+                number(row["round_limit_share"], ".0%"),
+                number(row["acceptance_rate"], ".3f"),
+                row["equivalence"],
             ]
-            for row in contest
+            for row in contest["rows"]
         ),
     )
     console(stderr=False).print(
         "Ratios are of total tokens per second over all prompts and repeats (95 % interval over"
         " prompts); by prompt: the least, the quartiles and the most of the prompts' own. Forwards"
-        f" alone, in the same run: c = {results.speed_ratio():.2f}.\n"
-        f"Limit 1: no token comes faster than one draft forward, so {results.draft_limit():.0f}"
+        f" alone, in the same run: c = {contest['speed_ratio']:.2f}.\n"
+        f"Limit 1: no token comes faster than one draft forward, so {contest['draft_limit']:.0f}"
         " tokens/s. Limit 2: no round is shorter than the longer of its forwards where both models"
         " run at once, else than both together.",
         soft_wrap=True,
     )
+    best = contest["best"]
     print_table(
         "At the best γ: chosen on one half of the prompts, compared on the other",
-        ["contender", *(f"÷ {name}" for name in best[0].ratios)],
-        ([one.contender, *map(str, one.ratios.values())] for one in best),
+        ["contender", *(f"÷ {name}" for name in best[0]["ratios"])],
+        (
+            [one["contender"], *(str(Ratio(**ratio)) for ratio in one["ratios"].values())]
+            for one in best
+        ),
     )
 
 
-def print_table(title: str, headings: Sequence[str], cells: Iterator[list[str]]) -> None:
+def print_table(title: str, headings: Sequence[str], cells: Iterable[list[str]]) -> None:
     """A table on standard output."""
     table = Table(title=title, title_justify="left", title_style="bold")
     for heading, justify in zip_longest(headings, ["left"], fillvalue="right"):

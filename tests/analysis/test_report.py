@@ -120,7 +120,7 @@ def test_violations_and_failed_runs_are_said_in_red(sweep: Path) -> None:
     (sweep / "3" / "error.txt").write_text("the draft process died\n\nTraceback")
     page = report.report(sweep)
     said = prose(page)
-    assert "pearl seed=3: Task/1, from token 7 on" in said
+    assert "pearl: Task/1, from token 7 on" in said and "pearl γ3 123.4" in said
     assert "&lt;broken&gt; failed: the draft process died" in said and "Traceback" not in said
     assert page.count('<tr class="bad">') == 2
     assert "VIOLATION 1/2" in said

@@ -17,7 +17,7 @@ def test_a_name_says_what_tells_a_run_from_others_of_its_decoder() -> None:
         of_run("autoregressive", None, 7),
     ]
     assert labels(runs) == [
-        "pearl γ3",
+        "pearl γ3 pre_verify=True",
         "pearl γ5 pre_verify=True",
         "pearl γ5 pre_verify=False",
         "lookahead window=5",

@@ -22,6 +22,8 @@ SCHEMA = {
     "pearl_eval.results.traces",
     "pearl_eval.results.runs",
     "pearl_eval.results.intervals",
+    "pearl_eval.results.conditions",
+    "pearl_eval.results.labels",
 }
 #: And what predicts without a model: no file of a run, but no part of running one either.
 PREDICTING = {"pearl_eval.simulation", "pearl_eval.sizes.model_shapes", "pearl_eval.errors"}
