@@ -28,7 +28,8 @@ def labels(
     names = [str(run["decoder"]) for run in runs]
     within: Sequence[Hashable] = groups or [()] * len(runs)
     facts = dict.fromkeys(name for run in runs for name in run if name != "decoder")
-    for fact in facts:
+    # Whatever settings others have, a seed is said after them.
+    for fact in sorted(facts, key=lambda fact: fact == "seed"):
         values: dict[tuple[str, Any, Hashable], set[str]] = {}
         for run, name, group in zip(runs, names, within, strict=True):
             values.setdefault((name, run["decoder"], group), set()).add(repr(run.get(fact)))
