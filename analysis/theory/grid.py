@@ -13,12 +13,14 @@ import pandas as pd
 from pearl_eval.errors import UserError
 from pearl_eval.results.records import BENCH, read_json
 from pearl_eval.results.runs import Run, finished_runs
-from pearl_eval.results.traces import KEY, Fate, Traces, token_fates
+from pearl_eval.results.traces import KEY, Traces
 from pearl_eval.simulation import Acceptance, Costs, ForwardTimes, Simulation, Trace, rules
 from pearl_eval.simulation.acceptance import merge
 
 #: What simulations call the reference; a run by that name is the reference once more.
 REFERENCE = "autoregressive"
+#: How a trace says what became of a drafted token that was judged.
+_MARKS = {"accepted": "1", "rejected": "0"}
 
 
 @dataclass(frozen=True)
@@ -127,11 +129,10 @@ def _trace(run: Traces) -> list[str]:
         marks = ["-"] * len(record["output_ids"])
         own = run.rounds[(run.rounds[KEY] == [record[name] for name in KEY]).all(axis=1)]
         if record["draft_forwards"] and record["exact_match"]:
-            fates = token_fates(own, record["output_ids"])
-            for places, round_fates in zip(own["drafted_at"], fates, strict=True):
-                for place, fate in zip(places, round_fates, strict=True):
-                    if fate is not Fate.in_vain:
-                        marks[place] = "1" if fate is Fate.accepted else "0"
+            for places, fates in zip(own["drafted_at"], own["fates"], strict=True):
+                for place, fate in zip(places, fates, strict=True):
+                    if fate in _MARKS:
+                        marks[place] = _MARKS[fate]
         found.append("".join(marks))
     return found
 

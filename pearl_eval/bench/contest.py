@@ -14,8 +14,8 @@ from hydra.errors import MissingConfigException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from decoders.autoregressive import Autoregressive
-from decoders.decoder import Decoder
 from decoders.process.models import Models
+from decoders.session import Session
 from pearl_eval.bench.config import Contestants
 from pearl_eval.bench.limits import Forwards, Timer
 from pearl_eval.bench.results import Entry, Results
@@ -149,27 +149,23 @@ def hold(entrants: Sequence[Contender], forward_repeats: int, seed: int, label: 
         setup = stack.enter_context(reserved(entrants[0].plan)).setup
         stack.enter_context(placed(setup.processes.target))
         models = setup.models(stack.enter_context(setup.target()))
-        plans = [
-            replace(one.plan, setup=setup, decoder=decoder)
-            for one, decoder in zip(
-                entrants, stack.enter_context(_started(entrants, models)), strict=True
-            )
-        ]
-        reference = Autoregressive()
-        reference.start(models, plans[0].sampler)
+        plans = [replace(one.plan, setup=setup) for one in entrants]
+        reference = Autoregressive().start(models, plans[0].sampler)
         judge = Judge(plans[0], models.target)
-        recorders = [
-            Recorder(plan, one.names, own, Comparison(plan, models, reference, judge=judge))
-            for plan, one, own in zip(plans, entrants, files, strict=True)
-        ]
+        sessions = stack.enter_context(_started(entrants, models))
+        recorders = []
+        for one, plan, session, own in zip(entrants, plans, sessions, files, strict=True):
+            comparison = Comparison(plan, models, reference, judge=judge)
+            comparison.session = session
+            recorders.append(Recorder(plan, one.names, own, comparison))
         gammas = [one.gamma for one in entrants if one.plan.decoder.uses_draft and one.gamma]
         timing = Timer.started(models, gammas, forward_repeats)
         timer = stack.enter_context(timing) if forward_repeats else None
         forwards = _decode(plans[0], recorders, timer, random.Random(seed), label)
         # All of them before the first is stopped, since some share processes.
         memories = [one.peak_memory_bytes() for one in recorders]
-        for plan in plans:
-            plan.decoder.stop()
+        for session in sessions:
+            session.stop()
         for recorder, memory in zip(recorders, memories, strict=True):
             recorder.finish(memory, lambda text: None)
             recorder.files.end()
@@ -189,29 +185,22 @@ def hold(entrants: Sequence[Contender], forward_repeats: int, seed: int, label: 
 
 
 @contextlib.contextmanager
-def _started(entrants: Sequence[Contender], models: Models) -> Iterator[list[Decoder]]:
-    """Start the decoders; those that differ in their draft length alone share what that took."""
-    found: list[Decoder] = []
-    started: dict[str, Decoder] = {}
+def _started(entrants: Sequence[Contender], models: Models) -> Iterator[list[Session]]:
+    """Start the decoders; those that differ in their draft length alone share what they load."""
+    found: list[Session] = []
+    started: dict[str, Session] = {}
     with contextlib.ExitStack() as stack:
         for one in entrants:
-            decoder, name = one.plan.decoder, one.names.decoder
-            if name not in started:
-                stack.callback(decoder.stop)
-                decoder.start(models, one.plan.sampler)
-                started[name] = decoder
-            else:
-                decoder = _with_gamma(started[name], one.gamma)
-            found.append(decoder)
+            first = started.get(one.names.decoder)
+            # One that does not say which draft length it uses can't be given another.
+            if first is not None and first.gamma is not None and one.gamma is not None:
+                found.append(first.with_gamma(one.gamma))
+                continue
+            session = one.plan.decoder.start(models, one.plan.sampler)
+            stack.callback(session.stop)
+            started[one.names.decoder] = session
+            found.append(session)
         yield found
-
-
-def _with_gamma(started: Decoder, gamma: int | None) -> Decoder:
-    """A started decoder with another draft length."""
-    other = copy.copy(started)
-    if gamma is not None:
-        other.gamma = other.chosen_gamma = gamma  # type: ignore[attr-defined]
-    return other
 
 
 def _decode(

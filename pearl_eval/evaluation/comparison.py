@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 
-from decoders.autoregressive import Autoregressive
-from decoders.decoder import Decoder, Generation
+from decoders.generation import Generation
 from decoders.model.cached_model import CachedModel
 from decoders.model.fixed_window import WINDOW
 from decoders.process.clock import no_garbage_collection
 from decoders.process.models import Models
+from decoders.session import Session
 from pearl_eval.checks.distribution import DistributionCheck, Fit
 from pearl_eval.errors import UserError
 from pearl_eval.evaluation.cost import Cost
@@ -51,7 +51,7 @@ class Comparison:
     models
         Its models; the target is loaded.
     reference
-        The autoregressive decoder, started.
+        Autoregressive decoding, started.
     cached
         Reference runs that are read instead of made, if they are.
     judge
@@ -62,12 +62,12 @@ class Comparison:
         self,
         plan: Plan,
         models: Models,
-        reference: Autoregressive,
+        reference: Session,
         cached: ReferenceCache | None = None,
         judge: Judge | None = None,
     ) -> None:
         self.target: CachedModel = models.target
-        self._load_draft = models.load_draft
+        self._models = models
         self._plan = plan
         self._reference = reference
         self._cached = cached
@@ -80,6 +80,10 @@ class Comparison:
         self._cost = Cost(plan.pair.sizes, itemsize)
         self._reference_cost = Cost({"target": plan.pair.sizes["target"]}, itemsize)
 
+    def start(self) -> None:
+        """Start the decoder under test."""
+        self.session = self._plan.decoder.start(self._models, self._plan.sampler)
+
     def measure_reference(self, prompt: Prompt) -> ReferenceRun:
         """Decode a prompt by the reference."""
         generation, joules = self._decode(prompt, self._reference)
@@ -87,7 +91,7 @@ class Comparison:
 
     def decode(self, prompt: Prompt) -> Made:
         """Decode a prompt by the decoder under test."""
-        return self._decode(prompt, self._plan.decoder)
+        return self._decode(prompt, self.session)
 
     def outcomes(self, finished: Mapping[Key, Finished]) -> Iterator[Outcome]:
         """Decode and compare the prompts of the run, one after the other.
@@ -167,7 +171,7 @@ class Comparison:
         if not self._sampled:
             return None
         tell("sampled tokens beside the target's distribution")
-        draft = self._load_draft() if plan.decoder.uses_draft else None
+        draft = self._models.load_draft() if plan.decoder.uses_draft else None
         sampler = plan.sampler
         check = DistributionCheck(
             self.target, sampler.probabilities, draft, sampler.draft_probabilities
@@ -200,10 +204,10 @@ class Comparison:
         made = self.decode(prompt)
         return made, reference or self.measure_reference(prompt)
 
-    def _decode(self, prompt: Prompt, decoder: Decoder) -> Made:
+    def _decode(self, prompt: Prompt, session: Session) -> Made:
         limit, stop_ids = self._plan.task.max_new_tokens, self._plan.stop_ids
         with no_garbage_collection():
             before = self._meter.joules()
-            made = decoder.decode(prompt.ids, limit, stop_ids, prompt.seed)
+            made = session.decode(prompt.ids, limit, stop_ids, prompt.seed)
             after = self._meter.joules()
         return made, None if before is None or after is None else after - before

@@ -103,7 +103,7 @@ def evaluate(cfg: DictConfig, names: Names, directory: Path, family: Path) -> di
             bar.advance(outcome.record)
 
         memory = recorder.peak_memory_bytes()
-        plan.decoder.stop()
+        comparison.session.stop()
         recorder.finish(memory, bar.tell)
         summary, rounds = recorder.summary, recorder.traces.rounds
         tracker.finish(summary, recorder.records, rounds, files.paths)
@@ -132,13 +132,12 @@ def _started(plan: Plan, cache: ReferenceCache | None, bar: RunProgress) -> Iter
     with contextlib.ExitStack() as stack:
         target = stack.enter_context(plan.setup.target())
         models = plan.setup.models(target)
-        reference = Autoregressive()
-        reference.start(models, plan.sampler)
+        reference = Autoregressive().start(models, plan.sampler)
         comparison = Comparison(plan, models, reference, cache)
         if cache is not None:
             cache.complete(plan, comparison.measure_reference, bar.tell)
-        stack.callback(plan.decoder.stop)
-        plan.decoder.start(models, plan.sampler)
+        comparison.start()
+        stack.callback(comparison.session.stop)
         bar.tell("warm-up prompt")
         yield comparison
 

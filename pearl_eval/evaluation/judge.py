@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from itertools import takewhile
 
-from decoders.decoder import Generation
+from decoders.generation import Generation
 from decoders.model.cached_model import CachedModel
 from decoders.sampling.sampler import OwnChoice
 from pearl_eval.checks.equivalence import EquivalenceChecker, Verdict, unchecked_verdict

@@ -24,13 +24,13 @@ class Recorder:
     Parameters
     ----------
     plan
-        The run; its decoder is started.
+        The run.
     names
         What its decoder, pair and task are called.
     files
         Where it is recorded.
     comparison
-        Its decoder beside the reference.
+        Its decoder, started, beside the reference.
 
     Attributes
     ----------
@@ -53,8 +53,9 @@ class Recorder:
 
     def begin(self, warmup: list[Round]) -> None:
         """The rounds of the first prompt are there, before any is recorded."""
-        self.plan.decoder.after_warmup(warmup)
-        self.files.begin(self.plan.decoder.settings())
+        session = self.comparison.session
+        session.after_warmup(warmup)
+        self.files.begin(session.settings())
 
     def add(self, outcome: Outcome) -> None:
         """One more prompt is done."""
@@ -68,7 +69,7 @@ class Recorder:
         """Of all processes, and of this one's GPUs. To be asked before the decoder is stopped."""
         return (
             environment.peak_memory_bytes()
-            + self.plan.decoder.peak_memory_bytes()
+            + self.comparison.session.peak_memory_bytes()
             + self.comparison.target.memory_elsewhere()
         )
 
@@ -85,7 +86,7 @@ class Recorder:
         self.summary = summarize(
             records,
             self.names,
-            settings=files.settings or plan.decoder.settings(),
+            settings=files.settings or self.comparison.session.settings(),
             synthetic=plan.pair.synthetic,
             accuracy_name=plan.task.accuracy_name,
             fit=fit,

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 
@@ -30,6 +30,7 @@ from pearl_eval.results.records import (
     read_json,
     read_run,
 )
+from pearl_eval.results.version_0_rounds import upgrade_rounds
 
 #: Rounds as they come in; made into ``rounds.parquet``, since an unfinished Parquet file can't be
 #: read. As long as it is there the run is not over.
@@ -210,6 +211,9 @@ class RunFiles:
             if kept != rows[: len(kept)]:
                 raise _damaged(self._rounds.path, "it has rounds of prompts that are not recorded")
             self._rounds.keep(len(kept))
+        if kept and "fates" not in kept[0]:
+            outputs = {record.key: record.output_ids for record in records}
+            kept = cast(Any, upgrade_rounds(pd.DataFrame(kept), outputs).to_dict("records"))
         rounds = {key: list(group) for key, group in itertools.groupby(kept, _key)}
         finished = {}
         for record in records:

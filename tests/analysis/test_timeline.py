@@ -12,7 +12,7 @@ from conftest import Command
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from written_run import OUTPUT, autoregressive, pearl, write_run
+from written_run import OUTPUT, autoregressive, fates, pearl, write_run
 
 from analysis import timeline
 from decoders.round import Round
@@ -23,7 +23,6 @@ from pearl_eval.figures.timeline import draw_timeline
 from pearl_eval.figures.token_text import TokenText, visible
 from pearl_eval.results.runs import read_runs
 from pearl_eval.results.stretch import Stretch, choose_runs, choose_stretch, decodings
-from pearl_eval.results.traces import Fate
 
 
 @pytest.fixture
@@ -40,35 +39,6 @@ def texts(figure: Figure) -> list[str]:
 
 def colour_of(box: Patch) -> str:
     return to_hex(box.get_facecolor()).upper()
-
-
-def test_each_drafted_token_has_its_fate(sweep: Path) -> None:
-    (one,) = decodings(read_runs(sweep)[1:])
-    right, wrong, vain = Fate.accepted, Fate.rejected, Fate.in_vain
-    assert one.fates == [
-        [right] * 3,
-        [right, right, wrong],
-        [vain] * 3,
-        [right] * 3,
-        [right] * 3,
-        [],
-    ]
-
-
-def test_a_draft_that_starts_anew_in_the_same_place_is_not_in_vain(tmp_path: Path) -> None:
-    """The last token of a block is wrong, so the next block begins right after it."""
-    rounds = [
-        Round("verify", 2, 2, 1, 0.1, 0.1, verified_length=2, drafted_ids=[100, 7]),
-        Round("verify", 2, 2, 1, 0.1, 0.1, verified_length=4, drafted_ids=[102, 7]),
-        Round("verify", 2, 2, 2, 0.1, 0.1, verified_length=6, drafted_ids=[104, 105]),
-    ]
-    for index, one in enumerate(rounds):
-        one.start, one.drafted_at = 0.3 * index, [2 * index, 2 * index + 1]
-        one.draft_start, one.target_start = one.start, one.start + 0.15
-    write_run(tmp_path / "run", "speculative", rounds)
-    (one,) = decodings(read_runs(tmp_path / "run"))
-    right, wrong = Fate.accepted, Fate.rejected
-    assert one.fates == [[right, wrong], [right, wrong], [right, right]]
 
 
 def test_pearl_is_on_top_and_of_each_decoder_the_fastest(sweep: Path) -> None:
@@ -115,42 +85,36 @@ def test_the_picture_says_and_colours_what_happened(sweep: Path) -> None:
     assert said.count("draft model") == 1 and said.count("target model") == 2
     assert "post-verify: 3 of 3" in said and "post-verify: 1 of 2" in said
     colours = Counter(map(colour_of, axes.patches))
-    # Two rounds of PEARL, in which 2 drafted tokens are right and 1 wrong, the other 3 in vain.
+    # Two rounds of PEARL, in which 2 drafted tokens are right and 1 wrong, the other 3 discarded.
     assert (colours[GREEN], colours[VERMILLION]) == (2, 1)
     assert colours[SKY] == 2 + 2
     assert axes.get_xlim() == pytest.approx((0, 200))
 
 
 def test_what_runs_on_by_itself_is_drawn_before_it_is_read(tmp_path: Path) -> None:
-    """Each round reads what was drafted during the one before, so that after a rejection a round's
-    tokens and one more are in vain, even if one agrees by chance."""
-    drafts = [([0, 1], [100, 7]), ([2, 3], [102, 9]), ([4, 2, 3], [8, 102, 103])]
+    """From when it began; what it did by then is not drawn twice, whatever the clocks say."""
     rounds = [
         Round(
-            "verify",
+            "on the run",
             drafted=2,
-            judged=2,
-            accepted=1,
-            draft_seconds=0.15,
+            draft_seconds=0.1,
             target_seconds=0.19,
             start=0.2 * number,
-            verified_length=2 * number,
-            draft_start=0.2 * number,
+            verified_length=2 * number + 1,
+            draft_start=0.2 * number - begun,
             target_start=0.2 * number + 0.01,
-            drafted_ids=ids,
-            drafted_at=places,
+            drafted_ids=[100, 7],
+            drafted_at=[0, 1],
+            fates=fates("ar"),
+            own_tokens=1,
         )
-        for number, (places, ids) in enumerate(drafts, start=1)
+        for number, begun in ((1, 0.15), (2, 0.3))
     ]
-    prompt = Round("decode", target_seconds=0.2, verified_length=1)
-    write_run(tmp_path / "run", "pearl_async", [prompt, *rounds])
-    runs = read_runs(tmp_path / "run")
-    (one,) = decodings(runs)
-    right, wrong, vain = Fate.accepted, Fate.rejected, Fate.in_vain
-    assert one.fates == [[], [right, wrong], [vain, vain], [vain, right, right]]
-    (axes,) = timeline.timeline(runs, token=0, seconds=0.8).axes
+    prompt = Round("prompt", target_seconds=0.2, verified_length=1, own_tokens=1)
+    write_run(tmp_path / "run", "somebody's", [prompt, *rounds])
+    (axes,) = timeline.timeline(read_runs(tmp_path / "run"), token=0, seconds=0.6).axes
     green = [box for box in axes.patches if colour_of(box) == GREEN]
-    assert [box.get_x() for box in green] == pytest.approx([50, 500, 550])
+    assert [box.get_x() for box in green] == pytest.approx([50, 150])
 
 
 def guesses() -> list[Round]:
@@ -160,7 +124,7 @@ def guesses() -> list[Round]:
     """
     ids, places = [7, 101, 102, 100, 101, 9, 8, 102], [0, 1, 2, 0, 1, 2, 1, 2]
     tree = Round("verify", drafted=8, judged=3, accepted=2, verified_length=3, target_seconds=0.2)
-    tree.drafted_ids, tree.drafted_at = ids, places
+    tree.drafted_ids, tree.drafted_at, tree.fates = ids, places, fates("r..aarr.")
     plain = Round("decode", start=0.3, target_start=0.3, target_seconds=0.1, verified_length=4)
     return [tree, plain]
 
@@ -168,8 +132,6 @@ def guesses() -> list[Round]:
 def test_guesses_that_no_model_drafted_have_a_row_for_each_branch(tmp_path: Path) -> None:
     write_run(tmp_path / "run", "lookahead", guesses())
     (one,) = decodings(read_runs(tmp_path / "run"))
-    right, wrong, vain = Fate.accepted, Fate.rejected, Fate.in_vain
-    assert one.fates == [[wrong, vain, vain, right, right, wrong, wrong, vain], []]
     figure = draw_timeline([one], Stretch(0, 0.4), str, "")
     (axes,) = figure.axes
     said = texts(figure)
@@ -186,7 +148,7 @@ def test_guesses_that_no_model_drafted_have_a_row_for_each_branch(tmp_path: Path
 def test_what_lookahead_guessed_and_accepted_is_told(run_cli: Command, tmp_path: Path) -> None:
     run_cli("decoder=lookahead", "task.limit=2", "task.max_new_tokens=64", "hydra.run.dir=run")
     (one,) = decodings(read_runs(tmp_path / "run"))
-    accepted = [fates.count(Fate.accepted) for fates in one.fates]
+    accepted = [list(own).count("accepted") for own in one.rounds["fates"]]
     assert accepted == list(one.rounds["accepted"]) and sum(accepted)
     assert any(len(set(places)) < len(places) for places in one.rounds["drafted_at"])
 

@@ -15,7 +15,7 @@ from make_record import make_record
 
 from analysis.comparison import comparison
 from analysis.frames.source import load_any
-from decoders.decoder import Generation
+from decoders.generation import Generation
 from pearl_eval.bench.benchmark import draw
 from pearl_eval.bench.growth import points
 from pearl_eval.bench.limits import Forwards, round_limit_share
@@ -310,16 +310,16 @@ def test_an_output_that_is_not_the_targets_fails_the_benchmark(
     run_bench: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After everything has been measured and written."""
-    from decoders.speculative import Speculative
+    from decoders.speculative import SpeculativeSession
 
-    decode = Speculative.decode
+    decode = SpeculativeSession.decode
 
-    def lie(self: Speculative, prompt: list[int], *rest: Any) -> Generation:
+    def lie(self: SpeculativeSession, prompt: list[int], *rest: Any) -> Generation:
         generation = decode(self, prompt, *rest)
         generation.output_ids[3] += 1
         return generation
 
-    monkeypatch.setattr(Speculative, "decode", lie)
+    monkeypatch.setattr(SpeculativeSession, "decode", lie)
     code, out, err = run_bench("decoders=[autoregressive,speculative]", "gammas=[2]", *QUICK)
     assert code == 1 and "speculative: 4 of 4 outputs are not the target's own" in err
     assert "the first: HumanEval/" in err and "position 3" in err

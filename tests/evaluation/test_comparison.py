@@ -11,7 +11,7 @@ import pytest
 import torch
 from make_record import make_record
 
-from decoders.decoder import Generation
+from decoders.generation import Generation
 from decoders.round import Round
 from decoders.sampling.sampler import Greedy, Sampler
 from decoders.sampling.temperature import Temperature
@@ -105,6 +105,7 @@ class Case:
         reference: Any = Said("reference", [3, 4], 6.0, self.log)
         models: Any = SimpleNamespace(target="target", load_draft=lambda: "draft")
         self.comparison = Comparison(plan, models, reference, cached)
+        self.comparison.session = self.decoder  # type: ignore[assignment]
 
     def next_turn(self, prompt: Prompt, answer: str) -> Prompt | None:
         if prompt.turn >= len(prompt.problem.turns):

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from make_record import make_record
 
-from decoders.decoder import Generation
+from decoders.generation import Generation
 from decoders.round import Round
 from pearl_eval.checks.distribution import Fit
 from pearl_eval.checks.equivalence import Verdict, first_difference, unchecked_verdict
@@ -331,26 +331,31 @@ def test_samples_of_a_problem_count_together_in_the_comparison_of_scores() -> No
 ROUNDS = {
     0: [
         Round(
-            "pre-verify", 4, 1, 0, 2.0, 3.0, 5.0, 6.0, start=0.0, bytes_sent=10, verified_length=1
+            "pre-verify", 4, 1, 0, 2.0, 3.0, 5.0, 6.0, start=0.0, bytes_sent=10,
+            verified_length=1, busy_seconds=3.0,
         )
     ],
     1: [
         # 2 s, of which the draft model runs 1.5 and the target 1.
         Round(
-            "pre-verify", 4, 1, 1, 1.5, 1.0, 0.25, 0.75, start=0.0, bytes_sent=20, verified_length=1
+            "pre-verify", 4, 1, 1, 1.5, 1.0, 0.25, 0.75, start=0.0, bytes_sent=20,
+            verified_length=1, busy_seconds=1.5,
         ),
         # 2 s: 1 and 1.75.
         Round(
             "post-verify", 3, 4, 2, 1.0, 1.75, 1.0, 0.25, start=2.0, bytes_sent=30,
-            verified_length=4,
+            verified_length=4, busy_seconds=1.75,
         ),
         # 2 s: 0.5, then 1.
         Round(
             "verify", 2, 2, 2, 0.5, 1.0, 1.0, 0.5, start=4.0, draft_start=4.0, target_start=4.75,
-            verified_length=40,
+            verified_length=40, busy_seconds=1.5,
         ),
         # 3 s: the target 2.
-        Round("pre-verify", 0, 1, 0, 0.0, 2.0, 0.75, 0.0, start=6.0, verified_length=41),
+        Round(
+            "pre-verify", 0, 1, 0, 0.0, 2.0, 0.75, 0.0, start=6.0, verified_length=41,
+            busy_seconds=2.0,
+        ),
     ],
 }  # fmt: skip
 
