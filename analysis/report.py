@@ -119,8 +119,8 @@ def timelines(runs: Sequence[Run]) -> Iterator[Figure]:
     """One for each pair and task."""
     left = list(runs)
     while left:
-        yield timeline(choose_runs([run for run in left if run.conditions == left[0].conditions]))
-        left = [run for run in left if run.conditions != left[0].conditions]
+        yield timeline(choose_runs([run for run in left if not run.differences(left[0])]))
+        left = [run for run in left if run.differences(left[0])]
 
 
 def trace_table(runs: Sequence[Run]) -> tuple[list[str], list[tuple[str, list[str]]]]:

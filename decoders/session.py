@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
@@ -111,6 +112,12 @@ class Session(ABC):
         """The decoder's settings as they are in use: where one is ``auto``, what was chosen."""
         chosen = {} if self.gamma is None else {"gamma": self.gamma}
         return asdict(cast(Any, self._decoder)) | chosen
+
+    def with_gamma(self, gamma: int) -> Session:
+        """A session with another draft length, which shares all that this one has loaded."""
+        other = copy.copy(self)
+        other.gamma = gamma
+        return other
 
     def peak_memory_bytes(self) -> int:
         """Peak memory of processes other than this one, in bytes."""

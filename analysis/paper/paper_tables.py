@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.frames.columns import CONDITIONS, MOOT
 from analysis.frames.frame import categories, sections
 from analysis.frames.table import LOSSY, Cell, NoRuns, Table
+from pearl_eval.results.conditions import CONDITIONS, MOOT
 
 #: PEARL and vanilla speculative decoding, as a frame has their schedules.
 _PEARL, _VANILLA = "Parallel", "Turns"

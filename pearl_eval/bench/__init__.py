@@ -1,1 +1,1 @@
-"""Decoders side by side in one run, limits and goals beside."""
+"""A benchmark: runs of several decoders whose prompts are interleaved, and the limits beside."""

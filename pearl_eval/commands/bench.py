@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from pearl_eval.bench.config import BenchConfig
+import pearl_eval.bench.config  # noqa: F401 (which makes the schema known to Hydra)
 from pearl_eval.shell.command import hydra_command
-
-ConfigStore.instance().store(name="bench_schema", node=BenchConfig)
 
 
 @hydra_command("bench")
 def main(cfg: DictConfig) -> None:
     """One Hydra job: a benchmark."""
     # Imported late: it brings torch and transformers, which --help and --cfg have no use for.
-    from pearl_eval.bench.cli import Bench
+    from pearl_eval.bench.benchmark import Benchmark
 
     hydra_config = HydraConfig.get().runtime
-    title = f"{hydra_config.choices['pair']}, {hydra_config.choices['task']}"
-    Bench(cfg, Path(hydra_config.output_dir), title).run()
+    Benchmark(cfg, Path(hydra_config.output_dir), hydra_config.choices).run()

@@ -28,6 +28,7 @@ from pearl_eval.results.records import (
     Key,
     Record,
     read_json,
+    read_run,
 )
 from pearl_eval.results.version_0_rounds import upgrade_rounds
 
@@ -160,7 +161,7 @@ class RunFiles:
     def _take_up(self, stack: contextlib.ExitStack) -> None:
         """Find what an earlier attempt left."""
         lines = self._journal.read()
-        about = _read_json(self.directory / RUN)
+        about = read_run(self.directory)
         if about is None and lines:
             raise UserError(
                 f"{self.directory} holds a run that does not say what it is, so it can't be"

@@ -97,7 +97,7 @@ def choose_runs(runs: Sequence[Run]) -> list[Run]:
     drafts, then the target alone; where there is none of a kind, more of these instead.
     """
     first = next((run for run in runs if _kind(run) == 0), runs[0])
-    alike = [run for run in runs if run.conditions == first.conditions]
+    alike = [run for run in runs if not run.differences(first)]
     best = {run.summary["decoder"]: run for run in sorted(alike, key=_speed)}
     fastest = sorted(best.values(), key=_speed, reverse=True)
     of_each = {_kind(run): run for run in reversed(fastest) if _kind(run) != 3}.values()

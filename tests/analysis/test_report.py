@@ -33,11 +33,11 @@ def prose(page: str) -> str:
 
 def test_the_table_has_the_terminals_figures_and_labels(sweep: Path) -> None:
     said = prose(report.report(sweep))
-    assert "pearl gamma=3 123.4 2.35× (2.70–3.20) 4.25 0.875 10% / 20% identical 2/2 0.500" in said
+    assert "pearl 123.4 2.35× (2.70–3.20) 4.25 0.875 10% / 20% identical 2/2 0.500" in said
     assert "run tokens/s speedup (95 % CI) mean accepted tokens acceptance rate" in said
     # Of 15 drafted tokens 11 are accepted; of six rounds of 100 ms models are busy for 90, 80 once.
     modes, waited = "pre-verify 33%, post-verify 67%", "10.00 ms 10.00 ms 11.67 ms"
-    assert f"pearl gamma=3 0% 0.33 0.67 27% {waited} 100 {modes}" in said
+    assert f"pearl 0% 0.33 0.67 27% {waited} 100 {modes}" in said
     assert "dtype float32 target device cpu torch 2.13" in said
 
 
@@ -120,7 +120,7 @@ def test_violations_and_failed_runs_are_said_in_red(sweep: Path) -> None:
     (sweep / "3" / "error.txt").write_text("the draft process died\n\nTraceback")
     page = report.report(sweep)
     said = prose(page)
-    assert "pearl seed=3: Task/1, from token 7 on" in said
+    assert "pearl: Task/1, from token 7 on" in said and "pearl γ3 123.4" in said
     assert "&lt;broken&gt; failed: the draft process died" in said and "Traceback" not in said
     assert page.count('<tr class="bad">') == 2
     assert "VIOLATION 1/2" in said

@@ -104,7 +104,7 @@ def test_a_sweep_ends_in_one_table_and_shares_a_folder(run_cli: Run, tmp_path: P
         "-m", "decoder=speculative,pearl", "decoder.gamma=2,3", *SHORT, "hydra.sweep.dir=sweep"
     )
     assert code == 0
-    for label in ("speculative gamma=2", "speculative gamma=3", "pearl gamma=2", "pearl gamma=3"):
+    for label in ("speculative γ2", "speculative γ3", "pearl γ2", "pearl γ3"):
         assert label in out
     assert len(list((tmp_path / "sweep").glob("*/summary.json"))) == 4
 

@@ -142,7 +142,7 @@ def test_of_a_sweep_that_is_broken_off_what_has_finished_is_shown(
 
 
 def test_a_benchs_sweep_that_fails_says_so(run_bench: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pearl_eval.bench.cli.Bench", fails(OSError("no bench")))
+    monkeypatch.setattr("pearl_eval.bench.benchmark.Benchmark", fails(OSError("no bench")))
     code, _, err = run_bench("-m", "seed=0,1", "hydra.sweep.dir=sweep")
     assert code == 2 and "no bench" in err.splitlines()[-1]
 
