@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from written_run import OUTPUT, autoregressive, pearl, write_run
 from analysis.theory import heatmap, prediction
 from analysis.theory.grid import Cell, halves, read_grid
 from analysis.theory.prediction import Point, errors, fit, noise, predict, table
+from pearl_eval.commands import commands
 from pearl_eval.errors import UserError
 from pearl_eval.simulation import Ahead, Alone, Costs, Parallel, Rate, Schedule, Turns
 
@@ -134,7 +134,7 @@ def test_a_prediction_is_a_simulation_with_the_draft_length_of_the_label(cell: C
 
 
 def test_a_grid_is_read_or_refused_in_a_line(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no such file; run pearl-eval-bench grid=controlled"):
+    with pytest.raises(UserError, match=r"no such file; run pearl-eval bench grid=controlled"):
         read_grid(tmp_path)
     with pytest.raises(UserError, match="no grid was measured"):
         read_grid(write_bench(tmp_path / "none", []))
@@ -212,27 +212,35 @@ def test_points_are_the_best_of_each_cell(cells: list[Cell]) -> None:
 
 
 def test_one_pair_has_no_half_to_predict(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = write_bench(tmp_path / "one", [content()])
-    monkeypatch.setattr(sys, "argv", ["prediction", str(folder)])
-    with pytest.raises(SystemExit):
-        prediction.main()
+    with pytest.raises(SystemExit, match="2"):
+        commands.main(["predict", str(folder)])
     assert "too few pairs for two halves" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", [heatmap, prediction], ids=lambda one: one.__name__)
+@pytest.mark.parametrize(("name", "module"), [("heatmap", heatmap), ("predict", prediction)])
 def test_commands_draw_a_grid(
-    command: Any,
+    name: str,
+    module: Any,
     cells: list[Cell],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(command, "read_grid", lambda directory: cells)
+    monkeypatch.setattr(module, "read_grid", lambda directory: cells)
     monkeypatch.setattr(heatmap, "_SIMULATED_STEPS", 3)
     output = tmp_path / "drawn.png"
-    monkeypatch.setattr(sys, "argv", ["command", str(tmp_path), "-o", str(output)])
-    command.main()
+    commands.main([name, str(tmp_path), "-o", str(output)])
     assert output.stat().st_size > 10_000
     assert capsys.readouterr().out.endswith(f"{output}\n")
+
+
+def test_a_heat_map_needs_no_grid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    commands.main(["heatmap"])
+    assert capsys.readouterr().out == "heatmap.png\n"
+    assert (tmp_path / "heatmap.png").stat().st_size > 10_000

@@ -354,9 +354,7 @@ def small_grid(small_pair: Any) -> list[str]:
 def test_a_grid_measures_each_of_its_pairs(
     run_command: Run, small_pair: Any, tmp_path: Path
 ) -> None:
-    from pearl_eval.bench import cli
-
-    code, out, err = run_command(cli.main, *small_grid(small_pair))
+    code, out, err = run_command("bench", *small_grid(small_pair))
     assert code == 0, err
     content = written(tmp_path / "run", "grid")
     assert [cell["perturbation"] for cell in content["grid"]] == [0.1, 0.9]
@@ -376,7 +374,7 @@ def test_a_grid_measures_each_of_its_pairs(
 def test_a_grid_that_is_interrupted_leaves_the_pairs_that_were_measured(
     run_command: Run, small_pair: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pearl_eval.bench import benchmark, cli
+    from pearl_eval.bench import benchmark
 
     held = []
 
@@ -388,7 +386,7 @@ def test_a_grid_that_is_interrupted_leaves_the_pairs_that_were_measured(
 
     grid_hold = benchmark.hold
     monkeypatch.setattr(benchmark, "hold", hold)
-    code, _, err = run_command(cli.main, *small_grid(small_pair))
+    code, _, err = run_command("bench", *small_grid(small_pair))
     assert code == 2 and "interrupted" in err
     [cell] = json.loads((tmp_path / "run" / "bench.json").read_text())["grid"]
     assert cell["perturbation"] == 0.1 and cell["forwards"]
@@ -397,10 +395,8 @@ def test_a_grid_that_is_interrupted_leaves_the_pairs_that_were_measured(
 
 def test_growth_times_long_texts(run_command: Run, small_pair: Any, tmp_path: Path) -> None:
     """Also past the context that the draft model was made for."""
-    from pearl_eval.bench import cli
-
     code, out, err = run_command(
-        cli.main,
+        "bench",
         *small_pair.overrides,
         "growth=controlled",
         f"growth.pair.draft.path={small_pair.folder / 'draft'}",

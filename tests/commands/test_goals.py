@@ -21,9 +21,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 @pytest.mark.nightly
 def test_the_projects_goals_beside_what_is_measured(run_command: Run, tmp_path: Path) -> None:
-    from pearl_eval.bench import cli
-
-    code, out, err = run_command(cli.main, "grid=controlled", "hydra.run.dir=bench")
+    code, out, err = run_command("bench", "grid=controlled", "hydra.run.dir=bench")
     print(out)
     assert code == 0, err
     found = [*goals(tmp_path / "bench"), *run_goals(tmp_path / "run")]

@@ -39,7 +39,8 @@ def folder(tmp_path: Path) -> Path:
 
 def estimated(run_cli: Command, folder: Path, *arguments: str) -> dict[str, Any]:
     code, out, err = run_cli(
-        "--dry-run=json",
+        "--dry-run",
+        "--json",
         f"--config-dir={folder}",
         "decoder=sprinter",
         *arguments,
