@@ -12,7 +12,7 @@ import pandas as pd
 
 from analysis.frames.columns import COLUMNS, CONDITIONS, MOOT, NUMBERS
 from pearl_eval.errors import UserError
-from pearl_eval.results.records import RUN, biased, lossy_outputs, read_json, read_summary
+from pearl_eval.results.records import biased, read_run, read_summary
 from pearl_eval.results.runs import finished_runs, sweep_of
 from pearl_eval.results.traces import Traces
 
@@ -70,7 +70,7 @@ def categories(frame: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for _, run in frame.iterrows():
         summary = read_summary(Path(run["run"]))
-        for category, figures in (summary.get("by_category") or {}).items():
+        for category, figures in (summary["by_category"] or {}).items():
             own = {name: run[name] for name in (*_SHARED, *CONDITIONS)}
             rows.append(own | {"category": category} | _flat_figures(figures))
     return pd.DataFrame(rows)
@@ -153,18 +153,15 @@ def _groups(frame: pd.DataFrame, names: Sequence[str]) -> int:
 
 
 def _row(directory: Path, summary: dict[str, Any]) -> dict[str, Any]:
-    about = read_json(directory / RUN) if (directory / RUN).exists() else {}
-    identity = about.get("identity") or {}
-    environment = summary.get("environment") or {}
-    settings = summary.get("decoder_settings") or {}
-    parallel = environment.get("target_parallel") or {}
-    versions = environment.get("versions") or {}
+    about = read_run(directory)
+    identity = about["identity"] if about else {}
+    environment, settings = summary["environment"], summary["decoder_settings"]
+    parallel, versions = environment["target_parallel"], environment["versions"]
     devices = [environment.get(f"{model}_device") for model in ("target", "draft")]
-    row = {name: summary.get(name) for name in COLUMNS}
-    row |= {name: environment.get(name) for name in COLUMNS if name in environment}
-    traces, cost = summary.get("traces") or {}, summary.get("cost") or {}
-    for part in (traces, cost):
+    row: dict[str, Any] = dict.fromkeys(COLUMNS)
+    for part in (environment, summary["traces"], summary["cost"]):
         row |= {name: part[name] for name in COLUMNS if name in part}
+    row |= _flat_figures(summary)
     row |= {
         "run": str(directory),
         "sweep": str(sweep_of(directory) or directory.parent),
@@ -185,10 +182,10 @@ def _row(directory: Path, summary: dict[str, Any]) -> dict[str, Any]:
         "draft_place": _draft_place(summary, devices),
         "fixed_window": identity.get("runtime.fixed_window"),
         "code": identity.get("code"),
-        "commit": environment.get("git_commit"),
+        "commit": environment["git_commit"],
     }
     row |= {name: versions.get(name) for name in ("torch", "transformers", "python")}
-    return row | _flat_figures(summary) | {"lossless": _lossless(summary)}
+    return row | {"lossless": _lossless(summary)}
 
 
 def _flat_figures(figures: dict[str, Any]) -> dict[str, Any]:
@@ -201,7 +198,7 @@ def _flat_figures(figures: dict[str, Any]) -> dict[str, Any]:
 
 
 def _lossless(summary: dict[str, Any]) -> bool:
-    return not (summary["violations"] or lossy_outputs(summary) or biased(summary))
+    return not (summary["violations"] or summary["lossy"] or biased(summary))
 
 
 def _asked(identity: dict[str, Any]) -> str:
@@ -228,7 +225,7 @@ def _count(number: int, what: str) -> str:
 def _draft_place(summary: dict[str, Any], devices: Sequence[str | None]) -> str | None:
     """Of a decoder that shares devices by what it is, or has no draft model, it is moot."""
     target, draft = devices
-    moot = not summary.get("draft_forwards") or summary["decoder"].startswith("pearl_shared")
+    moot = not summary["draft_forwards"] or summary["decoder"].startswith("pearl_shared")
     if moot or not target or not draft or not draft.startswith("cuda"):
         return None
     return "the target's" if draft in target.split(" + ") else "its own"

@@ -13,6 +13,7 @@ from typing import Any
 
 from pearl_eval.evaluation.plan import Plan
 from pearl_eval.pairs.pair import PairSource
+from pearl_eval.results.version_0 import OTHER_DIGEST
 from pearl_eval.shell.resume import FREE
 
 #: Further settings that change nothing of a reference run.
@@ -46,7 +47,12 @@ def _reference_settings(config: Mapping[str, Any], source: PairSource) -> Identi
 
 
 def differences(stored: Identity, ours: Identity) -> str:
-    """In what two identities differ, in words; empty where they are the same."""
+    """In what two identities differ, in words; empty where they are the same.
+
+    What code it was of which an earlier version left a digest can't be told, and is passed over.
+    """
+    if str(stored.get("code", "")).startswith(OTHER_DIGEST):
+        stored = stored | {"code": ours.get("code")}
     names = sorted(name for name in {*stored, *ours} if stored.get(name) != ours.get(name))
     return ", ".join(
         f"{name} ({_short(stored.get(name))} there, {_short(ours.get(name))} here)"

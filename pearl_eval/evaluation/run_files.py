@@ -17,6 +17,7 @@ import pandas as pd
 from decoders.round import Round
 from pearl_eval.errors import AnotherRun, RunInUse, UserError
 from pearl_eval.evaluation.identity import Identity, differences
+from pearl_eval.results.formats import NAME, current, known_version, versioned
 from pearl_eval.results.journal import Journal, replacing, write_json
 from pearl_eval.results.records import (
     ERROR,
@@ -27,8 +28,11 @@ from pearl_eval.results.records import (
     SUMMARY,
     Key,
     Record,
-    read_json,
+    read_run,
+    read_summary,
 )
+from pearl_eval.results.traces import read_rounds, write_rounds
+from pearl_eval.results.version_0 import upgrade_record, upgrade_rounds
 
 #: Rounds as they come in; made into ``rounds.parquet``, since an unfinished Parquet file can't be
 #: read. As long as it is there the run is not over.
@@ -112,9 +116,9 @@ class RunFiles:
         key = dict(zip(KEY_FIELDS, record.key, strict=True))
         # Rounds first: a record that is there says that all of its prompt is.
         self._rounds.append(
-            key | {"round": i} | dataclasses.asdict(r) for i, r in enumerate(rounds)
+            versioned(key | {"round": i} | dataclasses.asdict(r)) for i, r in enumerate(rounds)
         )
-        self._journal.append([dataclasses.asdict(record)])
+        self._journal.append([versioned(dataclasses.asdict(record))])
 
     def write_lines(self, lines: Iterable[Mapping[str, dict[str, Any]]]) -> None:
         """Write files of the task's own: lines, each with the name of its file."""
@@ -130,13 +134,12 @@ class RunFiles:
 
     def rounds(self) -> pd.DataFrame:
         """All rounds so far, which are then in ``rounds.parquet``."""
-        path = self.directory / ROUNDS
-        with replacing(path) as unfinished:
-            rounds_frame(self._rounds.read()).to_parquet(unfinished, index=False)
-        return pd.read_parquet(path)
+        with replacing(self.directory / ROUNDS) as unfinished:
+            write_rounds(rounds_frame(_current_rounds(self._rounds)), unfinished)
+        return read_rounds(self.directory)
 
     def write_summary(self, summary: dict[str, Any]) -> None:
-        write_json(self.directory / SUMMARY, summary)
+        write_json(self.directory / SUMMARY, versioned(summary))
 
     def end(self) -> None:
         """The run is over: all that it leaves is written."""
@@ -159,7 +162,7 @@ class RunFiles:
     def _take_up(self, stack: contextlib.ExitStack) -> None:
         """Find what an earlier attempt left."""
         lines = self._journal.read()
-        about = _read_json(self.directory / RUN)
+        about = read_run(self.directory)
         if about is None and lines:
             raise UserError(
                 f"{self.directory} holds a run that does not say what it is, so it can't be"
@@ -179,17 +182,20 @@ class RunFiles:
             self.attempts = attempts + 1
         (self.directory / ERROR).unlink(missing_ok=True)
         try:
-            self.records = [Record(**line) for line in lines]
+            path = self._journal.path
+            self.records = [Record(**current(line, path, upgrade_record)) for line in lines]
         except TypeError as error:
             raise _damaged(self._journal.path, str(error)) from None
         if len({record.key for record in self.records}) < len(self.records):
             raise _damaged(self._journal.path, "a prompt is there twice")
         journal = self.directory / _ROUNDS_JOURNAL
-        summary = _read_json(self.directory / SUMMARY)
         if lines and not journal.exists():
-            if summary is None:
-                raise UserError(f"{journal} is missing, so the run there can't be continued")
-            self.summary, self._over = summary, True
+            try:
+                self.summary, self._over = read_summary(self.directory), True
+            except FileNotFoundError:
+                raise UserError(
+                    f"{journal} is missing, so the run there can't be continued"
+                ) from None
             return
         self._describe()
         self._rounds = Journal(journal)
@@ -198,7 +204,7 @@ class RunFiles:
 
     def _with_rounds(self, records: list[Record]) -> dict[Key, Finished]:
         """Finished prompts; the rounds of one that was not are dropped."""
-        rows = self._rounds.read()
+        rows = _current_rounds(self._rounds)
         known = {record.key for record in records}
         try:
             kept = [row for row in rows if _key(row) in known]
@@ -226,7 +232,7 @@ class RunFiles:
 
     def _describe(self) -> None:
         about = {"attempts": self.attempts, "settings": self.settings, "identity": self._identity}
-        write_json(self.directory / RUN, about)
+        write_json(self.directory / RUN, versioned(about))
 
 
 def rounds_frame(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
@@ -243,11 +249,12 @@ def _round(row: Mapping[str, Any]) -> Round:
     return Round(**{k: v for k, v in row.items() if k not in (*KEY_FIELDS, "round")})
 
 
-def _read_json(path: Path) -> dict[str, Any] | None:
-    try:
-        return read_json(path, _ANEW)
-    except FileNotFoundError:
-        return None
+def _current_rounds(journal: Journal) -> list[dict[str, Any]]:
+    """The rounds so far. A run that was begun by version 0 has those first."""
+    rows = journal.read()
+    old = [row for row in rows if known_version(row.pop(NAME, 0), journal.path) == 0]
+    upgraded: Any = upgrade_rounds(pd.DataFrame(old)).to_dict("records") if old else []
+    return [*upgraded, *rows[len(old) :]]
 
 
 def _damaged(path: Path, how: str) -> UserError:

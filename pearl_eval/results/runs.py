@@ -35,10 +35,10 @@ class Run:
         return {
             "pair": summary["pair"],
             "task": summary["task"],
-            "data": json.dumps(summary.get("data"), sort_keys=True),
+            "data": json.dumps(summary["data"], sort_keys=True),
             "seed": str(summary["seed"]),
-            "precision": str(summary["environment"].get("dtype")),
-            "sampling": "sampled" if summary.get("sampled_tokens") else "greedy",
+            "precision": str(summary["environment"]["dtype"]),
+            "sampling": "sampled" if summary["sampled_tokens"] else "greedy",
         }
 
 
@@ -114,7 +114,7 @@ def labelled(directories: Iterable[Path]) -> list[Run]:
     """
     folders = list(directories)
     summaries = [read_summary(folder) for folder in folders]
-    decoders = [(summary["decoder"], _gamma(summary)) for summary in summaries]
+    decoders = [(one["decoder"], one["decoder_settings"].get("gamma")) for one in summaries]
     names = [
         f"{name} γ{gamma}" if gamma and len({g for n, g in decoders if n == name}) > 1 else name
         for name, gamma in decoders
@@ -135,7 +135,3 @@ def _places(folders: Iterable[Path]) -> dict[Path, str]:
     wholes = {folder: folder.absolute() for folder in folders}
     common = os.path.commonpath([whole.parent for whole in wholes.values()])
     return {folder: str(whole.relative_to(common)) for folder, whole in wholes.items()}
-
-
-def _gamma(summary: dict[str, Any]) -> Any:
-    return (summary.get("decoder_settings") or {}).get("gamma")

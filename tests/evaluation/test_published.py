@@ -22,7 +22,7 @@ from pearl_eval.evaluation.recording import record_of
 from pearl_eval.evaluation.reference import ReferenceRun
 from pearl_eval.evaluation.run_files import rounds_frame
 from pearl_eval.evaluation.summary import summarize
-from pearl_eval.results.records import Record, biased, lossy_outputs
+from pearl_eval.results.records import Record, biased
 from pearl_eval.results.table import Row, category_cells, category_headings, cells, headings, notes
 from pearl_eval.results.traces import Traces
 from pearl_eval.tracking.metrics import prompt_metrics, worst_prompts
@@ -566,15 +566,7 @@ def test_seeds_of_prompts_stay_what_they_are() -> None:
 def test_what_is_biased() -> None:
     """Below one in a million."""
     assert biased({"sampling_p_value": 0.9e-6}) and not biased({"sampling_p_value": 1e-6})
-    assert not biased({"sampling_p_value": None}) and not biased({})
-
-
-def test_lossy_outputs_of_old_runs() -> None:
-    """Ten prompts: 4 identical, 1 tie, 2 violations."""
-    old = {"prompts": 10, "exact_match_rate": 0.4, "ties": 1, "violations": 2}
-    assert lossy_outputs(old | {"sampled_tokens": None}) == 3
-    assert lossy_outputs(old | {"sampled_tokens": 90}) == 0
-    assert lossy_outputs(old | {"sampled_tokens": None, "lossy": 5}) == 5
+    assert not biased({"sampling_p_value": None})
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from make_record import make_record
+from written_run import SUMMARY
 
 from decoders.round import Round
 from pearl_eval.errors import UserError
@@ -74,10 +75,10 @@ def test_a_run_goes_on_where_it_was(tmp_path: Path) -> None:
         assert (files.settings, files.attempts, files.summary) == ({"gamma": 3}, 2, None)
         files.append(make_record(2), ROUNDS)
         assert list(files.rounds()["task_id"].unique()) == ["Task/0", "Task/1", "Task/2"]
-        files.write_summary({"prompts": 3})
+        files.write_summary(SUMMARY | {"decoder": "pearl", "prompts": 3})
         files.end()
     with RunFiles(tmp_path, SOME) as files:
-        assert files.summary == {"prompts": 3}
+        assert files.summary == SUMMARY | {"decoder": "pearl", "prompts": 3}
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"records.jsonl", "rounds.parquet", "run.json", "summary.json"}
 
