@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from pearl_eval.training.corpus.mixture import (
+from tiny_pair.corpus.mixture import (
     held_out_dialogues,
     held_out_functions,
     held_out_word_problems,

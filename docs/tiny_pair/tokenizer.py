@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from pearl_eval.training.corpus.document import ASSISTANT, EOS, PAD, SPECIAL_TOKENS
+from tiny_pair.corpus.document import ASSISTANT, EOS, PAD, SPECIAL_TOKENS
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}"

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from pearl_eval.training.corpus.document import EOS
-from pearl_eval.training.corpus.mixture import draw_document, draw_few_shot
+from tiny_pair.corpus.document import EOS
+from tiny_pair.corpus.mixture import draw_document, draw_few_shot
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,15 @@ import torch
 from torch import Tensor
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from pearl_eval.training.batches import CorpusBatches, Packing
-from pearl_eval.training.circuits import plant_induction, start_from_target
-from pearl_eval.training.continuations import ContinuationPlan, Continuations, continue_prompts
-from pearl_eval.training.corpus.mixture import tokenizer_text
+from pearl_eval.training.continuations import Continuations
 from pearl_eval.training.fitting import Schedule, fit
 from pearl_eval.training.losses import distillation_loss, logits_of, next_token_loss
-from pearl_eval.training.shapes import Shape, build
-from pearl_eval.training.tokenizer import train_tokenizer
+from tiny_pair.batches import CorpusBatches, Packing
+from tiny_pair.circuits import plant_induction, start_from_target
+from tiny_pair.corpus.mixture import tokenizer_text
+from tiny_pair.prompts import ContinuationPlan, continue_prompts
+from tiny_pair.shapes import Shape, build
+from tiny_pair.tokenizer import train_tokenizer
 
 
 @dataclass(frozen=True)

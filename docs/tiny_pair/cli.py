@@ -1,26 +1,27 @@
-"""`pearl-eval-train-pair`: train the tiny pair from its recipe."""
+"""``python docs/tiny_pair``: train the tiny pair from its recipe."""
 
 from __future__ import annotations
 
 import json
 import logging
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
+import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from pearl_eval.errors import UserError
-from pearl_eval.shell.command import hydra_command
-from pearl_eval.training.batches import Packing
-from pearl_eval.training.card import write_card
-from pearl_eval.training.continuations import ContinuationPlan
 from pearl_eval.training.fitting import Schedule
-from pearl_eval.training.held_out import write_held_out
-from pearl_eval.training.recipe import Distillation, Recipe, train_pair
-from pearl_eval.training.report import HELD_OUT_SEED, measure_pair, save_results
-from pearl_eval.training.saving import load_pair, save_pair, weight_bytes
-from pearl_eval.training.shapes import Shape
+from tiny_pair.batches import Packing
+from tiny_pair.card import write_card
+from tiny_pair.held_out import write_held_out
+from tiny_pair.prompts import ContinuationPlan
+from tiny_pair.recipe import Distillation, Recipe, train_pair
+from tiny_pair.report import HELD_OUT_SEED, measure_pair, save_results
+from tiny_pair.saving import load_pair, save_pair, weight_bytes
+from tiny_pair.shapes import Shape
 
 log = logging.getLogger(__name__)
 
@@ -99,11 +100,10 @@ def run(config: DictConfig) -> Path:
     return folder
 
 
-@hydra_command("tiny", folder="train_pair")
+@hydra.main(str(Path(__file__).resolve().parent / "conf"), "tiny", version_base="1.3")
 def main(config: DictConfig) -> None:
     """Entry point; see ``--help``."""
-    run(config)
-
-
-if __name__ == "__main__":
-    main()
+    try:
+        run(config)
+    except UserError as error:
+        sys.exit(str(error))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from math import prod
 from typing import Any
 
-from pearl_eval.training.corpus.functions import (
+from tiny_pair.corpus.functions import (
     INT_NAMES,
     LIST_NAMES,
     STRING_NAMES,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from pearl_eval.training.corpus.document import Document
-from pearl_eval.training.corpus.languages import LANGUAGES
+from tiny_pair.corpus.document import Document
+from tiny_pair.corpus.languages import LANGUAGES
 
 NAMES = [
     "Tom",

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from pearl_eval.training.fitting import Schedule
-from pearl_eval.training.recipe import Pair, Recipe
-from pearl_eval.training.report import Results
-from pearl_eval.training.shapes import Shape, parameter_count
+from tiny_pair.recipe import Pair, Recipe
+from tiny_pair.report import Results
+from tiny_pair.shapes import Shape, parameter_count
 
 CARD = """# tiny: a target and a draft model for trying speculative decoding on a CPU
 
 Two Llama models with one byte-level BPE tokenizer ({vocab} tokens), trained from nothing by
-`pearl-eval-train-pair`. They exist so that the effect of speculative decoding can be seen, and
+`docs/tiny_pair`. They exist so that the effect of speculative decoding can be seen, and
 its correctness checked, in seconds on two CPU cores. They know a few families of generated
 problems and nothing else: **on the real HumanEval, GSM8K, MGSM and MT-bench the target's answers
 are wrong, and its score may well be 0.** Do not use them for anything but this.

@@ -12,10 +12,10 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from decoders.draft_length import time_forwards
 from decoders.model.cached_model import CachedModel
 from pearl_eval.training.continuations import greedy
-from pearl_eval.training.corpus.document import EOS
-from pearl_eval.training.corpus.functions import FunctionProblem, passes
-from pearl_eval.training.corpus.word_problems import WordProblem, document
 from tasks.gsm8k import is_right
+from tiny_pair.corpus.document import EOS
+from tiny_pair.corpus.functions import FunctionProblem, passes
+from tiny_pair.corpus.word_problems import WordProblem, document
 
 ROWS = 16
 #: Text length, in tokens, and number of the forwards that are timed.

