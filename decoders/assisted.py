@@ -10,10 +10,12 @@ from transformers import GenerationConfig
 from transformers.utils import is_sklearn_available
 
 from decoders.draft_length import check_gamma
-from decoders.generate import Generate
+from decoders.generate import Generate, GenerateSession
+from decoders.model.cached_model import CachedModel
 from decoders.process.models import Models
 from decoders.sampling.sampler import Sampler
 from decoders.sampling.temperature import Temperature
+from decoders.session import Session
 
 #: How the draft length changes, and what transformers calls that.
 _SCHEDULES = {
@@ -63,10 +65,21 @@ class Assisted(Generate):
                     " the target's; leave it null, or take another decoder"
                 )
 
-    def start(self, models: Models, sampler: Sampler) -> None:
-        super().start(models, sampler)
-        assert self.draft is not None
-        self.chosen_gamma = self.gamma
+    def start(self, models: Models, sampler: Sampler) -> Session:
+        self.check(sampler)
+        return AssistedSession(self, models, sampler)
+
+
+class AssistedSession(GenerateSession):
+    draft: CachedModel
+
+    def __init__(self, decoder: Assisted, models: Models, sampler: Sampler) -> None:
+        self._schedule = decoder.schedule
+        self.gamma = decoder.gamma
+        super().__init__(decoder, models, sampler)
+
+    def load(self, models: Models) -> None:
+        self.draft = models.load_draft()
         # transformers takes models for strangers whose vocabularies differ in size, if only by
         # padding; here they share a tokenizer, and `generate` sees to the rest.
         self.draft.model.config.get_text_config().vocab_size = (
@@ -77,16 +90,15 @@ class Assisted(Generate):
 
     def settings(self) -> dict[str, Any]:
         settings = super().settings()
-        if self.schedule == "confidence":
+        if self._schedule == "confidence":
             settings["moves_threshold"] = is_sklearn_available()
         return settings
 
     def arguments(self) -> dict[str, Any]:
-        assert self.draft is not None
         # Where transformers reads these from. A threshold that is unset becomes its default.
         self.draft.model.generation_config = GenerationConfig(
-            num_assistant_tokens=self.chosen_gamma,
-            num_assistant_tokens_schedule=_SCHEDULES[self.schedule],
-            assistant_confidence_threshold=None if self.schedule == "confidence" else 0.0,
+            num_assistant_tokens=self.gamma,
+            num_assistant_tokens_schedule=_SCHEDULES[self._schedule],
+            assistant_confidence_threshold=None if self._schedule == "confidence" else 0.0,
         )
         return {"assistant_model": self.draft.model}

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from decoders.decoder import Decoder
-from decoders.process.clock import clock
-from decoders.round import Round
-from decoders.sampling.sampler import Draft
-from decoders.sequence import Text
+from decoders.process.models import Models
+from decoders.sampling.sampler import Draft, Sampler
+from decoders.sequence import Sequence
+from decoders.session import Session
 
 
 @dataclass
@@ -18,18 +17,13 @@ class Autoregressive(Decoder):
 
     uses_draft = False
 
-    def rounds(self, text: Text) -> Iterator[Round]:
-        while not text.finished:
-            start = clock()
-            logits = self.target.extend(text.tokens, rows=1)
-            target = self.verifier.read(logits, len(text.tokens))
-            seconds = clock() - start
-            text.append(self.verifier.judge(target, Draft()).verified(Draft()))
-            yield Round(
-                "decode",
-                target_seconds=seconds,
-                start=start,
-                verified_length=len(text.output),
-                target_start=start,
-                target_tokens=self.target.take_tokens(),
-            )
+    def start(self, models: Models, sampler: Sampler) -> Session:
+        return AutoregressiveSession(self, models, sampler)
+
+
+class AutoregressiveSession(Session):
+    def generate(self, sequence: Sequence) -> None:
+        for one in self.rounds(sequence):
+            one.mode = "decode"
+            seen = self.read(sequence)
+            sequence.append(sequence.judge(seen, Draft()).verified)

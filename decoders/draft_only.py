@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from decoders.decoder import Decoder
-from decoders.process.clock import clock
 from decoders.process.drafter import DRAFT_WINDOWS
 from decoders.process.models import Models
-from decoders.round import Round
 from decoders.sampling.sampler import Sampler
-from decoders.sequence import Text
+from decoders.sequence import Sequence
+from decoders.session import Session
 
 
 @dataclass
@@ -20,31 +18,22 @@ class DraftOnly(Decoder):
 
     lossless = False
 
-    def start(self, models: Models, sampler: Sampler) -> None:
-        super().start(models, sampler)
+    def start(self, models: Models, sampler: Sampler) -> Session:
+        return DraftOnlySession(self, models, sampler)
+
+
+class DraftOnlySession(Session):
+    def load(self, models: Models) -> None:
         self.draft = models.load_draft()
 
     def prepare(self, start: int, end: int) -> None:
         self.draft.prepare(DRAFT_WINDOWS, start, end)
 
-    def rounds(self, text: Text) -> Iterator[Round]:
+    def generate(self, sequence: Sequence) -> None:
         self.draft.rollback(0)
-        proposer = self.sampler.proposer(self.seed, len(text.tokens))
-        while not text.finished:
-            start = clock()
-            logits = self.draft.extend(text.tokens, rows=1)
-            token, _ = proposer.propose(logits, len(text.tokens))
-            proposer.forget(len(text.tokens))
-            seconds = clock() - start
-            position = len(text.output)
-            text.append([token])
-            yield Round(
-                "draft",
-                drafted=1,
-                draft_seconds=seconds,
-                start=start,
-                verified_length=len(text.output),
-                draft_start=start,
-                drafted_ids=[token],
-                drafted_at=[position],
-            )
+        proposer = self.sampler.proposer(sequence.seed, len(sequence))
+        for one in self.rounds(sequence):
+            one.mode = "draft"
+            drafted = self.draft_here(sequence, self.draft, proposer, 1)
+            proposer.forget(len(sequence))
+            sequence.take(drafted)

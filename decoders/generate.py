@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Iterator, Sequence
+from collections import abc
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -17,10 +18,10 @@ from decoders.model.cached_model import CachedModel
 from decoders.model.reading import Reading
 from decoders.process.clock import clock
 from decoders.process.models import Models
-from decoders.round import Round
 from decoders.sampling.sampler import Greedy, Sampler, common_length
 from decoders.sampling.temperature import Temperature, Warping
-from decoders.sequence import Text
+from decoders.sequence import Sequence
+from decoders.session import Session
 
 
 @dataclass
@@ -48,13 +49,13 @@ class Generate(Decoder):
                 " sampling=temperature or another decoder"
             )
 
-    def start(self, models: Models, sampler: Sampler) -> None:
-        super().start(models, sampler)
+    def start(self, models: Models, sampler: Sampler) -> Session:
         self.check(sampler)
-        self.draft: CachedModel | None = models.load_draft() if self.uses_draft else None
+        return GenerateSession(self, models, sampler)
 
-    def stop(self) -> None:
-        self.draft = None
+
+class GenerateSession(Session):
+    draft: CachedModel | None = None
 
     def arguments(self) -> dict[str, Any]:
         """What ``generate`` is given beside the text and the settings every loop shares."""
@@ -63,24 +64,23 @@ class Generate(Decoder):
     def prepare(self, start: int, end: int) -> None:
         """The library runs forwards of its own, of no fixed shape."""
 
-    def rounds(self, text: Text) -> Iterator[Round]:
+    def generate(self, sequence: Sequence) -> None:
         model = cast(Any, self.target.model)
-        ids = torch.tensor([text.tokens], device=self.target.device)
+        ids = torch.tensor([sequence.tokens], device=self.target.device)
         if self.draft:
             self.draft.rollback(0)
-        watch = Watch(text, self.target, self.draft)
+        watch = Watch(sequence, self)
         # No pad_token_id: the assistant model would not attend to such tokens in the text itself.
-        with watch, _without_own_settings(model), self._seeded():
+        with watch, _without_own_settings(model), self._seeded(sequence.seed):
             model.generate(
                 ids,
                 attention_mask=torch.ones_like(ids),
-                max_new_tokens=text.remaining,
-                eos_token_id=sorted(text.stop_ids) or None,
+                max_new_tokens=sequence.remaining,
+                eos_token_id=sorted(sequence.stop_ids) or None,
                 streamer=watch,
                 **self._sampling(),
                 **self.arguments(),
             )
-        yield from watch.rounds
 
     def _sampling(self) -> dict[str, Any]:
         if not isinstance(self.sampler, Temperature):
@@ -92,12 +92,12 @@ class Generate(Decoder):
         return {"do_sample": True, "top_k": 0, "logits_processor": [warp]}
 
     @contextlib.contextmanager
-    def _seeded(self) -> Iterator[None]:
-        """Draw torch's random numbers from the prompt's seed, and leave its state as it was."""
+    def _seeded(self, seed: int) -> Iterator[None]:
+        """Draw torch's random numbers from a prompt's seed, and leave its state as it was."""
         models = [model for model in (self.target, self.draft) if model]
         devices = {model.device for model in models if model.device.type == "cuda"}
         with torch.random.fork_rng(sorted(devices, key=str)):
-            torch.manual_seed(random.Random(f"generate {self.seed}").getrandbits(63))
+            torch.manual_seed(random.Random(f"generate {seed}").getrandbits(63))
             yield
 
 
@@ -125,11 +125,11 @@ class Watch(BaseStreamer):
     transformers gives it the prompt, then what each forward of the target verified.
     """
 
-    def __init__(self, text: Text, target: CachedModel, draft: CachedModel | None) -> None:
-        self.rounds: list[Round] = []
-        self._text = text
-        self._target = Forwards(target)
-        self._draft = Forwards(draft) if draft else None
+    def __init__(self, sequence: Sequence, session: GenerateSession) -> None:
+        self._sequence = sequence
+        self._session = session
+        self._target = Forwards(session.target)
+        self._draft = Forwards(session.draft) if session.draft else None
         self._hooks = contextlib.ExitStack()
         self._prompt_seen = False
         self._start = clock()
@@ -147,34 +147,22 @@ class Watch(BaseStreamer):
         if not self._prompt_seen:
             self._prompt_seen = True
             return
-        text = self._text
+        sequence, known = self._sequence, len(self._sequence)
         verified = value.flatten().tolist()
-        drafted = self._target.length - len(text.tokens)
-        known, guesses = len(text.tokens), self._target.last_read(drafted)
-        candidates = text.until_stop(guesses)
+        guesses = self._target.last_read(self._target.length - known)
+        one = sequence.open_round(self._start)
+        one.mode = "verify" if guesses else "decode"
+        sequence.note_drafted(guesses, range(known, known + len(guesses)))
+        candidates = sequence.until_stop(guesses)
         accepted = common_length(candidates, verified)
-        text.append(verified)
-        target_seconds = self._target.take_seconds()
-        draft_seconds = self._draft.take_seconds() if self._draft else 0.0
-        self.rounds.append(
-            Round(
-                "verify" if drafted else "decode",
-                drafted=drafted,
-                judged=min(accepted + 1, len(candidates)),
-                accepted=accepted,
-                draft_seconds=draft_seconds,
-                target_seconds=target_seconds,
-                wait_draft_seconds=target_seconds if self._draft else 0.0,
-                wait_target_seconds=draft_seconds,
-                start=self._start,
-                verified_length=len(text.output),
-                draft_start=self._start,
-                target_start=self._target.begun,
-                drafted_ids=guesses,
-                drafted_at=text.positions(known, drafted),
-                target_tokens=self._target.take_tokens(),
-            )
-        )
+        sequence.note_judged(known, accepted, min(accepted + 1, len(candidates)))
+        sequence.append(verified)
+        one.target_start = self._target.begun
+        one.target_seconds = self._target.take_seconds()
+        one.target_tokens = self._target.take_tokens()
+        one.draft_start = self._start
+        one.draft_seconds = self._draft.take_seconds() if self._draft else 0.0
+        self._session.close_round(sequence)
         self._start = clock()
 
     def end(self) -> None:
@@ -189,7 +177,7 @@ class Forwards:
 
     def __init__(self, model: CachedModel) -> None:
         self._model = model
-        self._tokens: Sequence[int] = []
+        self._tokens: abc.Sequence[int] = []
         #: When the last forward began.
         self.begun = 0.0
         self._seconds = 0.0

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import abc
 from dataclasses import dataclass
-
-import torch
 
 from decoders.decoder import Decoder
 from decoders.model.architecture import Architecture
 from decoders.model.tree import ROOT, Branches, Tree
-from decoders.model.waiting import wait_for
-from decoders.process.clock import clock
-from decoders.round import Round
-from decoders.sequence import Text
+from decoders.process.models import Models
+from decoders.sampling.sampler import Sampler
+from decoders.sequence import Sequence
+from decoders.session import Session
 
 
 @dataclass
@@ -63,70 +61,40 @@ class Lookahead(Decoder):
                 f" target ({target.name}) can't: {target.no_trees}; choose another decoder"
             )
 
-    def rounds(self, text: Text) -> Iterator[Round]:
-        pool = Pool(self.guesses)
-        window = Window(text.tokens, self.window, self.ngram)
-        while not text.finished:
-            start = clock()
-            known = len(text.tokens)
+    def start(self, models: Models, sampler: Sampler) -> Session:
+        return LookaheadSession(self, models, sampler)
+
+
+class LookaheadSession(Session):
+    def __init__(self, decoder: Lookahead, models: Models, sampler: Sampler) -> None:
+        self._size, self._ngram, self._guesses = decoder.window, decoder.ngram, decoder.guesses
+        super().__init__(decoder, models, sampler)
+
+    def generate(self, sequence: Sequence) -> None:
+        pool = Pool(self._guesses)
+        window = Window(sequence.tokens, self._size, self._ngram)
+        for one in self.rounds(sequence):
+            last = sequence.tokens[-1]
             tree = Tree()
             branches = Branches(tree)
-            for guess in pool.after(text.tokens[-1]):
+            for guess in pool.after(last):
                 # The target adds one token itself, so the last of the text need not be guessed.
-                branches.add(text.until_stop(guess[: text.remaining - 1]))
-            drafted = len(tree)
+                branches.add(sequence.until_stop(guess[: sequence.remaining - 1]))
+            guessed = len(tree)
+            one.mode = "verify" if guessed else "decode"
             # What is further ahead than the text goes on is of no use to it.
-            looks_ahead = text.remaining > self.window + self.ngram - 2
+            looks_ahead = sequence.remaining > self._size + self._ngram - 2
             newest = window.add_to(tree) if looks_ahead else []
-            rows = [ROOT, *range(drafted), *newest]
-            target_start = clock()
-            logits = self.target.extend_tree(text.tokens, tree, rows)
-            wait_for(logits.device)
-            target_seconds = clock() - target_start
+            logits = self.read_tree(sequence, tree, [ROOT, *range(guessed), *newest])
             if looks_ahead:
                 # Under sampling, too, the window takes the most probable: as the authors' code.
-                results = logits[1 + drafted :].argmax(dim=-1).tolist()
-                pool.add(window.step(text.tokens[-1], results))
-            path, judged, verified = self._verify(logits, branches, known)
-            guessed = list(branches.depth_first())
-            length = len(text.output)
-            self.target.keep(known, path)
+                results = logits[1 + guessed :].argmax(dim=-1).tolist()
+                pool.add(window.step(last, results))
+            judgement = sequence.judge_tree(logits, branches)
+            self.target.keep(len(sequence), judgement.path)
             # What that moves is none of the next forward's time.
             self.target.synchronize()
-            text.append(verified)
-            yield Round(
-                "verify" if drafted else "decode",
-                drafted=drafted,
-                judged=judged,
-                accepted=len(path),
-                target_seconds=target_seconds,
-                start=start,
-                verified_length=len(text.output),
-                target_start=target_start,
-                drafted_ids=[tree.tokens[node] for node in guessed],
-                drafted_at=[length + tree.depths[node] - 1 for node in guessed],
-                target_tokens=self.target.take_tokens(),
-            )
-
-    def _verify(
-        self, logits: torch.Tensor, branches: Branches, known: int
-    ) -> tuple[list[int], int, list[int]]:
-        """The nodes accepted, the number of positions judged, and the target's tokens.
-
-        The target chooses once for each position, whatever was guessed there, and follows the
-        guesses that agree: so what it chooses does not depend on them.
-        """
-        node, path, judged, verified = ROOT, list[int](), 0, list[int]()
-        while True:
-            # Row 0 is of the text's last token, row i + 1 of node i.
-            row = logits[node + 1 : node + 2]
-            verified.append(self.verifier.choose(row, known + len(path)))
-            children = branches.after(node)
-            judged += bool(children)
-            if verified[-1] not in children:
-                return path, judged, verified
-            node = children[verified[-1]]
-            path.append(node)
+            sequence.append(judgement.verified)
 
 
 class Pool:
@@ -142,7 +110,7 @@ class Pool:
         self._most = most
         self._rests: dict[int, list[list[int]]] = {}
 
-    def add(self, ngrams: Sequence[tuple[int, ...]]) -> None:
+    def add(self, ngrams: abc.Sequence[tuple[int, ...]]) -> None:
         """Add n-grams; the least recently added ones make room for them."""
         for first, *rest in ngrams:
             kept = self._rests.setdefault(first, [])
@@ -173,7 +141,7 @@ class Window:
         N.
     """
 
-    def __init__(self, prompt: Sequence[int], size: int, ngram: int) -> None:
+    def __init__(self, prompt: abc.Sequence[int], size: int, ngram: int) -> None:
         self._levels = [
             [prompt[(level + column) % len(prompt)] for column in range(size)]
             for level in range(ngram - 1)

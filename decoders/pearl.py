@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from decoders.decoder import Decoder
+from decoders.decoder import Decoder, Overlap
 from decoders.draft_length import AUTO, check_gamma, choose_balanced
 from decoders.process.clock import clock
-from decoders.process.drafter import DRAFT_WINDOWS, Drafter, OnRequest, Proposal
+from decoders.process.drafter import DRAFT_WINDOWS, Drafter, OnRequest
 from decoders.process.models import Models
-from decoders.round import Round
-from decoders.sampling.sampler import NOTHING_JUDGED, Draft, Sampler
-from decoders.sequence import Text
+from decoders.sampling.sampler import Draft, Sampler
+from decoders.sequence import Sequence
+from decoders.session import Session
 
 
 @dataclass
@@ -31,6 +31,8 @@ class Pearl(Decoder):
     own next token, as in vanilla speculative decoding.
     """
 
+    overlap = Overlap.within_rounds
+
     gamma: int | str = 5
     pre_verify: bool = True
     post_verify: bool = True
@@ -38,105 +40,93 @@ class Pearl(Decoder):
     def __post_init__(self) -> None:
         check_gamma(self.gamma)
 
-    def start(self, models: Models, sampler: Sampler) -> None:
-        super().start(models, sampler)
-        self.drafter: OnRequest = self._make_drafter(models)
-        self.drafter.wait_ready()
-        if self.gamma == AUTO:
-            self.chosen_gamma = choose_balanced(self.target, self.drafter)
-        else:
-            self.chosen_gamma = int(self.gamma)
+    def start(self, models: Models, sampler: Sampler) -> Session:
+        return PearlSession(self, models, sampler)
 
-    def stop(self) -> None:
-        if hasattr(self, "drafter"):
-            self.drafter.close()
+
+class PearlSession(Session):
+    gamma: int
+    drafter: OnRequest
+
+    def __init__(self, decoder: Pearl, models: Models, sampler: Sampler) -> None:
+        self._pre_verify, self._post_verify = decoder.pre_verify, decoder.post_verify
+        self._asked = decoder.gamma
+        super().__init__(decoder, models, sampler)
+
+    def load(self, models: Models) -> None:
+        self.drafter = self.hold(self.make_drafter(models))
+        self.drafter.wait_ready()
+        if self._asked == AUTO:
+            self.gamma = choose_balanced(self.target, self.drafter)
+        else:
+            self.gamma = int(self._asked)
+
+    def make_drafter(self, models: Models) -> OnRequest:
+        """Start the draft model in a process of its own."""
+        return Drafter(models.load_draft, self.sampler, models.draft_process)
+
+    @property
+    def bytes_sent(self) -> int:
+        return self.drafter.bytes_sent
 
     def peak_memory_bytes(self) -> int:
         return self.drafter.peak_memory_bytes()
 
-    def _make_drafter(self, models: Models) -> OnRequest:
-        return Drafter(models.load_draft, self.sampler, models.draft_process)
-
     def prepare(self, start: int, end: int) -> None:
         super().prepare(start, end)
-        self.drafter.prepare(self.draft_windows(), start, end)
+        self.drafter.prepare(list(self.draft_windows()), start, end)
 
-    def draft_windows(self) -> Sequence[int]:
+    def draft_windows(self) -> Iterable[int]:
         """How many tokens forwards of the draft model may read, but for the prompt's."""
         return DRAFT_WINDOWS
 
-    def rounds(self, text: Text) -> Iterator[Round]:
-        self.drafter.begin(self.seed, len(text.tokens))
+    def generate(self, sequence: Sequence) -> None:
+        self.drafter.begin(sequence.seed, len(sequence))
         pending = Draft()
         # What the draft process must change about the text it has: keep so much, then add this.
-        keep, tail = 0, text.tokens
-        while not text.finished:
-            start = clock()
-            known = len(text.tokens)
-            bytes_before = self.drafter.bytes_sent
-            verifies = bool(pending) or self.pre_verify
-            drafts = not pending or self.post_verify
-            ahead = known + len(pending)
-            count = min(self.chosen_gamma, text.remaining - len(pending)) if drafts else 0
+        keep, tail = 0, list(sequence.tokens)
+        for one in self.rounds(sequence):
+            verifies = bool(pending) or self._pre_verify
+            drafts = not pending or self._post_verify
+            one.mode = _mode(verifies, drafts, bool(pending))
+            count = min(self.gamma, sequence.remaining - len(pending)) if drafts else 0
             if count:
-                self.drafter.request(keep, tail, count, verified=len(text.tokens))
-            target_start = clock()
-            if verifies:
-                logits = self.target.extend(text.tokens + pending.tokens, rows=len(pending) + 1)
-                target = self.verifier.read(logits, known)
-            target_done = clock()
-            proposal = self.drafter.collect() if count else Proposal(Draft(), 0.0)
-            collected = clock()
-
-            drafted = proposal.draft
-            judgement = NOTHING_JUDGED
-            candidates = Draft()
-            if verifies:
-                candidates = text.until_stop(pending + drafted[:1])
-                judgement = self.verifier.judge(target, candidates, self.drafter.row)
-            verified = known + judgement.accepted
-            text.append(candidates.tokens[: judgement.accepted])
-            mode = self._mode(verifies, drafts, bool(pending))
-            rejected = judgement.accepted < len(candidates)
-            # Nothing was drafted in the place of the target's own token after the block.
-            alone = verifies and not drafted and not text.finished
-            if rejected or alone:
+                self.drafter.request(keep, tail, count, verified=len(sequence))
+            seen = self.read(sequence, pending) if verifies else None
+            drafted = self._collect(sequence, len(pending)) if count else Draft()
+            pending += drafted
+            if not verifies:
+                keep, tail = len(sequence) + len(pending), []
+                continue
+            block = pending[: len(pending) - len(drafted) + 1]
+            judgement = sequence.judge(seen, block, self.drafter.row)
+            sequence.append(judgement.accepted)
+            # Where the draft model did not run ahead, nothing is in the place after the block.
+            if judgement.rejected or (not drafts and not sequence.finished):
                 assert judgement.token is not None
-                self.target.rollback(verified)
-                text.append([judgement.token])
+                keep, tail = len(sequence), [judgement.token]
+                self.target.rollback(keep)
+                sequence.append(tail)
                 pending = Draft()
-                keep, tail = verified, [judgement.token]
             else:
-                pending = (pending + drafted)[len(candidates) :]
-                keep, tail = len(text.tokens) + len(pending), []
-            yield Round(
-                mode,
-                drafted=len(drafted),
-                judged=judgement.judged,
-                accepted=judgement.accepted,
-                draft_seconds=proposal.seconds,
-                target_seconds=target_done - target_start if verifies else 0.0,
-                # The two ran at the same time: whatever of the round one did not work, it waited.
-                wait_draft_seconds=clock() - start - proposal.seconds,
-                wait_target_seconds=collected - target_done,
-                start=start,
-                bytes_sent=self.drafter.bytes_sent - bytes_before,
-                verified_length=len(text.output),
-                draft_start=start,
-                target_start=target_start,
-                drafted_ids=drafted.tokens,
-                drafted_at=text.positions(ahead, len(drafted)),
-                target_tokens=self.target.take_tokens(),
-            )
+                pending = pending[len(judgement.accepted) :]
+                keep, tail = len(sequence) + len(pending), []
 
-    def ends_run(self, one: Round) -> bool:
-        # While the draft model runs ahead, a block is followed by what it drafted next.
-        return one.mode == "verify"
+    def _collect(self, sequence: Sequence, pending: int) -> Draft:
+        """What was requested. The target waits for it from the end of its own forward on."""
+        begin = clock()
+        proposal = self.drafter.collect()
+        one = sequence.round
+        one.wait_target_seconds = clock() - begin
+        one.draft_seconds, one.draft_start = proposal.seconds, one.start
+        ahead = len(sequence) + pending
+        sequence.note_drafted(proposal.draft, range(ahead, ahead + len(proposal.draft)))
+        return proposal.draft
 
-    @staticmethod
-    def _mode(verifies: bool, drafts: bool, had_pending: bool) -> str:
-        if not verifies:
-            return "draft"
-        if not drafts:
-            return "verify"
-        return "post-verify" if had_pending else "pre-verify"
+
+def _mode(verifies: bool, drafts: bool, had_pending: bool) -> str:
+    if not verifies:
+        return "draft"
+    if not drafts:
+        return "verify"
+    return "post-verify" if had_pending else "pre-verify"

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from decoders.decoder import Decoder
-from decoders.process.clock import clock
+from decoders.decoder import Decoder, Overlap
 from decoders.process.drafter import DRAFT_WINDOWS
-from decoders.process.forerunner import Forerunner
+from decoders.process.forerunner import Drafted, Forerunner
 from decoders.process.models import Models
 from decoders.round import Round
 from decoders.sampling.sampler import Draft, Sampler
-from decoders.sequence import Text
+from decoders.sequence import Sequence
+from decoders.session import Session
 
 
 @dataclass
@@ -25,6 +25,8 @@ class PearlAsync(Decoder):
     throw away a draft that agrees with it. There is no draft length to tune.
     """
 
+    overlap = Overlap.across_rounds
+
     ahead: int = 96
 
     def __post_init__(self) -> None:
@@ -34,16 +36,25 @@ class PearlAsync(Decoder):
                 f" got {self.ahead}"
             )
 
-    def start(self, models: Models, sampler: Sampler) -> None:
+    def start(self, models: Models, sampler: Sampler) -> Session:
         # Whether a token was drafted in time or decoded by the target is a matter of timing, which
         # must not decide what is drawn.
-        super().start(models, sampler.with_own_choice())
-        self.forerunner = Forerunner(models.load_draft, self.sampler, models.draft_process)
+        return PearlAsyncSession(self, models, sampler.with_own_choice())
+
+
+class PearlAsyncSession(Session):
+    def __init__(self, decoder: PearlAsync, models: Models, sampler: Sampler) -> None:
+        self._ahead = decoder.ahead
+        super().__init__(decoder, models, sampler)
+
+    def load(self, models: Models) -> None:
+        forerunner = Forerunner(models.load_draft, self.sampler, models.draft_process)
+        self.forerunner = self.hold(forerunner)
         self.forerunner.wait_ready()
 
-    def stop(self) -> None:
-        if hasattr(self, "forerunner"):
-            self.forerunner.close()
+    @property
+    def bytes_sent(self) -> int:
+        return self.forerunner.bytes_sent
 
     def peak_memory_bytes(self) -> int:
         return self.forerunner.peak_memory_bytes()
@@ -53,51 +64,37 @@ class PearlAsync(Decoder):
         return False
 
     def windows(self) -> Iterable[int]:
-        return range(1, self.ahead + 2)
+        return range(1, self._ahead + 2)
 
     def prepare(self, start: int, end: int) -> None:
         super().prepare(start, end)
         self.forerunner.prepare(DRAFT_WINDOWS, start, end)
 
-    def rounds(self, text: Text) -> Iterator[Round]:
+    def generate(self, sequence: Sequence) -> None:
         # The target adds one token itself, so the last of the text need not be drafted.
-        end = len(text.tokens) + text.remaining - 1
-        self.forerunner.begin(text.tokens, self.ahead, end, self.seed)
-        while not text.finished:
-            start = clock()
-            bytes_before = self.forerunner.bytes_sent
-            drafted = self.forerunner.read()
-            agreed, compared = self.forerunner.settle(text.tokens)
-            pending = Draft(self.forerunner.pending(text.tokens))
-            target_start = clock()
-            logits = self.target.extend(text.tokens + pending.tokens, rows=len(pending) + 1)
-            target = self.verifier.read(logits, len(text.tokens))
-            target_seconds = clock() - target_start
-            candidates = text.until_stop(pending)
-            judgement = self.verifier.judge(target, candidates)
-            known = len(text.tokens)
-            self.target.rollback(known + judgement.accepted)
-            text.append(judgement.verified(candidates))
-            if text.finished:
-                drafted += self.forerunner.pause()
+        end = len(sequence) + sequence.remaining - 1
+        self.forerunner.begin(sequence.tokens, self._ahead, end, sequence.seed)
+        for one in self.rounds(sequence):
+            _note(sequence, self.forerunner.read())
+            # What the target decoded itself meanwhile says as much of what was drafted for it.
+            sequence.note_judged(*self.forerunner.settle(sequence.tokens))
+            pending = Draft(self.forerunner.pending(sequence.tokens))
+            one.mode = "verify" if pending else "decode"
+            known = len(sequence)
+            judgement = sequence.judge(self.read(sequence, pending), pending)
+            self.target.rollback(known + len(judgement.accepted))
+            sequence.append(judgement.verified)
+            if sequence.finished:
+                _note(sequence, self.forerunner.pause())
             else:
-                rejected = judgement.accepted < judgement.judged
-                self.forerunner.judged(judgement.accepted, rejected)
-                self.forerunner.verify(known, text.tokens[known:])
-            yield Round(
-                "verify" if pending else "decode",
-                drafted=len(drafted),
-                judged=compared + judgement.judged,
-                accepted=agreed + judgement.accepted,
-                draft_seconds=sum(one.seconds for one in drafted),
-                target_seconds=target_seconds,
-                wait_draft_seconds=sum(one.waited for one in drafted),
-                start=start,
-                bytes_sent=self.forerunner.bytes_sent - bytes_before,
-                verified_length=len(text.output),
-                draft_start=start,
-                target_start=target_start,
-                drafted_ids=[one.token for one in drafted],
-                drafted_at=[one.position - text.prompt_length for one in drafted],
-                target_tokens=self.target.take_tokens(),
-            )
+                self.forerunner.judged(len(judgement.accepted), judgement.rejected)
+                self.forerunner.verify(known, sequence.tokens[known:])
+
+
+def _note(sequence: Sequence, drafted: list[Drafted]) -> None:
+    """Record what was published since the round before. It was made before it was read."""
+    one = sequence.round
+    sequence.note_drafted([d.token for d in drafted], [d.position for d in drafted])
+    one.draft_seconds += sum(d.seconds for d in drafted)
+    one.wait_draft_seconds += sum(d.waited for d in drafted)
+    one.draft_start = one.start - one.draft_seconds

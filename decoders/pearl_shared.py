@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from decoders.pearl import Pearl
+from decoders.pearl import Pearl, PearlSession
 from decoders.process.drafter import OnRequest
 from decoders.process.ends import TargetThread, watched
 from decoders.process.models import End, Models
 from decoders.process.relay import RelayDrafter
-from decoders.round import Round
 from decoders.sampling.sampler import Sampler
-from decoders.sequence import Text
+from decoders.sequence import Sequence
+from decoders.session import Session
 
 
 @dataclass
@@ -32,33 +32,39 @@ class PearlShared(Pearl):
 
     both_ends: bool = True
 
-    def start(self, models: Models, sampler: Sampler) -> None:
+    def start(self, models: Models, sampler: Sampler) -> Session:
+        return PearlSharedSession(self, models, sampler)
+
+
+class PearlSharedSession(PearlSession):
+    def __init__(self, decoder: PearlShared, models: Models, sampler: Sampler) -> None:
         ends = models.ends or (End(models.load_draft, models.draft_process),)
-        self._ends = ends[: 2 if self.both_ends else 1]
-        cores = [end.draft_process.placement.cores for end in self._ends]
-        self._thread = TargetThread(cores)
-        self.target = models.target
+        self._ends = ends[: 2 if decoder.both_ends else 1]
+        self._thread = TargetThread([end.draft_process.placement.cores for end in self._ends])
+        super().__init__(decoder, models, sampler)
+
+    def load(self, models: Models) -> None:
         # Draft lengths chosen by measurement are measured here.
         with self._relaying():
-            super().start(models, sampler)
+            super().load(models)
 
     def settings(self) -> dict[str, Any]:
         return super().settings() | {"both_ends": len(self._ends) > 1}
 
-    def draft_windows(self) -> Sequence[int]:
+    def draft_windows(self) -> Iterable[int]:
         # A copy also reads what the other has drafted.
-        return range(1, self.chosen_gamma + 3)
+        return range(1, self.gamma + 3)
 
-    def rounds(self, text: Text) -> Iterator[Round]:
-        with self._relaying():
-            yield from super().rounds(text)
-
-    def _make_drafter(self, models: Models) -> OnRequest:
+    def make_drafter(self, models: Models) -> OnRequest:
         if len(self._ends) > 1:
             return RelayDrafter(self._ends, self.sampler, self._thread.move)
         (end,) = self._ends
         there = replace(models, load_draft=end.load_draft, draft_process=end.draft_process)
-        return super()._make_drafter(there)
+        return super().make_drafter(there)
+
+    def generate(self, sequence: Sequence) -> None:
+        with self._relaying():
+            super().generate(sequence)
 
     @contextlib.contextmanager
     def _relaying(self) -> Iterator[None]:

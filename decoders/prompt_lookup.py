@@ -10,11 +10,11 @@ from typing import Any, cast
 import torch
 
 from decoders.draft_length import check_gamma
-from decoders.generate import Generate
+from decoders.generate import Generate, GenerateSession
 from decoders.process.models import Models
-from decoders.round import Round
 from decoders.sampling.sampler import Sampler
-from decoders.sequence import Text
+from decoders.sequence import Sequence
+from decoders.session import Session
 
 
 @dataclass
@@ -43,18 +43,25 @@ class PromptLookup(Generate):
                 f" {self.max_matching_ngram_size}"
             )
 
-    def start(self, models: Models, sampler: Sampler) -> None:
-        super().start(models, sampler)
-        self.chosen_gamma = self.gamma
+    def start(self, models: Models, sampler: Sampler) -> Session:
+        self.check(sampler)
+        return PromptLookupSession(self, models, sampler)
 
-    def rounds(self, text: Text) -> Iterator[Round]:
+
+class PromptLookupSession(GenerateSession):
+    def __init__(self, decoder: PromptLookup, models: Models, sampler: Sampler) -> None:
+        self.gamma = decoder.gamma
+        self._ngram = decoder.max_matching_ngram_size
+        super().__init__(decoder, models, sampler)
+
+    def generate(self, sequence: Sequence) -> None:
         with _cut_at_limit(cast(Any, self.target.model)):
-            yield from super().rounds(text)
+            super().generate(sequence)
 
     def arguments(self) -> dict[str, Any]:
         return {
-            "prompt_lookup_num_tokens": self.chosen_gamma,
-            "max_matching_ngram_size": self.max_matching_ngram_size,
+            "prompt_lookup_num_tokens": self.gamma,
+            "max_matching_ngram_size": self._ngram,
         }
 
 

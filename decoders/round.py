@@ -3,24 +3,55 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import Enum
+
+
+class Fate(str, Enum):
+    """What became of a drafted token.
+
+    ``accepted``: it is in the text. ``rejected``: the target chose another token in its place.
+    ``discarded``: it was never judged, since it follows a rejected token or the end of the text.
+    """
+
+    accepted = "accepted"
+    rejected = "rejected"
+    discarded = "discarded"
 
 
 @dataclass(slots=True)
 class Round:
     """One step of a decoder: the forwards before the next accept/reject decision.
 
-    ``drafted``, ``judged`` and ``accepted`` count tokens. ``draft_seconds`` and ``target_seconds``
-    are the forwards' own times, ``wait_*`` what each model then waited for the other. ``start``,
-    ``draft_start`` and ``target_start``, when each model's forwards began, are seconds from the
-    start of the prompt's decoding. ``bytes_sent`` counts both directions between the processes.
-    ``verified_length`` is the number of generated tokens that are final. ``drafted_ids`` are the
-    drafted tokens, and ``drafted_at`` the positions in the generated text, from 0, that they were
-    drafted for. A tree is given depth first, so that each of its tokens follows the last one before
-    it that is a position earlier. ``target_tokens`` counts the tokens that the target's forward
-    read, the prompt's included.
+    Of each field, what it counts and from where:
+
+    ``mode``
+        What the decoder calls this kind of round.
+    ``drafted``, ``judged``, ``accepted``
+        Tokens. One that is judged may have been drafted in an earlier round.
+    ``draft_seconds``, ``target_seconds``
+        The forwards' own times.
+    ``wait_draft_seconds``, ``wait_target_seconds``
+        How long each model waited for the other.
+    ``busy_seconds``
+        Time of the round in which a model ran.
+    ``start``, ``draft_start``, ``target_start``
+        When the round and each model's forwards began, in seconds from the start of the prompt's
+        decoding. Tokens that a draft model made before the round have a ``draft_start`` before it.
+    ``bytes_sent``
+        Between the processes, both directions.
+    ``verified_length``
+        Generated tokens that are final after the round.
+    ``own_tokens``
+        Those of them that the target chose itself in this round.
+    ``drafted_ids``, ``drafted_at``, ``fates``
+        The drafted tokens, the positions in the generated text, from 0, that they were drafted for,
+        and what became of each, in whichever round. A tree is given depth first, so that each of
+        its tokens follows the last one before it that is a position earlier.
+    ``target_tokens``
+        Tokens that the target's forward read, the prompt's included.
     """
 
-    mode: str
+    mode: str = ""
     drafted: int = 0
     judged: int = 0
     accepted: int = 0
@@ -36,6 +67,9 @@ class Round:
     drafted_ids: list[int] = field(default_factory=list)
     drafted_at: list[int] = field(default_factory=list)
     target_tokens: int = 0
+    fates: list[str] = field(default_factory=list)
+    own_tokens: int = 0
+    busy_seconds: float = 0.0
 
     def since(self, begin: float) -> None:
         """Count times from ``begin``, on the clock that they were read from."""

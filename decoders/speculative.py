@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from decoders.decoder import Decoder
 from decoders.draft_length import AUTO, check_gamma, choose_expected_best
-from decoders.model.cached_model import CachedModel
-from decoders.process.clock import clock
 from decoders.process.drafter import DRAFT_WINDOWS
 from decoders.process.models import Models
 from decoders.round import Round
-from decoders.sampling.sampler import Draft, Proposer, Sampler
-from decoders.sequence import Text
+from decoders.sampling.sampler import Sampler
+from decoders.sequence import Sequence
+from decoders.session import Session
 
 #: Draft length of the first prompt where it is to be chosen: that prompt measures α.
 _FIRST_GAMMA = 5
@@ -32,66 +30,43 @@ class Speculative(Decoder):
     def __post_init__(self) -> None:
         check_gamma(self.gamma)
 
-    def start(self, models: Models, sampler: Sampler) -> None:
-        super().start(models, sampler)
-        self.draft: CachedModel = models.load_draft()
-        self.chosen_gamma = self.gamma if isinstance(self.gamma, int) else _FIRST_GAMMA
+    def start(self, models: Models, sampler: Sampler) -> Session:
+        return SpeculativeSession(self, models, sampler)
 
-    def stop(self) -> None:
-        if hasattr(self, "draft"):
-            del self.draft
+
+class SpeculativeSession(Session):
+    gamma: int
+
+    def __init__(self, decoder: Speculative, models: Models, sampler: Sampler) -> None:
+        self._chooses = decoder.gamma == AUTO
+        self.gamma = _FIRST_GAMMA if self._chooses else int(decoder.gamma)
+        super().__init__(decoder, models, sampler)
+
+    def load(self, models: Models) -> None:
+        self.draft = models.load_draft()
 
     def prepare(self, start: int, end: int) -> None:
         super().prepare(start, end)
         self.draft.prepare(DRAFT_WINDOWS, start, end)
 
-    def rounds(self, text: Text) -> Iterator[Round]:
+    def generate(self, sequence: Sequence) -> None:
         self.draft.rollback(0)
-        proposer = self.sampler.proposer(self.seed, len(text.tokens))
-        while not text.finished:
-            start = clock()
+        proposer = self.sampler.proposer(sequence.seed, len(sequence))
+        for one in self.rounds(sequence):
+            one.mode = "verify"
             # The target adds one token itself, so the last of the text need not be drafted.
-            drafted = self._draft(text, proposer, min(self.chosen_gamma, text.remaining - 1))
-            draft_done = clock()
-            known = len(text.tokens)
-            logits = self.target.extend(text.tokens + drafted.tokens, rows=len(drafted) + 1)
-            target = self.verifier.read(logits, known)
-            target_done = clock()
-            candidates = text.until_stop(drafted)
-            judgement = self.verifier.judge(target, candidates, proposer.row)
-            verified = known + judgement.accepted
+            count = min(self.gamma, sequence.remaining - 1)
+            draft = self.draft_here(sequence, self.draft, proposer, count)
+            seen = self.read(sequence, draft)
+            judgement = sequence.judge(seen, draft, proposer.row)
+            verified = len(sequence) + len(judgement.accepted)
             self.target.rollback(verified)
             self.draft.rollback(verified)
-            text.append(judgement.verified(candidates))
-            proposer.forget(len(text.tokens))
-            draft_seconds, target_seconds = draft_done - start, target_done - draft_done
-            yield Round(
-                "verify",
-                drafted=len(drafted),
-                judged=judgement.judged,
-                accepted=judgement.accepted,
-                draft_seconds=draft_seconds,
-                target_seconds=target_seconds,
-                wait_draft_seconds=target_seconds,
-                wait_target_seconds=draft_seconds,
-                start=start,
-                verified_length=len(text.output),
-                draft_start=start,
-                target_start=draft_done,
-                drafted_ids=drafted.tokens,
-                drafted_at=text.positions(known, len(drafted)),
-                target_tokens=self.target.take_tokens(),
-            )
+            sequence.append(judgement.verified)
+            proposer.forget(len(sequence))
 
     def after_warmup(self, rounds: list[Round]) -> None:
-        if self.gamma == AUTO:
+        if self._chooses:
             judged = sum(r.judged for r in rounds)
             rate = sum(r.accepted for r in rounds) / judged if judged else 0.0
-            self.chosen_gamma = choose_expected_best(self.target, self.draft, rate)
-
-    def _draft(self, text: Text, proposer: Proposer, count: int) -> Draft:
-        drafted = Draft()
-        for _ in range(count):
-            tokens = text.tokens + drafted.tokens
-            drafted.append(*proposer.propose(self.draft.extend(tokens, rows=1), len(tokens)))
-        return drafted
+            self.gamma = choose_expected_best(self.target, self.draft, rate)

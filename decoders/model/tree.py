@@ -52,7 +52,7 @@ class Branches:
     """Continuations of a text in a tree, in which those that begin alike share nodes."""
 
     def __init__(self, tree: Tree) -> None:
-        self._tree = tree
+        self.tree = tree
         self._children: dict[int, dict[int, int]] = {}
 
     def add(self, tokens: Sequence[int]) -> None:
@@ -61,7 +61,7 @@ class Branches:
         for token in tokens:
             children = self._children.setdefault(node, {})
             if token not in children:
-                children[token] = self._tree.add(token, node)
+                children[token] = self.tree.add(token, node)
             node = children[token]
 
     def after(self, node: int) -> dict[int, int]:

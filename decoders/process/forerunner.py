@@ -170,20 +170,22 @@ class Forerunner(DraftProcess):
             return []
         return self._published[len(verified) - self._lengths[self._lineage] :]
 
-    def settle(self, verified: Sequence[int]) -> tuple[int, int]:
+    def settle(self, verified: Sequence[int]) -> tuple[int, int, int]:
         """Compare published tokens with verified ones that the target decoded itself meanwhile.
 
         Returns
         -------
-        How many of them agree, and how many were compared: up to the first that does not.
+        The text position of the first of them, how many agree, and how many were compared: up to
+        the first that does not.
         """
         base = self._lengths[self._lineage]
+        start = base + self._settled
         known = list(verified[base:])
         fresh = self._published[self._settled : len(known)]
         agreed = common_length(fresh, known[self._settled :])
         compared = min(agreed + 1, len(fresh))
         self._settled = self._settled + agreed if compared == agreed else _STALE
-        return agreed, compared
+        return start, agreed, compared
 
     def judged(self, accepted: int, rejected: bool) -> None:
         """Tell what became of ``pending`` tokens, so that they are not compared again."""

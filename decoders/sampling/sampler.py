@@ -56,24 +56,28 @@ class Draft:
 class Judgement:
     """What became of a block of drafted tokens.
 
-    ``accepted`` counts the leading candidates that are the target's own, ``judged`` those and the
-    rejected one, if there is one: what follows a rejection is not judged, so that accepted over
-    judged estimates the chance of one token. ``token`` is the target's token for the next position:
-    the correction after a rejection; where all were accepted, the bonus token if logits for it were
+    ``accepted`` are the leading candidates that are the target's own, ``rejected`` says whether
+    there was one after them that is not. ``token`` is the target's token for the next position: the
+    correction after a rejection; where all were accepted, the bonus token if logits for it were
     given, else ``None``.
     """
 
-    accepted: int
-    judged: int
+    accepted: list[int]
+    rejected: bool
     token: int | None
 
-    def verified(self, candidates: Draft) -> list[int]:
-        """The accepted ones of the judged ``candidates``, and the target's token after them."""
-        own = [] if self.token is None else [self.token]
-        return [*candidates.tokens[: self.accepted], *own]
+    @property
+    def judged(self) -> int:
+        """Number of candidates judged: what follows a rejection is not.
 
+        So accepted over judged estimates the chance of one token.
+        """
+        return len(self.accepted) + self.rejected
 
-NOTHING_JUDGED = Judgement(0, 0, None)
+    @property
+    def verified(self) -> list[int]:
+        """The accepted candidates, and the target's token after them."""
+        return self.accepted if self.token is None else [*self.accepted, self.token]
 
 
 class Proposer(ABC):
@@ -161,9 +165,10 @@ class OwnChoice(Verifier):
         for index, candidate in enumerate(candidates):
             token = self.own(target, index)
             if token != candidate:
-                return Judgement(index, index + 1, token)
+                return Judgement(candidates.tokens[:index], True, token)
         count = len(candidates)
-        return Judgement(count, count, self.own(target, count) if count < len(target) else None)
+        bonus = self.own(target, count) if count < len(target) else None
+        return Judgement(candidates.tokens, False, bonus)
 
 
 class Sampler(ABC):

@@ -187,8 +187,8 @@ class _SamplingVerifier(Verifier):
                 if not residual.any():
                     # Both distributions are the same, and p/q was below 1 by rounding alone.
                     residual = target[i]
-                return Judgement(i, i + 1, self._chance.draw(residual))
-        return Judgement(len(own), len(own), self._bonus(target, len(own)))
+                return Judgement(candidates.tokens[:i], True, self._chance.draw(residual))
+        return Judgement(candidates.tokens, False, self._bonus(target, len(own)))
 
     def _judge_guesses(self, target: torch.Tensor, guesses: Draft) -> Judgement:
         # For a token that was not drawn at random, speculative sampling comes down to this: with q
@@ -196,8 +196,8 @@ class _SamplingVerifier(Verifier):
         for i, guess in enumerate(guesses):
             token = self._chance.draw(target[i])
             if token != guess:
-                return Judgement(i, i + 1, token)
-        return Judgement(len(guesses), len(guesses), self._bonus(target, len(guesses)))
+                return Judgement(guesses.tokens[:i], True, token)
+        return Judgement(guesses.tokens, False, self._bonus(target, len(guesses)))
 
     def _bonus(self, target: torch.Tensor, index: int) -> int | None:
         return self._chance.draw(target[index]) if index < len(target) else None

@@ -10,7 +10,8 @@ from typing import cast
 
 from omegaconf import DictConfig, OmegaConf
 
-from decoders.decoder import Decoder, Generation
+from decoders.decoder import Decoder
+from decoders.generation import Generation
 from decoders.pearl import Pearl
 from decoders.process.clock import clock, no_garbage_collection
 from decoders.process.drafter import Drafter

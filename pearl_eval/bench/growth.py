@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.table import Table
 
-from decoders.decoder import Generation
+from decoders.generation import Generation
 from decoders.process.clock import no_garbage_collection
 from decoders.round import Round
 from pearl_eval.bench.config import GrowthConfig

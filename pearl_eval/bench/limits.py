@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from decoders.decoder import Generation
 from decoders.draft_length import time_drafts, time_forwards, time_together, time_turns
+from decoders.generation import Generation
 from decoders.model.cached_model import CachedModel
 from decoders.process.drafter import OnRequest
 from decoders.round import Round

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from decoders.decoder import Generation
+from decoders.generation import Generation
 from pearl_eval.bench.limits import Forwards, Rounds
 from pearl_eval.results.intervals import total_ratio, total_ratio_interval
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from hydra import compose
 from omegaconf import DictConfig, open_dict
 
-from decoders.decoder import Generation
+from decoders.generation import Generation
 from decoders.pearl import Pearl
 from decoders.process import fork_server
 from decoders.process.clock import clock

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import torch
 
+from decoders import sequence
 from decoders.model.cached_model import CachedModel
 from decoders.model.reading import Event
 from decoders.sampling.sampler import OwnChoice
-from decoders.sequence import Text
 from pearl_eval.checks.rounding import (
     CHUNK,
     Logits,
@@ -138,8 +138,8 @@ class EquivalenceChecker:
         first = first_difference(output, reference)
         if first is None:
             return IDENTICAL
-        text = Text(prompt, limit, stop_ids)
-        text.append(output)
+        text = sequence.Sequence(prompt, limit, stop_ids)
+        text.append(list(output))
         if text.output != list(output) or not text.finished:
             return Verdict(
                 "violation", first, f"ends at {len(output)} tokens, neither at a stop nor the limit"

@@ -10,13 +10,13 @@ from typing import Any
 
 import torch
 
-from decoders.autoregressive import Autoregressive
-from decoders.decoder import Decoder, Generation
+from decoders.generation import Generation
 from decoders.model.cached_model import CachedModel
 from decoders.model.fixed_window import WINDOW
 from decoders.process.clock import no_garbage_collection
 from decoders.process.models import Models
 from decoders.sampling.sampler import OwnChoice
+from decoders.session import Session
 from pearl_eval.checks.distribution import DistributionCheck, Fit
 from pearl_eval.checks.equivalence import EquivalenceChecker, unchecked_verdict
 from pearl_eval.errors import UserError
@@ -54,7 +54,7 @@ class Comparison:
     models
         Its models; the target is loaded.
     reference
-        The autoregressive decoder, started.
+        Autoregressive decoding, started.
     cached
         Reference runs that are read instead of made, if they are.
     """
@@ -63,11 +63,11 @@ class Comparison:
         self,
         plan: Plan,
         models: Models,
-        reference: Autoregressive,
+        reference: Session,
         cached: ReferenceCache | None,
     ) -> None:
         self.target: CachedModel = models.target
-        self._load_draft = models.load_draft
+        self._models = models
         self._plan = plan
         self._reference = reference
         self._cached = cached
@@ -79,6 +79,10 @@ class Comparison:
         self._meter = EnergyMeter([*setup.devices.target, *setup.devices.draft])
         self._cost = Cost(plan.pair.sizes, itemsize)
         self._reference_cost = Cost({"target": plan.pair.sizes["target"]}, itemsize)
+
+    def start(self) -> None:
+        """Start the decoder under test."""
+        self.session = self._plan.decoder.start(self._models, self._plan.sampler)
 
     def measure_reference(self, prompt: Prompt) -> ReferenceRun:
         """Decode a prompt by the reference."""
@@ -133,7 +137,7 @@ class Comparison:
         if not self._sampled:
             return None
         tell("sampled tokens beside the target's distribution")
-        draft = self._load_draft() if plan.decoder.uses_draft else None
+        draft = self._models.load_draft() if plan.decoder.uses_draft else None
         sampler = plan.sampler
         check = DistributionCheck(
             self.target, sampler.probabilities, draft, sampler.draft_probabilities
@@ -225,13 +229,13 @@ class Comparison:
         elif not swap:
             reference = self.measure_reference(prompt)
         with no_garbage_collection():
-            made = self._decode(prompt, self._plan.decoder)
+            made = self._decode(prompt, self.session)
         return made, reference or self.measure_reference(prompt)
 
-    def _decode(self, prompt: Prompt, decoder: Decoder) -> tuple[Generation, float | None]:
+    def _decode(self, prompt: Prompt, session: Session) -> tuple[Generation, float | None]:
         """A generation, and the energy it took where that is known, in joules."""
         before = self._meter.joules()
-        made = decoder.decode(
+        made = session.decode(
             prompt.ids, self._plan.task.max_new_tokens, self._plan.stop_ids, prompt.seed
         )
         after = self._meter.joules()

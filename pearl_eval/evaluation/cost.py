@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from decoders.round import Round
+from decoders.round import Fate, Round
 from pearl_eval.sizes.model_size import ModelSize
 
 
@@ -38,16 +38,12 @@ class Cost:
 
         A target forward's wasted tokens are those of which nothing came to stay in the text: it
         gained fewer. A draft model reads about one token for each it drafts; wasted are those that
-        no round accepted, where any was judged.
+        are not in the text.
         """
         self._new_tokens += new_tokens
         if joules is not None:
             self._joules = (self._joules or 0.0) + joules
         verified = 0
-        rounds = list(rounds)
-        drafted = sum(one.drafted for one in rounds)
-        judged, accepted = (sum(getattr(one, k) for one in rounds) for k in ("judged", "accepted"))
-        in_vain = max(0, drafted - accepted) / drafted if judged and drafted else 0.0
         for one in rounds:
             seen = prompt_tokens + verified
             gained = one.verified_length - verified
@@ -58,7 +54,8 @@ class Cost:
                 own = max(1, one.target_tokens - prompt)
                 self._count("target", own, max(0, own - gained) / own, seen, forwards=1)
             if one.drafted and one.draft_seconds:
-                self._count("draft", one.drafted, in_vain, seen, forwards=one.drafted)
+                wasted = 1 - one.fates.count(Fate.accepted) / one.drafted
+                self._count("draft", one.drafted, wasted, seen, forwards=one.drafted)
 
     def add_autoregressive(
         self, prompt_tokens: int, new_tokens: int, joules: float | None, window: int = 1

@@ -99,8 +99,8 @@ def evaluate(cfg: DictConfig, names: Names, directory: Path, family: Path) -> di
             record = outcome.record
             if outcome.new:
                 if record.warmup:
-                    plan.decoder.after_warmup(outcome.finished.rounds)
-                    files.begin(plan.decoder.settings())
+                    comparison.session.after_warmup(outcome.finished.rounds)
+                    files.begin(comparison.session.settings())
                 files.append(record, outcome.finished.rounds)
                 tracker.log_prompt(record, step)
                 log.info("%s", record.line())
@@ -109,17 +109,18 @@ def evaluate(cfg: DictConfig, names: Names, directory: Path, family: Path) -> di
 
         memory = (
             environment.peak_memory_bytes()
-            + plan.decoder.peak_memory_bytes()
+            + comparison.session.peak_memory_bytes()
             + comparison.target.memory_elsewhere()
         )
-        plan.decoder.stop()
+        settings = files.settings or comparison.session.settings()
+        comparison.session.stop()
         fit = comparison.fit(bar.tell)
         files.write_lines(_task_lines(plan, records, f"{names.decoder}-{names.pair}"))
         rounds = files.rounds()
         summary = summarize(
             records,
             names,
-            settings=files.settings or plan.decoder.settings(),
+            settings=settings,
             synthetic=plan.pair.synthetic,
             accuracy_name=plan.task.accuracy_name,
             fit=fit,
@@ -173,13 +174,12 @@ def _started(plan: Plan, cache: ReferenceCache | None, bar: RunProgress) -> Iter
     with contextlib.ExitStack() as stack:
         target = stack.enter_context(plan.setup.target())
         models = plan.setup.models(target)
-        reference = Autoregressive()
-        reference.start(models, plan.sampler)
+        reference = Autoregressive().start(models, plan.sampler)
         comparison = Comparison(plan, models, reference, cache)
         if cache is not None:
             cache.complete(plan, comparison.measure_reference, bar.tell)
-        stack.callback(plan.decoder.stop)
-        plan.decoder.start(models, plan.sampler)
+        comparison.start()
+        stack.callback(comparison.session.stop)
         bar.tell("warm-up prompt")
         yield comparison
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decoders.decoder import Generation
+from decoders.generation import Generation
 from pearl_eval.checks.equivalence import Verdict
 from pearl_eval.evaluation.plan import Prompt
 from pearl_eval.evaluation.reference import ReferenceRun

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 
@@ -32,7 +32,8 @@ from pearl_eval.results.records import (
     read_summary,
 )
 from pearl_eval.results.traces import read_rounds, write_rounds
-from pearl_eval.results.version_0 import upgrade_record, upgrade_rounds
+from pearl_eval.results.version_0 import upgrade_record
+from pearl_eval.results.version_0_rounds import upgrade_rounds
 
 #: Rounds as they come in; made into ``rounds.parquet``, since an unfinished Parquet file can't be
 #: read. As long as it is there the run is not over.
@@ -135,7 +136,7 @@ class RunFiles:
     def rounds(self) -> pd.DataFrame:
         """All rounds so far, which are then in ``rounds.parquet``."""
         with replacing(self.directory / ROUNDS) as unfinished:
-            write_rounds(rounds_frame(_current_rounds(self._rounds)), unfinished)
+            write_rounds(rounds_frame(self._read_rounds()), unfinished)
         return read_rounds(self.directory)
 
     def write_summary(self, summary: dict[str, Any]) -> None:
@@ -202,9 +203,21 @@ class RunFiles:
         stack.callback(self._rounds.close)
         self.finished = self._with_rounds(self.records)
 
+    def _read_rounds(self) -> list[dict[str, Any]]:
+        """The rounds so far. A run that was begun by version 0 has those first."""
+        path = self._rounds.path
+        rows = self._rounds.read()
+        old = [row for row in rows if known_version(row.pop(NAME, 0), path) == 0]
+        outputs = {record.key: record.output_ids for record in self.records}
+        try:
+            frame = upgrade_rounds(pd.DataFrame(old), outputs) if old else pd.DataFrame()
+        except KeyError as error:
+            raise _damaged(path, f"a round without {error}") from None
+        return [*cast(Any, frame.to_dict("records")), *rows[len(old) :]]
+
     def _with_rounds(self, records: list[Record]) -> dict[Key, Finished]:
         """Finished prompts; the rounds of one that was not are dropped."""
-        rows = _current_rounds(self._rounds)
+        rows = self._read_rounds()
         known = {record.key for record in records}
         try:
             kept = [row for row in rows if _key(row) in known]
@@ -247,14 +260,6 @@ def _key(row: Mapping[str, Any]) -> Key:
 
 def _round(row: Mapping[str, Any]) -> Round:
     return Round(**{k: v for k, v in row.items() if k not in (*KEY_FIELDS, "round")})
-
-
-def _current_rounds(journal: Journal) -> list[dict[str, Any]]:
-    """The rounds so far. A run that was begun by version 0 has those first."""
-    rows = journal.read()
-    old = [row for row in rows if known_version(row.pop(NAME, 0), journal.path) == 0]
-    upgraded: Any = upgrade_rounds(pd.DataFrame(old)).to_dict("records") if old else []
-    return [*upgraded, *rows[len(old) :]]
 
 
 def _damaged(path: Path, how: str) -> UserError:

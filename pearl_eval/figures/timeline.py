@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.text import Text
 
+from decoders.round import Fate
 from pearl_eval.figures.fonts import cells, families
 from pearl_eval.figures.ideas import IDEAS
 from pearl_eval.figures.palette import (
@@ -23,15 +24,14 @@ from pearl_eval.figures.palette import (
     styled,
 )
 from pearl_eval.results.stretch import MOMENT, Decoding, Stretch
-from pearl_eval.results.traces import Fate, runs_free
 
-_IN_VAIN = "#F6D3BC"
+_DISCARDED = "#F6D3BC"
 _WAITING = {"facecolor": "none", "edgecolor": IDLE, "hatch": "////"}
-_FATES = {Fate.accepted: GREEN, Fate.rejected: VERMILLION, Fate.in_vain: _IN_VAIN}
+_FATES = {Fate.accepted: GREEN, Fate.rejected: VERMILLION, Fate.discarded: _DISCARDED}
 _LEGEND: list[tuple[str, dict[str, Any]]] = [
     ("drafted, accepted", {"facecolor": GREEN}),
     ("drafted, rejected", {"facecolor": VERMILLION}),
-    ("drafted in vain, after it", {"facecolor": _IN_VAIN}),
+    ("drafted, discarded", {"facecolor": _DISCARDED}),
     ("the target's own token", {"facecolor": BLUE}),
     ("target forward: accepted of judged", {"facecolor": SKY}),
     ("waiting", _WAITING),
@@ -100,7 +100,7 @@ def _lanes(one: Decoding, stretch: Stretch) -> dict[str, float]:
     if (one.rounds["draft_seconds"] > 0).any():
         return {"draft model": _LANE} | lanes
     if one.rounds["drafted"].any():
-        shown = [_branches(row["drafted_at"]) for _, row in one.within(stretch)]
+        shown = [_branches(row["drafted_at"]) for row in one.within(stretch)]
         most = max((branch + 1 for row in shown for branch, _ in row), default=1)
         return {"guesses": max(_LANE, most * _BRANCH)} | lanes
     return lanes
@@ -179,47 +179,47 @@ class _Lanes:
             if lane != "text" and "draft model" in lanes:
                 self._box(0, self._span, y, _LANE, **_WAITING)
             y += height
-        free = runs_free(one.rounds)
         drafted_until = 0.0
-        for index, row in one.within(self._stretch):
+        for row in one.within(self._stretch):
             if row["draft_seconds"] > 0:
-                start = row["draft_start"]
-                if free[index]:
-                    # Read at the round's start, so made right before.
-                    start = max(drafted_until, start - row["draft_seconds"])
+                # Where it runs on by itself, when it began is known up to the time of a message.
+                start = max(drafted_until, row["draft_start"])
                 drafted_until = start + row["draft_seconds"]
-                self._draft(row, one.fates[index], start, lanes["draft model"])
-            elif one.fates[index]:
-                self._guesses(row, one.fates[index], lanes["guesses"], heights["guesses"])
+                self._draft(row, start, lanes["draft model"])
+            elif row["drafted"]:
+                self._guesses(row, lanes["guesses"], heights["guesses"])
             if row["target_seconds"] > 0:
                 self._target(row, lanes["target model"])
             # What is not final when the stretch is over is not counted either.
             if row["start"] + row["wall"] <= self._begin + self._stretch.seconds + MOMENT:
-                self._text(row, one, bool(free[index]), lanes["text"])
+                self._text(row, one, lanes["text"])
 
-    def _draft(self, row: dict[str, Any], fates: list[Fate], start: float, y: float) -> None:
+    def _draft(self, row: dict[str, Any], start: float, y: float) -> None:
         """A block for each token, all of a round equally long: rounds hold their sum."""
-        each = row["draft_seconds"] / max(1, len(fates))
-        for place, (token, fate) in enumerate(zip(row["drafted_ids"], fates, strict=True)):
+        each = row["draft_seconds"] / max(1, row["drafted"])
+        drafted = zip(row["drafted_ids"], row["fates"], strict=True)
+        for place, (token, fate) in enumerate(drafted):
             left, right = self._ms(start + place * each), self._ms(start + (place + 1) * each)
             self._token(left, right, y, token, fate)
 
-    def _guesses(self, row: dict[str, Any], fates: list[Fate], y: float, height: float) -> None:
+    def _guesses(self, row: dict[str, Any], y: float, height: float) -> None:
         """What no model drafted, above the forward that judges it: a row for each branch."""
         tree = _branches(row["drafted_at"])
         begin, columns = row["target_start"], 1 + max(depth for _, depth in tree)
         each, rows = row["target_seconds"] / columns, 1 + tree[-1][0]
         high = min(_LANE, height / rows)
         top = y + height - rows * high
-        for (branch, depth), token, fate in zip(tree, row["drafted_ids"], fates, strict=True):
+        for (branch, depth), token, fate in zip(
+            tree, row["drafted_ids"], row["fates"], strict=True
+        ):
             left, right = self._ms(begin + depth * each), self._ms(begin + (depth + 1) * each)
             self._token(left, right, top + branch * high, token, fate, high)
 
     def _token(
-        self, left: float, right: float, y: float, token: int, fate: Fate, height: float = _LANE
+        self, left: float, right: float, y: float, token: int, fate: str, height: float = _LANE
     ) -> None:
-        self._box(left, right, y, height, facecolor=_FATES[fate], edgecolor="white")
-        colour = "#333333" if fate is Fate.in_vain else "white"
+        self._box(left, right, y, height, facecolor=_FATES[Fate(fate)], edgecolor="white")
+        colour = "#333333" if fate == Fate.discarded else "white"
         self._write(left, right, y, self._text_of(token), colour, height)
 
     def _target(self, row: dict[str, Any], y: float) -> None:
@@ -232,10 +232,10 @@ class _Lanes:
         fits = [text for text in (says, shorter) if self._size(left, right, text) >= _SMALLEST]
         self._write(left, right, y, fits[0] if fits else "", "black")
 
-    def _text(self, row: dict[str, Any], one: Decoding, free: bool, y: float) -> None:
+    def _text(self, row: dict[str, Any], one: Decoding, y: float) -> None:
         """What the round added to the text, over the round's time."""
         ids = one.output_ids[row["length_before"] : row["verified_length"]]
-        drafted = min(row["accepted"], len(ids) - 1 if free else len(ids))
+        drafted = len(ids) - row["own_tokens"]
         each = row["wall"] / max(1, len(ids))
         for place, token in enumerate(ids):
             left, right = (self._ms(row["start"] + i * each) for i in (place, place + 1))

@@ -11,7 +11,7 @@ import pandas as pd
 
 from pearl_eval.errors import UserError
 from pearl_eval.results.runs import Run
-from pearl_eval.results.traces import KEY, Fate, Traces, token_fates
+from pearl_eval.results.traces import KEY, Traces
 
 #: Decoders shown by default, of those that a sweep has, from the top.
 SHOWN = ("pearl", "speculative", "autoregressive")
@@ -33,13 +33,12 @@ class Stretch:
 
 @dataclass(frozen=True)
 class Decoding:
-    """One prompt decoded by one run. ``fates`` are of each round's drafted tokens."""
+    """One prompt decoded by one run."""
 
     run: Run
     task_id: str
     rounds: pd.DataFrame
     output_ids: list[int]
-    fates: list[list[Fate]]
 
     @property
     def lengths(self) -> list[int]:
@@ -84,15 +83,13 @@ class Decoding:
         over = (self.rounds["start"] >= begin) & (self.ends <= begin + stretch.seconds + MOMENT)
         return int((self.rounds["verified_length"] - self.rounds["length_before"])[over].sum())
 
-    def within(self, stretch: Stretch) -> Iterator[tuple[int, dict[str, Any]]]:
-        """The rounds of which a part lies in a stretch, each with its number."""
+    def within(self, stretch: Stretch) -> Iterator[dict[str, Any]]:
+        """The rounds of which a part lies in a stretch."""
         begin = self.begin(stretch.token)
         end = begin + stretch.seconds
         seen = (self.ends > begin + MOMENT) & (self.rounds["start"] < end - MOMENT)
-        for index, row in zip(
-            self.rounds.index[seen], self.rounds[seen].to_dict("records"), strict=True
-        ):
-            yield index, {str(name): value for name, value in row.items()}
+        for row in self.rounds[seen].to_dict("records"):
+            yield {str(name): value for name, value in row.items()}
 
 
 def choose_runs(runs: Sequence[Run]) -> list[Run]:
@@ -138,7 +135,7 @@ def _decoding(
     run: Run, traces: Traces, output_ids: list[int], key: tuple[str, int, int]
 ) -> Decoding:
     rounds = traces.rounds[(traces.rounds[KEY] == list(key)).all(axis=1)].reset_index(drop=True)
-    return Decoding(run, key[0], rounds, output_ids, token_fates(rounds, output_ids))
+    return Decoding(run, key[0], rounds, output_ids)
 
 
 def choose_stretch(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -20,28 +19,18 @@ from pyarrow import parquet
 from pearl_eval.errors import UserError
 from pearl_eval.results.formats import NAME, VERSION, known_version
 from pearl_eval.results.records import KEY_FIELDS, RECORDS, ROUNDS, read_records
-from pearl_eval.results.version_0 import upgrade_rounds
+from pearl_eval.results.version_0_rounds import upgrade_rounds
 
 #: What tells a prompt from the others of its run.
 KEY = list(KEY_FIELDS)
-#: Modes in which the models run at the same time within one round.
-PARALLEL_MODES = ("pre-verify", "post-verify")
 #: Width of the pieces of text, in tokens, that acceptance is given for.
 TEXT_STEP = 32
 #: What is read of each record, and of each round.
 _OF_RECORDS = [*KEY, "warmup", "seconds", "verdict", "output_ids", "new_tokens", "accepted_runs"]
 _OF_RECORDS += ["speedup", "target_forwards", "draft_forwards"]
 _OF_ROUNDS = [*KEY, "mode", "drafted", "judged", "accepted", "start", "verified_length"]
-_OF_ROUNDS += ["draft_seconds", "target_seconds", "draft_start", "target_start"]
-_OF_ROUNDS += ["drafted_ids", "drafted_at"]
-
-
-class Fate(Enum):
-    """What became of a drafted token: in vain are those after a rejected one or the text's end."""
-
-    accepted = "accepted"
-    rejected = "rejected"
-    in_vain = "in vain"
+_OF_ROUNDS += ["draft_seconds", "target_seconds", "draft_start", "target_start", "busy_seconds"]
+_OF_ROUNDS += ["drafted_ids", "drafted_at", "fates", "own_tokens"]
 
 
 def write_rounds(rounds: pd.DataFrame, path: Path) -> None:
@@ -74,7 +63,11 @@ def read_rounds(directory: Path, columns: Sequence[str] | None = None) -> pd.Dat
             raise
         raise UserError(f"{path} is damaged ({error})") from error
     if version == 0:
-        rounds = upgrade_rounds(rounds)
+        if "drafted_at" not in rounds:
+            raise UserError(f"{directory}: its rounds are of an older version: run it again")
+        records = read_records(directory / RECORDS)
+        outputs = {(r["task_id"], r["sample"], r["turn"]): r["output_ids"] for r in records}
+        rounds = upgrade_rounds(rounds, outputs)
     return rounds if columns is None else rounds[list(columns)]
 
 
@@ -103,7 +96,7 @@ class Traces:
         rounds["length_before"] = of_prompt["verified_length"].shift(fill_value=0)
         end = of_prompt["start"].shift(-1).fillna(rounds["seconds"])
         rounds["wall"] = end - rounds["start"]
-        rounds["overhead"] = rounds["wall"] - _busy_seconds(rounds)
+        rounds["overhead"] = rounds["wall"] - rounds["busy_seconds"]
         return cls(frame, rounds.drop(columns="seconds"))
 
     @classmethod
@@ -117,8 +110,6 @@ class Traces:
         for number, record in enumerate(records, start=1):
             _refuse_lacking(_OF_RECORDS, record, f"{directory / RECORDS}, line {number},")
         rounds = read_rounds(directory)
-        if "drafted_at" not in rounds:
-            raise UserError(f"{directory}: its rounds are of an older version: run it again")
         _refuse_lacking(_OF_ROUNDS, rounds.columns, str(directory / ROUNDS))
         return cls.of(records, rounds)
 
@@ -221,83 +212,6 @@ def _refuse_lacking(names: Iterable[str], there: Any, what: str) -> None:
     lacking = [name for name in names if not isinstance(there, Iterable) or name not in there]
     if lacking:
         raise UserError(f"{what} is damaged (it lacks {lacking[0]!r})")
-
-
-def token_fates(rounds: pd.DataFrame, output_ids: Sequence[int]) -> list[list[Fate]]:
-    """What became of each round's drafted tokens.
-
-    Parameters
-    ----------
-    rounds
-        The rounds of one prompt, in order.
-    output_ids
-        The prompt's output, which a drafted token is in, in its place, if it was accepted.
-    """
-    free = bool(runs_free(rounds).any())
-    # What runs on by itself was made in the round before, when only what that began with was known.
-    known = rounds["length_before"].shift(1 if free else 0, fill_value=0)
-    fates: list[list[Fate]] = []
-    expected, wrong_at = -1, -1
-    columns = (rounds[name] for name in ("drafted_ids", "drafted_at", "draft_seconds"))
-    for ids, places, seconds, final in zip(*columns, known, strict=True):
-        if not seconds:
-            fates.append(_guess_fates(ids, places, output_ids))
-            continue
-        fates.append([])
-        for token, place in zip(ids, places, strict=True):
-            beyond = place >= len(output_ids)
-            agrees = not beyond and token == output_ids[place]
-            # What was drafted after a wrong token is in vain until the draft model starts anew:
-            # at another place, or once what is final takes that token's place. A model that runs
-            # on hears of that up to a token later.
-            if place != expected or (wrong_at < final and (agrees or not free)):
-                wrong_at = -1
-            expected = place + 1
-            if beyond or wrong_at >= 0:
-                fates[-1].append(Fate.in_vain)
-            elif agrees:
-                fates[-1].append(Fate.accepted)
-            else:
-                fates[-1].append(Fate.rejected)
-                wrong_at = place
-    return fates
-
-
-def _guess_fates(
-    ids: Sequence[int], places: Sequence[int], output_ids: Sequence[int]
-) -> list[Fate]:
-    """What became of a tree that no model drafted: given depth first, from the text's end on."""
-    fates: list[Fate] = []
-    latest: dict[int, Fate] = {}
-    for token, place in zip(ids, places, strict=True):
-        above = Fate.accepted if place == places[0] else latest[place - 1]
-        if above is not Fate.accepted or place >= len(output_ids):
-            fate = Fate.in_vain
-        else:
-            fate = Fate.accepted if token == output_ids[place] else Fate.rejected
-        latest[place] = fate
-        fates.append(fate)
-    return fates
-
-
-def _busy_seconds(rounds: pd.DataFrame) -> pd.Series[float]:
-    """Seconds of each round in which a model ran.
-
-    The longer forwards where both run at the same time, the sum where they take turns. Where the
-    draft model runs on regardless of rounds, what it did was done before: the target's alone.
-    """
-    draft, target = rounds["draft_seconds"], rounds["target_seconds"]
-    busy = draft + target
-    parallel = rounds["mode"].isin(PARALLEL_MODES)
-    busy = busy.mask(parallel, np.maximum(draft, target))
-    return busy.mask(runs_free(rounds), target)
-
-
-def runs_free(rounds: pd.DataFrame) -> pd.Series[bool]:
-    """Rounds whose drafted tokens were made beforehand, by a draft model that runs on by itself."""
-    turns = ~rounds["mode"].isin(PARALLEL_MODES)
-    overlap = rounds["draft_start"] + rounds["draft_seconds"] > rounds["target_start"]
-    return turns & overlap & (rounds["draft_seconds"] > 0) & (rounds["target_seconds"] > 0)
 
 
 def _rows(frame: pd.DataFrame) -> list[dict[str, Any]] | None:

@@ -1,14 +1,13 @@
 """Files of version 0, which say no version, in the shape of version 1.
 
 What a run left grew over time, so the earliest may lack much. Each function here takes what was
-read of one kind of file and gives it back with all that version 1 has.
+read of one kind of file and gives it back with all that version 1 has. Rounds have a module of
+their own, ``version_0_rounds``.
 """
 
 from __future__ import annotations
 
 from typing import Any, TypeVar
-
-import pandas as pd
 
 Content = TypeVar("Content", bound="dict[str, Any]")
 
@@ -54,11 +53,6 @@ def upgrade_record(record: Content) -> Content:
     """Of a line of ``records.jsonl``."""
     _fill(record, _RECORD)
     return record
-
-
-def upgrade_rounds(rounds: pd.DataFrame) -> pd.DataFrame:
-    """Of ``rounds.parquet`` and of the lines of ``rounds.jsonl``, as a frame of all columns."""
-    return rounds
 
 
 def upgrade_identity(about: Content) -> Content:

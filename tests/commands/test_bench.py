@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from decoders.decoder import Generation
+from decoders.generation import Generation
 from decoders.round import Round
 from pearl_eval.bench.cli import draw
 from pearl_eval.bench.goals import Goal, best_pair_goals, contest_goals

@@ -58,9 +58,9 @@ def outputs(decoder: Decoder, kind: str, prompt: list[int], limit: int, **more: 
     target = CachedModel(make_architecture(kind, **more))
     draft = CachedModel(make_architecture(kind, noise=0.02, **more))
     with in_one_process():
-        decoder.start(Models(target, lambda: draft, OPTIONS), Greedy())
-        generation = decoder.decode(prompt, limit, ())
-        decoder.stop()
+        session = decoder.start(Models(target, lambda: draft, OPTIONS), Greedy())
+        generation = session.decode(prompt, limit, ())
+        session.stop()
     drafted = sum(one.drafted for one in generation.rounds)
     accepted = sum(one.accepted for one in generation.rounds)
     assert 0 < accepted < drafted or not decoder.uses_draft
@@ -499,11 +499,11 @@ def test_prompt_lookup_drafts_up_to_the_last_token_but_one() -> None:
     """What it finds may go on longer than the text may."""
     model = CachedModel(make_architecture("full"))
     decoder = PromptLookup(gamma=10)
-    decoder.start(Models(model, pytest.fail, OPTIONS), Greedy())
+    session = decoder.start(Models(model, pytest.fail, OPTIONS), Greedy())
     reached = False
     for limit in range(1, 12):
         verified = 0
-        for one in decoder.decode(TEXT * 2, limit, ()).rounds:
+        for one in session.decode(TEXT * 2, limit, ()).rounds:
             assert one.drafted <= limit - verified - 1
             reached |= one.drafted == limit - verified - 1 > 0
             verified = one.verified_length

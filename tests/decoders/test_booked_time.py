@@ -30,11 +30,10 @@ from decoders.process.models import Models
 from decoders.process.worker import DraftProcessOptions
 from decoders.sampling.sampler import Greedy, Sampler
 from decoders.sampling.temperature import Temperature
+from decoders.session import Session
 from decoders.speculative import Speculative
 
-_TIMED = (
-    "decoder autoregressive speculative pearl pearl_async lookahead draft_only drafter generate"
-)
+_TIMED = "session pearl process.drafter process.forerunner generate"
 #: Seconds of a forward of each model, and of what a cache moves when a path of a tree is kept.
 TARGET_SECONDS, DRAFT_SECONDS, KEEP_SECONDS = 5.0, 1.0, 3.0
 
@@ -117,8 +116,8 @@ def decode(decoder: Decoder, sampler: Sampler) -> Any:
         lambda: LazyModel(DRAFT, DRAFT_SECONDS),  # type: ignore[arg-type, return-value]
         DraftProcessOptions(),
     )
-    decoder.start(models, sampler)
-    return decoder.decode(PROMPT, 24, [])
+    session = decoder.start(models, sampler)
+    return session.decode(PROMPT, 24, [])
 
 
 SAMPLERS = [Greedy(), Temperature(), Temperature(coupled=True)]
@@ -228,7 +227,7 @@ class TestRecording:
         monkeypatch.setattr(model_module, "INITIAL_CAPACITY", 48)
         found: list[tuple[bool, int, int]] = []
         timed = False
-        make, decode = StaticForward._step, Decoder.decode
+        make, decode = StaticForward._step, Session.decode
 
         def noted(self: Any, ids: torch.Tensor, positions: Any, bucket: int, cache: Any) -> Any:
             found.append((timed, ids.shape[1], bucket))
@@ -240,14 +239,14 @@ class TestRecording:
             timed = True
             return 0.0
 
-        def decoded(self: Decoder, *arguments: Any) -> Any:
+        def decoded(self: Session, *arguments: Any) -> Any:
             nonlocal timed
             timed = False
             return decode(self, *arguments)
 
         monkeypatch.setattr(StaticForward, "_step", noted)
-        monkeypatch.setattr("decoders.decoder.clock", clock)
-        monkeypatch.setattr(Decoder, "decode", decoded)
+        monkeypatch.setattr("decoders.session.clock", clock)
+        monkeypatch.setattr(Session, "decode", decoded)
         with in_one_process():
             yield found
 
@@ -278,11 +277,11 @@ class TestRecording:
 
         decoder = make()
         target = load(small_pair.load_target)
-        decoder.start(
+        session = decoder.start(
             Models(target, lambda: load(small_pair.load_draft), DraftProcessOptions()), Greedy()
         )
         for prompt, limit in ((list(range(20, 30)), 30), (list(range(20, 60)), 60)):
-            decoder.decode(prompt, limit, [])
+            session.decode(prompt, limit, [])
             assert steps and not any(timed for timed, _, _ in steps)
 
     def test_the_shapes_of_a_text(

@@ -16,15 +16,16 @@ from small_pair import SmallPair, save_pair
 from toy import InlineDrafter
 
 from decoders.autoregressive import Autoregressive
-from decoders.decoder import Decoder, Generation
+from decoders.decoder import Decoder, Overlap
+from decoders.generation import Generation
 from decoders.pearl import Pearl
-from decoders.pearl_async import PearlAsync
 from decoders.process.drafter import Proposal
 from decoders.process.models import End, Models
 from decoders.process.placement import Placement, available_cores
 from decoders.process.worker import DraftProcessOptions
 from decoders.round import Round
 from decoders.sampling.sampler import Draft, Greedy
+from decoders.session import Session
 
 GAMMAS = (1, 2, 3, 5, 8)
 #: Every draft length for the two that others build on, else the shortest, a middle and the longest.
@@ -35,10 +36,10 @@ CASES = [
 ]
 PROMPT = list(range(20, 60))
 
-Started = Callable[[str, int | None], Decoder]
+Started = Callable[[str, int | None], Session]
 
 
-def start(pair: SmallPair, decoder: Decoder) -> Decoder:
+def start(pair: SmallPair, decoder: Decoder) -> Session:
     options = DraftProcessOptions(spin_seconds=0.0005, answer_timeout=60)
     cores = available_cores()
     # Two ends wherever there are two cores: decoders that share them have them to share.
@@ -46,31 +47,30 @@ def start(pair: SmallPair, decoder: Decoder) -> Decoder:
         End(pair.load_draft, replace(options, placement=Placement((core,)), spin_seconds=0.0))
         for core in (cores[0], cores[-1])
     )
-    decoder.start(Models(pair.load_target(), pair.load_draft, options, ends), Greedy())
-    return decoder
+    return decoder.start(Models(pair.load_target(), pair.load_draft, options, ends), Greedy())
 
 
 def decode_once(pair: SmallPair, decoder: Decoder, limit: int) -> Generation:
     """Start a decoder on a pair, decode one text to its limit, and stop it."""
-    start(pair, decoder)
+    session = start(pair, decoder)
     try:
-        return decoder.decode(PROMPT, limit, [])
+        return session.decode(PROMPT, limit, [])
     finally:
-        decoder.stop()
+        session.stop()
 
 
 @pytest.fixture(scope="module")
 def started(small_pair: SmallPair) -> Iterator[Started]:
     """Decoders on the small pair, each started once; the draft length is then set as ``auto`` does,
     since starting a process for each takes seconds."""
-    made: dict[str, Decoder] = {}
+    made: dict[str, Session] = {}
 
     def get(name: str, gamma: int | None) -> Decoder:
         if name not in made:
             made[name] = start(small_pair, make_decoder(name))
         decoder = made[name]
         if gamma is not None:
-            decoder.chosen_gamma = gamma
+            decoder.gamma = gamma
             assert decoder.settings()["gamma"] == gamma
         return decoder
 
@@ -84,7 +84,7 @@ def reference(small_pair: SmallPair) -> Decoder:
     return start(small_pair, Autoregressive())
 
 
-def check_counts(decoder: Decoder, prompt: list[int], generation: Generation) -> None:
+def check_counts(name: str, prompt: list[int], generation: Generation) -> None:
     """What the rounds say must add up to the output."""
     rounds, output = generation.rounds, generation.output_ids
     assert all(0 <= r.accepted <= r.judged for r in rounds)
@@ -94,13 +94,18 @@ def check_counts(decoder: Decoder, prompt: list[int], generation: Generation) ->
     assert generation.target_forwards == sum(r.target_tokens > 0 for r in rounds)
     # All but the last token is read at least once.
     assert sum(one.target_tokens for one in rounds) >= len(prompt) + len(output) - 1
-    if not decoder.uses_draft:
+    if not make_decoder(name).uses_draft:
         assert generation.draft_forwards == 0
     for one in rounds:
         assert one.start <= one.target_start or not one.target_seconds
         assert one.start <= one.draft_start or not one.draft_seconds
-        assert len(one.drafted_ids) == len(one.drafted_at) == one.drafted
-    if not isinstance(decoder, PearlAsync):
+        assert len(one.drafted_ids) == len(one.drafted_at) == len(one.fates) == one.drafted
+    fates = [fate for one in rounds for fate in one.fates]
+    assert fates.count("accepted") == sum(one.accepted for one in rounds)
+    if name != "lookahead":  # several guesses for one place
+        assert fates.count("rejected") == sum(one.judged - one.accepted for one in rounds)
+    if make_decoder(name).overlap is not Overlap.across_rounds:
+        assert fates.count("accepted") + sum(one.own_tokens for one in rounds) == len(output)
         check_accepted(rounds, output)
 
 
@@ -123,7 +128,7 @@ def check_accepted(rounds: list[Round], output: list[int]) -> None:
 @pytest.mark.parametrize("limit", [1, 2, 7, 48])
 @pytest.mark.parametrize("stops", [False, True], ids=["to-limit", "stops"])
 def test_output_is_the_references(
-    started: Started, reference: Decoder, name: str, gamma: int | None, limit: int, stops: bool
+    started: Started, reference: Session, name: str, gamma: int | None, limit: int, stops: bool
 ) -> None:
     free = reference.decode(PROMPT, limit, []).output_ids
     # A token of the output's own middle, so that the stop falls inside blocks.
@@ -133,7 +138,7 @@ def test_output_is_the_references(
     generation = decoder.decode(PROMPT, limit, stop_ids)
     assert generation.output_ids == expected.output_ids
     assert generation.finish_reason == expected.finish_reason == ("stop" if stops else "length")
-    check_counts(decoder, PROMPT, generation)
+    check_counts(name, PROMPT, generation)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -151,7 +156,7 @@ def test_output_is_the_references(
 )
 def test_output_is_the_references_for_any_prompt(
     started: Started,
-    reference: Decoder,
+    reference: Session,
     name: str,
     prompt: list[int],
     limit: int,
@@ -163,7 +168,7 @@ def test_output_is_the_references_for_any_prompt(
     expected = reference.decode(prompt, limit, stop_ids)
     assert generation.output_ids == expected.output_ids
     assert generation.finish_reason == expected.finish_reason
-    check_counts(decoder, prompt, generation)
+    check_counts(name, prompt, generation)
 
 
 class FakeDrafter:
@@ -173,6 +178,12 @@ class FakeDrafter:
 
     def __init__(self, events: list[str]) -> None:
         self.events = events
+
+    def wait_ready(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
 
     def prepare(self, windows: Sequence[int], start: int, end: int) -> None:
         pass
@@ -196,17 +207,17 @@ def test_pearl_runs_the_target_between_asking_and_collecting(
     small_pair: SmallPair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     events: list[str] = []
-    decoder = Pearl(3)
-    decoder.target, decoder.sampler, decoder.chosen_gamma = small_pair.load_target(), Greedy(), 3
-    decoder.drafter = FakeDrafter(events)  # type: ignore[assignment]
-    extend = decoder.target.extend
+    monkeypatch.setattr("decoders.pearl.Drafter", lambda *_: FakeDrafter(events))
+    models = Models(small_pair.load_target(), small_pair.load_draft, DraftProcessOptions())
+    session = Pearl(3).start(models, Greedy())
+    extend = session.target.extend
 
     def noted(*arguments: Any) -> torch.Tensor:
         events.append("target")
         return extend(*arguments)
 
-    monkeypatch.setattr(decoder.target, "extend", lambda tokens, rows: noted(tokens, rows))
-    decoder.decode(PROMPT, 12, [])
+    monkeypatch.setattr(session.target, "extend", lambda tokens, rows: noted(tokens, rows))
+    session.decode(PROMPT, 12, [])
     assert events == ["request", "target", "collect"] * (len(events) // 3)
 
 
@@ -229,7 +240,7 @@ def test_drafts_always_and_never_right(
     assert judged and least <= sum(r.accepted for r in generation.rounds) / judged <= most
 
 
-def test_reference_is_what_transformers_generates(reference: Decoder) -> None:
+def test_reference_is_what_transformers_generates(reference: Session) -> None:
     generated = reference.target.model.generate(
         torch.tensor([PROMPT]), max_new_tokens=48, do_sample=False, eos_token_id=None
     )

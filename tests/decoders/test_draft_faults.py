@@ -191,9 +191,9 @@ def test_guesses_cost_speed_and_nothing_else(
     models = Models(small_pair.load_target(), small_pair.load_draft, OPTIONS)
     outputs = []
     for decoder in (Autoregressive(), Guessed(gamma=4)):
-        decoder.start(models, Greedy())
-        outputs.append(decoder.decode([5, 6, 7], 40, []).output_ids)
-        decoder.stop()
+        session = decoder.start(models, Greedy())
+        outputs.append(session.decode([5, 6, 7], 40, []).output_ids)
+        session.stop()
     assert outputs[0] == outputs[1]
 
 

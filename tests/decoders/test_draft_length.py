@@ -84,24 +84,25 @@ def test_draft_lengths_are_chosen_by_measured_forwards(
     monkeypatch.setattr("decoders.draft_length.LONGEST", 8)
     monkeypatch.setattr("decoders.draft_length._CONTEXT", 16)
     text = list(range(10, 20))
-    pearl = Pearl("auto")
-    by_hand(pearl, text, text)
-    assert pearl.chosen_gamma == pearl.settings()["gamma"] == 5
-    speculative = Speculative("auto")
-    first = by_hand(speculative, text, text).rounds[0]
-    assert first.drafted == 5 == speculative.chosen_gamma, "of the first prompt, which measures α"
-    speculative.after_warmup([Round("verify", judged=4, accepted=3), Round("verify", 0, 6, 6)])
-    assert speculative.chosen_gamma == speculative.settings()["gamma"] == 4
+    by_hand(Pearl("auto"), text, text)
+    pearl = by_hand.session
+    assert pearl.gamma == pearl.settings()["gamma"] == 5
+    first = by_hand(Speculative("auto"), text, text).rounds[0]
+    speculative = by_hand.session
+    assert first.drafted == 5 == speculative.gamma, "of the first prompt, which measures α"
+    blocks = [Round(judged=4, accepted=3), Round(judged=6, accepted=6)]
+    speculative.after_warmup(blocks)
+    assert speculative.gamma == speculative.settings()["gamma"] == 4
     # With nothing accepted, whatever is drafted is time lost.
     speculative.after_warmup([Round("verify", judged=4, accepted=0)])
-    assert speculative.chosen_gamma == 1
+    assert speculative.gamma == 1
 
 
 def test_a_given_draft_length_is_not_chosen_anew(by_hand: Decode) -> None:
-    speculative = Speculative(3)
-    by_hand(speculative, [10, 11], [10, 11])
+    by_hand(Speculative(3), [10, 11], [10, 11])
+    speculative = by_hand.session
     speculative.after_warmup([Round("verify", judged=4, accepted=0)])
-    assert speculative.chosen_gamma == 3
+    assert speculative.gamma == 3
 
 
 def test_profile_prints_the_ratio_and_draws(run_profile: Run, tmp_path: Path) -> None:

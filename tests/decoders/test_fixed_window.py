@@ -57,11 +57,11 @@ def test_logits_do_not_depend_on_the_steps(dtype: torch.dtype, cuts: list[int], 
 def decoded(decoder: Decoder) -> list[list[int]]:
     """What a decoder makes of several prompts, greedily and in bfloat16."""
     options = DraftProcessOptions(spin_seconds=0.0005)
-    decoder.start(Models(make(torch.bfloat16), load_draft, options), Greedy())
+    session = decoder.start(Models(make(torch.bfloat16), load_draft, options), Greedy())
     try:
-        return [decoder.decode([start, *PROMPT], 100, []).output_ids for start in range(3)]
+        return [session.decode([start, *PROMPT], 100, []).output_ids for start in range(3)]
     finally:
-        decoder.stop()
+        session.stop()
 
 
 @pytest.fixture(scope="module")

@@ -13,14 +13,16 @@ from small_pair import SmallPair, make_model, save_pair
 from toy import Branches
 
 from decoders.autoregressive import Autoregressive
-from decoders.decoder import Decoder, Generation
+from decoders.decoder import Decoder
 from decoders.generate import Generate
+from decoders.generation import Generation
 from decoders.model.cached_model import CachedModel
 from decoders.process.models import Models
 from decoders.process.worker import DraftProcessOptions
 from decoders.round import Round
 from decoders.sampling.sampler import Greedy, Sampler
 from decoders.sampling.temperature import Temperature, Warping
+from decoders.session import Session
 from pearl_eval.config.paths import asset
 from pearl_eval.machine.devices import Devices
 from pearl_eval.pairs.synthetic import Shape, Synthetic
@@ -40,14 +42,13 @@ def start(
     target: CachedModel,
     load_draft: Callable[[], CachedModel],
     sampler: Sampler | None = None,
-) -> Decoder:
-    decoder.start(Models(target, load_draft, DraftProcessOptions()), sampler or Greedy())
-    return decoder
+) -> Session:
+    return decoder.start(Models(target, load_draft, DraftProcessOptions()), sampler or Greedy())
 
 
 def start_on(
     pair: SmallPair, name: str, gamma: int | None = None, sampler: Sampler | None = None
-) -> Decoder:
+) -> Session:
     return start(make_decoder(name, gamma), pair.load_target(), pair.load_draft, sampler)
 
 

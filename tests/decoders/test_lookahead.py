@@ -15,6 +15,7 @@ from decoders.process.models import Models
 from decoders.process.worker import DraftProcessOptions
 from decoders.sampling.sampler import Greedy, Sampler
 from decoders.sampling.temperature import Temperature
+from decoders.session import Session
 from pearl_eval.config.schema import build
 from pearl_eval.errors import UserError
 
@@ -49,10 +50,9 @@ MASK = """
 """
 
 
-def start(pair: SmallPair, decoder: Decoder, sampler: Sampler | None = None) -> Decoder:
+def start(pair: SmallPair, decoder: Decoder, sampler: Sampler | None = None) -> Session:
     models = Models(pair.load_target(), pair.load_draft, DraftProcessOptions())
-    decoder.start(models, sampler or Greedy())
-    return decoder
+    return decoder.start(models, sampler or Greedy())
 
 
 def test_the_mask_is_the_authors() -> None:

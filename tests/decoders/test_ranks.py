@@ -73,8 +73,8 @@ def test_three_ranks_give_the_tokens_of_one_process(tmp_path: Path) -> None:
 
     def decode(target: CachedModel) -> None:
         for decoder in (Autoregressive(), Lookahead()):
-            decoder.start(Models(target, lambda: target, OPTIONS), Greedy())
-            outputs.append(decoder.decode(PROMPT, 16, []).output_ids)
+            session = decoder.start(Models(target, lambda: target, OPTIONS), Greedy())
+            outputs.append(session.decode(PROMPT, 16, []).output_ids)
 
     decode(share(tmp_path, 1)())
     with led(share(tmp_path, 3), (OPTIONS, OPTIONS), ("cpu",) * 3) as target:

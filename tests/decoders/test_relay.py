@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import Any
 
 import psutil
 import pytest
@@ -26,7 +26,6 @@ from decoders.sampling.sampler import Greedy, Sampler
 from decoders.sampling.temperature import Temperature
 
 TEXT = list(range(20, 40))
-T = TypeVar("T", bound=Decoder)
 PLAIN = DraftProcessOptions(spin_seconds=0.0, answer_timeout=60)
 
 
@@ -40,10 +39,9 @@ def make_ends(pair: SmallPair, load_last: Callable[[], CachedModel] | None = Non
     ]
 
 
-def started(pair: SmallPair, decoder: T, sampler: Sampler) -> T:
+def started(pair: SmallPair, decoder: Decoder, sampler: Sampler) -> Any:
     models = Models(pair.load_target(), pair.load_draft, PLAIN, tuple(make_ends(pair)))
-    decoder.start(models, sampler)
-    return decoder
+    return decoder.start(models, sampler)
 
 
 @pytest.fixture(scope="module")
@@ -166,8 +164,8 @@ def test_nothing_is_left_running_after_a_start_that_failed(small_pair: SmallPair
         decoder = PearlShared(3)
         ends = tuple(make_ends(small_pair, load_last=load))
         with pytest.raises(Exception, match=message):
-            decoder.start(Models(target, small_pair.load_draft, PLAIN, ends), Greedy())
-        decoder.stop()
+            session = decoder.start(Models(target, small_pair.load_draft, PLAIN, ends), Greedy())
+        session.stop()
         assert children() <= before
         assert not layers_of(target)[0]._forward_pre_hooks
 

@@ -17,26 +17,26 @@ from decoders.process.models import Models
 from decoders.process.worker import DraftProcessOptions
 from decoders.sampling.chance import Chance, SharedNoise
 from decoders.sampling.temperature import Temperature, Warping
+from decoders.session import Session
 from pearl_eval.checks.distribution import DistributionCheck
 
 SAMPLER = Temperature(temperature=0.8, top_p=0.95)
 PROMPT = list(range(20, 60))
 
-Started = Callable[[str, Temperature], Decoder]
+Started = Callable[[str, Temperature], Session]
 
 
 @pytest.fixture(scope="module")
 def started(small_pair: SmallPair) -> Iterator[Started]:
     """Sampling decoders on the small pair, each started once."""
-    made: dict[tuple[str, str], Decoder] = {}
+    made: dict[tuple[str, str], Session] = {}
 
     def get(name: str, sampler: Temperature) -> Decoder:
         key = name, repr(sampler)
         if key not in made:
-            made[key] = make_decoder(name, 3)
             options = DraftProcessOptions(spin_seconds=0.0005, answer_timeout=60)
             models = Models(small_pair.load_target(), small_pair.load_draft, options)
-            made[key].start(models, sampler)
+            made[key] = make_decoder(name, 3).start(models, sampler)
         return made[key]
 
     yield get

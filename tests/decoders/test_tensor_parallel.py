@@ -22,6 +22,7 @@ from decoders.process.models import Models
 from decoders.process.tensor_parallel import led
 from decoders.process.worker import DraftProcessOptions
 from decoders.sampling.sampler import Greedy
+from decoders.session import Session
 from pearl_eval.checks.equivalence import EquivalenceChecker
 from pearl_eval.pairs.pretrained import ModelConfig, load_model
 
@@ -40,9 +41,8 @@ def target(small_pair: SmallPair) -> Iterator[CachedModel]:
         yield model
 
 
-def start(decoder: Decoder, target: CachedModel, pair: SmallPair) -> Decoder:
-    decoder.start(Models(target, pair.load_draft, OPTIONS), Greedy())
-    return decoder
+def start(decoder: Decoder, target: CachedModel, pair: SmallPair) -> Session:
+    return decoder.start(Models(target, pair.load_draft, OPTIONS), Greedy())
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 import torch
 from make_record import make_record
 
-from decoders.decoder import Generation
+from decoders.generation import Generation
 from decoders.round import Round
 from decoders.sampling.sampler import Greedy, Sampler
 from decoders.sampling.temperature import Temperature

@@ -116,13 +116,13 @@ def verdicts(
     """Verdicts on speculative decoding by ``sampler``; ``known``: with what its forwards read."""
     reference, decoder, checker = Autoregressive(), Speculative(5), EquivalenceChecker(target)
     models = Models(target, lambda: draft, DraftProcessOptions())
-    reference.start(models, Greedy())
-    decoder.start(models, sampler)
+    reference = reference.start(models, Greedy())
+    session = decoder.start(models, sampler)
     found = []
     for seed in range(count):
         prompt = [(seed * 31 + 7 * i) % 250 for i in range(12)]
         expected = reference.decode(prompt, LIMIT, []).output_ids
-        made = decoder.decode(prompt, LIMIT, [])
+        made = session.decode(prompt, LIMIT, [])
         events = made.events if known else ()
         found.append(checker.compare(prompt, made.output_ids, expected, LIMIT, [], OWN, events))
     return found
@@ -294,12 +294,12 @@ def test_nor_is_one_that_draws_from_a_cut_distribution(
     sampler = Temperature(**cut, coupled=True)  # type: ignore[arg-type]
     reference, decoder, checker = Autoregressive(), Speculative(5), EquivalenceChecker(target)
     models = Models(target, lambda: draft, DraftProcessOptions())
-    reference.start(models, sampler)
-    decoder.start(models, sampler)
+    reference = reference.start(models, sampler)
+    session = decoder.start(models, sampler)
     for seed in range(40):
         prompt = [(seed * 31 + 7 * i) % 250 for i in range(12)]
         expected = reference.decode(prompt, LIMIT, [], seed).output_ids
-        made = decoder.decode(prompt, LIMIT, [], seed)
+        made = session.decode(prompt, LIMIT, [], seed)
         verifier = sampler.verifier(seed, len(prompt))
         assert isinstance(verifier, OwnChoice)
         verdict = checker.compare(

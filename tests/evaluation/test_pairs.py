@@ -57,12 +57,12 @@ def acceptance(pair: Pair, prompts: int = 6, tokens: int = 60) -> tuple[int, int
     """Accepted and judged tokens of vanilla speculative decoding, and of equal outputs."""
     made = Models(pair.load_target(), pair.load_draft, DraftProcessOptions())
     decoder, reference = Speculative(4), Autoregressive()
-    decoder.start(made, Greedy())
-    reference.start(made, Greedy())
+    session = decoder.start(made, Greedy())
+    reference = reference.start(made, Greedy())
     accepted = judged = same = 0
     for seed in range(prompts):
         prompt = [(seed * 37 + i * 11) % 250 for i in range(20)]
-        generation = decoder.decode(prompt, tokens, ())
+        generation = session.decode(prompt, tokens, ())
         same += generation.output_ids == reference.decode(prompt, tokens, ()).output_ids
         accepted += sum(r.accepted for r in generation.rounds)
         judged += sum(r.judged for r in generation.rounds)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from make_record import make_record
 
-from decoders.decoder import Generation
+from decoders.generation import Generation
 from decoders.round import Round
 from pearl_eval.checks.distribution import Fit
 from pearl_eval.checks.equivalence import Verdict, first_difference, unchecked_verdict

@@ -15,13 +15,14 @@ from test_relay import make_ends
 from toy import Inline, InlineDrafter
 
 from decoders import pearl, pearl_async
-from decoders.decoder import Decoder, Generation
+from decoders.generation import Generation
 from decoders.model.cached_model import CachedModel
 from decoders.process import forerunner
 from decoders.process.forerunner import Drafted, Forerunner
 from decoders.process.models import Models
 from decoders.process.worker import DraftProcessOptions
 from decoders.sampling.sampler import Greedy
+from decoders.session import Session
 from pearl_eval.simulation import (
     BlockRates,
     Costs,
@@ -69,19 +70,18 @@ def decode(pair: SmallPair) -> Iterator[Callable[[str, int | None], Generation]]
     other variants in this one."""
     options = DraftProcessOptions(spin_seconds=0.0005, answer_timeout=60)
     alone = Models(pair.load_target(), pair.load_draft, options)
-    made: dict[str, Decoder] = {}
+    made: dict[str, Session] = {}
 
     def run(name: str, gamma: int | None) -> Generation:
         if name not in made:
-            made[name] = make_decoder(name, gamma)
             ends = tuple(make_ends(pair)) if name == "pearl_shared" else ()
             models = replace(alone, ends=ends)
             with pytest.MonkeyPatch.context() as patch:
                 if name != "pearl":
                     patch.setattr(pearl, "Drafter", InlineDrafter)
-                made[name].start(models, Greedy())
+                made[name] = make_decoder(name, gamma).start(models, Greedy())
         if gamma:
-            made[name].chosen_gamma = gamma
+            made[name].gamma = gamma
         return made[name].decode(PROMPT, LIMIT, [])
 
     yield run
@@ -197,8 +197,8 @@ def test_rounds_without_a_barrier_are_those_of_the_decoder(
     monkeypatch.setattr(pearl_async, "Forerunner", VirtualForerunner)
     decoder = pearl_async.PearlAsync(ahead)
     target = TimedTarget(pair.load_target().model)
-    decoder.start(Models(target, pair.load_draft, DraftProcessOptions()), Greedy())
-    real = decoder.decode(PROMPT, LIMIT, []).rounds
+    session = decoder.start(Models(target, pair.load_draft, DraftProcessOptions()), Greedy())
+    real = session.decode(PROMPT, LIMIT, []).rounds
     times = ForwardTimes.constant(speed_ratio)
     simulation = Simulation(
         "pearl_async", times, trace, limit=LIMIT, prompts=[len(PROMPT)], ahead=ahead
@@ -207,7 +207,7 @@ def test_rounds_without_a_barrier_are_those_of_the_decoder(
     # The last round's drafted tokens are those that came too late, which change nothing.
     assert structure(simulated)[:-1] == structure(real)[:-1]
     assert sum(one.seconds for one in simulated) == pytest.approx(
-        max(clock.now, decoder.forerunner._free)
+        max(clock.now, session.forerunner._free)
     )
 
 

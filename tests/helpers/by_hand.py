@@ -22,13 +22,15 @@ import pytest
 import torch
 from small_pair import make_model
 
-from decoders.decoder import Decoder, Generation
+from decoders.decoder import Decoder
+from decoders.generation import Generation
 from decoders.model.cached_model import CachedModel
 from decoders.process import worker as draft_process
 from decoders.process.channel import Channel, ChannelClosed
 from decoders.process.models import End, Models
 from decoders.process.worker import DraftProcessOptions
 from decoders.sampling.sampler import Greedy, Sampler
+from decoders.session import Session
 
 PROMPT = [1, 2]
 VOCAB = 64
@@ -230,12 +232,53 @@ def wrong_at(text: Sequence[int], *positions: int) -> list[int]:
     return [token + 30 if i in positions else token for i, token in enumerate(text)]
 
 
-Decode = Callable[..., Generation]
+class Decode:
+    """Decodes the same text twice, which must go the same way, and gives the second generation.
+
+    ``session`` is that of the decoder that was started last.
+    """
+
+    session: Session
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._started: list[Session] = []
+
+    def __call__(
+        self,
+        decoder: Decoder,
+        text: Sequence[int],
+        draft: Sequence[int],
+        limit: int | None = None,
+        stop_ids: Sequence[int] = (),
+        sampler: Sampler | None = None,
+        ends: int = 0,
+        prompt: Sequence[int] = PROMPT,
+    ) -> Generation:
+        def load_draft() -> CachedModel:
+            return Scripted(self._world, draft, draft_seconds, len(prompt))
+
+        target = Scripted(self._world, text, target_seconds, len(prompt))
+        options = DraftProcessOptions()
+        shared = tuple(End(load_draft, options) for _ in range(ends))
+        models = Models(target, load_draft, options, shared)
+        self.session = decoder.start(models, sampler or Greedy())
+        self._started.append(self.session)
+        first = self.session.decode(prompt, limit or len(text), stop_ids)
+        # What a draft process did between prompts would show in the next one's rounds.
+        self._world.spend(1000.0)
+        again = self.session.decode(prompt, limit or len(text), stop_ids)
+        assert first == again, "a prompt's rounds depend on the prompts before it"
+        return again
+
+    def stop(self) -> None:
+        for session in self._started:
+            session.stop()
 
 
 @pytest.fixture
 def by_hand(monkeypatch: pytest.MonkeyPatch) -> Iterator[Decode]:
-    """Decodes the same text twice, which must go the same way, and gives the second generation."""
+    """Decodes by a clock made by hand."""
     world = World()
     for name, module in list(sys.modules.items()):
         if name.startswith("decoders.") and hasattr(module, "clock"):
@@ -247,36 +290,9 @@ def by_hand(monkeypatch: pytest.MonkeyPatch) -> Iterator[Decode]:
         draft_process, "signal", SimpleNamespace(**vars(signal) | {"signal": _ignore})
     )
     monkeypatch.setattr(Channel, "pair", lambda spin: world.pair())
-    started: list[Decoder] = []
-
-    def decode(
-        decoder: Decoder,
-        text: Sequence[int],
-        draft: Sequence[int],
-        limit: int | None = None,
-        stop_ids: Sequence[int] = (),
-        sampler: Sampler | None = None,
-        ends: int = 0,
-        prompt: Sequence[int] = PROMPT,
-    ) -> Generation:
-        def load_draft() -> CachedModel:
-            return Scripted(world, draft, draft_seconds, len(prompt))
-
-        target = Scripted(world, text, target_seconds, len(prompt))
-        options = DraftProcessOptions()
-        shared = tuple(End(load_draft, options) for _ in range(ends))
-        started.append(decoder)
-        decoder.start(Models(target, load_draft, options, shared), sampler or Greedy())
-        first = decoder.decode(prompt, limit or len(text), stop_ids)
-        # What a draft process did between prompts would show in the next one's rounds.
-        world.spend(1000.0)
-        again = decoder.decode(prompt, limit or len(text), stop_ids)
-        assert first == again, "a prompt's rounds depend on the prompts before it"
-        return again
-
+    decode = Decode(world)
     yield decode
-    for decoder in started:
-        decoder.stop()
+    decode.stop()
 
 
 def _ignore(*_: Any) -> None:

@@ -91,9 +91,9 @@ def equality(case: Case, pair: SmallPair) -> None:
 def acceptance(case: Case, pair: SmallPair) -> None:
     """A greedily drafted token is accepted iff it is what the draft model says, asked afresh."""
     with in_one_process():
-        decoder = start(case.make(), Greedy(), CLOSE_DRAFT)
-        if not decoder.uses_draft:
+        if not case.make().uses_draft:
             return
+        decoder = start(case.make(), Greedy(), CLOSE_DRAFT)
         for first in range(VOCAB):
             generation = decoder.decode([first, 2], 40, [])
             output = generation.output_ids
@@ -127,14 +127,13 @@ def mixture_verdict(case: Case, pair: SmallPair) -> None:
 
 def _verdict(case: Case, target: CachedModel, load_draft: Callable[[], CachedModel]) -> None:
     models = Models(target, load_draft, DraftProcessOptions())
-    decoder, reference = case.make(), Autoregressive()
     checker = EquivalenceChecker(target)
     with in_one_process():
-        decoder.start(models, case.own_choice)
-        reference.start(models, case.own_choice)
+        session = case.make().start(models, case.own_choice)
+        reference = Autoregressive().start(models, case.own_choice)
         for first in range(3):
             prompt = [first, *range(20, 40)]
-            made = decoder.decode(prompt, 60, [])
+            made = session.decode(prompt, 60, [])
             theirs = reference.decode(prompt, 60, []).output_ids
             wrong = [*theirs[:10], (theirs[10] + 1) % target.vocab_size, *theirs[11:]]
 

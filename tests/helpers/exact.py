@@ -25,6 +25,7 @@ from decoders.process.models import Models
 from decoders.process.worker import DraftProcessOptions
 from decoders.sampling.sampler import Sampler
 from decoders.sampling.temperature import Temperature
+from decoders.session import Session
 
 PROMPT = [1, 3]
 TARGET, DRAFT = table(seed=0, possible=3), table(seed=1, possible=2)
@@ -49,21 +50,20 @@ def every_way() -> Iterator[Branches]:
         yield made
 
 
-def start(decoder: Decoder, sampler: Sampler, draft: torch.Tensor = DRAFT) -> Decoder:
+def start(decoder: Decoder, sampler: Sampler, draft: torch.Tensor = DRAFT) -> Session:
     """Start a decoder on the toy pair."""
     models: Any = Models(
         TableModel(TARGET),  # type: ignore[arg-type]
         lambda: TableModel(draft),  # type: ignore[arg-type, return-value]
         DraftProcessOptions(),
     )
-    decoder.start(models, sampler)
-    return decoder
+    return decoder.start(models, sampler)
 
 
 def distribution(branches: Branches, decoder: Decoder, sampler: Sampler, length: int) -> Any:
     """The exact distribution of a decoder's outputs."""
-    start(decoder, sampler)
-    return branches.outcomes(lambda: tuple(decoder.decode(PROMPT, length, []).output_ids))
+    session = start(decoder, sampler)
+    return branches.outcomes(lambda: tuple(session.decode(PROMPT, length, []).output_ids))
 
 
 def expected(sampler: Temperature, length: int) -> dict[tuple[int, ...], float]:

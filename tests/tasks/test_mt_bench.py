@@ -137,7 +137,7 @@ def test_the_second_turn_follows_the_references_first_answer(
     tokenizer = AutoTokenizer.from_pretrained(chat_pair.folder / "target")
     reference = Autoregressive()
     target = load(chat_pair.folder / "target")
-    reference.start(Models(target, load, DraftProcessOptions(), ()), Greedy())
+    reference = reference.start(Models(target, load, DraftProcessOptions(), ()), Greedy())
     problems = MtBench(
         data=task_data("dialogue_mini.jsonl"), system_prompt="You are a helpful assistant."
     ).problems()

@@ -102,11 +102,11 @@ DECODERS = {
 @pytest.mark.parametrize("sampler", RULES.values(), ids=list(RULES))
 def test_a_vocabulary_of_one_is_decoded(decoder: Decoder, sampler: Sampler) -> None:
     """With nothing to be wrong about, all that is judged is accepted."""
-    decoder.start(Models(one_token(), one_token, OPTIONS), sampler)
+    session = decoder.start(Models(one_token(), one_token, OPTIONS), sampler)
     try:
-        made = decoder.decode([0, 0, 0], 12, [])
+        made = session.decode([0, 0, 0], 12, [])
     finally:
-        decoder.stop()
+        session.stop()
     assert made.output_ids == [0] * 12
     assert all(one.accepted == one.judged for one in made.rounds)
 
@@ -119,11 +119,11 @@ def test_decoders_at_the_limits_of_sampling_decode_greedily(
     limits = [Temperature(0.001), Temperature(top_p=1e-30), Temperature(top_k=1)]
     outputs = []
     for sampler in (Greedy(), *limits):
-        decoder.start(models, sampler)
+        session = decoder.start(models, sampler)
         try:
-            outputs.append(decoder.decode([5, 6, 7], 16, []).output_ids)
+            outputs.append(session.decode([5, 6, 7], 16, []).output_ids)
         finally:
-            decoder.stop()
+            session.stop()
     assert outputs[1:] == outputs[:1] * 3
 
 
