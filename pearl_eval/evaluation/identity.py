@@ -67,12 +67,17 @@ def _reference_settings(config: Mapping[str, Any], source: PairSource) -> Identi
     return _plain(settings | {f"target.{k}": v for k, v in _flat(source.target_settings())})
 
 
+def tells_code(stored: Identity) -> bool:
+    """Whether its digest of the code can be compared with ours: not that of an earlier version."""
+    return not str(stored.get("code")).startswith(OTHER_DIGEST)
+
+
 def differences(stored: Identity, ours: Identity) -> str:
     """In what two identities differ, in words; empty where they are the same.
 
-    What code it was of which an earlier version left a digest can't be told, and is passed over.
+    Code that can't be compared is passed over.
     """
-    if str(stored.get("code", "")).startswith(OTHER_DIGEST):
+    if not tells_code(stored):
         stored = stored | {"code": ours.get("code")}
     names = sorted(name for name in {*stored, *ours} if stored.get(name) != ours.get(name))
     return ", ".join(

@@ -16,7 +16,7 @@ import pandas as pd
 
 from decoders.round import Round
 from pearl_eval.errors import AnotherRun, RunInUse, UserError
-from pearl_eval.evaluation.identity import Identity, differences
+from pearl_eval.evaluation.identity import Identity, differences, tells_code
 from pearl_eval.results.formats import NAME, current, known_version, versioned
 from pearl_eval.results.journal import Journal, replacing, write_json
 from pearl_eval.results.records import (
@@ -70,6 +70,8 @@ class RunFiles:
         The decoder's settings as an earlier attempt had them in use; ``None`` where there is none.
     summary
         The run's figures, if it is over already.
+    same_code
+        Whether it is known that earlier attempts ran the same code.
     attempts
         How often the run was begun, this time included.
     """
@@ -81,6 +83,7 @@ class RunFiles:
         self.settings: dict[str, Any] | None = None
         self.summary: dict[str, Any] | None = None
         self.attempts = 1
+        self.same_code = True
         self._identity = identity
         self._over = False
         self._lines: set[str] = set()
@@ -181,6 +184,7 @@ class RunFiles:
                 )
             self.settings = about.get("settings") if lines else None
             self.attempts = attempts + 1
+            self.same_code = tells_code(identity)
         (self.directory / ERROR).unlink(missing_ok=True)
         try:
             path = self._journal.path

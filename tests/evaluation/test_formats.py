@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -169,15 +170,21 @@ def test_a_run_that_version_0_began_is_continued(tmp_path: Path) -> None:
 
     rewrite(tmp_path / "run.json", earlier)
     rewrite(tmp_path / "records.jsonl", lambda row: row.pop("tie"))
+    for name in ("fates", "own_tokens", "busy_seconds"):
+        rewrite(tmp_path / "rounds.jsonl", lambda row, name=name: row.pop(name))
     with pytest.raises(UserError, match=r"differs in seed \(1 there, 2 here\): choose"):
         RunFiles(tmp_path, identity | {"seed": 2})
     with RunFiles(tmp_path, identity) as files:
         assert list(files.finished) == [("Task/0", 0, 0)]
-        assert files.finished["Task/0", 0, 0].rounds == autoregressive()[:4]
+        assert not files.same_code
+        derived = [replace(one, own_tokens=1, busy_seconds=0.1) for one in autoregressive()[:4]]
+        assert files.finished["Task/0", 0, 0].rounds == derived
         files.append(make_record(1), pearl()[:4])
         assert list(files.rounds()["round"]) == [*range(4)] * 2
     assert json.loads((tmp_path / "run.json").read_text())["identity"] == identity
     # From here on the code counts again.
+    with RunFiles(tmp_path, identity) as files:
+        assert files.same_code
     with pytest.raises(UserError, match=r"differs in code \(ours there, else here\)"):
         RunFiles(tmp_path, identity | {"code": "else"})
 

@@ -484,7 +484,7 @@ def row_of(**figures: Any) -> Row:
         "wait_fraction_draft": 0.12, "wait_fraction_target": 0.34, "accuracy": 0.8765,
         "accuracy_name": "pass@1", "reference": "inline", "prompts": 8, "exact_match_rate": 0.75,
         "ties": 2, "violations": 0, "lossy": 0, "sampled_tokens": None, "sampling_p_value": None,
-        "sampling_smallest_bias": None, "synthetic": False,
+        "sampling_smallest_bias": None, "synthetic": False, "runner_up_pass_rate": None,
     }  # fmt: skip
     return Row("pearl", "run", summary | figures)
 
