@@ -16,6 +16,8 @@ from pearl_eval.results.records import biased, read_run, read_summary
 from pearl_eval.results.runs import finished_runs, sweep_of
 from pearl_eval.results.traces import Traces
 
+#: What tells runs of one decoder apart, and what stands before it in a label.
+_LABELS = (("gamma", "γ"), ("settings", ""), ("seed", "seed "), ("decoder_code", "code "))
 #: What a category shares with its run, and what it has of its own.
 _SHARED = ("run", "label", "decoder", "gamma", "pair", "task", "lossless")
 
@@ -45,7 +47,7 @@ def labelled(frame: pd.DataFrame) -> pd.DataFrame:
     frame = frame.copy()
     frame["label"] = frame["decoder"]
     by = ["label", "pair", "task", *CONDITIONS]
-    for name, sign in (("gamma", "γ"), ("settings", ""), ("seed", "seed ")):
+    for name, sign in _LABELS:
         varied = {
             decoder
             for _, group in frame.groupby(by, dropna=False, sort=False)
@@ -182,6 +184,7 @@ def _row(directory: Path, summary: dict[str, Any]) -> dict[str, Any]:
         "draft_place": _draft_place(summary, devices),
         "fixed_window": identity.get("runtime.fixed_window"),
         "code": identity.get("code"),
+        "decoder_code": identity.get("code of the decoder"),
         "commit": environment["git_commit"],
     }
     row |= {name: versions.get(name) for name in ("torch", "transformers", "python")}

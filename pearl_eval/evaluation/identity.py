@@ -1,7 +1,8 @@
 """What makes a run the same run: only then may it be continued, or its reference be used again.
 
-Code is part of it as far as it computes, judges or records. Of a run that is, beginning with how
-runs are evaluated and with the run's own decoder, sampling, models and task, whatever is imported:
+Code is part of it as far as it computes, judges or records. That is whatever is imported, beginning
+with how runs are evaluated, the ``code`` that all runs share, and with a run's own decoder,
+sampling, pair and task, each of which has a digest of its own:
 
 - ``decoders``: what its decoder uses. Another decoder's file is none of it.
 - ``tasks``: what its task uses, with the sandbox, which decides what is correct.
@@ -49,7 +50,7 @@ def run_identity(config: Mapping[str, Any], plan: Plan) -> Identity:
     settings = {k: v for k, v in _flat(config) if not k.startswith(FREE)}
     weights = {f"weights of the {role}": mark for role, mark in plan.pair.weights.items()}
     surroundings = _surroundings(plan, "draft", "target")
-    return _plain(settings | weights | surroundings | {"code": run_code(plan)})
+    return _plain(settings | weights | surroundings | run_code(plan))
 
 
 def reference_identity(config: Mapping[str, Any], plan: Plan) -> Identity:
@@ -78,7 +79,7 @@ def differences(stored: Identity, ours: Identity) -> str:
     Code that can't be compared is passed over.
     """
     if not tells_code(stored):
-        stored = stored | {"code": ours.get("code")}
+        stored = stored | {name: ours[name] for name in ours if name.split(" ")[0] == "code"}
     names = sorted(name for name in {*stored, *ours} if stored.get(name) != ours.get(name))
     return ", ".join(
         f"{name} ({_short(stored.get(name))} there, {_short(ours.get(name))} here)"
@@ -124,10 +125,19 @@ def _data(plan: Plan) -> str:
     )
 
 
-def run_code(plan: Plan) -> str:
-    """A digest of the code that a run goes through."""
-    parts = _files_of(plan.decoder, plan.sampler, plan.setup.source, plan.task)
-    return code_digest(["pearl_eval.evaluation.evaluation"], parts, _TELLING)
+def run_code(plan: Plan) -> Identity:
+    """Digests of the code that a run goes through: of what all runs share, and of its own parts."""
+    parts = {
+        "decoder": plan.decoder,
+        "sampling": plan.sampler,
+        "pair": plan.setup.source,
+        "task": plan.task,
+    }
+    own = {
+        f"code of the {name}": code_digest((), _files_of(part), _TELLING)
+        for name, part in parts.items()
+    }
+    return {"code": code_digest(["pearl_eval.evaluation.evaluation"], skip=_TELLING)} | own
 
 
 def reference_code(plan: Plan) -> str:

@@ -159,6 +159,7 @@ def test_an_early_summary_lacks_much(run: Path) -> None:
 def test_a_run_that_version_0_began_is_continued(tmp_path: Path) -> None:
     """What code it was of can't be told; all else must be the same."""
     identity = {"seed": 1, "sampling._target_": "decoders.sampling.sampler.Greedy", "code": "ours"}
+    identity |= {"code of the decoder": "ours, too"}
     with RunFiles(tmp_path, identity) as files:
         files.begin({"gamma": 3})
         files.append(make_record(0), autoregressive()[:4])
@@ -167,6 +168,7 @@ def test_a_run_that_version_0_began_is_continued(tmp_path: Path) -> None:
 
     def earlier(row: dict[str, Any]) -> None:
         row["identity"] |= {"sampling._target_": "decoders.sampler.Greedy", "code": "theirs"}
+        del row["identity"]["code of the decoder"]
 
     rewrite(tmp_path / "run.json", earlier)
     rewrite(tmp_path / "records.jsonl", lambda row: row.pop("tie"))

@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
+from decoders.lookahead import Lookahead
 from decoders.pearl import Pearl
 from decoders.sampling.sampler import Greedy
 from pearl_eval.evaluation import sources
 from pearl_eval.evaluation.identity import reference_code, run_code
 from pearl_eval.evaluation.sources import ROOT, code_digest
 from pearl_eval.pairs.pretrained import Pretrained
+from tasks.gsm8k import Gsm8k
 from tasks.humaneval import HumanEval
 
 FILES = {
@@ -177,3 +179,22 @@ def test_what_counts_for_a_run_and_for_its_reference(
     monkeypatch.setattr(sources, "_parsed", changed)
     after = run_code(plan), reference_code(plan)
     assert (before[0] != after[0], before[1] != after[1]) == COUNTS[name]
+
+
+def test_runs_that_are_compared_share_their_code() -> None:
+    """Other decoders, tasks and pairs have other parts, and the same code around them."""
+    made = [object.__new__(one) for one in (Pearl, Lookahead, Greedy, Pretrained, HumanEval, Gsm8k)]
+    pearl, lookahead, sampler, source, humaneval, gsm8k = made
+
+    def code(decoder: object, task: object) -> dict[str, Any]:
+        plan: Any = SimpleNamespace(
+            decoder=decoder, sampler=sampler, setup=SimpleNamespace(source=source), task=task
+        )
+        return run_code(plan)
+
+    one, other = code(pearl, humaneval), code(lookahead, gsm8k)
+    assert {name for name in one if one[name] != other[name]} == {
+        "code of the decoder",
+        "code of the task",
+    }
+    assert len(set(one.values())) == 5
