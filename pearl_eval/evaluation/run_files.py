@@ -17,7 +17,7 @@ import pandas as pd
 from decoders.round import Round
 from pearl_eval.errors import AnotherRun, RunInUse, UserError
 from pearl_eval.evaluation.identity import Identity, differences, tells_code
-from pearl_eval.results.formats import NAME, current, known_version, versioned
+from pearl_eval.results.formats import current, taken_version, versioned
 from pearl_eval.results.journal import Journal, replacing, write_json
 from pearl_eval.results.records import (
     ERROR,
@@ -211,7 +211,7 @@ class RunFiles:
         """The rounds so far. A run that was begun by version 0 has those first."""
         path = self._rounds.path
         rows = self._rounds.read()
-        old = [row for row in rows if known_version(row.pop(NAME, 0), path) == 0]
+        old = [row for row in rows if taken_version(row, path) == 0]
         outputs = {record.key: record.output_ids for record in self.records}
         try:
             frame = upgrade_rounds(pd.DataFrame(old), outputs) if old else pd.DataFrame()

@@ -32,8 +32,12 @@ def current(content: Content, path: Path, upgrade: Callable[[Content], Content])
 
     ``upgrade`` makes version 1 of version 0. :class:`UserError` where it is of a newer version.
     """
-    version = known_version(content.pop(NAME, 0), path)
-    return upgrade(content) if version == 0 else content
+    return upgrade(content) if taken_version(content, path) == 0 else content
+
+
+def taken_version(content: dict[str, Any], path: Path) -> int:
+    """The version that an object says it has, which is taken out of it."""
+    return known_version(content.pop(NAME, 0), path)
 
 
 def known_version(version: object, path: Path) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pearl_eval.errors import UserError
-from pearl_eval.results.formats import current
+from pearl_eval.results.formats import current, taken_version
 from pearl_eval.results.version_0 import upgrade_identity, upgrade_record, upgrade_summary
 
 RECORDS = "records.jsonl"
@@ -95,10 +95,11 @@ def read_summary(folder: Path) -> FileObject:
     """What a run's ``summary.json`` holds. :class:`UserError` where it is damaged."""
     path, advice = folder / SUMMARY, "continue the run, or move its folder away"
     summary = read_json(path, advice)
+    version = taken_version(summary, path)
     for name, kind in _OF_SUMMARIES.items():
         if not isinstance(summary[name], kind):
             raise UserError(f"{path} is damaged ({name!r} is {summary[name]!r:.40}): {advice}")
-    return current(summary, path, upgrade_summary)
+    return upgrade_summary(summary) if version == 0 else summary
 
 
 def read_run(folder: Path) -> FileObject | None:

@@ -96,6 +96,13 @@ def test_a_newer_version_is_refused_in_one_line(run: Path, name: str) -> None:
     )
 
 
+def test_a_newer_file_is_refused_whatever_it_holds(run: Path) -> None:
+    for name in ("summary.json", "run.json", "records.jsonl"):
+        (run / name).write_text('{"format_version": 2}\n')
+        with pytest.raises(UserError, match="has format version 2, and the newest"):
+            READ[name](run)
+
+
 @pytest.mark.parametrize("name", ["run.json", "records.jsonl", "rounds.jsonl"])
 def test_a_run_of_a_newer_version_is_not_continued(run: Path, name: str) -> None:
     rewrite(run / name, say(2))
