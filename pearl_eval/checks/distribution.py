@@ -36,6 +36,10 @@ class Fit:
     p_value: float
     smallest_bias: float
 
+    @property
+    def refused(self) -> bool:
+        return self.p_value < SIGNIFICANCE
+
 
 class DistributionCheck:
     """Compares every sampled token with the target's distribution given the tokens before it.

@@ -57,8 +57,8 @@ def reference_identity(config: Mapping[str, Any], plan: Plan) -> Identity:
     """What a reference run is: whatever of a run has to do with its target alone."""
     settings = _reference_settings(config, plan.setup.source)
     weights = {"weights of the target": plan.pair.weights.get("target")}
-    surroundings = _surroundings(plan, "target")
-    return _plain(settings | weights | surroundings | {"code": reference_code(plan)})
+    code = {"code": reference_code(plan)}
+    return _plain(settings | weights | _surroundings(plan, "target") | code)
 
 
 def _reference_settings(config: Mapping[str, Any], source: PairSource) -> Identity:
