@@ -1,8 +1,7 @@
-"""The command that compares decoders, or two sweeps, prompt by prompt."""
+"""Decoders of a sweep compared with each other, or two sweeps, prompt by prompt."""
 
 from __future__ import annotations
 
-import argparse
 from itertools import count
 
 import pandas as pd
@@ -12,8 +11,6 @@ from analysis.frames.frame import mixed
 from analysis.frames.markdown import markdown_table
 from analysis.frames.source import load_any
 from analysis.frames.table import LOSSY
-from pearl_eval.errors import UserError
-from pearl_eval.shell.streams import standard_streams
 
 _LEGEND = (
     "ratio: geometric mean over problems, with its 95 % interval; effect: rank-biserial correlation"
@@ -22,26 +19,13 @@ _LEGEND = (
 _FEW = "With so few problems for so many rows no ratio is significant at 5 %: {}."
 
 
-@standard_streams()
-def main() -> None:
-    """``python -m analysis.compare A [B]``: decoders of one sweep, or what changed from A to B."""
-    parser = argparse.ArgumentParser(
-        description="Compare decoders of a sweep with each other, or two sweeps of different"
-        " commits, prompt by prompt."
-    )
-    add = parser.add_argument
-    add("a", help="a sweep's directory, or wandb:ENTITY/PROJECT")
-    add("b", nargs="?", help="another one: what changed from the first to it")
-    add("--format", choices=["markdown", "csv"], default="markdown")
-    arguments = parser.parse_args()
-    try:
-        before = load_any([arguments.a])
-        if arguments.b is None:
-            print(_decoders(before, arguments.format))
-        else:
-            print(_changes(before, load_any([arguments.b]), arguments.format))
-    except (UserError, OSError) as error:
-        parser.error(str(error))
+def compare(a: str, b: str | None = None, format: str = "markdown") -> None:
+    """Print how decoders of one source of runs compare, or what changed from it to another."""
+    before = load_any([a])
+    if b is None:
+        print(_decoders(before, format))
+    else:
+        print(_changes(before, load_any([b]), format))
 
 
 def _decoders(frame: pd.DataFrame, form: str) -> str:
@@ -132,7 +116,3 @@ def _said(found: pd.DataFrame) -> str:
         return _LEGEND
     said = "1 row needs" if rows == 1 else f"{rows} rows need"
     return f"{_LEGEND} {_FEW.format(f'{said} {needed} problems')}"
-
-
-if __name__ == "__main__":
-    main()

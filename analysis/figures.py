@@ -1,8 +1,7 @@
-"""The paper's figures from a frame of runs, and the command that draws them."""
+"""The paper's figures from a frame of runs."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from matplotlib.figure import Figure
 from analysis.frames.frame import sections
 from analysis.frames.source import load_any
 from analysis.frames.table import NoRuns
-from analysis.theory.beside_theory import Expectation, pace, two_models
+from analysis.theory.beside_theory import SCHEDULES, Expectation, pace, two_models
 from analysis.theory.heatmap import THEORY
 from pearl_eval.errors import UserError
 from pearl_eval.figures.acceptance import draw_acceptance, judging_runs
@@ -23,12 +22,9 @@ from pearl_eval.figures.heatmap import draw_heatmap
 from pearl_eval.figures.saving import save_figure
 from pearl_eval.figures.speedups import draw_speedups, draw_waiting
 from pearl_eval.figures.timelines import timeline as draw_runs
+from pearl_eval.results.records import read_summary
 from pearl_eval.results.runs import Run, labelled
 from pearl_eval.results.stretch import choose_runs
-from pearl_eval.shell.streams import standard_streams
-
-#: What the figure of accepted runs shows, from the top.
-_OVER = ("pearl", "speculative")
 
 
 def speedups(frame: pd.DataFrame) -> Figure:
@@ -75,42 +71,43 @@ def accepted_runs(frame: pd.DataFrame) -> Figure:
     Of each the fastest run of the first pair and task that has both; else :class:`NoRuns`.
     """
     for (pair, task), group in frame.groupby(["pair", "task"], sort=False):
-        own = group[group["decoder"].isin(_OVER) & group["speedup"].notna()]
-        found = own.sort_values("speedup")
-        chosen = found.drop_duplicates("decoder", keep="last").set_index("decoder")
-        if set(chosen.index) == set(_OVER):
-            runs = {run.summary["decoder"]: run for run in labelled(map(Path, chosen["run"]))}
-            traces = {name: runs[name].summary["traces"] for name in _OVER}
-            lengths = {
-                name: {int(k): n for k, n in one["accepted_run_lengths"].items()}
-                for name, one in traces.items()
-            }
-            blocks = {"speculative": runs["speculative"].summary["decoder_settings"]["gamma"]}
-            title = f"Runs of accepted tokens: {task}, {pair} pair"
-            return draw_accepted_runs(lengths, blocks, title)
-    raise NoRuns("these runs have not both pearl and speculative on one task and pair")
+        own = group[group["schedule"].isin(SCHEDULES) & group["speedup"].notna()]
+        found = own.sort_values("speedup").drop_duplicates("schedule", keep="last")
+        chosen = found.set_index("schedule")
+        if set(chosen.index) != set(SCHEDULES):
+            continue
+        runs = [read_summary(Path(chosen.loc[schedule, "run"])) for schedule in SCHEDULES]
+        lengths = {
+            run["decoder"]: {int(k): n for k, n in run["traces"]["accepted_run_lengths"].items()}
+            for run in runs
+        }
+        ends = {chosen.loc["Turns", "decoder"]: int(chosen.loc["Turns", "gamma"])}
+        return draw_accepted_runs(lengths, ends, f"Runs of accepted tokens: {task}, {pair} pair")
+    raise NoRuns(
+        "these runs have not both PEARL and vanilla speculative decoding on one task and pair"
+    )
 
 
 def gamma_sweep(frame: pd.DataFrame) -> Figure:
     """Speedup over the draft length, beside the theory's, from c and α as these runs had them.
 
-    Of the first pair and task on which pearl or speculative ran with several draft lengths; else
-    :class:`NoRuns`.
+    Of the first pair and task on which a decoder ran with several draft lengths; else
+    :class:`NoRuns`. Of which there is no theory stands alone.
     """
     timed = frame[frame["speedup"].notna()]
     for (pair, task), group in timed.groupby(["pair", "task"], sort=False):
         swept = {
-            name: own
+            str(name): own
             for name, own in group.groupby("decoder", sort=False)
-            if own["gamma"].nunique() > 1 and name in _OVER
+            if own["gamma"].nunique() > 1
         }
         if swept:
             expected = {}
             for name, own in swept.items():
-                at = Expectation.of(own, str(name))
-                expected[str(name)] = (at.speedup, at.best, at.said)
-            title = f"Draft length: {task}, {pair} pair"
-            return draw_gamma_sweep({str(k): v for k, v in swept.items()}, expected, title)
+                if set(own["schedule"]) <= set(SCHEDULES):
+                    at = Expectation.of(own)
+                    expected[name] = (at.speedup, at.best, at.said)
+            return draw_gamma_sweep(swept, expected, f"Draft length: {task}, {pair} pair")
     raise NoRuns("no decoder of these runs has several draft lengths on one task and pair")
 
 
@@ -137,7 +134,7 @@ def heatmap(frame: pd.DataFrame) -> Figure:
         in_rounds, window_cost = pace(group)
         ratio = in_rounds / window_cost
         for name in THEORY:
-            own = group[group["decoder"] == name]
+            own = group[group["schedule"] == name]
             if len(own):
                 best = own.sort_values("speedup").iloc[-1]
                 points[name].append((ratio, float(best["acceptance_rate"]), float(best["speedup"])))
@@ -157,34 +154,20 @@ def _conditions(frame: pd.DataFrame) -> str:
     return f"{hardware}, {dtypes}"
 
 
-@standard_streams()
-def main() -> None:
-    """``python -m analysis.figures DIRECTORY… -o FOLDER``: what figures these runs give, as PNGs.
+def write_figures(source: Sequence[str], output: Path = Path("figures")) -> None:
+    """Write what figures these runs give, as PNGs in a folder, and print their paths.
 
     Runs under different conditions are drawn apart, with numbers after the names.
     """
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    add = parser.add_argument
-    add("source", nargs="+", help="runs' and sweeps' directories, or wandb:ENTITY/PROJECT")
-    add("-o", "--output", type=Path, default=Path("figures"), help="default: figures")
-    arguments = parser.parse_args()
-    try:
-        parts = sections(load_any(arguments.source))
-        arguments.output.mkdir(parents=True, exist_ok=True)
-        for number, (name, part) in enumerate(parts, start=1):
-            print(f"{name}:" if name else "", end="\n" if name else "")
-            for figure, draw in FIGURES.items():
-                try:
-                    drawn = draw(part)
-                except NoRuns as error:
-                    print(f"no {figure}: {error}")
-                    continue
-                suffix = f"-{number}" if len(parts) > 1 else ""
-                path = arguments.output / f"{figure}{suffix}.png"
-                print(save_figure(drawn, path))
-    except (UserError, OSError) as error:
-        parser.error(str(error))
-
-
-if __name__ == "__main__":
-    main()
+    parts = sections(load_any(source))
+    output.mkdir(parents=True, exist_ok=True)
+    for number, (name, part) in enumerate(parts, start=1):
+        print(f"{name}:" if name else "", end="\n" if name else "")
+        for figure, draw in FIGURES.items():
+            try:
+                drawn = draw(part)
+            except NoRuns as error:
+                print(f"no {figure}: {error}")
+                continue
+            suffix = f"-{number}" if len(parts) > 1 else ""
+            print(save_figure(drawn, output / f"{figure}{suffix}.png"))

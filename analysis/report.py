@@ -1,11 +1,9 @@
-"""The ``pearl-eval-report`` command: a run or a sweep as one page that needs nothing else."""
+"""A run or a sweep as one page that needs nothing else."""
 
 from __future__ import annotations
 
-import argparse
 import io
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +15,6 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from pearl_eval.errors import UserError
 from pearl_eval.figures.acceptance import draw_acceptance, judging_runs
 from pearl_eval.figures.overview import draw_overview
 from pearl_eval.figures.palette import BLUE_INK, GREEN_INK, IDLE, INK
@@ -27,8 +24,6 @@ from pearl_eval.results.runs import Run, finished_runs
 from pearl_eval.results.stretch import choose_runs
 from pearl_eval.results.table import Row, number
 from pearl_eval.results.traces import Traces
-from pearl_eval.shell.console import print_error
-from pearl_eval.shell.streams import standard_streams
 from pearl_eval.shell.sweep import sweep_rows
 
 #: What the page makes of colours in pictures, for light and dark.
@@ -70,9 +65,11 @@ class Failure:
     position: int
 
 
-def write_report(directory: Path, output: Path) -> None:
-    """Write the page of a run's or a sweep's directory."""
+def write_report(directory: Path, output: Path | None = None) -> None:
+    """Write the page of a run's or a sweep's directory, and print its path."""
+    output = output or directory / "report.html"
     output.write_text(report(directory), encoding="utf-8")
+    print(output)
 
 
 def report(directory: Path) -> str:
@@ -122,8 +119,8 @@ def timelines(runs: Sequence[Run]) -> Iterator[Figure]:
     """One for each pair and task."""
     left = list(runs)
     while left:
-        yield timeline(choose_runs([run for run in left if run.conditions == left[0].conditions]))
-        left = [run for run in left if run.conditions != left[0].conditions]
+        yield timeline(choose_runs([run for run in left if not run.differences(left[0])]))
+        left = [run for run in left if run.differences(left[0])]
 
 
 def trace_table(runs: Sequence[Run]) -> tuple[list[str], list[tuple[str, list[str]]]]:
@@ -205,30 +202,3 @@ def _plain(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(_plain, value))
     return "–" if value is None else str(value)
-
-
-@standard_streams()
-def main() -> None:
-    """Entry point of ``pearl-eval-report``."""
-    parser = argparse.ArgumentParser(
-        prog="pearl-eval-report",
-        description="Write a run or a sweep as one HTML page with its table and pictures: speedups,"
-        " waiting, what each model did when, acceptance by position, cost. The page needs no"
-        " network and no other file, so it can be mailed or archived as it is.",
-        epilog="example:\n  pearl-eval-report multirun/DATE/TIME\n",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("directory", type=Path, help="a sweep's directory, or a run's")
-    parser.add_argument("-o", "--output", type=Path, help="default: report.html in DIRECTORY")
-    arguments = parser.parse_args()
-    output = arguments.output or arguments.directory / "report.html"
-    try:
-        write_report(arguments.directory, output)
-    except (UserError, OSError) as error:
-        print_error(str(error))
-        sys.exit(2)
-    print(output)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,8 +1,8 @@
-"""The command that prints the paper's tables from what runs wrote."""
+"""The paper's tables, printed from what runs wrote."""
 
 from __future__ import annotations
 
-import argparse
+from collections.abc import Sequence
 
 from analysis.frames.frame import mixed
 from analysis.frames.source import load_any
@@ -10,43 +10,36 @@ from analysis.frames.table import NoRuns, Table
 from analysis.paper.paper_tables import TABLES
 from analysis.paper.reported import with_reported
 from pearl_eval.errors import UserError
-from pearl_eval.shell.streams import standard_streams
 
 _FORMATS = {"markdown": Table.markdown, "latex": Table.latex, "csv": Table.csv}
 
 
-@standard_streams()
-def main() -> None:
-    """``python -m analysis.tables DIRECTORY…``: the tables that these runs give."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    add = parser.add_argument
-    add("source", nargs="+", help="runs' and sweeps' directories, or wandb:ENTITY/PROJECT")
-    add("--table", choices=[*TABLES], action="append", help="which (default: all there are)")
-    add("--format", choices=[*_FORMATS], default="markdown")
-    add("--reported", action="store_true", help="below ours, what the authors report of the same")
-    add("--cells", action="store_true", help="below each table, the runs that each cell is from")
-    arguments = parser.parse_args()
-    try:
-        frame = load_any(arguments.source)
-        made, missing = [], []
-        for name in arguments.table or TABLES:
-            try:
-                made.append(TABLES[name](frame))
-                if arguments.reported:
-                    made[-1] = with_reported(made[-1], frame)
-            except NoRuns as error:
-                if arguments.table:
-                    raise UserError(f"no table {name}: {error}") from None
-                missing.append(f"{name} ({error})")
-        if not made:
-            raise UserError(f"these runs give no table: {'; '.join(missing)}")
-    except UserError as error:
-        parser.error(str(error))
-    blocks = [_written(table, arguments.format, arguments.cells) for table in made]
-    print("\n\n".join(blocks))
-    apart = mixed(frame)
-    comment = {"markdown": "> ", "latex": "% ", "csv": "# "}[arguments.format]
-    if apart:
+def print_tables(
+    source: Sequence[str],
+    table: Sequence[str] = (),
+    format: str = "markdown",
+    reported: bool = False,
+    cells: bool = False,
+) -> None:
+    """Print the tables of these names that runs give, or all; see the help of ``tables``."""
+    if unknown := [name for name in table if name not in TABLES]:
+        raise UserError(f"there is no table {unknown[0]}: choose from {', '.join(TABLES)}")
+    frame = load_any(source)
+    made, missing = [], []
+    for name in table or TABLES:
+        try:
+            made.append(TABLES[name](frame))
+            if reported:
+                made[-1] = with_reported(made[-1], frame)
+        except NoRuns as error:
+            if table:
+                raise UserError(f"no table {name}: {error}") from None
+            missing.append(f"{name} ({error})")
+    if not made:
+        raise UserError(f"these runs give no table: {'; '.join(missing)}")
+    print("\n\n".join(_written(one, format, cells) for one in made))
+    if apart := mixed(frame):
+        comment = {"markdown": "> ", "latex": "% ", "csv": "# "}[format]
         print(f"\n{comment}The runs differ in {', '.join(apart)}: kept apart in sections.")
 
 
@@ -61,7 +54,3 @@ def _written(table: Table, form: str, cells: bool) -> str:
     )
     comment = "% " if form == "latex" else "    "
     return text + "\n\n" + "\n".join(comment + line for line in lines)
-
-
-if __name__ == "__main__":
-    main()

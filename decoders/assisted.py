@@ -15,6 +15,7 @@ from decoders.model.cached_model import CachedModel
 from decoders.process.models import Models
 from decoders.sampling.sampler import Sampler
 from decoders.sampling.temperature import Temperature
+from decoders.schedule import Schedule, Turns
 from decoders.session import Session
 
 #: How the draft length changes, and what transformers calls that.
@@ -43,6 +44,7 @@ class Assisted(Generate):
     """
 
     uses_draft = True
+    idea = "transformers' own speculative decoding: the models take turns"
 
     schedule: str = "confidence"
     gamma: int = 20
@@ -53,6 +55,12 @@ class Assisted(Generate):
             raise ValueError(
                 f"decoder.schedule is one of {', '.join(_SCHEDULES)}, got {self.schedule!r}"
             )
+
+    def simulated_as(self) -> Schedule | None:
+        # How far the draft model goes by its confidence no acceptance rate says.
+        if self.schedule == "confidence":
+            return None
+        return Turns(self.gamma, library=True, heuristic=self.schedule == "heuristic")
 
     def check(self, sampler: Sampler) -> None:
         super().check(sampler)

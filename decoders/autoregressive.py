@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from decoders.decoder import Decoder
 from decoders.process.models import Models
 from decoders.sampling.sampler import Draft, Sampler
+from decoders.schedule import Alone, Schedule
 from decoders.sequence import Sequence
 from decoders.session import Session
 
@@ -16,6 +17,10 @@ class Autoregressive(Decoder):
     """The target model alone, a token at a time. Also the reference run of every other decoder."""
 
     uses_draft = False
+    idea = "the target model alone, a forward for each token"
+
+    def simulated_as(self) -> Schedule:
+        return Alone()
 
     def start(self, models: Models, sampler: Sampler) -> Session:
         return AutoregressiveSession(self, models, sampler)

@@ -5,26 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import fields, replace
-from enum import Enum
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import Any, ClassVar, cast
 
 from decoders.model.architecture import Architecture
+from decoders.overlap import Overlap
 from decoders.process.models import Models
 from decoders.sampling.sampler import Sampler
-
-if TYPE_CHECKING:
-    from decoders.session import Session
-
-
-class Overlap(Enum):
-    """When the draft model and the target work at the same time."""
-
-    #: They take turns: while one works, the other waits.
-    never = "never"
-    #: In every round they start together, and the round ends when both are done.
-    within_rounds = "within rounds"
-    #: The draft model works on, whatever round the target is at.
-    across_rounds = "across rounds"
+from decoders.schedule import Schedule, describe
+from decoders.session import Session
 
 
 class Decoder(ABC):
@@ -43,6 +31,33 @@ class Decoder(ABC):
     #: Whether it reads a text anew once that has outgrown a model's first set of rotations, as
     #: ``CachedModel.extend`` does (see ``Architecture.rope_switch``).
     follows_rope_switch: ClassVar[bool] = True
+    #: Its idea in a few words, for pictures.
+    idea: ClassVar[str] = ""
+
+    @property
+    def draft_ends(self) -> int:
+        """At how many ends of the target there is a copy of the draft model.
+
+        0: where there is one, it has a place of its own.
+        """
+        return 0
+
+    def simulated_as(self) -> Schedule | None:
+        """Which model runs when, so that it can be predicted how fast this is.
+
+        ``None``: it is not predicted. A subclass with other rounds says so here, too.
+        """
+        return None
+
+    def describe(self) -> dict[str, Any]:
+        """What the files of a run say of a decoder beside its settings."""
+        schedule = self.simulated_as()
+        return {
+            "idea": self.idea,
+            "overlap": self.overlap.value,
+            "draft_ends": self.draft_ends,
+            "schedule": None if schedule is None else describe(schedule),
+        }
 
     def check(self, sampler: Sampler) -> None:
         """Raise ValueError for a sampling rule that can't be followed.

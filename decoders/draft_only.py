@@ -8,6 +8,7 @@ from decoders.decoder import Decoder
 from decoders.process.drafter import DRAFT_WINDOWS
 from decoders.process.models import Models
 from decoders.sampling.sampler import Sampler
+from decoders.schedule import Alone, Schedule
 from decoders.sequence import Sequence
 from decoders.session import Session
 
@@ -17,6 +18,10 @@ class DraftOnly(Decoder):
     """Autoregressive decoding by the draft model. The upper limit of every decoder's speed."""
 
     lossless = False
+    idea = "the draft model alone, not the target's output"
+
+    def simulated_as(self) -> Schedule:
+        return Alone(drafts=True)
 
     def start(self, models: Models, sampler: Sampler) -> Session:
         return DraftOnlySession(self, models, sampler)

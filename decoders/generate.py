@@ -20,6 +20,7 @@ from decoders.process.clock import clock
 from decoders.process.models import Models
 from decoders.sampling.sampler import Greedy, Sampler, common_length
 from decoders.sampling.temperature import Temperature, Warping
+from decoders.schedule import Alone, Schedule
 from decoders.sequence import Sequence
 from decoders.session import Session
 
@@ -34,6 +35,10 @@ class Generate(Decoder):
 
     uses_draft = False
     follows_rope_switch = False
+    idea = "transformers' own loop, a forward for each token"
+
+    def simulated_as(self) -> Schedule | None:
+        return Alone(library=True)
 
     def check(self, sampler: Sampler) -> None:
         if isinstance(sampler, Greedy):

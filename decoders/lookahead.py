@@ -37,6 +37,8 @@ class Lookahead(Decoder):
     uses_draft = False
     # A tree may have texts of both sides of the switch.
     follows_rope_switch = False
+    # Not simulated: it has no drafted tokens with an acceptance rate, but a pool of n-grams.
+    idea = "the target guesses for itself, and judges the guesses in its next forward"
 
     window: int = 5
     ngram: int = 4

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from decoders.decoder import Decoder, Overlap
+from decoders.decoder import Decoder
 from decoders.draft_length import AUTO, check_gamma, choose_balanced
+from decoders.overlap import Overlap
 from decoders.process.clock import clock
 from decoders.process.drafter import DRAFT_WINDOWS, Drafter, OnRequest
 from decoders.process.models import Models
 from decoders.sampling.sampler import Draft, Sampler
+from decoders.schedule import Parallel, Schedule
 from decoders.sequence import Sequence
 from decoders.session import Session
 
@@ -32,6 +34,7 @@ class Pearl(Decoder):
     """
 
     overlap = Overlap.within_rounds
+    idea = "both models work at the same time"
 
     gamma: int | str = 5
     pre_verify: bool = True
@@ -39,6 +42,9 @@ class Pearl(Decoder):
 
     def __post_init__(self) -> None:
         check_gamma(self.gamma)
+
+    def simulated_as(self) -> Schedule:
+        return Parallel(self.gamma, self.pre_verify, self.post_verify, self.draft_ends)
 
     def start(self, models: Models, sampler: Sampler) -> Session:
         return PearlSession(self, models, sampler)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from decoders.decoder import Decoder, Overlap
+from decoders.decoder import Decoder
+from decoders.overlap import Overlap
 from decoders.process.drafter import DRAFT_WINDOWS
 from decoders.process.forerunner import Drafted, Forerunner
 from decoders.process.models import Models
 from decoders.round import Round
 from decoders.sampling.sampler import Draft, Sampler
+from decoders.schedule import Ahead, Schedule
 from decoders.sequence import Sequence
 from decoders.session import Session
 
@@ -26,6 +28,7 @@ class PearlAsync(Decoder):
     """
 
     overlap = Overlap.across_rounds
+    idea = "the draft model runs on, the target judges what there is"
 
     ahead: int = 96
 
@@ -35,6 +38,9 @@ class PearlAsync(Decoder):
                 "decoder.ahead is how far the draft model may run ahead and must be at least 1,"
                 f" got {self.ahead}"
             )
+
+    def simulated_as(self) -> Schedule:
+        return Ahead(self.ahead)
 
     def start(self, models: Models, sampler: Sampler) -> Session:
         # Whether a token was drafted in time or decoded by the target is a matter of timing, which

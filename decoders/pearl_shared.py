@@ -30,7 +30,13 @@ class PearlShared(Pearl):
     would have; the target's thread goes from one to the other in the middle of its layers.
     """
 
+    idea = "both models work at the same time, on the same devices"
+
     both_ends: bool = True
+
+    @property
+    def draft_ends(self) -> int:
+        return 2 if self.both_ends else 1
 
     def start(self, models: Models, sampler: Sampler) -> Session:
         return PearlSharedSession(self, models, sampler)

@@ -13,6 +13,7 @@ from decoders.draft_length import check_gamma
 from decoders.generate import Generate, GenerateSession
 from decoders.process.models import Models
 from decoders.sampling.sampler import Sampler
+from decoders.schedule import Schedule, Turns
 from decoders.sequence import Sequence
 from decoders.session import Session
 
@@ -32,6 +33,8 @@ class PromptLookup(Generate):
         How many of the last tokens are looked up; if they are not found, one less, down to one.
     """
 
+    idea = "what followed the same tokens before is the draft: no model drafts"
+
     gamma: int = 10
     max_matching_ngram_size: int = 2
 
@@ -42,6 +45,9 @@ class PromptLookup(Generate):
                 "decoder.max_matching_ngram_size must be at least 1 token, got"
                 f" {self.max_matching_ngram_size}"
             )
+
+    def simulated_as(self) -> Schedule:
+        return Turns(self.gamma, library=True, free=True)
 
     def start(self, models: Models, sampler: Sampler) -> Session:
         self.check(sampler)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, ClassVar, Protocol, TypeVar, cast
 
 import torch
 
 from decoders.accepted_runs import accepted_runs
-from decoders.decoder import Decoder, Overlap
 from decoders.generation import Generation
 from decoders.model.cached_model import CachedModel
 from decoders.model.tree import Tree
 from decoders.model.waiting import wait_for
+from decoders.overlap import Overlap
 from decoders.process.clock import clock
 from decoders.process.models import Models
 from decoders.round import Round
@@ -25,6 +26,13 @@ from decoders.sequence import Sequence
 
 class Closable(Protocol):
     def close(self) -> object: ...
+
+
+class Settings(Protocol):
+    """What a session asks of its decoder, whose dataclass fields are the settings."""
+
+    overlap: ClassVar[Overlap]
+    uses_draft: ClassVar[bool]
 
 
 Closed = TypeVar("Closed", bound=Closable)
@@ -50,7 +58,7 @@ class Session(ABC):
     #: The draft length in use, of decoders that have one.
     gamma: int | None = None
 
-    def __init__(self, decoder: Decoder, models: Models, sampler: Sampler) -> None:
+    def __init__(self, decoder: Settings, models: Models, sampler: Sampler) -> None:
         self.target = models.target
         self.sampler = sampler
         self._decoder = decoder
@@ -105,6 +113,12 @@ class Session(ABC):
         chosen = {} if self.gamma is None else {"gamma": self.gamma}
         return asdict(cast(Any, self._decoder)) | chosen
 
+    def with_gamma(self, gamma: int) -> Session:
+        """A session with another draft length, which shares all that this one has loaded."""
+        other = copy.copy(self)
+        other.gamma = gamma
+        return other
+
     def peak_memory_bytes(self) -> int:
         """Peak memory of processes other than this one, in bytes."""
         return 0
@@ -157,7 +171,7 @@ class Session(ABC):
         draft, target = one.draft_seconds, one.target_seconds
         if overlap is Overlap.never:
             one.busy_seconds = draft + target
-            if self._decoder.uses_draft and one.target_tokens:
+            if self._decoder.uses_draft and target:
                 one.wait_draft_seconds, one.wait_target_seconds = target, draft
         elif overlap is Overlap.within_rounds:
             one.busy_seconds = max(draft, target)

@@ -10,6 +10,7 @@ from decoders.process.drafter import DRAFT_WINDOWS
 from decoders.process.models import Models
 from decoders.round import Round
 from decoders.sampling.sampler import Sampler
+from decoders.schedule import Schedule, Turns
 from decoders.sequence import Sequence
 from decoders.session import Session
 
@@ -25,10 +26,15 @@ class Speculative(Decoder):
     chooses it after the first prompt, from that prompt's acceptance rate and measured forwards.
     """
 
+    idea = "the models take turns, one waits for the other"
+
     gamma: int | str = 5
 
     def __post_init__(self) -> None:
         check_gamma(self.gamma)
+
+    def simulated_as(self) -> Schedule:
+        return Turns(self.gamma)
 
     def start(self, models: Models, sampler: Sampler) -> Session:
         return SpeculativeSession(self, models, sampler)

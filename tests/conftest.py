@@ -11,10 +11,8 @@ import torch
 from small_pair import SmallPair, save_pair
 
 from decoders.process import fork_server
-from pearl_eval.bench import cli as bench_cli
-from pearl_eval.commands import run as cli
+from pearl_eval.commands import commands
 from pearl_eval.evaluation.reservation import FOLDER_VARIABLE
-from pearl_eval.profile import profiling
 from pearl_eval.shell.command import DRAFT_MODULES
 
 torch.set_num_threads(1)
@@ -47,17 +45,17 @@ Command = Callable[..., tuple[int, str, str]]
 def run_command(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> Command:
-    """Run a command of ours in this process: exit code, output, standard error."""
+    """``pearl-eval NAME`` in this process: exit code, output, standard error.
 
-    def run(main: Callable[[], None], *arguments: str) -> tuple[int, str, str]:
+    Of a run the name is empty.
+    """
+
+    def run(name: str, *arguments: str) -> tuple[int, str, str]:
         monkeypatch.chdir(tmp_path)
-        # argparse wants flags before overrides, as a user writes them.
-        flags = [argument for argument in arguments if argument.startswith("-")]
-        overrides = [argument for argument in arguments if not argument.startswith("-")]
-        monkeypatch.setattr(sys, "argv", ["command", *flags, *overrides])
+        monkeypatch.setattr(sys, "argv", ["pearl-eval"])
         capsys.readouterr()
         try:
-            main()
+            commands.main([*filter(None, [name]), *arguments])
             code = 0
         except SystemExit as end:
             code = int(end.code or 0)
@@ -74,18 +72,18 @@ def run_cli(run_command: Command, small_pair: SmallPair) -> Command:
     def run(*arguments: str, small_pair: bool = True) -> tuple[int, str, str]:
         quiet = [] if "--help" in arguments else ["tracking=none"]
         own = small.overrides if small_pair and "--help" not in arguments else []
-        return run_command(cli.main, *quiet, *own, *arguments)
+        return run_command("", *quiet, *own, *arguments)
 
     return run
 
 
 @pytest.fixture
 def run_profile(run_command: Command, small_pair: SmallPair) -> Command:
-    """``pearl-eval-profile`` on the small pair."""
-    return lambda *arguments: run_command(profiling.main, *small_pair.overrides, *arguments)
+    """``pearl-eval profile`` on the small pair."""
+    return lambda *arguments: run_command("profile", *small_pair.overrides, *arguments)
 
 
 @pytest.fixture
 def run_bench(run_command: Command, small_pair: SmallPair) -> Command:
-    """``pearl-eval-bench`` on the small pair."""
-    return lambda *arguments: run_command(bench_cli.main, *small_pair.overrides, *arguments)
+    """``pearl-eval bench`` on the small pair."""
+    return lambda *arguments: run_command("bench", *small_pair.overrides, *arguments)

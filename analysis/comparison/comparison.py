@@ -10,9 +10,9 @@ from typing import Any
 import pandas as pd
 
 from analysis.comparison.paired import PairedTest, holm, ratios
-from analysis.frames.columns import CONDITIONS
 from analysis.frames.frame import sections
 from pearl_eval.errors import UserError
+from pearl_eval.results.conditions import CONDITIONS, differences
 from pearl_eval.results.traces import KEY, Traces
 
 #: P-values, corrected, below which something counts as different.
@@ -133,7 +133,7 @@ def _alike(pairs: pd.DataFrame) -> Iterator[Any]:
     for _, group in pairs.groupby("run_before", sort=False):
         found = [both for _, both in group.iterrows() if not _different(both)]
         if not found:
-            name, *values = _different(group.iloc[0])
+            name, values = next(iter(_different(group.iloc[0]).items()))
             raise UserError(
                 f"{group.iloc[0]['run_before']} and {group.iloc[0]['run_after']} can't be compared:"
                 f" their {name} is {values[0]} and {values[1]}"
@@ -141,14 +141,13 @@ def _alike(pairs: pd.DataFrame) -> Iterator[Any]:
         yield found[0]
 
 
-def _different(both: Any) -> tuple[Any, ...]:
-    """The first condition in which two runs differ that must not, and its values; else ()."""
-    for name in CONDITIONS:
-        values = [both[f"{name}_{end}"] for end in ("before", "after")]
-        before, after = (None if pd.isna(value) else value for value in values)
-        if name not in _CHANGES and before != after:
-            return name, before, after
-    return ()
+def _different(both: Any) -> dict[str, tuple[Any, Any]]:
+    """The conditions in which two runs differ that must not."""
+    before, after = (
+        {name: None if pd.isna(own := both[f"{name}_{end}"]) else own for name in CONDITIONS}
+        for end in ("before", "after")
+    )
+    return differences(before, after, may=_CHANGES)
 
 
 def _same_outputs(theirs: pd.DataFrame, ours: pd.DataFrame) -> float:

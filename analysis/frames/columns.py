@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from analysis.frames.markdown import markdown_table
+from pearl_eval.results.conditions import CONDITIONS
 
 
 @dataclass(frozen=True)
 class Column:
-    """``scope``: of a condition, what may differ in it and still be compared; else ``None``."""
+    """A column of the frame."""
 
     unit: str
     meaning: str
-    scope: tuple[str, ...] | None = None
 
 
 COLUMNS: dict[str, Column] = {
@@ -23,39 +23,41 @@ COLUMNS: dict[str, Column] = {
     "gamma": Column("tokens", "its draft length, as in use; none where it has none"),
     "settings": Column("JSON", "all its settings, as in use"),
     "asked": Column("JSON", "its settings as asked for: a draft length may be `auto`"),
+    "schedule": Column(
+        "text", "which model runs when: `Turns`, `Parallel ends=2`, …; none where it is not said"
+    ),
     "label": Column("name", "the decoder, with what tells it from others of its name here"),
     "pair": Column("name", "the model pair"),
     "task": Column("name", "the task"),
     "seed": Column("number", "what random numbers derive from"),
     "synthetic": Column("bool", "tokens were made up"),
     # Conditions: runs that differ in them are kept apart.
-    "protocol": Column("name", "`paper`: the end of text is ignored; `standard`: it ends it", ()),
-    "max_new_tokens": Column("tokens", "the longest output", ("task",)),
-    "limit": Column("prompts", "how many prompts were asked for; none: all", ("task",)),
-    "data": Column("digest", "of the prompts as decoded and scored", ("task", "pair")),
-    "weights": Column("digest", "of the target's weights", ("pair",)),
-    "draft_weights": Column("digest", "of the draft model's; none where there is none", ("pair",)),
-    "dtype": Column("name", "precision of weights and arithmetic", ()),
-    "sampling": Column("text", "the sampling rule and its settings", ()),
-    "hardware": Column("names", "kinds of devices, the target's / the draft model's", ()),
-    "target_devices": Column("devices", "how many the target is spread over", ("pair",)),
-    "parallel": Column("text", "how it is spread: by layers or tensor", ("pair",)),
-    "processes": Column("text", "threads and cores of each model's process", ("pair",)),
+    "protocol": Column("name", "`paper`: the end of text is ignored; `standard`: it ends it"),
+    "max_new_tokens": Column("tokens", "the longest output"),
+    "limit": Column("prompts", "how many prompts were asked for; none: all"),
+    "data": Column("digest", "of the prompts as decoded and scored"),
+    "weights": Column("digest", "of the target's weights"),
+    "draft_weights": Column("digest", "of the draft model's; none where there is none"),
+    "dtype": Column("name", "precision of weights and arithmetic"),
+    "sampling": Column("text", "the sampling rule and its settings"),
+    "hardware": Column("names", "kinds of devices, the target's / the draft model's"),
+    "target_devices": Column("devices", "how many the target is spread over"),
+    "parallel": Column("text", "how it is spread: by layers or tensor"),
+    "processes": Column("text", "threads and cores of each model's process"),
     "draft_place": Column(
         "text",
         "whether the draft model has a device of its own; none where that is moot",
-        ("pair",),
     ),
-    "reference": Column("name", "`inline`: measured beside each prompt; `cached`: once", ()),
-    "forward": Column("name", "how forwards are computed", ()),
-    "fixed_window": Column("bool", "whether target forwards have fixed shapes", ()),
-    "code": Column("digest", "of the sources that runs share", ()),
+    "reference": Column("name", "`inline`: measured beside each prompt; `cached`: once"),
+    "forward": Column("name", "how forwards are computed"),
+    "fixed_window": Column("bool", "whether target forwards have fixed shapes"),
+    "code": Column("digest", "of the sources that runs share"),
     "decoder_code": Column("digest", "of its decoder's; other ones are told apart in the label"),
     "commit": Column("digest", "the checkout they are of; nothing in itself"),
-    "torch": Column("version", "of torch", ()),
-    "transformers": Column("version", "of transformers", ()),
-    "python": Column("version", "of Python", ()),
-    "driver": Column("version", "of the NVIDIA driver", ()),
+    "torch": Column("version", "of torch"),
+    "transformers": Column("version", "of transformers"),
+    "python": Column("version", "of Python"),
+    "driver": Column("version", "of the NVIDIA driver"),
     # Figures.
     "prompts": Column("prompts", "decoded; each sample and each turn is one"),
     "timed_problems": Column(
@@ -97,23 +99,19 @@ COLUMNS: dict[str, Column] = {
     "cpu_count": Column("CPUs", "it has"),
     "attempts": Column("times", "the run was begun"),
 }
-#: What must be alike for two figures to be compared, and within what it may differ.
-CONDITIONS = {name: one.scope for name, one in COLUMNS.items() if one.scope is not None}
 #: Those that are numbers.
 NUMBERS = tuple(
     name
     for name, one in COLUMNS.items()
     if one.unit not in ("path", "name", "names", "JSON", "text", "digest", "bool", "version")
 )
-#: Those that some decoders do not have: they go with any.
-MOOT = ("draft_weights", "draft_place")
 
 
 def documented() -> str:
     """The columns as a Markdown table."""
     rows = []
     for name, one in COLUMNS.items():
-        own = f" **Condition**{_within(one.scope)}" if one.scope is not None else ""
+        own = f" **Condition**{_within(CONDITIONS[name])}" if name in CONDITIONS else ""
         rows.append((f"`{name}`", one.unit, f"{one.meaning}{own}"))
     return markdown_table(("column", "unit", "meaning"), rows)
 

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from analysis.frames.columns import COLUMNS, CONDITIONS, MOOT, NUMBERS
+from analysis.frames.columns import COLUMNS, NUMBERS
 from pearl_eval.errors import UserError
-from pearl_eval.results.records import biased, read_run, read_summary
+from pearl_eval.results.conditions import CONDITIONS, MOOT, conditions
+from pearl_eval.results.labels import labels, of_run
+from pearl_eval.results.records import biased, read_identity, read_summary
 from pearl_eval.results.runs import finished_runs, sweep_of
 from pearl_eval.results.traces import Traces
 
-#: What tells runs of one decoder apart, and what stands before it in a label.
-_LABELS = (("gamma", "γ"), ("settings", ""), ("seed", "seed "), ("decoder_code", "code "))
 #: What a category shares with its run, and what it has of its own.
 _SHARED = ("run", "label", "decoder", "gamma", "pair", "task", "lossless")
 
@@ -44,21 +43,14 @@ def labelled(frame: pd.DataFrame) -> pd.DataFrame:
 
     Repeats get numbers: whatever is done with them, it is done by whoever sees that there are two.
     """
-    frame = frame.copy()
-    frame["label"] = frame["decoder"]
     by = ["label", "pair", "task", *CONDITIONS]
-    for name, sign in _LABELS:
-        varied = {
-            decoder
-            for _, group in frame.groupby(by, dropna=False, sort=False)
-            if group[name].nunique(dropna=False) > 1
-            for decoder in group["decoder"]
-        }
-        for decoder in varied:
-            rows = (frame["decoder"] == decoder) & frame[name].notna()
-            values = frame.loc[rows, name]
-            said = _differences(values) if name == "settings" else values.map(_short)
-            frame.loc[rows, "label"] += (" " + sign + said).where(said != "", "")
+    known = [
+        of_run(run["decoder"], json.loads(run["settings"]), run["seed"])
+        | {"code": run["decoder_code"]}
+        for _, run in frame.iterrows()
+    ]
+    groups = frame.groupby(by[1:], dropna=False, sort=False).ngroup()
+    frame = frame.assign(label=labels(known, list(groups)))
     repeat = frame.groupby(by, dropna=False, sort=False).cumcount()
     frame["label"] += [f" (repeat {i})" if i else "" for i in repeat]
     return frame
@@ -155,11 +147,8 @@ def _groups(frame: pd.DataFrame, names: Sequence[str]) -> int:
 
 
 def _row(directory: Path, summary: dict[str, Any]) -> dict[str, Any]:
-    about = read_run(directory)
-    identity = about["identity"] if about else {}
+    identity = read_identity(directory)
     environment, settings = summary["environment"], summary["decoder_settings"]
-    parallel, versions = environment["target_parallel"], environment["versions"]
-    devices = [environment.get(f"{model}_device") for model in ("target", "draft")]
     row: dict[str, Any] = dict.fromkeys(COLUMNS)
     for part in (environment, summary["traces"], summary["cost"]):
         row |= {name: part[name] for name in COLUMNS if name in part}
@@ -170,25 +159,11 @@ def _row(directory: Path, summary: dict[str, Any]) -> dict[str, Any]:
         "gamma": settings.get("gamma"),
         "settings": json.dumps(settings, sort_keys=True),
         "asked": _asked(identity),
-        "protocol": identity.get("protocol"),
-        "max_new_tokens": identity.get("task.max_new_tokens"),
-        "limit": identity.get("task.limit"),
-        "data": identity.get("data"),
-        "weights": identity.get("weights of the target"),
-        "draft_weights": identity.get("weights of the draft"),
-        "sampling": _sampling(identity),
-        "hardware": " / ".join(dict.fromkeys(_kinds(one) for one in devices if one)),
-        "target_devices": len((devices[0] or "").split(" + ")),
-        "parallel": f"{parallel['by']}, {parallel['ranks']} ranks" if parallel else None,
-        "processes": _processes(environment),
-        "draft_place": _draft_place(summary, devices),
-        "fixed_window": identity.get("runtime.fixed_window"),
-        "code": identity.get("code"),
+        "schedule": _schedule(summary["decoder_about"]["schedule"]),
         "decoder_code": identity.get("code of the decoder"),
         "commit": environment["git_commit"],
     }
-    row |= {name: versions.get(name) for name in ("torch", "transformers", "python")}
-    return row | {"lossless": _lossless(summary)}
+    return row | conditions(summary, identity) | {"lossless": _lossless(summary)}
 
 
 def _flat_figures(figures: dict[str, Any]) -> dict[str, Any]:
@@ -209,43 +184,13 @@ def _asked(identity: dict[str, Any]) -> str:
     return json.dumps(own, sort_keys=True)
 
 
-def _processes(environment: dict[str, Any]) -> str | None:
-    """As ``target 1 thread, 1 core; draft 1 thread, 1 core``: how many, not which."""
-    said = []
-    for model in ("target", "draft"):
-        if (own := environment.get(f"{model}_process")) is None:
-            return None
-        cores = _count(len(own["cores"]), "core") if own["cores"] else "any cores"
-        said.append(f"{model} {_count(own['threads'], 'thread')}, {cores}")
-    target, draft = (set(environment[f"{model}_process"]["cores"]) for model in ("target", "draft"))
-    return "; ".join([*said, *(["some shared"] if target & draft else [])])
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
-
-
-def _draft_place(summary: dict[str, Any], devices: Sequence[str | None]) -> str | None:
-    """Of a decoder that shares devices by what it is, or has no draft model, it is moot."""
-    target, draft = devices
-    moot = not summary["draft_forwards"] or summary["decoder"].startswith("pearl_shared")
-    if moot or not target or not draft or not draft.startswith("cuda"):
+def _schedule(said: dict[str, Any] | None) -> str | None:
+    """As ``Parallel pre_verify=False``: its name and how it is unlike the plain one, lengths
+    aside."""
+    if said is None:
         return None
-    return "the target's" if draft in target.split(" + ") else "its own"
-
-
-def _sampling(identity: dict[str, Any]) -> str | None:
-    own = {k.removeprefix("sampling."): v for k, v in identity.items() if k.startswith("sampling.")}
-    if not own:
-        return None
-    rule = str(own.pop("_target_", "")).rpartition(".")[2]
-    return ", ".join([rule, *(f"{k}={v}" for k, v in sorted(own.items()) if v is not None)])
-
-
-def _kinds(devices: str) -> str:
-    """The kinds of devices in ``cuda:0 (NVIDIA A100) + cuda:1 (NVIDIA A100)``, each once."""
-    found = re.findall(r"\((.*?)\)(?= \+ |$)", devices) or [devices]
-    return " + ".join(dict.fromkeys(found))
+    own = [f"{k}={v}" for k, v in said.items() if k not in ("_target_", "gamma", "ahead")]
+    return " ".join([said["_target_"].rpartition(".")[2], *own])
 
 
 def _joined(frame: pd.DataFrame, part: Any) -> pd.DataFrame:
@@ -266,24 +211,7 @@ def _flat(value: Any) -> bool:
     return not isinstance(value, dict | list)
 
 
-def _differences(settings: pd.Series) -> pd.Series:
-    """Of each run's settings (JSON) those that are not all the same: ``window=10``."""
-    own = settings.map(json.loads)
-    names = sorted({name for one in own for name in one})
-    varied = [name for name in names if len({json.dumps(one.get(name)) for one in own}) > 1]
-    return own.map(
-        lambda one: ", ".join(f"{name}={_short(one[name])}" for name in varied if name in one)
-    )
-
-
 def _said(value: Any, name: str) -> str:
     if pd.isna(value):
         return "none" if name in MOOT else "unknown"
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    text = str(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."

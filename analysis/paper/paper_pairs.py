@@ -6,16 +6,24 @@ bandwidth (a roofline), and from the waiting that the authors measured.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from scipy.optimize import brentq
 
 from analysis.frames.table import Cell, Table
 from analysis.paper.reported import CONDITIONS, MARK, Reported, figures
-from pearl_eval.shell.streams import standard_streams
-from pearl_eval.simulation import ForwardTimes, Hardware, Rate, Simulation
+from pearl_eval.simulation import (
+    Ahead,
+    Alone,
+    ForwardTimes,
+    Hardware,
+    Parallel,
+    Rate,
+    Schedule,
+    Simulation,
+    Turns,
+)
 from pearl_eval.sizes.model_shapes import model_shape
 
 #: Bytes/s of an A100-SXM4-80GB by its data sheet, and the share of it that is achieved: at 0.9 a
@@ -32,6 +40,8 @@ LAYER_SECONDS = _WAIT.value / 10 / 32
 A100 = Hardware(BANDWIDTH * BANDWIDTH_SHARE, FLOPS * FLOPS_SHARE, LAYER_SECONDS)
 #: Tokens of a prompt, about; of little weight.
 _PROMPT = 200
+#: How far ahead the draft model may run without a barrier.
+_AHEAD = 96
 _TOKENS = 20 * 1024
 
 
@@ -51,23 +61,31 @@ class PaperPair:
     def forwards(self) -> ForwardTimes:
         return ForwardTimes.from_shapes(model_shape(self.target), model_shape(self.draft), A100)
 
-    def tokens_per_second(self, decoder: str, rate: float, limit: int) -> float:
+    @property
+    def pearl(self) -> Parallel:
+        return Parallel(self.pearl_gamma)
+
+    @property
+    def compared(self) -> dict[str, Schedule]:
+        """What PEARL is predicted beside, by the names of its columns."""
+        return {"speculative": Turns(self.speculative_gamma), "pearl_async": Ahead(_AHEAD)}
+
+    def tokens_per_second(self, schedule: Schedule, rate: float, limit: int) -> float:
         """Predicted speed, at an acceptance rate, for texts of ``limit`` tokens."""
-        gamma = self.speculative_gamma if decoder == "speculative" else self.pearl_gamma
         simulation = Simulation(
-            decoder, self.forwards(), Rate(rate), gamma, limit=limit, prompts=[_PROMPT]
+            schedule, self.forwards(), Rate(rate), limit=limit, prompts=[_PROMPT]
         )
         return simulation.run(_TOKENS).tokens_per_second
 
-    def speedup(self, decoder: str, rate: float, limit: int) -> float:
-        reference = self.tokens_per_second("autoregressive", rate, limit)
-        return self.tokens_per_second(decoder, rate, limit) / reference
+    def speedup(self, schedule: Schedule, rate: float, limit: int) -> float:
+        reference = self.tokens_per_second(Alone(), rate, limit)
+        return self.tokens_per_second(schedule, rate, limit) / reference
 
     def implied_rate(self, speedup: float, limit: int) -> float | None:
         """The acceptance rate at which PEARL is predicted to be so fast; None where none is."""
 
         def beyond(rate: float) -> float:
-            return self.speedup("pearl", rate, limit) - speedup
+            return self.speedup(self.pearl, rate, limit) - speedup
 
         if beyond(1.0) < 0 or beyond(0.0) > 0:
             return None
@@ -127,9 +145,9 @@ def times_table() -> Table:
 def speedups_table() -> Table:
     """Speedups of each pair at three acceptance rates, for texts of 1024 tokens."""
     cells = [
-        Cell("", (pair.name, decoder), f"α = {rate}", pair.speedup(decoder, rate, 1024), unit="×")
+        Cell("", (pair.name, name), f"α = {rate}", pair.speedup(schedule, rate, 1024), unit="×")
         for pair in PAIRS.values()
-        for decoder in ("pearl", "speculative", "pearl_async")
+        for name, schedule in ({"pearl": pair.pearl} | pair.compared).items()
         for rate in _RATES
     ]
     return Table("speedups", "Speedups on A100s, predicted", ("pair", "decoder"), cells)
@@ -148,9 +166,9 @@ def reported_table() -> Table:
             Cell("", row, "α it implies, predicted", rate),
         ]
         cells += [
-            Cell("", row, f"{decoder} at that α, predicted", speedup, unit="×")
-            for decoder in ("speculative", "pearl_async")
-            for speedup in [None if rate is None else pair.speedup(decoder, rate, limit)]
+            Cell("", row, f"{name} at that α, predicted", speedup, unit="×")
+            for name, schedule in pair.compared.items()
+            for speedup in [None if rate is None else pair.speedup(schedule, rate, limit)]
         ]
     title = "What the reported speedups imply"
     return Table("implied", title, ("pair", "task"), cells, notes=_notes(cited))
@@ -164,11 +182,12 @@ def shared_table() -> Table:
         (shared,) = figures(one.figure, decoder="pearl_shared", pair=one.pair, task=one.task)
         pair, limit = _of(one)
         row = (pair.name, one.task)
-        reference = pair.tokens_per_second("autoregressive", 0.0, limit)
+        reference = pair.tokens_per_second(Alone(), 0.0, limit)
         rate = pair.implied_rate(one.value / reference, limit)
         ratio = None
         if rate is not None:
-            ratio = pair.speedup("pearl_shared", rate, limit) / pair.speedup("pearl", rate, limit)
+            both_ends = replace(pair.pearl, ends=2)
+            ratio = pair.speedup(both_ends, rate, limit) / pair.speedup(pair.pearl, rate, limit)
         cells += [
             Cell("", row, "pearl, tokens/s, reported", one.value, source=one.source),
             Cell("", row, "pearl_shared, tokens/s, reported", shared.value, source=one.source),
@@ -192,14 +211,7 @@ def _notes(cited: Sequence[Reported]) -> list[str]:
     return [f"Reported: {MARK.removeprefix('reported ')}, {CONDITIONS}. From {sources}."]
 
 
-@standard_streams()
-def main() -> None:
-    """``python -m analysis.paper.paper_pairs``: the tables of docs/simulation.md. It takes a
-    minute."""
-    argparse.ArgumentParser(description=__doc__).parse_args()
+def print_pairs() -> None:
+    """Print the tables of docs/simulation.md. It takes a minute."""
     tables = (times_table(), speedups_table(), reported_table(), shared_table())
     print("\n\n".join(table.markdown() for table in tables))
-
-
-if __name__ == "__main__":
-    main()

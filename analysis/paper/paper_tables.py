@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 
-from analysis.frames.columns import CONDITIONS, MOOT
 from analysis.frames.frame import categories, sections
 from analysis.frames.table import LOSSY, Cell, NoRuns, Table
+from pearl_eval.results.conditions import CONDITIONS, MOOT
 
-_ABLATIONS = ("pearl", "pearl_no_pre_verify", "pearl_no_post_verify")
-_SHARED = ("pearl", "pearl_shared", "pearl_shared_one_end")
+#: PEARL and vanilla speculative decoding, as a frame has their schedules.
+_PEARL, _VANILLA = "Parallel", "Turns"
+_ABLATIONS = (_PEARL, "Parallel pre_verify=False", "Parallel post_verify=False")
+_SHARED = (_PEARL, "Parallel ends=2", "Parallel ends=1")
 _SPEEDUP = (
     "Speedup over the autoregressive reference of the same prompts, of total tokens over total"
     " time; in brackets its 95 % interval (over problems); n: problems, without the"
@@ -65,8 +67,7 @@ def mt_bench(frame: pd.DataFrame) -> Table:
 
 def ablations(frame: pd.DataFrame) -> Table:
     """PEARL without pre-verify, and without post-verify."""
-    runs = _of(frame, "decoder", _ABLATIONS, "an ablation (pearl_no_pre_verify, …)")
-    runs = _where_all(runs, lambda group: len(set(group["decoder"])) > 1, "PEARL and an ablation")
+    runs = _scheduled(frame, _ABLATIONS, "PEARL and an ablation (without pre-verify, …)")
     cells = [
         _speedup(section, (_decoder(run),), _place(run, runs), run)
         for section, part in sections(runs)
@@ -114,7 +115,7 @@ def model_runs(frame: pd.DataFrame) -> Table:
     for section, part in sections(runs):
         for run in _rows(part):
             row = (_place(run, runs), _decoder(run))
-            vanilla = _alike(part, run, "speculative")
+            vanilla = _alike(part, run, _VANILLA)
             for model in ("target", "draft"):
                 name = f"{model} forwards"
                 each = _forwards(run, model)
@@ -128,7 +129,7 @@ def model_runs(frame: pd.DataFrame) -> Table:
                 if vanilla is not None:
                     ratio = each / _forwards(vanilla, model)
                     both = tuple(dict.fromkeys((*source, str(vanilla["run"]))))
-                    name = f"{model}, ratio to speculative"
+                    name = f"{model}, ratio to {vanilla['decoder']}"
                     cells.append(Cell(section, row, name, ratio, runs=both))
     note = (
         "Forwards for each generated token, and their ratio to vanilla speculative decoding's;"
@@ -141,10 +142,7 @@ def model_runs(frame: pd.DataFrame) -> Table:
 
 def resource_competition(frame: pd.DataFrame) -> Table:
     """PEARL with devices of its own for the draft model, and on the target's."""
-    runs = _of(frame, "decoder", _SHARED, "pearl_shared")
-    runs = _where_all(
-        runs, lambda group: len(set(group["decoder"])) > 1, "both pearl and pearl_shared"
-    )
+    runs = _scheduled(frame, _SHARED, "PEARL both with devices of its own and on shared ones")
     cells: list[Cell] = []
     for section, part in sections(runs):
         for run in _rows(part):
@@ -152,11 +150,11 @@ def resource_competition(frame: pd.DataFrame) -> Table:
             figure = _MEAN if run["task"].startswith(_MEANS) else "tokens_per_second"
             cells.append(_cell(section, row, "tokens/s", run, figure, form=".2f"))
             cells.append(_speedup(section, row, "speedup", run))
-            apart = _alike(part, run, "pearl")
+            apart = _alike(part, run, _PEARL)
             if apart is not None:
                 both = tuple(dict.fromkeys((run["run"], apart["run"])))
                 ratio = run["speedup"] / apart["speedup"]
-                name = "speedup ÷ pearl's"
+                name = f"speedup ÷ {apart['decoder']}'s"
                 cells.append(Cell(section, row, name, ratio, runs=both, form=".3f"))
     title = "Resource competition: PEARL with devices of its own, and on shared ones"
     notes = [_SPEEDUP]
@@ -310,10 +308,10 @@ def _place(run: Any, runs: pd.DataFrame) -> str:
     return f"{run['pair']}, {run['task']}" if runs["task"].nunique() > 1 else str(run["pair"])
 
 
-def _alike(part: pd.DataFrame, run: Any, decoder: str) -> Any | None:
-    """The run of a decoder on a run's pair and task; of several that of its sweep, draft length and
-    seed. None where there is none, or it can't be told."""
-    same = (part["decoder"] == decoder) & (part["pair"] == run["pair"])
+def _alike(part: pd.DataFrame, run: Any, schedule: str) -> Any | None:
+    """The run of such a schedule on a run's pair and task; of several that of its sweep, draft
+    length and seed. None where there is none, or it can't be told."""
+    same = (part["schedule"] == schedule) & (part["pair"] == run["pair"])
     found = part[same & (part["task"] == run["task"])]
     for name in ("sweep", "gamma", "seed"):
         closer = found[found[name] == run[name]]
@@ -325,8 +323,10 @@ def _several(group: pd.DataFrame) -> bool:
     return group["gamma"].nunique() > 1
 
 
-def _of(frame: pd.DataFrame, column: str, values: Iterable[str], what: str) -> pd.DataFrame:
-    return _some(frame[frame[column].isin(list(values))], what)
+def _scheduled(frame: pd.DataFrame, schedules: Sequence[str], what: str) -> pd.DataFrame:
+    """The runs of some schedules on pairs and tasks that have more than one of them."""
+    runs = frame[frame["schedule"].isin(schedules)]
+    return _where_all(runs, lambda group: group["schedule"].nunique() > 1, what)
 
 
 def _of_tasks(frame: pd.DataFrame, what: str, *names: str) -> pd.DataFrame:

@@ -11,30 +11,30 @@ from analysis.frames.frame import sections, timed_rounds
 from analysis.frames.table import Cell, NoRuns, Table
 from analysis.theory import theory
 
-#: The decoders whose draft length theory speaks of.
-DECODERS = ("pearl", "speculative")
+#: The schedules whose draft length theory speaks of.
+SCHEDULES = ("Parallel", "Turns")
 
 
 @dataclass(frozen=True)
 class Expectation:
-    """Of ``pearl`` or ``speculative``, at speed ratio c (``ratio``) and acceptance rate α
-    (``rate``); nothing but forwards takes time.
+    """Of ``Parallel`` (PEARL) or ``Turns`` (vanilla speculative decoding), at speed ratio c
+    (``ratio``) and acceptance rate α (``rate``); nothing but forwards takes time.
 
     ``window_cost`` is how many times as long as one token of autoregressive decoding a target
     forward over a block takes; the closed forms know no such thing (it is 1).
     """
 
-    decoder: str
+    schedule: str
     ratio: float
     rate: float
     window_cost: float
 
     @classmethod
-    def of(cls, frame: pd.DataFrame, decoder: str) -> Expectation:
-        """At the c, α and window cost of these runs of it."""
-        own = frame[frame["decoder"] == decoder]
-        ratio, window_cost = pace(own)
-        return cls(decoder, ratio, float(own["acceptance_rate"].mean()), window_cost)
+    def of(cls, frame: pd.DataFrame) -> Expectation:
+        """At the c, α and window cost of these runs, all of one decoder."""
+        ratio, window_cost = pace(frame)
+        rate = float(frame["acceptance_rate"].mean())
+        return cls(str(frame["schedule"].iloc[0]), ratio, rate, window_cost)
 
     @property
     def said(self) -> str:
@@ -43,19 +43,22 @@ class Expectation:
     @property
     def best(self) -> int:
         """The draft length that is the fastest by theory, were all windows as wide as these."""
-        find = theory.pearl_gamma if self.decoder == "pearl" else theory.speculative_gamma
+        find = theory.pearl_gamma if self._parallel else theory.speculative_gamma
         return find(self.ratio, self.rate)
 
     def speedup(self, gamma: int) -> float:
-        pearl = self.decoder == "pearl"
-        give = theory.pearl_speedup if pearl else theory.speculative_speedup
+        give = theory.pearl_speedup if self._parallel else theory.speculative_speedup
         return give(self.ratio, self.rate, gamma) / self.window_cost
 
     def accepted(self, gamma: int) -> float:
         """Mean accepted tokens."""
-        if self.decoder == "pearl":
+        if self._parallel:
             return theory.accepted_run(self.rate)
         return theory.accepted_in_block(self.rate, gamma)
+
+    @property
+    def _parallel(self) -> bool:
+        return self.schedule == "Parallel"
 
 
 def two_models(frame: pd.DataFrame) -> pd.DataFrame:
@@ -88,15 +91,17 @@ def pace(frame: pd.DataFrame) -> tuple[float, float]:
 
 def beside_theory(frame: pd.DataFrame) -> Table:
     """Mean accepted tokens and speedups of PEARL and vanilla speculative decoding, and theory's."""
-    runs = frame[frame["decoder"].isin(DECODERS) & frame["speedup"].notna()]
+    runs = frame[frame["schedule"].isin(SCHEDULES) & frame["speedup"].notna()]
     if runs.empty:
-        raise NoRuns("none of these runs is of pearl or speculative and timed both models")
+        raise NoRuns(
+            "none of these runs is of PEARL or vanilla speculative decoding and timed both models"
+        )
     cells: list[Cell] = []
     for section, part in sections(runs):
         for place in range(len(part)):
             one = part.iloc[place : place + 1]
             run = one.iloc[0]
-            at = Expectation.of(one, str(run["decoder"]))
+            at = Expectation.of(one)
             gamma = int(run["gamma"])
             figures = {
                 "c": (at.ratio, ".1f", ""),

@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import geometric_mean
 from typing import Any
 
-from pearl_eval.errors import UserError
-from pearl_eval.results.records import read_json
-from pearl_eval.simulation import Acceptance, Costs, ForwardTimes, Simulation, Trace, rules
+import pandas as pd
 
-REFERENCE = "autoregressive"
-_AGAIN = f"{REFERENCE} again"  # the same once more, in turn with the others
+from pearl_eval.errors import UserError
+from pearl_eval.results.records import BENCH, read_json
+from pearl_eval.results.runs import Run, finished_runs
+from pearl_eval.results.traces import KEY, Traces
+from pearl_eval.simulation import (
+    Acceptance,
+    Alone,
+    Costs,
+    ForwardTimes,
+    Schedule,
+    Simulation,
+    Trace,
+    read_schedule,
+)
+from pearl_eval.simulation.acceptance import merge
+
+#: How a trace says what became of a drafted token that was judged.
+_MARKS = {"accepted": "1", "rejected": "0"}
 
 
 @dataclass(frozen=True)
 class Cell:
     """One pair. ``measured``: each contender's speedup, the geometric mean over the prompts of the
     ratio of its median times: a text of some tens of milliseconds is too short for each repeat to
-    count. The reference decodes each twice as often, as two contenders; ``same`` is the ratio of
-    these: 1 but for what the machine did meanwhile. ``best``: each decoder's speedup at its best
-    draft length, which the benchmark chose on other prompts than it is of."""
+    count. ``same`` is the ratio of the reference to itself, if it competes too: 1 but for what the
+    machine did meanwhile. ``schedules``: which model of a contender runs when. ``best``: each
+    decoder's speedup at its best draft length, which the benchmark chose on other prompts than it
+    is of."""
 
     depth: int
     perturbation: float
@@ -34,44 +48,40 @@ class Cell:
     trace: Trace
     measured: dict[str, float]
     same: float
+    schedules: dict[str, Schedule]
     best: dict[str, float] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, content: dict[str, Any]) -> Cell:
-        """A cell of ``bench.json``. ValueError for one of an older version."""
-        seconds: dict[str, dict[int, list[float]]] = {}
-        for one in content["measurements"]:
-            prompts = seconds.setdefault(one["contender"], {})
-            prompts.setdefault(one["prompt"], []).append(one["seconds"] / one["tokens"])
+    def of(cls, content: dict[str, Any], directory: Path) -> Cell:
+        """A cell of ``bench.json``, whose runs are below the benchmark's ``directory``.
 
-        def typical(*labels: str) -> list[float]:
-            """Of each prompt."""
-            return [
-                statistics.median(one for label in labels for one in seconds[label][prompt])
-                for prompt in seconds[REFERENCE]
-            ]
-
-        reference = typical(REFERENCE, _AGAIN)
-        measured = {
-            label: _ratio(reference, typical(label))
-            for label in seconds
-            if label not in (REFERENCE, _AGAIN)
-        }
-        same = _ratio(typical(REFERENCE), typical(_AGAIN))
-        traces = tuple(content.get("traces", ()))
-        if not traces:
-            raise ValueError("bench.json has no acceptance traces: it is of an older version")
+        ValueError for one of an older version.
+        """
+        if "folder" not in content:
+            raise ValueError("bench.json is of an older version")
+        found = _runs(directory, content)
+        schedules = {_label(run): _schedule(run) for run in found}
+        runs = [(_label(run), Traces.read(run.directory)) for run in found]
+        times = {label: _times(own.records, "new_tokens", "seconds") for label, own in runs}
+        first = runs[0][1].records
+        theirs = first.assign(tokens=first["reference_output_ids"].map(len))
+        once = _times(theirs, "tokens", "reference_seconds")
+        # A run of the target alone is the reference once more.
+        same = next((label for label in times if schedules[label] == Alone()), "")
+        again = times.pop(same, once)
+        reference = _typical(pd.concat([once, again]))
         return cls(
             content["depth"],
             content["perturbation"],
             content["acceptance_rate"],
-            content["measurements"][0]["tokens"],
-            tuple(one["prompt_length"] for one in content["forwards"][: len(traces)]),
+            int(first["new_tokens"].iloc[0]),
+            tuple(first.drop_duplicates("task_id")["prompt_tokens"]),
             ForwardTimes.from_bench(content["forwards"]),
-            Trace(traces),
-            measured,
-            same,
-            {name: one["ratio"] for name, one in content.get("speedups", {}).items()},
+            Trace(tuple(map(merge, zip(*(_trace(own) for _, own in runs), strict=True)))),
+            {label: _ratio(reference, _typical(own)) for label, own in times.items()},
+            _ratio(_typical(once), _typical(again)),
+            schedules,
+            {one["decoder"]: one["ratios"]["reference"]["value"] for one in content["best"]},
         )
 
     @property
@@ -84,28 +94,65 @@ class Cell:
 
         ``acceptance`` instead of the cell's own.
         """
-        reference = self._text_seconds(REFERENCE, costs, acceptance)
-        own = self._text_seconds(label, costs, acceptance)
+        reference, own = (
+            Simulation(
+                one, self.forwards, acceptance or self.trace, costs, self.limit, self.prompts
+            )
+            .run()
+            .text_seconds
+            for one in (Alone(), self.schedules[label])
+        )
         return _ratio(reference, own)
 
-    def _text_seconds(self, label: str, costs: Costs, acceptance: Acceptance | None) -> list[float]:
-        decoder, gamma = _contender(label)
-        simulation = Simulation(
-            decoder,
-            self.forwards,
-            acceptance or self.trace,
-            gamma,
-            costs,
-            self.limit,
-            self.prompts,
-        )
-        return simulation.run().text_seconds
+
+class NotSimulated(ValueError):
+    """A grid has a decoder whose rounds can't be simulated."""
 
 
-def _contender(label: str) -> tuple[str, int | None]:
+def _schedule(run: Run) -> Schedule:
+    said = run.summary["decoder_about"]["schedule"]
+    if said is None:
+        raise NotSimulated(run.summary["decoder"])
+    return read_schedule(said)
+
+
+def _runs(directory: Path, content: dict[str, Any]) -> list[Run]:
+    """The runs on a cell's pair, in the order in which they are named."""
+    return finished_runs(directory / content["folder"])
+
+
+def _label(run: Run) -> str:
     """Decoder and draft length, if it has one."""
-    decoder, *gamma = label.split(" γ=")
-    return decoder, int(gamma[0]) if gamma else None
+    gamma = run.summary["decoder_settings"].get("gamma")
+    return f"{run.summary['decoder']}" + (f" γ={gamma}" if gamma else "")
+
+
+def _times(records: pd.DataFrame, tokens: str, seconds: str) -> pd.Series[float]:
+    """Seconds a token, by prompt, of each of its repeats."""
+    return (records[seconds] / records[tokens]).set_axis(records["task_id"])
+
+
+def _typical(times: pd.Series[float]) -> list[float]:
+    """Of each prompt, the median over its repeats."""
+    return [float(one) for one in times.groupby(level=0, sort=False).median()]
+
+
+def _trace(run: Traces) -> list[str]:
+    """For each prompt, which tokens of its text the draft model gets right, as far as it was seen.
+
+    As :class:`pearl_eval.simulation.Trace` has them.
+    """
+    found = []
+    for record in run.records.drop_duplicates("task_id").to_dict("records"):
+        marks = ["-"] * len(record["output_ids"])
+        own = run.rounds[(run.rounds[KEY] == [record[name] for name in KEY]).all(axis=1)]
+        if record["draft_forwards"] and record["exact_match"]:
+            for places, fates in zip(own["drafted_at"], own["fates"], strict=True):
+                for place, fate in zip(places, fates, strict=True):
+                    if fate in _MARKS:
+                        marks[place] = _MARKS[fate]
+        found.append("".join(marks))
+    return found
 
 
 def _ratio(reference: Sequence[float], own: Sequence[float]) -> float:
@@ -113,27 +160,25 @@ def _ratio(reference: Sequence[float], own: Sequence[float]) -> float:
 
 
 def read_grid(directory: Path) -> list[Cell]:
-    """The cells of the grid that ``pearl-eval-bench`` measured into a directory.
+    """The cells of the grid that ``pearl-eval bench`` measured into a directory.
 
     Raises :class:`UserError` where there are none, or a decoder is not simulated.
     """
-    path = directory / "bench.json"
+    path = directory / BENCH
     try:
         content = read_json(path)
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run pearl-eval-bench grid=controlled") from None
+        raise UserError(f"{path}: no such file; run pearl-eval bench grid=controlled") from None
     if not content.get("grid"):
-        raise UserError(f"{path}: no grid was measured; run pearl-eval-bench grid=controlled")
+        raise UserError(f"{path}: no grid was measured; run pearl-eval bench grid=controlled")
     try:
-        cells = [Cell.of(cell) for cell in content["grid"]]
+        return [Cell.of(cell, directory) for cell in content["grid"]]
+    except NotSimulated as error:
+        raise UserError(
+            f"{path}: {error} is not simulated, so it can't be predicted; run a grid without it"
+        ) from None
     except ValueError as error:
         raise UserError(f"{path}: {error}; run it again") from None
-    try:
-        for label in {label for cell in cells for label in cell.measured}:
-            rules(*_contender(label))
-    except ValueError as error:
-        raise UserError(f"{path}: {error}; run a grid without it") from None
-    return cells
 
 
 def halves(cells: Sequence[Cell]) -> tuple[list[Cell], list[Cell]]:

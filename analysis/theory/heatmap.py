@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,10 +9,8 @@ from pathlib import Path
 from analysis.theory import theory
 from analysis.theory.grid import Cell, read_grid
 from analysis.theory.prediction import fit
-from pearl_eval.errors import UserError
 from pearl_eval.figures.heatmap import LOWEST, STEPS, draw_heatmap
 from pearl_eval.figures.saving import check_format, save_figure
-from pearl_eval.shell.streams import standard_streams
 from pearl_eval.simulation import Costs, ForwardTimes, Rate
 
 
@@ -27,12 +24,8 @@ def _pearl(speed_ratio: float, rate: float) -> float:
 
 
 Predicted = dict[str, Callable[[float, float], float]]
-#: What theory predicts of each decoder, at its best draft length.
-THEORY: Predicted = {
-    "speculative": _speculative,
-    "pearl": _pearl,
-    "pearl_async": theory.async_speedup,
-}
+#: What theory predicts of each schedule, at its best draft length.
+THEORY: Predicted = {"Turns": _speculative, "Parallel": _pearl, "Ahead": theory.async_speedup}
 #: Values of c and of α at which a simulated surface is computed, which takes a while.
 _SIMULATED_STEPS = 12
 #: Simulated texts for each of a cell's prompts.
@@ -61,8 +54,7 @@ def simulated(cells: Sequence[Cell], costs: Costs) -> Predicted:
 
         return speedup
 
-    measured = {label.split()[0] for label in labels}
-    return {decoder: of(decoder) for decoder in THEORY if decoder in measured}
+    return {decoder: of(decoder) for decoder in dict.fromkeys(one.split()[0] for one in labels)}
 
 
 def _at(forwards: ForwardTimes, speed_ratio: float) -> ForwardTimes:
@@ -82,21 +74,11 @@ def best(cells: list[Cell], decoder: str) -> list[tuple[float, float, float]]:
     return found
 
 
-@standard_streams()
-def main() -> None:
-    """``python -m analysis.theory.heatmap [DIRECTORY]``: draw theory's surfaces.
-
-    With the directory of a benchmark's grid, the simulator's, and the grid's points.
-    """
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("directory", type=Path, nargs="?", help="of pearl-eval-bench's grid")
-    parser.add_argument("-o", "--output", type=Path, default=Path("heatmap.png"))
-    arguments = parser.parse_args()
-    try:
-        check_format(arguments.output)
-        cells = read_grid(arguments.directory) if arguments.directory else []
-    except (UserError, OSError) as error:
-        parser.error(str(error))
+def write_heatmap(directory: Path | None = None, output: Path = Path("heatmap.png")) -> None:
+    """Draw theory's surfaces, or, with the directory of a benchmark's grid, the simulator's and the
+    grid's points; print the picture's path."""
+    check_format(output)
+    cells = read_grid(directory) if directory else []
     predicted, steps, lowest = THEORY, STEPS, LOWEST
     subtitle = "predicted by closed forms: no overhead, the window costs nothing"
     if cells:
@@ -107,12 +89,4 @@ def main() -> None:
             " tokens; points: measured, in the same colours"
         )
     measured = {name: best(cells, name) for name in predicted}
-    drawn = draw_heatmap(predicted, measured, subtitle, steps, lowest)
-    try:
-        print(save_figure(drawn, arguments.output))
-    except OSError as error:
-        parser.error(str(error))
-
-
-if __name__ == "__main__":
-    main()
+    print(save_figure(draw_heatmap(predicted, measured, subtitle, steps, lowest), output))

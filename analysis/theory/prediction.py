@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -16,7 +15,6 @@ from analysis.theory.grid import Cell, halves, read_grid
 from pearl_eval.errors import UserError
 from pearl_eval.figures.prediction import draw_prediction
 from pearl_eval.figures.saving import check_format, save_figure
-from pearl_eval.shell.streams import standard_streams
 from pearl_eval.simulation import Costs
 
 #: What is fitted, with where the fit starts, in seconds.
@@ -98,26 +96,17 @@ def table(points: Sequence[Point]) -> str:
     return markdown_table(("decoder", "predictions", "median error", "worst error"), rows)
 
 
-@standard_streams()
-def main() -> None:
-    """``python -m analysis.theory.prediction DIRECTORY``: predict a grid, one half fitted on the
-    other."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("directory", type=Path, help="what pearl-eval-bench grid=controlled wrote")
-    parser.add_argument("-o", "--output", type=Path, help="default: prediction.png in DIRECTORY")
-    parser.add_argument(
-        "--swap", action="store_true", help="fit on the half that is otherwise predicted"
-    )
-    arguments = parser.parse_args()
-    try:
-        output = arguments.output or arguments.directory / "prediction.png"
-        check_format(output)
-        cells = read_grid(arguments.directory)
-        fitted_on, held_out = reversed(halves(cells)) if arguments.swap else halves(cells)
-        if not fitted_on or not held_out:
-            raise UserError(f"{arguments.directory}: too few pairs for two halves")
-    except (UserError, OSError) as error:
-        parser.error(str(error))
+def predict_grid(directory: Path, output: Path | None = None, swap: bool = False) -> None:
+    """Predict one half of a grid by costs fitted on the other, print how well, and draw it.
+
+    ``swap``: fit on the half that is otherwise predicted.
+    """
+    output = output or directory / "prediction.png"
+    check_format(output)
+    cells = read_grid(directory)
+    fitted_on, held_out = reversed(halves(cells)) if swap else halves(cells)
+    if not fitted_on or not held_out:
+        raise UserError(f"{directory}: too few pairs for two halves")
     costs = fit(fitted_on)
     seconds = {name: asdict(costs)[name] for name in _FITTED}
     print("fitted, µs: " + ", ".join(f"{name} {1e6 * one:.0f}" for name, one in seconds.items()))
@@ -130,11 +119,4 @@ def main() -> None:
         [(one.contender.split()[0], one.measured, one.predicted) for one in predicted],
         f"{errors(predicted)}\n{noise(cells)}",
     )
-    try:
-        print(save_figure(drawn, output))
-    except OSError as error:
-        parser.error(str(error))
-
-
-if __name__ == "__main__":
-    main()
+    print(save_figure(drawn, output))

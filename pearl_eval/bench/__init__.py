@@ -1,1 +1,1 @@
-"""The ``pearl-eval-bench`` command: decoders side by side in one run, limits and goals beside."""
+"""A benchmark: runs of several decoders whose prompts are interleaved, and the limits beside."""

@@ -1,4 +1,4 @@
-"""What ``pearl-eval-bench`` measures: the typed schema of ``conf/bench.yaml``."""
+"""The typed schema of ``conf/bench.yaml``: what a benchmark measures."""
 
 from __future__ import annotations
 
@@ -7,67 +7,63 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 
-from pearl_eval.config.schema import RuntimeConfig, open_node
-
-#: What every other contender is compared with, always there.
-REFERENCE = "autoregressive"
+from pearl_eval.config.schema import Protocol, RuntimeConfig, open_node
 
 
 @dataclass
-class GridConfig:
-    """Contests on pairs over a grid of speed ratios and acceptance rates.
+class Contestants:
+    """Decoders, each with every one of ``gammas`` if its YAML has a draft length (``gamma``).
+
+    ``rivals``: what each decoder is compared with beside the reference, as lists of decoders by
+    what they are called together; the fastest of a list counts.
+    """
+
+    pair: Any = field(default_factory=open_node)
+    decoders: list[str] = field(default_factory=list)
+    gammas: list[int] = field(default_factory=list)
+    rivals: dict[str, list[str]] = field(default_factory=dict)
+    repeats: int = 2
+
+
+@dataclass
+class GridConfig(Contestants):
+    """The same on pairs over a grid of speed ratios and acceptance rates.
 
     ``pair`` has fields ``depth`` and ``perturbation``; each of ``depths`` meets each of
-    ``perturbations``. Each contest is on the first ``prompts`` problems that the benchmark has
+    ``perturbations``. Each pair decodes the first ``prompts`` problems that the benchmark has
     drawn of its task, to ``max_new_tokens`` tokens.
     """
 
-    pair: Any = field(default_factory=open_node)
     depths: list[int] = field(default_factory=list)
     perturbations: list[float] = field(default_factory=list)
-    decoders: list[str] = field(default_factory=list)
-    gammas: list[int] = field(default_factory=list)
     prompts: int = 4
     max_new_tokens: int = 64
-    repeats: int = 2
 
 
 @dataclass
-class GrowthConfig:
-    """Time per token after ``contexts`` tokens, and memory while a run goes on.
+class GrowthConfig(Contestants):
+    """Time per token after ``contexts`` tokens: after each, ``new_tokens`` tokens are generated."""
 
-    After each context every decoder generates ``new_tokens`` tokens, ``repeats`` times. Memory is
-    that of one ``pearl-eval`` run over ``prompts`` problems.
-    """
-
-    pair: Any = field(default_factory=open_node)
     contexts: list[int] = field(default_factory=list)
-    decoders: list[str] = field(default_factory=list)
-    gammas: list[int] = field(default_factory=list)
     new_tokens: int = 32
     repeats: int = 3
-    prompts: int = 40
 
 
 @dataclass
-class BenchConfig:
-    """What is measured, on what, how often. Decoders with a draft length run with each of
-    ``gammas``.
+class BenchConfig(Contestants):
+    """What is measured, on what, how often.
 
     ``prompts`` problems are drawn over the whole task, by ``seed``. ``contest``: let the decoders
-    compete on ``pair`` and ``task``. ``whole_run``: watch one whole ``pearl-eval`` run.
-    ``forward_repeats``: how often each forward is timed alone after each prompt.
+    compete on ``pair`` and ``task``. ``forward_repeats``: how often each forward is timed alone
+    after each prompt.
     """
 
-    pair: Any = field(default_factory=open_node)
     task: Any = field(default_factory=open_node)
+    sampling: Any = field(default_factory=open_node)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
-    decoders: list[str] = field(default_factory=list)
-    gammas: list[int] = field(default_factory=list)
+    protocol: Protocol = Protocol.paper
     prompts: int = 12
-    repeats: int = 2
     contest: bool = True
-    whole_run: bool = True
     forward_repeats: int = 7
     grid: GridConfig | None = None
     growth: GrowthConfig | None = None

@@ -1,231 +1,233 @@
-"""Contenders that decode the same prompts in one run, one after the other in random order."""
+"""Runs whose prompts are decoded in turn, in an order that is drawn anew for each prompt."""
 
 from __future__ import annotations
 
 import contextlib
+import copy
 import random
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import cast
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from hydra import compose
+from hydra.errors import MissingConfigException
+from omegaconf import DictConfig, OmegaConf, open_dict
 
-from decoders.decoder import Decoder
-from decoders.generation import Generation
-from decoders.pearl import Pearl
-from decoders.process.clock import clock, no_garbage_collection
-from decoders.process.drafter import Drafter
+from decoders.autoregressive import Autoregressive
 from decoders.process.models import Models
-from decoders.sampling.sampler import Greedy
-from decoders.speculative import Speculative
-from pearl_eval.bench.config import REFERENCE
-from pearl_eval.bench.limits import Forwards, Rounds, Timer
-from pearl_eval.bench.results import Measurement, Results
-from pearl_eval.checks.equivalence import EquivalenceChecker, Verdict, unchecked_verdict
-from pearl_eval.config.paths import config_dir
-from pearl_eval.config.schema import build
+from decoders.session import Session
+from pearl_eval.bench.config import Contestants
+from pearl_eval.bench.limits import Forwards, Timer
+from pearl_eval.bench.results import Entry, Results
+from pearl_eval.config.building import plain
+from pearl_eval.config.schema import Names
 from pearl_eval.errors import UserError
-from pearl_eval.evaluation.plan import check_target
-from pearl_eval.evaluation.reservation import reserve
+from pearl_eval.evaluation.comparison import Comparison
+from pearl_eval.evaluation.identity import run_identity
+from pearl_eval.evaluation.judge import Judge
+from pearl_eval.evaluation.plan import Parts, Plan, Prompt
+from pearl_eval.evaluation.recorder import Recorder
+from pearl_eval.evaluation.reservation import reserved
+from pearl_eval.evaluation.run_files import RunFiles
+from pearl_eval.machine import environment
 from pearl_eval.machine.placement import placed
-from pearl_eval.pairs.pair import Pair
-from pearl_eval.pairs.setup import Setup
+from pearl_eval.results.labels import labels, of_overrides
+from pearl_eval.results.records import OVERRIDES
 from pearl_eval.shell.progress import steps
-from pearl_eval.simulation.acceptance import merge, record
 
-#: The reference a second time: how far its ratio to itself is from 1 is the measuring's own error.
-AGAIN = f"{REFERENCE} again"
-#: Decoders whose rounds judge tokens that follow the text verified before.
-_JUDGES_IN_PLACE = (Pearl, Speculative)
+#: What a run's configuration has of its benchmark's.
+_SHARED = ("pair", "task", "sampling", "runtime", "protocol", "seed")
 
 
 @dataclass(frozen=True)
 class Contender:
-    """A decoder, with a draft length where it has one."""
+    """One of the runs: its plan, configuration and command-line overrides, and its folder.
 
-    label: str
-    decoder: Decoder
-    gamma: int | None = None
-
-    def decode(self, prompt: Sequence[int], limit: int) -> tuple[Generation, float]:
-        """Decode a prompt to ``limit`` tokens; also the seconds that took, all told."""
-        if self.gamma is not None:
-            self.decoder.chosen_gamma = self.gamma
-        # What new shapes of forwards take to set up is no part of a measurement.
-        self.decoder.prepare(len(prompt), len(prompt) + limit)
-        start = clock()
-        generation = self.decoder.decode(prompt, limit, ())
-        return generation, clock() - start
-
-
-def contenders(decoders: Sequence[str], gammas: Sequence[int]) -> list[Contender]:
-    """The contenders that a benchmark names, not started yet.
-
-    A decoder with a draft length competes with each of ``gammas``. Raises :class:`UserError` for
-    what is no decoder.
+    ``gamma`` is the draft length that it competes with, if there are several to choose from.
     """
-    found = []
-    for name in dict.fromkeys([REFERENCE, *decoders]):
-        path = config_dir() / "decoder" / f"{name}.yaml"
-        if not path.is_file():
-            raise UserError(f"decoders: there is no decoder {name}")
-        node = cast(DictConfig, OmegaConf.load(path))
-        has_gamma = "gamma" in node
-        if has_gamma:
-            node.gamma = 1  # set for each text
-        decoder = build("decoder", node, Decoder)
-        if name == REFERENCE:
-            found += [Contender(REFERENCE, decoder), Contender(AGAIN, decoder)]
-        elif has_gamma:
-            found += [Contender(f"{name} γ={gamma}", decoder, gamma) for gamma in gammas]
-        else:
-            found.append(Contender(name, decoder))
+
+    names: Names
+    gamma: int | None
+    plan: Plan
+    cfg: DictConfig
+    overrides: list[str]
+    folder: Path
+
+    def write_config(self) -> None:
+        """Leave what Hydra leaves of a run."""
+        path = self.folder / OVERRIDES
+        path.parent.mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(self.cfg, path.with_name("config.yaml"))
+        OmegaConf.save(OmegaConf.create(self.overrides), path)
+
+
+def run_config(cfg: DictConfig) -> DictConfig:
+    """A run's configuration as far as it is its benchmark's; the decoder is missing."""
+    shared = {name: cfg._get_node(name) for name in _SHARED}
+    return OmegaConf.create(shared | {"tracking": {"backend": "none"}})
+
+
+def contenders(
+    config: Contestants,
+    cfg: DictConfig,
+    names: Names,
+    folder: Path,
+    first: Callable[[Parts], Plan],
+    dials: Sequence[str] = (),
+) -> list[Contender]:
+    """The runs that a benchmark, or a part of it, consists of, found and checked but not begun.
+
+    Parameters
+    ----------
+    config
+        Which decoders compete.
+    cfg
+        The configuration of each run but for its decoder.
+    names
+        What their pair and task are called; the decoders' own come instead of its.
+    folder
+        Where they go, each to a folder of its own.
+    first
+        Plans the first of them; the others decode the same prompts.
+    dials
+        Overrides that all of them share.
+    """
+    found: list[Contender] = []
+    for name in dict.fromkeys(config.decoders):
+        node = _decoder(name)
+        for gamma in config.gammas if "gamma" in node else [None]:
+            own = copy.deepcopy(cfg)
+            with open_dict(own):
+                own.decoder = node
+                if gamma is not None:
+                    own.decoder.gamma = gamma
+            parts = Parts.make(own)
+            plan = found[0].plan.beside(parts) if found else first(parts)
+            asked = [f"decoder={name}"] + ([f"decoder.gamma={gamma}"] if gamma else [])
+            place = "-".join([f"{len(found):02}", name, *([str(gamma)] if gamma else [])])
+            found.append(
+                Contender(
+                    replace(names, decoder=name), gamma, plan, own, [*asked, *dials], folder / place
+                )
+            )
     return found
 
 
-def check_contenders(
-    entrants: Sequence[Contender], pair: Pair, prompts: Sequence[Sequence[int]], limit: int
-) -> None:
-    """Refuse contenders that can't decode a pair's target, or these prompts with it."""
-    for entrant in entrants:
-        check_target(entrant.decoder, pair)
-        if not entrant.decoder.follows_rope_switch:
-            for prompt in prompts:
-                pair.check_rope_switch("a prompt", len(prompt), len(prompt), limit)
+def _decoder(name: str) -> DictConfig:
+    """A decoder's configuration, found as ``decoder=NAME`` is."""
+    try:
+        found: DictConfig = compose(f"decoder/{name}").decoder
+    except MissingConfigException as error:
+        raise UserError(
+            f"decoders: there is no decoder {name}, neither in conf/decoder nor in a decoder folder"
+            " of --config-dir"
+        ) from error
+    return found
 
 
-@contextlib.contextmanager
-def started(entrants: Sequence[Contender], models: Models, forward_repeats: int) -> Iterator[Timer]:
-    """Start the decoders, one process for all draft lengths of each, and what times forwards."""
-    with contextlib.ExitStack() as stack:
-        for decoder in {id(one.decoder): one.decoder for one in entrants}.values():
-            stack.callback(decoder.stop)
-            decoder.start(models, Greedy())
-        # Where PEARL competes, its draft process is timed; it is idle between the prompts.
-        own = [one.decoder.drafter for one in entrants if type(one.decoder) is Pearl]
-        if not own:
-            own = [Drafter(models.load_draft, Greedy(), models.draft_process)]
-            stack.callback(own[0].close)
-            own[0].wait_ready()
-        # Where speculative decoding competes, so are its turns.
-        turning = [one.decoder for one in entrants if isinstance(one.decoder, Speculative)]
-        draft = turning[0].draft if turning else None
-        yield Timer(
-            models.target,
-            own[0],
-            _gammas(entrants, Pearl),
-            forward_repeats,
-            draft,
-            _gammas(entrants, Speculative),
-        )
-
-
-def _gammas(entrants: Sequence[Contender], kind: type[Decoder]) -> list[int]:
-    return sorted({one.gamma for one in entrants if one.gamma and isinstance(one.decoder, kind)})
-
-
-class Contest:
-    """Lets contenders decode prompts, and compares what comes out.
+def hold(entrants: Sequence[Contender], forward_repeats: int, seed: int, label: str) -> Results:
+    """Load the pair, let contenders decode, record what comes of it, and free it all.
 
     Parameters
     ----------
     entrants
-        The contenders, started; the reference is among them.
-    models
-        The pair they were started with.
-    timer
-        Times forwards alone after each prompt, at the middle of its text.
+        The runs, planned.
+    forward_repeats
+        How often each forward is timed alone after each prompt; 0: none is.
+    seed
+        What the order of decoding is drawn from.
     label
         What the progress bar says.
     """
-
-    def __init__(
-        self, entrants: Sequence[Contender], models: Models, timer: Timer, label: str
-    ) -> None:
-        self._entrants = entrants
-        self._timer = timer
-        self._label = label
-        self._checker = EquivalenceChecker(models.target)
-
-    def run(self, prompts: Sequence[Sequence[int]], limit: int, repeats: int, seed: int) -> Results:
-        """Decode every prompt ``repeats`` times by every contender, in an order drawn anew."""
-        rng = random.Random(seed)
-        for one in self._entrants:
-            one.decode(prompts[0], limit)
-        measurements: list[Measurement] = []
-        timed: list[Forwards] = []
-        traces: dict[int, str] = {}
-        rounds = [(repeat, index) for repeat in range(repeats) for index in range(len(prompts))]
-        for repeat, index in steps(rounds, self._label):
-            prompt = prompts[index]
-            order = rng.sample(self._entrants, len(self._entrants))
-            with no_garbage_collection():
-                done = {one.label: one.decode(prompt, limit) for one in order}
-                forwards = self._timer.forwards(len(prompt) + limit // 2, len(prompt))
-            timed.append(forwards)
-            traces[index] = self._trace(done)
-            made = {label: generation for label, (generation, _) in done.items()}
-            verdicts = judged(self._checker, self._entrants, prompt, limit, made)
-            measurements += [
-                Measurement.of(
-                    one.label,
-                    index,
-                    repeat,
-                    *done[one.label],
-                    verdict=verdicts[one.label].kind,
-                    why=verdicts[one.label].why,
-                    draft_alone=forwards.draft,
-                    pearl=Rounds.of(done[one.label][0], forwards)
-                    if isinstance(one.decoder, Pearl)
-                    else None,
-                )
-                for one in self._entrants
-            ]
-        return Results(measurements, timed, list(traces.values()))
-
-    def _trace(self, done: Mapping[str, tuple[Generation, float]]) -> str:
-        """Which tokens of a text the draft model gets right, as far as that was seen."""
-        expected = done[REFERENCE][0].output_ids
-        judging = [one.label for one in self._entrants if isinstance(one.decoder, _JUDGES_IN_PLACE)]
-        generations = [done[label][0] for label in judging]
-        recorded = [record(one.rounds) for one in generations if one.output_ids == expected]
-        return merge(["-" * len(expected), *recorded])
+    environment.reset_peak_memory()
+    with contextlib.ExitStack() as stack:
+        files = [
+            stack.enter_context(RunFiles(one.folder, run_identity(plain(one.cfg), one.plan)))
+            for one in entrants
+        ]
+        for one in entrants:
+            one.write_config()
+        setup = stack.enter_context(reserved(entrants[0].plan)).setup
+        stack.enter_context(placed(setup.processes.target))
+        models = setup.models(stack.enter_context(setup.target()))
+        plans = [replace(one.plan, setup=setup) for one in entrants]
+        reference = Autoregressive().start(models, plans[0].sampler)
+        judge = Judge(plans[0], models.target)
+        sessions = stack.enter_context(_started(entrants, models))
+        recorders = []
+        for one, plan, session, own in zip(entrants, plans, sessions, files, strict=True):
+            comparison = Comparison(plan, models, reference, judge=judge)
+            comparison.session = session
+            recorders.append(Recorder(plan, one.names, own, comparison))
+        gammas = [one.gamma for one in entrants if one.plan.decoder.uses_draft and one.gamma]
+        timing = Timer.started(models, gammas, forward_repeats)
+        timer = stack.enter_context(timing) if forward_repeats else None
+        forwards = _decode(plans[0], recorders, timer, random.Random(seed), label)
+        # All of them before the first is stopped, since some share processes.
+        memories = [one.peak_memory_bytes() for one in recorders]
+        for session in sessions:
+            session.stop()
+        for recorder, memory in zip(recorders, memories, strict=True):
+            recorder.finish(memory, lambda text: None)
+            recorder.files.end()
+    known = [of_overrides(one.overrides, one.names.decoder) for one in entrants]
+    return Results(
+        {
+            name: Entry(one.names.decoder, own.records, own.traces.rounds, own.summary)
+            for name, one, own in zip(labels(known), entrants, recorders, strict=True)
+        },
+        forwards,
+        [
+            f"{name}: {why}"
+            for name, own in zip(labels(known), recorders, strict=True)
+            if (why := own.wrong_outputs())
+        ],
+    )
 
 
-def judged(
-    checker: EquivalenceChecker,
-    entrants: Sequence[Contender],
-    prompt: Sequence[int],
-    limit: int,
-    made: Mapping[str, Generation],
-) -> dict[str, Verdict]:
-    """The verdict on every contender's output against the reference's, by their labels."""
-    expected = made[REFERENCE].output_ids
-    verdicts = {}
-    for one in entrants:
-        output, events = made[one.label].output_ids, made[one.label].events
-        if one.decoder.lossless:
-            verifier = Greedy().verifier(0, len(prompt))
-            verdict = checker.compare(prompt, output, expected, limit, (), verifier, events)
-        else:
-            verdict = unchecked_verdict("lossy", output, expected)
-        verdicts[one.label] = verdict
-    return verdicts
+@contextlib.contextmanager
+def _started(entrants: Sequence[Contender], models: Models) -> Iterator[list[Session]]:
+    """Start the decoders; those that differ in their draft length alone share what they load."""
+    found: list[Session] = []
+    started: dict[str, Session] = {}
+    with contextlib.ExitStack() as stack:
+        for one in entrants:
+            first = started.get(one.names.decoder)
+            # One that does not say which draft length it uses can't be given another.
+            if first is not None and first.gamma is not None and one.gamma is not None:
+                found.append(first.with_gamma(one.gamma))
+                continue
+            session = one.plan.decoder.start(models, one.plan.sampler)
+            stack.callback(session.stop)
+            started[one.names.decoder] = session
+            found.append(session)
+        yield found
 
 
-def hold(
-    setup: Setup,
-    entrants: Sequence[Contender],
-    prompts: Sequence[Sequence[int]],
-    limit: int,
-    repeats: int,
-    *,
-    seed: int,
-    forward_repeats: int,
-    label: str,
-) -> Results:
-    """Load a pair, let contenders compete on it, and free it all."""
-    with reserve(setup) as setup, placed(setup.processes.target), setup.target() as target:
-        models = setup.models(target)
-        with started(entrants, models, forward_repeats) as timer:
-            return Contest(entrants, models, timer, label).run(prompts, limit, repeats, seed)
+def _decode(
+    plan: Plan, recorders: Sequence[Recorder], timer: Timer | None, rng: random.Random, label: str
+) -> list[Forwards]:
+    """Let all decode all prompts and record them; the forwards timed after each prompt."""
+    for one in recorders:
+        # Apart, so that every prompt is timed.
+        one.comparison.measure_reference(plan.prompts[0])
+        one.begin(one.comparison.decode(plan.prompts[0])[0].rounds)
+    forwards = []
+    # Repeats are samples, each after all prompts have had the one before.
+    for first in steps(sorted(plan.prompts, key=lambda one: one.sample), label):
+        prompt: Prompt | None = first
+        while prompt is not None:
+            made = {}
+            # Where there is none it is the reference's turn.
+            for own in rng.sample([None, *recorders], len(recorders) + 1):
+                if own is None:
+                    reference = recorders[0].comparison.measure_reference(prompt)
+                else:
+                    made[own] = own.comparison.decode(prompt)
+            if timer is not None:
+                middle = len(prompt.ids) + plan.task.max_new_tokens // 2
+                forwards.append(timer.forwards(prompt.key, middle, len(prompt.ids)))
+            for one in recorders:
+                one.add(one.comparison.judged(prompt, made[one], reference))
+            prompt = plan.next_turn(prompt, plan.pair.answer(reference.output_ids))
+    return forwards

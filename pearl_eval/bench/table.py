@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
 
 from rich.table import Table
 
-from pearl_eval.bench.config import REFERENCE
-from pearl_eval.bench.goals import Goal
-from pearl_eval.bench.results import Ratio, Results
+from pearl_eval.bench.results import Results
+from pearl_eval.figures.benchmark import REFERENCE
+from pearl_eval.results.speed import Ratio
+from pearl_eval.results.table import equivalence_text, number
 from pearl_eval.shell.console import console
 
-#: transformers' own decoding, and whichever of a family was fastest.
-GENERATE = "generate"
-SPECULATIVE, ASSISTED = "best speculative", "best assisted"
+#: Decoders by what they are called together, of whom the fastest counts.
+Rivals = Mapping[str, Sequence[str]]
 #: Most names of problems that are printed.
 _NAMED = 40
 
@@ -23,75 +26,92 @@ _NAMED = 40
 class Row:
     """One contender's figures, on all prompts. ``ratios`` are its speed over others', by name.
 
-    ``draft_limit_share`` is its share of limit 1, ``round_limit_share`` and ``inside_share`` those
-    of limit 2 by forwards as timed alone and as timed inside its rounds; ``crossing`` is in
-    seconds. A figure that does not exist for a contender is None.
+    ``draft_limit_share`` and ``round_limit_share`` are its shares of limits 1 and 2. A figure that
+    does not exist for a contender is None.
     """
 
     contender: str
+    decoder: str
     tokens_per_second: float
     ratios: dict[str, Ratio]
     draft_limit_share: float
     round_limit_share: float | None
-    inside_share: float | None
     acceptance_rate: float | None
-    tokens_per_forward: float
-    crossing: float | None
-    bytes_per_round: float | None
-    verdict: str
+    equivalence: str
 
 
 @dataclass(frozen=True)
 class Best:
     """A decoder at the draft length that was best on one half of the prompts (``contender``).
 
-    ``ratios`` are those of the other half, over others that were chosen likewise.
+    ``gamma`` is that length, and ``drafts`` whether it drafts at all. ``ratios`` are those of the
+    other half, over rivals that were chosen likewise.
     """
 
     decoder: str
     contender: str
+    gamma: int | None
+    drafts: bool
     ratios: dict[str, Ratio]
 
 
-def rows(results: Results) -> list[Row]:
-    """A row for each contender."""
-    others = [name for name in (REFERENCE, GENERATE) if name in results.contenders()]
+def rows(results: Results, rivals: Rivals) -> list[Row]:
+    """A row for each contender; of the rivals those are beside it of which there is but one."""
+    alone = {
+        name: own[0]
+        for name, decoders in rivals.items()
+        if len(own := [k for k, one in results.entries.items() if one.decoder in decoders]) == 1
+    }
     return [
         Row(
-            contender,
-            results.tokens_per_second(contender),
-            {other: results.ratio(contender, other) for other in others},
-            results.share_of_draft_limit(contender),
-            results.share_of_round_limit(contender),
-            results.share_of_round_limit(contender, inside=True),
-            results.acceptance_rate(contender),
-            results.tokens_per_forward(contender),
-            results.crossing(contender),
-            results.bytes_per_round(contender),
-            results.verdict(contender),
+            label,
+            entry.decoder,
+            entry.summary["tokens_per_second"],
+            {
+                name: results.ratio(label, other)
+                for name, other in {REFERENCE: None, **alone}.items()
+            },
+            results.share_of_draft_limit(label),
+            results.share_of_round_limit(label),
+            entry.summary["acceptance_rate"],
+            equivalence_text(entry.summary),
         )
-        for contender in results.contenders()
+        for label, entry in results.entries.items()
     ]
 
 
-def bests(results: Results) -> list[Best]:
-    """Every decoder at its best draft length, but for the reference."""
-    others = {
-        REFERENCE: REFERENCE,
-        SPECULATIVE: results.best("speculative".__eq__),
-        GENERATE: results.best(GENERATE.__eq__),
-        ASSISTED: results.best(lambda name: name.startswith("assisted")),
-    }
-    held_out = results.half(chooses=False)
+def bests(results: Results, rivals: Rivals) -> list[Best]:
+    """Every decoder at its best draft length."""
+    others = {name: results.best(decoders) for name, decoders in rivals.items()}
     found = []
-    for name in dict.fromkeys(label.split()[0] for label in results.contenders()):
-        chosen = results.best(name.__eq__)
-        if chosen and name != REFERENCE:
-            ratios = {
-                other: held_out.ratio(chosen, label) for other, label in others.items() if label
-            }
-            found.append(Best(name, chosen, ratios))
+    for decoder in results.decoders:
+        chosen = results.best([decoder])
+        assert chosen is not None
+        entry = results.entries[chosen]
+        ratios = {REFERENCE: results.ratio(chosen, half=False)}
+        ratios |= {
+            name: results.ratio(chosen, other, half=False)
+            for name, other in others.items()
+            if other
+        }
+        lengths = [one for one in results.entries.values() if one.decoder == decoder]
+        gamma = entry.summary["decoder_settings"].get("gamma") if len(lengths) > 1 else None
+        drafts = bool((entry.rounds["drafted"] > 0).any())
+        found.append(Best(decoder, chosen, gamma, drafts, ratios))
     return found
+
+
+def content(results: Results, rivals: Rivals, folder: Path) -> dict[str, Any]:
+    """What ``bench.json`` holds of a contest whose runs are in ``folder``."""
+    return {
+        "folder": str(folder),
+        "rows": [asdict(row) for row in rows(results, rivals)],
+        "best": [asdict(one) for one in bests(results, rivals)],
+        "speed_ratio": results.speed_ratio(),
+        "acceptance_rate": results.acceptance_rate(),
+        "draft_limit": results.draft_limit(),
+        "forwards": [asdict(one) for one in results.forwards],
+    }
 
 
 def print_problems(drawn: Sequence[str], of: int, seed: int) -> None:
@@ -102,61 +122,52 @@ def print_problems(drawn: Sequence[str], of: int, seed: int) -> None:
     )
 
 
-def print_rows(title: str, contest: Sequence[Row], results: Results) -> None:
-    """The table of a contest, and the limits it was held against, on standard output."""
-    out = console(stderr=False)
-    table = Table(title=title, title_justify="left", title_style="bold")
-    table.add_column("contender", no_wrap=True)
-    names = list(contest[0].ratios)
-    headings = ["tokens\n/s", *(f"÷ {name}" for name in names), "÷ autoregressive\nby prompt"]
-    for heading in [*headings, "limit\n1", "limit\n2", "α", "same\ntokens"]:
-        table.add_column(heading, justify="right")
-    for row in contest:
-        table.add_row(
-            row.contender,
-            f"{row.tokens_per_second:.1f}",
-            *(str(row.ratios[name]) for name in names),
-            row.ratios[REFERENCE].by_prompt,
-            percent(row.draft_limit_share),
-            percent(row.round_limit_share),
-            "–" if row.acceptance_rate is None else f"{row.acceptance_rate:.3f}",
-            row.verdict,
-        )
-    out.print(table)
-    out.print(
+def print_contest(title: str, contest: Mapping[str, Any]) -> None:
+    """The tables of a contest (``content``), and the limits it was held against."""
+    names = list(contest["rows"][0]["ratios"])
+    headings = ["tokens\n/s", *(f"÷ {name}" for name in names), "÷ reference\nby prompt"]
+    print_table(
+        title,
+        ["contender", *headings, "limit\n1", "limit\n2", "α", "equivalence"],
+        (
+            [
+                row["contender"],
+                f"{row['tokens_per_second']:.1f}",
+                *(str(Ratio(**row["ratios"][name])) for name in names),
+                " ".join(f"{one:.2f}" for one in row["ratios"][REFERENCE]["spread"]),
+                number(row["draft_limit_share"], ".0%"),
+                number(row["round_limit_share"], ".0%"),
+                number(row["acceptance_rate"], ".3f"),
+                row["equivalence"],
+            ]
+            for row in contest["rows"]
+        ),
+    )
+    console(stderr=False).print(
         "Ratios are of total tokens per second over all prompts and repeats (95 % interval over"
         " prompts); by prompt: the least, the quartiles and the most of the prompts' own. Forwards"
-        f" alone, in the same run: c = {results.speed_ratio():.2f}.\n"
-        f"Limit 1: no token comes faster than one draft forward, so {results.draft_limit():.0f}"
-        " tokens/s. Limit 2: no round of PEARL is shorter than max(γ · t_draft, t_target(window)).",
+        f" alone, in the same run: c = {contest['speed_ratio']:.2f}.\n"
+        f"Limit 1: no token comes faster than one draft forward, so {contest['draft_limit']:.0f}"
+        " tokens/s. Limit 2: no round is shorter than the longer of its forwards where both models"
+        " run at once, else than both together.",
         soft_wrap=True,
+    )
+    best = contest["best"]
+    print_table(
+        "At the best γ: chosen on one half of the prompts, compared on the other",
+        ["contender", *(f"÷ {name}" for name in best[0]["ratios"])],
+        (
+            [one["contender"], *(str(Ratio(**ratio)) for ratio in one["ratios"].values())]
+            for one in best
+        ),
     )
 
 
-def print_bests(found: Sequence[Best]) -> None:
-    """Decoders at their best draft lengths, side by side."""
-    title = "At the best γ: chosen on one half of the prompts, compared on the other"
+def print_table(title: str, headings: Sequence[str], cells: Iterable[list[str]]) -> None:
+    """A table on standard output."""
     table = Table(title=title, title_justify="left", title_style="bold")
-    table.add_column("contender", no_wrap=True)
-    for name in found[0].ratios if found else ():
-        table.add_column(f"÷ {name}", justify="right")
-    for one in found:
-        table.add_row(one.contender, *(str(ratio) for ratio in one.ratios.values()))
+    for heading, justify in zip_longest(headings, ["left"], fillvalue="right"):
+        table.add_column(heading, justify=justify, no_wrap=justify == "left")  # type: ignore[arg-type]
+    for row in cells:
+        table.add_row(*row)
     console(stderr=False).print(table)
-
-
-def print_goals(goals: Sequence[Goal]) -> None:
-    """Goals beside what was measured."""
-    table = Table(title="Goals", title_justify="left", title_style="bold")
-    table.add_column("goal", overflow="fold")
-    for heading in ("wanted", "measured", ""):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("of what", overflow="fold")
-    marks = {True: "[green]met[/]", False: "[yellow]missed[/]", None: ""}
-    for goal in goals:
-        table.add_row(goal.name, goal.wanted, goal.measured, marks[goal.met], goal.note)
-    console(stderr=False).print(table)
-
-
-def percent(share: float | None) -> str:
-    return "–" if share is None else f"{share:.0%}"

@@ -1,4 +1,4 @@
-"""The ``pearl-eval`` command: Hydra composes a run or a sweep, this runs it."""
+"""One run, as a Hydra program: Hydra composes it, or each of a sweep, and this runs it."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from decoders.process import fork_server
 from pearl_eval.config.schema import Names
 from pearl_eval.errors import AnotherRun, EquivalenceViolation, RunInUse
 from pearl_eval.results.journal import held, replacing
-from pearl_eval.results.records import RUN, SUMMARY
+from pearl_eval.results.records import ERROR, RUN, SUMMARY
 from pearl_eval.results.runs import sweep_of
 from pearl_eval.results.table import Row
-from pearl_eval.shell.command import DRAFT_MODULES, hydra_command, leave_error
+from pearl_eval.shell.command import DRAFT_MODULES, hydra_command
 from pearl_eval.shell.console import print_table
+from pearl_eval.shell.manners import leave_error
 
 
-@hydra_command("config", logs=True, dry_run=True)
+@hydra_command("config", logs=True)
 def main(cfg: DictConfig) -> dict[str, Any] | None:
-    """Entry point of ``pearl-eval``: one Hydra job."""
+    """One Hydra job: a run."""
     hydra_config = HydraConfig.get()
     choices = hydra_config.runtime.choices
     directory = Path(hydra_config.runtime.output_dir)
@@ -39,7 +40,7 @@ def main(cfg: DictConfig) -> dict[str, Any] | None:
             # A run that is over stays so, whatever else is asked for there.
             anothers = over or isinstance(error, AnotherRun)
             if not anothers or isinstance(error, EquivalenceViolation):
-                leave_error(directory, error)
+                leave_error(directory / ERROR, error)
             raise
     if hydra_config.mode is not RunMode.MULTIRUN:
         print_table(f"{names.task}, {names.pair}", [Row(names.decoder, str(directory), summary)])
@@ -65,7 +66,3 @@ def _write_config(directory: Path, cfg: DictConfig) -> None:
     for name, content in contents.items():
         with replacing(folder / f"{name}.yaml") as unfinished:
             OmegaConf.save(content, unfinished)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,28 +1,22 @@
-"""The typed schema of a run's configuration, and the objects it describes.
+"""The typed schema of a run's configuration.
 
 ``decoder``, ``pair``, ``task`` and ``sampling`` name a dataclass by ``_target_``; its fields are
-their schema. So a new decoder needs no edit here.
+their schema (:mod:`pearl_eval.config.building`). So a new decoder needs no edit here.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, TypeVar, cast
+from typing import Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeperConf
-from hydra._internal.utils import _locate
-from hydra.core.config_store import ConfigStore
-from hydra.core.plugins import Plugins
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig
 
-from pearl_eval.config import resources
-from pearl_eval.config.paths import asset, task_data
-from pearl_eval.errors import UserError
-
-T = TypeVar("T")
+#: More processes or threads than any machine has.
+_MOST = 4096
+#: Longest time that may be waited for anything, in seconds: what the system's own waits take.
+_LONGEST = 1e6
 
 
 def open_node() -> Any:
@@ -219,145 +213,13 @@ class Names:
     task: str
 
 
-def register() -> None:
-    """Make the schema and the resolvers known to Hydra."""
-    ConfigStore.instance().store(name="schema", node=Config)
-    OmegaConf.register_new_resolver("asset", asset, replace=True)
-    OmegaConf.register_new_resolver("task_data", task_data, replace=True)
-    OmegaConf.register_new_resolver("pair_gpus", resources.pair_gpus, replace=True)
-    OmegaConf.register_new_resolver("pair_cores", resources.pair_cores, replace=True)
-    OmegaConf.register_new_resolver("runs_at_once", resources.runs_at_once, replace=True)
-    _default_joblib()
-    _default_sweeper()
-
-
-def _default_sweeper() -> None:
-    """``hydra/sweeper=basic`` is the one that looks at all jobs before the first runs."""
-    Plugins.instance()  # which store their own defaults
-    ConfigStore.instance().store(
-        group="hydra/sweeper", name="basic", node=BasicSweeperConf(_target_=SWEEPER)
-    )
-
-
-def _default_joblib() -> None:
-    """``hydra/launcher=joblib`` is as many runs at once as have GPUs, or cores, of their own."""
-    Plugins.instance()  # which store their own defaults
-    try:
-        from hydra_plugins.hydra_joblib_launcher.config import JobLibLauncherConf
-    except ImportError:  # an extra
-        return
-    at_once: Any = "${runs_at_once:${pair},${runtime}}"
-    ConfigStore.instance().store(
-        group="hydra/launcher", name="joblib", node=JobLibLauncherConf(n_jobs=at_once)
-    )
-
-
-#: Sweeps go by this class, unless another was asked for.
-SWEEPER = "hydra_plugins.pearl_eval_sweeper.Sweeper"
-#: The parts of a configuration that have no ``_target_``.
-_SECTIONS = {"runtime": RuntimeConfig, "reference": ReferenceConfig, "tracking": TrackingConfig}
-
-
-def plain(cfg: DictConfig) -> dict[str, Any]:
-    """The configuration as dictionaries, lists, texts and numbers, resolved."""
-    return cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True, enum_to_str=True))
-
-
-def typed(cfg: DictConfig) -> Config:
-    """The configuration as objects; those with a ``_target_`` are left as nodes."""
-    merged = OmegaConf.merge(OmegaConf.structured(Config), cfg)
-    assert isinstance(merged, DictConfig)
-    config = Config(**{f.name: merged[f.name] for f in fields(Config)})
-    try:
-        check_seed("seed", config.seed)
-    except ValueError as error:
-        raise UserError(str(error)) from error
-    for name, schema in _SECTIONS.items():
-        setattr(config, name, section(name, schema, merged[name]))
-    return config
-
-
 def check_seed(name: str, seed: int) -> None:
     """ValueError for a seed that not every random number generator here takes."""
     if not 0 <= seed < 2**63:
         raise ValueError(f"{name} must be from 0 to 2^63 - 1, got {seed}")
 
 
-def section(name: str, schema: type[T], node: Any) -> T:
-    """A part of a configuration as an object of its schema; :class:`UserError` if it can't be."""
-    try:
-        # Resolved first: what an interpolation gives is held to the schema, too.
-        resolved = OmegaConf.to_container(node, resolve=True)
-        made = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), resolved))
-    except OmegaConfBaseException as error:
-        reason = str(error).splitlines()[0]
-        key = str(error.full_key).removeprefix(f"{name}.")
-        raise UserError(f"{name}.{key}: {reason}") from error
-    except ValueError as error:
-        raise UserError(str(error)) from error
-    return cast(T, made)
-
-
-#: More processes or threads than any machine has.
-_MOST = 4096
-#: Longest time that may be waited for anything, in seconds: what the system's own waits take.
-_LONGEST = 1e6
-
-
 def _check_seconds(name: str, value: float, above: bool = False) -> None:
     if not 0 <= value <= _LONGEST or (above and not value):
         least = "more than 0" if above else "at least 0"
         raise ValueError(f"{name} must be {least} and at most {_LONGEST:g} s, got {value:g}")
-
-
-def build(group: str, node: DictConfig, base: type[T]) -> T:
-    """Make the object that a config node describes.
-
-    The dataclass named by ``_target_`` is the node's schema: an unknown field or a wrong type is
-    refused, and its ``__post_init__`` has the last word.
-    """
-    settings = dict(node)
-    cls = _dataclass_named(group, settings.pop("_target_", None), base)
-    try:
-        made = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls), settings))
-    except OmegaConfBaseException as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{group}.{error.full_key}: {reason} ({_known(cls)})") from error
-    except ValueError as error:
-        raise UserError(str(error)) from error
-    assert isinstance(made, base)
-    return made
-
-
-def check_fields(group: str, node: DictConfig) -> None:
-    """Refuse settings that the class named by ``_target_`` does not have.
-
-    A class that can't be had is no matter here: :func:`build` says so.
-    """
-    try:
-        cls: Any = _locate(node["_target_"])
-        known = [one.name for one in fields(cls)]
-    except (Exception, SystemExit):
-        return
-    for name in map(str, node):
-        if name not in ("_target_", *known):
-            reason = f"Key '{name}' not in '{cls.__name__}'"
-            raise UserError(f"{group}.{name}: {reason} ({_known(cls)})")
-
-
-def _known(cls: Any) -> str:
-    return f"its fields: {', '.join(one.name for one in fields(cls)) or 'none'}"
-
-
-def _dataclass_named(group: str, target: str | None, base: type) -> Any:
-    if target is None:
-        raise UserError(f"{group} has no _target_: name the class it is, as conf/{group}/*.yaml do")
-    try:
-        # Not by get_class, which says twice what is wrong, over several lines.
-        cls: Any = _locate(target)
-    except Exception as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{group}._target_={target} can't be imported: {reason}") from error
-    if not (isinstance(cls, type) and is_dataclass(cls) and issubclass(cls, base)):
-        raise UserError(f"{group}._target_={target} is no dataclass derived from {base.__name__}")
-    return cls

@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from pearl_eval.config.schema import check_fields
+from pearl_eval.config.building import check_fields
 from pearl_eval.errors import UserError
 
 #: So many are named at most of those that may have been meant.

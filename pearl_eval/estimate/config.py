@@ -26,7 +26,7 @@ class EstimateConfig:
     target_seconds, draft_seconds
         Seconds of a forward of each model, of every pair.
     profile
-        ``profile.json`` of ``pearl-eval-profile``, or a list of them: forward times of their pairs.
+        ``profile.json`` of ``pearl-eval profile``, or a list of them: forward times of their pairs.
     runs
         Directory of a finished run or sweep, or a list of them: measured speeds, acceptance rates
         and forward times.

@@ -7,18 +7,18 @@ from typing import Any
 
 import torch
 
-from decoders.autoregressive import Autoregressive
-from pearl_eval.config.schema import Protocol, ReferenceMode, build, plain
+from pearl_eval.config.building import build, plain
+from pearl_eval.config.schema import Protocol, ReferenceMode
 from pearl_eval.errors import UserError
 from pearl_eval.estimate.config import EstimateConfig
-from pearl_eval.estimate.jobs import Job
 from pearl_eval.estimate.known import MEASURED, Forward, Knowledge, Known
 from pearl_eval.estimate.places import Places
 from pearl_eval.estimate.predict import predict
 from pearl_eval.evaluation.identity import reference_key
 from pearl_eval.evaluation.plan import Parts
 from pearl_eval.pairs.pair import PairSource
-from pearl_eval.simulation import ForwardTimes
+from pearl_eval.shell.jobs import Job
+from pearl_eval.simulation import Alone, ForwardTimes
 
 _HOUR = 3600
 
@@ -114,9 +114,9 @@ def _estimate(job: Job, config: EstimateConfig, knowledge: Knowledge) -> JobEsti
             knowledge.slowdown(names.pair, ranks),
         )
         value, limit = rate.value if rate else 0.0, task.max_new_tokens
-        prediction = predict(decoder, times, value, limit, places.competing)
+        prediction = predict(decoder.simulated_as(), times, value, limit, places.competing)
         seconds = prediction.seconds
-        reference_seconds = predict(Autoregressive(), times, 0.0, limit).seconds
+        reference_seconds = predict(Alone(), times, 0.0, limit).seconds
         at_most = at_most or prediction.at_most
         sources = [forward.source for forward in forwards.values()]
         if rate and prediction.uses_rate:

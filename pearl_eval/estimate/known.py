@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -13,7 +12,7 @@ from decoders.decoder import Decoder
 from pearl_eval.config.schema import Names
 from pearl_eval.errors import UserError
 from pearl_eval.estimate.config import EstimateConfig
-from pearl_eval.results.records import read_run
+from pearl_eval.results.records import read_json, read_run
 from pearl_eval.results.runs import Run, finished_runs
 from pearl_eval.results.traces import read_rounds
 from pearl_eval.simulation import ForwardTimes, Slowdown, Surface
@@ -149,11 +148,11 @@ def _ranks(content: dict[str, Any]) -> int:
 
 def _read_profile(file: str) -> Profile:
     try:
-        content: dict[str, Any] = json.loads(Path(file).read_text())
+        content = read_json(Path(file))
         return Profile(content["pair"], _ranks(content), ForwardTimes.from_profile(content))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (UserError, OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"estimate.profile={file}: no profile.json of pearl-eval-profile"
+            f"estimate.profile={file}: no profile.json of pearl-eval profile"
             f" ({type(error).__name__}: {error})"
         ) from error
 

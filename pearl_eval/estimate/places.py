@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import torch
 
 from decoders.decoder import Decoder
-from decoders.pearl_shared import PearlShared
 from pearl_eval.config.schema import RuntimeConfig
 from pearl_eval.pairs.pair import PairSource
 from pearl_eval.sizes.memory import model_bytes
@@ -40,18 +39,17 @@ class Places:
     ) -> Places:
         """Where a decoder needs which models of a pair.
 
-        A target over several devices, by layers or by ranks, has about as much on each. PEARL on
-        shared devices has a copy of the draft model on the first of them and on the last.
+        A target over several devices, by layers or by ranks, has about as much on each. Where the
+        draft model shares them, it has a copy on the first of them, or there and on the last.
         """
         needs = source.gpus()
         target = _target_devices(runtime, needs["target"])
         where, copies, competing = {"target": target}, 1, False
-        if isinstance(decoder, PearlShared):
-            ends = list(dict.fromkeys((target[0], target[-1])))
-            where["draft"] = ends if decoder.both_ends else ends[:1]
+        if decoder.draft_ends:
+            where["draft"] = list(dict.fromkeys((target[0], target[-1])))[: decoder.draft_ends]
             copies = len(where["draft"])
             # A CPU has two ends, which are cores.
-            competing = not decoder.both_ends or (copies == 1 and target != [_CPU])
+            competing = copies == 1 and (decoder.draft_ends == 1 or target != [_CPU])
         elif decoder.uses_draft:
             where["draft"] = _devices("draft", runtime.draft_device, needs["draft"])
             competing = bool(set(target) & set(where["draft"]) - {_CPU})

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Hashable
+from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
-from decoders.assisted import Assisted
-from decoders.autoregressive import Autoregressive
-from decoders.decoder import Decoder
-from decoders.draft_length import AUTO
-from decoders.draft_only import DraftOnly
-from decoders.generate import Generate
-from decoders.pearl import Pearl
-from decoders.pearl_async import PearlAsync
-from decoders.pearl_shared import PearlShared
-from decoders.speculative import Speculative
-from pearl_eval.simulation import ForwardTimes, Rate, Simulation
+from decoders.schedule import DRAFT_MODEL
+from pearl_eval.simulation import Alone, ForwardTimes, Parallel, Rate, Schedule, Simulation
 
 #: Tokens that are simulated.
 _TOKENS = 10_000
@@ -34,7 +27,11 @@ class Prediction:
 
 
 def predict(
-    decoder: Decoder, forwards: ForwardTimes, rate: float, limit: int, competing: bool = False
+    schedule: Schedule | None,
+    forwards: ForwardTimes,
+    rate: float,
+    limit: int,
+    competing: bool = False,
 ) -> Prediction:
     """The time a token takes.
 
@@ -43,8 +40,8 @@ def predict(
 
     Parameters
     ----------
-    decoder
-        With its draft length.
+    schedule
+        Which of the decoder's models runs when; ``None`` where it is not simulated.
     forwards
         How long forwards of the pair take.
     rate
@@ -54,43 +51,18 @@ def predict(
     competing
         Whether the models share a device, and so take turns.
     """
-    name = simulated_as(decoder, competing)
-    if name is None:
-        return Prediction(_seconds("autoregressive", None, forwards, 0.0, limit), at_most=True)
-    gamma = getattr(decoder, "gamma", None)
-    if gamma == AUTO:
-        # The draft length at which drafting takes as long as verifying: the paper's Theorem 1.
-        gamma = max(1, round(forwards.speed_ratio))
-    uses_rate = name not in ("autoregressive", "generate", "draft_only")
-    return Prediction(_seconds(name, gamma, forwards, rate, limit), uses_rate)
-
-
-def simulated_as(decoder: Decoder, competing: bool) -> str | None:
-    """The simulation's name for what a decoder does; ``None`` where it has none."""
-    if isinstance(decoder, Pearl):
-        if not decoder.pre_verify or not decoder.post_verify:
-            name = "pearl_no_pre_verify" if decoder.post_verify else "pearl_no_post_verify"
-            both_off = not decoder.pre_verify and not decoder.post_verify
-            return None if both_off or competing else name
-        if competing:
-            return "pearl_shared_one_end"
-        return "pearl_shared" if isinstance(decoder, PearlShared) else "pearl"
-    if isinstance(decoder, Assisted):
-        known = ("constant", "heuristic")
-        return f"assisted_{decoder.schedule}" if decoder.schedule in known else None
-    names: dict[type[Decoder], str] = {
-        Autoregressive: "autoregressive",
-        DraftOnly: "draft_only",
-        Generate: "generate",
-        PearlAsync: "pearl_async",
-        Speculative: "speculative",
-    }
-    return names.get(type(decoder))
+    drafts_by = getattr(schedule, "drafts_by", None)
+    if schedule is None or drafts_by not in (None, DRAFT_MODEL):
+        # Of drafts by another than the draft model no rate is known.
+        return Prediction(_seconds(Alone(), forwards, 0.0, limit), at_most=True)
+    if competing and isinstance(schedule, Parallel):
+        schedule = replace(schedule, ends=1)
+    # A schedule of the user's own may be one that can't be remembered.
+    seconds: Any = _seconds if isinstance(schedule, Hashable) else _seconds.__wrapped__
+    return Prediction(seconds(schedule, forwards, rate, limit), drafts_by is not None)
 
 
 @cache
-def _seconds(
-    name: str, gamma: int | None, forwards: ForwardTimes, rate: float, limit: int
-) -> float:
-    simulation = Simulation(name, forwards, Rate(rate), gamma, limit=limit)
+def _seconds(schedule: Schedule, forwards: ForwardTimes, rate: float, limit: int) -> float:
+    simulation = Simulation(schedule, forwards, Rate(rate), limit=limit)
     return 1 / simulation.run(_TOKENS).tokens_per_second

@@ -10,9 +10,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from pearl_eval.estimate.config import EstimateConfig
-from pearl_eval.estimate.job import JobEstimate
+from pearl_eval.estimate.job import JobEstimate, estimate_job
+from pearl_eval.estimate.known import Knowledge
 from pearl_eval.results.table import number
 from pearl_eval.shell.console import console
+from pearl_eval.shell.jobs import compose_jobs
 
 _GIB = 2**30
 _WIDTH = 130
@@ -24,6 +26,17 @@ class Estimate:
 
     jobs: Sequence[JobEstimate]
     config: EstimateConfig
+
+    @classmethod
+    def of(cls, config_name: str, arguments: Sequence[str]) -> Estimate:
+        """Of the jobs of a command line, with the settings of the estimate that are in it.
+
+        Raises :class:`UserError`, or an error of Hydra's, for the first that can't be run.
+        """
+        config, rest = EstimateConfig.split(arguments)
+        knowledge = Knowledge(config)
+        jobs = compose_jobs(config_name, rest)
+        return cls([estimate_job(job, config, knowledge) for job in jobs], config)
 
     @property
     def references(self) -> list[JobEstimate]:

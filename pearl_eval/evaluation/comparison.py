@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 from typing import Any
 
 import torch
@@ -15,21 +13,20 @@ from decoders.model.cached_model import CachedModel
 from decoders.model.fixed_window import WINDOW
 from decoders.process.clock import no_garbage_collection
 from decoders.process.models import Models
-from decoders.sampling.sampler import OwnChoice
 from decoders.session import Session
 from pearl_eval.checks.distribution import DistributionCheck, Fit
-from pearl_eval.checks.equivalence import EquivalenceChecker, unchecked_verdict
 from pearl_eval.errors import UserError
 from pearl_eval.evaluation.cost import Cost
+from pearl_eval.evaluation.judge import Judge
 from pearl_eval.evaluation.plan import Plan, Prompt
 from pearl_eval.evaluation.recording import record_of
 from pearl_eval.evaluation.reference import ReferenceCache, ReferenceRun
 from pearl_eval.evaluation.run_files import Finished
 from pearl_eval.machine.energy import EnergyMeter
 from pearl_eval.results.records import Key, Record
-from tasks.scoring.score import Score
 
-log = logging.getLogger(__name__)
+#: A generation, and the energy it took where that is known, in joules.
+Made = tuple[Generation, float | None]
 
 
 @dataclass(frozen=True)
@@ -57,6 +54,8 @@ class Comparison:
         Autoregressive decoding, started.
     cached
         Reference runs that are read instead of made, if they are.
+    judge
+        Judges the outputs; several runs of the same prompts may share one.
     """
 
     def __init__(
@@ -64,14 +63,15 @@ class Comparison:
         plan: Plan,
         models: Models,
         reference: Session,
-        cached: ReferenceCache | None,
+        cached: ReferenceCache | None = None,
+        judge: Judge | None = None,
     ) -> None:
         self.target: CachedModel = models.target
         self._models = models
         self._plan = plan
         self._reference = reference
         self._cached = cached
-        self._checker = EquivalenceChecker(self.target, plan.config.reference.tolerance_factor)
+        self._judge = judge or Judge(plan, self.target)
         #: Prompts and outputs that were sampled.
         self._sampled: list[tuple[Sequence[int], Sequence[int]]] = []
         setup = plan.setup
@@ -86,9 +86,12 @@ class Comparison:
 
     def measure_reference(self, prompt: Prompt) -> ReferenceRun:
         """Decode a prompt by the reference."""
-        with no_garbage_collection():
-            generation, joules = self._decode(prompt, self._reference)
+        generation, joules = self._decode(prompt, self._reference)
         return ReferenceRun(generation.output_ids, generation.seconds, joules)
+
+    def decode(self, prompt: Prompt) -> Made:
+        """Decode a prompt by the decoder under test."""
+        return self._decode(prompt, self.session)
 
     def outcomes(self, finished: Mapping[Key, Finished]) -> Iterator[Outcome]:
         """Decode and compare the prompts of the run, one after the other.
@@ -105,6 +108,7 @@ class Comparison:
                 before = finished.get(prompt.key)
                 if before is not None:
                     outcome = Outcome(before, new=False)
+                    self._count(prompt, before)
                     taken += 1
                 elif taken < len(finished):
                     raise UserError(
@@ -116,11 +120,41 @@ class Comparison:
                         # The run's own warm-up prompt warmed up another process.
                         self._decode_both(first, swap=False)
                         cold = False
-                    outcome = self._outcome(prompt, index, warmup=index == 0 and prompt is first)
-                self._count(prompt, outcome.finished)
+                    swap = (index + prompt.turn) % 2 == 1
+                    made, reference = self._decode_both(prompt, swap)
+                    warmup = index == 0 and prompt is first
+                    outcome = self.judged(prompt, made, reference, warmup)
                 yield outcome
                 answer = self._plan.pair.answer(outcome.record.reference_output_ids)
                 prompt = self._plan.next_turn(prompt, answer)
+
+    def judged(
+        self, prompt: Prompt, made: Made, reference: ReferenceRun, warmup: bool = False
+    ) -> Outcome:
+        """What became of a prompt, once both have decoded it."""
+        generation, joules = made
+        plan, judge = self._plan, self._judge
+        output, expected = generation.output_ids, reference.output_ids
+        verdict = judge.verdict(prompt, generation, expected, plan.decoder.lossless)
+        text, score, reference_score = "", None, None
+        if not plan.pair.synthetic:
+            text, theirs = judge.text(prompt, output), judge.text(prompt, expected)
+            score, reference_score = judge.scores(prompt, text, theirs)
+        record = record_of(
+            prompt,
+            generation,
+            reference,
+            verdict,
+            text,
+            score=score,
+            reference_score=reference_score,
+            warmup=warmup,
+            synthetic=plan.pair.synthetic,
+            joules=joules,
+        )
+        finished = Finished(record, generation.rounds)
+        self._count(prompt, finished)
+        return Outcome(finished, new=True)
 
     def cost(self) -> dict[str, Any]:
         """What decoding cost beside time, and what the reference's did."""
@@ -157,68 +191,7 @@ class Comparison:
         window = WINDOW if self._plan.setup.fixed_window else 1
         self._reference_cost.add_autoregressive(length, tokens, record.reference_joules, window)
 
-    def _outcome(self, prompt: Prompt, index: int, warmup: bool) -> Outcome:
-        swap = (index + prompt.turn) % 2 == 1
-        (generation, joules), reference = self._decode_both(prompt, swap)
-        plan = self._plan
-        output, expected = generation.output_ids, reference.output_ids
-        limit, stop_ids = plan.task.max_new_tokens, plan.stop_ids
-        verifier = plan.sampler.verifier(prompt.seed, len(prompt.ids))
-        if not plan.decoder.lossless:
-            verdict = unchecked_verdict("lossy", output, expected)
-        elif isinstance(verifier, OwnChoice):
-            verdict = self._checker.compare(
-                prompt.ids, output, expected, limit, stop_ids, verifier, generation.events
-            )
-        else:
-            verdict = unchecked_verdict("sampled", output, expected)
-        text, score, reference_score = "", None, None
-        if not plan.pair.synthetic:
-            text, theirs = self._text(prompt, output), self._text(prompt, expected)
-            score = reference_score = self._score(prompt, text)
-            if score is None:
-                score = Score(text == theirs)
-            elif output != expected:
-                reference_score = self._score(prompt, theirs)
-        record = record_of(
-            prompt,
-            generation,
-            reference,
-            verdict,
-            text,
-            score=score,
-            reference_score=reference_score,
-            warmup=warmup,
-            synthetic=plan.pair.synthetic,
-            joules=joules,
-        )
-        return Outcome(Finished(record, generation.rounds), new=True)
-
-    def _score(self, prompt: Prompt, text: str) -> Score | None:
-        """What the task makes of a text. It may be any text; a scorer that fails over one has found
-        no right answer in it, which is no reason to lose the run."""
-        try:
-            return self._plan.task.score(prompt.problem, text)
-        except OSError:
-            # Not of the text: nothing could be scored any longer. The run is continued later.
-            raise
-        except Exception as error:
-            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-            name = prompt.problem.task_id
-            log.warning("%s: scoring it failed (%s), so it counts as wrong", name, reason)
-            return Score(False, f"scoring failed: {reason}")
-
-    def _text(self, prompt: Prompt, output: Sequence[int]) -> str:
-        """What is scored. By the paper's protocol decoding goes on beyond the end of text; the text
-        does not."""
-        pair = self._plan.pair
-        if prompt.turn:
-            return pair.answer(output)
-        return pair.decode(prompt.ids, list(takewhile(lambda t: t not in pair.stop_ids, output)))
-
-    def _decode_both(
-        self, prompt: Prompt, swap: bool
-    ) -> tuple[tuple[Generation, float | None], ReferenceRun]:
+    def _decode_both(self, prompt: Prompt, swap: bool) -> tuple[Made, ReferenceRun]:
         """Decode a prompt by both, one after the other; ``swap`` puts the decoder under test first.
 
         Alternating the order over prompts cancels what drifts, such as a clock that slows down.
@@ -228,15 +201,13 @@ class Comparison:
             reference = self._cached.run(prompt)
         elif not swap:
             reference = self.measure_reference(prompt)
-        with no_garbage_collection():
-            made = self._decode(prompt, self.session)
+        made = self.decode(prompt)
         return made, reference or self.measure_reference(prompt)
 
-    def _decode(self, prompt: Prompt, session: Session) -> tuple[Generation, float | None]:
-        """A generation, and the energy it took where that is known, in joules."""
-        before = self._meter.joules()
-        made = session.decode(
-            prompt.ids, self._plan.task.max_new_tokens, self._plan.stop_ids, prompt.seed
-        )
-        after = self._meter.joules()
+    def _decode(self, prompt: Prompt, session: Session) -> Made:
+        limit, stop_ids = self._plan.task.max_new_tokens, self._plan.stop_ids
+        with no_garbage_collection():
+            before = self._meter.joules()
+            made = session.decode(prompt.ids, limit, stop_ids, prompt.seed)
+            after = self._meter.joules()
         return made, None if before is None or after is None else after - before

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +13,19 @@ import torch
 from omegaconf import DictConfig
 
 from decoders.autoregressive import Autoregressive
-from pearl_eval.config.schema import Names, ReferenceMode, plain
+from pearl_eval.config.building import plain
+from pearl_eval.config.schema import Names, ReferenceMode
 from pearl_eval.errors import EquivalenceViolation
 from pearl_eval.evaluation.comparison import Comparison
 from pearl_eval.evaluation.identity import reference_identity, reference_key, run_identity
 from pearl_eval.evaluation.plan import Plan
+from pearl_eval.evaluation.recorder import Recorder, wrong_outputs
 from pearl_eval.evaluation.reference import ReferenceCache
 from pearl_eval.evaluation.reservation import reserved
 from pearl_eval.evaluation.run_files import RunFiles
-from pearl_eval.evaluation.summary import summarize
 from pearl_eval.machine import environment
 from pearl_eval.machine.placement import placed
-from pearl_eval.results.records import RUN, Record, biased
-from pearl_eval.results.traces import Traces
+from pearl_eval.results.records import RUN
 from pearl_eval.shell.console import print_note
 from pearl_eval.shell.progress import RunProgress, run_progress
 from pearl_eval.tracking.tracker import TrackedRun, Tracker
@@ -75,8 +74,10 @@ def evaluate(cfg: DictConfig, names: Names, directory: Path, family: Path) -> di
         files = stack.enter_context(RunFiles(directory, run_identity(config, plan)))
         if files.summary is not None:
             print_note(f"{directory}: this run is there already, and over")
-            _refuse_wrong_outputs(files.records, files.summary, plan.decoder.lossless, directory)
-            return files.summary
+            summary, lossless = files.summary, plan.decoder.lossless
+            if why := wrong_outputs(files.records, summary, lossless, directory):
+                raise EquivalenceViolation(why)
+            return summary
         if files.settings is not None:
             print_note(f"{directory}: continued, {len(files.finished)} of {plan.turns} are done")
             if not files.same_code:
@@ -96,65 +97,23 @@ def evaluate(cfg: DictConfig, names: Names, directory: Path, family: Path) -> di
         log.info("target on %s: %s", where["target_device"], where["target_process"])
         log.info("draft on %s: %s", where["draft_device"], where["draft_process"])
 
-        records: list[Record] = []
+        recorder = Recorder(plan, names, files, comparison)
         for step, outcome in enumerate(comparison.outcomes(files.finished)):
-            record = outcome.record
+            recorder.add(outcome)
             if outcome.new:
-                if record.warmup:
-                    comparison.session.after_warmup(outcome.finished.rounds)
-                    files.begin(comparison.session.settings())
-                files.append(record, outcome.finished.rounds)
-                tracker.log_prompt(record, step)
-                log.info("%s", record.line())
-            records.append(record)
-            bar.advance(record)
+                tracker.log_prompt(outcome.record, step)
+                log.info("%s", outcome.record.line())
+            bar.advance(outcome.record)
 
-        memory = (
-            environment.peak_memory_bytes()
-            + comparison.session.peak_memory_bytes()
-            + comparison.target.memory_elsewhere()
-        )
-        settings = files.settings or comparison.session.settings()
+        memory = recorder.peak_memory_bytes()
         comparison.session.stop()
-        fit = comparison.fit(bar.tell)
-        files.write_lines(_task_lines(plan, records, f"{names.decoder}-{names.pair}"))
-        rounds = files.rounds()
-        summary = summarize(
-            records,
-            names,
-            settings=settings,
-            synthetic=plan.pair.synthetic,
-            accuracy_name=plan.task.accuracy_name,
-            fit=fit,
-            cost=comparison.cost(),
-            facts=plan.task.describe() | _figures(plan, records),
-            traces=Traces.of(map(asdict, records), rounds).figures(),
-            seed=plan.config.seed,
-            reference=plan.config.reference.mode.value,
-            peak_memory_bytes=memory,
-            environment=where | {"forward": comparison.target.forward, "attempts": files.attempts},
-        )
-        files.write_summary(summary)
-        tracker.finish(summary, records, rounds, files.paths)
+        recorder.finish(memory, bar.tell)
+        summary, rounds = recorder.summary, recorder.traces.rounds
+        tracker.finish(summary, recorder.records, rounds, files.paths)
         files.end()
-        _refuse_wrong_outputs(records, summary, plan.decoder.lossless, directory)
+        if why := recorder.wrong_outputs():
+            raise EquivalenceViolation(why)
     return summary
-
-
-def _refuse_wrong_outputs(
-    records: Sequence[Record], summary: Mapping[str, Any], lossless: bool, directory: Path
-) -> None:
-    violations = [record.violation for record in records if record.violation]
-    if violations:
-        raise EquivalenceViolation(
-            f"{len(violations)} of {len(records)} outputs are not the target's own;"
-            f" the first: {violations[0]}; records are in {directory}"
-        )
-    if lossless and biased(summary):
-        raise EquivalenceViolation(
-            f"the {summary['sampled_tokens']} sampled tokens are not distributed as the target's"
-            f" (p = {summary['sampling_p_value']:.1e}); records are in {directory}"
-        )
 
 
 @contextlib.contextmanager
@@ -200,26 +159,3 @@ def _reference_cache(plan: Plan, config: Mapping[str, Any], family: Path) -> Ref
         # By what was asked for. What it ran on is not part of the name, so that it is checked.
         folder = family / "reference" / reference_key(config, plan.setup.source)
     return ReferenceCache(folder, identity, asked.wait_timeout)
-
-
-def _task_lines(
-    plan: Plan, records: Sequence[Record], model: str
-) -> Iterator[Mapping[str, dict[str, Any]]]:
-    """What the finished problems add to files of the task's own."""
-    problems = {prompt.problem.task_id: prompt.problem for prompt in plan.prompts}
-    texts: list[str] = []
-    for record in () if plan.pair.synthetic else records:
-        problem = problems[record.task_id]
-        texts = [*texts, record.text] if record.turn > 1 else [record.text]
-        if record.turn == len(problem.turns):
-            yield plan.task.lines(problem, texts, model)
-
-
-def _figures(plan: Plan, records: Sequence[Record]) -> dict[str, Any]:
-    """The task's own figures; none where tokens were made up."""
-    if plan.pair.synthetic:
-        return {}
-    correct: dict[str, list[bool]] = {}
-    for record in records:
-        correct.setdefault(record.task_id, []).append(bool(record.correct))
-    return plan.task.figures(correct)

@@ -11,7 +11,8 @@ from omegaconf import DictConfig
 
 from decoders.decoder import Decoder
 from decoders.sampling.sampler import Sampler
-from pearl_eval.config.schema import Config, Protocol, build, typed
+from pearl_eval.config.building import build, typed
+from pearl_eval.config.schema import Config, Protocol
 from pearl_eval.errors import UserError
 from pearl_eval.pairs.pair import Pair
 from pearl_eval.pairs.setup import Setup
@@ -65,6 +66,7 @@ class Parts:
         sampler = build("sampling", config.sampling, Sampler)
         try:
             decoder.check(sampler)
+            decoder.describe()  # which is written at the end, when it is late to be wrong
         except ValueError as error:
             raise UserError(str(error)) from error
         if task.samples > 1 and not sampler.random:
@@ -91,14 +93,14 @@ class Plan:
     def make(cls, cfg: DictConfig) -> Plan:
         """Plan a run. Raises :class:`UserError` for whatever can't work."""
         parts = Parts.make(cfg)
-        config, decoder, task = parts.config, parts.decoder, parts.task
-        setup = Setup.make(config.pair, config.runtime, decoder.uses_draft)
-        pair = setup.pair
-        check_target(decoder, pair)
-        problems = load_problems(task)
+        setup = Setup.make(parts.config.pair, parts.config.runtime, parts.decoder.uses_draft)
+        return cls.of(parts, setup, load_problems(parts.task), parts.task.samples)
+
+    @classmethod
+    def of(cls, parts: Parts, setup: Setup, problems: Sequence[Problem], samples: int) -> Plan:
+        """Plan a run of some problems, each decoded ``samples`` times, on a pair that was found."""
+        config, task, pair = parts.config, parts.task, setup.pair
         _check_context(pair, problems, task.max_new_tokens)
-        if setup.fixed_window or not decoder.follows_rope_switch:
-            _check_rope_switch(pair, problems, task.max_new_tokens)
         prompts = tuple(
             Prompt(
                 problem,
@@ -107,11 +109,19 @@ class Plan:
                 sample,
             )
             for problem in problems
-            for sample in range(task.samples)
+            for sample in range(samples)
         )
         if not pair.synthetic:
             _prepare(task)
-        return cls(config, decoder, parts.sampler, setup, task, prompts)
+        return cls(config, parts.decoder, parts.sampler, setup, task, prompts).beside(parts)
+
+    def beside(self, parts: Parts) -> Plan:
+        """The run of the same prompts that differs in its decoder alone."""
+        decoder, pair = parts.decoder, self.pair
+        check_target(decoder, pair)
+        if self.setup.fixed_window or not decoder.follows_rope_switch:
+            _check_rope_switch(pair, self.prompts, self.task.max_new_tokens)
+        return replace(self, config=parts.config, decoder=decoder)
 
     def with_settings(self, settings: Mapping[str, Any]) -> Plan:
         """The same with the decoder's settings as an earlier attempt had them in use."""
@@ -178,11 +188,10 @@ def check_target(decoder: Decoder, pair: Pair) -> None:
         raise UserError(str(error)) from error
 
 
-def _check_rope_switch(pair: Pair, problems: Sequence[Problem], limit: int) -> None:
-    for problem in problems:
+def _check_rope_switch(pair: Pair, prompts: Sequence[Prompt], limit: int) -> None:
+    for problem, first in {one.problem.task_id: (one.problem, one.ids) for one in prompts}.values():
         turns = max(1, len(problem.turns))
-        last = pair.prompt(problem, [_SOME_ANSWER] * (turns - 1))
-        first = pair.prompt(problem) if turns > 1 else last
+        last = pair.prompt(problem, [_SOME_ANSWER] * (turns - 1)) if turns > 1 else first
         pair.check_rope_switch(problem.task_id, len(first), len(last), limit, turns)
 
 

@@ -18,11 +18,12 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from submitit.core.utils import FailedJobError, UncompletedJobError
 
-from pearl_eval.config.schema import ReferenceMode, build, plain
+from pearl_eval.config.building import build, plain
+from pearl_eval.config.schema import ReferenceMode
 from pearl_eval.errors import UserError
 from pearl_eval.evaluation.identity import reference_key
 from pearl_eval.pairs.pair import PairSource
-from pearl_eval.results.records import ERROR, OVERRIDES
+from pearl_eval.results.records import ERROR, OVERRIDES, read_error
 from pearl_eval.shell.console import print_error, print_note
 
 #: What Slurm is asked by.
@@ -75,10 +76,11 @@ class SweepJob:
         try:
             return job.results()[0]
         except Exception as error:  # of any kind: the result of a job is read from its file
-            if not (self.folder / ERROR).exists():
+            if (told := read_error(self.folder)) is None:
                 text = f"{_why(job, error)}; its log: {job.paths.stderr}\n\n{error}\n"
                 (self.folder / ERROR).write_text(text, encoding="utf-8")
-            print_error((self.folder / ERROR).read_text(encoding="utf-8").splitlines()[0])
+                told = text.splitlines()
+            print_error(told[0])
             # Not as failed: Hydra would raise, and the sweep's table is still to come.
             return JobReturn(overrides=self.overrides, status=JobStatus.COMPLETED)
 
@@ -131,7 +133,7 @@ def launch(
         ids = dict.fromkeys(map(_array, submitted.values()))
         print_note(
             f"the jobs go on without this command; to end them: scancel {' '.join(ids)};"
-            f" their table, at any time: pearl-eval-table {setup['config'].hydra.sweep.dir}"
+            f" their table, at any time: pearl-eval table {setup['config'].hydra.sweep.dir}"
         )
         raise
 

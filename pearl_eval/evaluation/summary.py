@@ -24,6 +24,7 @@ def summarize(
     names: Names,
     *,
     settings: dict[str, Any],
+    about: dict[str, Any],
     synthetic: bool,
     accuracy_name: str,
     fit: Fit | None,
@@ -38,9 +39,10 @@ def summarize(
     """All figures of a run under their contract names.
 
     The warm-up prompt counts for what was accepted, not for times. A figure that does not exist for
-    the run (an acceptance rate without drafts, a speed of a warm-up alone) is ``None``. ``facts``
-    are those of the task, ``reference`` says where the reference runs came from, ``traces`` the
-    figures of :class:`pearl_eval.results.traces.Traces`.
+    the run (an acceptance rate without drafts, a speed of a warm-up alone) is ``None``.
+    ``settings`` are the decoder's, as in use, and ``about`` is what else it says of itself;
+    ``facts`` are those of the task, ``reference`` says where the reference runs came from,
+    ``traces`` the figures of :class:`pearl_eval.results.traces.Traces`.
     """
     new_tokens = sum(r.new_tokens for r in records)
     target_forwards = sum(r.target_forwards for r in records)
@@ -74,6 +76,7 @@ def summarize(
         "peak_memory_bytes": peak_memory_bytes,
         "decoder": names.decoder,
         "decoder_settings": settings,
+        "decoder_about": about,
         "pair": names.pair,
         "task": names.task,
         "synthetic": synthetic,

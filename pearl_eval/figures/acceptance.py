@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,31 +10,21 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from pearl_eval.figures.palette import (
-    BLUE,
-    DECODERS,
-    GREEN,
-    ORANGE,
-    PURPLE,
-    SKY,
-    VERMILLION,
-    styled,
-)
+from pearl_eval.figures.palette import looks, styled
 from pearl_eval.results.runs import Run
 from pearl_eval.results.traces import TEXT_STEP
 
-_COLOURS, _MARKERS = (BLUE, VERMILLION, GREEN, ORANGE, SKY, PURPLE), "osD^vP"
-#: Most bars of a histogram.
-_BARS = 16
+#: Most bars of a histogram, and most runs.
+_BARS, _MOST = 16, 6
 
 
 def judging_runs(runs: Sequence[Run]) -> list[Run]:
     """The runs in which drafted tokens were judged; of many, the fastest of each decoder."""
     judging = [run for run in runs if run.summary["traces"]["by_block_position"]]
-    if len(judging) > len(_COLOURS):
+    if len(judging) > _MOST:
         by_speed = sorted(judging, key=lambda run: run.summary["tokens_per_second"] or 0.0)
         judging = list({run.summary["decoder"]: run for run in by_speed}.values())
-    return judging[-len(_COLOURS) :]
+    return judging[-_MOST:]
 
 
 @styled
@@ -51,12 +40,13 @@ def draw_acceptance(runs: Sequence[Run], title: str = "") -> Figure:
     """
     figure = Figure(figsize=(10, 6.4), layout="constrained")
     (conditional, joint), (text, lengths) = figure.subplots(2, 2)
-    colours = _colours(runs)
-    for number, run in enumerate(runs):
+    look = looks(run.label for run in runs)
+    for run in runs:
         traces = run.summary["traces"]
+        colour, marker = look[run.label]
         style = {
-            "color": colours[number],
-            "marker": _MARKERS[number % len(_MARKERS)],
+            "color": colour,
+            "marker": marker,
             "markersize": 4,
             "label": run.label,
         }
@@ -90,26 +80,18 @@ def draw_acceptance(runs: Sequence[Run], title: str = "") -> Figure:
     return figure
 
 
-def _colours(runs: Sequence[Run]) -> list[str]:
-    """A colour a run: its decoder's own, where no other run is of that."""
-    decoders = [run.summary["decoder"] for run in runs]
-    own = {name: colour for name, colour in DECODERS.items() if decoders.count(name) == 1}
-    others = itertools.cycle(colour for colour in _COLOURS if colour not in own.values())
-    return [own.get(name) or next(others) for name in decoders]
-
-
 def _draw_lengths(axes: Axes, runs: Sequence[Run]) -> None:
-    colours = _colours(runs)
+    look = looks(run.label for run in runs)
     counts: list[dict[int, int]] = [
         {int(length): count for length, count in _lengths(run).items()} for run in runs
     ]
     longest = max((max(own) for own in counts if own), default=0)
     width = -(-(longest + 1) // _BARS)
     edges = np.arange(0, longest + width + 1, width)
-    for number, own in enumerate(counts):
+    for run, own in zip(runs, counts, strict=True):
         shares = np.histogram(list(own), edges, weights=list(own.values()))[0]
         shares = shares / max(1, shares.sum())
-        colour = colours[number]
+        colour, _ = look[run.label]
         axes.stairs(shares, edges - 0.5, color=colour, fill=True, alpha=0.15)
         axes.stairs(shares, edges - 0.5, color=colour, linewidth=1.6)
 

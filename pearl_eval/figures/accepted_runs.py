@@ -1,4 +1,4 @@
-"""How long runs of accepted tokens are: PEARL's above, vanilla speculative decoding's below."""
+"""How long runs of accepted tokens are: a panel for each decoder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from pearl_eval.figures.palette import DECODERS, GREEN, INK, styled
+from pearl_eval.figures.palette import INK, looks, styled
 
 #: Most bars; longer runs share one.
 _BARS = 40
@@ -33,12 +33,12 @@ def draw_accepted_runs(
     edges = np.arange(0, longest + width + 1, width)
     figure = Figure(figsize=(8, 0.9 + 1.5 * len(lengths)), layout="constrained")
     panels = figure.subplots(len(lengths), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
+    look = looks(lengths)
     for axes, (name, own) in zip(panels, lengths.items(), strict=True):
         counts = np.array(list(own.values()), dtype=float)
         values = np.array(list(own), dtype=float)
         shares = np.histogram(values, edges, weights=counts / counts.sum())[0]
-        colour = DECODERS.get(name, GREEN)
-        axes.bar(edges[:-1] + (width - 1) / 2, shares, 0.85 * width, color=colour)
+        axes.bar(edges[:-1] + (width - 1) / 2, shares, 0.85 * width, color=look[name][0])
         mean = float((values * counts).sum() / counts.sum())
         axes.axvline(mean, color=INK, linewidth=1, linestyle="--")
         said = f"{name}: mean {mean:.2f}, longest {int(values.max())}, {int(counts.sum())} runs"

@@ -9,9 +9,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from pearl_eval.figures.palette import DECODERS, GREEN, INK, styled
+from pearl_eval.figures.palette import INK, looks, styled
 
-_MARKERS = "os"
 #: How many times as long as the longest draft measured one may be to be drawn.
 _FAR = 4
 
@@ -36,8 +35,9 @@ def draw_gamma_sweep(
     axes = figure.subplots()
     # A column a decoder, below: inside the axes it would lie on a curve sooner or later.
     legend: list[Any] = []
-    for number, (name, own) in enumerate(measured.items()):
-        colour, marker = DECODERS.get(name, GREEN), _MARKERS[number % len(_MARKERS)]
+    look = looks(measured)
+    for name, own in measured.items():
+        colour, marker = look[name]
         own = own.sort_values("gamma")
         gammas = own["gamma"].to_numpy(dtype=float)
         speedups = own["speedup"].to_numpy(dtype=float)

@@ -11,7 +11,7 @@ from pearl_eval.figures.palette import INK, styled
 
 #: Values of c and of α at which a surface is computed.
 STEPS = 60
-#: The least c at which theory says anything of ``pearl_async``.
+#: The least c at which theory says anything of PEARL without a barrier.
 LOWEST = 2.0
 
 

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from pearl_eval.figures.palette import DECODERS, GREEN, IDLE, INK, styled
+from pearl_eval.figures.palette import IDLE, INK, looks, styled
 
 #: The largest error that predictions should have.
 _WORST = 0.12
-_MARKERS = {"speculative": "s", "pearl": "o", "pearl_async": "^"}
 
 
 @styled
@@ -32,11 +31,11 @@ def draw_prediction(points: Sequence[tuple[str, float, float]], errors: str) -> 
     left.plot(line, line, color=INK, linewidth=0.8)
     right.axhspan(-_WORST, _WORST, color=IDLE)
     right.axhline(0, color=INK, linewidth=0.8)
-    for name in dict.fromkeys(point[0] for point in points):
+    for name, (colour, marker) in looks(point[0] for point in points).items():
         measured, predicted = np.array([point[1:] for point in points if point[0] == name]).T
         look = {
-            "marker": _MARKERS.get(name, "D"),
-            "color": DECODERS.get(name, GREEN),
+            "marker": marker,
+            "color": colour,
             "markeredgecolor": INK,
             "markeredgewidth": 0.4,
             "linestyle": "none",

@@ -6,9 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pearl_eval.figures.palette import DECODERS, DRAFT, GREEN, IDLE, INK, TARGET, styled
-
-_COLOURS = DECODERS | {"autoregressive": IDLE}
+from pearl_eval.figures.palette import DRAFT, INK, TARGET, looks, styled
 
 
 @styled
@@ -27,11 +25,12 @@ def draw_speedups(frame: pd.DataFrame, title: str, note: str = "") -> Figure:
     figure = Figure(figsize=(8, 1.3 + 0.3 * rows), layout="constrained")
     axes = figure.subplots()
     place, ticks, names = 0.0, [], []
+    own = looks(frame["decoder"])
     for (pair, task), group in groups:
         axes.text(0, place, f"{task}, {pair} pair", fontsize=9, weight="bold", va="center")
         for _, run in group.iterrows():
             place += 1
-            _bar(axes, place, run)
+            _bar(axes, place, run, own[run["decoder"]][0])
             ticks.append(place)
             names.append(str(run["label"]))
         place += 1.3
@@ -45,8 +44,7 @@ def draw_speedups(frame: pd.DataFrame, title: str, note: str = "") -> Figure:
     return figure
 
 
-def _bar(axes: Axes, place: float, run: pd.Series) -> None:
-    colour = _COLOURS.get(str(run["decoder"]), GREEN)
+def _bar(axes: Axes, place: float, run: pd.Series, colour: str) -> None:
     hatch = None if run["lossless"] else "////"
     if pd.isna(run["speedup"]):
         return

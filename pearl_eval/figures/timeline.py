@@ -12,7 +12,6 @@ from matplotlib.text import Text
 
 from decoders.round import Fate
 from pearl_eval.figures.fonts import cells, families
-from pearl_eval.figures.ideas import IDEAS
 from pearl_eval.figures.palette import (
     BLUE,
     BLUE_INK,
@@ -117,30 +116,14 @@ def _branches(places: Sequence[int]) -> list[tuple[int, int]]:
     return found
 
 
-def _name(one: Decoding) -> tuple[str, str]:
-    """What a run is called, with what its label says beside the decoder, and its decoder's idea."""
-    decoder = one.run.summary["decoder"]
-    name, idea = IDEAS.get(decoder, (decoder, ""))
-    return name + one.run.label.removeprefix(decoder), idea
-
-
 def _title(shown: Sequence[Decoding], stretch: Stretch) -> str:
     """What is seen, in words; runs of different decoders go by these alone."""
     decoders = [one.run.summary["decoder"] for one in shown]
-    names = [_name(one)[0] for one in shown]
-    if len(set(decoders)) == len(decoders):
-        names = [IDEAS.get(decoder, (decoder, ""))[0] for decoder in decoders]
-    first, *others = (
-        f"{_inside(name)} {one.written(stretch)}" for name, one in zip(names, shown, strict=True)
-    )
-    name, _, count = first.rpartition(" ")
-    text = f"In {1e3 * stretch.seconds:.0f} ms, {name} wrote {count} tokens"
-    return ", ".join([text, *others])
-
-
-def _inside(name: str) -> str:
-    """A name within a sentence; PEARL is PEARL there, too."""
-    return name if name[:2].isupper() else name[0].lower() + name[1:]
+    several = len(set(decoders)) < len(decoders)
+    names = [one.run.label for one in shown] if several else decoders
+    first, *others = [(name, one.written(stretch)) for name, one in zip(names, shown, strict=True)]
+    text = f"In {1e3 * stretch.seconds:.0f} ms, {first[0]} wrote {first[1]} tokens"
+    return ", ".join([text, *(f"{name} {count}" for name, count in others)])
 
 
 class _Lanes:
@@ -156,11 +139,10 @@ class _Lanes:
     def add(self, one: Decoding, heights: dict[str, float], top: float) -> None:
         """Draw a decoder's lanes, which are so high, from ``top`` on."""
         self._begin = one.begin(self._stretch.token)
-        name, idea = _name(one)
         heading = top + _HEADING / 2
-        label = self._label(0, heading, name, weight="bold", fontsize=10.5)
+        label = self._label(0, heading, one.run.label, weight="bold", fontsize=10.5)
         self._axes.annotate(
-            idea,
+            one.run.summary["decoder_about"]["idea"],
             (1, 0.5),
             xycoords=label,
             xytext=(8, 0),

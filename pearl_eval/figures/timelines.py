@@ -59,9 +59,8 @@ def find_runs(directories: Sequence[Path]) -> list[Run]:
         if not (directory / SUMMARY).exists():
             raise UserError(f"{directory} is a sweep; give it alone, or the directories of runs")
     runs = labelled(directories)
-    odd = next((run for run in runs if run.conditions != runs[0].conditions), None)
-    if odd is not None:
-        ours, theirs = runs[0].conditions, odd.conditions
-        names = ", ".join(name for name in ours if ours[name] != theirs[name])
-        raise UserError(f"{odd.directory} is of another {names} than {runs[0].directory}")
+    for run in runs:
+        if odd := runs[0].differences(run):
+            names = ", ".join(odd)
+            raise UserError(f"{run.directory} is of another {names} than {runs[0].directory}")
     return runs

@@ -11,7 +11,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pearl_eval.config.schema import register
+from pearl_eval.config.registry import register
 from pearl_eval.figures.fonts import family
 
 #: What stands for a sign of which a token has only some bytes.

@@ -152,17 +152,6 @@ class Pair:
 
 
 @dataclass
-class DraftLengths:
-    """The draft length that suits a pair, by decoder: what ``decoder.gamma`` is by default.
-
-    ``auto`` has it chosen by measuring.
-    """
-
-    pearl: int | str = 4
-    speculative: int | str = 5
-
-
-@dataclass
 class PairSource(ABC):
     """Where a pair comes from. Subclasses are dataclasses: their fields are their settings.
 
@@ -171,11 +160,12 @@ class PairSource(ABC):
     dtype
         Floating-point type that both models compute in.
     gamma
-        Draft lengths that suit the pair.
+        Draft lengths that suit the pair, by names that decoders' configurations ask for them by:
+        ``gamma: ${pair.gamma.NAME}``. ``auto`` has one chosen by measuring.
     """
 
     dtype: Dtype = Dtype.float32
-    gamma: DraftLengths = field(default_factory=DraftLengths)
+    gamma: dict[str, Any] = field(default_factory=dict)
 
     def choose_devices(self, runtime: RuntimeConfig) -> Devices:
         """Where the two models go; a source whose models can be spread overrides it."""

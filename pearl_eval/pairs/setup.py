@@ -14,7 +14,8 @@ from decoders.model.cached_model import CachedModel
 from decoders.model.fixed_window import FixedWindowModel
 from decoders.process.models import End, Models
 from decoders.process.tensor_parallel import led
-from pearl_eval.config.schema import Forward, RuntimeConfig, build
+from pearl_eval.config.building import build
+from pearl_eval.config.schema import Forward, RuntimeConfig
 from pearl_eval.errors import UserError
 from pearl_eval.machine import environment
 from pearl_eval.machine.devices import Devices

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from decoders.draft_length import (
     balanced,
@@ -16,20 +15,8 @@ from decoders.draft_length import (
 )
 from decoders.model.cached_model import CachedModel
 from decoders.process.drafter import Drafter
-from pearl_eval.config.schema import RuntimeConfig, open_node
+from pearl_eval.profile.config import ProfileConfig
 from pearl_eval.shell.progress import steps
-
-
-@dataclass
-class ProfileConfig:
-    """What is measured: windows of 1 … ``longest`` tokens after each of ``contexts`` tokens."""
-
-    pair: Any = field(default_factory=open_node)
-    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
-    longest: int = 12
-    contexts: list[int] = field(default_factory=lambda: [128, 512])
-    repeats: int = 15
-    seed: int = 0
 
 
 @dataclass(frozen=True)

@@ -1,29 +1,26 @@
-"""The ``pearl-eval-profile`` command."""
+"""Profiling a pair: measured, printed, written."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import cast
 
-from hydra.core.config_store import ConfigStore
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
 
 from decoders.process.drafter import Drafter
 from decoders.sampling.sampler import Greedy
-from pearl_eval.config.schema import RuntimeConfig, section
+from pearl_eval.config.building import section
+from pearl_eval.config.schema import RuntimeConfig
 from pearl_eval.errors import UserError
 from pearl_eval.evaluation.reservation import reserve
 from pearl_eval.machine import environment
 from pearl_eval.machine.placement import placed
 from pearl_eval.pairs.pair import Pair
 from pearl_eval.pairs.setup import Setup
+from pearl_eval.profile.config import ProfileConfig
 from pearl_eval.profile.plot import draw_profile
-from pearl_eval.profile.profile import Profile, ProfileConfig, measure
-from pearl_eval.shell.command import hydra_command
+from pearl_eval.profile.profile import Profile, measure
 from pearl_eval.shell.console import console
 
 _RATES = (0.6, 0.7, 0.8, 0.9, 0.95)
@@ -52,31 +49,24 @@ def print_profile(profile: Profile, peak_memory: int) -> None:
     out.print(f"peak memory: {peak_memory / 2**20:.0f} MiB, both processes")
 
 
-@hydra_command("profile")
-def main(cfg: DictConfig) -> None:
-    """Entry point of ``pearl-eval-profile``."""
-    merged = OmegaConf.merge(OmegaConf.structured(ProfileConfig), cfg)
-    config = cast(ProfileConfig, merged)
+def profile_pair(config: ProfileConfig, name: str, directory: Path) -> None:
+    """Measure a pair, print its profile, and leave ``profile.json`` and a plot of it."""
     runtime = section("runtime", RuntimeConfig, config.runtime)
     setup = Setup.make(config.pair, runtime, uses_draft=True)
-    pair = setup.pair
-    _check(config, pair)
-    directory = Path(HydraConfig.get().runtime.output_dir)
+    _check(config, setup.pair)
     environment.reset_peak_memory()
     with reserve(setup) as setup:
         profile, memory = _timed(setup, config)
     print_profile(profile, memory)
     content = {
-        "pair": HydraConfig.get().runtime.choices["pair"],
+        "pair": name,
         "timings": [asdict(timing) for timing in profile.timings],
         "peak_memory_bytes": memory,
-        "synthetic": pair.synthetic,
+        "synthetic": setup.pair.synthetic,
         "environment": setup.describe(),
     }
     (directory / "profile.json").write_text(json.dumps(content, indent=2) + "\n")
-    draw_profile(profile, HydraConfig.get().runtime.choices["pair"]).savefig(
-        directory / "profile.png", dpi=150
-    )
+    draw_profile(profile, name).savefig(directory / "profile.png", dpi=150)
     console(stderr=False).print(f"written: {directory}/profile.json, profile.png", soft_wrap=True)
 
 
@@ -102,9 +92,3 @@ def _check(config: ProfileConfig, pair: Pair) -> None:
     needed, room = max(config.contexts) + config.longest + 1, min(pair.contexts.values())
     if needed > room:
         raise UserError(f"contexts: {needed} tokens do not fit the models' context of {room}")
-
-
-ConfigStore.instance().store(name="profile_schema", node=ProfileConfig)
-
-if __name__ == "__main__":
-    main()

@@ -20,6 +20,8 @@ RUN = "run.json"
 #: What Hydra leaves in the folder of a sweep, and below that of a run.
 SWEEP = "multirun.yaml"
 OVERRIDES = ".hydra/overrides.yaml"
+#: What a benchmark leaves in its folder, beside those of its runs.
+BENCH = "bench.json"
 #: Why a run failed; a sweep's other runs go on, so the error must be found in the run's folder.
 ERROR = "error.txt"
 
@@ -110,6 +112,20 @@ def read_run(folder: Path) -> FileObject | None:
     path, advice = folder / RUN, "move the folder away and run anew"
     try:
         return current(read_json(path, advice), path, upgrade_identity)
+    except FileNotFoundError:
+        return None
+
+
+def read_identity(folder: Path) -> dict[str, Any]:
+    """What a run is, by its ``run.json``; empty where that is not known."""
+    about = read_run(folder)
+    return {} if about is None else about.get("identity") or {}
+
+
+def read_error(folder: Path) -> list[str] | None:
+    """The lines of a run's ``error.txt``, the first says it all; ``None`` where there is none."""
+    try:
+        return (folder / ERROR).read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:
         return None
 

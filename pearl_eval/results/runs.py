@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from pearl_eval.errors import UserError
-from pearl_eval.results.records import OVERRIDES, RECORDS, RUN, SUMMARY, SWEEP, read_summary
+from pearl_eval.results import labels
+from pearl_eval.results.conditions import conditions, differences
+from pearl_eval.results.records import (
+    BENCH,
+    OVERRIDES,
+    RECORDS,
+    RUN,
+    SUMMARY,
+    SWEEP,
+    read_identity,
+    read_summary,
+)
 
 #: Any of these makes a folder a run's.
 _OF_A_RUN = (OVERRIDES, RECORDS, RUN, SUMMARY)
+#: And any of these one that has several runs below it.
+_OF_SEVERAL = (SWEEP, BENCH)
 #: Folders in which there is no run: what libraries leave there can be much.
 _OTHERS = {".hydra", ".submitit", "wandb"}
 _NUMBER = re.compile(r"^    num: (\d+)$", re.MULTILINE)
@@ -28,34 +41,32 @@ class Run:
     summary: dict[str, Any]
     directory: Path
 
-    @property
-    def conditions(self) -> dict[str, str]:
+    @cached_property
+    def conditions(self) -> dict[str, Any]:
         """What two runs must share to be compared prompt by prompt, by what it is called."""
-        summary = self.summary
-        return {
-            "pair": summary["pair"],
-            "task": summary["task"],
-            "data": json.dumps(summary["data"], sort_keys=True),
-            "seed": str(summary["seed"]),
-            "precision": str(summary["environment"]["dtype"]),
-            "sampling": "sampled" if summary["sampled_tokens"] else "greedy",
-        }
+        own = {name: self.summary[name] for name in ("pair", "task", "seed")}
+        identity = read_identity(self.directory)
+        return own | conditions(self.summary, identity)
+
+    def differences(self, other: Run) -> dict[str, tuple[Any, Any]]:
+        """In what the two differ, so that they can't be compared; empty where they can."""
+        return differences(self.conditions, other.conditions)
 
 
 def run_folders(directory: Path) -> list[Path]:
-    """The folders of a sweep's runs, begun or finished, in launch order; of a run, its own.
+    """The folders of the runs of a sweep or a benchmark, begun or finished, in launch order.
 
-    They may lie at any depth, where ``hydra.sweep.subdir`` says so. Another sweep that lies below
-    is one of its own.
+    Of a run, its own. They may lie at any depth, where ``hydra.sweep.subdir`` says so. Another
+    sweep or benchmark that lies below is one of its own.
     """
-    if _is_run(directory) and not (directory / SWEEP).is_file():
+    if _is_run(directory) and not _has_several(directory):
         return [directory]
     return sorted(_below(directory, {directory.resolve()}), key=lambda one: _order(directory, one))
 
 
 def sweep_of(directory: Path) -> Path | None:
-    """The folder of the sweep that a run's folder is part of."""
-    return next((one for one in directory.absolute().parents if (one / SWEEP).is_file()), None)
+    """The folder of the sweep or the benchmark that a run's folder is part of."""
+    return next((one for one in directory.absolute().parents if _has_several(one)), None)
 
 
 def read_runs(directory: Path) -> list[Run]:
@@ -77,6 +88,10 @@ def _is_run(folder: Path) -> bool:
     return any((folder / name).is_file() for name in _OF_A_RUN)
 
 
+def _has_several(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in _OF_SEVERAL)
+
+
 def _below(folder: Path, seen: set[Path]) -> Iterator[Path]:
     """The runs in the folders of a folder. One may lie below another; ``seen`` ends circles."""
     try:
@@ -85,7 +100,7 @@ def _below(folder: Path, seen: set[Path]) -> Iterator[Path]:
         return
     for one in found:
         real = one.resolve()
-        if one.name in _OTHERS or (one / SWEEP).is_file() or real in seen:
+        if one.name in _OTHERS or _has_several(one) or real in seen:
             continue
         seen.add(real)
         if _is_run(one):
@@ -107,31 +122,11 @@ def _order(sweep: Path, folder: Path) -> tuple[float, list[tuple[bool, str]]]:
 
 
 def labelled(directories: Iterable[Path]) -> list[Run]:
-    """Runs by the names of their decoders.
-
-    Those of one decoder by their draft lengths, too, if these are several, and by their folders, if
-    that does not tell them apart.
-    """
+    """Runs with their names, and their folders' where these do not tell them apart."""
     folders = list(directories)
     summaries = [read_summary(folder) for folder in folders]
-    decoders = [(one["decoder"], one["decoder_settings"].get("gamma")) for one in summaries]
-    names = [
-        f"{name} γ{gamma}" if gamma and len({g for n, g in decoders if n == name}) > 1 else name
-        for name, gamma in decoders
+    known = [
+        labels.of_run(one["decoder"], one["decoder_settings"], one["seed"]) for one in summaries
     ]
-    places = {
-        name: _places([one for one, own in zip(folders, names, strict=True) if own == name])
-        for name in names
-        if names.count(name) > 1
-    }
-    return [
-        Run(f"{name} ({places[name][folder]})" if name in places else name, summary, folder)
-        for name, folder, summary in zip(names, folders, summaries, strict=True)
-    ]
-
-
-def _places(folders: Iterable[Path]) -> dict[Path, str]:
-    """Folders by what of their paths tells them apart."""
-    wholes = {folder: folder.absolute() for folder in folders}
-    common = os.path.commonpath([whole.parent for whole in wholes.values()])
-    return {folder: str(whole.relative_to(common)) for folder, whole in wholes.items()}
+    names = labels.placed(labels.labels(known), folders)
+    return [Run(*one) for one in zip(names, summaries, folders, strict=True)]

@@ -1,4 +1,4 @@
-"""Speeds and speedups with their intervals."""
+"""Speeds, speedups and other ratios of speeds, with their intervals."""
 
 from __future__ import annotations
 
@@ -55,6 +55,41 @@ class Speed:
             float((reference_tokens / reference_seconds).mean()),
             problems.shape[1],
         )
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How many times as fast: total tokens per second over the other's, on the same prompts.
+
+    ``low`` and ``high`` are its 95 % interval (``pearl_eval.results.intervals``), ``None`` below
+    three problems. ``spread`` has the least, the quartiles and the most of the problems' own
+    ratios.
+    """
+
+    value: float
+    low: float | None
+    high: float | None
+    spread: tuple[float, float, float, float, float]
+
+    @classmethod
+    def of(cls, records: Sequence[Record], others: Sequence[Record] | None = None) -> Ratio:
+        """Of the records of a run over another's, or else over its own reference's."""
+        ours = [(r.new_tokens, r.seconds) for r in records]
+        theirs = (
+            [(len(r.reference_output_ids), r.reference_seconds) for r in records]
+            if others is None
+            else [(r.new_tokens, r.seconds) for r in others]
+        )
+        tokens, seconds = by_problem(records, np.array(ours, dtype=float).T)
+        rest = by_problem(records if others is None else others, np.array(theirs, dtype=float).T)
+        own = (tokens / seconds) / (rest[0] / rest[1])
+        least, *quartiles, most = np.quantile(own, [0, 0.25, 0.5, 0.75, 1]).tolist()
+        low, high = total_ratio_interval(tokens, seconds, *rest) or (None, None)
+        return cls(total_ratio(tokens, seconds, *rest), low, high, (least, *quartiles, most))
+
+    def __str__(self) -> str:
+        interval = "" if self.low is None else f" ({self.low:.2f}–{self.high:.2f})"
+        return f"{self.value:.2f}×{interval}"
 
 
 def by_problem(records: Sequence[Record], columns: NDArray[np.float64]) -> NDArray[np.float64]:

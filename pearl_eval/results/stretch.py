@@ -13,11 +13,9 @@ from pearl_eval.errors import UserError
 from pearl_eval.results.runs import Run
 from pearl_eval.results.traces import KEY, Traces
 
-#: Decoders shown by default, of those that a sweep has, from the top.
-SHOWN = ("pearl", "speculative", "autoregressive")
 #: Tokens that the first decoder writes in a stretch, unless told otherwise.
 TOKENS = 16
-#: Most decoders that are shown where a sweep has none of these.
+#: Most decoders that are shown by default.
 _MOST = 3
 #: Seconds by which sums of times may be off.
 MOMENT = 1e-9
@@ -93,11 +91,28 @@ class Decoding:
 
 
 def choose_runs(runs: Sequence[Run]) -> list[Run]:
-    """The runs to show: of each decoder the fastest, PEARL on top; all of one pair and task."""
-    shown = [run for run in runs if run.summary["decoder"] in SHOWN] or runs[:1]
-    alike = [run for run in runs if run.conditions == shown[0].conditions]
-    fastest = {run.summary["decoder"]: run for run in sorted(alike, key=_speed)}
-    return [fastest[name] for name in SHOWN if name in fastest] or list(fastest.values())[-_MOST:]
+    """The runs to show, all of one pair and task, and of each decoder the fastest.
+
+    On top the fastest whose models work at the same time, then the fastest of the others that judge
+    drafts, then the target alone; where there is none of a kind, more of these instead.
+    """
+    first = next((run for run in runs if _kind(run) == 0), runs[0])
+    alike = [run for run in runs if not run.differences(first)]
+    best = {run.summary["decoder"]: run for run in sorted(alike, key=_speed)}
+    fastest = sorted(best.values(), key=_speed, reverse=True)
+    of_each = {_kind(run): run for run in reversed(fastest) if _kind(run) != 3}.values()
+    left = sorted((run for run in fastest if run not in of_each), key=_kind)
+    return sorted([*of_each, *left][:_MOST], key=_kind)
+
+
+def _kind(run: Run) -> int:
+    """0: its models work at the same time; 1: they don't, but drafts are judged; 2: the target
+    alone; 3: a draft model alone, which is shown only where there is nothing else."""
+    if run.summary["decoder_about"]["overlap"] != "never":
+        return 0
+    if run.summary["acceptance_rate"] is not None:
+        return 1
+    return 3 if run.summary["draft_forwards"] else 2
 
 
 def _speed(run: Run) -> float:

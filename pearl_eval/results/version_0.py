@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
+from pearl_eval.results.about import about_decoder
+
 Content = TypeVar("Content", bound="dict[str, Any]")
 
 #: Begins a digest of code that was made otherwise than today's, so that the two can't be compared.
@@ -41,6 +43,9 @@ def upgrade_summary(summary: Content) -> Content:
     _fill(summary, _SUMMARY)
     _fill(summary.setdefault("traces", {}), dict.fromkeys(_TRACES.split()) | {"mode_shares": {}})
     _fill(summary["environment"], _ENVIRONMENT)
+    if "decoder_about" not in summary:
+        about = about_decoder(summary["decoder"], summary["decoder_settings"])
+        summary["decoder_about"] = about
     if "lossy" not in summary:
         # Told from the outputs that are the target's, if all had to be.
         others = round(summary["exact_match_rate"] * summary["prompts"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ FREE = (
 _WITH_VALUE = {"--cfg", "-c", "--package", "-p", "--config-name", "-cn"} | {
     *("--config-path", "-cp", "--config-dir", "-cd"),
 }
+_MAY_HAVE_ONE = {"--info", "-i"}
 #: What Hydra is told by us here, not by what the run was started with.
 _OURS = ("hydra.run.dir=", "hydra.sweep.dir=", "hydra.mode=")
 
@@ -55,14 +55,12 @@ def resumed(arguments: Sequence[str]) -> list[str]:
         started = Started.read(folder / _HYDRA / "hydra.yaml")
     else:
         raise UserError(f"resume={folder}: there is no run and no sweep there")
-    flags, overrides = _parted(others)
-    if not any(one.startswith(("--config-dir", "-cd")) for one in flags):
-        flags += [f"--config-dir={path}" for path in started.config_dirs]
+    if not any(one.startswith(("--config-dir", "-cd")) for one in others):
+        others += [f"--config-dir={path}" for path in started.config_dirs]
     # Paths of its data and models may be relative to where it was started.
     os.chdir(started.cwd)
     own = [one for one in started.hydra_overrides if not one.startswith(_OURS)]
-    # Flags first: Hydra's parser takes none between overrides.
-    return [*flags, *own, *started.overrides, *overrides, *where]
+    return [*own, *started.overrides, *others, *where]
 
 
 @dataclass(frozen=True)
@@ -93,18 +91,19 @@ class Started:
             raise UserError(f"{path} can't be read: {' '.join(str(error).split())}") from error
 
 
-def _parted(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Flags, with their values, and overrides."""
+def parted(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Flags of Hydra's, with their values, and overrides, in whatever order they were given."""
     flags: list[str] = []
     overrides: list[str] = []
-    left = iter(arguments)
-    for one in left:
+    left = list(arguments)
+    while left:
+        one = left.pop(0)
         if not one.startswith("-"):
             overrides.append(one)
             continue
         flags.append(one)
-        if one in _WITH_VALUE:
-            flags += itertools.islice(left, 1)
+        if left and (one in _WITH_VALUE or (one in _MAY_HAVE_ONE and "=" not in left[0])):
+            flags.append(left.pop(0))
     return flags, overrides
 
 

@@ -16,7 +16,17 @@ from omegaconf.errors import OmegaConfBaseException
 from pearl_eval.config.settings import check_settings
 from pearl_eval.errors import UserError
 from pearl_eval.results.journal import held
-from pearl_eval.results.records import ERROR, OVERRIDES, RECORDS, SUMMARY, SWEEP, read_summary
+from pearl_eval.results.labels import labels, of_overrides
+from pearl_eval.results.records import (
+    BENCH,
+    OVERRIDES,
+    RECORDS,
+    SUMMARY,
+    SWEEP,
+    FileObject,
+    read_error,
+    read_summary,
+)
 from pearl_eval.results.runs import run_folders
 from pearl_eval.results.table import Row
 from pearl_eval.shell.console import print_error, print_note, print_table
@@ -44,6 +54,8 @@ class SweepReport(Callback):
         _under_way.clear()
         with _refusing():
             directory = Path(config.hydra.run.dir)
+            if (directory / BENCH).exists():
+                raise UserError(f"hydra.run.dir={directory} holds a benchmark already{_MOVE}")
             if (directory / SWEEP).exists() or next(directory.glob(f"*/{RECORDS}"), None):
                 raise UserError(f"hydra.run.dir={directory} holds a sweep already{_MOVE}")
             _make(directory, "hydra.run.dir")
@@ -169,8 +181,15 @@ def sweep_rows(directory: Path) -> list[Row]:
     folders = [one for one in run_folders(directory) if (one / OVERRIDES).exists()]
     if folders == [directory]:  # a run's own
         return []
-    labels = varying_labels([_overrides(folder) for folder in folders])
-    return [_row(folder, label) for folder, label in zip(folders, labels, strict=True)]
+    summaries = [_summary(folder) for folder in folders]
+    known = [
+        of_overrides(_overrides(folder), summary["decoder"] if summary else folder.name)
+        for folder, summary in zip(folders, summaries, strict=True)
+    ]
+    return [
+        Row(label, str(folder), summary, (read_error(folder) or ["no result"])[0])
+        for folder, label, summary in zip(folders, labels(known), summaries, strict=True)
+    ]
 
 
 def _overrides(folder: Path) -> list[str]:
@@ -181,34 +200,15 @@ def _overrides(folder: Path) -> list[str]:
         raise UserError(f"{folder / OVERRIDES} is damaged: {reason}") from error
 
 
-def varying_labels(overrides: Sequence[Sequence[str]]) -> list[str]:
-    """Short names for runs from their overrides: what they do not all share.
-
-    The decoder goes by its name alone, as in ``pearl gamma=4``. A run that varies nothing, as the
-    only one of a sweep, has no label.
-    """
-    shared = set(overrides[0]).intersection(*overrides[1:]) if overrides else set()
-    labels = []
-    for own in overrides:
-        varying = sorted(
-            (o for o in own if o not in shared), key=lambda o: o.split("=")[0] != "decoder"
-        )
-        words = [o.removeprefix("decoder=").removeprefix("decoder.") for o in varying]
-        labels.append(" ".join(words))
-    return labels
-
-
-def _row(folder: Path, label: str) -> Row:
-    told: list[str] | None = None
-    with contextlib.suppress(FileNotFoundError):
-        told = (folder / ERROR).read_text(encoding="utf-8", errors="replace").splitlines()
+def _summary(folder: Path) -> FileObject | None:
+    """The figures of a run that has some, and did not fail."""
+    failed = read_error(folder) is not None
     summary = None
     if (folder / SUMMARY).exists():
         # One that is damaged may be why the run failed.
-        with contextlib.suppress(*(() if told is None else (UserError,))):
+        with contextlib.suppress(*((UserError,) if failed else ())):
             summary = read_summary(folder)
-    label = label or (summary["decoder"] if summary else folder.name)
-    if told is not None and summary and not summary["violations"]:
+    if failed and summary and not summary["violations"]:
         # What is there is of an earlier attempt, and not what was asked for now.
-        summary = None
-    return Row(label, str(folder), summary, told[0] if told else "no result")
+        return None
+    return summary

@@ -1,24 +1,32 @@
 """What decoders would take, from forward times and acceptance: no model runs here."""
 
+from decoders.schedule import Ahead, Alone, Parallel, Schedule, Turns, describe, read_schedule
 from pearl_eval.simulation.acceptance import Acceptance, BlockRates, Rate, Trace
 from pearl_eval.simulation.forwards import ForwardTimes, Hardware, Slowdown, Surface, Turning
-from pearl_eval.simulation.machine import Costs, Round
-from pearl_eval.simulation.simulation import Result, Simulation, predict_speedup, rules
+from pearl_eval.simulation.machine import Costs, Machine, Round
+from pearl_eval.simulation.simulation import Result, Simulation, predict_speedup
 
 __all__ = [
     "Acceptance",
+    "Ahead",
+    "Alone",
     "BlockRates",
     "Costs",
     "ForwardTimes",
     "Hardware",
+    "Machine",
+    "Parallel",
     "Rate",
     "Result",
     "Round",
+    "Schedule",
     "Simulation",
     "Slowdown",
     "Surface",
     "Trace",
     "Turning",
+    "Turns",
+    "describe",
     "predict_speedup",
-    "rules",
+    "read_schedule",
 ]

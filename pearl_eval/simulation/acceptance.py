@@ -9,8 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-#: What drafts, where a draft model does.
-DRAFT_MODEL = "draft model"
+from decoders.schedule import DRAFT_MODEL
 
 
 class Text(Protocol):

@@ -158,7 +158,7 @@ class ForwardTimes:
 
     @classmethod
     def from_profile(cls, content: Mapping[str, Any]) -> ForwardTimes:
-        """From a ``profile.json`` of ``pearl-eval-profile``.
+        """From a ``profile.json`` of ``pearl-eval profile``.
 
         What a row of drafts takes while the target runs, and the other way round, gives the
         slowdown.

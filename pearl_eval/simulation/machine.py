@@ -17,9 +17,9 @@ class Costs:
     """Seconds beside forwards.
 
     ``round``: of every decision of a decoder in its own process. ``crossing``: there and back
-    between PEARL's processes, in each of its rounds; half of it is how long a token or news of
-    ``pearl_async`` is under way. ``publish``: of a token of it, in the draft process. ``handover``:
-    of the draft copies' of ``pearl_shared`` taking turns, a round. ``library``: of a decision of
+    between PEARL's processes, in each of its rounds; without rounds (``Ahead``) half of it is how
+    long a token or news is under way, and ``publish`` is that of a token, in the draft process.
+    ``handover``: of draft copies at both ends taking turns, a round. ``library``: of a decision of
     transformers' ``generate``.
     """
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from decoders.schedule import Parallel
 from pearl_eval.simulation.machine import Machine, Round, Rounds
 
 
@@ -80,74 +81,64 @@ class BothEnds:
         return Sides(busy, target, max(clock, target))
 
 
-@dataclass(frozen=True)
-class Parallel:
-    """PEARL's rounds (paper, section 4), as ``decoders/pearl.py`` has them.
+#: By how many ends of the target have a copy of the draft model.
+_PLACES = (Apart, OneEnd, BothEnds)
 
-    ``place`` makes what says how long both sides of a round take.
-    """
 
-    gamma: int
-    pre_verify: bool = True
-    post_verify: bool = True
-    place: type[Apart] | type[OneEnd] | type[BothEnds] = Apart
-
-    def ends_run(self, one: Round) -> bool:
-        return one.mode == "verify"
-
-    def rounds(self, machine: Machine) -> Rounds:
-        text, prompt, limit = machine.text, machine.prompt, machine.limit
-        place = self.place()
-        overhead = machine.costs.round + machine.costs.crossing
-        clock = 0.0
-        known = pending = target_seen = draft_seen = 0
-        while known < limit:
-            verifies = pending > 0 or self.pre_verify
-            drafts = not pending or self.post_verify
-            had_pending = pending > 0
-            length = prompt + known + pending
-            count = min(self.gamma, limit - known - pending) if drafts else 0
-            window = 0
-            verifying = 0.0
-            if verifies:
-                target_seen = min(target_seen, prompt + known - 1)
-                window = length - target_seen
-                verifying = machine.target.forward(window, target_seen)
-                target_seen = length
-            unread = 0
-            if count:
-                draft_seen = min(draft_seen, length - 1)
-                unread = length - draft_seen
-            sides = place.sides(machine, count, unread, draft_seen, verifying)
-            if count:
-                draft_seen = length + count - 1
-            candidates = min(pending + (count > 0), limit - known) if verifies else 0
-            accepted = text.accepted(known, candidates)
-            known += accepted
-            # Where nothing was drafted in its place, the target's own token is kept.
-            if accepted < candidates or not (drafts or known == limit):
-                target_seen = prompt + known
-                draft_seen = min(draft_seen, prompt + known)
-                known += 1
-                pending = 0
-            else:
-                pending += count - candidates
-            seconds = sides.both + overhead
-            yield Round(
-                _mode(verifies, drafts, had_pending),
-                clock,
-                seconds,
-                count,
-                min(accepted + 1, candidates),
-                accepted,
-                sides.draft if count else 0.0,
-                sides.target if verifies else 0.0,
-                seconds - (sides.draft if count else 0.0),
-                max(0.0, sides.both - sides.target),
-                known,
-                window,
-            )
-            clock += seconds
+def parallel(schedule: Parallel, machine: Machine) -> Rounds:
+    text, prompt, limit = machine.text, machine.prompt, machine.limit
+    gamma = int(schedule.gamma)
+    place = _PLACES[schedule.ends]()
+    overhead = machine.costs.round + machine.costs.crossing
+    clock = 0.0
+    known = pending = target_seen = draft_seen = 0
+    while known < limit:
+        verifies = pending > 0 or schedule.pre_verify
+        drafts = not pending or schedule.post_verify
+        had_pending = pending > 0
+        length = prompt + known + pending
+        count = min(gamma, limit - known - pending) if drafts else 0
+        window = 0
+        verifying = 0.0
+        if verifies:
+            target_seen = min(target_seen, prompt + known - 1)
+            window = length - target_seen
+            verifying = machine.target.forward(window, target_seen)
+            target_seen = length
+        unread = 0
+        if count:
+            draft_seen = min(draft_seen, length - 1)
+            unread = length - draft_seen
+        sides = place.sides(machine, count, unread, draft_seen, verifying)
+        if count:
+            draft_seen = length + count - 1
+        candidates = min(pending + (count > 0), limit - known) if verifies else 0
+        accepted = text.accepted(known, candidates)
+        known += accepted
+        # Where nothing was drafted in its place, the target's own token is kept.
+        if accepted < candidates or not (drafts or known == limit):
+            target_seen = prompt + known
+            draft_seen = min(draft_seen, prompt + known)
+            known += 1
+            pending = 0
+        else:
+            pending += count - candidates
+        seconds = sides.both + overhead
+        yield Round(
+            _mode(verifies, drafts, had_pending),
+            clock,
+            seconds,
+            count,
+            min(accepted + 1, candidates),
+            accepted,
+            sides.draft if count else 0.0,
+            sides.target if verifies else 0.0,
+            seconds - (sides.draft if count else 0.0),
+            max(0.0, sides.both - sides.target),
+            known,
+            window,
+        )
+        clock += seconds
 
 
 def _mode(verifies: bool, drafts: bool, had_pending: bool) -> str:

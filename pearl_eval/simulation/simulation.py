@@ -4,69 +4,41 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
 
 import numpy as np
 
 from decoders.accepted_runs import accepted_runs
-from pearl_eval.simulation.acceptance import DRAFT_MODEL, Acceptance, BlockRates
+from decoders.schedule import Ahead, Alone, Parallel, Schedule, Turns
+from pearl_eval.simulation.acceptance import Acceptance, BlockRates
+from pearl_eval.simulation.ahead import ahead
 from pearl_eval.simulation.forwards import ForwardTimes
-from pearl_eval.simulation.free import Free
-from pearl_eval.simulation.machine import Costs, Machine, Round, Rounds
-from pearl_eval.simulation.parallel import BothEnds, OneEnd, Parallel
-from pearl_eval.simulation.turns import Alone, Turns
-
-#: Why a decoder is not simulated.
-_REFUSED = {
-    "lookahead": "it has no drafted tokens with an acceptance rate, but a pool of n-grams",
-    "assisted_confidence": "its draft lengths depend on the draft model's confidence, which neither"
-    " an acceptance rate nor a trace has",
-}
-#: In which no drafted token is judged.
-_ONE_MODEL = ("autoregressive", "generate", "draft_only")
+from pearl_eval.simulation.machine import Costs, Machine, Rounds
+from pearl_eval.simulation.parallel import parallel
+from pearl_eval.simulation.turns import alone, turns
 
 
-class Rules(Protocol):
-    """A decoder's rounds on one text, and where runs of accepted tokens end in them."""
+def _rounds(schedule: Schedule, machine: Machine) -> Rounds:
+    match schedule:
+        case Alone():
+            return alone(schedule, machine)
+        case Turns():
+            return turns(schedule, machine)
+        case Parallel():
+            return parallel(schedule, machine)
+        case Ahead():
+            return ahead(schedule, machine)
+        case _:
+            return schedule.rounds(machine)
 
-    def rounds(self, machine: Machine) -> Rounds: ...
-    def ends_run(self, one: Round) -> bool: ...
 
-
-def rules(decoder: str, gamma: int | None = None, ahead: int = 96) -> Rules:
-    """What a decoder of ``conf/decoder`` does, by its name.
-
-    ValueError for one that can't be simulated, or one whose draft length is missing.
-    """
-    if decoder in _REFUSED:
-        raise ValueError(f"{decoder} is not simulated: {_REFUSED[decoder]}")
-    without_gamma: dict[str, Rules] = {
-        "autoregressive": Alone(),
-        "generate": Alone(library=True),
-        "draft_only": Alone(drafts=True),
-        "pearl_async": Free(ahead),
-    }
-    if decoder in without_gamma:
-        return without_gamma[decoder]
-    length = gamma if gamma is not None else 1
-    with_gamma: dict[str, Rules] = {
-        "speculative": Turns(length),
-        "assisted_constant": Turns(length, library=True),
-        "assisted_heuristic": Turns(length, library=True, heuristic=True),
-        "prompt_lookup": Turns(length, library=True, free=True),
-        "pearl": Parallel(length),
-        "pearl_no_pre_verify": Parallel(length, pre_verify=False),
-        "pearl_no_post_verify": Parallel(length, post_verify=False),
-        "pearl_shared": Parallel(length, place=BothEnds),
-        "pearl_shared_one_end": Parallel(length, place=OneEnd),
-    }
-    if decoder not in with_gamma:
-        known = sorted([*without_gamma, *with_gamma])
-        raise ValueError(f"{decoder} is not simulated; these are: {', '.join(known)}")
-    if gamma is None or gamma < 1:
-        raise ValueError(f"{decoder}: gamma, the draft length, must be at least 1, got {gamma}")
-    return with_gamma[decoder]
+def _with_length(schedule: Schedule, forwards: ForwardTimes) -> Schedule:
+    """With a draft length that is to be chosen as long as drafting takes as long as verifying: the
+    paper's Theorem 1."""
+    if not isinstance(getattr(schedule, "gamma", None), str):
+        return schedule
+    return replace(cast(Any, schedule), gamma=max(1, round(forwards.speed_ratio)))
 
 
 @dataclass
@@ -119,23 +91,21 @@ class Simulation:
 
     Parameters
     ----------
-    decoder
-        Its name, as in ``conf/decoder``.
-    gamma
-        Draft length, of decoders that have one.
+    schedule
+        Which of its models runs when: ``decoder.schedule()``, or one of those in
+        :mod:`decoders.schedule`, or whatever has ``rounds`` and ``ends_run``. A draft length that
+        is ``auto`` is about the speed ratio.
     forwards
         How long forwards take.
     acceptance
-        Which drafted tokens are accepted. One recorded of a decoder that guesses by itself, as
-        ``prompt_lookup``, must say so (``of``).
+        Which drafted tokens are accepted. One recorded of a decoder that looks its drafts up must
+        say so (``of``).
     costs
         What all else takes.
     limit
         Tokens of each text.
     prompts
         Tokens of the prompts, taken in turns.
-    ahead
-        How far the draft model of ``pearl_async`` may run ahead.
 
     Raises
     ------
@@ -143,42 +113,45 @@ class Simulation:
         For what can't be simulated.
     """
 
-    decoder: str
+    schedule: Schedule
     forwards: ForwardTimes
     acceptance: Acceptance
-    gamma: int | None = None
     costs: Costs = field(default_factory=Costs)
     limit: int = 256
     prompts: Sequence[int] = (128,)
-    ahead: int = 96
 
     def __post_init__(self) -> None:
-        rules(self.decoder, self.gamma, self.ahead)
+        if not hasattr(self.schedule, "ends_run"):
+            raise ValueError(
+                "expected a schedule, as decoder.simulated_as() gives it where a decoder is"
+                f" simulated, got {self.schedule!r}"
+            )
+        object.__setattr__(self, "schedule", _with_length(self.schedule, self.forwards))
         if self.limit < 1 or not self.prompts or min(self.prompts) < 1:
             raise ValueError(
                 "limit and prompts are numbers of tokens, at least 1, got"
                 f" limit={self.limit} prompts={list(self.prompts)}"
             )
-        needed = self.decoder if self.decoder == "prompt_lookup" else DRAFT_MODEL
-        if self.decoder not in _ONE_MODEL and self.acceptance.of != needed:
+        needed = getattr(self.schedule, "drafts_by", None)
+        if needed and self.acceptance.of != needed:
             raise ValueError(
-                f"{self.decoder} needs the acceptance of drafts by: {needed}; got that of"
+                f"{self.schedule} needs the acceptance of drafts by: {needed}; got that of"
                 f" {self.acceptance.of}"
             )
-        if self.decoder == "pearl_async" and isinstance(self.acceptance, BlockRates):
+        if isinstance(self.schedule, Ahead) and isinstance(self.acceptance, BlockRates):
             raise ValueError(
-                "pearl_async has no blocks to accept tokens by place in: give a rate or a trace"
+                f"{self.schedule} has no blocks to accept tokens by place in: give a rate or a"
+                " trace"
             )
 
     def run(self, tokens: int | None = None, seed: int = 0) -> Result:
         """Simulate texts until there are ``tokens`` tokens; without, each prompt once."""
         count = len(self.prompts) if tokens is None else -(-tokens // self.limit)
         result = Result()
-        ends_run = rules(self.decoder, self.gamma, self.ahead).ends_run
         for index in range(count):
             seconds = 0.0
             rounds = list(self.rounds(index, seed))
-            result.accepted_runs += accepted_runs(rounds, ends_run)
+            result.accepted_runs += accepted_runs(rounds, self.schedule.ends_run)
             for one in rounds:
                 seconds += one.seconds
                 result.rounds += 1
@@ -203,14 +176,13 @@ class Simulation:
         text = self.acceptance.text(index, self.limit, np.random.default_rng([seed, index]))
         prompt = self.prompts[index % len(self.prompts)]
         machine = Machine(text, self.limit, prompt, self.forwards, self.costs)
-        return rules(self.decoder, self.gamma, self.ahead).rounds(machine)
+        return _rounds(self.schedule, machine)
 
 
 def predict_speedup(
-    decoder: str,
+    schedule: Schedule,
     forwards: ForwardTimes,
     acceptance: Acceptance,
-    gamma: int | None = None,
     *,
     tokens: int = 20_000,
     seed: int = 0,
@@ -220,12 +192,9 @@ def predict_speedup(
 ) -> float:
     """How many times as fast as autoregressive decoding a decoder would be. A prediction."""
     speeds = [
-        Simulation(name, forwards, acceptance, length, costs or Costs(), limit, prompts)
+        Simulation(one, forwards, acceptance, costs or Costs(), limit, prompts)
         .run(tokens, seed)
         .tokens_per_second
-        for name, length in ((decoder, gamma), ("autoregressive", None))
+        for one in (schedule, Alone())
     ]
     return speeds[0] / speeds[1]
-
-
-__all__ = ["Result", "Round", "Simulation", "predict_speedup", "rules"]

@@ -2,94 +2,67 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from decoders.schedule import Alone, Turns
 from pearl_eval.simulation.machine import Machine, Round, Rounds
 
 
-@dataclass(frozen=True)
-class Alone:
-    """One model, a token at a time: the target, or with ``drafts`` the draft model."""
-
-    drafts: bool = False
-    library: bool = False
-
-    def ends_run(self, one: Round) -> bool:
-        return True
-
-    def rounds(self, machine: Machine) -> Rounds:
-        side = machine.draft if self.drafts else machine.target
-        cost = machine.costs.library if self.library else machine.costs.round
-        clock, seen = 0.0, 0
-        for known in range(machine.limit):
-            window = machine.prompt + known - seen
-            seconds = side.forward(window, seen)
-            seen += window
-            if self.drafts:
-                done = {"drafted": 1, "draft_seconds": seconds}
-            else:
-                done = {"target_seconds": seconds, "target_tokens": window}
-            mode = "draft" if self.drafts else "decode"
-            yield Round(mode, clock, seconds + cost, verified_length=known + 1, **done)  # type: ignore[arg-type]
-            clock += seconds + cost
+def alone(schedule: Alone, machine: Machine) -> Rounds:
+    side = machine.draft if schedule.drafts else machine.target
+    cost = machine.costs.library if schedule.library else machine.costs.round
+    clock, seen = 0.0, 0
+    for known in range(machine.limit):
+        window = machine.prompt + known - seen
+        seconds = side.forward(window, seen)
+        seen += window
+        if schedule.drafts:
+            done = {"drafted": 1, "draft_seconds": seconds}
+        else:
+            done = {"target_seconds": seconds, "target_tokens": window}
+        mode = "draft" if schedule.drafts else "decode"
+        yield Round(mode, clock, seconds + cost, verified_length=known + 1, **done)  # type: ignore[arg-type]
+        clock += seconds + cost
 
 
-@dataclass(frozen=True)
-class Turns:
-    """Draft γ tokens, verify them, add one of the target's own.
-
-    ``library``: as transformers does, at its cost. ``heuristic``: two tokens more after a round in
-    which all were accepted, one less after another. ``free``: drafts cost no forward.
-    """
-
-    gamma: int
-    library: bool = False
-    heuristic: bool = False
-    free: bool = False
-
-    def ends_run(self, one: Round) -> bool:
-        return True
-
-    def rounds(self, machine: Machine) -> Rounds:
-        text, prompt, limit = machine.text, machine.prompt, machine.limit
-        target, draft = machine.target, machine.draft
-        cost = machine.costs.library if self.library else machine.costs.round
-        gamma = self.gamma
-        turning: dict[int, float] = {}
-        clock = 0.0
-        known = target_seen = draft_seen = 0
-        while known < limit:
-            length = prompt + known
-            count = min(gamma, limit - known - 1)
-            drafting = 0.0
-            if count and not self.free:
-                drafting = draft.row(count, draft_seen, length - draft_seen)
-                draft_seen = length + count - 1
-            window = length + count - target_seen
-            verifying = target.forward(window, target_seen)
-            accepted = text.accepted(known, count)
-            seconds = drafting + verifying + cost
-            if drafting:
-                if count not in turning:
-                    turning[count] = machine.forwards.turning(count)
-                seconds += turning[count]
-            before, known = known, known + accepted + 1
-            target_seen = prompt + before + accepted
-            draft_seen = min(draft_seen, target_seen)
-            if self.heuristic:
-                gamma = gamma + 2 if accepted == count else max(1, gamma - 1)
-            yield Round(
-                "verify" if count or not self.library else "decode",
-                clock,
-                seconds,
-                count,
-                min(accepted + 1, count),
-                accepted,
-                drafting,
-                verifying,
-                verifying,
-                drafting,
-                known,
-                window,
-            )
-            clock += seconds
+def turns(schedule: Turns, machine: Machine) -> Rounds:
+    text, prompt, limit = machine.text, machine.prompt, machine.limit
+    target, draft = machine.target, machine.draft
+    cost = machine.costs.library if schedule.library else machine.costs.round
+    gamma = int(schedule.gamma)
+    turning: dict[int, float] = {}
+    clock = 0.0
+    known = target_seen = draft_seen = 0
+    while known < limit:
+        length = prompt + known
+        count = min(gamma, limit - known - 1)
+        drafting = 0.0
+        if count and not schedule.free:
+            drafting = draft.row(count, draft_seen, length - draft_seen)
+            draft_seen = length + count - 1
+        window = length + count - target_seen
+        verifying = target.forward(window, target_seen)
+        accepted = text.accepted(known, count)
+        seconds = drafting + verifying + cost
+        if drafting:
+            if count not in turning:
+                turning[count] = machine.forwards.turning(count)
+            seconds += turning[count]
+        before, known = known, known + accepted + 1
+        target_seen = prompt + before + accepted
+        draft_seen = min(draft_seen, target_seen)
+        if schedule.heuristic:
+            gamma = gamma + 2 if accepted == count else max(1, gamma - 1)
+        yield Round(
+            "verify" if count or not schedule.library else "decode",
+            clock,
+            seconds,
+            count,
+            min(accepted + 1, count),
+            accepted,
+            drafting,
+            verifying,
+            verifying,
+            drafting,
+            known,
+            window,
+        )
+        clock += seconds

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,9 @@ from analysis.frames.frame import load
 from analysis.frames.table import NoRuns
 from analysis.theory import theory
 from analysis.theory.beside_theory import Expectation, beside_theory, pace
+from pearl_eval.commands import commands
+from pearl_eval.figures import palette
+from pearl_eval.results.about import about_decoder
 from pearl_eval.results.traces import TEXT_STEP
 
 
@@ -34,6 +37,35 @@ def sweep(tmp_path: Path) -> Path:
 
 def texts(figure: Any) -> list[str]:
     return [text.get_text() for axes in figure.axes for text in axes.texts]
+
+
+def test_a_decoder_looks_the_same_wherever_it_stands_and_like_no_other() -> None:
+    names = [f"decoder {number}" for number in range(20)]
+    looks = palette.looks(names)
+    assert looks == palette.looks([*names[::-1], *names])
+    assert len(set(looks.values())) == 20
+    # Bars have a colour alone: those of a few decoders differ.
+    assert len({colour for colour, _ in palette.looks(names[:7]).values()}) == 7
+
+
+def test_decoders_of_ones_own_are_figures_of_the_theory_too(sweep: Path) -> None:
+    """By their schedules: what is called pearl here takes turns, mine is PEARL."""
+    for name, run, schedule in (("pearl", "0", "Turns"), ("mine", "1", "Parallel")):
+        about = about_decoder("none", {}) | {
+            "schedule": {"_target_": f"decoders.schedule.{schedule}", "gamma": 3}
+        }
+        path = sweep / run / "summary.json"
+        own = json.loads(path.read_text()) | {"decoder": name, "decoder_about": about}
+        path.write_text(json.dumps(own))
+    frame = load([sweep / "0", sweep / "1"])
+    upper, lower = figures.accepted_runs(frame).axes
+    assert upper.get_title(loc="right").startswith("mine: ")
+    assert lower.get_title(loc="right").startswith("pearl: ")
+    at = [Expectation.of(frame[frame["decoder"] == name]) for name in ("mine", "pearl")]
+    assert [one.accepted(3) for one in at] == [
+        theory.accepted_run(0.875),
+        theory.accepted_in_block(0.875, 3),
+    ]
 
 
 def test_speedups_have_intervals_and_figures(sweep: Path) -> None:
@@ -91,7 +123,7 @@ def test_the_theorys_best_draft_length_is_marked(sweep: Path) -> None:
     assert ratio == pytest.approx(8 / 3)
     # A token of the reference takes 40 ms.
     assert window_cost == pytest.approx(2)
-    at = Expectation.of(frame, "pearl")
+    at = Expectation.of(pearl)
     assert at.best == theory.pearl_gamma(8 / 3, 0.875) == 3
     (axes,) = figures.gamma_sweep(frame).axes
     star = next(line for line in axes.lines if line.get_marker() == "*")
@@ -115,7 +147,7 @@ def test_the_legend_of_draft_lengths_fits_and_lies_on_no_curve(sweep: Path) -> N
 
 def test_points_of_the_heat_map_are_the_best(sweep: Path) -> None:
     drawn = figures.heatmap(load([sweep])).axes
-    panel = next(axes for axes in drawn if axes.get_title() == "pearl")
+    panel = next(axes for axes in drawn if axes.get_title() == "Parallel")
     points = panel.collections[-1]
     # Of forwards that read one token.
     assert points.get_offsets().tolist() == [[0.875, pytest.approx(4 / 3)]]
@@ -153,12 +185,10 @@ def test_runs_of_which_nothing_was_timed_give_no_figures(tmp_path: Path) -> None
 def test_command_draws_what_there_is(
     sweep: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     output = tmp_path / "figures"
-    monkeypatch.setattr(sys, "argv", ["figures", str(sweep / "3"), "-o", str(output)])
-    figures.main()
+    commands.main(["figures", str(sweep / "3"), "-o", str(output)])
     out = capsys.readouterr().out
     assert [path.name for path in output.iterdir()] == ["speedups.png"]
     assert "no gamma_sweep: no decoder of these runs has several draft lengths" in out

@@ -10,7 +10,6 @@ from written_run import SUMMARY, autoregressive, pearl, write_run
 
 from analysis.frames.columns import COLUMNS, documented
 from analysis.frames.frame import (
-    _short,
     categories,
     load,
     mixed,
@@ -113,7 +112,7 @@ def test_runs_and_sweeps_are_loaded_once(tmp_path: Path) -> None:
     for number in range(2):
         write(tmp_path / str(number), identity={"seed": number}, seed=number)
     frame = load([tmp_path, tmp_path / "1", tmp_path])
-    assert list(frame["label"]) == ["pearl seed 0", "pearl seed 1"]
+    assert list(frame["label"]) == ["pearl seed=0", "pearl seed=1"]
 
 
 def test_repeats_are_told_apart(tmp_path: Path) -> None:
@@ -278,9 +277,3 @@ def test_notebooks_read_what_is_named_or_the_newest(
 def test_every_column_is_documented() -> None:
     page = Path(__file__).resolve().parents[2] / "docs" / "analysis.md"
     assert documented() in page.read_text()
-
-
-def test_values_are_shortened_beyond_40_signs() -> None:
-    assert _short("x" * 40) == "x" * 40
-    assert _short("x" * 41) == "x" * 37 + "..."
-    assert (_short("y"), _short(4.0), _short(4.5)) == ("y", "4", "4.5")

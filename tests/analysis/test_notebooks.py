@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode
 from small_pair import SmallPair
 
-from pearl_eval.commands import run as cli
+from pearl_eval.commands import commands
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "analysis").glob("*.ipynb"))
@@ -31,8 +30,7 @@ def sweep(small_pair: SmallPair, tmp_path_factory: pytest.TempPathFactory) -> Pa
         here = f"hydra.sweep.dir={folder}"
         alone = ["tracking=none", "runtime.share_devices=true"]
         arguments = ["-m", *small_pair.overrides, *decoders, *task, *alone, here]
-        patch.setattr(sys, "argv", ["pearl-eval", *arguments])
-        cli.main()
+        commands.main(arguments)
     return folder
 
 

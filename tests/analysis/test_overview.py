@@ -1,15 +1,15 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 from matplotlib.figure import Figure
 from written_run import SUMMARY
 
-from analysis import overview
+from pearl_eval.commands import commands
 from pearl_eval.errors import UserError
+from pearl_eval.figures.overview import draw_overview
 from pearl_eval.figures.saving import save_figure
 from pearl_eval.results.runs import read_runs
 
@@ -47,7 +47,7 @@ def test_runs_of_several_draft_lengths_are_named_by_them(tmp_path: Path) -> None
 
 def test_picture_shows_each_speedup_and_each_wait(tmp_path: Path) -> None:
     write_sweep(tmp_path, AUTOREGRESSIVE, PEARL)
-    speeds, waits = overview.draw_overview(read_runs(tmp_path)).axes
+    speeds, waits = draw_overview(read_runs(tmp_path)).axes
     assert [text.get_text().split()[0] for text in speeds.texts] == ["1.00×", "3.00×"]
     assert [text.get_text() for text in waits.texts] == [
         "target model alone",
@@ -60,36 +60,32 @@ def test_a_run_of_the_warm_up_alone_has_two_models_all_the_same(tmp_path: Path) 
     untimed = dict.fromkeys(("speedup", "speedup_ci95", "tokens_per_second"))
     untimed |= dict.fromkeys(("wait_fraction_draft", "wait_fraction_target"))
     write_sweep(tmp_path, PEARL | untimed)
-    _, waits = overview.draw_overview(read_runs(tmp_path)).axes
+    _, waits = draw_overview(read_runs(tmp_path)).axes
     assert [text.get_text() for text in waits.texts] == ["nothing timed: one prompt, the warm-up"]
 
 
 def test_what_differs_is_told_of_each_run_and_no_title_of_all(tmp_path: Path) -> None:
     other = {"task": "gsm8k", "environment": {"dtype": "bfloat16", "target_device": "cpu"}}
     write_sweep(tmp_path, PEARL, PEARL | other)
-    figure = overview.draw_overview(read_runs(tmp_path))
+    figure = draw_overview(read_runs(tmp_path))
     assert figure.get_suptitle() == "tiny pair, 12 prompts"
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert labels == ["pearl (0)\nhumaneval, float32 on cpu", "pearl (1)\ngsm8k, bfloat16 on cpu"]
 
 
-def test_command_writes_the_picture(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_command_writes_the_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_sweep(tmp_path, PEARL)
-    monkeypatch.setattr(sys, "argv", ["overview", str(tmp_path)])
-    overview.main()
+    commands.main(["overview", str(tmp_path)])
     picture = tmp_path / "overview.png"
     assert capsys.readouterr().out.strip() == str(picture)
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_directory_without_runs_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["overview", str(tmp_path)])
     with pytest.raises(SystemExit, match="2"):
-        overview.main()
+        commands.main(["overview", str(tmp_path)])
     assert "there is no run there" in capsys.readouterr().err
 
 

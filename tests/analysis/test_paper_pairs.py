@@ -9,6 +9,7 @@ from analysis.paper import paper_pairs
 from analysis.paper.paper_pairs import PAIRS, PaperPair, reported_table, shared_table, times_table
 from analysis.paper.reported import REPORTED
 from pearl_eval.config.paths import config_dir
+from pearl_eval.simulation import Ahead, Alone, Parallel, Turns
 
 LIMIT = 256
 LLAMA = PAIRS["llama31_8b_70b"]
@@ -44,16 +45,16 @@ def test_the_reported_waiting_is_what_forwards_are_predicted_to_take() -> None:
 
 
 def test_a_draft_length_is_the_decoders_own(short: None) -> None:
-    same = PaperPair("same", LLAMA.draft, LLAMA.target, 5, 5)
-    assert LLAMA.speedup("pearl", 0.8, LIMIT) == same.speedup("pearl", 0.8, LIMIT)
-    assert LLAMA.speedup("speculative", 0.8, LIMIT) != same.speedup("speculative", 0.8, LIMIT)
-    assert LLAMA.speedup("autoregressive", 0.8, LIMIT) == 1
+    assert LLAMA.pearl == Parallel(5)
+    assert LLAMA.compared == {"speculative": Turns(10), "pearl_async": Ahead(96)}
+    assert LLAMA.speedup(Turns(10), 0.8, LIMIT) < LLAMA.speedup(Parallel(5), 0.8, LIMIT)
+    assert LLAMA.speedup(Alone(), 0.8, LIMIT) == 1
 
 
 def test_the_implied_rate_gives_the_speedup_back(short: None) -> None:
     rate = LLAMA.implied_rate(2.5, LIMIT)
     assert rate is not None and 0.7 < rate < 0.95
-    assert LLAMA.speedup("pearl", rate, LIMIT) == pytest.approx(2.5, rel=0.03)
+    assert LLAMA.speedup(LLAMA.pearl, rate, LIMIT) == pytest.approx(2.5, rel=0.03)
     assert LLAMA.implied_rate(50.0, LIMIT) is None and LLAMA.implied_rate(0.1, LIMIT) is None
 
 
@@ -68,7 +69,7 @@ def test_the_tables_tell_reported_from_predicted(
     row = reported_table().frame.loc[("", LLAMA.name, "mt_bench")]
     assert row["pearl, reported"] == 3.59
     speculative = row["speculative at that α, predicted"]
-    assert speculative == pytest.approx(LLAMA.speedup("speculative", 0.8, LIMIT))
+    assert speculative == pytest.approx(LLAMA.speedup(Turns(10), 0.8, LIMIT))
     row = shared_table().frame.loc[("", LLAMA.name, "mt_bench")]
     assert row["shared ÷ apart, reported"] == pytest.approx(30.78 / 32.14)
     assert row["shared ÷ apart, predicted"] == pytest.approx(1.0)

@@ -33,11 +33,11 @@ def prose(page: str) -> str:
 
 def test_the_table_has_the_terminals_figures_and_labels(sweep: Path) -> None:
     said = prose(report.report(sweep))
-    assert "pearl gamma=3 123.4 2.35× (2.70–3.20) 4.25 0.875 10% / 20% identical 2/2 0.500" in said
+    assert "pearl 123.4 2.35× (2.70–3.20) 4.25 0.875 10% / 20% identical 2/2 0.500" in said
     assert "run tokens/s speedup (95 % CI) mean accepted tokens acceptance rate" in said
     # Of 15 drafted tokens 11 are accepted; of six rounds of 100 ms models are busy for 90, 80 once.
     modes, waited = "pre-verify 33%, post-verify 67%", "10.00 ms 10.00 ms 11.67 ms"
-    assert f"pearl gamma=3 0% 0.33 0.67 27% {waited} 100 {modes}" in said
+    assert f"pearl 0% 0.33 0.67 27% {waited} 100 {modes}" in said
     assert "dtype float32 target device cpu torch 2.13" in said
 
 
@@ -120,7 +120,7 @@ def test_violations_and_failed_runs_are_said_in_red(sweep: Path) -> None:
     (sweep / "3" / "error.txt").write_text("the draft process died\n\nTraceback")
     page = report.report(sweep)
     said = prose(page)
-    assert "pearl seed=3: Task/1, from token 7 on" in said
+    assert "pearl: Task/1, from token 7 on" in said and "pearl γ3 123.4" in said
     assert "&lt;broken&gt; failed: the draft process died" in said and "Traceback" not in said
     assert page.count('<tr class="bad">') == 2
     assert "VIOLATION 1/2" in said
@@ -149,7 +149,7 @@ def test_of_many_runs_the_fastest_of_each_decoder_is_drawn(tmp_path: Path) -> No
 def test_the_command_writes_the_page_or_one_line(
     sweep: Path, tmp_path: Path, run_command: Command
 ) -> None:
-    code, out, err = run_command(report.main, str(sweep))
+    code, out, err = run_command("report", str(sweep))
     assert (code, out.strip(), err) == (0, str(sweep / "report.html"), "")
     assert (sweep / "report.html").read_text().startswith("<!doctype html>")
     write_run(tmp_path / "unfinished", "pearl", pearl(), finished=False)
@@ -158,8 +158,8 @@ def test_the_command_writes_the_page_or_one_line(
         (str(tmp_path / "unfinished"),): "the run there is not finished",
         (str(sweep), "-o=/no/where/page.html"): "No such file or directory",
     }.items():
-        code, out, err = run_command(report.main, *arguments)
+        code, out, err = run_command("report", *arguments)
         assert code == 2 and not out
         assert message in err and len(err.splitlines()) == 1
-    code, out, _ = run_command(report.main, "--help")
-    assert code == 0 and "pearl-eval-report multirun/" in out
+    code, out, _ = run_command("report", "--help")
+    assert code == 0 and "pearl-eval report multirun/" in out

@@ -5,17 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import json
-import sys
 from pathlib import Path
 
 import pytest
 from test_frame import write
 
-from analysis import tables
 from analysis.frames.frame import load
 from analysis.frames.table import Table
 from analysis.paper.paper_tables import TABLES
 from analysis.paper.reported import MARK, REPORTED, figures, with_reported
+from pearl_eval.commands import commands
 from pearl_eval.config.paths import config_dir
 
 LLAMA = "llama31_8b_70b"
@@ -121,12 +120,9 @@ def test_every_format_keeps_the_mark_and_the_source(sweep: Path) -> None:
     assert all(row["runs"] and not row["source"] for row in rows if row is not own)
 
 
-def test_command_cites_them_on_request(
-    sweep: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_command_cites_them_on_request(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def printed(*arguments: str) -> str:
-        monkeypatch.setattr(sys, "argv", ["tables", str(sweep), *arguments])
-        tables.main()
+        commands.main(["tables", str(sweep), *arguments])
         return capsys.readouterr().out
 
     assert MARK not in printed()

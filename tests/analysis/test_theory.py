@@ -4,61 +4,73 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from analysis.theory import theory
 from decoders.draft_length import balanced, expected_best
-from pearl_eval.simulation import ForwardTimes, Rate, Simulation, predict_speedup
+from pearl_eval.simulation import (
+    Ahead,
+    ForwardTimes,
+    Parallel,
+    Rate,
+    Schedule,
+    Simulation,
+    Turns,
+    predict_speedup,
+)
 
 Speedup = Callable[[float, float, int], float]
 #: Of simulated means over 20,000 tokens: a few standard errors.
 TOLERANCE = 0.04
 
 
-def simulated(decoder: str, speed_ratio: float, rate: float, gamma: int | None = None) -> float:
+def simulated(schedule: Schedule, speed_ratio: float, rate: float) -> float:
     times = ForwardTimes.constant(speed_ratio)
-    return predict_speedup(decoder, times, Rate(rate), gamma, tokens=20_000, limit=10_000, seed=1)
+    return predict_speedup(schedule, times, Rate(rate), tokens=20_000, limit=10_000, seed=1)
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.5, 0.8, 0.95])
 @pytest.mark.parametrize(("speed_ratio", "gamma"), [(4.0, 4), (4.0, 7), (4.0, 1), (10.0, 3)])
 class TestAgainstSimulation:
     @pytest.mark.parametrize(
-        ("decoder", "speedup"),
+        ("schedule", "speedup"),
         [
-            ("speculative", theory.speculative_speedup),
-            ("pearl", theory.pearl_speedup),
-            ("pearl_no_pre_verify", theory.no_pre_verify_speedup),
-            ("pearl_no_post_verify", theory.no_post_verify_speedup),
+            (Turns(1), theory.speculative_speedup),
+            (Parallel(1), theory.pearl_speedup),
+            (Parallel(1, pre_verify=False), theory.no_pre_verify_speedup),
+            (Parallel(1, post_verify=False), theory.no_post_verify_speedup),
         ],
     )
     def test_speedup(
-        self, decoder: str, speedup: Speedup, speed_ratio: float, gamma: int, rate: float
+        self,
+        schedule: Turns | Parallel,
+        speedup: Speedup,
+        speed_ratio: float,
+        gamma: int,
+        rate: float,
     ) -> None:
         expected = speedup(speed_ratio, rate, gamma)
-        assert simulated(decoder, speed_ratio, rate, gamma) == pytest.approx(
-            expected, rel=TOLERANCE
-        )
+        found = simulated(replace(schedule, gamma=gamma), speed_ratio, rate)
+        assert found == pytest.approx(expected, rel=TOLERANCE)
 
     def test_accepted_tokens(self, speed_ratio: float, gamma: int, rate: float) -> None:
         times = ForwardTimes.constant(speed_ratio)
-        mean = {
-            name: Simulation(name, times, Rate(rate), gamma, limit=10_000)
-            .run(20_000)
-            .mean_accepted_tokens
-            for name in ("pearl", "speculative")
-        }
-        assert mean["pearl"] == pytest.approx(theory.accepted_run(rate), rel=3 * TOLERANCE)
+        pearl, speculative = (
+            Simulation(one, times, Rate(rate), limit=10_000).run(20_000).mean_accepted_tokens
+            for one in (Parallel(gamma), Turns(gamma))
+        )
+        assert pearl == pytest.approx(theory.accepted_run(rate), rel=3 * TOLERANCE)
         expected = theory.accepted_in_block(rate, gamma)
-        assert mean["speculative"] == pytest.approx(expected, rel=TOLERANCE)
+        assert speculative == pytest.approx(expected, rel=TOLERANCE)
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.5, 0.8, 0.95])
 @pytest.mark.parametrize("speed_ratio", [2.0 + 1 / math.pi, 4.0 + math.sqrt(0.1), 9.0 + 1 / math.e])
 def test_async(speed_ratio: float, rate: float) -> None:
     expected = theory.async_speedup(speed_ratio, rate)
-    assert simulated("pearl_async", speed_ratio, rate) == pytest.approx(expected, rel=TOLERANCE)
+    assert simulated(Ahead(96), speed_ratio, rate) == pytest.approx(expected, rel=TOLERANCE)
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.7, 0.9])

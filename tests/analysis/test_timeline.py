@@ -12,23 +12,27 @@ from conftest import Command
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from written_run import OUTPUT, autoregressive, pearl, write_run
+from written_run import OUTPUT, autoregressive, fates, pearl, write_run
 
-from analysis import timeline
 from decoders.round import Round
 from pearl_eval.errors import UserError
 from pearl_eval.figures.fonts import cells, family
 from pearl_eval.figures.palette import GREEN, SKY, VERMILLION
 from pearl_eval.figures.timeline import draw_timeline
+from pearl_eval.figures.timelines import timeline
 from pearl_eval.figures.token_text import TokenText, visible
+from pearl_eval.results.about import about_decoder
 from pearl_eval.results.runs import read_runs
-from pearl_eval.results.stretch import Stretch, choose_runs, choose_stretch, decodings
-from pearl_eval.results.traces import Fate
+from pearl_eval.results.stretch import TOKENS, Stretch, choose_runs, choose_stretch, decodings
+
+#: What a decoder says of itself that says nothing.
+UNKNOWN = about_decoder("unknown", {})
 
 
 @pytest.fixture
 def sweep(tmp_path: Path) -> Path:
-    write_run(tmp_path / "sweep" / "0", "autoregressive", autoregressive())
+    alone = {"acceptance_rate": None, "draft_forwards": 0}
+    write_run(tmp_path / "sweep" / "0", "autoregressive", autoregressive(), **alone)
     write_run(tmp_path / "sweep" / "1", "pearl", pearl())
     return tmp_path / "sweep"
 
@@ -42,40 +46,40 @@ def colour_of(box: Patch) -> str:
     return to_hex(box.get_facecolor()).upper()
 
 
-def test_each_drafted_token_has_its_fate(sweep: Path) -> None:
-    (one,) = decodings(read_runs(sweep)[1:])
-    right, wrong, vain = Fate.accepted, Fate.rejected, Fate.in_vain
-    assert one.fates == [
-        [right] * 3,
-        [right, right, wrong],
-        [vain] * 3,
-        [right] * 3,
-        [right] * 3,
-        [],
-    ]
-
-
-def test_a_draft_that_starts_anew_in_the_same_place_is_not_in_vain(tmp_path: Path) -> None:
-    """The last token of a block is wrong, so the next block begins right after it."""
-    rounds = [
-        Round("verify", 2, 2, 1, 0.1, 0.1, verified_length=2, drafted_ids=[100, 7]),
-        Round("verify", 2, 2, 1, 0.1, 0.1, verified_length=4, drafted_ids=[102, 7]),
-        Round("verify", 2, 2, 2, 0.1, 0.1, verified_length=6, drafted_ids=[104, 105]),
-    ]
-    for index, one in enumerate(rounds):
-        one.start, one.drafted_at = 0.3 * index, [2 * index, 2 * index + 1]
-        one.draft_start, one.target_start = one.start, one.start + 0.15
-    write_run(tmp_path / "run", "speculative", rounds)
-    (one,) = decodings(read_runs(tmp_path / "run"))
-    right, wrong = Fate.accepted, Fate.rejected
-    assert one.fates == [[right, wrong], [right, wrong], [right, right]]
-
-
 def test_pearl_is_on_top_and_of_each_decoder_the_fastest(sweep: Path) -> None:
     write_run(sweep / "2", "pearl", pearl(), tokens_per_second=400.0)
-    write_run(sweep / "3", "lookahead", autoregressive())
     write_run(sweep / "4", "pearl", pearl(), tokens_per_second=900.0, task="gsm8k")
-    assert [run.label for run in choose_runs(read_runs(sweep))] == ["pearl (2)", "autoregressive"]
+    assert [run.directory.name for run in choose_runs(read_runs(sweep))] == ["2", "0"]
+
+
+def test_shown_are_what_overlaps_what_takes_turns_and_the_target_alone(tmp_path: Path) -> None:
+    """The fastest of each kind, whatever it is called; of no kind here is what drafts alone."""
+    alone = {"acceptance_rate": None, "draft_forwards": 0}
+    for place, (decoder, speed, more) in enumerate(
+        [
+            ("mine", 300.0, {"decoder_about": UNKNOWN | {"overlap": "across rounds"}}),
+            ("pearl", 250.0, {}),
+            ("speculative", 200.0, {}),
+            ("prompt_lookup", 220.0, {"draft_forwards": 0}),
+            ("generate", 110.0, alone),
+            ("autoregressive", 100.0, alone),
+            ("draft_only", 900.0, {"acceptance_rate": None}),
+        ]
+    ):
+        write_run(tmp_path / str(place), decoder, pearl(), tokens_per_second=speed, **more)
+    runs = read_runs(tmp_path)
+
+    def chosen(*left_out: int) -> list[str]:
+        return [
+            run.label for run in choose_runs([r for i, r in enumerate(runs) if i not in left_out])
+        ]
+
+    assert chosen() == ["mine", "prompt_lookup", "generate"]
+    # Where there is none of a kind, another of a kind that there is.
+    assert chosen(2, 3) == ["mine", "pearl", "generate"]
+    assert chosen(0, 1) == ["prompt_lookup", "speculative", "generate"]
+    assert chosen(0, 1, 2, 3) == ["generate", "autoregressive", "draft_only"]
+    assert chosen(0, 1, 2, 3, 4, 5) == ["draft_only"]
 
 
 def test_a_stretch_begins_with_the_same_text_shows_a_rejection_and_is_typical(sweep: Path) -> None:
@@ -107,50 +111,44 @@ def test_a_stretch_may_be_chosen_and_ends_with_the_text(sweep: Path) -> None:
 
 
 def test_the_picture_says_and_colours_what_happened(sweep: Path) -> None:
-    figure = timeline.timeline(choose_runs(read_runs(sweep)), token=1, tokens=5)
+    figure = timeline(choose_runs(read_runs(sweep)), token=1, tokens=5)
     (axes,) = figure.axes
     said = texts(figure)
-    assert "In 200 ms, PEARL wrote 5 tokens, autoregressive decoding 2" in said
-    assert "PEARL" in said and "Autoregressive decoding" in said
+    assert "In 200 ms, pearl wrote 5 tokens, autoregressive 2" in said
+    assert "pearl" in said and "autoregressive" in said
     assert said.count("draft model") == 1 and said.count("target model") == 2
     assert "post-verify: 3 of 3" in said and "post-verify: 1 of 2" in said
     colours = Counter(map(colour_of, axes.patches))
-    # Two rounds of PEARL, in which 2 drafted tokens are right and 1 wrong, the other 3 in vain.
+    # Two rounds of PEARL, in which 2 drafted tokens are right and 1 wrong, the other 3 discarded.
     assert (colours[GREEN], colours[VERMILLION]) == (2, 1)
     assert colours[SKY] == 2 + 2
     assert axes.get_xlim() == pytest.approx((0, 200))
 
 
 def test_what_runs_on_by_itself_is_drawn_before_it_is_read(tmp_path: Path) -> None:
-    """Each round reads what was drafted during the one before, so that after a rejection a round's
-    tokens and one more are in vain, even if one agrees by chance."""
-    drafts = [([0, 1], [100, 7]), ([2, 3], [102, 9]), ([4, 2, 3], [8, 102, 103])]
+    """From when it began; what it did by then is not drawn twice, whatever the clocks say."""
     rounds = [
         Round(
-            "verify",
+            "on the run",
             drafted=2,
-            judged=2,
-            accepted=1,
-            draft_seconds=0.15,
+            draft_seconds=0.1,
             target_seconds=0.19,
             start=0.2 * number,
-            verified_length=2 * number,
-            draft_start=0.2 * number,
+            verified_length=2 * number + 1,
+            draft_start=0.2 * number - begun,
             target_start=0.2 * number + 0.01,
-            drafted_ids=ids,
-            drafted_at=places,
+            drafted_ids=[100, 7],
+            drafted_at=[0, 1],
+            fates=fates("ar"),
+            own_tokens=1,
         )
-        for number, (places, ids) in enumerate(drafts, start=1)
+        for number, begun in ((1, 0.15), (2, 0.3))
     ]
-    prompt = Round("decode", target_seconds=0.2, verified_length=1)
-    write_run(tmp_path / "run", "pearl_async", [prompt, *rounds])
-    runs = read_runs(tmp_path / "run")
-    (one,) = decodings(runs)
-    right, wrong, vain = Fate.accepted, Fate.rejected, Fate.in_vain
-    assert one.fates == [[], [right, wrong], [vain, vain], [vain, right, right]]
-    (axes,) = timeline.timeline(runs, token=0, seconds=0.8).axes
+    prompt = Round("prompt", target_seconds=0.2, verified_length=1, own_tokens=1)
+    write_run(tmp_path / "run", "somebody's", [prompt, *rounds])
+    (axes,) = timeline(read_runs(tmp_path / "run"), token=0, seconds=0.6).axes
     green = [box for box in axes.patches if colour_of(box) == GREEN]
-    assert [box.get_x() for box in green] == pytest.approx([50, 500, 550])
+    assert [box.get_x() for box in green] == pytest.approx([50, 150])
 
 
 def guesses() -> list[Round]:
@@ -160,7 +158,7 @@ def guesses() -> list[Round]:
     """
     ids, places = [7, 101, 102, 100, 101, 9, 8, 102], [0, 1, 2, 0, 1, 2, 1, 2]
     tree = Round("verify", drafted=8, judged=3, accepted=2, verified_length=3, target_seconds=0.2)
-    tree.drafted_ids, tree.drafted_at = ids, places
+    tree.drafted_ids, tree.drafted_at, tree.fates = ids, places, fates("r..aarr.")
     plain = Round("decode", start=0.3, target_start=0.3, target_seconds=0.1, verified_length=4)
     return [tree, plain]
 
@@ -168,8 +166,6 @@ def guesses() -> list[Round]:
 def test_guesses_that_no_model_drafted_have_a_row_for_each_branch(tmp_path: Path) -> None:
     write_run(tmp_path / "run", "lookahead", guesses())
     (one,) = decodings(read_runs(tmp_path / "run"))
-    right, wrong, vain = Fate.accepted, Fate.rejected, Fate.in_vain
-    assert one.fates == [[wrong, vain, vain, right, right, wrong, wrong, vain], []]
     figure = draw_timeline([one], Stretch(0, 0.4), str, "")
     (axes,) = figure.axes
     said = texts(figure)
@@ -186,7 +182,7 @@ def test_guesses_that_no_model_drafted_have_a_row_for_each_branch(tmp_path: Path
 def test_what_lookahead_guessed_and_accepted_is_told(run_cli: Command, tmp_path: Path) -> None:
     run_cli("decoder=lookahead", "task.limit=2", "task.max_new_tokens=64", "hydra.run.dir=run")
     (one,) = decodings(read_runs(tmp_path / "run"))
-    accepted = [fates.count(Fate.accepted) for fates in one.fates]
+    accepted = [list(own).count("accepted") for own in one.rounds["fates"]]
     assert accepted == list(one.rounds["accepted"]) and sum(accepted)
     assert any(len(set(places)) < len(places) for places in one.rounds["drafted_at"])
 
@@ -198,10 +194,19 @@ def test_dollar_signs_are_no_formula(sweep: Path) -> None:
     assert "$^$" in texts(figure)
 
 
-def test_names_within_the_title_are_as_in_a_sentence(sweep: Path) -> None:
+def test_the_title_names_decoders_and_each_has_its_idea_beside_it(tmp_path: Path) -> None:
+    about = UNKNOWN | {"idea": "both at once"}
+    write_run(tmp_path / "0", "mine", pearl(), decoder_about=about)
+    write_run(tmp_path / "1", "pearl", pearl())
+    said = texts(draw_timeline(decodings(read_runs(tmp_path)), Stretch(0, 0.6), str, ""))
+    assert said.count("both at once") == 1
+    assert "In 600 ms, mine wrote 12 tokens, pearl 12" in said
+
+
+def test_names_in_the_title_are_without_folders(sweep: Path) -> None:
     shown = decodings(read_runs(sweep))
     title = draw_timeline(shown, Stretch(0, 0.6), str, "").texts[0].get_text()
-    assert title == "In 600 ms, autoregressive decoding wrote 5 tokens, PEARL 12"
+    assert title == "In 600 ms, autoregressive wrote 5 tokens, pearl 12"
     # Folder numbers, which the lanes have, would make it too long.
     numbered = [replace(one, run=replace(one.run, label=f"{one.run.label} (7)")) for one in shown]
     assert draw_timeline(numbered, Stretch(0, 0.6), str, "").texts[0].get_text() == title
@@ -252,7 +257,7 @@ def test_a_token_is_shown_on_one_line(text: str, shown: str) -> None:
 
 
 def test_the_command_writes_both_pictures(sweep: Path, run_command: Command) -> None:
-    code, out, err = run_command(timeline.main, str(sweep))
+    code, out, err = run_command("timeline", str(sweep))
     assert (code, err) == (0, "")
     assert out.split() == [str(sweep / "timeline.png"), str(sweep / "timeline.svg")]
     assert (sweep / "timeline.png").read_bytes().startswith(b"\x89PNG")
@@ -274,13 +279,14 @@ def test_bad_input_is_one_line(sweep: Path, tmp_path: Path, run_command: Command
         (run, "--output=."): ". is no name of a picture's file",
         (run, str(sweep)): "is a sweep; give it alone, or the directories of runs",
     }.items():
-        code, out, err = run_command(timeline.main, *arguments)
+        code, out, err = run_command("timeline", *arguments)
         assert code == 2 and not out
         assert message in err and len(err.splitlines()) == 1
 
 
 def test_help_teaches(run_command: Command) -> None:
-    code, _, err = run_command(timeline.main, ".", "--tokens=0")
-    assert code == 2 and "a stretch has at least one token" in err
-    code, out, _ = run_command(timeline.main, "--help")
+    code, _, err = run_command("timeline", ".", "--tokens=0")
+    assert code == 2 and "argument --tokens: expected a number of at least 1, got '0'" in err
+    code, out, _ = run_command("timeline", "--help")
     assert code == 0 and "examples:" in out and "--prompt TASK_ID" in out
+    assert f"(default: {TOKENS})" in out

@@ -16,6 +16,7 @@ import pandas as pd
 import psutil
 import pytest
 from decoder_cases import ALL_NAMES, NAMES
+from program import PROGRAM
 from small_pair import SmallPair, make_model, make_tokenizer
 
 from pearl_eval.results.table import Row
@@ -103,7 +104,7 @@ def test_a_sweep_ends_in_one_table_and_shares_a_folder(run_cli: Run, tmp_path: P
         "-m", "decoder=speculative,pearl", "decoder.gamma=2,3", *SHORT, "hydra.sweep.dir=sweep"
     )
     assert code == 0
-    for label in ("speculative gamma=2", "speculative gamma=3", "pearl gamma=2", "pearl gamma=3"):
+    for label in ("speculative γ2", "speculative γ3", "pearl γ2", "pearl γ3"):
         assert label in out
     assert len(list((tmp_path / "sweep").glob("*/summary.json"))) == 4
 
@@ -313,7 +314,7 @@ def test_output_that_no_one_reads_to_its_end_is_no_error(tmp_path: Path) -> None
     """As of ``pearl-eval --help | head``."""
     read, write = os.pipe()
     os.close(read)
-    command = [sys.executable, "-m", "pearl_eval.commands.run", "--help"]
+    command = [PROGRAM, "--help"]
     done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
     os.close(write)
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
@@ -355,7 +356,7 @@ def test_interrupting_leaves_no_process_and_every_finished_prompt(
     tmp_path: Path, small_pair: SmallPair, how: signal.Signals, tracking: str
 ) -> None:
     run = tmp_path / "run"
-    command = [sys.executable, "-m", "pearl_eval.commands.run", *small_pair.overrides]
+    command = [PROGRAM, *small_pair.overrides]
     command.append(f"tracking={tracking}")
     process = subprocess.Popen(
         [*command, "task.max_new_tokens=100", f"hydra.run.dir={run}"],

@@ -1,10 +1,9 @@
-"""``pearl-eval-dashboard``: what its panels show is logged, and where it saves them."""
+"""``pearl-eval dashboard``: what its panels show is logged, and where it saves them."""
 
 from __future__ import annotations
 
 import json
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +15,8 @@ from matplotlib.figure import Figure
 from tracked import figures, logged_records, logged_summary, offline_runs, start, track
 from wandb_server import ENTITY, KEY, StandIn, serving
 
-from pearl_eval.tracking import dashboard, panels, wandb_tracker
+from pearl_eval.commands import commands
+from pearl_eval.tracking import panels, wandb_tracker
 
 #: What W&B itself has of every run.
 _BUILT_IN = {"_step", "run:displayName", "createdAt"}
@@ -97,19 +97,19 @@ def test_the_specs_are_written_without_a_server(
 ) -> None:
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     monkeypatch.chdir(tmp_path)
-    dashboard.main(["--project", "mine", "-o", "mine.json"])
+    commands.main(["dashboard", "--project", "mine", "-o", "mine.json"])
     assert capsys.readouterr().out == "mine.json\n"
     spec = json.loads((tmp_path / "mine.json").read_text())
     assert set(spec) == {"workspace", "report"} and spec["workspace"]["project"] == "mine"
     monkeypatch.setenv("WANDB_MODE", "offline")
-    dashboard.main([])
+    commands.main(["dashboard"])
     assert capsys.readouterr().out == "dashboard.json\n"
     monkeypatch.delenv("WANDB_MODE")
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
     wandb.teardown()
     (tmp_path / "dashboard.json").unlink()
-    dashboard.main([])
+    commands.main(["dashboard"])
     assert capsys.readouterr().out == "dashboard.json\n", "nor without an account"
 
 
@@ -129,7 +129,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
 def test_with_an_account_both_are_saved(
     server: StandIn, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    dashboard.main(["--project", "mine"])
+    commands.main(["dashboard", "--project", "mine"])
     addresses = capsys.readouterr().out.split()
     assert len(addresses) == 2 and all(f"/{ENTITY}/mine" in address for address in addresses)
     kinds = {view["type"]: json.loads(view["spec"]) for view in server.views}
@@ -149,7 +149,7 @@ def test_errors_are_one_line(
         ("-o", "/proc/nowhere/file"): "/proc/nowhere/file can't be written: No such file",
     }.items():
         with pytest.raises(SystemExit) as end:
-            dashboard.main(list(arguments))
+            commands.main(["dashboard", *arguments])
         err = capsys.readouterr().err
         assert end.value.code == 2
         assert message in err and len(err.splitlines()) == 1
@@ -164,7 +164,7 @@ def test_without_the_library_one_line_names_the_extra(
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(sys, "meta_path", [_Missing(), *sys.meta_path])
     with pytest.raises(SystemExit) as end:
-        dashboard.main(["-o", "never.json"])
+        commands.main(["dashboard", "-o", "never.json"])
     assert end.value.code == 2
     assert "pip install -e '.[dashboard]'" in capsys.readouterr().err
 
@@ -177,8 +177,8 @@ class _Missing:
             raise ModuleNotFoundError(f"No module named '{name}'", name=name)
 
 
-def test_help_teaches() -> None:
-    command = [sys.executable, "-m", "pearl_eval.tracking.dashboard", "--help"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
+    commands.main(["dashboard", "--help"])
+    told = capsys.readouterr().out
     for words in ("-o dashboard.json", "--entity TEAM", "WANDB_MODE=offline", "wandb sync"):
-        assert words in done.stdout
+        assert words in told

@@ -11,13 +11,12 @@ from typing import Any
 import pytest
 from small_pair import SmallPair
 
-from pearl_eval.config.schema import register
-from pearl_eval.estimate import cli as estimate_cli
+from pearl_eval.config.registry import register
 from pearl_eval.estimate.config import EstimateConfig
 from pearl_eval.estimate.job import estimate_job
-from pearl_eval.estimate.jobs import compose_jobs
 from pearl_eval.estimate.known import Knowledge
 from pearl_eval.estimate.table import Estimate
+from pearl_eval.shell.jobs import compose_jobs
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -35,7 +34,7 @@ TEXTS_HOURS = 12 * 128 * 0.1 / 3600
 
 
 def listed(run_cli: Run, *arguments: str) -> list[dict[str, Any]]:
-    code, out, err = run_cli("--dry-run=json", *arguments, small_pair=False)
+    code, out, err = run_cli("--dry-run", "--json", *arguments, small_pair=False)
     assert code == 0, err
     return json.loads(out)["jobs"]
 
@@ -115,7 +114,8 @@ def test_measured_speeds_come_before_derived_ones(
     assert code == 0, err
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     code, out, err = run_cli(
-        "--dry-run=json",
+        "--dry-run",
+        "--json",
         "-m",
         "decoder=pearl,speculative",
         "task.limit=10",
@@ -145,7 +145,7 @@ def test_a_profile_gives_the_forward_times_of_its_pair(
     timings = json.loads((tmp_path / "profile" / "profile.json").read_text())["timings"]
     median = next(t["median"] for t in timings if (t["model"], t["together"]) == ("draft", False))
     file = "estimate.profile=profile/profile.json"
-    code, out, err = run_cli("--dry-run=json", file)
+    code, out, err = run_cli("--dry-run", "--json", file)
     assert code == 0, err
     (job,) = json.loads(out)["jobs"]
     assert job["forwards"]["draft"] == {"seconds": median, "source": "measured"}
@@ -181,12 +181,12 @@ def test_what_can_not_be_is_one_line(
 
 
 def test_the_estimate_command_is_a_dry_run(run_command: Run, tmp_path: Path) -> None:
-    code, out, _ = run_command(estimate_cli.main, "decoder=autoregressive", *GIVEN)
+    code, out, _ = run_command("estimate", "decoder=autoregressive", *GIVEN)
     assert code == 0 and "given" in out
     # 12 texts of 128 tokens, twice, at 0.1 s: hours that are few are not told as none.
     assert "1 job: 0.00 GPU-hours; 0.09 hours one after the other, 0.09 all at once." in out
-    code, out, _ = run_command(estimate_cli.main, "-m", "decoder.gamma=2,3", *GIVEN)
+    code, out, _ = run_command("estimate", "-m", "decoder.gamma=2,3", *GIVEN)
     assert code == 0 and "every prompt; reference=cached makes jobs share it." in out
-    code, out, _ = run_command(estimate_cli.main, "--help")
+    code, out, _ = run_command("estimate", "--help")
     assert code == 0 and "estimate.bandwidth" in out
     assert not any(tmp_path.iterdir())

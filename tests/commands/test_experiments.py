@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from pearl_eval.config.paths import config_dir
-from pearl_eval.config.schema import register
-from pearl_eval.estimate.jobs import expand
+from pearl_eval.config.registry import register
+from pearl_eval.shell.jobs import expand
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -168,7 +168,7 @@ def test_draft_lengths_are_the_papers(run_cli: Run) -> None:
 
 
 def dry_run(run_cli: Run, *arguments: str) -> dict[str, Any]:
-    """What ``pearl-eval --dry-run=json`` prints."""
-    code, out, err = run_cli("--dry-run=json", *arguments, small_pair=False)
+    """What ``pearl-eval --dry-run --json`` prints."""
+    code, out, err = run_cli("--dry-run", "--json", *arguments, small_pair=False)
     assert code == 0, err
     return json.loads(out)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hydra.core.config_store import ConfigStore
 
-from pearl_eval.config.schema import register
+from pearl_eval.config.registry import register
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -67,7 +67,7 @@ def test_without_the_extra_it_is_named(
     run_cli: Run, monkeypatch: pytest.MonkeyPatch, launcher: str, plugin: str
 ) -> None:
     register()
-    monkeypatch.setattr("pearl_eval.config.schema._default_joblib", lambda: None)
+    monkeypatch.setattr("pearl_eval.config.registry._default_joblib", lambda: None)
     monkeypatch.delitem(ConfigStore.instance().repo["hydra"]["launcher"], f"{plugin}.yaml")
     code, _, err = run_cli("-m", f"hydra/launcher={launcher}", "decoder=pearl,speculative")
     assert code == 2 and f"'hydra/launcher/{plugin}'" in err and len(err.splitlines()) == 1

@@ -25,7 +25,6 @@ from tracked import (
 )
 from wandb_server import KEY, StandIn, serving
 
-from pearl_eval.commands import run as cli
 from pearl_eval.config.schema import TrackingMode
 from pearl_eval.tracking import wandb_tracker
 
@@ -183,9 +182,7 @@ def test_no_secret_gets_into_files_nor_to_the_server(
     remote = f"https://me:{password}@example.org/code.git"
     subprocess.run([*git, "remote", "add", "origin", remote], check=True)
     arguments = ("tracking.mode=online", "task.limit=2", "task.max_new_tokens=8")
-    code, out, err = run_command(
-        cli.main, *small_pair.overrides, *arguments, "hydra.run.dir=run", "-v"
-    )
+    code, out, err = run_command("", *small_pair.overrides, *arguments, "hydra.run.dir=run", "-v")
     assert code == 0, err
     run = tmp_path / "run"
     assert server.exit_codes == {identity(run): 0}

@@ -9,7 +9,6 @@ import multiprocessing
 import os
 import shutil
 import signal
-import sys
 import time
 from collections.abc import Callable, Sequence
 from multiprocessing import forkserver
@@ -21,11 +20,11 @@ from sameness import assert_same, figures, records
 from small_pair import SmallPair, make_model
 
 from decoders.round import Round
-from pearl_eval.commands import run as cli
+from pearl_eval.commands import commands
 from pearl_eval.evaluation.identity import run_code
 from pearl_eval.evaluation.run_files import RunFiles
 from pearl_eval.results.records import Record
-from pearl_eval.shell.resume import resumed
+from pearl_eval.shell.resume import parted, resumed
 
 Run = Callable[..., tuple[int, str, str]]
 #: Of a task that runs no programs; those that matter to resuming have HumanEval.
@@ -225,10 +224,10 @@ def test_a_run_with_configurations_of_ones_own_is_continued(
     assert code == 1 and "4 of 4 outputs are not the target's own" in err
     code, _, err = run_cli(f"--config-dir={own}", "resume=run", small_pair=False)
     assert code == 1 and "4 of 4 outputs are not the target's own" in err, err
-    # Wherever they stand, Hydra's parser wants them first.
-    arguments = resumed(["tracking=none", "resume=run", "--config-dir", "other", "-v"])
-    assert arguments[:3] == ["--config-dir", "other", "-v"]
-    assert "decoder=liar" in arguments and arguments[-1] == "hydra.mode=RUN"
+    given = ["tracking=none", "resume=run", "--config-dir", "other", "-v"]
+    flags, overrides = parted(resumed(given))
+    assert flags == ["--config-dir", "other", "-v"]
+    assert "decoder=liar" in overrides and overrides[-1] == "hydra.mode=RUN"
 
 
 @pytest.mark.parametrize("content", ["", "hydra:\n  runtime:\n", "a: [\n"])
@@ -288,8 +287,7 @@ def _command(arguments: Sequence[str], folder: Path) -> None:
     for known in (forkserver, forkserver._forkserver):
         known.ensure_running = lambda: None
     os.chdir(folder)
-    sys.argv = ["pearl-eval", *arguments]
-    cli.main()
+    commands.main(arguments)
 
 
 def test_killed_at_any_moment_a_run_is_continued(

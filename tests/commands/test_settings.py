@@ -13,7 +13,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from pearl_eval.config.paths import config_dir
-from pearl_eval.config.schema import register
+from pearl_eval.config.registry import register
 from pearl_eval.config.settings import check_settings, no_such_setting
 from pearl_eval.errors import UserError
 

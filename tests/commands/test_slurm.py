@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -14,11 +13,11 @@ from typing import Any
 import psutil
 import pytest
 import slurm_lab
+from program import PROGRAM
 from sameness import assert_same
 from slurm_lab import SlurmLab
 from small_pair import SmallPair
 
-from pearl_eval.commands import table as sweep_table
 from pearl_eval.evaluation.reservation import FOLDER_VARIABLE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,7 +45,7 @@ def on_lab(lab: SlurmLab, tmp_path: Path) -> Callable[..., Done]:
     own = {"PYTHONPATH": str(ROOT), FOLDER_VARIABLE: str(tmp_path / "locks")}
 
     def run(*arguments: str, meanwhile: Callable[[], None] = lambda: None) -> Done:
-        command = [sys.executable, "-m", "pearl_eval.commands.run", *arguments]
+        command = [PROGRAM, *arguments]
         with subprocess.Popen(
             command,
             cwd=tmp_path,
@@ -98,7 +97,7 @@ def test_runs_that_fail_leave_the_others_alone_and_say_why(
     assert done.returncode == 1
     assert "decoder.gamma is the draft length" in (tmp_path / "sweep/0/error.txt").read_text()
     assert not (tmp_path / "sweep/1/error.txt").exists() and "identical 2/2" in done.stdout
-    code, out, _ = run_command(sweep_table.main, "sweep")
+    code, out, _ = run_command("table", "sweep")
     assert code == 1 and out.splitlines()[1:] == done.stdout.splitlines()[1:]
     assert out.count("failed: ") == 1
 
@@ -153,7 +152,7 @@ def test_a_killed_run_of_a_whole_experiment_is_made_by_continuing_its_folder(
     assert len(accounts(lab, "whole")) == 6
     logs = [path.read_text() for path in tmp_path.glob("sweep/.submitit/*/*_log.err")]
     assert sum("this run is there already" in log for log in logs) == 2
-    code, out, _ = run_command(sweep_table.main, str(tmp_path / "sweep"))
+    code, out, _ = run_command("table", str(tmp_path / "sweep"))
     assert code == 0 and out.splitlines()[1:] == lines[1:]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,6 @@ from typing import Any
 import pytest
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
-
-from analysis import tables
-from pearl_eval.commands import run as cli
-from pearl_eval.commands import table as sweep_table
 
 Run = Callable[..., tuple[int, str, str]]
 SHORT = ("task.limit=1", "task.max_new_tokens=4", "hydra.sweep.dir=sweep")
@@ -36,9 +31,9 @@ def test_runs_in_folders_of_folders_are_found_by_everything(
     assert out.index("sweep/speculative/x") < out.index("sweep/autoregressive/x")
     assert len(list(tmp_path.glob("sweep/reference/*/reference.jsonl"))) == 1
     assert not list(tmp_path.glob("sweep/*/*/reference"))
-    code, table, _ = run_command(sweep_table.main, "sweep")
+    code, table, _ = run_command("table", "sweep")
     assert code == 0 and table.splitlines()[1:] == out.splitlines()[1:]
-    code, out, err = run_command(tables.main, "sweep")
+    code, out, err = run_command("tables", "sweep")
     assert "1.00×" in out or "no table" in err or "speculative" in out, err
     run = tmp_path / "sweep" / "speculative" / "x"
     (run / "summary.json").unlink()
@@ -147,7 +142,7 @@ def test_of_a_sweep_that_is_broken_off_what_has_finished_is_shown(
 
 
 def test_a_benchs_sweep_that_fails_says_so(run_bench: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pearl_eval.bench.cli.Bench", fails(OSError("no bench")))
+    monkeypatch.setattr("pearl_eval.bench.benchmark.Benchmark", fails(OSError("no bench")))
     code, _, err = run_bench("-m", "seed=0,1", "hydra.sweep.dir=sweep")
     assert code == 2 and "no bench" in err.splitlines()[-1]
 
@@ -165,6 +160,6 @@ def test_a_table_counts_nested_runs_that_failed(
     with monkeypatch.context() as patch:
         patch.setattr("pearl_eval.commands.run._evaluate", fails(OSError("gone")))
         assert run_cli(*TWO, NESTED)[0] == 1
-    code, out, _ = run_command(sweep_table.main, "sweep")
+    code, out, _ = run_command("table", "sweep")
     assert code == 1 and out.count("failed: gone") == 2
-    assert json.dumps("speculative")[1:-1] in out and cli.SUMMARY == "summary.json"
+    assert "speculative" in out

@@ -7,7 +7,7 @@ import pytest
 from decoders.accepted_runs import accepted_runs
 from decoders.round import Round
 from decoders.session import Session
-from pearl_eval.simulation import ForwardTimes, Simulation, Trace
+from pearl_eval.simulation import Alone, ForwardTimes, Parallel, Schedule, Simulation, Trace, Turns
 
 TIMES = ForwardTimes.constant(4.0)
 #: Eight tokens are right, one is wrong, one right, one wrong, and three right until the text ends.
@@ -63,19 +63,17 @@ def test_without_a_barrier_the_targets_own_token_is_compared_with_the_draft() ->
 
 
 @pytest.mark.parametrize(
-    ("decoder", "gamma", "runs"),
+    ("schedule", "runs"),
     [
         # Positions 8 and 10 are the target's own.
-        ("pearl", 3, [8, 1, 3]),
+        (Parallel(3), [8, 1, 3]),
         # Blocks from 0, 4, 8, 9 and 11 on, each followed by a token of the target's own.
-        ("speculative", 3, [3, 3, 0, 1, 2]),
-        ("autoregressive", None, []),
+        (Turns(3), [3, 3, 0, 1, 2]),
+        (Alone(), []),
     ],
 )
-def test_the_simulator_counts_by_the_same_definition(
-    decoder: str, gamma: int | None, runs: list[int]
-) -> None:
-    simulation = Simulation(decoder, TIMES, Trace((MARKS,)), gamma, limit=len(MARKS), prompts=[5])
+def test_the_simulator_counts_by_the_same_definition(schedule: Schedule, runs: list[int]) -> None:
+    simulation = Simulation(schedule, TIMES, Trace((MARKS,)), limit=len(MARKS), prompts=[5])
     result = simulation.run()
     assert result.accepted_runs == runs
     if runs:

@@ -32,7 +32,7 @@ from decoders.prompt_lookup import PromptLookup
 from decoders.sampling.sampler import Greedy
 from pearl_eval.errors import UserError
 from pearl_eval.evaluation import plan
-from pearl_eval.evaluation.plan import check_target
+from pearl_eval.evaluation.plan import Prompt, check_target
 from pearl_eval.machine.devices import Devices
 from pearl_eval.pairs import pretrained
 from pearl_eval.pairs.pair import Pair
@@ -476,7 +476,8 @@ def test_a_dialogue_grows_from_its_first_prompt_on() -> None:
         check_rope_switch=lambda *arguments: asked.append(arguments),
     )
     problems = [Problem("D/1", "", turns=("a", "b", "c")), Problem("T/1", "a")]
-    plan._check_rope_switch(pair, problems, 5)
+    prompts = [Prompt(one, [0] * 10, seed=0, sample=i) for one in problems for i in range(2)]
+    plan._check_rope_switch(pair, prompts, 5)
     assert asked == [("D/1", 10, 24, 5, 3), ("T/1", 10, 10, 5, 1)]
 
 

@@ -103,7 +103,7 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
     for name in _TIMED.split():
         module = importlib.import_module(f"decoders.{name}")
         monkeypatch.setattr(module, "clock", lambda: DEVICE.now)
-    for name in ("sampler", "lookahead"):
+    for name in ("sampling.sampler", "session"):
         monkeypatch.setattr(f"decoders.{name}.wait_for", DEVICE.wait)
     with in_one_process():
         yield DEVICE

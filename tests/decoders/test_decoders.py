@@ -16,8 +16,9 @@ from small_pair import SmallPair, save_pair
 from toy import InlineDrafter
 
 from decoders.autoregressive import Autoregressive
-from decoders.decoder import Decoder, Overlap
+from decoders.decoder import Decoder
 from decoders.generation import Generation
+from decoders.overlap import Overlap
 from decoders.pearl import Pearl
 from decoders.process.drafter import Proposal
 from decoders.process.models import End, Models
@@ -96,15 +97,16 @@ def check_counts(name: str, prompt: list[int], generation: Generation) -> None:
     assert sum(one.target_tokens for one in rounds) >= len(prompt) + len(output) - 1
     if not make_decoder(name).uses_draft:
         assert generation.draft_forwards == 0
+    ahead = make_decoder(name).overlap is Overlap.across_rounds
     for one in rounds:
         assert one.start <= one.target_start or not one.target_seconds
-        assert one.start <= one.draft_start or not one.draft_seconds
+        assert ahead or one.start <= one.draft_start or not one.draft_seconds
         assert len(one.drafted_ids) == len(one.drafted_at) == len(one.fates) == one.drafted
     fates = [fate for one in rounds for fate in one.fates]
     assert fates.count("accepted") == sum(one.accepted for one in rounds)
     if name != "lookahead":  # several guesses for one place
         assert fates.count("rejected") == sum(one.judged - one.accepted for one in rounds)
-    if make_decoder(name).overlap is not Overlap.across_rounds:
+    if not ahead:
         assert fates.count("accepted") + sum(one.own_tokens for one in rounds) == len(output)
         check_accepted(rounds, output)
 

@@ -66,8 +66,9 @@ def test_auto_uses_and_records_what_it_chooses(
     command = ("decoder.gamma=auto", "task.limit=3", "task.max_new_tokens=20", "hydra.run.dir=run")
     code, out, _ = run_cli(f"decoder={decoder}", *command)
     assert code == 0 and "identical 3/3" in out
-    settings = json.loads((tmp_path / "run" / "summary.json").read_text())["decoder_settings"]
-    assert settings["gamma"] == 7
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["decoder_settings"]["gamma"] == 7
+    assert summary["decoder_about"]["schedule"]["gamma"] == 7
     rounds = pd.read_parquet(tmp_path / "run" / "rounds.parquet")
     assert rounds[rounds["task_id"] != "HumanEval/0"]["drafted"].max() == 7
 

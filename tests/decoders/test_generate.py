@@ -131,7 +131,7 @@ def test_the_synthetic_pairs_oracle_speaks_here_too(name: str) -> None:
     decoder = start(make_decoder(name, 3), pair.load_target(), pair.load_draft)
     generation = decoder.decode(PROMPT, 40, [])
     assert generation.output_ids == reference.decode(PROMPT, 40, []).output_ids
-    if decoder.uses_draft:
+    if make_decoder(name).uses_draft:
         judged = sum(r.judged for r in generation.rounds)
         assert 0.4 < sum(r.accepted for r in generation.rounds) / judged < 0.95
 

@@ -16,7 +16,7 @@ from decoders.process.worker import DraftProcessOptions
 from decoders.sampling.sampler import Greedy, Sampler
 from decoders.sampling.temperature import Temperature
 from decoders.session import Session
-from pearl_eval.config.schema import build
+from pearl_eval.config.building import build
 from pearl_eval.errors import UserError
 
 PROMPT = list(range(20, 60))

@@ -164,8 +164,7 @@ def test_nothing_is_left_running_after_a_start_that_failed(small_pair: SmallPair
         decoder = PearlShared(3)
         ends = tuple(make_ends(small_pair, load_last=load))
         with pytest.raises(Exception, match=message):
-            session = decoder.start(Models(target, small_pair.load_draft, PLAIN, ends), Greedy())
-        session.stop()
+            decoder.start(Models(target, small_pair.load_draft, PLAIN, ends), Greedy())
         assert children() <= before
         assert not layers_of(target)[0]._forward_pre_hooks
 

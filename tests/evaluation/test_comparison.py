@@ -17,11 +17,11 @@ from decoders.sampling.sampler import Greedy, Sampler
 from decoders.sampling.temperature import Temperature
 from pearl_eval.checks.equivalence import Verdict
 from pearl_eval.config.schema import Dtype
-from pearl_eval.errors import EquivalenceViolation, UserError
+from pearl_eval.errors import UserError
 from pearl_eval.evaluation import comparison
 from pearl_eval.evaluation.comparison import Comparison, Outcome
-from pearl_eval.evaluation.evaluation import _figures, _refuse_wrong_outputs
 from pearl_eval.evaluation.plan import Prompt
+from pearl_eval.evaluation.recorder import _figures, wrong_outputs
 from pearl_eval.evaluation.reference import ReferenceRun
 from pearl_eval.evaluation.run_files import Finished
 from pearl_eval.sizes.model_size import ModelSize
@@ -105,6 +105,7 @@ class Case:
         reference: Any = Said("reference", [3, 4], 6.0, self.log)
         models: Any = SimpleNamespace(target="target", load_draft=lambda: "draft")
         self.comparison = Comparison(plan, models, reference, cached)
+        self.comparison.session = self.decoder  # type: ignore[assignment]
 
     def next_turn(self, prompt: Prompt, answer: str) -> Prompt | None:
         if prompt.turn >= len(prompt.problem.turns):
@@ -190,7 +191,7 @@ def test_verdicts_by_decoder_and_sampling() -> None:
     for sampler in (Greedy(), Temperature(coupled=True)):
         case = Case([3, 5], sampler)
         case.comparison._distribution = SimpleNamespace(add=lambda *_: None)  # type: ignore[assignment]
-        case.comparison._checker = SimpleNamespace(  # type: ignore[assignment]
+        case.comparison._judge._checker = SimpleNamespace(  # type: ignore[assignment]
             compare=lambda *given: checked.append(given[:5]) or Verdict("tie", 1)
         )
         assert case.outcomes()[2].record.verdict == "tie"
@@ -200,27 +201,27 @@ def test_verdicts_by_decoder_and_sampling() -> None:
 def test_both_outputs_are_scored_up_to_the_end_of_text() -> None:
     """The same output once; another one's score is its own."""
     case = Case([3, 4, 0, 9])
-    case.comparison._checker = SimpleNamespace(compare=lambda *_: Verdict("tie", 2))  # type: ignore[assignment]
+    case.comparison._judge._checker = SimpleNamespace(compare=lambda *_: Verdict("tie", 2))  # type: ignore[assignment]
     record = case.outcomes()[0].record
-    assert record.text == "3 4" and case.task.given[:2] == ["3 4", "3 4"]
+    assert record.text == "3 4" and case.task.given == ["3 4"] * 3  # once a problem
     assert (record.correct, record.reference_correct, record.result) == (True, True, "3 4")
 
     wrong = Case([5])
-    wrong.comparison._checker = SimpleNamespace(compare=lambda *_: Verdict("tie", 0))  # type: ignore[assignment]
+    wrong.comparison._judge._checker = SimpleNamespace(compare=lambda *_: Verdict("tie", 0))  # type: ignore[assignment]
     record = wrong.outcomes()[0].record
     assert (record.text, record.result) == ("5", "5")
     assert (record.correct, record.reference_correct) == (False, True)
 
     same = Case()
     same.outcomes()
-    assert same.task.given == ["3 4"] * 3
+    assert same.task.given == ["3 4"] * 3  # once a problem
 
 
 def test_without_a_score_of_the_tasks_own_the_references_answer_is_right() -> None:
     for ours, right in (([3, 4], True), ([5], False)):
         case = Case(ours)
         case.task.right = None
-        case.comparison._checker = SimpleNamespace(compare=lambda *_: Verdict("tie", 0))  # type: ignore[assignment]
+        case.comparison._judge._checker = SimpleNamespace(compare=lambda *_: Verdict("tie", 0))  # type: ignore[assignment]
         record = case.outcomes()[0].record
         assert (record.correct, record.reference_correct, record.result) == (right, None, "")
 
@@ -289,12 +290,12 @@ def test_wrong_outputs_are_refused(tmp_path: Any) -> None:
     fine = {"sampling_p_value": 1.1e-6, "sampled_tokens": 9}
     biased = fine | {"sampling_p_value": 0.9e-6}
     records = [make_record(0), make_record(1, violation="T/1, so"), make_record(2, violation="T/2")]
-    _refuse_wrong_outputs(records[:1], fine, True, tmp_path)
-    _refuse_wrong_outputs(records[:1], biased, False, tmp_path)
-    with pytest.raises(EquivalenceViolation, match=r"2 of 3 outputs .* first: T/1, so; records"):
-        _refuse_wrong_outputs(records, fine, True, tmp_path)
-    with pytest.raises(EquivalenceViolation, match=r"the 9 sampled tokens .* \(p = 9.0e-07\)"):
-        _refuse_wrong_outputs(records[:1], biased, True, tmp_path)
+    assert wrong_outputs(records[:1], fine, True, tmp_path) == ""
+    assert wrong_outputs(records[:1], biased, False, tmp_path) == ""
+    wrong = wrong_outputs(records, fine, True, tmp_path)
+    assert wrong.startswith("2 of 3 outputs are not the target's own; the first: T/1, so; records")
+    wrong = wrong_outputs(records[:1], biased, True, tmp_path)
+    assert wrong.startswith("the 9 sampled tokens are not") and "(p = 9.0e-07)" in wrong
 
 
 def test_a_tasks_own_figures_are_of_each_problems_samples() -> None:

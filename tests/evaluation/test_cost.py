@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from small_pair import make_model
 from transformers import LlamaConfig
+from written_run import fates
 
 from decoders.round import Round
 from pearl_eval.evaluation.cost import Cost
@@ -66,7 +67,7 @@ def test_rejected_tokens_are_wasted_by_both() -> None:
     """Five drafted, two accepted and one of the target's own: of six read, three stay."""
     one = Round(
         "verify", drafted=5, judged=3, accepted=2, draft_seconds=1.0, target_seconds=1.0,
-        target_tokens=10 + 5, verified_length=3,
+        target_tokens=10 + 5, verified_length=3, fates=fates("aar.."),
     )  # fmt: skip
     figures = cost(one, joules=12.0)
     assert figures["target_wasted_flops_per_token"] == SIZE.flops(6, 10) // 2 / 3
@@ -77,14 +78,23 @@ def test_rejected_tokens_are_wasted_by_both() -> None:
 
 
 def test_a_token_accepted_in_a_later_round_is_not_wasted() -> None:
-    """As PEARL has them: drafted in one round, judged in the next; or judged in none."""
+    """As PEARL has them: drafted in one round, judged in the next."""
     verified = Round(
         "verify", drafted=0, judged=3, accepted=3, target_seconds=1.0, target_tokens=3,
         verified_length=4,
     )  # fmt: skip
-    drafted = Round("draft", drafted=3, draft_seconds=1.0, verified_length=1)
+    drafted = Round(drafted=3, draft_seconds=1.0, verified_length=1, fates=fates("aaa"))
     assert cost(drafted, verified)["draft_wasted_flops_per_token"] == 0
-    assert cost(drafted)["draft_wasted_flops_per_token"] == 0
+
+
+def test_each_round_wastes_its_own_share() -> None:
+    """A token after 10, of which nothing is wasted; after 11, two of three."""
+    rounds = [
+        Round(drafted=1, draft_seconds=1.0, verified_length=1, fates=fates("a")),
+        Round(drafted=3, draft_seconds=1.0, verified_length=2, fates=fates("ar.")),
+    ]
+    wasted = cost(*rounds)["draft_wasted_flops_per_token"]
+    assert wasted == pytest.approx(SIZE.flops(3, 11) * 2 / 3 / 2)
 
 
 def test_a_reference_of_fixed_windows_costs_what_the_same_decoder_does() -> None:

@@ -31,8 +31,9 @@ from decoders.process.models import Models
 from decoders.process.worker import DraftProcessOptions
 from decoders.sampling.sampler import Greedy
 from decoders.speculative import Speculative
+from pearl_eval.config.building import build
 from pearl_eval.config.paths import config_dir
-from pearl_eval.config.schema import build, register
+from pearl_eval.config.registry import register
 from pearl_eval.errors import UserError
 from pearl_eval.machine.devices import Devices
 from pearl_eval.pairs.controlled import Controlled
@@ -316,7 +317,7 @@ def read_source(name: str, *values: str) -> PairSource:
 def test_the_papers_pairs(name: str, pearl: int, speculative: int, cards: int) -> None:
     source = read_source(name)
     assert isinstance(source, Pretrained)
-    assert (source.gamma.pearl, source.gamma.speculative) == (pearl, speculative)
+    assert source.gamma == {"pearl": pearl, "speculative": speculative}
     assert source.dtype.value == "bfloat16"
     assert source.target.gpus + source.draft.gpus == cards
     assert source.target.revision and source.draft.revision
@@ -330,7 +331,7 @@ def test_every_other_pair_is_well_formed() -> None:
 
 def test_a_pair_of_ones_own_has_its_draft_lengths_chosen() -> None:
     source = read_source("own", "target.path=/a", "draft.path=/b")
-    assert (source.gamma.pearl, source.gamma.speculative) == (AUTO, AUTO)
+    assert source.gamma == {"pearl": AUTO, "speculative": AUTO}
 
 
 @pytest.mark.parametrize(

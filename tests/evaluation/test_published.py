@@ -174,6 +174,7 @@ RECORDS = [
 def summary_of(records: list[Record], **values: Any) -> dict[str, Any]:
     arguments: dict[str, Any] = {
         "settings": {"gamma": 4},
+        "about": {"idea": "as it is"},
         "synthetic": False,
         "accuracy_name": "pass@1",
         "fit": Fit(60, 0.25, 0.125),
@@ -231,6 +232,7 @@ def test_summary() -> None:
         "peak_memory_bytes": 77,
         "decoder": "pearl",
         "decoder_settings": {"gamma": 4},
+        "decoder_about": {"idea": "as it is"},
         "pair": "tiny",
         "task": "humaneval",
         "synthetic": False,
@@ -331,26 +333,31 @@ def test_samples_of_a_problem_count_together_in_the_comparison_of_scores() -> No
 ROUNDS = {
     0: [
         Round(
-            "pre-verify", 4, 1, 0, 2.0, 3.0, 5.0, 6.0, start=0.0, bytes_sent=10, verified_length=1
+            "pre-verify", 4, 1, 0, 2.0, 3.0, 5.0, 6.0, start=0.0, bytes_sent=10,
+            verified_length=1, busy_seconds=3.0,
         )
     ],
     1: [
         # 2 s, of which the draft model runs 1.5 and the target 1.
         Round(
-            "pre-verify", 4, 1, 1, 1.5, 1.0, 0.25, 0.75, start=0.0, bytes_sent=20, verified_length=1
+            "pre-verify", 4, 1, 1, 1.5, 1.0, 0.25, 0.75, start=0.0, bytes_sent=20,
+            verified_length=1, busy_seconds=1.5,
         ),
         # 2 s: 1 and 1.75.
         Round(
             "post-verify", 3, 4, 2, 1.0, 1.75, 1.0, 0.25, start=2.0, bytes_sent=30,
-            verified_length=4,
+            verified_length=4, busy_seconds=1.75,
         ),
         # 2 s: 0.5, then 1.
         Round(
             "verify", 2, 2, 2, 0.5, 1.0, 1.0, 0.5, start=4.0, draft_start=4.0, target_start=4.75,
-            verified_length=40,
+            verified_length=40, busy_seconds=1.5,
         ),
         # 3 s: the target 2.
-        Round("pre-verify", 0, 1, 0, 0.0, 2.0, 0.75, 0.0, start=6.0, verified_length=41),
+        Round(
+            "pre-verify", 0, 1, 0, 0.0, 2.0, 0.75, 0.0, start=6.0, verified_length=41,
+            busy_seconds=2.0,
+        ),
     ],
 }  # fmt: skip
 

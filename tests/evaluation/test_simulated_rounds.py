@@ -14,16 +14,22 @@ import numpy as np
 import pytest
 from test_round_fields import PEARL, SPECULATIVE
 
+from decoders.schedule import LOOK_UP
 from pearl_eval.simulation import (
+    Ahead,
+    Alone,
     BlockRates,
     Costs,
     ForwardTimes,
+    Parallel,
     Rate,
     Round,
+    Schedule,
     Simulation,
     Surface,
     Trace,
     Turning,
+    Turns,
     predict_speedup,
 )
 from pearl_eval.simulation.acceptance import merge, record
@@ -33,9 +39,9 @@ TIMES = ForwardTimes(Surface((1, 2), (0,), ((11.0, 12.0),)), Surface((1, 2), (0,
 COSTS = Costs(round=0.25, crossing=1.0, library=0.5)
 
 
-def simulation(decoder: str, gamma: int | None = None, **values: Any) -> Simulation:
+def simulation(schedule: Schedule, **values: Any) -> Simulation:
     arguments: dict[str, Any] = {"costs": COSTS, "limit": 14, "prompts": [2]}
-    return Simulation(decoder, TIMES, TEXT, gamma, **(arguments | values))
+    return Simulation(schedule, TIMES, TEXT, **(arguments | values))
 
 
 def row(
@@ -53,14 +59,14 @@ def row(
 
 
 def test_one_model_alone() -> None:
-    assert list(simulation("autoregressive", limit=2).rounds()) == [
+    assert list(simulation(Alone(), limit=2).rounds()) == [
         row("decode", (0, 12.25), (0, 12), (0, 0), (0, 0, 0, 1), 2),
         row("decode", (12.25, 11.25), (0, 11), (0, 0), (0, 0, 0, 2), 1),
     ]
-    assert list(simulation("generate", limit=1).rounds()) == [
+    assert list(simulation(Alone(library=True), limit=1).rounds()) == [
         row("decode", (0, 12.5), (0, 12), (0, 0), (0, 0, 0, 1), 2)
     ]
-    assert list(simulation("draft_only", limit=2).rounds()) == [
+    assert list(simulation(Alone(drafts=True), limit=2).rounds()) == [
         row("draft", (0, 4.25), (4, 0), (0, 0), (1, 0, 0, 1), 0),
         row("draft", (4.25, 3.25), (3, 0), (0, 0), (1, 0, 0, 2), 0),
     ]
@@ -68,7 +74,7 @@ def test_one_model_alone() -> None:
 
 def test_speculative() -> None:
     """As the decoder's own, and a decision each."""
-    assert list(simulation("speculative", 3).rounds()) == [
+    assert list(simulation(Turns(3)).rounds()) == [
         row("verify", (0, 25.25), (10, 15), (15, 10), (3, 3, 2, 3), 5),
         row("verify", (25.25, 23.25), (9, 14), (14, 9), (3, 3, 3, 7), 4),
         row("verify", (48.5, 24.25), (10, 14), (14, 10), (3, 2, 1, 9), 4),
@@ -80,13 +86,13 @@ def test_speculative() -> None:
 def test_speculative_with_turns_that_cost() -> None:
     """Drafting three tokens and verifying them costs 2 s beyond the forwards; decoding does not."""
     times = ForwardTimes(TIMES.target, TIMES.draft, turning=Turning((1, 5), (1.0, 3.0)))
-    one = Simulation("speculative", times, TEXT, 3, limit=14, prompts=[2])
+    one = Simulation(Turns(3), times, TEXT, limit=14, prompts=[2])
     assert [each.seconds for each in one.rounds()] == [27, 25, 26, 25, 11]
 
 
 def test_heuristic_draft_lengths() -> None:
     """3, one less, two more, one less; with transformers' own cost of a decision."""
-    assert list(simulation("assisted_heuristic", 3).rounds()) == [
+    assert list(simulation(Turns(3, library=True, heuristic=True)).rounds()) == [
         row("verify", (0, 25.5), (10, 15), (15, 10), (3, 3, 2, 3), 5),
         row("verify", (25.5, 19.5), (6, 13), (13, 6), (2, 2, 2, 6), 3),
         row("verify", (45, 28.5), (13, 15), (15, 13), (4, 3, 2, 9), 5),
@@ -96,8 +102,8 @@ def test_heuristic_draft_lengths() -> None:
 
 
 def test_drafts_that_cost_no_forward() -> None:
-    text = Trace(TEXT.prompts, of="prompt_lookup")
-    one = Simulation("prompt_lookup", TIMES, text, 3, COSTS, limit=14, prompts=[2])
+    text = Trace(TEXT.prompts, of=LOOK_UP)
+    one = Simulation(Turns(3, library=True, free=True), TIMES, text, COSTS, limit=14, prompts=[2])
     assert [(each.drafted, each.draft_seconds, each.seconds) for each in one.rounds()] == [
         (3, 0, 15.5), (3, 0, 14.5), (3, 0, 14.5), (3, 0, 14.5), (0, 0, 11.5),
     ]  # fmt: skip
@@ -105,7 +111,7 @@ def test_drafts_that_cost_no_forward() -> None:
 
 def test_pearl() -> None:
     """A round is its longer side, a decision and a crossing."""
-    assert list(simulation("pearl", 4).rounds()) == [
+    assert list(simulation(Parallel(4)).rounds()) == [
         row("pre-verify", (0, 14.25), (13, 12), (1.25, 1), (4, 1, 1, 1), 2),
         row("post-verify", (14.25, 15.25), (12, 14), (3.25, 0), (4, 2, 1, 3), 4),
         row("pre-verify", (29.5, 13.25), (12, 11), (1.25, 1), (4, 1, 1, 4), 1),
@@ -117,7 +123,7 @@ def test_pearl() -> None:
 
 
 def test_pearl_without_pre_verify() -> None:
-    assert list(simulation("pearl_no_pre_verify", 4).rounds()) == [
+    assert list(simulation(Parallel(4, pre_verify=False)).rounds()) == [
         row("draft", (0, 14.25), (13, 0), (1.25, 13), (4, 0, 0, 0), 0),
         row("post-verify", (14.25, 17.25), (12, 16), (5.25, 0), (4, 3, 2, 3), 6),
         row("draft", (31.5, 13.25), (12, 0), (1.25, 12), (4, 0, 0, 3), 0),
@@ -130,7 +136,7 @@ def test_pearl_without_pre_verify() -> None:
 
 def test_pearl_at_one_end() -> None:
     """Both share one place: together they take the sum, and the shorter side twice its own time."""
-    rounds = list(simulation("pearl_shared_one_end", 4).rounds())
+    rounds = list(simulation(Parallel(4, ends=1)).rounds())
     assert rounds[:2] == [
         row("pre-verify", (0, 26.25), (25, 24), (1.25, 1), (4, 1, 1, 1), 2),
         row("post-verify", (26.25, 27.25), (24, 26), (3.25, 0), (4, 2, 1, 3), 4),
@@ -142,7 +148,7 @@ def test_pearl_async() -> None:
     """A token takes 3 s and 0.5 s to publish, from 0.5 s on; the first, with the prompt, 4.5 s. It
     is there half a second later: at 5.5, 9, 12.5 (wrong), 16, 19.5, 23, 26.5; of what is verified
     the draft process hears half a second later, or after the token it is at."""
-    one = simulation("pearl_async", costs=Costs(round=0.25, crossing=1.0, publish=0.5))
+    one = simulation(Ahead(96), costs=Costs(round=0.25, crossing=1.0, publish=0.5))
     rounds = one.rounds()
     assert [next(rounds) for _ in range(4)] == [
         row("decode", (0, 12.25), (0, 12), (0, 0), (0, 0, 0, 1), 2),
@@ -156,7 +162,7 @@ def test_pearl_async() -> None:
 
 
 def test_sums_of_a_simulation() -> None:
-    result = simulation("speculative", 3).run()
+    result = simulation(Turns(3)).run()
     assert (result.tokens, result.rounds, result.target_forwards) == (14, 5, 5)
     assert (result.draft_forwards, result.drafted) == (12, 12)
     assert (result.judged, result.accepted, result.accepted_runs) == (11, 9, [2, 3, 1, 3])
@@ -172,16 +178,16 @@ def test_sums_of_a_simulation() -> None:
 
 def test_texts_until_there_are_enough_tokens_with_prompts_by_turns() -> None:
     """15 tokens of texts of 14 are two: the second after a prompt of 5 tokens, read at once."""
-    result = simulation("speculative", 3, prompts=[2, 5]).run(15)
+    result = simulation(Turns(3), prompts=[2, 5]).run(15)
     assert result.tokens == 28
     # 3 s more for either model, which reads three tokens more in its first forward.
     assert result.text_seconds == [107.25, 113.25]
-    assert simulation("speculative", 3, prompts=[2, 5]).run().tokens == 28
-    assert simulation("speculative", 3, prompts=[2, 5]).run(14).tokens == 14
+    assert simulation(Turns(3), prompts=[2, 5]).run().tokens == 28
+    assert simulation(Turns(3), prompts=[2, 5]).run(14).tokens == 14
 
 
 def test_what_does_not_exist_of_one_model() -> None:
-    result = simulation("draft_only").run()
+    result = simulation(Alone(drafts=True)).run()
     assert result.acceptance_rate is None and result.mean_accepted_tokens is None
     assert result.tokens_per_target_forward is None
     assert (result.draft_forwards, result.target_forwards) == (14, 0)
@@ -190,8 +196,8 @@ def test_what_does_not_exist_of_one_model() -> None:
 def test_speedup_where_all_is_accepted() -> None:
     """64 rounds of 3 + 4 s give 256 tokens, which take 256 × 4 s without drafts."""
     times = ForwardTimes.constant(4.0)
-    assert predict_speedup("speculative", times, Rate(1.0), 3) == pytest.approx(16 / 7)
-    assert predict_speedup("autoregressive", times, Rate(1.0)) == 1.0
+    assert predict_speedup(Turns(3), times, Rate(1.0)) == pytest.approx(16 / 7)
+    assert predict_speedup(Alone(), times, Rate(1.0)) == 1.0
 
 
 def test_a_trace_is_recorded_from_rounds() -> None:
@@ -235,10 +241,10 @@ def test_unknown_positions_are_drawn_at_the_rate_of_the_known_ones() -> None:
         (lambda: Trace(()), "needs a prompt with drafted tokens"),
         (lambda: Trace(("--",)), "needs a prompt with drafted tokens"),
         (lambda: Trace(("1x",)), "of 0, 1 and -"),
-        (lambda: simulation("pearl", 4, limit=0), "limit=0"),
-        (lambda: simulation("pearl", 4, prompts=[]), r"prompts=\[\]"),
-        (lambda: simulation("pearl", 4, prompts=[3, 0]), r"prompts=\[3, 0\]"),
-        (lambda: list(simulation("pearl", 4, limit=15).rounds()), "14 tokens were recorded, 15"),
+        (lambda: simulation(Parallel(4), limit=0), "limit=0"),
+        (lambda: simulation(Parallel(4), prompts=[]), r"prompts=\[\]"),
+        (lambda: simulation(Parallel(4), prompts=[3, 0]), r"prompts=\[3, 0\]"),
+        (lambda: list(simulation(Parallel(4), limit=15).rounds()), "14 tokens were recorded, 15"),
     ],
 )
 def test_what_means_nothing_is_refused(made: Any, message: str) -> None:

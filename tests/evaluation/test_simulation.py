@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 import torch
-from decoder_cases import make_decoder
+from decoder_cases import ALL_NAMES, make_decoder
 from small_pair import SmallPair, save_pair
 from test_relay import make_ends
 from toy import Inline, InlineDrafter
 
 from decoders import pearl, pearl_async
+from decoders.decoder import Decoder
 from decoders.generation import Generation
 from decoders.model.cached_model import CachedModel
 from decoders.process import forerunner
@@ -22,22 +23,32 @@ from decoders.process.forerunner import Drafted, Forerunner
 from decoders.process.models import Models
 from decoders.process.worker import DraftProcessOptions
 from decoders.sampling.sampler import Greedy
+from decoders.schedule import LOOK_UP
 from decoders.session import Session
 from pearl_eval.simulation import (
+    Ahead,
+    Alone,
     BlockRates,
     Costs,
     ForwardTimes,
+    Parallel,
     Rate,
     Simulation,
     Slowdown,
     Surface,
     Trace,
     Turning,
+    Turns,
+    describe,
+    read_schedule,
 )
 from pearl_eval.simulation.acceptance import merge, record
 
 PROMPT = list(range(20, 60))
 LIMIT = 90
+BOTH_ENDS = Parallel(4, ends=2)
+#: PEARL without either of its strategies, which is in no configuration.
+NEITHER = "pearl with neither"
 #: Decoders whose rounds do not depend on how long anything takes.
 UNTIMED = [
     *itertools.product(
@@ -46,6 +57,7 @@ UNTIMED = [
             "pearl",
             "pearl_no_pre_verify",
             "pearl_no_post_verify",
+            NEITHER,
             "pearl_shared",
             "pearl_shared_one_end",
             "assisted_constant",
@@ -56,6 +68,12 @@ UNTIMED = [
     ("autoregressive", None),
     ("generate", None),
 ]
+
+
+def made_by(name: str, gamma: int | None) -> Decoder:
+    if name == NEITHER:
+        return pearl.Pearl(gamma or 4, pre_verify=False, post_verify=False)
+    return make_decoder(name, gamma)
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +97,7 @@ def decode(pair: SmallPair) -> Iterator[Callable[[str, int | None], Generation]]
             with pytest.MonkeyPatch.context() as patch:
                 if name != "pearl":
                     patch.setattr(pearl, "Drafter", InlineDrafter)
-                made[name] = make_decoder(name, gamma).start(models, Greedy())
+                made[name] = made_by(name, gamma).start(models, Greedy())
         if gamma:
             made[name].gamma = gamma
         return made[name].decode(PROMPT, LIMIT, [])
@@ -112,7 +130,9 @@ def test_rounds_are_those_of_the_decoder(
 ) -> None:
     real = decode(name, gamma)
     times = ForwardTimes.constant(4.0)
-    simulation = Simulation(name, times, trace, gamma, limit=LIMIT, prompts=[len(PROMPT)])
+    schedule = made_by(name, gamma).simulated_as()
+    assert schedule is not None
+    simulation = Simulation(schedule, times, trace, limit=LIMIT, prompts=[len(PROMPT)])
     assert structure(simulation.rounds()) == structure(real.rounds)
     assert simulation.run().accepted_runs == real.accepted_runs
 
@@ -200,9 +220,7 @@ def test_rounds_without_a_barrier_are_those_of_the_decoder(
     session = decoder.start(Models(target, pair.load_draft, DraftProcessOptions()), Greedy())
     real = session.decode(PROMPT, LIMIT, []).rounds
     times = ForwardTimes.constant(speed_ratio)
-    simulation = Simulation(
-        "pearl_async", times, trace, limit=LIMIT, prompts=[len(PROMPT)], ahead=ahead
-    )
+    simulation = Simulation(Ahead(ahead), times, trace, limit=LIMIT, prompts=[len(PROMPT)])
     simulated = list(simulation.rounds())
     # The last round's drafted tokens are those that came too late, which change nothing.
     assert structure(simulated)[:-1] == structure(real)[:-1]
@@ -228,7 +246,7 @@ def test_only_what_overlaps_is_slowed_down() -> None:
 def test_costs_are_added_where_they_arise() -> None:
     times, rate = ForwardTimes.constant(4.0), Rate(1.0)
     alone, both = (
-        Simulation("pearl", times, rate, 4, costs, limit=40).run()
+        Simulation(Parallel(4), times, rate, costs, limit=40).run()
         for costs in (Costs(), Costs(round=0.5, crossing=1.0))
     )
     assert both.seconds == pytest.approx(alone.seconds + 1.5 * alone.rounds)
@@ -238,7 +256,7 @@ def test_turns_cost_what_was_timed() -> None:
     """By the number of tokens drafted: 3 after 2 tokens, 5 after 4, so 4 after 3. The text's last
     token is the target's own, decoded without turns."""
     times = replace(ForwardTimes.constant(4.0), turning=Turning((2, 4), (3.0, 5.0)))
-    speculative = Simulation("speculative", times, Rate(1.0), 3, limit=9)
+    speculative = Simulation(Turns(3), times, Rate(1.0), limit=9)
     assert [one.seconds for one in speculative.rounds()] == pytest.approx([11.0, 11.0, 4.0])
     assert Turning()(3) == 0.0 and times.turning(1) == 3.0 and times.turning(9) == 5.0
 
@@ -250,7 +268,7 @@ def test_what_is_under_way_is_not_there_yet() -> None:
     drafted = []
     for crossing in (0.0, 1.0):
         costs = Costs(crossing=crossing)
-        rounds = list(Simulation("pearl_async", times, Rate(1.0), None, costs, 20).rounds())
+        rounds = list(Simulation(Ahead(96), times, Rate(1.0), costs, 20).rounds())
         drafted.append([one.drafted for one in rounds[:2]])
     assert drafted == [[0, 2], [0, 1]]
 
@@ -260,11 +278,11 @@ def test_copies_at_both_ends_draft_where_the_target_is_not() -> None:
     the first end's: done at 9 s, while the target takes 6."""
     times = ForwardTimes(Surface.constant(6.0), Surface.constant(2.0))
     costs = Costs(handover=1.0)
-    first = next(Simulation("pearl_shared", times, Rate(1.0), 4, costs, limit=40).rounds())
+    first = next(Simulation(BOTH_ENDS, times, Rate(1.0), costs, limit=40).rounds())
     assert (first.draft_seconds, first.target_seconds, first.seconds) == (8.0, 6.0, 9.0)
     assert (first.wait_draft_seconds, first.wait_target_seconds) == (1.0, 3.0)
     # A single token is there before the target is half done: nothing is handed over.
-    first = next(Simulation("pearl_shared", times, Rate(1.0), 1, costs, limit=40).rounds())
+    first = next(Simulation(Parallel(1, ends=2), times, Rate(1.0), costs, limit=40).rounds())
     assert (first.draft_seconds, first.seconds) == (2.0, 6.0)
 
 
@@ -272,7 +290,7 @@ def test_either_copy_reads_what_the_other_drafted() -> None:
     """A draft forward takes 1 s and 0.1 s for every token it reads beyond one."""
     draft = Surface.of({(1, 0): 1.0, (101, 0): 11.0})
     times = ForwardTimes(Surface.constant(6.0), draft)
-    simulation = Simulation("pearl_shared", times, Rate(1.0), 4, limit=40, prompts=[10])
+    simulation = Simulation(BOTH_ENDS, times, Rate(1.0), limit=40, prompts=[10])
     first, second = (one.draft_seconds for one, _ in zip(simulation.rounds(), "ab", strict=False))
     # Three by the last end's copy, the first of them over the prompt; one by the other, which reads
     # the prompt and these three.
@@ -284,24 +302,67 @@ def test_either_copy_reads_what_the_other_drafted() -> None:
 
 def test_a_seed_gives_one_text_to_every_decoder() -> None:
     times = ForwardTimes.constant(4.0)
-    first, again = (Simulation("pearl", times, Rate(0.7), 4).run(5000, seed=3) for _ in range(2))
+    first, again = (Simulation(Parallel(4), times, Rate(0.7)).run(5000, seed=3) for _ in range(2))
     assert first == again
-    assert first != Simulation("pearl", times, Rate(0.7), 4).run(5000, seed=4)
+    assert first != Simulation(Parallel(4), times, Rate(0.7)).run(5000, seed=4)
+
+
+def test_decoders_that_are_not_simulated_say_so() -> None:
+    not_simulated = {name for name in ALL_NAMES if make_decoder(name).simulated_as() is None}
+    assert not_simulated == {"lookahead", "assisted_confidence"}
 
 
 @pytest.mark.parametrize(
-    ("decoder", "gamma", "acceptance", "message"),
+    ("schedule", "acceptance", "message"),
     [
-        ("lookahead", None, Rate(0.5), "n-grams"),
-        ("assisted_confidence", 5, Rate(0.5), "confidence"),
-        ("prompt_lookup", 5, Rate(0.5), "needs the acceptance of drafts by: prompt_lookup"),
-        ("pearl", None, Rate(0.5), "gamma"),
-        ("pearl_async", None, BlockRates((0.5,)), "no blocks"),
-        ("pearls", None, Rate(0.5), "these are: "),
+        (Turns(5, free=True), Rate(0.5), "needs the acceptance of drafts by: look-up in the text"),
+        (Turns(5), Rate(0.5, of=LOOK_UP), "by: draft model; got that of look-up in the text"),
+        (Ahead(96), BlockRates((0.5,)), "no blocks"),
+        (None, Rate(0.5), "expected a schedule, .*got None"),
+        ("pearl", Rate(0.5), "expected a schedule, .*got 'pearl'"),
     ],
 )
-def test_what_cannot_be_simulated_is_refused(
-    decoder: str, gamma: int | None, acceptance: Any, message: str
-) -> None:
+def test_what_cannot_be_simulated_is_refused(schedule: Any, acceptance: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Simulation(decoder, ForwardTimes.constant(4.0), acceptance, gamma)
+        Simulation(schedule, ForwardTimes.constant(4.0), acceptance)
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (lambda: Turns(0), "gamma, the draft length, must be at least 1, got 0"),
+        (lambda: Parallel(-1), "gamma, the draft length, must be at least 1, got -1"),
+        (lambda: Parallel(4, ends=3), "0, 1 or 2, got 3"),
+        (lambda: read_schedule({"_target_": "decoders.schedule.Turn"}), "no schedule .*Turn "),
+        (lambda: read_schedule({"_target_": "decoders.schedule.Turns"}), "gamma"),
+        (lambda: read_schedule({"_target_": "builtins.dict"}), "it is no schedule"),
+        (lambda: read_schedule({"gamma": 3}), "no schedule None"),
+    ],
+)
+def test_what_is_no_schedule_is_refused(made: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        made()
+
+
+def test_a_schedule_is_described_and_read_back() -> None:
+    """With what it is unlike the plain one in, and the lengths that it can't be without."""
+    described = {
+        Alone(): {},
+        Alone(drafts=True): {"drafts": True},
+        Turns("auto", library=True): {"gamma": "auto", "library": True},
+        Parallel(3, post_verify=False, ends=1): {"gamma": 3, "post_verify": False, "ends": 1},
+        Ahead(96): {"ahead": 96},
+    }
+    for schedule, said in described.items():
+        kind = f"decoders.schedule.{type(schedule).__name__}"
+        assert describe(schedule) == {"_target_": kind} | said
+        assert read_schedule(describe(schedule)) == schedule
+
+
+def test_a_draft_length_to_be_chosen_is_the_speed_ratio() -> None:
+    """The paper's Theorem 1; at least one token."""
+    for speed_ratio, gamma in ((3.6, 4), (0.3, 1)):
+        times = ForwardTimes.constant(speed_ratio)
+        made = [Simulation(Parallel(one), times, Rate(0.7)) for one in ("auto", gamma)]
+        assert made[0] == made[1]
+        assert made[0].schedule == Parallel(gamma)

@@ -57,6 +57,7 @@ def summary_of(*records: Record) -> dict:
         records,
         Names("pearl", "tiny", "humaneval"),
         settings={"gamma": 4},
+        about={},
         synthetic=False,
         accuracy_name="pass@1",
         fit=None,

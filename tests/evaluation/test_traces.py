@@ -14,7 +14,7 @@ from decoders.round import Round
 from pearl_eval.errors import UserError
 from pearl_eval.evaluation.run_files import RunFiles
 from pearl_eval.results.records import Record
-from pearl_eval.results.traces import Fate, Traces, read_rounds, token_fates
+from pearl_eval.results.traces import Traces, read_rounds
 
 
 def traces(directory: Path, *prompts: tuple[Record, list[Round]]) -> Traces:
@@ -28,6 +28,7 @@ def traces(directory: Path, *prompts: tuple[Record, list[Round]]) -> Traces:
 
 def post_verify(**values: Any) -> Round:
     defaults: dict[str, Any] = {"drafted": 4, "draft_seconds": 0.2, "target_seconds": 0.3}
+    defaults |= {"busy_seconds": 0.3}
     return Round("post-verify", **(defaults | values))
 
 
@@ -85,27 +86,10 @@ def test_modes_come_in_the_order_they_occur_in(tmp_path: Path) -> None:
 
 
 def test_overhead_is_what_no_model_ran_in(tmp_path: Path) -> None:
-    """The longer one where both run at once, the sum where they take turns, the target's alone
-    where the draft ran on beforehand; the last round lasts to the prompt's end."""
+    """The last round lasts to the prompt's end."""
     rounds = [
-        post_verify(start=0.0, draft_seconds=0.2, target_seconds=0.3, target_start=0.01),
-        Round(
-            "verify",
-            start=0.4,
-            draft_start=0.4,
-            draft_seconds=0.2,
-            target_start=0.61,
-            target_seconds=0.3,
-        ),
-        Round(
-            "verify",
-            start=1.0,
-            draft_start=1.0,
-            draft_seconds=0.5,
-            target_start=1.01,
-            target_seconds=0.2,
-        ),
-        Round("decode", start=1.25, target_start=1.25, target_seconds=0.2),
+        Round("verify", start=start, busy_seconds=busy)
+        for start, busy in ((0.0, 0.3), (0.4, 0.5), (1.0, 0.2), (1.25, 0.2))
     ]
     run = traces(tmp_path, (make_record(seconds=1.5), rounds))
     assert list(run.rounds["wall"]) == pytest.approx([0.4, 0.6, 0.25, 0.25])
@@ -153,52 +137,9 @@ def test_samples_and_turns_of_one_problem_are_told_apart(tmp_path: Path) -> None
     assert list(run.rounds["wall"]) == [0.5, 0.5] * 4
 
 
-def test_rounds_of_an_older_version_are_refused(tmp_path: Path) -> None:
-    traces(tmp_path, (make_record(), [Round("decode")]))
-    file = tmp_path / "rounds.parquet"
-    pd.read_parquet(file).drop(columns=["drafted_at", "drafted_ids"]).to_parquet(file)
-    with pytest.raises(UserError, match="of an older version: run it again"):
-        Traces.read(tmp_path)
-
-
 def test_a_directory_without_a_run_is_an_oserror(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="records"):
         Traces.read(tmp_path)
-
-
-def test_fates_of_a_tree_of_guesses(tmp_path: Path) -> None:
-    """Depth first, and no model drafted them. The output is 5, 6, 7."""
-    guesses = {
-        (5, 0): Fate.accepted, (6, 1): Fate.accepted, (3, 2): Fate.rejected, (9, 2): Fate.rejected,
-        (8, 0): Fate.rejected, (6, 1, "after 8"): Fate.in_vain, (7, 2, "after 8"): Fate.in_vain,
-        (5, 0, "again"): Fate.accepted, (6, 1, "again"): Fate.accepted, (7, 2): Fate.accepted,
-        (1, 3): Fate.in_vain,
-    }  # fmt: skip
-    ids, places = [guess[0] for guess in guesses], [guess[1] for guess in guesses]
-    one = Round("verify", drafted=11, drafted_ids=ids, drafted_at=places, verified_length=3)
-    record = make_record(output_ids=[5, 6, 7], new_tokens=3)
-    rounds = traces(tmp_path, (record, [one])).rounds
-    assert token_fates(rounds, [5, 6, 7]) == [list(guesses.values())]
-
-
-def test_fates_of_what_a_model_drafted_by_turns(tmp_path: Path) -> None:
-    """The output is 5, 6, 7, 8, 9: of 5 6 3 the third is wrong, of 8 1 2 the second, and the third
-    is beyond the text."""
-    common = {"draft_seconds": 1.0, "target_seconds": 2.0, "drafted": 3}
-    first = Round(
-        "verify", **common, draft_start=0.0, target_start=1.0,
-        drafted_ids=[5, 6, 3], drafted_at=[0, 1, 2], verified_length=3,
-    )  # fmt: skip
-    second = Round(
-        "verify", **common, start=3.0, draft_start=3.0, target_start=4.0,
-        drafted_ids=[8, 1, 2], drafted_at=[3, 4, 5], verified_length=5,
-    )  # fmt: skip
-    record = make_record(output_ids=[5, 6, 7, 8, 9], new_tokens=5)
-    rounds = traces(tmp_path, (record, [first, second])).rounds
-    assert token_fates(rounds, [5, 6, 7, 8, 9]) == [
-        [Fate.accepted, Fate.accepted, Fate.rejected],
-        [Fate.accepted, Fate.rejected, Fate.in_vain],
-    ]
 
 
 def test_rounds_that_are_missing_or_damaged(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from decoders.decoder import Decoder
 from decoders.generate import Generate
+from pearl_eval.config.building import build
 from pearl_eval.config.paths import config_dir
-from pearl_eval.config.schema import build
 
 ALL_NAMES = sorted(path.stem for path in (config_dir() / "decoder").glob("*.yaml"))
 

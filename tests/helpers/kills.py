@@ -9,7 +9,6 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 import uuid
@@ -18,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
+from program import PROGRAM
 
 #: Longest time until all of a killed run's processes have ended, in seconds: one that imports its
 #: libraries notices when it has.
@@ -169,7 +169,7 @@ class Killer:
     @contextlib.contextmanager
     def _started(self, arguments: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
         process = subprocess.Popen(
-            [sys.executable, "-m", "pearl_eval.commands.run", *arguments],
+            [PROGRAM, *arguments],
             cwd=self.folder,
             env=os.environ
             | {_MARK: self.mark, "TMPDIR": str(self.temporary), "PYTHONPATH": str(ROOT)},

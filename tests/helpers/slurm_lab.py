@@ -1,6 +1,6 @@
 """A whole Slurm on this machine, in one folder: for the tests, and to try a command on.
 
-    python -m tests.slurm_lab DIR -- COMMAND ...
+    python tests/helpers/slurm_lab.py DIR -- COMMAND ...
 
 One node with three fake GPUs, accounting, and two partitions: jobs in ``urgent`` preempt those in
 ``main``, which are put back in the queue. Everything listens on the loopback alone, on ports that
@@ -250,7 +250,7 @@ def _listens(port: int) -> bool:
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m tests.slurm_lab",
+        prog="python tests/helpers/slurm_lab.py",
         description="Start a Slurm of its own in a folder, run a command on it, and end it.",
     )
     parser.add_argument("folder", type=Path, help="made where there is none; keeps the logs")

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 from kills import ROOT, count_lines, draft_processes
+from program import PROGRAM
 from scipy.stats import theilslopes
 
 from pearl_eval.config.paths import task_data
@@ -114,7 +115,7 @@ def _started(data: Path, run: Path) -> Iterator[subprocess.Popen[str]]:
     # Both have the same cores, by turns.
     command.append("runtime.share_devices=true")
     process = subprocess.Popen(
-        [sys.executable, "-m", "pearl_eval.commands.run", *command, f"hydra.run.dir={run}"],
+        [PROGRAM, *command, f"hydra.run.dir={run}"],
         cwd=run.parent,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.DEVNULL,

@@ -22,6 +22,7 @@ from pearl_eval.tracking.tracker import TrackedRun, Tracker
 from pearl_eval.tracking.tracking import make_tracker
 
 NAMES = Names("pearl", "tiny", "humaneval")
+SCHEDULE = {"_target_": "decoders.schedule.Parallel", "gamma": 4}
 CONFIG = {"decoder": {"_target_": "decoders.pearl.Pearl", "gamma": 4}, "seed": 7}
 
 
@@ -49,6 +50,7 @@ def summary_of(records: Sequence[Record]) -> dict[str, Any]:
         records,
         NAMES,
         settings={"gamma": 4},
+        about={"idea": "", "overlap": "never", "draft_ends": 0, "schedule": SCHEDULE},
         synthetic=False,
         accuracy_name="pass@1",
         fit=None,

@@ -63,23 +63,37 @@ def autoregressive() -> list[Round]:
     """A token every 100 ms, after 200 ms for the prompt."""
     starts = [0.0, *(0.1 + 0.1 * i for i in range(1, 12))]
     return [
-        Round("decode", target_seconds=0.1, start=start, target_start=start, verified_length=length)
+        Round(
+            "decode",
+            target_seconds=0.1,
+            start=start,
+            target_start=start,
+            verified_length=length,
+            own_tokens=1,
+            busy_seconds=0.1,
+        )
         for length, start in enumerate(starts, start=1)
     ]
+
+
+def fates(marks: str) -> list[str]:
+    """``a``, ``r`` and ``.``: accepted, rejected, discarded."""
+    return [{"a": "accepted", "r": "rejected", ".": "discarded"}[mark] for mark in marks]
 
 
 def pearl() -> list[Round]:
     """γ = 3, 100 ms a round: 1 accepted; 3 accepted; 1 accepted and 1 rejected; all that is left.
 
-    In the third round token 4 is right and 5 wrong, so what is drafted then is in vain.
+    In the third round token 4 is right and 5 wrong, so what is drafted then is
+    discarded.
     """
     blocks = [
-        ("pre-verify", [0, 1, 2], OUTPUT[:3], 1, 1, 1),
-        ("post-verify", [3, 4, 5], [*OUTPUT[3:5], 7], 3, 3, 4),
-        ("post-verify", [6, 7, 8], OUTPUT[6:9], 2, 1, 6),
-        ("pre-verify", [6, 7, 8], OUTPUT[6:9], 1, 1, 7),
-        ("post-verify", [9, 10, 11], OUTPUT[9:], 3, 3, 10),
-        ("post-verify", [], [], 2, 2, 12),
+        ("pre-verify", [0, 1, 2], OUTPUT[:3], "aaa", 1, 1, 1),
+        ("post-verify", [3, 4, 5], [*OUTPUT[3:5], 7], "aar", 3, 3, 4),
+        ("post-verify", [6, 7, 8], OUTPUT[6:9], "...", 2, 1, 6),
+        ("pre-verify", [6, 7, 8], OUTPUT[6:9], "aaa", 1, 1, 7),
+        ("post-verify", [9, 10, 11], OUTPUT[9:], "aaa", 3, 3, 10),
+        ("post-verify", [], [], "", 2, 2, 12),
     ]
     return [
         Round(
@@ -98,8 +112,11 @@ def pearl() -> list[Round]:
             target_start=0.1 * number,
             drafted_ids=ids,
             drafted_at=places,
+            fates=fates(marks),
+            own_tokens=judged - accepted,
+            busy_seconds=0.09 if ids else 0.08,
         )
-        for number, (mode, places, ids, judged, accepted, length) in enumerate(blocks)
+        for number, (mode, places, ids, marks, judged, accepted, length) in enumerate(blocks)
     ]
 
 

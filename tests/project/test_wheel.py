@@ -24,14 +24,19 @@ def test_a_wheel_of_the_sdist_is_complete_and_runs_outside_the_checkout(tmp_path
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
     subprocess.run([*install, "--target", str(site), str(wheel)], check=True)
     arguments = ["task.limit=2", "task.max_new_tokens=8", "tracking=none", "hydra.run.dir=run"]
-    done = subprocess.run(
-        [str(site / "bin" / "pearl-eval"), "pair=tiny", "decoder=pearl", *arguments],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(site)},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [str(site / "bin" / "pearl-eval"), *words],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(site)},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        return done
+
+    done = run("pair=tiny", "decoder=pearl", *arguments)
     where = f"{site}/pearl_eval/assets/tiny"
     assert (site / "analysis" / "paper" / "reported.yaml").exists()
     # How the tiny pair was made is with the docs.
@@ -39,3 +44,7 @@ def test_a_wheel_of_the_sdist_is_complete_and_runs_outside_the_checkout(tmp_path
     assert where in (tmp_path / "run" / "run.json").read_text()
     assert "identical 2/2" in done.stdout
     assert (tmp_path / "run" / "summary.json").exists()
+    assert [one.name for one in (site / "bin").glob("pearl*")] == ["pearl-eval"]
+    # A command of each package, found by the wheel's own entry points.
+    assert "identical 2/2" in run("table", "run").stdout
+    assert run("overview", "run").stdout == f"{Path('run', 'overview.png')}\n"

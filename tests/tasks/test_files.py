@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from kills import ROOT
+from program import PROGRAM
 from sameness import assert_same, records
 from small_pair import SmallPair
 
+from pearl_eval.commands import commands
 from pearl_eval.errors import UserError
 from pearl_eval.results.journal import Journal
 from pearl_eval.results.records import read_lines
@@ -173,14 +173,14 @@ def test_a_damaged_file_is_named_in_one_line(
 
 
 READERS = {
-    "overview": ("analysis.overview", "{run}"),
-    "timeline": ("analysis.timeline", "{run}"),
-    "compare": ("analysis.compare", "{run}"),
-    "table": ("pearl_eval.commands.table", "{run}"),
-    "sweep's table": ("pearl_eval.commands.table", "{sweep}"),
-    "report": ("analysis.report", "{run}", "-o", "{run}/report.html"),
-    "tables": ("analysis.tables", "{run}"),
-    "figures": ("analysis.figures", "{run}", "-o", "{run}/figures"),
+    "overview": ("overview", "{run}"),
+    "timeline": ("timeline", "{run}"),
+    "compare": ("compare", "{run}"),
+    "table": ("table", "{run}"),
+    "sweep's table": ("table", "{sweep}"),
+    "report": ("report", "{run}", "-o", "{run}/report.html"),
+    "tables": ("tables", "{run}"),
+    "figures": ("figures", "{run}", "-o", "{run}/figures"),
 }
 DAMAGED = {
     "summary.json": ["table", "sweep's table", "report", "tables"],
@@ -211,24 +211,19 @@ def test_a_damaged_file_is_named_by_whatever_reads_it(
     file: str,
     reader: str,
     capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     run = tmp_path / "sweep" / "0"
     shutil.copytree(unbroken, run)
     os.truncate(run / file, 60)
-    said = refused_by(reader, run, monkeypatch, capsys)
+    said = refused_by(reader, run, capsys)
     assert f"{file}" in said and "is damaged" in said, said
 
 
-def refused_by(
-    reader: str, run: Path, patch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> str:
+def refused_by(reader: str, run: Path, capsys: pytest.CaptureFixture[str]) -> str:
     """What a command says that can't read a run."""
-    module, *arguments = READERS[reader]
     places = {"run": run, "sweep": run.parent}
-    patch.setattr(sys, "argv", [module, *(one.format(**places) for one in arguments)])
     with pytest.raises(SystemExit) as ended:
-        importlib.import_module(module).main()
+        commands.main([one.format(**places) for one in READERS[reader]])
     assert ended.value.code == 2
     return capsys.readouterr().err.splitlines()[-1]
 
@@ -253,12 +248,11 @@ def test_a_file_that_holds_something_else_is_damaged(
     reader: str,
     content: str,
     capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     run = tmp_path / "sweep" / "0"
     shutil.copytree(unbroken, run)
     (run / file).write_text(content)
-    said = refused_by(reader, run, monkeypatch, capsys)
+    said = refused_by(reader, run, capsys)
     # A sweep's table asks for other figures first.
     expected = "it lacks '" if "it lacks" in SPOILT[file][content] else SPOILT[file][content]
     assert f"{run / file}" in said and "is damaged" in said and expected in said, said
@@ -276,7 +270,7 @@ def test_odd_surroundings_change_nothing(tmp_path: Path, small_pair: SmallPair) 
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "LC_ALL": locale}
     own = [f"pair.{name}.path='{odd / 'pair' / name}'" for name in ("target", "draft")]
     done = subprocess.run(
-        [sys.executable, "-m", "pearl_eval.commands.run", *short, *own, "tracking.mode=offline"],
+        [PROGRAM, *short, *own, "tracking.mode=offline"],
         cwd=odd,
         env=environment,
         capture_output=True,

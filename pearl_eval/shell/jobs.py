@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +19,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 
+from pearl_eval.config.groups import group_names, meant
 from pearl_eval.config.paths import config_dir
-from pearl_eval.config.schema import SWEEPER, Names
+from pearl_eval.config.registry import SWEEPER
+from pearl_eval.config.schema import Names
 from pearl_eval.config.settings import check_settings
 from pearl_eval.errors import UserError
 
@@ -61,14 +65,34 @@ def whole_configuration(config_name: str, arguments: Sequence[str]) -> DictConfi
         return master
 
 
+def parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    """Hydra's flags and the ``overrides`` of a command line; each must have the form of one."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            args = get_args_parser().parse_args(list(arguments))
+    except SystemExit as end:
+        if not end.code:
+            raise
+        reason = said.getvalue().strip().rpartition("error: ")[2]
+        raise UserError(f"{reason}; --help and --hydra-help show the flags there are") from None
+    for word in args.overrides:
+        if "=" not in word and not word.startswith("~"):
+            raise UserError(
+                f"{word} is no setting{meant(word)}: expected NAME=VALUE, or GROUP=OPTION of one of"
+                f" the groups {', '.join(group_names())}"
+            )
+    return args
+
+
 @contextlib.contextmanager
 def _composed(
     config_name: str, arguments: Sequence[str]
 ) -> Iterator[tuple[ConfigLoader, DictConfig, list[list[str]]]]:
     """Hydra's loader, the configuration that jobs start from, and the overrides of each."""
-    args = get_args_parser().parse_args(list(arguments))
+    args = parsed(arguments)
     if args.cfg or args.info or args.hydra_help:
-        raise UserError("--dry-run lists jobs; leave out the flag that shows something else")
+        raise UserError("an estimate lists jobs; leave out the flag that shows something else")
     search_path = create_automatic_config_search_path(None, None, str(config_dir()))
     if args.config_dir is not None:
         folder = Path(args.config_dir).absolute()

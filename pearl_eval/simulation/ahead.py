@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
+from decoders.schedule import Ahead
 from pearl_eval.simulation.machine import Machine, Round, Rounds
 
 
@@ -100,71 +101,59 @@ class _Forerunner:
         self._verified = verified
 
 
-@dataclass(frozen=True)
-class Free:
-    """The target judges all that is published, and adds one token of its own.
-
-    The draft model runs at most ``ahead`` tokens beyond the verified text.
-    """
-
-    ahead: int = 96
-
-    def ends_run(self, one: Round) -> bool:
-        return False
-
-    def rounds(self, machine: Machine) -> Rounds:
-        text, prompt, limit = machine.text, machine.prompt, machine.limit
-        forerunner = _Forerunner(machine, self.ahead)
-        slow = machine.slowdown.target
-        overhead = machine.costs.round
-        clock = 0.0
-        known = updates = target_seen = 0
-        lineage = settled = there = 0
-        stale = False
-        first_known = [0]
-        while known < limit:
-            fresh = forerunner.run(clock)
-            for one in fresh:
-                if one.lineage != lineage:
-                    lineage, stale = one.lineage, False
-                    settled = there = first_known[lineage]
-                there = one.position + 1
-            # Tokens that the target decoded itself meanwhile, beside published ones.
-            agreed = compared = 0
-            if not stale and min(there, known) > settled:
-                count = min(there, known) - settled
-                agreed = text.accepted(settled, count)
-                compared = min(agreed + 1, count)
-                stale = agreed < count
-                settled += agreed
-            pending = 0 if stale else max(0, there - known)
-            window = prompt + known + pending - target_seen
-            verifying = machine.target.forward(window, target_seen) * slow
-            accepted = text.accepted(known, pending)
-            judged = min(accepted + 1, pending)
-            before, known = known, known + accepted + 1
-            target_seen = prompt + before + accepted
-            stale = stale or accepted < judged
-            settled += accepted
-            seconds = verifying + overhead
-            if known == limit:
-                # The text is over when the draft process has stopped.
-                seconds = forerunner.pause(clock + seconds) - clock
-            updates += 1
-            first_known.append(known)
-            forerunner.tell(clock + seconds, updates, known)
-            yield Round(
-                "verify" if pending else "decode",
-                clock,
-                seconds,
-                len(fresh),
-                compared + judged,
-                agreed + accepted,
-                sum(one.seconds for one in fresh),
-                verifying,
-                sum(one.waited for one in fresh),
-                0.0,
-                known,
-                window,
-            )
-            clock += seconds
+def ahead(schedule: Ahead, machine: Machine) -> Rounds:
+    text, prompt, limit = machine.text, machine.prompt, machine.limit
+    forerunner = _Forerunner(machine, schedule.ahead)
+    slow = machine.slowdown.target
+    overhead = machine.costs.round
+    clock = 0.0
+    known = updates = target_seen = 0
+    lineage = settled = there = 0
+    stale = False
+    first_known = [0]
+    while known < limit:
+        fresh = forerunner.run(clock)
+        for one in fresh:
+            if one.lineage != lineage:
+                lineage, stale = one.lineage, False
+                settled = there = first_known[lineage]
+            there = one.position + 1
+        # Tokens that the target decoded itself meanwhile, beside published ones.
+        agreed = compared = 0
+        if not stale and min(there, known) > settled:
+            count = min(there, known) - settled
+            agreed = text.accepted(settled, count)
+            compared = min(agreed + 1, count)
+            stale = agreed < count
+            settled += agreed
+        pending = 0 if stale else max(0, there - known)
+        window = prompt + known + pending - target_seen
+        verifying = machine.target.forward(window, target_seen) * slow
+        accepted = text.accepted(known, pending)
+        judged = min(accepted + 1, pending)
+        before, known = known, known + accepted + 1
+        target_seen = prompt + before + accepted
+        stale = stale or accepted < judged
+        settled += accepted
+        seconds = verifying + overhead
+        if known == limit:
+            # The text is over when the draft process has stopped.
+            seconds = forerunner.pause(clock + seconds) - clock
+        updates += 1
+        first_known.append(known)
+        forerunner.tell(clock + seconds, updates, known)
+        yield Round(
+            "verify" if pending else "decode",
+            clock,
+            seconds,
+            len(fresh),
+            compared + judged,
+            agreed + accepted,
+            sum(one.seconds for one in fresh),
+            verifying,
+            sum(one.waited for one in fresh),
+            0.0,
+            known,
+            window,
+        )
+        clock += seconds

@@ -1,0 +1,144 @@
+"""Which model runs when: what is to be known of a decoder to predict it without a model."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, ClassVar, Protocol, TypeAlias
+
+#: Who drafts: the draft model, or whoever looks up in the text what once followed.
+DRAFT_MODEL, LOOK_UP = "draft model", "look-up in the text"
+#: What a file can hold of a setting.
+_PLAIN = (bool, int, float, str, type(None))
+
+
+@dataclass(frozen=True)
+class Alone:
+    """One model, a token at a time: the target, or with ``drafts`` the draft model.
+
+    ``library``: by transformers' own loop, at its cost.
+    """
+
+    drafts: bool = False
+    library: bool = False
+
+    drafts_by: ClassVar[str | None] = None
+
+    def ends_run(self, one: Any) -> bool:
+        return True
+
+
+@dataclass(frozen=True)
+class Turns:
+    """Draft ``gamma`` tokens, verify them, add one of the target's own.
+
+    ``library``: by transformers' own loop, at its cost. ``heuristic``: two tokens more after a
+    round in which all were accepted, one less after another. ``free``: the drafts are looked up,
+    which costs no forward.
+    """
+
+    gamma: int | str
+    library: bool = False
+    heuristic: bool = False
+    free: bool = False
+
+    def __post_init__(self) -> None:
+        _check(self.gamma)
+
+    @property
+    def drafts_by(self) -> str:
+        return LOOK_UP if self.free else DRAFT_MODEL
+
+    def ends_run(self, one: Any) -> bool:
+        return True
+
+
+@dataclass(frozen=True)
+class Parallel:
+    """PEARL's rounds (paper, section 4): both models start together and wait for each other.
+
+    ``pre_verify``, ``post_verify``: without one of them it is an ablation of the paper. ``ends``:
+    at how many ends of the target there is a copy of the draft model. With 0 it has a place of its
+    own; with 1 it competes with the target; with 2 the copies draft by turns, each while the target
+    computes at the other end.
+    """
+
+    gamma: int | str
+    pre_verify: bool = True
+    post_verify: bool = True
+    ends: int = 0
+
+    drafts_by: ClassVar[str | None] = DRAFT_MODEL
+
+    def __post_init__(self) -> None:
+        _check(self.gamma)
+        if self.ends not in (0, 1, 2):
+            raise ValueError(f"a target has two ends, so ends is 0, 1 or 2, got {self.ends}")
+
+    def ends_run(self, one: Any) -> bool:
+        # Only here does the target add a token for which nothing was drafted.
+        return bool(one.mode == "verify")
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """PEARL without a barrier: the draft model runs on, at most ``ahead`` tokens beyond the
+    verified text; the target judges what there is and adds one token of its own."""
+
+    ahead: int
+
+    drafts_by: ClassVar[str | None] = DRAFT_MODEL
+
+    def ends_run(self, one: Any) -> bool:
+        return False
+
+
+class Rules(Protocol):
+    """A schedule that is none of these: whoever has one simulates it, too.
+
+    It may have a ``drafts_by`` that says who drafts. Without, or where that is ``None``, it is
+    taken to judge no drafted tokens. With a ``gamma`` that can be ``auto`` it is a dataclass.
+    """
+
+    def rounds(self, machine: Any) -> Iterator[Any]:
+        """The rounds (:class:`pearl_eval.simulation.Round`) that make a text on a machine
+        (:class:`pearl_eval.simulation.Machine`)."""
+
+    def ends_run(self, one: Any) -> bool:
+        """Whether a run of accepted tokens ends with a round in which nothing was rejected."""
+
+
+Schedule: TypeAlias = Alone | Turns | Parallel | Ahead | Rules
+
+
+def describe(schedule: Schedule) -> dict[str, Any]:
+    """A schedule as plain data: its class, and what it has of its own or unlike the default."""
+    kind = type(schedule)
+    said: dict[str, Any] = {"_target_": f"{kind.__module__}.{kind.__qualname__}"}
+    for one in fields(schedule) if is_dataclass(schedule) else ():
+        value = getattr(schedule, one.name)
+        if value != one.default:
+            said[one.name] = value if isinstance(value, _PLAIN) else repr(value)
+    return said
+
+
+def read_schedule(described: Mapping[str, Any]) -> Schedule:
+    """The schedule that ``describe`` described. ValueError where there is no such schedule."""
+    settings = dict(described)
+    name = str(settings.pop("_target_", None))
+    module, _, kind = name.rpartition(".")
+    try:
+        made = getattr(importlib.import_module(module), kind)
+        if not (isinstance(made, type) and hasattr(made, "ends_run")):
+            raise TypeError("it is no schedule")
+        schedule: Schedule = made(**settings)
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        raise ValueError(f"there is no schedule {name} with {settings}: {error}") from error
+    return schedule
+
+
+def _check(gamma: int | str) -> None:
+    """A draft length that is ``auto`` is for whoever knows the models to choose."""
+    if isinstance(gamma, int) and gamma < 1:
+        raise ValueError(f"gamma, the draft length, must be at least 1, got {gamma}")

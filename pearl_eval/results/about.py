@@ -1,0 +1,30 @@
+"""What files say of a decoder beside its settings, or would have said in earlier versions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from pearl_eval.config.paths import asset
+
+
+def about_decoder(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What files of earlier versions do not say of a decoder, by the name of its configuration.
+
+    The same as :meth:`decoders.decoder.Decoder.describe` gives, with no idea.
+    """
+    known = _known().get(name, {})
+    schedule = known.get("schedule")
+    if schedule:
+        schedule = schedule | {key: settings[key] for key in ("gamma", "ahead") if key in settings}
+    nothing = {"idea": "", "overlap": "never", "draft_ends": 0}
+    return nothing | known | {"schedule": schedule}
+
+
+@cache
+def _known() -> dict[str, Any]:
+    content: Any = OmegaConf.to_container(OmegaConf.load(asset("decoders_0.yaml")))
+    return dict(content)

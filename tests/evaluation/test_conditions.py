@@ -1,0 +1,50 @@
+"""What decides that two runs are comparable."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pearl_eval.results.conditions import CONDITIONS, conditions, differences
+
+IDENTITY = {
+    "protocol": "paper",
+    "task.max_new_tokens": 64,
+    "data": "d1",
+    "weights of the target": "w1",
+    "weights of the draft": "w2",
+    "code": "c1",
+}
+SUMMARY = {"decoder": "pearl", "draft_forwards": 9, "reference": "inline"}
+SUMMARY |= {"environment": {"dtype": "float32", "versions": {"torch": "2"}}}
+
+
+def test_runs_are_comparable_that_share_all_conditions() -> None:
+    ours = conditions(SUMMARY, IDENTITY)
+    assert set(ours) == set(CONDITIONS)
+    assert differences(ours, conditions(SUMMARY | {"decoder": "other"}, IDENTITY)) == {}
+
+
+@pytest.mark.parametrize(
+    ("summary", "identity", "found"),
+    [
+        ({}, {"protocol": "standard"}, {"protocol": ("paper", "standard")}),
+        ({}, {"data": "d2"}, {"data": ("d1", "d2")}),
+        ({}, {"code": None}, {"code": ("c1", None)}),
+        ({"reference": "cached"}, {}, {"reference": ("inline", "cached")}),
+        ({"environment": {}}, {}, {"dtype": ("float32", None), "torch": ("2", None)}),
+        # Of a run without a draft model, what weights one would have is moot; others' is not.
+        ({}, {"weights of the draft": None}, {}),
+        ({}, {"weights of the draft": "w3"}, {"draft_weights": ("w2", "w3")}),
+    ],
+)
+def test_a_condition_that_differs_is_told(
+    summary: dict[str, Any], identity: dict[str, Any], found: dict[str, Any]
+) -> None:
+    ours, theirs = (
+        conditions(SUMMARY, IDENTITY),
+        conditions(SUMMARY | summary, IDENTITY | identity),
+    )
+    assert differences(ours, theirs) == found
+    assert differences(ours, theirs, may=found) == {}

@@ -1,0 +1,73 @@
+"""Nothing outside a decoder's own file decides by its name: see docs/add-a-decoder.md."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = sorted((ROOT / "conf" / "decoder").glob("*.yaml"))
+NAMES = {path.stem for path in CONFIGS}
+#: What every other decoder is compared with.
+REFERENCE = "decoders.autoregressive"
+MODULES = {str(OmegaConf.load(path)["_target_"]).rpartition(".")[0] for path in CONFIGS}
+MODULES -= {REFERENCE}
+#: Files that may name a decoder, and why.
+EXCEPTIONS = {
+    "analysis/paper/paper_pairs.py": "the figures that the paper reports are of decoders by name",
+}
+
+
+def named(source: str) -> Iterator[str]:
+    """Modules of decoders that are imported anywhere, and names of decoders that are strings."""
+    tree = ast.parse(source)
+    documented = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from MODULES.intersection(one.name for one in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            found = {node.module or "", *(f"{node.module}.{one.name}" for one in node.names)}
+            yield from MODULES & found
+        elif isinstance(node, ast.Constant) and id(node) not in documented:
+            yield from NAMES & {str(node.value)}
+
+
+@pytest.mark.parametrize("package", ["pearl_eval", "analysis", "tasks", "hydra_plugins"])
+def test_no_file_names_or_imports_a_decoder(package: str) -> None:
+    for path in (ROOT / package).rglob("*.py"):
+        place = path.relative_to(ROOT).as_posix()
+        if not place.startswith(tuple(EXCEPTIONS)):
+            found = set(named(path.read_text()))
+            assert not found, f"{place} decides by {', '.join(sorted(found))}"
+
+
+@pytest.mark.parametrize("place", EXCEPTIONS)
+def test_no_exception_is_made_that_nothing_needs(place: str) -> None:
+    assert set(named((ROOT / place).read_text())), f"{place}: take it off the list"
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("from decoders.pearl import Pearl", {"decoders.pearl"}),
+        ("def f():\n    from decoders import pearl_shared", {"decoders.pearl_shared"}),
+        ("import decoders.lookahead", {"decoders.lookahead"}),
+        ("if decoder == 'pearl_async': pass", {"pearl_async"}),
+        ("if decoder.startswith('pearl'): pass", {"pearl"}),
+        ("from decoders.autoregressive import Autoregressive", set()),
+        ("from decoders.process.drafter import Drafter", set()),
+        ("'''speculative'''\ndef f():\n    'pearl'\n    return 'pearls'", set()),
+    ],
+)
+def test_a_name_is_found(source: str, found: set[str]) -> None:
+    assert set(named(source)) == found
