@@ -232,7 +232,7 @@ def test_labels_tell_a_decoder_that_was_changed_from_what_it_was(tmp_path: Path)
         write(tmp_path / str(place), identity={"code of the decoder": code})
     write(tmp_path / "3", "autoregressive", identity={"code of the decoder": "cc33"})
     frame = load([tmp_path])
-    told = ["pearl code aa11", "pearl code bb22", "pearl code bb22 (repeat 1)", "autoregressive"]
+    told = ["pearl code=aa11", "pearl code=bb22", "pearl code=bb22 (repeat 1)", "autoregressive"]
     assert list(frame["label"]) == told
     assert len(sections(frame)) == 1
 

@@ -20,6 +20,8 @@ from analysis.paper.paper_tables import TABLES
 from analysis.report import report
 from pearl_eval.figures.overview import draw_overview
 from pearl_eval.figures.timelines import find_runs, timeline
+from pearl_eval.results.formats import versioned
+from pearl_eval.results.records import read_run, read_summary
 from pearl_eval.results.runs import read_runs
 from pearl_eval.results.table import cells, notes
 from pearl_eval.shell.sweep import sweep_rows
@@ -73,11 +75,12 @@ def test_it_is_compared_with_what_is_made_now(tmp_path: Path) -> None:
     """A copy that says version 1, and of another digest of the code, stands for that."""
     new = tmp_path / "new"
     shutil.copytree(OLD, new)
-    for path in (*new.rglob("summary.json"), *new.rglob("run.json")):
-        content = json.loads(path.read_text()) | {"format_version": 1}
-        if "identity" in content:
-            content["identity"]["code"] = "0123456789abcdef"
-        path.write_text(json.dumps(content))
+    for path in new.rglob("run.json"):
+        summary, about = read_summary(path.parent), read_run(path.parent)
+        assert about is not None
+        about["identity"]["code"] = "0123456789abcdef"
+        path.write_text(json.dumps(versioned(about)))
+        path.with_name("summary.json").write_text(json.dumps(versioned(summary)))
     before, after = load([OLD]), load([new])
     assert set(changes(before, after)["label"]) == set(DECODERS)
     assert set(changes(before, after)["ratio"]) == {1.0}

@@ -11,6 +11,7 @@ from make_record import make_record
 from decoders.round import Round
 from pearl_eval.evaluation.identity import Identity
 from pearl_eval.evaluation.run_files import RunFiles
+from pearl_eval.results.about import about_decoder
 from pearl_eval.results.traces import Traces
 
 SUMMARY: dict[str, Any] = {
@@ -176,7 +177,8 @@ def write_speeds(
 def _summary(own: dict[str, Any]) -> dict[str, Any]:
     """A whole summary; what is not said of the environment is as everywhere here."""
     environment = SUMMARY["environment"] | own.get("environment", {})
-    return SUMMARY | own | {"environment": environment}
+    about = about_decoder(own["decoder"], own.get("decoder_settings", {}))
+    return SUMMARY | {"decoder_about": about} | own | {"environment": environment}
 
 
 def write_overrides(directory: Path, *overrides: str) -> None:
