@@ -127,9 +127,9 @@ def trace_table(runs: Sequence[Run]) -> tuple[list[str], list[tuple[str, list[st
     """What the rounds of each run say: headings, and each run's label and cells."""
     rows = []
     for run in runs:
-        traces = run.summary.get("traces") or {}
-        modes = (f"{mode} {share:.0%}" for mode, share in traces.get("mode_shares", {}).items())
-        cells = [_written(traces.get(name), form, unit) for _, name, form, unit in _TRACES]
+        traces = run.summary["traces"]
+        modes = (f"{mode} {share:.0%}" for mode, share in traces["mode_shares"].items())
+        cells = [_written(traces[name], form, unit) for _, name, form, unit in _TRACES]
         rows.append((run.label, [*cells, ", ".join(modes) or "–"]))
     return [*(heading for heading, *_ in _TRACES), "rounds"], rows
 
@@ -139,7 +139,7 @@ def cost_table(runs: Sequence[Run]) -> tuple[list[str], list[tuple[str, list[str
 
     No rows where no run says it; energy only where one has counted it.
     """
-    costs = [(run.label, cost) for run in runs if (cost := run.summary.get("cost"))]
+    costs = [(run.label, cost) for run in runs if (cost := run.summary["cost"])]
     energy = any("joules_per_token" in cost for _, cost in costs)
     headings = [heading for heading, _ in _COSTS]
     rows = []

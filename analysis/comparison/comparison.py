@@ -96,7 +96,7 @@ def changes(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
 def differing(before: pd.DataFrame, after: pd.DataFrame) -> dict[str, tuple[str, str]]:
     """In what else two sweeps differ: conditions that may, the commit, and runs only one has."""
     found = {}
-    for name in (*_CHANGES, "commit"):
+    for name in (*_CHANGES, "decoder_code", "commit"):
         values = tuple(
             ", ".join(map(str, dict.fromkeys(frame[name].dropna()))) or "–"
             for frame in (before, after)

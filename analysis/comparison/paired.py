@@ -54,14 +54,10 @@ class PairedTest:
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """P-values corrected for as many comparisons (Holm, 1979); NaN stays, and counts for none."""
-    values = np.asarray(p_values, dtype=float)
-    corrected = np.full(len(values), np.nan)
-    order = [int(i) for i in np.argsort(values) if not np.isnan(values[i])]
-    highest = 0.0
-    for rank, index in enumerate(order):
-        highest = max(highest, (len(order) - rank) * float(values[index]))
-        corrected[index] = min(1.0, highest)
-    return [float(one) for one in corrected]
+    values = pd.Series(p_values, dtype=float)
+    known = values.dropna().sort_values()
+    corrected = (known * np.arange(len(known), 0, -1)).cummax().clip(upper=1.0)
+    return corrected.reindex(values.index).tolist()
 
 
 def problem_speeds(records: pd.DataFrame, figure: str) -> pd.DataFrame:

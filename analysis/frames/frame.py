@@ -13,7 +13,7 @@ from analysis.frames.columns import COLUMNS, NUMBERS
 from pearl_eval.errors import UserError
 from pearl_eval.results.conditions import CONDITIONS, MOOT, conditions
 from pearl_eval.results.labels import labels, of_run
-from pearl_eval.results.records import biased, lossy_outputs, read_identity, read_summary
+from pearl_eval.results.records import biased, read_identity, read_summary
 from pearl_eval.results.runs import finished_runs, sweep_of
 from pearl_eval.results.traces import Traces
 
@@ -46,6 +46,7 @@ def labelled(frame: pd.DataFrame) -> pd.DataFrame:
     by = ["label", "pair", "task", *CONDITIONS]
     known = [
         of_run(run["decoder"], json.loads(run["settings"]), run["seed"])
+        | {"code": run["decoder_code"]}
         for _, run in frame.iterrows()
     ]
     groups = frame.groupby(by[1:], dropna=False, sort=False).ngroup()
@@ -63,7 +64,7 @@ def categories(frame: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for _, run in frame.iterrows():
         summary = read_summary(Path(run["run"]))
-        for category, figures in (summary.get("by_category") or {}).items():
+        for category, figures in (summary["by_category"] or {}).items():
             own = {name: run[name] for name in (*_SHARED, *CONDITIONS)}
             rows.append(own | {"category": category} | _flat_figures(figures))
     return pd.DataFrame(rows)
@@ -147,13 +148,11 @@ def _groups(frame: pd.DataFrame, names: Sequence[str]) -> int:
 
 def _row(directory: Path, summary: dict[str, Any]) -> dict[str, Any]:
     identity = read_identity(directory)
-    environment = summary.get("environment") or {}
-    settings = summary.get("decoder_settings") or {}
-    row = {name: summary.get(name) for name in COLUMNS}
-    row |= {name: environment.get(name) for name in COLUMNS if name in environment}
-    traces, cost = summary.get("traces") or {}, summary.get("cost") or {}
-    for part in (traces, cost):
+    environment, settings = summary["environment"], summary["decoder_settings"]
+    row: dict[str, Any] = dict.fromkeys(COLUMNS)
+    for part in (environment, summary["traces"], summary["cost"]):
         row |= {name: part[name] for name in COLUMNS if name in part}
+    row |= _flat_figures(summary)
     row |= {
         "run": str(directory),
         "sweep": str(sweep_of(directory) or directory.parent),
@@ -161,10 +160,10 @@ def _row(directory: Path, summary: dict[str, Any]) -> dict[str, Any]:
         "settings": json.dumps(settings, sort_keys=True),
         "asked": _asked(identity),
         "schedule": _schedule(summary["decoder_about"]["schedule"]),
-        "commit": environment.get("git_commit"),
+        "decoder_code": identity.get("code of the decoder"),
+        "commit": environment["git_commit"],
     }
-    row |= conditions(summary, identity)
-    return row | _flat_figures(summary) | {"lossless": _lossless(summary)}
+    return row | conditions(summary, identity) | {"lossless": _lossless(summary)}
 
 
 def _flat_figures(figures: dict[str, Any]) -> dict[str, Any]:
@@ -177,7 +176,7 @@ def _flat_figures(figures: dict[str, Any]) -> dict[str, Any]:
 
 
 def _lossless(summary: dict[str, Any]) -> bool:
-    return not (summary["violations"] or lossy_outputs(summary) or biased(summary))
+    return not (summary["violations"] or summary["lossy"] or biased(summary))
 
 
 def _asked(identity: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from decoders.decoder import Decoder
 from pearl_eval.config.schema import Names
 from pearl_eval.errors import UserError
 from pearl_eval.estimate.config import EstimateConfig
-from pearl_eval.results.records import read_identity, read_json
+from pearl_eval.results.records import read_json, read_run
 from pearl_eval.results.runs import Run, finished_runs
 from pearl_eval.results.traces import read_rounds
 from pearl_eval.simulation import ForwardTimes, Slowdown, Surface
@@ -168,13 +168,10 @@ def _forward_seconds(run: Run, role: str) -> float | None:
 
 def _asked_for(run: Run, decoder: Decoder) -> bool:
     """Whether a run's decoder was asked for with these settings: its own may be chosen since."""
-    try:
-        identity = read_identity(run.directory)
-    except UserError:
-        return False
+    about = read_run(run.directory)
     kind: Any = decoder
-    return all(
-        identity.get(f"decoder.{one.name}", one.default) == getattr(decoder, one.name)
+    return about is not None and all(
+        about["identity"].get(f"decoder.{one.name}", one.default) == getattr(decoder, one.name)
         for one in fields(kind)
         if one.init
     )

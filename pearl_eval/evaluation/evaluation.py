@@ -80,6 +80,8 @@ def evaluate(cfg: DictConfig, names: Names, directory: Path, family: Path) -> di
             return summary
         if files.settings is not None:
             print_note(f"{directory}: continued, {len(files.finished)} of {plan.turns} are done")
+            if not files.same_code:
+                print_note("an earlier version began it, whose code can't be compared with this")
             plan = plan.with_settings(files.settings)
         plan = stack.enter_context(reserved(plan))
         tags = ["synthetic"] if plan.pair.synthetic else []

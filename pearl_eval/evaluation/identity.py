@@ -1,4 +1,21 @@
-"""What makes a run the same run: only then may it be continued, or its reference be used again."""
+"""What makes a run the same run: only then may it be continued, or its reference be used again.
+
+Code is part of it as far as it computes, judges or records. That is whatever is imported, beginning
+with how runs are evaluated, the ``code`` that all runs share, and with a run's own decoder,
+sampling, pair and task, each of which has a digest of its own:
+
+- ``decoders``: what its decoder uses. Another decoder's file is none of it.
+- ``tasks``: what its task uses, with the sandbox, which decides what is correct.
+- ``pearl_eval/config``, ``pairs``, ``machine``: what is loaded, and where.
+- ``pearl_eval/checks``, ``evaluation``, ``results``, ``sizes``: verdicts and figures. ``results``
+  has modules that only read what runs left: no run imports those.
+
+Left out are ``shell``, ``tracking`` and ``figures``, which runs import to tell what they do, and
+all that no run imports: estimates, benchmarks, reports, whatever is in ``analysis``.
+
+A reference is its tokens, seconds and joules: what decodes one token after the other, and what
+loads and places the target. Its prompts are in the identity themselves.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +29,17 @@ from pathlib import Path
 from typing import Any
 
 from pearl_eval.evaluation.plan import Plan
+from pearl_eval.evaluation.sources import code_digest
 from pearl_eval.pairs.pair import PairSource
+from pearl_eval.results.version_0 import OTHER_DIGEST
 from pearl_eval.shell.resume import FREE
 
 #: Further settings that change nothing of a reference run.
 _NOT_THE_REFERENCES = ("decoder.", "pair.", "reference.", "runtime.draft_", "runtime.spin_seconds")
-_PACKAGES = ("pearl_eval", "decoders", "tasks")
+#: What tells of a run, and changes nothing of it.
+_TELLING = ("pearl_eval.shell", "pearl_eval.tracking", "pearl_eval.figures")
+#: What is done with a reference, once it is there.
+_NOT_THE_REFERENCES_CODE = ("tasks", "pearl_eval.checks", "pearl_eval.results", "pearl_eval.sizes")
 
 #: Facts by name, as JSON has them.
 Identity = dict[str, Any]
@@ -28,14 +50,15 @@ def run_identity(config: Mapping[str, Any], plan: Plan) -> Identity:
     settings = {k: v for k, v in _flat(config) if not k.startswith(FREE)}
     weights = {f"weights of the {role}": mark for role, mark in plan.pair.weights.items()}
     surroundings = _surroundings(plan, "draft", "target")
-    return _plain(settings | weights | surroundings | {"code": _code(plan)})
+    return _plain(settings | weights | surroundings | run_code(plan))
 
 
 def reference_identity(config: Mapping[str, Any], plan: Plan) -> Identity:
     """What a reference run is: whatever of a run has to do with its target alone."""
     settings = _reference_settings(config, plan.setup.source)
     weights = {"weights of the target": plan.pair.weights.get("target")}
-    return _plain(settings | weights | _surroundings(plan, "target") | {"code": _code(plan)})
+    code = {"code": reference_code(plan)}
+    return _plain(settings | weights | _surroundings(plan, "target") | code)
 
 
 def _reference_settings(config: Mapping[str, Any], source: PairSource) -> Identity:
@@ -45,8 +68,18 @@ def _reference_settings(config: Mapping[str, Any], source: PairSource) -> Identi
     return _plain(settings | {f"target.{k}": v for k, v in _flat(source.target_settings())})
 
 
+def tells_code(stored: Identity) -> bool:
+    """Whether its digest of the code can be compared with ours: not that of an earlier version."""
+    return not str(stored.get("code")).startswith(OTHER_DIGEST)
+
+
 def differences(stored: Identity, ours: Identity) -> str:
-    """In what two identities differ, in words; empty where they are the same."""
+    """In what two identities differ, in words; empty where they are the same.
+
+    Code that can't be compared is passed over.
+    """
+    if not tells_code(stored):
+        stored = stored | {name: ours[name] for name in ours if name.split(" ")[0] == "code"}
     names = sorted(name for name in {*stored, *ours} if stored.get(name) != ours.get(name))
     return ", ".join(
         f"{name} ({_short(stored.get(name))} there, {_short(ours.get(name))} here)"
@@ -92,15 +125,34 @@ def _data(plan: Plan) -> str:
     )
 
 
-def _code(plan: Plan) -> str:
-    """Of the sources that run: not a commit, which changes with the docs."""
-    root = Path(__file__).resolve().parents[2]
-    files = [path for name in _PACKAGES for path in sorted((root / name).rglob("*.py"))]
-    # A decoder or a task may be the user's own, from anywhere.
-    parts = (plan.decoder, plan.sampler, plan.setup.source, plan.task)
-    theirs = (getattr(sys.modules[type(part).__module__], "__file__", None) for part in parts)
-    files += [Path(file) for file in theirs if file and Path(file) not in files]
-    return digest(path.read_bytes() for path in files)
+def run_code(plan: Plan) -> Identity:
+    """Digests of the code that a run goes through: of what all runs share, and of its own parts."""
+    parts = {
+        "decoder": plan.decoder,
+        "sampling": plan.sampler,
+        "pair": plan.setup.source,
+        "task": plan.task,
+    }
+    own = {
+        f"code of the {name}": code_digest((), _files_of(part), _TELLING)
+        for name, part in parts.items()
+    }
+    return {"code": code_digest(["pearl_eval.evaluation.evaluation"], skip=_TELLING)} | own
+
+
+def reference_code(plan: Plan) -> str:
+    """A digest of the code that makes a reference run."""
+    return code_digest(
+        ["decoders.autoregressive", "pearl_eval.evaluation.plan", "pearl_eval.machine.energy"],
+        _files_of(plan.sampler, plan.setup.source),
+        (*_TELLING, *_NOT_THE_REFERENCES_CODE),
+    )
+
+
+def _files_of(*parts: object) -> list[Path]:
+    """Where the classes of a run's parts are: each may be the user's own, from anywhere."""
+    files = (getattr(sys.modules[type(part).__module__], "__file__", None) for part in parts)
+    return [Path(file).resolve() for file in files if file]
 
 
 def _flat(config: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:

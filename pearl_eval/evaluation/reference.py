@@ -8,12 +8,15 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from pearl_eval.errors import UserError
 from pearl_eval.evaluation.identity import Identity, differences
 from pearl_eval.evaluation.plan import Plan, Prompt
+from pearl_eval.results.formats import current, versioned
 from pearl_eval.results.journal import Journal
 from pearl_eval.results.records import KEY_FIELDS, Key
+from pearl_eval.results.version_0 import upgrade_identity
 
 _FILE = "reference.jsonl"
 _POLL_SECONDS = 0.5
@@ -78,7 +81,7 @@ class ReferenceCache:
             lines = journal.read()
             if not lines:
                 # The first line says what the others are.
-                journal.append([{"identity": self._identity}])
+                journal.append([versioned({"identity": self._identity})])
             else:
                 self._check(lines[0])
             try:
@@ -124,8 +127,8 @@ class ReferenceCache:
                 time.sleep(_POLL_SECONDS)
             yield journal
 
-    def _check(self, line: dict[str, object]) -> None:
-        stored = line.get("identity")
+    def _check(self, line: dict[str, Any]) -> None:
+        stored = current(line, self.folder / _FILE, upgrade_identity).get("identity")
         differing = differences(stored if isinstance(stored, dict) else {}, self._identity)
         if differing:
             raise UserError(

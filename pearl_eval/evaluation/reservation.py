@@ -7,7 +7,6 @@ that holds it, however that ends.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import random
 import time
@@ -22,6 +21,7 @@ from decoders.process.placement import available_cores
 from pearl_eval.errors import UserError
 from pearl_eval.evaluation.plan import Plan
 from pearl_eval.pairs.setup import Places, Setup
+from pearl_eval.results.journal import locked
 from pearl_eval.shell.console import print_note
 
 #: Where the files are, if not in :data:`_FOLDER`: the same for all who share a machine.
@@ -121,9 +121,7 @@ def _lock(names: Iterable[str]) -> contextlib.ExitStack | None:
         for name in sorted(names):
             file = _open(name)
             stack.callback(os.close, file)
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not locked(file):
                 return None
             os.ftruncate(file, 0)
             os.pwrite(file, f"process {os.getpid()} in {Path.cwd()}".encode(), 0)

@@ -16,7 +16,8 @@ import pandas as pd
 
 from decoders.round import Round
 from pearl_eval.errors import AnotherRun, RunInUse, UserError
-from pearl_eval.evaluation.identity import Identity, differences
+from pearl_eval.evaluation.identity import Identity, differences, tells_code
+from pearl_eval.results.formats import current, taken_version, versioned
 from pearl_eval.results.journal import Journal, replacing, write_json
 from pearl_eval.results.records import (
     ERROR,
@@ -27,9 +28,11 @@ from pearl_eval.results.records import (
     SUMMARY,
     Key,
     Record,
-    read_json,
     read_run,
+    read_summary,
 )
+from pearl_eval.results.traces import read_rounds, write_rounds
+from pearl_eval.results.version_0 import upgrade_record
 from pearl_eval.results.version_0_rounds import upgrade_rounds
 
 #: Rounds as they come in; made into ``rounds.parquet``, since an unfinished Parquet file can't be
@@ -67,6 +70,8 @@ class RunFiles:
         The decoder's settings as an earlier attempt had them in use; ``None`` where there is none.
     summary
         The run's figures, if it is over already.
+    same_code
+        Whether it is known that earlier attempts ran the same code.
     attempts
         How often the run was begun, this time included.
     """
@@ -78,6 +83,7 @@ class RunFiles:
         self.settings: dict[str, Any] | None = None
         self.summary: dict[str, Any] | None = None
         self.attempts = 1
+        self.same_code = True
         self._identity = identity
         self._over = False
         self._lines: set[str] = set()
@@ -114,9 +120,9 @@ class RunFiles:
         key = dict(zip(KEY_FIELDS, record.key, strict=True))
         # Rounds first: a record that is there says that all of its prompt is.
         self._rounds.append(
-            key | {"round": i} | dataclasses.asdict(r) for i, r in enumerate(rounds)
+            versioned(key | {"round": i} | dataclasses.asdict(r)) for i, r in enumerate(rounds)
         )
-        self._journal.append([dataclasses.asdict(record)])
+        self._journal.append([versioned(dataclasses.asdict(record))])
 
     def write_lines(self, lines: Iterable[Mapping[str, dict[str, Any]]]) -> None:
         """Write files of the task's own: lines, each with the name of its file."""
@@ -132,13 +138,12 @@ class RunFiles:
 
     def rounds(self) -> pd.DataFrame:
         """All rounds so far, which are then in ``rounds.parquet``."""
-        path = self.directory / ROUNDS
-        with replacing(path) as unfinished:
-            rounds_frame(self._rounds.read()).to_parquet(unfinished, index=False)
-        return pd.read_parquet(path)
+        with replacing(self.directory / ROUNDS) as unfinished:
+            write_rounds(rounds_frame(self._read_rounds()), unfinished)
+        return read_rounds(self.directory)
 
     def write_summary(self, summary: dict[str, Any]) -> None:
-        write_json(self.directory / SUMMARY, summary)
+        write_json(self.directory / SUMMARY, versioned(summary))
 
     def end(self) -> None:
         """The run is over: all that it leaves is written."""
@@ -179,28 +184,44 @@ class RunFiles:
                 )
             self.settings = about.get("settings") if lines else None
             self.attempts = attempts + 1
+            self.same_code = tells_code(identity)
         (self.directory / ERROR).unlink(missing_ok=True)
         try:
-            self.records = [Record(**line) for line in lines]
+            path = self._journal.path
+            self.records = [Record(**current(line, path, upgrade_record)) for line in lines]
         except TypeError as error:
             raise _damaged(self._journal.path, str(error)) from None
         if len({record.key for record in self.records}) < len(self.records):
             raise _damaged(self._journal.path, "a prompt is there twice")
         journal = self.directory / _ROUNDS_JOURNAL
-        summary = _read_json(self.directory / SUMMARY)
         if lines and not journal.exists():
-            if summary is None:
-                raise UserError(f"{journal} is missing, so the run there can't be continued")
-            self.summary, self._over = summary, True
+            try:
+                self.summary, self._over = read_summary(self.directory), True
+            except FileNotFoundError:
+                raise UserError(
+                    f"{journal} is missing, so the run there can't be continued"
+                ) from None
             return
         self._describe()
         self._rounds = Journal(journal)
         stack.callback(self._rounds.close)
         self.finished = self._with_rounds(self.records)
 
+    def _read_rounds(self) -> list[dict[str, Any]]:
+        """The rounds so far. A run that was begun by version 0 has those first."""
+        path = self._rounds.path
+        rows = self._rounds.read()
+        old = [row for row in rows if taken_version(row, path) == 0]
+        outputs = {record.key: record.output_ids for record in self.records}
+        try:
+            frame = upgrade_rounds(pd.DataFrame(old), outputs) if old else pd.DataFrame()
+        except KeyError as error:
+            raise _damaged(path, f"a round without {error}") from None
+        return [*cast(Any, frame.to_dict("records")), *rows[len(old) :]]
+
     def _with_rounds(self, records: list[Record]) -> dict[Key, Finished]:
         """Finished prompts; the rounds of one that was not are dropped."""
-        rows = self._rounds.read()
+        rows = self._read_rounds()
         known = {record.key for record in records}
         try:
             kept = [row for row in rows if _key(row) in known]
@@ -211,9 +232,6 @@ class RunFiles:
             if kept != rows[: len(kept)]:
                 raise _damaged(self._rounds.path, "it has rounds of prompts that are not recorded")
             self._rounds.keep(len(kept))
-        if kept and "fates" not in kept[0]:
-            outputs = {record.key: record.output_ids for record in records}
-            kept = cast(Any, upgrade_rounds(pd.DataFrame(kept), outputs).to_dict("records"))
         rounds = {key: list(group) for key, group in itertools.groupby(kept, _key)}
         finished = {}
         for record in records:
@@ -231,7 +249,7 @@ class RunFiles:
 
     def _describe(self) -> None:
         about = {"attempts": self.attempts, "settings": self.settings, "identity": self._identity}
-        write_json(self.directory / RUN, about)
+        write_json(self.directory / RUN, versioned(about))
 
 
 def rounds_frame(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
@@ -246,13 +264,6 @@ def _key(row: Mapping[str, Any]) -> Key:
 
 def _round(row: Mapping[str, Any]) -> Round:
     return Round(**{k: v for k, v in row.items() if k not in (*KEY_FIELDS, "round")})
-
-
-def _read_json(path: Path) -> dict[str, Any] | None:
-    try:
-        return read_json(path, _ANEW)
-    except FileNotFoundError:
-        return None
 
 
 def _damaged(path: Path, how: str) -> UserError:

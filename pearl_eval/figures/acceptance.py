@@ -20,7 +20,7 @@ _BARS, _MOST = 16, 6
 
 def judging_runs(runs: Sequence[Run]) -> list[Run]:
     """The runs in which drafted tokens were judged; of many, the fastest of each decoder."""
-    judging = [run for run in runs if (run.summary.get("traces") or {}).get("by_block_position")]
+    judging = [run for run in runs if run.summary["traces"]["by_block_position"]]
     if len(judging) > _MOST:
         by_speed = sorted(judging, key=lambda run: run.summary["tokens_per_second"] or 0.0)
         judging = list({run.summary["decoder"]: run for run in by_speed}.values())

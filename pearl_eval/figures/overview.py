@@ -85,7 +85,7 @@ def _draw_waiting(axes: Axes, runs: Sequence[Run]) -> None:
         if run.summary["wait_fraction_draft"] is None:
             axes.text(0.02, row, "nothing timed: one prompt, the warm-up", va="center", fontsize=9)
             continue
-        if not run.summary.get("target_forwards", 1):
+        if not run.summary["target_forwards"]:
             axes.text(0.02, row, "draft model alone", va="center", fontsize=9)
             continue
         for offset, model, colour in ((-0.16, "draft", DRAFT), (0.16, "target", TARGET)):

@@ -39,9 +39,8 @@ def conditions(summary: Mapping[str, Any], identity: Mapping[str, Any]) -> dict[
 
     ``None`` is what is not known, or moot.
     """
-    environment = summary.get("environment") or {}
-    versions = environment.get("versions") or {}
-    parallel = environment.get("target_parallel") or {}
+    environment = summary["environment"]
+    versions, parallel = environment["versions"], environment["target_parallel"]
     devices = [environment.get(f"{model}_device") for model in ("target", "draft")]
     return {
         "protocol": identity.get("protocol"),
@@ -50,7 +49,7 @@ def conditions(summary: Mapping[str, Any], identity: Mapping[str, Any]) -> dict[
         "data": identity.get("data"),
         "weights": identity.get("weights of the target"),
         "draft_weights": identity.get("weights of the draft"),
-        "dtype": environment.get("dtype"),
+        "dtype": environment["dtype"],
         "sampling": _sampling(identity),
         "hardware": " / ".join(dict.fromkeys(_kinds(one) for one in devices if one)),
         "target_devices": len((devices[0] or "").split(" + ")),
@@ -102,7 +101,7 @@ def _count(number: int, what: str) -> str:
 def _draft_place(summary: Mapping[str, Any], devices: list[str | None]) -> str | None:
     """Of a decoder that shares devices by what it is, or has no draft model, it is moot."""
     target, draft = devices
-    moot = not summary.get("draft_forwards") or summary["decoder_about"]["draft_ends"]
+    moot = not summary["draft_forwards"] or summary["decoder_about"]["draft_ends"]
     if moot or not target or not draft or not draft.startswith("cuda"):
         return None
     return "the target's" if draft in target.split(" + ") else "its own"

@@ -33,7 +33,7 @@ class Journal:
     def lock(self) -> bool:
         """Take the file for this process, until it closes it or ends; whether that worked."""
         with _named(self.path):
-            return _locked(self._file.fileno())
+            return locked(self._file.fileno())
 
     def read(self) -> list[dict[str, Any]]:
         """The lines so far. :class:`UserError` where one is damaged that is not the last."""
@@ -88,7 +88,7 @@ def held(folder: Path) -> Iterator[bool]:
     file = os.open(folder, os.O_RDONLY)
     try:
         try:
-            ours = _locked(file)
+            ours = locked(file)
         except OSError:
             ours = True
         yield ours
@@ -96,8 +96,12 @@ def held(folder: Path) -> Iterator[bool]:
         os.close(file)
 
 
-def _locked(file: int) -> bool:
-    """Take a file for this process, until it is closed; whether that worked."""
+def locked(file: int) -> bool:
+    """Take a file for this process, until it is closed or the process ends; whether that worked.
+
+    The lock is on the very file or folder that it guards, so nothing is left beside it and nobody
+    needs to write there: what a library's lock files would ask for.
+    """
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

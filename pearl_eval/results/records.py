@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from pearl_eval.errors import UserError
-from pearl_eval.results.about import about_decoder
+from pearl_eval.results.formats import current, taken_version
+from pearl_eval.results.version_0 import upgrade_identity, upgrade_record, upgrade_summary
 
 RECORDS = "records.jsonl"
 ROUNDS = "rounds.parquet"
@@ -47,20 +48,18 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
                 raise UserError(f"{path}, line {number}, is damaged ({error})") from None
 
 
+def read_records(path: Path) -> Iterator[dict[str, Any]]:
+    """The lines of a ``records.jsonl``. :class:`UserError` for one that is damaged."""
+    for number, record in enumerate(read_lines(path), start=1):
+        if not isinstance(record, dict):
+            raise UserError(f"{path}, line {number}, is damaged (it holds no JSON object)")
+        yield current(record, path, upgrade_record)
+
+
 def biased(summary: Mapping[str, Any]) -> bool:
     """Whether sampled tokens are not distributed as the target's."""
-    p_value = summary.get("sampling_p_value")
+    p_value = summary["sampling_p_value"]
     return p_value is not None and p_value < SIGNIFICANCE
-
-
-def lossy_outputs(summary: Mapping[str, Any]) -> int:
-    """How many outputs differ from the target's because the decoder does not claim it."""
-    if "lossy" in summary:
-        return int(summary["lossy"])
-    # Of an older version: told from the outputs that are the target's, if all had to be.
-    others = round(summary["exact_match_rate"] * summary["prompts"])
-    others += summary["ties"] + summary["violations"]
-    return 0 if summary["sampled_tokens"] else int(summary["prompts"] - others)
 
 
 class FileObject(dict[str, Any]):
@@ -96,17 +95,13 @@ def read_json(path: Path, advice: str = "move it away and make it anew") -> File
 
 def read_summary(folder: Path) -> FileObject:
     """What a run's ``summary.json`` holds. :class:`UserError` where it is damaged."""
-    advice = "continue the run, or move its folder away"
-    summary = read_json(folder / SUMMARY, advice)
+    path, advice = folder / SUMMARY, "continue the run, or move its folder away"
+    summary = read_json(path, advice)
+    version = taken_version(summary, path)
     for name, kind in _OF_SUMMARIES.items():
-        if not isinstance(summary.get(name, kind()), kind):
-            raise UserError(
-                f"{folder / SUMMARY} is damaged ({name!r} is {summary[name]!r:.40}): {advice}"
-            )
-    if "decoder_about" not in summary:
-        settings = summary.get("decoder_settings") or {}
-        summary["decoder_about"] = about_decoder(str(summary.get("decoder")), settings)
-    return summary
+        if not isinstance(summary[name], kind):
+            raise UserError(f"{path} is damaged ({name!r} is {summary[name]!r:.40}): {advice}")
+    return upgrade_summary(summary) if version == 0 else summary
 
 
 def read_run(folder: Path) -> FileObject | None:
@@ -114,8 +109,9 @@ def read_run(folder: Path) -> FileObject | None:
 
     :class:`UserError` where it is damaged.
     """
+    path, advice = folder / RUN, "move the folder away and run anew"
     try:
-        return read_json(folder / RUN, "move the folder away and run anew")
+        return current(read_json(path, advice), path, upgrade_identity)
     except FileNotFoundError:
         return None
 
@@ -180,8 +176,8 @@ class Record:
     violation: str
     joules: float | None
     reference_joules: float | None
-    tie: str = ""
-    runner_up_pass_rate: float | None = None
+    tie: str
+    runner_up_pass_rate: float | None
 
     @property
     def key(self) -> Key:

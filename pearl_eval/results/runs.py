@@ -126,8 +126,7 @@ def labelled(directories: Iterable[Path]) -> list[Run]:
     folders = list(directories)
     summaries = [read_summary(folder) for folder in folders]
     known = [
-        labels.of_run(one["decoder"], one.get("decoder_settings"), one.get("seed"))
-        for one in summaries
+        labels.of_run(one["decoder"], one["decoder_settings"], one["seed"]) for one in summaries
     ]
     names = labels.placed(labels.labels(known), folders)
     return [Run(*one) for one in zip(names, summaries, folders, strict=True)]

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pearl_eval.results.records import lossy_outputs
-
 
 @dataclass(frozen=True)
 class Row:
@@ -88,7 +86,7 @@ def notes(rows: Sequence[Row]) -> list[str]:
             " what drifts between them does not cancel."
         )
     for label, summary in summaries:
-        if summary["ties"] and summary.get("runner_up_pass_rate") is not None:
+        if summary["ties"] and summary["runner_up_pass_rate"] is not None:
             lines.append(
                 f"{label}: {summary['ties']} of {summary['prompts']} outputs differ by rounding"
                 f" alone; {summary['runner_up_pass_rate']:.1%} of the target's second choices would"
@@ -128,7 +126,7 @@ def equivalence_text(summary: Mapping[str, Any]) -> str:
     if violations:
         return f"VIOLATION {violations}/{prompts}"
     text = f"identical {round(summary['exact_match_rate'] * prompts)}/{prompts}"
-    if lossy_outputs(summary):
+    if summary["lossy"]:
         return f"lossy, {text}"
     if summary["sampled_tokens"] and summary["exact_match_rate"] != 1:
         return f"sampled, p = {summary['sampling_p_value']:.2g}"

@@ -13,9 +13,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+from pyarrow import parquet
 
 from pearl_eval.errors import UserError
-from pearl_eval.results.records import KEY_FIELDS, RECORDS, ROUNDS, read_lines
+from pearl_eval.results.formats import NAME, VERSION, known_version
+from pearl_eval.results.records import KEY_FIELDS, RECORDS, ROUNDS, read_records
 from pearl_eval.results.version_0_rounds import upgrade_rounds
 
 #: What tells a prompt from the others of its run.
@@ -30,6 +33,13 @@ _OF_ROUNDS += ["draft_seconds", "target_seconds", "draft_start", "target_start",
 _OF_ROUNDS += ["drafted_ids", "drafted_at", "fates", "own_tokens"]
 
 
+def write_rounds(rounds: pd.DataFrame, path: Path) -> None:
+    """Write a ``rounds.parquet``."""
+    table = pa.Table.from_pandas(rounds, preserve_index=False)
+    metadata = table.schema.metadata | {NAME: str(VERSION)}
+    parquet.write_table(table.replace_schema_metadata(metadata), path)
+
+
 def read_rounds(directory: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
     """A run's ``rounds.parquet``, or some columns of it.
 
@@ -37,7 +47,14 @@ def read_rounds(directory: Path, columns: Sequence[str] | None = None) -> pd.Dat
     """
     path = directory / ROUNDS
     try:
-        return pd.read_parquet(path, columns=None if columns is None else list(columns))
+        with path.open("rb") as opened:
+            file = parquet.ParquetFile(opened)
+            version = known_version(
+                int((file.schema_arrow.metadata or {}).get(NAME.encode(), 0)), path
+            )
+            # What version 1 has may follow from any of version 0.
+            wanted = None if columns is None or version == 0 else list(columns)
+            rounds = file.read(columns=wanted).to_pandas()
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing: run it again") from error
     # What pyarrow raises of a damaged file may be either; one that can't be read is no damage.
@@ -45,6 +62,13 @@ def read_rounds(directory: Path, columns: Sequence[str] | None = None) -> pd.Dat
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise UserError(f"{path} is damaged ({error})") from error
+    if version == 0:
+        if "drafted_at" not in rounds:
+            raise UserError(f"{directory}: its rounds are of an older version: run it again")
+        records = read_records(directory / RECORDS)
+        outputs = {(r["task_id"], r["sample"], r["turn"]): r["output_ids"] for r in records}
+        rounds = upgrade_rounds(rounds, outputs)
+    return rounds if columns is None else rounds[list(columns)]
 
 
 @dataclass(frozen=True)
@@ -79,16 +103,13 @@ class Traces:
     def read(cls, directory: Path) -> Traces:
         """Traces of the run in a directory.
 
-        OSError where it has none, :class:`UserError` where an older version wrote it, or its files
-        are damaged or not all there.
+        OSError where it has none, :class:`UserError` where its rounds are of the earliest there
+        were, which did not say what was drafted, or its files are damaged or not all there.
         """
-        records = list(read_lines(directory / RECORDS))
+        records = list(read_records(directory / RECORDS))
         for number, record in enumerate(records, start=1):
             _refuse_lacking(_OF_RECORDS, record, f"{directory / RECORDS}, line {number},")
         rounds = read_rounds(directory)
-        if "fates" not in rounds:
-            outputs = {(r["task_id"], r["sample"], r["turn"]): r["output_ids"] for r in records}
-            rounds = upgrade_rounds(rounds, outputs)
         _refuse_lacking(_OF_ROUNDS, rounds.columns, str(directory / ROUNDS))
         return cls.of(records, rounds)
 

@@ -78,7 +78,7 @@ def _category_table(rows: Sequence[Row], wide: bool) -> Table:
     for heading in headings[:shown]:
         drawn.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
-        categories = (row.summary or {}).get("by_category") or {}
+        categories = (row.summary["by_category"] if row.summary else None) or {}
         if categories and len(rows) > 1:
             drawn.add_row(f"[bold]{escape(row.label)}[/]")
         for category, figures in categories.items():

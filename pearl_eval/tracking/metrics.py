@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pearl_eval.results.records import KEY_FIELDS, Record, biased, lossy_outputs
+from pearl_eval.results.records import KEY_FIELDS, Record, biased
 
 #: The x axis of per-prompt metrics: the number of the prompt, from 0.
 PROMPT = "prompt"
@@ -126,7 +126,7 @@ def equivalence_html(summary: dict[str, Any]) -> str:
     number, prompts = summary["violations"], summary["prompts"]
     said = f"of {prompts} outputs are not the target's own"
     colour = "#d32f2f" if number else "#2e7d32"
-    lossy = lossy_outputs(summary)
+    lossy = summary["lossy"]
     if not lossy and biased(summary):
         colour, number = "#d32f2f", f"p = {summary['sampling_p_value']:.1e}"
         said = "sampled tokens are not distributed as the target's"

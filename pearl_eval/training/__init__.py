@@ -1,4 +1,1 @@
-"""How the ``tiny`` pair is made: corpus, tokenizer, training, distillation and measurement.
-
-Nothing here is needed to *evaluate* a pair; it is the recipe behind ``pearl_eval/assets/tiny``.
-"""
+"""A draft model trained to say what a target says: losses, batches of its text, the loop."""

@@ -77,7 +77,7 @@ def test_speedups_have_intervals_and_figures(sweep: Path) -> None:
 
 
 def test_lossy_output_is_marked(tmp_path: Path) -> None:
-    write(tmp_path, "draft_only", exact_match_rate=0.0)
+    write(tmp_path, "draft_only", exact_match_rate=0.0, lossy=2)
     figure = figures.speedups(load([tmp_path]))
     assert "not the target's output" in texts(figure)[1]
     assert figure.axes[0].patches[0].get_hatch()

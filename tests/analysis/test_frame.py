@@ -227,6 +227,16 @@ def test_labels_say_which_settings_differ(tmp_path: Path) -> None:
     ]
 
 
+def test_labels_tell_a_decoder_that_was_changed_from_what_it_was(tmp_path: Path) -> None:
+    for place, code in enumerate(("aa11", "bb22", "bb22")):
+        write(tmp_path / str(place), identity={"code of the decoder": code})
+    write(tmp_path / "3", "autoregressive", identity={"code of the decoder": "cc33"})
+    frame = load([tmp_path])
+    told = ["pearl code=aa11", "pearl code=bb22", "pearl code=bb22 (repeat 1)", "autoregressive"]
+    assert list(frame["label"]) == told
+    assert len(sections(frame)) == 1
+
+
 def test_figures_that_no_run_has_are_numbers_all_the_same(tmp_path: Path) -> None:
     """As a run of one prompt writes it, which is its warm-up."""
     write(tmp_path / "0", speedup=None, speedup_ci95=None, wait_fraction_draft=None)

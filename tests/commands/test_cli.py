@@ -247,6 +247,7 @@ def test_the_table_never_hides_the_verdict(
         "prompts": 12,
         "ties": 0,
         "violations": 0,
+        "lossy": 0,
         "exact_match_rate": 1.0,
         "accuracy_name": "pass@1",
         "reference": "cached",

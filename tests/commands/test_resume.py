@@ -21,6 +21,7 @@ from small_pair import SmallPair, make_model
 
 from decoders.round import Round
 from pearl_eval.commands import commands
+from pearl_eval.evaluation.identity import run_code
 from pearl_eval.evaluation.run_files import RunFiles
 from pearl_eval.results.records import Record
 from pearl_eval.shell.resume import parted, resumed
@@ -159,8 +160,12 @@ def test_another_run_is_refused_saying_in_what_it_differs(
         "decoder.gamma (9 there, 7 here), seed (0 there, 3 here)"
     ) or refused("decoder.gamma=7", "seed=3").startswith("data (")
     with monkeypatch.context() as patch:
-        patch.setattr("pearl_eval.evaluation.identity._code", lambda plan: "other code")
-        assert refused().startswith("code (") and refused().endswith(" there, other code here)")
+        other = {"code of the decoder": "other code"}
+        patch.setattr(
+            "pearl_eval.evaluation.identity.run_code", lambda plan: run_code(plan) | other
+        )
+        assert refused().startswith("code of the decoder (")
+        assert refused().endswith(" there, other code here)")
     rows.write_text(rows.read_text().replace("1?", "one?"))
     assert refused().startswith("data (")
     rows.write_text(rows.read_text().replace("one?", "1?"))

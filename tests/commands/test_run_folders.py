@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from written_run import SUMMARY
 
 from pearl_eval.errors import UserError
 from pearl_eval.results.runs import finished_runs, labelled, run_folders, sweep_of
@@ -14,8 +15,7 @@ from pearl_eval.results.runs import finished_runs, labelled, run_folders, sweep_
 def write(folder: Path, number: int | None = None, decoder: str = "pearl") -> Path:
     """A finished run; with the number of its job, as Hydra leaves it."""
     (folder / ".hydra").mkdir(parents=True)
-    content = {"decoder": decoder, "pair": "tiny", "task": "humaneval"}
-    (folder / "summary.json").write_text(json.dumps(content))
+    (folder / "summary.json").write_text(json.dumps(SUMMARY | {"decoder": decoder}))
     if number is not None:
         (folder / ".hydra" / "hydra.yaml").write_text(f"hydra:\n  job:\n    num: {number}\n")
     return folder

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from make_record import make_record
+from written_run import SUMMARY
 
 from decoders.round import Round
 from pearl_eval.errors import UserError
@@ -47,7 +48,7 @@ def test_each_prompt_is_on_disk_before_the_next(tmp_path: Path) -> None:
     assert list(rounds["round"]) == [0, 1, 0, 1]
     columns = """task_id sample turn round mode drafted judged accepted draft_seconds target_seconds
         wait_draft_seconds wait_target_seconds start bytes_sent verified_length draft_start
-        target_start drafted_ids drafted_at target_tokens"""
+        target_start drafted_ids drafted_at target_tokens fates own_tokens busy_seconds"""
     assert list(rounds.columns) == columns.split()
 
 
@@ -74,10 +75,10 @@ def test_a_run_goes_on_where_it_was(tmp_path: Path) -> None:
         assert (files.settings, files.attempts, files.summary) == ({"gamma": 3}, 2, None)
         files.append(make_record(2), ROUNDS)
         assert list(files.rounds()["task_id"].unique()) == ["Task/0", "Task/1", "Task/2"]
-        files.write_summary({"prompts": 3})
+        files.write_summary(SUMMARY | {"decoder": "pearl", "prompts": 3})
         files.end()
     with RunFiles(tmp_path, SOME) as files:
-        assert files.summary == {"prompts": 3}
+        assert files.summary == SUMMARY | {"decoder": "pearl", "prompts": 3}
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"records.jsonl", "rounds.parquet", "run.json", "summary.json"}
 

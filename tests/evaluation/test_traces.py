@@ -14,7 +14,7 @@ from decoders.round import Round
 from pearl_eval.errors import UserError
 from pearl_eval.evaluation.run_files import RunFiles
 from pearl_eval.results.records import Record
-from pearl_eval.results.traces import Traces, read_rounds
+from pearl_eval.results.traces import Traces, read_rounds, write_rounds
 
 
 def traces(directory: Path, *prompts: tuple[Record, list[Round]]) -> Traces:
@@ -148,6 +148,6 @@ def test_rounds_that_are_missing_or_damaged(tmp_path: Path) -> None:
     (tmp_path / "rounds.parquet").write_bytes(b"PAR1 no more of it")
     with pytest.raises(UserError, match=r"rounds\.parquet is damaged"):
         read_rounds(tmp_path)
-    pd.DataFrame({"mode": ["decode"], "judged": [3]}).to_parquet(tmp_path / "rounds.parquet")
+    write_rounds(pd.DataFrame({"mode": ["decode"], "judged": [3]}), tmp_path / "rounds.parquet")
     assert list(read_rounds(tmp_path)) == ["mode", "judged"]
     assert list(read_rounds(tmp_path, ["judged"])) == ["judged"]

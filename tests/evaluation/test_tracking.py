@@ -36,6 +36,7 @@ from tracked import (
 )
 
 from pearl_eval.config.schema import TrackingBackend, TrackingMode
+from pearl_eval.results.records import read_summary
 from pearl_eval.tracking import wandb_tracker
 from pearl_eval.tracking.metrics import prompt_metrics
 from pearl_eval.tracking.tracker import Tracker
@@ -312,7 +313,7 @@ def test_an_offline_sweep_can_be_read_back(tmp_path: Path, small_pair: SmallPair
         run = tmp_path / "sweep" / number
         (offline,) = offline_runs(run)
         found = dict(figures(logged_summary(offline)["summary"]))
-        expected = dict(figures(json.loads((run / "summary.json").read_text())))
+        expected = dict(figures(read_summary(run)))
         assert {name: found.get(name) for name in expected} == expected
         assert found["timelines.count"] == 1
         assert found["rounds.nrows"] == len(pd.read_parquet(run / "rounds.parquet"))

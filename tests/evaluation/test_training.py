@@ -1,125 +1,26 @@
-"""The recipe of the tiny pair: its generators, its held-out split, and a small run of it all."""
+"""What a draft model is trained with: schedule, losses, a target's continuations, the loop."""
 
 from __future__ import annotations
 
-import json
-import random
-import re
+from math import log
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
+from small_pair import SmallPair
+from torch import Tensor, nn
+from transformers import LlamaForCausalLM
 
-from pearl_eval.config.paths import config_dir
-from pearl_eval.errors import UserError
 from pearl_eval.training import fitting
-from pearl_eval.training.circuits import plant_induction
-from pearl_eval.training.cli import check_work, recipe_from, run
-from pearl_eval.training.corpus import mixture
-from pearl_eval.training.corpus.document import SPECIAL_TOKENS, held_out
-from pearl_eval.training.corpus.functions import passes, render
-from pearl_eval.training.corpus.languages import LANGUAGES
-from pearl_eval.training.corpus.plans import FAMILIES
-from pearl_eval.training.corpus.word_problems import draw_problem
-from pearl_eval.training.fitting import Schedule
-from pearl_eval.training.held_out import write_held_out
-from pearl_eval.training.recipe import train_pair
-from pearl_eval.training.saving import load_pair
-from pearl_eval.training.shapes import Shape, build
-from pearl_eval.training.tokenizer import train_tokenizer
-
-DATA = Path(__file__).parents[2] / "tasks" / "data"
+from pearl_eval.training.continuations import Continuations, greedy
+from pearl_eval.training.fitting import Schedule, fit
+from pearl_eval.training.losses import distillation_loss, next_token_loss
 
 
-def smoke(work: Path, *overrides: str) -> DictConfig:
-    with initialize_config_dir(str(config_dir() / "train_pair"), version_base="1.3"):
-        return compose("smoke", overrides=[f"work={work}", *overrides])
-
-
-def test_same_seed_gives_the_same_documents() -> None:
-    def documents(seed: int) -> list[str]:
-        rng = random.Random(seed)
-        return [mixture.draw_document(rng, 2).text for _ in range(50)]
-
-    assert documents(3) == documents(3)
-    assert documents(3) != documents(4)
-
-
-@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.__name__)
-def test_every_function_passes_its_test_and_no_other_body_does(family) -> None:  # type: ignore[no-untyped-def]
-    rng = random.Random(family.__name__)
-    for _ in range(60):
-        problem = render(family(rng), rng)
-        assert passes(problem, problem.canonical_solution), problem.prompt
-        assert not passes(problem, "    return None\n")
-
-
-def test_examples_in_docstrings_are_true() -> None:
-    rng = random.Random(0)
-    for _ in range(100):
-        plan = random.Random(rng.random()).choice(FAMILIES)(rng)
-        problem = render(plan, rng)
-        space: dict[str, object] = {}
-        exec(problem.prompt + problem.canonical_solution, space)
-        lines = [line.strip() for line in problem.prompt.splitlines()]
-        shown = [i for i, line in enumerate(lines) if line.startswith(">>> ")]
-        assert shown
-        for i in shown:
-            assert repr(eval(lines[i][4:], space)) == lines[i + 1]
-
-
-@pytest.mark.parametrize("language", LANGUAGES)
-def test_steps_of_word_problems_are_right(language: str) -> None:
-    rng = random.Random(language)
-    for _ in range(100):
-        problem = draw_problem(rng, language)
-        sums = re.findall(r"(\d+ [-+*/] \d+) = (\d+)", problem.steps)
-        assert sums and all(eval(work) == int(result) for work, result in sums)
-        assert int(sums[-1][1]) == problem.answer
-
-
-def test_held_out_problems_are_never_trained_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn: list[str] = []
-    for name in ("draw_problem", "draw_dialogue", "render"):
-        original = getattr(mixture, name)
-
-        def spy(*args, original=original, **kwargs):  # type: ignore[no-untyped-def]
-            made = original(*args, **kwargs)
-            drawn.append(made.key)
-            return made
-
-        monkeypatch.setattr(mixture, name, spy)
-    rng = random.Random(5)
-    texts = "".join(mixture.draw_document(rng, 3).text for _ in range(3000))
-    assert sum(map(held_out, drawn)) > 50, "the generators do draw held-out problems"
-    for problem in mixture.held_out_functions(0, 60):
-        body = problem.prompt[problem.prompt.index('"""') :]
-        assert body not in texts
-    questions = [problem.question for problem in mixture.held_out_word_problems(0, 60)]
-    assert not [question for question in questions if question in texts]
-    openings = [made.prompt(1) for made in mixture.held_out_dialogues(0, 60)]
-    assert not [opening for opening in openings if opening in texts]
-
-
-def test_files_of_held_out_problems_are_what_the_generators_make(tmp_path: Path) -> None:
-    for path in write_held_out(tmp_path, 0, 60):
-        assert path.read_text(encoding="utf-8") == (DATA / path.name).read_text(encoding="utf-8")
-    rows = [json.loads(line) for line in (DATA / "humaneval_mini.jsonl").open(encoding="utf-8")]
-    assert set(rows[0]) == {"task_id", "prompt", "entry_point", "canonical_solution", "test"}
-
-
-def test_tokenizer_gives_back_any_text() -> None:
-    tokenizer = train_tokenizer(mixture.tokenizer_text(random.Random(0), 200), 512, 2048)
-    assert len(tokenizer) == 512
-    for text in ("", " a\r\n\tb  ", "नमस्ते 你好 🦀 ﬁ \u0301", "\x00\x7f", "x=12345;  #!"):
-        assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
-    for token in SPECIAL_TOKENS:
-        assert len(tokenizer(token)["input_ids"]) == 1
-    chat = [{"role": "user", "content": "hi"}]
-    text = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
-    assert text == "<|user|>hi<|end|><|assistant|>"
+def logits(*rows: list[float]) -> Tensor:
+    """Of one text; each row has the probabilities of a place."""
+    return torch.tensor([[*rows]]).log()
 
 
 def test_schedule_warms_up_stays_and_falls() -> None:
@@ -127,53 +28,79 @@ def test_schedule_warms_up_stays_and_falls() -> None:
     assert [schedule.scale(step) for step in (0, 9, 30, 75, 100)] == [0.1, 1.0, 1.0, 0.5, 0.0]
 
 
-@torch.no_grad()
-def test_planted_head_looks_one_token_back() -> None:
-    tokenizer = train_tokenizer(mixture.tokenizer_text(random.Random(0), 50), 512, 2048)
-    model = build(Shape(layers=2, width=96, heads=2, mlp=64), tokenizer, seed=0)
-    plant_induction(model)
-    model.config._attn_implementation = "eager"
-    ids = torch.arange(6, 106)[None]
-    weights = model(ids, output_attentions=True).attentions[0][0, 0]
-    assert (weights.argmax(-1)[1:] == torch.arange(99)).all()
+def test_next_token_loss_is_a_weighted_mean() -> None:
+    """ln 2 and ln 4, the second three times as heavy."""
+    loss = next_token_loss(
+        logits([0.5, 0.25, 0.25], [0.5, 0.25, 0.25]),
+        torch.tensor([[0, 2]]),
+        torch.tensor([[1, 3.0]]),
+    )
+    assert loss.item() == pytest.approx((log(2) + 3 * log(4)) / 4)
 
 
-def test_smoke_recipe_trains_saves_and_measures(tmp_path: Path) -> None:
-    folder = run(smoke(tmp_path))
-    target, draft, tokenizer = load_pair(folder)
-    assert target.config.eos_token_id == tokenizer.eos_token_id
-    assert target.generation_config is not None
-    assert tokenizer.eos_token_id in target.generation_config.eos_token_id
-    assert target.config.vocab_size == draft.config.vocab_size == len(tokenizer)
-    assert "humaneval_mini" in (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_distillation_loss_is_of_the_target_and_of_its_first_choice(share: float) -> None:
+    """The second place weighs nothing. KL(p‖q), not KL(q‖p); and −ln q of p's first choice."""
+    target = logits([0.5, 0.25, 0.25], [0.1, 0.1, 0.8])
+    draft = logits([0.25, 0.5, 0.25], [0.8, 0.1, 0.1])
+    divergence = 0.5 * log(2) - 0.25 * log(2)
+    expected = (1 - share) * divergence + share * log(4)
+    loss = distillation_loss(draft, target, torch.tensor([[2.0, 0.0]]), share)
+    assert loss.item() == pytest.approx(expected, abs=1e-6)
 
 
-def test_interrupted_run_resumes_to_the_same_weights(
+def test_a_batch_of_continuations_weighs_what_was_generated() -> None:
+    """Prompts of one and of three tokens, each continued by two; of the first, two are padding."""
+    ids = np.array([[5, 6, 7, 0, 0], [1, 2, 3, 8, 9]], np.uint16)
+    made = Continuations([(ids, np.array([1, 3]))], new_tokens=2)
+    picked, weights = made.batch(np.random.default_rng(0), tokens=10)
+    rows = dict(zip(map(tuple, picked.tolist()), weights.tolist(), strict=True))
+    assert rows == {(5, 6, 7, 0, 0): [1.0, 1.0, 0.0, 0.0], (1, 2, 3, 8, 9): [0.0, 0.0, 1.0, 1.0]}
+    picked, _ = made.batch(np.random.default_rng(0), tokens=9)
+    assert len(picked) == 1
+
+
+def test_continuations_are_the_models_own_whatever_they_are_padded_with(
+    small_pair: SmallPair,
+) -> None:
+    model = LlamaForCausalLM.from_pretrained(small_pair.folder / "target", dtype=torch.float32)
+    prompts = [[3, 4, 5, 6], [7]]
+    together = greedy(model, prompts, 4)
+    for row, prompt in zip(together.tolist(), prompts, strict=True):
+        text = list(prompt)
+        for _ in range(4):
+            text.append(int(model(torch.tensor([text])).logits[0, -1].argmax()))
+        assert row == text[len(prompt) :]
+
+
+def test_a_training_that_was_broken_off_comes_to_the_same_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = recipe_from(smoke(tmp_path))
-    whole = train_pair(recipe, tmp_path / "whole")
-    steps = iter(range(100))
-    real = fitting._step
+    schedule = Schedule(7, 0.1, 0.1, {0: 1.0, 7: 0.0}, checkpoint_every=3)
+
+    def trained(name: str) -> tuple[nn.Module, list[float]]:
+        torch.manual_seed(0)
+        model = nn.Linear(4, 4)
+
+        def loss_of(step: int) -> Tensor:
+            return (model(torch.eye(4)) - step).pow(2).mean()
+
+        return model, fit(model, loss_of, schedule, tmp_path / name, name)
+
+    whole, losses = trained("whole")
+    real, steps = fitting._step, iter(range(20))
 
     def breaking(*args):  # type: ignore[no-untyped-def]
-        if next(steps) in (4, 14):
+        if next(steps) == 4:
             raise KeyboardInterrupt
         return real(*args)
 
     monkeypatch.setattr(fitting, "_step", breaking)
-    for _ in range(2):
-        with pytest.raises(KeyboardInterrupt):
-            train_pair(recipe, tmp_path / "broken")
-    broken = train_pair(recipe, tmp_path / "broken")
-    for one, other in ((whole.target, broken.target), (whole.draft, broken.draft)):
-        pairs = zip(one.parameters(), other.parameters(), strict=True)
-        assert all(torch.equal(a, b) for a, b in pairs)
-    assert whole.target_losses == broken.target_losses
-
-
-def test_work_folder_of_another_recipe_is_refused(tmp_path: Path) -> None:
-    check_work(recipe_from(smoke(tmp_path)), tmp_path)
-    check_work(recipe_from(smoke(tmp_path)), tmp_path)
-    with pytest.raises(UserError, match="another recipe"):
-        check_work(recipe_from(smoke(tmp_path, "recipe.seed=1")), tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        trained("broken")
+    broken, others = trained("broken")
+    # Steps 0 to 3, of which three were kept, and then 3 to 6.
+    assert next(steps) == 5 + 4
+    assert others == losses and len(losses) == 7
+    assert all(map(torch.equal, broken.parameters(), whole.parameters()))
+    assert whole.training is False

@@ -41,5 +41,7 @@ def make_record(index: int = 0, **values: Any) -> Record:
         "violation": "",
         "joules": None,
         "reference_joules": None,
+        "tie": "",
+        "runner_up_pass_rate": None,
     }
     return Record(**(defaults | values))

@@ -60,7 +60,13 @@ def summary_of(records: Sequence[Record]) -> dict[str, Any]:
         seed=7,
         reference="inline",
         peak_memory_bytes=1,
-        environment={"versions": {"torch": "2.13.0"}, "cpu_count": 2},
+        environment={
+            "versions": {"torch": "2.13.0"},
+            "cpu_count": 2,
+            "dtype": "float32",
+            "git_commit": None,
+            "target_parallel": None,
+        },
     )
 
 

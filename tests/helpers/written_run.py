@@ -11,6 +11,7 @@ from make_record import make_record
 from decoders.round import Round
 from pearl_eval.evaluation.identity import Identity
 from pearl_eval.evaluation.run_files import RunFiles
+from pearl_eval.results.about import about_decoder
 from pearl_eval.results.traces import Traces
 
 SUMMARY: dict[str, Any] = {
@@ -27,18 +28,33 @@ SUMMARY: dict[str, Any] = {
     "speedup_ci95": [2.7, 3.2],
     "mean_accepted_tokens": 4.25,
     "acceptance_rate": 0.875,
+    "target_forwards": 30,
     "draft_forwards": 90,
     "wait_fraction_draft": 0.1,
     "wait_fraction_target": 0.2,
     "exact_match_rate": 1.0,
     "ties": 0,
     "violations": 0,
+    "lossy": 0,
+    "runner_up_pass_rate": None,
     "sampled_tokens": None,
+    "sampling_p_value": None,
     "accuracy": 0.5,
     "accuracy_name": "pass@1",
     "by_category": None,
+    "data": None,
+    "decoder_settings": {},
+    "cost": {},
+    "traces": {},
     "synthetic": False,
-    "environment": {"dtype": "float32", "target_device": "cpu", "torch": "2.13"},
+    "environment": {
+        "dtype": "float32",
+        "target_device": "cpu",
+        "torch": "2.13",
+        "git_commit": None,
+        "target_parallel": None,
+        "versions": {},
+    },
 }
 #: Tokens 0 … 11, as every decoder here writes them.
 OUTPUT = list(range(100, 112))
@@ -135,7 +151,7 @@ def write_run(
     files.close()
     if finished:
         traces = Traces.read(directory).figures()
-        files.write_summary(SUMMARY | {"decoder": decoder, "traces": traces} | summary)
+        files.write_summary(_summary({"decoder": decoder, "traces": traces} | summary))
     return directory
 
 
@@ -154,8 +170,15 @@ def write_speeds(
         record = make_record(index, seconds=one, **theirs)
         files.append(record, autoregressive()[: record.target_forwards])
     files.close()
-    files.write_summary(SUMMARY | {"decoder": decoder} | summary)
+    files.write_summary(_summary({"decoder": decoder} | summary))
     return directory
+
+
+def _summary(own: dict[str, Any]) -> dict[str, Any]:
+    """A whole summary; what is not said of the environment is as everywhere here."""
+    environment = SUMMARY["environment"] | own.get("environment", {})
+    about = about_decoder(own["decoder"], own.get("decoder_settings", {}))
+    return SUMMARY | {"decoder_about": about} | own | {"environment": environment}
 
 
 def write_overrides(directory: Path, *overrides: str) -> None:

@@ -39,6 +39,8 @@ def test_a_wheel_of_the_sdist_is_complete_and_runs_outside_the_checkout(tmp_path
     done = run("pair=tiny", "decoder=pearl", *arguments)
     where = f"{site}/pearl_eval/assets/tiny"
     assert (site / "analysis" / "paper" / "reported.yaml").exists()
+    # How the tiny pair was made is with the docs.
+    assert not list(site.rglob("tiny_pair")) and not list(site.rglob("word_problems.py"))
     assert where in (tmp_path / "run" / "run.json").read_text()
     assert "identical 2/2" in done.stdout
     assert (tmp_path / "run" / "summary.json").exists()

@@ -1,0 +1,87 @@
+"""A sweep that was made before files said a version: whatever reads runs reads it.
+
+``tests/data/version_0`` is what seven decoders left on the tiny pair, against a cached reference,
+at the last commit without versions; without Hydra's own copy of the command line, and without what
+it said of the machine.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from analysis.comparison.comparison import changes, decoders
+from analysis.figures import FIGURES
+from analysis.frames.frame import load, prompts, rounds
+from analysis.paper.paper_tables import TABLES
+from analysis.report import report
+from pearl_eval.figures.overview import draw_overview
+from pearl_eval.figures.timelines import find_runs, timeline
+from pearl_eval.results.formats import versioned
+from pearl_eval.results.records import read_run, read_summary
+from pearl_eval.results.runs import read_runs
+from pearl_eval.results.table import cells, notes
+from pearl_eval.shell.sweep import sweep_rows
+
+OLD = Path(__file__).parents[1] / "data" / "version_0"
+DECODERS = ["autoregressive", "speculative", "pearl", "pearl_async", "lookahead", "draft_only"]
+DECODERS += ["assisted_heuristic"]
+
+
+def test_nothing_there_says_a_version() -> None:
+    for path in (one for one in OLD.rglob("*.json*") if one.is_file()):
+        assert "format_version" not in path.read_text(), path
+    assert len(list(OLD.rglob("rounds.parquet"))) == 7
+
+
+def test_its_table() -> None:
+    rows = sweep_rows(OLD)
+    assert [row.label for row in rows] == DECODERS
+    verdicts = [cells(row)[5] for row in rows]
+    assert verdicts == ["identical 3/3"] * 5 + ["lossy, identical 0/3", "identical 3/3"]
+    assert cells(rows[2])[2:4] == ["4.92", "0.868"]
+    assert len(notes(rows)) == 1 and "against a cached reference" in notes(rows)[0]
+
+
+def test_its_pictures(tmp_path: Path) -> None:
+    found = read_runs(OLD)
+    assert isinstance(draw_overview(found), Figure)
+    assert isinstance(timeline(find_runs([OLD])), Figure)
+    # pearl_async's draft model runs on by itself, lookahead's tokens are guessed by none.
+    assert isinstance(timeline(found[3:]), Figure)
+    frame = load([OLD])
+    drawn = [name for name, draw in FIGURES.items() if name != "gamma_sweep" and draw(frame)]
+    assert drawn == ["speedups", "waiting", "acceptance", "accepted_runs", "heatmap"]
+
+
+def test_its_report() -> None:
+    page = report(OLD)
+    assert page.count("identical 3/3") == 6 and "draft_only" in page and "pre-verify" in page
+
+
+def test_its_frames() -> None:
+    frame = load([OLD])
+    assert list(frame["decoder"]) == DECODERS
+    assert list(frame["lossless"]) == [True] * 5 + [False, True]
+    assert frame["code"].nunique() == 1 and frame["gamma"][2] == 9
+    assert len(prompts(frame)) == 21 and len(rounds(frame)) == 68 + 13 + 24 + 25 + 54 + 56 + 15
+    assert TABLES["humaneval"](frame).markdown().count("\n") > 7
+
+
+def test_it_is_compared_with_what_is_made_now(tmp_path: Path) -> None:
+    """A copy that says version 1, and of another digest of the code, stands for that."""
+    new = tmp_path / "new"
+    shutil.copytree(OLD, new)
+    for path in new.rglob("run.json"):
+        summary, about = read_summary(path.parent), read_run(path.parent)
+        assert about is not None
+        about["identity"]["code"] = "0123456789abcdef"
+        path.write_text(json.dumps(versioned(about)))
+        path.with_name("summary.json").write_text(json.dumps(versioned(summary)))
+    before, after = load([OLD]), load([new])
+    assert set(changes(before, after)["label"]) == set(DECODERS)
+    assert set(changes(before, after)["ratio"]) == {1.0}
+    assert len(decoders(before)) == 21
