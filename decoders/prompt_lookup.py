@@ -55,10 +55,10 @@ class PromptLookup(Generate):
 
 
 class PromptLookupSession(GenerateSession):
-    def __init__(self, decoder: PromptLookup, models: Models, sampler: Sampler) -> None:
-        self.gamma = decoder.gamma
-        self._ngram = decoder.max_matching_ngram_size
-        super().__init__(decoder, models, sampler)
+    decoder: PromptLookup
+
+    def load(self, models: Models) -> None:
+        self.gamma = self.decoder.gamma
 
     def generate(self, sequence: Sequence) -> None:
         with _cut_at_limit(cast(Any, self.target.model)):
@@ -67,7 +67,7 @@ class PromptLookupSession(GenerateSession):
     def arguments(self) -> dict[str, Any]:
         return {
             "prompt_lookup_num_tokens": self.gamma,
-            "max_matching_ngram_size": self._ngram,
+            "max_matching_ngram_size": self.decoder.max_matching_ngram_size,
         }
 
 

@@ -61,7 +61,7 @@ class Session(ABC):
     def __init__(self, decoder: Settings, models: Models, sampler: Sampler) -> None:
         self.target = models.target
         self.sampler = sampler
-        self._decoder = decoder
+        self.decoder = decoder
         self._held = contextlib.ExitStack()
         try:
             self.load(models)
@@ -111,7 +111,7 @@ class Session(ABC):
     def settings(self) -> dict[str, Any]:
         """The decoder's settings as they are in use: where one is ``auto``, what was chosen."""
         chosen = {} if self.gamma is None else {"gamma": self.gamma}
-        return asdict(cast(Any, self._decoder)) | chosen
+        return asdict(cast(Any, self.decoder)) | chosen
 
     def with_gamma(self, gamma: int) -> Session:
         """A session with another draft length, which shares all that this one has loaded."""
@@ -167,11 +167,11 @@ class Session(ABC):
 
     def close_round(self, sequence: Sequence) -> None:
         """Record what follows from the rest of a round."""
-        one, overlap = sequence.round, self._decoder.overlap
+        one, overlap = sequence.round, self.decoder.overlap
         draft, target = one.draft_seconds, one.target_seconds
         if overlap is Overlap.never:
             one.busy_seconds = draft + target
-            if self._decoder.uses_draft and target:
+            if self.decoder.uses_draft and target:
                 one.wait_draft_seconds, one.wait_target_seconds = target, draft
         elif overlap is Overlap.within_rounds:
             one.busy_seconds = max(draft, target)

@@ -41,15 +41,13 @@ class Speculative(Decoder):
 
 
 class SpeculativeSession(Session):
+    decoder: Speculative
     gamma: int
-
-    def __init__(self, decoder: Speculative, models: Models, sampler: Sampler) -> None:
-        self._chooses = decoder.gamma == AUTO
-        self.gamma = _FIRST_GAMMA if self._chooses else int(decoder.gamma)
-        super().__init__(decoder, models, sampler)
 
     def load(self, models: Models) -> None:
         self.draft = models.load_draft()
+        asked = self.decoder.gamma
+        self.gamma = _FIRST_GAMMA if asked == AUTO else int(asked)
 
     def prepare(self, start: int, end: int) -> None:
         super().prepare(start, end)
@@ -72,7 +70,7 @@ class SpeculativeSession(Session):
             proposer.forget(len(sequence))
 
     def after_warmup(self, rounds: list[Round]) -> None:
-        if self._chooses:
+        if self.decoder.gamma == AUTO:
             judged = sum(r.judged for r in rounds)
             rate = sum(r.accepted for r in rounds) / judged if judged else 0.0
             self.gamma = choose_expected_best(self.target, self.draft, rate)
