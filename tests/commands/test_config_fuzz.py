@@ -206,7 +206,7 @@ def fuzz(run_cli: Run, folder: Path, examples: int, derandomize: bool) -> dict[s
     return counts
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_random_configurations(run_cli: Run, tmp_path: Path) -> None:
     """The same ones each time."""
     counts = fuzz(run_cli, tmp_path, 20, derandomize=True)
