@@ -9,7 +9,13 @@ from typing import Any
 
 from tasks.rows.files import find_file
 from tasks.rows.rows import Hub, load_rows
-from tasks.scoring.answers import THE_ANSWER_IS, Reading, final_number, said, same_as_in_harness
+from tasks.scoring.answers import (
+    THE_ANSWER_IS,
+    AnswerRule,
+    final_number,
+    said,
+    same_as_in_harness,
+)
 from tasks.scoring.numbers import find_number
 from tasks.scoring.score import Score
 from tasks.task import Problem, Task
@@ -69,7 +75,7 @@ class Mgsm(Task):
     per_language: int = 10
     data: str | None = None
     hub: Hub | None = None
-    answer: Reading = Reading.default
+    answer: AnswerRule = AnswerRule.default
     chat: bool = False
 
     def __post_init__(self) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from analysis.theory import theory
-from analysis.theory.grid import Cell, read_grid
+from analysis.theory.grid import MeasuredCell, read_grid
 from analysis.theory.prediction import fit
 from pearl_eval.figures.heatmap import LOWEST, STEPS, draw_heatmap
 from pearl_eval.figures.saving import check_format, save_figure
@@ -32,7 +32,7 @@ _SIMULATED_STEPS = 12
 _REPEATS = 10
 
 
-def simulated(cells: Sequence[Cell], costs: Costs) -> Predicted:
+def simulated(cells: Sequence[MeasuredCell], costs: Costs) -> Predicted:
     """What the simulator predicts of each decoder on a grid, at the best draft length of its cells.
 
     Texts are as long as theirs, and forwards take as long as those of the cell in the middle, the
@@ -64,7 +64,7 @@ def _at(forwards: ForwardTimes, speed_ratio: float) -> ForwardTimes:
     return replace(forwards, target=replace(forwards.target, seconds=seconds))
 
 
-def best(cells: list[Cell], decoder: str) -> list[tuple[float, float, float]]:
+def best(cells: list[MeasuredCell], decoder: str) -> list[tuple[float, float, float]]:
     """c, α and the speedup at the best draft length measured, of each cell."""
     found = []
     for cell in cells:

@@ -12,7 +12,7 @@ import torch
 from decoders.model.cached_model import CachedModel
 from decoders.process.channel import Channel, Message
 from decoders.process.clock import clock
-from decoders.process.worker import DraftProcess, DraftProcessOptions
+from decoders.process.worker import Worker, WorkerOptions
 from decoders.sampling.sampler import Draft, Sampler
 
 
@@ -88,7 +88,7 @@ def _never() -> bool:
     return False
 
 
-class Service:
+class DrafterService:
     """What the draft process does: answers each message, one after the other."""
 
     def __init__(self, model: CachedModel, sampler: Sampler) -> None:
@@ -135,21 +135,21 @@ class Service:
 
 
 def _serve(channel: Channel, model: CachedModel, sampler: Sampler) -> None:
-    service = Service(model, sampler)
+    service = DrafterService(model, sampler)
     while True:
         answer = service.answer(channel.receive())
         if answer is not None:
             channel.send(answer)
 
 
-class Drafter(DraftProcess):
+class Drafter(Worker):
     """Drafts a given number of tokens on request.
 
     ``request`` and ``collect`` are separate so that the target can work in between.
     """
 
     def __init__(
-        self, load: Callable[[], CachedModel], sampler: Sampler, options: DraftProcessOptions
+        self, load: Callable[[], CachedModel], sampler: Sampler, options: WorkerOptions
     ) -> None:
         super().__init__(load, sampler, options, _serve)
 

@@ -10,7 +10,7 @@ from decoders.model.cached_model import CachedModel
 from decoders.process.channel import Channel, Message
 from decoders.process.clock import clock
 from decoders.process.drafter import PREPARE, PREPARED, check_seconds, check_tokens
-from decoders.process.worker import DraftProcess, DraftProcessOptions
+from decoders.process.worker import Worker, WorkerOptions
 from decoders.sampling.sampler import Sampler, common_length
 
 #: Beyond every published token: what follows a disagreement was drafted for another text, and is
@@ -49,7 +49,7 @@ class Drafted:
     waited: float
 
 
-class Service:
+class ForerunnerService:
     """What the draft process does: drafts on, but for messages and where it must wait."""
 
     def __init__(self, model: CachedModel, sampler: Sampler) -> None:
@@ -105,7 +105,7 @@ class Service:
 
 
 def _serve(channel: Channel, model: CachedModel, sampler: Sampler) -> None:
-    service = Service(model, sampler)
+    service = ForerunnerService(model, sampler)
     waited = 0.0
     while True:
         start = clock()
@@ -125,11 +125,11 @@ def _serve(channel: Channel, model: CachedModel, sampler: Sampler) -> None:
         waited = 0.0
 
 
-class Forerunner(DraftProcess):
+class Forerunner(Worker):
     """Runs ahead of the verified text by itself. The main process's view of what it published."""
 
     def __init__(
-        self, load: Callable[[], CachedModel], sampler: Sampler, options: DraftProcessOptions
+        self, load: Callable[[], CachedModel], sampler: Sampler, options: WorkerOptions
     ) -> None:
         super().__init__(load, sampler, options, _serve)
 

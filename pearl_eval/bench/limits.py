@@ -27,7 +27,7 @@ _MOMENT = 1e-9
 
 
 @dataclass(frozen=True)
-class Forwards:
+class TimedForwards:
     """Seconds of forwards after ``context`` tokens, each model alone: medians.
 
     ``key`` is the prompt after which they were timed. ``draft`` is that of one token; ``target``
@@ -64,7 +64,7 @@ class Forwards:
         return np.where(at_once, np.maximum(draft, target), draft + target)
 
 
-def round_limit_share(rounds: pd.DataFrame, forwards: Mapping[Key, Forwards]) -> float | None:
+def round_limit_share(rounds: pd.DataFrame, forwards: Mapping[Key, TimedForwards]) -> float | None:
     """Limit 2 over the time that rounds took, the first of each prompt aside, which reads it.
 
     ``None`` for a decoder that reads more tokens at a time than were timed, or that drafts
@@ -128,14 +128,14 @@ class Timer:
             drafter.wait_ready()
             yield cls(models.target, draft, drafter, lengths, repeats)
 
-    def forwards(self, key: Key, context: int, prompt_length: int) -> Forwards:
+    def forwards(self, key: Key, context: int, prompt_length: int) -> TimedForwards:
         """Forwards after ``context`` tokens, and those that read a prompt."""
         target, drafter, repeats = self._target, self._drafter, self._repeats
         prompt = (
             time_forwards(target, prompt_length, 0, _PROMPTS, warm=False),
             time_drafts(drafter, 0, _PROMPTS, window=prompt_length, warm=False),
         )
-        return Forwards(
+        return TimedForwards(
             key,
             context,
             statistics.median(time_drafts(drafter, context, repeats, _ROW)),

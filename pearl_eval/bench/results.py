@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from pearl_eval.bench.limits import Forwards, round_limit_share
+from pearl_eval.bench.limits import TimedForwards, round_limit_share
 from pearl_eval.results.records import Record
 from pearl_eval.results.speed import Ratio, Speed
 
@@ -35,7 +35,7 @@ class Results:
     """
 
     entries: Mapping[str, Entry]
-    forwards: Sequence[Forwards]
+    forwards: Sequence[TimedForwards]
     wrong: Sequence[str] = ()
 
     @property

@@ -42,7 +42,7 @@ class Dtype(Enum):
     float16 = "float16"
 
 
-class Forward(Enum):
+class ForwardKind(Enum):
     """How forwards are computed.
 
     By transformers' own layers; by layers of fewer operations (:mod:`decoders.model.fused`); by
@@ -93,7 +93,7 @@ class RuntimeConfig:
     every layer, on GPUs or cores of its own: see :mod:`decoders.process.tensor_parallel`.
     """
 
-    forward: Forward = Forward.auto
+    forward: ForwardKind = ForwardKind.auto
     target_device: str = "auto"
     draft_device: str = "auto"
     target_cores: list[int] | None = None

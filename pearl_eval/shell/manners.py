@@ -22,7 +22,7 @@ FULL_ERROR = "HYDRA_FULL_ERROR"
 _MENDABLE = (
     ("hydra.errors", "HydraException"),
     ("omegaconf.errors", "OmegaConfBaseException"),
-    ("decoders.process.worker", "DraftProcessError"),
+    ("decoders.process.worker", "WorkerError"),
     ("joblib.externals.loky.process_executor", "TerminatedWorkerError"),
 )
 #: What plugins for clusters bring.

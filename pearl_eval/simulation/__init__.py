@@ -3,7 +3,7 @@
 from decoders.schedule import Ahead, Alone, Parallel, Schedule, Turns, describe, read_schedule
 from pearl_eval.simulation.acceptance import Acceptance, BlockRates, Rate, Trace
 from pearl_eval.simulation.forwards import ForwardTimes, Hardware, Slowdown, Surface, Turning
-from pearl_eval.simulation.machine import Costs, Machine, Round
+from pearl_eval.simulation.machine import Costs, Machine, SimulatedRound
 from pearl_eval.simulation.simulation import Result, Simulation, predict_speedup
 
 __all__ = [
@@ -18,8 +18,8 @@ __all__ = [
     "Parallel",
     "Rate",
     "Result",
-    "Round",
     "Schedule",
+    "SimulatedRound",
     "Simulation",
     "Slowdown",
     "Surface",

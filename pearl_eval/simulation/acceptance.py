@@ -141,7 +141,7 @@ class Trace:
         return FixedText(np.where(recorded == ord("-"), drawn, recorded == ord("1")))
 
 
-class Judged(Protocol):
+class JudgedRound(Protocol):
     """What a recorded round says. Fields are those of ``Round``."""
 
     @property
@@ -152,7 +152,7 @@ class Judged(Protocol):
     def verified_length(self) -> int: ...
 
 
-def record(rounds: Iterable[Judged]) -> str:
+def record(rounds: Iterable[JudgedRound]) -> str:
     """The trace of one prompt, from rounds whose judged tokens follow what was verified before.
 
     Those of PEARL, which judges a drafted token for every position, of its ablations, and of

@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from decoders.schedule import Ahead
-from pearl_eval.simulation.machine import Machine, Round, Rounds
+from pearl_eval.simulation.machine import Machine, Rounds, SimulatedRound
 
 
 @dataclass(slots=True)
@@ -142,7 +142,7 @@ def ahead(schedule: Ahead, machine: Machine) -> Rounds:
         updates += 1
         first_known.append(known)
         forerunner.tell(clock + seconds, updates, known)
-        yield Round(
+        yield SimulatedRound(
             "verify" if pending else "decode",
             clock,
             seconds,

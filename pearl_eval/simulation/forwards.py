@@ -96,7 +96,7 @@ class Turning:
         return float(np.interp(drafted, self.lengths, self.seconds)) if self.lengths else 0.0
 
 
-class Shape(Protocol):
+class ForwardSize(Protocol):
     """What a model's forwards compute and read; ``pearl_eval.sizes.model_shapes.ModelShape`` is
     one."""
 
@@ -124,7 +124,9 @@ class Hardware:
     layer_seconds: float = 0.0
     bytes_per_value: int = 2
 
-    def forward_seconds(self, shape: Shape, window: int, context: int, gpus: int = 1) -> float:
+    def forward_seconds(
+        self, shape: ForwardSize, window: int, context: int, gpus: int = 1
+    ) -> float:
         """Seconds of a forward: the longest of reading memory, computing, and launching.
 
         ``gpus`` compute each layer together (tensor-parallel), at no cost for talking to each
@@ -210,11 +212,11 @@ class ForwardTimes:
 
     @classmethod
     def from_shapes(
-        cls, target: Shape, draft: Shape, hardware: Hardware, gpus: int = 1
+        cls, target: ForwardSize, draft: ForwardSize, hardware: Hardware, gpus: int = 1
     ) -> ForwardTimes:
         """Of models that are not here, on ``hardware``; ``gpus`` share each layer of the target."""
 
-        def surface(shape: Shape, gpus: int) -> Surface:
+        def surface(shape: ForwardSize, gpus: int) -> Surface:
             windows = (*range(1, 65), *range(80, 513, 16), 1024, 2048)
             contexts = (0, shape.max_position_embeddings)
             return Surface.of(

@@ -30,7 +30,7 @@ class Costs:
     library: float = 0.0
 
 
-class Round(NamedTuple):
+class SimulatedRound(NamedTuple):
     """One simulated round. Fields are those of a recorded one, but ``seconds``, all it took.
 
     ``target_tokens`` is how many tokens the target's forward read; without one it is 0.
@@ -50,7 +50,7 @@ class Round(NamedTuple):
     target_tokens: int = 0
 
 
-Rounds = Iterator[Round]
+Rounds = Iterator[SimulatedRound]
 
 
 class Side:

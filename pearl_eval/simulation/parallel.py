@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from decoders.schedule import Parallel
-from pearl_eval.simulation.machine import Machine, Round, Rounds
+from pearl_eval.simulation.machine import Machine, Rounds, SimulatedRound
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def parallel(schedule: Parallel, machine: Machine) -> Rounds:
         else:
             pending += count - candidates
         seconds = sides.both + overhead
-        yield Round(
+        yield SimulatedRound(
             _mode(verifies, drafts, had_pending),
             clock,
             seconds,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decoders.schedule import Alone, Turns
-from pearl_eval.simulation.machine import Machine, Round, Rounds
+from pearl_eval.simulation.machine import Machine, Rounds, SimulatedRound
 
 
 def alone(schedule: Alone, machine: Machine) -> Rounds:
@@ -19,7 +19,7 @@ def alone(schedule: Alone, machine: Machine) -> Rounds:
         else:
             done = {"target_seconds": seconds, "target_tokens": window}
         mode = "draft" if schedule.drafts else "decode"
-        yield Round(mode, clock, seconds + cost, verified_length=known + 1, **done)  # type: ignore[arg-type]
+        yield SimulatedRound(mode, clock, seconds + cost, verified_length=known + 1, **done)  # type: ignore[arg-type]
         clock += seconds + cost
 
 
@@ -51,7 +51,7 @@ def turns(schedule: Turns, machine: Machine) -> Rounds:
         draft_seen = min(draft_seen, target_seen)
         if schedule.heuristic:
             gamma = gamma + 2 if accepted == count else max(1, gamma - 1)
-        yield Round(
+        yield SimulatedRound(
             "verify" if count or not schedule.library else "decode",
             clock,
             seconds,

@@ -18,7 +18,7 @@ from analysis.frames.source import load_any
 from decoders.generation import Generation
 from pearl_eval.bench.benchmark import draw
 from pearl_eval.bench.growth import points
-from pearl_eval.bench.limits import Forwards, round_limit_share
+from pearl_eval.bench.limits import TimedForwards, round_limit_share
 from pearl_eval.bench.results import Entry, Results
 from pearl_eval.bench.table import bests, rows
 from pearl_eval.commands.table import table_rows
@@ -31,7 +31,7 @@ from tasks.task import Problem
 Run = Callable[..., tuple[int, str, str]]
 #: One draft forward takes 1 s, the target 4 s for one token and 6 s for five.
 KEY = ("Task/0", 0, 0)
-FORWARDS = Forwards(KEY, context=100, draft=1.0, target={1: 4.0, 5: 6.0})
+FORWARDS = TimedForwards(KEY, context=100, draft=1.0, target={1: 4.0, 5: 6.0})
 
 
 def timed(*seconds: float, reference: float = 8.0, **more: Any) -> list[Record]:
@@ -154,7 +154,7 @@ def test_problems_are_drawn_over_the_whole_task_by_the_seed() -> None:
 def test_limit_1_is_one_draft_forward_a_token() -> None:
     """10 tokens in 20 s, where ten draft forwards take half of that; the other prompt's own take
     2 s each: 10 in 20 s as well."""
-    other = Forwards(("Task/1", 0, 0), 100, draft=2.0, target={1: 4.0})
+    other = TimedForwards(("Task/1", 0, 0), 100, draft=2.0, target={1: 4.0})
     results = Results({"a": entry("a", timed(20.0, 30.0))}, [FORWARDS, other])
     assert results.share_of_draft_limit("a") == pytest.approx((10 + 20) / 50)
     assert results.draft_limit() == pytest.approx((1 + 0.5) / 2)

@@ -12,7 +12,7 @@ from decoders.decoder import Decoder
 from decoders.lookahead import Lookahead, Pool, Window
 from decoders.model.tree import ROOT, Branches, Tree
 from decoders.process.models import Models
-from decoders.process.worker import DraftProcessOptions
+from decoders.process.worker import WorkerOptions
 from decoders.sampling.sampler import Greedy, Sampler
 from decoders.sampling.temperature import Temperature
 from decoders.session import Session
@@ -51,7 +51,7 @@ MASK = """
 
 
 def start(pair: SmallPair, decoder: Decoder, sampler: Sampler | None = None) -> Session:
-    models = Models(pair.load_target(), pair.load_draft, DraftProcessOptions())
+    models = Models(pair.load_target(), pair.load_draft, WorkerOptions())
     return decoder.start(models, sampler or Greedy())
 
 

@@ -15,7 +15,7 @@ from tiers import kept
 
 from decoders.decoder import Decoder
 from decoders.process.models import Models
-from decoders.process.worker import DraftProcessOptions
+from decoders.process.worker import WorkerOptions
 from decoders.sampling.chance import Chance, SharedNoise
 from decoders.sampling.temperature import Temperature, Warping
 from decoders.session import Session
@@ -35,7 +35,7 @@ def started(small_pair: SmallPair) -> Iterator[Started]:
     def get(name: str, sampler: Temperature) -> Decoder:
         key = name, repr(sampler)
         if key not in made:
-            options = DraftProcessOptions(spin_seconds=0.0005, answer_timeout=60)
+            options = WorkerOptions(spin_seconds=0.0005, answer_timeout=60)
             models = Models(small_pair.load_target(), small_pair.load_draft, options)
             made[key] = make_decoder(name, 3).start(models, sampler)
         return made[key]

@@ -14,7 +14,7 @@ from decoders.decoder import Decoder
 from decoders.model.cached_model import CachedModel
 from decoders.model.reading import Reading
 from decoders.process.models import Models
-from decoders.process.worker import DraftProcessOptions
+from decoders.process.worker import WorkerOptions
 from decoders.sampling.sampler import Draft, Greedy, Judgement, OwnChoice, Rows, Sampler, no_rows
 from decoders.sampling.temperature import Temperature
 from decoders.speculative import Speculative
@@ -115,7 +115,7 @@ def verdicts(
 ) -> list[Verdict]:
     """Verdicts on speculative decoding by ``sampler``; ``known``: with what its forwards read."""
     reference, decoder, checker = Autoregressive(), Speculative(5), EquivalenceChecker(target)
-    models = Models(target, lambda: draft, DraftProcessOptions())
+    models = Models(target, lambda: draft, WorkerOptions())
     reference = reference.start(models, Greedy())
     session = decoder.start(models, sampler)
     found = []
@@ -293,7 +293,7 @@ def test_nor_is_one_that_draws_from_a_cut_distribution(
     draft.model.to(torch.bfloat16)
     sampler = Temperature(**cut, coupled=True)  # type: ignore[arg-type]
     reference, decoder, checker = Autoregressive(), Speculative(5), EquivalenceChecker(target)
-    models = Models(target, lambda: draft, DraftProcessOptions())
+    models = Models(target, lambda: draft, WorkerOptions())
     reference = reference.start(models, sampler)
     session = decoder.start(models, sampler)
     for seed in range(40):

@@ -21,7 +21,7 @@ from decoders.model.cached_model import CachedModel
 from decoders.process import forerunner
 from decoders.process.forerunner import Drafted, Forerunner
 from decoders.process.models import Models
-from decoders.process.worker import DraftProcessOptions
+from decoders.process.worker import WorkerOptions
 from decoders.sampling.sampler import Greedy
 from decoders.schedule import LOOK_UP
 from decoders.session import Session
@@ -86,7 +86,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> SmallPair:
 def decode(pair: SmallPair) -> Iterator[Callable[[str, int | None], Generation]]:
     """Decodes one text by a decoder: PEARL in its two processes, with shared ends in three, its
     other variants in this one."""
-    options = DraftProcessOptions(spin_seconds=0.0005, answer_timeout=60)
+    options = WorkerOptions(spin_seconds=0.0005, answer_timeout=60)
     alone = Models(pair.load_target(), pair.load_draft, options)
     made: dict[str, Session] = {}
 
@@ -160,7 +160,7 @@ class Virtual:
 class VirtualForerunner(Inline, Forerunner):  # type: ignore[misc]
     """Runs the draft process's service here, in the order of a virtual clock."""
 
-    make_service = forerunner.Service
+    make_service = forerunner.ForerunnerService
     clock: Virtual
 
     def begin(self, *arguments: Any) -> None:
@@ -217,7 +217,7 @@ def test_rounds_without_a_barrier_are_those_of_the_decoder(
     monkeypatch.setattr(pearl_async, "Forerunner", VirtualForerunner)
     decoder = pearl_async.PearlAsync(ahead)
     target = TimedTarget(pair.load_target().model)
-    session = decoder.start(Models(target, pair.load_draft, DraftProcessOptions()), Greedy())
+    session = decoder.start(Models(target, pair.load_draft, WorkerOptions()), Greedy())
     real = session.decode(PROMPT, LIMIT, []).rounds
     times = ForwardTimes.constant(speed_ratio)
     simulation = Simulation(Ahead(ahead), times, trace, limit=LIMIT, prompts=[len(PROMPT)])
