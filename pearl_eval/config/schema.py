@@ -45,15 +45,16 @@ class Dtype(Enum):
 class ForwardKind(Enum):
     """How forwards are computed.
 
-    By transformers' own layers; by layers of fewer operations (:mod:`decoders.model.fused`); by
-    those in fixed shapes, which a GPU replays (:mod:`decoders.model.cuda_graphs`). ``auto``: fused
-    on a CPU where the model can be, else by transformers' own.
+    ``transformers``: by its own layers. ``fused``: by layers of fewer operations
+    (:mod:`decoders.model.fused`). ``cuda_graphs``: by those in fixed shapes, which a GPU records
+    and replays (:mod:`decoders.model.cuda_graphs`). ``auto``: ``fused`` on a CPU where the model
+    can be, else ``transformers``.
     """
 
     auto = "auto"
     transformers = "transformers"
     fused = "fused"
-    compiled = "compiled"
+    cuda_graphs = "cuda_graphs"
 
 
 class ReferenceMode(Enum):

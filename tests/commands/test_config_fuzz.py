@@ -20,7 +20,7 @@ GROUPS = {
     "decoder": DECODERS,
     "task": ["humaneval", "humaneval_mini", "gsm8k_mini", "dialogue_mini"],
     "sampling": ["greedy", "temperature", "coupled"],
-    "runtime": ["eager", "compiled"],
+    "runtime": ["eager", "cuda_graphs"],
     "reference": ["inline", "cached"],
     "protocol": ["standard", "paper"],
 }
