@@ -131,7 +131,7 @@ def read_schedule(described: Mapping[str, Any]) -> Schedule:
     try:
         made = getattr(importlib.import_module(module), kind)
         if not (isinstance(made, type) and hasattr(made, "ends_run")):
-            raise TypeError("it is no schedule")
+            raise TypeError("expected a class with the methods of a schedule")
         schedule: Schedule = made(**settings)
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise ValueError(f"there is no schedule {name} with {settings}: {error}") from error

@@ -82,7 +82,10 @@ class Gsm8k(Task):
             )
         for index, row in enumerate(rows):
             if find_number(_number(row)) is None:
-                raise ValueError(f"{rows.where(index)}: answer ends in no #### number")
+                end = row["answer"][-40:]
+                raise ValueError(
+                    f"{rows.where(index)}: an answer must end in #### and a number, got {end!r}"
+                )
         examples = "".join(
             f"Q: {row['question']}\nA: {self._worked(row['answer'])}\n\n"
             for row in self._examples()
@@ -111,7 +114,9 @@ class Gsm8k(Task):
         rows = self.sources["shots"]
         pool = rows[:_POOL]
         if len(pool) < self.shots:
-            raise ValueError(f"{rows.source}: {len(pool)} examples, task.shots={self.shots}")
+            raise ValueError(
+                f"task.shots={self.shots} needs as many examples, and {rows.source} has {len(pool)}"
+            )
         return random.Random(self.shot_seed).sample(pool, self.shots)
 
 

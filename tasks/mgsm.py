@@ -104,7 +104,10 @@ class Mgsm(Task):
             self.sources[language] = rows
             for index, row in enumerate(rows[: self.per_language]):
                 if find_number(row["answer"]) is None:
-                    raise ValueError(f"{rows.where(index)}: the answer is no number")
+                    raise ValueError(
+                        f"{rows.where(index)}: the answer must be a number, got"
+                        f" {row['answer']!r:.60}"
+                    )
                 prompt = f"Question: {row['question']}\n\nAnswer:"
                 task_id = f"MGSM/{language}/{index}"
                 problems.append(Problem.ask(task_id, prompt, self.chat, language, row))

@@ -106,7 +106,7 @@ def predict_grid(directory: Path, output: Path | None = None, swap: bool = False
     cells = read_grid(directory)
     fitted_on, held_out = reversed(halves(cells)) if swap else halves(cells)
     if not fitted_on or not held_out:
-        raise UserError(f"{directory}: too few pairs for two halves")
+        raise UserError(f"{directory}: too few pairs for two halves; take more depths")
     costs = fit(fitted_on)
     seconds = {name: asdict(costs)[name] for name in _FITTED}
     print("fitted, µs: " + ", ".join(f"{name} {1e6 * one:.0f}" for name, one in seconds.items()))

@@ -214,9 +214,15 @@ class Forerunner(Worker):
                 drafted = Drafted(*values)
                 places = drafted.lineage, drafted.position
                 if not all(isinstance(one, int) and one >= 0 for one in places):
-                    raise ValueError(f"{places} as places of a drafted token")
+                    raise ValueError(
+                        "expected a lineage and a position of at least 0 with a drafted token, got"
+                        f" {places}"
+                    )
                 if name != _DRAFTED or drafted.lineage >= len(self._lengths):
-                    raise ValueError(f"{name!r} of an unknown text where drafted tokens come")
+                    raise ValueError(
+                        f"expected {_DRAFTED!r} of a lineage below {len(self._lengths)}, got"
+                        f" {name!r} of {drafted.lineage}"
+                    )
                 check_seconds(drafted.seconds, drafted.waited)
                 every.append(drafted)
             check_tokens([drafted.token for drafted in every], self.vocab_size)

@@ -164,7 +164,7 @@ class Worker:
         answer = self.receive()
         with self.understood():
             if answer != (word,):
-                raise ValueError(f"{str(answer)[:80]!r} where {word!r} was to come")
+                raise ValueError(f"expected {word!r}, got {str(answer)[:80]!r}")
 
     def receive_now(self) -> Message | None:
         """The next message if it is there, else ``None``."""
@@ -235,7 +235,10 @@ class Worker:
         """A message, if it is one and does not say that the process failed."""
         with self.understood():
             if not isinstance(message, tuple) or not message or not isinstance(message[0], str):
-                raise ValueError(f"{str(message)[:80]!r} is no message")
+                raise ValueError(
+                    "expected a message, a tuple that begins with its name, got"
+                    f" {str(message)[:80]!r}"
+                )
             if message[0] == _FAILED:
                 _, what, trace = message
                 raise self._failed(what, trace)

@@ -106,5 +106,7 @@ def _dataclass_named(group: str, target: str | None, base: type) -> Any:
         reason = " ".join(str(error).split())
         raise UserError(f"{group}._target_={target} can't be imported: {reason}") from error
     if not (isinstance(cls, type) and is_dataclass(cls) and issubclass(cls, base)):
-        raise UserError(f"{group}._target_={target} is no dataclass derived from {base.__name__}")
+        raise UserError(
+            f"{group}._target_={target} is {cls!r:.60}, expected a dataclass derived from {base.__name__}"
+        )
     return cls

@@ -152,7 +152,7 @@ def _read_profile(file: str) -> PairTimes:
         return PairTimes(content["pair"], _ranks(content), ForwardTimes.from_profile(content))
     except (UserError, OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"estimate.profile={file}: no profile.json of pearl-eval profile"
+            f"estimate.profile={file}: expected a profile.json of pearl-eval profile"
             f" ({type(error).__name__}: {error})"
         ) from error
 

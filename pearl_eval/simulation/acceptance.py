@@ -91,7 +91,7 @@ class BlockRates:
 
     def __post_init__(self) -> None:
         if not self.rates:
-            raise ValueError("rates by place in the block: at least one")
+            raise ValueError("expected at least one rate of a place in the block, got none")
         for rate in self.rates:
             _check_rate(rate)
 

@@ -29,11 +29,17 @@ class Surface:
     def __post_init__(self) -> None:
         rows, columns = len(self.contexts), len(self.windows)
         if not rows or not columns or {len(row) for row in self.seconds} != {columns}:
-            raise ValueError("forward times: one for each window after each context, got others")
+            raise ValueError(
+                f"expected a forward time for each of {columns} windows after each of {rows}"
+                f" contexts, got rows of {[len(row) for row in self.seconds]}"
+            )
         if len(self.seconds) != rows or sorted(set(self.windows)) != list(self.windows):
-            raise ValueError("forward times: windows and contexts in ascending order, each once")
-        if min(map(min, self.seconds)) < 0:
-            raise ValueError("forward times must not be negative")
+            raise ValueError(
+                f"expected {rows} rows of forward times and windows in ascending order, each once,"
+                f" got {len(self.seconds)} rows and windows {list(self.windows)}"
+            )
+        if (least := min(map(min, self.seconds))) < 0:
+            raise ValueError(f"forward times must be at least 0 s, got {least:g}")
 
     @classmethod
     def constant(cls, seconds: float) -> Surface:

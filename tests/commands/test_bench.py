@@ -416,7 +416,7 @@ def test_growth_times_long_texts(run_command: Run, small_pair: Any, tmp_path: Pa
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ("decoders=[]", "decoders: name at least one"),
+        ("decoders=[]", "decoders is empty: name at least one"),
         ("decoders=[autoregressive,nope]", "there is no decoder nope"),
         ("gammas=[0]", "draft lengths of at least 1 token"),
         ("repeats=0", "repeats must be at least 1"),
@@ -425,9 +425,9 @@ def test_growth_times_long_texts(run_command: Run, small_pair: Any, tmp_path: Pa
         ("task.max_new_tokens=2048", "do not fit"),
         ("runtime.answer_timeout=0", "runtime.answer_timeout must be more than 0"),
         ("forward_repeats=0", "forward_repeats must be at least 1"),
-        ("grid.depths=[]", "at least one of each"),
+        ("grid.depths=[]", "must each have a value"),
         ("grid.depths=[0]", "pair.depth must be at least 1"),
-        ("grid.decoders=[]", "grid.decoders: name at least one"),
+        ("grid.decoders=[]", "grid.decoders is empty: name at least one"),
         ("growth.contexts=[9999]", "do not fit the models' context of 4224"),
         ("growth.new_tokens=4", "growth.new_tokens at least 32"),
     ],

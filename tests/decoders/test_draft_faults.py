@@ -10,6 +10,7 @@ import functools
 import math
 import os
 import random
+import re
 import resource
 import signal
 import struct
@@ -113,23 +114,35 @@ def test_nonsense_is_told(faulty: Callable[[Any], Drafter], message: Any) -> Non
         drafter.collect()
 
 
+OVER_300 = "expected a probability distribution over 300 tokens, got one"
+
+
 @pytest.mark.parametrize(
-    "message",
+    ("message", "told"),
     [
-        (DISTRIBUTION, "float32", bytes(4 * 299)),
-        (DISTRIBUTION, "float33", bytes(4 * 300)),
-        (DISTRIBUTION, "float32", b"\xff" * (4 * 300)),
-        (DISTRIBUTION, "float32", bytes(4 * 300)),
-        (DISTRIBUTION, "float32", struct.pack("f", math.inf) * 300),
-        (DISTRIBUTION, "float32", struct.pack("f", 0.5) * 300),
-        (PROPOSAL, [1], [], 0.0),
+        ((DISTRIBUTION, "float32", bytes(4 * 299)), f"{OVER_300} over 299"),
+        ((DISTRIBUTION, "float33", bytes(4 * 300)), "'torch' has no attribute 'float33'"),
+        ((DISTRIBUTION, "float32", b"\xff" * (4 * 300)), f"{OVER_300} with the probability nan"),
+        ((DISTRIBUTION, "float32", bytes(4 * 300)), f"{OVER_300} that sums to 0"),
+        (
+            (DISTRIBUTION, "float32", struct.pack("ff", 1.25, -0.25) + bytes(4 * 298)),
+            f"{OVER_300} with the probability -0.25",
+        ),
+        (
+            (DISTRIBUTION, "float32", struct.pack("f", math.inf) * 300),
+            f"{OVER_300} that sums to inf",
+        ),
+        ((DISTRIBUTION, "float32", struct.pack("f", 0.5) * 300), f"{OVER_300} that sums to 150"),
+        ((PROPOSAL, [1], []), "expected a distribution ('distribution'), got 'proposal'"),
     ],
-    ids=["short", "no dtype", "nan", "zero", "infinite", "too much", "tokens"],
+    ids=["short", "no dtype", "nan", "zero", "negative", "infinite", "too much", "tokens"],
 )
-def test_no_distribution_is_told(faulty: Callable[[Any], Drafter], message: Message) -> None:
+def test_no_distribution_is_told(
+    faulty: Callable[[Any], Drafter], message: Message, told: str
+) -> None:
     drafter = faulty(Saying(message))
     drafter.wait_ready()
-    with pytest.raises(WorkerError, match="makes no sense"):
+    with pytest.raises(WorkerError, match=f"makes no sense: .*{re.escape(told)}$"):
         drafter.row(3)
 
 

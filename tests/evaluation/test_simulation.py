@@ -335,7 +335,7 @@ def test_what_cannot_be_simulated_is_refused(schedule: Any, acceptance: Any, mes
         (lambda: Parallel(4, ends=3), "0, 1 or 2, got 3"),
         (lambda: read_schedule({"_target_": "decoders.schedule.Turn"}), "no schedule .*Turn "),
         (lambda: read_schedule({"_target_": "decoders.schedule.Turns"}), "gamma"),
-        (lambda: read_schedule({"_target_": "builtins.dict"}), "it is no schedule"),
+        (lambda: read_schedule({"_target_": "builtins.dict"}), "with the methods of a schedule"),
         (lambda: read_schedule({"gamma": 3}), "no schedule None"),
     ],
 )

@@ -106,7 +106,10 @@ def test_text_that_is_not_utf8_is_named(tmp_path: Path) -> None:
     [
         ({}, "task.data is missing"),
         ({"data": "GOOD"}, "task.shots_data is missing"),
-        ({"data": "GOOD", "shots_data": "GOOD", "shots": 3}, "2 examples, task.shots=3"),
+        (
+            {"data": "GOOD", "shots_data": "GOOD", "shots": 3},
+            "task.shots=3 needs as many examples",
+        ),
         ({"data": "GOOD", "shots": -1}, "task.shots must be at least 0"),
     ],
 )
