@@ -107,6 +107,7 @@ def _dataclass_named(group: str, target: str | None, base: type) -> Any:
         raise UserError(f"{group}._target_={target} can't be imported: {reason}") from error
     if not (isinstance(cls, type) and is_dataclass(cls) and issubclass(cls, base)):
         raise UserError(
-            f"{group}._target_={target} is {cls!r:.60}, expected a dataclass derived from {base.__name__}"
+            f"{group}._target_={target} must name a dataclass derived from {base.__name__}, got"
+            f" {cls!r:.60}"
         )
     return cls

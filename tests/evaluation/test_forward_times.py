@@ -21,20 +21,23 @@ def beside(window: int, context: int) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize(
-    ("windows", "contexts", "seconds"),
+    ("windows", "contexts", "seconds", "told"),
     [
-        ((), (0,), ((),)),
-        ((1,), (), ()),
-        ((1, 2), (0,), ((1.0,),)),
-        ((1,), (0, 8), ((1.0,),)),
-        ((2, 1), (0,), ((1.0, 2.0),)),
-        ((1,), (0,), ((-0.1,),)),
+        ((), (0,), ((),), r"each of 0 windows after each of 1 contexts, got rows of \[0\]"),
+        ((1,), (), (), r"each of 1 windows after each of 0 contexts, got rows of \[\]"),
+        ((1, 2), (0,), ((1.0,),), r"each of 2 windows after each of 1 contexts, got rows of \[1\]"),
+        ((1,), (0, 8), ((1.0,),), r"expected 2 rows of .*, got 1 rows and windows \[1\]"),
+        ((2, 1), (0,), ((1.0, 2.0),), r"windows in ascending order, .*, got .* windows \[2, 1\]"),
+        ((1,), (0,), ((-0.1,),), r"must be at least 0 s, got -0\.1"),
     ],
 )
 def test_times_that_are_not_one_for_each_window_after_each_context_are_refused(
-    windows: tuple[int, ...], contexts: tuple[int, ...], seconds: tuple[tuple[float, ...], ...]
+    windows: tuple[int, ...],
+    contexts: tuple[int, ...],
+    seconds: tuple[tuple[float, ...], ...],
+    told: str,
 ) -> None:
-    with pytest.raises(ValueError, match="forward times"):
+    with pytest.raises(ValueError, match=told):
         Surface(windows, contexts, seconds)
 
 
