@@ -15,7 +15,7 @@ from decoders.model.cached_model import CachedModel
 from decoders.process.models import Models
 from decoders.sampling.sampler import Sampler
 from decoders.sampling.temperature import Temperature
-from decoders.schedule import Schedule, Turns
+from decoders.schedule import Schedule, Sequential
 from decoders.session import Session
 
 #: How the draft length changes, and what transformers calls that.
@@ -60,7 +60,7 @@ class Assisted(Generate):
         # How far the draft model goes by its confidence no acceptance rate says.
         if self.schedule == "confidence":
             return None
-        return Turns(self.gamma, library=True, heuristic=self.schedule == "heuristic")
+        return Sequential(self.gamma, library=True, heuristic=self.schedule == "heuristic")
 
     def check(self, sampler: Sampler) -> None:
         super().check(sampler)

@@ -73,7 +73,7 @@ class LookaheadSession(Session):
     def generate(self, sequence: Sequence) -> None:
         size, ngram = self.decoder.window, self.decoder.ngram
         pool = Pool(self.decoder.guesses)
-        window = Window(sequence.tokens, size, ngram)
+        window = LookaheadWindow(sequence.tokens, size, ngram)
         for one in self.rounds(sequence):
             last = sequence.tokens[-1]
             tree = Tree()
@@ -125,7 +125,7 @@ class Pool:
         return self._rests.get(first, [])[::-1]
 
 
-class Window:
+class LookaheadWindow:
     """The lookahead branch: N - 1 levels of W tokens, one level for each of the last iterations.
 
     Level j, column i is a guess at the text position i + j after the last token. It attends to the

@@ -13,7 +13,7 @@ from decoders.draft_length import check_gamma
 from decoders.generate import Generate, GenerateSession
 from decoders.process.models import Models
 from decoders.sampling.sampler import Sampler
-from decoders.schedule import Schedule, Turns
+from decoders.schedule import Schedule, Sequential
 from decoders.sequence import Sequence
 from decoders.session import Session
 
@@ -47,7 +47,7 @@ class PromptLookup(Generate):
             )
 
     def simulated_as(self) -> Schedule:
-        return Turns(self.gamma, library=True, free=True)
+        return Sequential(self.gamma, library=True, free=True)
 
     def start(self, models: Models, sampler: Sampler) -> Session:
         self.check(sampler)

@@ -30,7 +30,7 @@ class Alone:
 
 
 @dataclass(frozen=True)
-class Turns:
+class Sequential:
     """Draft ``gamma`` tokens, verify them, add one of the target's own.
 
     ``library``: by transformers' own loop, at its cost. ``heuristic``: two tokens more after a
@@ -109,7 +109,7 @@ class Rules(Protocol):
         """Whether a run of accepted tokens ends with a round in which nothing was rejected."""
 
 
-Schedule: TypeAlias = Alone | Turns | Parallel | Ahead | Rules
+Schedule: TypeAlias = Alone | Sequential | Parallel | Ahead | Rules
 
 
 def describe(schedule: Schedule) -> dict[str, Any]:

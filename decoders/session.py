@@ -130,13 +130,13 @@ class Session(ABC):
         vars(self).pop("draft", None)
 
     def decode(
-        self, prompt: Iterable[int], limit: int, stop_ids: Iterable[int], seed: int = 0
+        self, prompt: Iterable[int], max_new_tokens: int, stop_ids: Iterable[int], seed: int = 0
     ) -> Generation:
         """Decode one prompt: see :class:`~decoders.sequence.Sequence` for the parameters."""
         tokens = list(prompt)
         verifier = self.sampler.verifier(seed, len(tokens))
-        sequence = Sequence(tokens, limit, stop_ids, seed, verifier)
-        self.prepare(len(tokens), len(tokens) + limit)
+        sequence = Sequence(tokens, max_new_tokens, stop_ids, seed, verifier)
+        self.prepare(len(tokens), len(tokens) + max_new_tokens)
         self.target.rollback(0)
         self.target.take_tokens()
         self.target.synchronize()

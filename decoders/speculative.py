@@ -10,7 +10,7 @@ from decoders.process.drafter import DRAFT_WINDOWS
 from decoders.process.models import Models
 from decoders.round import Round
 from decoders.sampling.sampler import Sampler
-from decoders.schedule import Schedule, Turns
+from decoders.schedule import Schedule, Sequential
 from decoders.sequence import Sequence
 from decoders.session import Session
 
@@ -34,7 +34,7 @@ class Speculative(Decoder):
         check_gamma(self.gamma)
 
     def simulated_as(self) -> Schedule:
-        return Turns(self.gamma)
+        return Sequential(self.gamma)
 
     def start(self, models: Models, sampler: Sampler) -> Session:
         return SpeculativeSession(self, models, sampler)

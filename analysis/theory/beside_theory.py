@@ -12,12 +12,12 @@ from analysis.frames.table import Cell, NoRuns, Table
 from analysis.theory import theory
 
 #: The schedules whose draft length theory speaks of.
-SCHEDULES = ("Parallel", "Turns")
+SCHEDULES = ("Parallel", "Sequential")
 
 
 @dataclass(frozen=True)
 class Expectation:
-    """Of ``Parallel`` (PEARL) or ``Turns`` (vanilla speculative decoding), at speed ratio c
+    """Of ``Parallel`` (PEARL) or ``Sequential`` (vanilla speculative decoding), at speed ratio c
     (``ratio``) and acceptance rate α (``rate``); nothing but forwards takes time.
 
     ``window_cost`` is how many times as long as one token of autoregressive decoding a target

@@ -42,7 +42,7 @@ class MeasuredCell:
     depth: int
     perturbation: float
     acceptance_rate: float | None
-    limit: int
+    max_new_tokens: int
     prompts: tuple[int, ...]
     forwards: ForwardTimes
     trace: Trace
@@ -96,7 +96,12 @@ class MeasuredCell:
         """
         reference, own = (
             Simulation(
-                one, self.forwards, acceptance or self.trace, costs, self.limit, self.prompts
+                one,
+                self.forwards,
+                acceptance or self.trace,
+                costs,
+                self.max_new_tokens,
+                self.prompts,
             )
             .run()
             .text_seconds

@@ -25,7 +25,7 @@ def _pearl(speed_ratio: float, rate: float) -> float:
 
 Predicted = dict[str, Callable[[float, float], float]]
 #: What theory predicts of each schedule, at its best draft length.
-THEORY: Predicted = {"Turns": _speculative, "Parallel": _pearl, "Ahead": theory.async_speedup}
+THEORY: Predicted = {"Sequential": _speculative, "Parallel": _pearl, "Ahead": theory.async_speedup}
 #: Values of c and of α at which a simulated surface is computed, which takes a while.
 _SIMULATED_STEPS = 12
 #: Simulated texts for each of a cell's prompts.
@@ -85,8 +85,8 @@ def write_heatmap(directory: Path | None = None, output: Path = Path("heatmap.pn
         predicted, steps = simulated(cells, fit(cells)), _SIMULATED_STEPS
         lowest = min(LOWEST, *(0.9 * cell.speed_ratio for cell in cells))
         subtitle = (
-            f"predicted by simulation, at the grid's fitted costs, texts of {cells[0].limit}"
-            " tokens; points: measured, in the same colours"
+            "predicted by simulation, at the grid's fitted costs, texts of"
+            f" {cells[0].max_new_tokens} tokens; points: measured, in the same colours"
         )
     measured = {name: best(cells, name) for name in predicted}
     print(save_figure(draw_heatmap(predicted, measured, subtitle, steps, lowest), output))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from decoders.draft_length import time_drafts, time_forwards, time_together, time_turns
+from decoders.draft_length import time_drafts, time_forwards, time_sequential, time_together
 from decoders.model.cached_model import CachedModel
 from decoders.process.drafter import Drafter, OnRequest
 from decoders.process.models import Models
@@ -34,8 +34,8 @@ class TimedForwards:
     goes by the number of tokens that are read. ``beside`` are those of target and draft model where
     both run at once, by how many tokens the target reads and the draft model drafts meanwhile.
     ``prompt`` are those of both models, each alone, that read the whole prompt, ``prompt_length``
-    tokens. ``turns`` are those of drafting some tokens and verifying them, in one place, by how
-    many.
+    tokens. ``sequential`` are those of drafting some tokens and then verifying them, both models on
+    one device or core, by how many.
     """
 
     key: Key
@@ -45,7 +45,7 @@ class TimedForwards:
     beside: dict[int, tuple[float, float]] = field(default_factory=dict)
     prompt: tuple[float, float] = (0.0, 0.0)
     prompt_length: int = 0
-    turns: dict[int, float] = field(default_factory=dict)
+    sequential: dict[int, float] = field(default_factory=dict)
 
     @property
     def speed_ratio(self) -> float:
@@ -150,7 +150,7 @@ class Timer:
             _medians(prompt),
             prompt_length,
             {
-                n: statistics.median(time_turns(target, self._draft, n, context, repeats))
+                n: statistics.median(time_sequential(target, self._draft, n, context, repeats))
                 for n in self._lengths
             },
         )

@@ -113,10 +113,10 @@ def _estimate(job: Job, config: EstimateConfig, knowledge: Knowledge) -> JobEsti
             forwards[roles[-1]].surface,
             knowledge.slowdown(names.pair, ranks),
         )
-        value, limit = rate.value if rate else 0.0, task.max_new_tokens
-        prediction = predict(decoder.simulated_as(), times, value, limit, places.competing)
+        value, max_new_tokens = rate.value if rate else 0.0, task.max_new_tokens
+        prediction = predict(decoder.simulated_as(), times, value, max_new_tokens, places.competing)
         seconds = prediction.seconds
-        reference_seconds = predict(Alone(), times, 0.0, limit).seconds
+        reference_seconds = predict(Alone(), times, 0.0, max_new_tokens).seconds
         at_most = at_most or prediction.at_most
         sources = [forward.source for forward in forwards.values()]
         if rate and prediction.uses_rate:

@@ -88,11 +88,11 @@ class Slowdown:
 
 
 @dataclass(frozen=True)
-class Turning:
-    """Seconds that a round in which both models take turns in one place lasts beyond their forwards
-    alone, by the number of tokens drafted: each finds the caches full of the other's weights.
+class Switching:
+    """Extra seconds of a round that drafts and then verifies on one device, by tokens drafted.
 
-    Linear between the lengths, and beyond them as at either end. Without any it is 0.
+    Each of the two models finds the caches full of the other's weights. Between the measured
+    lengths it is linear, beyond them as at either end; without any it is 0.
     """
 
     lengths: tuple[int, ...] = ()
@@ -103,8 +103,7 @@ class Turning:
 
 
 class ForwardSize(Protocol):
-    """What a model's forwards compute and read; ``pearl_eval.sizes.model_shapes.ModelShape`` is
-    one."""
+    """What a model's forwards compute and read, as ``pearl_eval.sizes.model_shapes`` has it."""
 
     @property
     def multiplied(self) -> int: ...
@@ -152,7 +151,7 @@ class ForwardTimes:
     target: Surface
     draft: Surface
     slowdown: Slowdown = field(default_factory=Slowdown)
-    turning: Turning = field(default_factory=Turning)
+    switching: Switching = field(default_factory=Switching)
 
     @property
     def speed_ratio(self) -> float:
@@ -187,10 +186,12 @@ class ForwardTimes:
     def from_bench(cls, forwards: Sequence[Mapping[str, Any]]) -> ForwardTimes:
         """From ``forwards`` of a contest in ``bench.json``: medians over its prompts.
 
-        ValueError for a file of before turns were timed.
+        ValueError for a file from before such rounds were timed.
         """
-        if not forwards or "turns" not in forwards[0]:
-            raise ValueError("bench.json has no forwards in turn: it is of an older version")
+        if not forwards or "sequential" not in forwards[0]:
+            raise ValueError(
+                "bench.json has no rounds timed sequentially: it is of an older version"
+            )
 
         def median(*path: str | int) -> float:
             found: list[float] = []
@@ -210,11 +211,13 @@ class ForwardTimes:
         beside = [
             (int(w), median("beside", w, 0), median("beside", w, 1), context) for w in windows
         ]
-        lengths = tuple(int(n) for n in forwards[0]["turns"])
+        lengths = tuple(int(n) for n in forwards[0]["sequential"])
         alone = [n * draft(1, context) + target(n + 1, context) for n in lengths]
-        beyond = tuple(median("turns", str(n)) - a for n, a in zip(lengths, alone, strict=True))
+        beyond = tuple(
+            median("sequential", str(n)) - a for n, a in zip(lengths, alone, strict=True)
+        )
         slowdown = measured_slowdown(target, draft, beside)
-        return cls(target, draft, slowdown, Turning(lengths, beyond))
+        return cls(target, draft, slowdown, Switching(lengths, beyond))
 
     @classmethod
     def from_shapes(

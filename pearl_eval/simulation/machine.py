@@ -84,10 +84,10 @@ class Side:
 
 @dataclass(frozen=True)
 class Machine:
-    """Both models on one text of ``limit`` tokens after a prompt of ``prompt`` tokens."""
+    """Both models on one text of ``max_new_tokens`` tokens after a prompt of ``prompt`` tokens."""
 
     text: Text
-    limit: int
+    max_new_tokens: int
     prompt: int
     forwards: ForwardTimes
     costs: Costs
@@ -95,7 +95,7 @@ class Machine:
     draft: Side = field(init=False)
 
     def __post_init__(self) -> None:
-        longest = self.prompt + self.limit
+        longest = self.prompt + self.max_new_tokens
         object.__setattr__(self, "target", Side(self.forwards.target, longest))
         object.__setattr__(self, "draft", Side(self.forwards.draft, longest))
 

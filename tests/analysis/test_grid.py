@@ -17,13 +17,13 @@ from analysis.theory.grid import MeasuredCell, halves, read_grid
 from analysis.theory.prediction import Point, errors, fit, noise, predict, table
 from pearl_eval.commands import commands
 from pearl_eval.errors import UserError
-from pearl_eval.simulation import Ahead, Alone, Costs, Parallel, Rate, Schedule, Turns
+from pearl_eval.simulation import Ahead, Alone, Costs, Parallel, Rate, Schedule, Sequential
 
 #: What PEARL's rounds in ``written_run`` say of the tokens that its draft model gets right.
 TRACE = "111110111111"
 TOKENS = len(TRACE)
 SCHEDULES: dict[str, Schedule] = {
-    "speculative γ=2": Turns(2),
+    "speculative γ=2": Sequential(2),
     "pearl γ=2": Parallel(2),
     "pearl γ=4": Parallel(4),
     "pearl_async": Ahead(96),
@@ -39,7 +39,7 @@ def content(depth: int = 4, perturbation: float = 0.2, **more: Any) -> dict[str,
     beside = {window: (seconds, 1e-3) for window, seconds in target.items()}
     # Of 3 draft forwards, and one of the target that reads 4 tokens.
     turns = {"3": 3.5e-3 + 1.15e-3 * depth}
-    forwards |= {"beside": beside, "prompt_length": 16, "turns": turns}
+    forwards |= {"beside": beside, "prompt_length": 16, "sequential": turns}
     own = {"depth": depth, "perturbation": perturbation, "speed_ratio": float(depth)}
     own |= {
         "acceptance_rate": 0.8,
@@ -111,9 +111,9 @@ def test_a_cell_is_its_ratios_of_median_times(tmp_path: Path) -> None:
     (cell,) = read_grid(write_bench(tmp_path, [content()], **odd))
     assert cell.measured == {"pearl γ=2": pytest.approx(2.05)}
     assert cell.same == pytest.approx(4.0 / 4.2)
-    assert (cell.limit, cell.prompts, cell.trace.prompts) == (TOKENS, (16,), (TRACE,))
+    assert (cell.max_new_tokens, cell.prompts, cell.trace.prompts) == (TOKENS, (16,), (TRACE,))
     assert cell.forwards.speed_ratio == pytest.approx(4.0)
-    assert cell.forwards.turning(3) == pytest.approx(0.5e-3)
+    assert cell.forwards.switching(3) == pytest.approx(0.5e-3)
     assert cell.best == {"pearl": 2.0}
     assert cell.schedules == {"autoregressive": Alone(), "pearl γ=2": Parallel(2)}
 

@@ -92,7 +92,7 @@ CHUNKED = """
 
 def test_what_each_kind_of_layer_sees_of_a_tree() -> None:
     layers = frozenset({"full_attention", "sliding_attention", "chunked_attention"})
-    architecture = Architecture("any", 64, layers, window=3, chunk=2)
+    architecture = Architecture("any", 64, layers, sliding_window=3, chunk=2)
     seen = as_mask(FULL)
     found = architecture.visible(seen, [2, 3, 4, 3])
     assert sorted(found) == sorted(layers)

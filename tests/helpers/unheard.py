@@ -28,8 +28,8 @@ class Sprints:
 
     def rounds(self, machine: Machine) -> Iterator[SimulatedRound]:
         clock, known = 0.0, 0
-        while known < machine.limit:
-            count = min(self.tokens, machine.limit - known - 1)
+        while known < machine.max_new_tokens:
+            count = min(self.tokens, machine.max_new_tokens - known - 1)
             context = machine.prompt + known
             drafting = machine.draft.forward(1, context)
             verifying = machine.target.forward(count + 1, context)
