@@ -95,7 +95,7 @@ class Ahead:
 
 
 class Rules(Protocol):
-    """A schedule that is none of these: whoever has one simulates it, too.
+    """A schedule of a decoder's own, which also simulates its rounds.
 
     It may have a ``drafts_by`` that says who drafts. Without, or where that is ``None``, it is
     taken to judge no drafted tokens. With a ``gamma`` that can be ``auto`` it is a dataclass.

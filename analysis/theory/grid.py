@@ -32,12 +32,15 @@ _MARKS = {"accepted": "1", "rejected": "0"}
 
 @dataclass(frozen=True)
 class MeasuredCell:
-    """One pair. ``measured``: each contender's speedup, the geometric mean over the prompts of the
+    """What was measured on one pair of a grid.
+
+    ``measured``: each contender's speedup, the geometric mean over the prompts of the
     ratio of its median times: a text of some tens of milliseconds is too short for each repeat to
     count. ``same`` is the ratio of the reference to itself, if it competes too: 1 but for what the
     machine did meanwhile. ``schedules``: which model of a contender runs when. ``best``: each
     decoder's speedup at its best draft length, which the benchmark chose on other prompts than it
-    is of."""
+    is of.
+    """
 
     depth: int
     perturbation: float

@@ -37,7 +37,7 @@ class _Step:
 
 
 class StaticForward(FusedForward):
-    """As :class:`FusedForward`, but forwards of few tokens have fixed shapes and places.
+    """A :class:`FusedForward` whose forwards of few tokens have fixed shapes and places.
 
     On a GPU each shape (tokens, bucket) becomes a CUDA graph: by ``prepare``, so that none is
     recorded while something is timed, or else when it first comes up.

@@ -50,7 +50,7 @@ _ROUNDED = 0.01
 
 
 class OnRequest(Protocol):
-    """What drafts on request, by one process or by several that take turns."""
+    """Anything that drafts on request: one process, or several that draft alternately."""
 
     @property
     def bytes_sent(self) -> int:
@@ -89,7 +89,7 @@ def _never() -> bool:
 
 
 class DrafterService:
-    """What the draft process does: answers each message, one after the other."""
+    """The draft process's side: answers each message, one after the other."""
 
     def __init__(self, model: CachedModel, sampler: Sampler) -> None:
         self._model = model
@@ -143,7 +143,7 @@ def _serve(channel: Channel, model: CachedModel, sampler: Sampler) -> None:
 
 
 class Drafter(Worker):
-    """Drafts a given number of tokens on request.
+    """The main process's side of a draft process that drafts as many tokens as it is asked for.
 
     ``request`` and ``collect`` are separate so that the target can work in between.
     """

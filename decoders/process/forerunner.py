@@ -50,7 +50,7 @@ class Drafted:
 
 
 class ForerunnerService:
-    """What the draft process does: drafts on, but for messages and where it must wait."""
+    """The draft process's side: drafts on until it has a message to answer or must wait."""
 
     def __init__(self, model: CachedModel, sampler: Sampler) -> None:
         self._model = model
@@ -126,7 +126,7 @@ def _serve(channel: Channel, model: CachedModel, sampler: Sampler) -> None:
 
 
 class Forerunner(Worker):
-    """Runs ahead of the verified text by itself. The main process's view of what it published."""
+    """The main process's side of a draft process that runs ahead of the verified text by itself."""
 
     def __init__(
         self, load: Callable[[], CachedModel], sampler: Sampler, options: WorkerOptions

@@ -1,4 +1,4 @@
-"""Two copies of the draft model that draft by turns, each where the target is not computing."""
+"""Two copies of the draft model that draft alternately, each where the target does not compute."""
 
 from __future__ import annotations
 

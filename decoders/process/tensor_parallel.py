@@ -32,7 +32,7 @@ _KEEP = "keep"
 
 @dataclass(slots=True)
 class ForwardMessage:
-    """Read ``ids`` after the first ``seen`` tokens of the text.
+    """A message that tells a rank to read ``ids`` after the first ``seen`` tokens of the text.
 
     ``rows``: for how many of the last, or for which of them, logits are computed. ``wide``: in
     higher precision. ``positions`` and ``visible``, the bytes of ``[ids, ids]`` truth values, are
@@ -48,7 +48,7 @@ class ForwardMessage:
 
 
 class MirroredCache(RollbackCache):
-    """Rank 0's cache. What forwards do not tell the other ranks of it, it tells them itself."""
+    """Rank 0's cache, which tells the other ranks of changes that no forward tells them of."""
 
     def __init__(self, layers: int, capacity: int, ranks: Ranks) -> None:
         super().__init__(layers, capacity)

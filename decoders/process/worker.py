@@ -1,4 +1,4 @@
-"""A process that holds the draft model: started, watched, ended; others say what it does."""
+"""A process that holds a model: how it is started, watched and ended."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def _main(
 
 
 class Worker:
-    """The main process's handle on the draft process.
+    """The main process's handle on a process that holds a model, such as the draft process.
 
     Parameters
     ----------

@@ -30,7 +30,7 @@ SHOTS_SEED = 1
 
 @dataclass(frozen=True)
 class PairMeasurements:
-    """What was measured.
+    """What was measured of a finished pair.
 
     Parameters
     ----------

@@ -31,7 +31,7 @@ class Entry:
 class Results:
     """Runs of the same prompts by their labels, and the forwards timed alone after each prompt.
 
-    ``wrong`` says of each whose outputs are not the target's own how that is.
+    ``wrong`` names the runs whose outputs are not the target's own, and says how they differ.
     """
 
     entries: Mapping[str, Entry]

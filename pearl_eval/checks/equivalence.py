@@ -1,4 +1,4 @@
-"""Is the output the target's own? The verdicts ``identical``, ``tie`` and ``violation``."""
+"""The check that an output is the target's own: ``identical``, ``tie`` or ``violation``."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Divergence:
 
 @dataclass(frozen=True)
 class Verdict:
-    """``kind`` is ``identical``, ``tie`` or ``violation``; ``why`` is the evidence for the latter.
+    """Whether an output is the target's own (``kind``), and the evidence (``why``).
 
     Where outputs need not be the same it is ``identical`` or says why: ``lossy`` for a decoder that
     does not claim the target's output, ``sampled`` where tokens are drawn at random.

@@ -62,7 +62,7 @@ class PairTimes:
 
 
 class Knowledge:
-    """What an estimate goes by, read once.
+    """The speeds and acceptance rates that estimates are made from, read once.
 
     What was given counts before what was measured, and a profile's forwards before a run's. What
     was measured of a target counts for one of as many ranks only.

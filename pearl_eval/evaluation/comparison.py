@@ -1,4 +1,4 @@
-"""Every prompt by the reference and by the decoder under test, and what the two have in common."""
+"""Every prompt decoded by the reference and by the decoder under test, and the two compared."""
 
 from __future__ import annotations
 

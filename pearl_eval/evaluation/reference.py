@@ -24,7 +24,7 @@ _POLL_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class ReferenceRun:
-    """What the reference made of a prompt, in how many seconds, with how much energy if known."""
+    """The reference's output for one prompt, its seconds, and its energy where that is known."""
 
     output_ids: list[int]
     seconds: float

@@ -1,5 +1,4 @@
-"""The manners of every command: errors in one line, exit codes, output that neither fails nor hides
-an error."""
+"""How every command behaves: errors in one line, exit codes, output that hides no error."""
 
 from __future__ import annotations
 

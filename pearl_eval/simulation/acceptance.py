@@ -13,7 +13,7 @@ from decoders.schedule import DRAFT_MODEL
 
 
 class Text(Protocol):
-    """One text, of which is settled which tokens would be accepted."""
+    """A text for which it is settled which drafted tokens would be accepted."""
 
     def accepted(self, start: int, count: int) -> int:
         """How many of ``count`` tokens drafted from position ``start`` on are accepted: those
@@ -21,7 +21,7 @@ class Text(Protocol):
 
 
 class Acceptance(Protocol):
-    """Where texts come from."""
+    """A source of texts, in each of which some drafted tokens would be accepted."""
 
     @property
     def of(self) -> str:
@@ -142,7 +142,7 @@ class Trace:
 
 
 class JudgedRound(Protocol):
-    """What a recorded round says. Fields are those of ``Round``."""
+    """The fields of a recorded :class:`decoders.round.Round` that a trace is made of."""
 
     @property
     def judged(self) -> int: ...

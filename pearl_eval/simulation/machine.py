@@ -14,7 +14,7 @@ from pearl_eval.simulation.forwards import ForwardTimes, Slowdown, Surface
 
 @dataclass(frozen=True)
 class Costs:
-    """Seconds beside forwards.
+    """Seconds that a simulated decoder spends outside forwards.
 
     ``round``: of every decision of a decoder in its own process. ``crossing``: there and back
     between PEARL's processes, in each of its rounds; without rounds (``Ahead``) half of it is how

@@ -43,7 +43,7 @@ def _with_length(schedule: Schedule, forwards: ForwardTimes) -> Schedule:
 
 @dataclass
 class Result:
-    """What all texts took together. Times are in seconds; the others count.
+    """Totals over all simulated texts: times in seconds, and counts.
 
     ``judged`` and ``accepted`` are drafted tokens, ``accepted_runs`` the lengths of the runs of
     accepted ones, as :func:`decoders.accepted_runs.accepted_runs` has them of each text.
