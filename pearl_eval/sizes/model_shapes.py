@@ -16,8 +16,8 @@ from pearl_eval.errors import UserError
 class ModelShape:
     """The shape of a decoder-only transformer with gated MLPs, grouped queries and no biases.
 
-    Llama and Qwen3 are such. Names are those of a model's ``config.json``. ``head_dim`` is hidden_size / num_attention_heads
-    where it is None.
+    Llama and Qwen3 are such. Names are those of a model's ``config.json``. ``head_dim`` is
+    hidden_size / num_attention_heads where it is None.
     """
 
     hidden_size: int
