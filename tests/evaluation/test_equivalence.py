@@ -10,7 +10,6 @@ import torch
 from small_pair import SmallPair, make_mixture, make_model
 
 from decoders.autoregressive import Autoregressive
-from decoders.decoder import Decoder
 from decoders.model.cached_model import CachedModel
 from decoders.model.reading import Reading
 from decoders.process.models import Models
@@ -180,8 +179,8 @@ class Lenient(OwnChoice):
     def judge(self, target: torch.Tensor, candidates: Draft, rows: Rows = no_rows) -> Judgement:
         for index, token in enumerate(candidates):
             if target[index].max() - target[index][token] > 0.25:
-                return Judgement(index, index + 1, self.own(target, index))
-        return Judgement(len(candidates), len(candidates), self.own(target, len(candidates)))
+                return Judgement(candidates.tokens[:index], True, self.own(target, index))
+        return Judgement(candidates.tokens, False, self.own(target, len(candidates)))
 
 
 class LenientSampler(Greedy):
@@ -401,9 +400,9 @@ def test_tokens_after_a_stop_are_a_violation(target: CachedModel) -> None:
 
 def test_looking_leaves_the_decoder_unharmed(target: CachedModel, small_pair: SmallPair) -> None:
     """The check uses the run's own target; the next prompt must not see it."""
-    decoder: Decoder = Autoregressive()
-    decoder.target, decoder.sampler = target, Greedy()
-    reference = decoder.decode(PROMPT, LIMIT, [], OWN).output_ids
+    models = Models(target, small_pair.load_draft, DraftProcessOptions())
+    session = Autoregressive().start(models, Greedy())
+    reference = session.decode(PROMPT, LIMIT, []).output_ids
     wrong = [second_choice(target, PROMPT), *reference[1:]]
     EquivalenceChecker(target).compare(PROMPT, wrong, reference, LIMIT, [], OWN)
-    assert decoder.decode(PROMPT, LIMIT, [], OWN).output_ids == reference
+    assert session.decode(PROMPT, LIMIT, []).output_ids == reference
