@@ -15,7 +15,7 @@ SAMPLED = (
     "decoder=speculative",
     "sampling=temperature",
     "sampling.draft_temperature=0.4",
-    "task.limit=8",
+    "task.limit=10",
     "task.max_new_tokens=120",
 )
 RESAMPLED = "after a rejection drawn from p, not the residual"

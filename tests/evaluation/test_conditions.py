@@ -16,8 +16,10 @@ IDENTITY = {
     "weights of the draft": "w2",
     "code": "c1",
 }
-SUMMARY = {"decoder": "pearl", "draft_forwards": 9, "reference": "inline"}
-SUMMARY |= {"environment": {"dtype": "float32", "versions": {"torch": "2"}}}
+SUMMARY: dict[str, Any] = {"decoder": "pearl", "draft_forwards": 9, "reference": "inline"}
+NOTHING = {"dtype": None, "target_parallel": None, "versions": {}}
+SUMMARY |= {"environment": NOTHING | {"dtype": "float32", "versions": {"torch": "2"}}}
+SUMMARY |= {"decoder_about": {"draft_ends": 0}}
 
 
 def test_runs_are_comparable_that_share_all_conditions() -> None:
@@ -33,7 +35,7 @@ def test_runs_are_comparable_that_share_all_conditions() -> None:
         ({}, {"data": "d2"}, {"data": ("d1", "d2")}),
         ({}, {"code": None}, {"code": ("c1", None)}),
         ({"reference": "cached"}, {}, {"reference": ("inline", "cached")}),
-        ({"environment": {}}, {}, {"dtype": ("float32", None), "torch": ("2", None)}),
+        ({"environment": NOTHING}, {}, {"dtype": ("float32", None), "torch": ("2", None)}),
         # Of a run without a draft model, what weights one would have is moot; others' is not.
         ({}, {"weights of the draft": None}, {}),
         ({}, {"weights of the draft": "w3"}, {"draft_weights": ("w2", "w3")}),

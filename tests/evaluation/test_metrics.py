@@ -51,11 +51,11 @@ def test_each_length_of_a_run_has_its_own_bin() -> None:
 
 def test_violations_are_a_red_number() -> None:
     same = {"violations": 0, "prompts": 12, "exact_match_rate": 11 / 12, "ties": 1}
-    same |= {"sampled_tokens": None, "sampling_p_value": None}
+    same |= {"sampled_tokens": None, "sampling_p_value": None, "lossy": 0}
     assert ">0<" in equivalence_html(same) and "#2e7d32" in equivalence_html(same)
     wrong = equivalence_html(same | {"violations": 3})
     assert ">3<" in wrong and "#d32f2f" in wrong
-    lossy = equivalence_html(same | {"exact_match_rate": 0.25, "ties": 0})
+    lossy = equivalence_html(same | {"exact_match_rate": 0.25, "ties": 0, "lossy": 9})
     assert ">9<" in lossy and "#757575" in lossy and "does not claim" in lossy
     sampled = same | {"exact_match_rate": 0.0, "sampled_tokens": 900}
     assert "#2e7d32" in equivalence_html(sampled | {"sampling_p_value": 0.2})

@@ -53,7 +53,12 @@ PARTS = {
         "pearl_eval/**/metrics.py",
         "pearl_eval/results/table.py",
     ],
-    "records": ["pearl_eval/**/records.py", "pearl_eval/**/runfiles.py", "pearl_eval/**/plan.py"],
+    "records": [
+        "pearl_eval/**/records.py",
+        "pearl_eval/**/run_files.py",
+        "pearl_eval/**/recorder.py",
+        "pearl_eval/**/plan.py",
+    ],
     "traces": ["pearl_eval/**/traces.py"],
     "scoring": ["tasks/**/*.py"],
     "simulation": ["pearl_eval/simulation/**/*.py"],
