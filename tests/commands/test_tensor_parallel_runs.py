@@ -72,7 +72,7 @@ def test_a_rank_killed_in_the_middle_ends_the_command_in_one_line(
     """The command as a user starts it; it has no process left then, the draft process included."""
     run = tmp_path / "run"
     command = [
-        *PROGRAM,
+        PROGRAM,
         *small_pair.overrides,
         "tracking=none",
         TWO,

@@ -298,7 +298,7 @@ def test_a_service_that_hangs_is_one_warning_and_does_not_hold_up_the_end(
 @pytest.mark.slow
 def test_an_offline_sweep_can_be_read_back(tmp_path: Path, small_pair: SmallPair) -> None:
     command = [
-        *PROGRAM,
+        PROGRAM,
         "-m",
         "decoder=autoregressive,pearl",
     ]
