@@ -81,7 +81,7 @@ def accepted_runs(frame: pd.DataFrame) -> Figure:
             run["decoder"]: {int(k): n for k, n in run["traces"]["accepted_run_lengths"].items()}
             for run in runs
         }
-        ends = {chosen.loc["Turns", "decoder"]: int(chosen.loc["Turns", "gamma"])}
+        ends = {chosen.loc["Sequential", "decoder"]: int(chosen.loc["Sequential", "gamma"])}
         return draw_accepted_runs(lengths, ends, f"Runs of accepted tokens: {task}, {pair} pair")
     raise NoRuns(
         "these runs have not both PEARL and vanilla speculative decoding on one task and pair"

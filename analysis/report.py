@@ -57,7 +57,7 @@ _TOTALS = ["all FLOPs / reference's", "all bytes / reference's", "energy / refer
 
 
 @dataclass(frozen=True)
-class Failure:
+class WrongOutput:
     """An output that is not the target's own, and where it first differs."""
 
     label: str
@@ -106,13 +106,13 @@ def report(directory: Path) -> str:
     )
 
 
-def failures(run: Run) -> Iterator[Failure]:
+def failures(run: Run) -> Iterator[WrongOutput]:
     """The outputs of a run that are not the target's own."""
     if run.summary["violations"]:
         records = Traces.read(run.directory).records
         for one in records[records["verdict"] == "violation"].to_dict("records"):
             turn = f", turn {one['turn']}" if one["turn"] else ""
-            yield Failure(run.label, f"{one['task_id']}{turn}", int(one["first_divergence"]))
+            yield WrongOutput(run.label, f"{one['task_id']}{turn}", int(one["first_divergence"]))
 
 
 def timelines(runs: Sequence[Run]) -> Iterator[Figure]:

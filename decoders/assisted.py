@@ -15,7 +15,7 @@ from decoders.model.cached_model import CachedModel
 from decoders.process.models import Models
 from decoders.sampling.sampler import Sampler
 from decoders.sampling.temperature import Temperature
-from decoders.schedule import Schedule, Turns
+from decoders.schedule import Schedule, Sequential
 from decoders.session import Session
 
 #: How the draft length changes, and what transformers calls that.
@@ -60,7 +60,7 @@ class Assisted(Generate):
         # How far the draft model goes by its confidence no acceptance rate says.
         if self.schedule == "confidence":
             return None
-        return Turns(self.gamma, library=True, heuristic=self.schedule == "heuristic")
+        return Sequential(self.gamma, library=True, heuristic=self.schedule == "heuristic")
 
     def check(self, sampler: Sampler) -> None:
         super().check(sampler)
@@ -79,14 +79,11 @@ class Assisted(Generate):
 
 
 class AssistedSession(GenerateSession):
+    decoder: Assisted
     draft: CachedModel
 
-    def __init__(self, decoder: Assisted, models: Models, sampler: Sampler) -> None:
-        self._schedule = decoder.schedule
-        self.gamma = decoder.gamma
-        super().__init__(decoder, models, sampler)
-
     def load(self, models: Models) -> None:
+        self.gamma = self.decoder.gamma
         self.draft = models.load_draft()
         # transformers takes models for strangers whose vocabularies differ in size, if only by
         # padding; here they share a tokenizer, and `generate` sees to the rest.
@@ -98,7 +95,7 @@ class AssistedSession(GenerateSession):
 
     def settings(self) -> dict[str, Any]:
         settings = super().settings()
-        if self._schedule == "confidence":
+        if self.decoder.schedule == "confidence":
             settings["moves_threshold"] = is_sklearn_available()
         return settings
 
@@ -106,7 +103,7 @@ class AssistedSession(GenerateSession):
         # Where transformers reads these from. A threshold that is unset becomes its default.
         self.draft.model.generation_config = GenerationConfig(
             num_assistant_tokens=self.gamma,
-            num_assistant_tokens_schedule=_SCHEDULES[self._schedule],
-            assistant_confidence_threshold=None if self._schedule == "confidence" else 0.0,
+            num_assistant_tokens_schedule=_SCHEDULES[self.decoder.schedule],
+            assistant_confidence_threshold=None if self.decoder.schedule == "confidence" else 0.0,
         )
         return {"assistant_model": self.draft.model}

@@ -151,7 +151,7 @@ def time_together(
     return [one for one, _ in seconds], [one for _, one in seconds]
 
 
-def time_turns(
+def time_sequential(
     target: CachedModel, draft: CachedModel, count: int, context: int, repeats: int
 ) -> list[float]:
     """Seconds of ``count`` draft forwards and the target's forward over what they drafted, in turn.

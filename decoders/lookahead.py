@@ -68,13 +68,12 @@ class Lookahead(Decoder):
 
 
 class LookaheadSession(Session):
-    def __init__(self, decoder: Lookahead, models: Models, sampler: Sampler) -> None:
-        self._size, self._ngram, self._guesses = decoder.window, decoder.ngram, decoder.guesses
-        super().__init__(decoder, models, sampler)
+    decoder: Lookahead
 
     def generate(self, sequence: Sequence) -> None:
-        pool = Pool(self._guesses)
-        window = Window(sequence.tokens, self._size, self._ngram)
+        size, ngram = self.decoder.window, self.decoder.ngram
+        pool = Pool(self.decoder.guesses)
+        window = LookaheadWindow(sequence.tokens, size, ngram)
         for one in self.rounds(sequence):
             last = sequence.tokens[-1]
             tree = Tree()
@@ -85,7 +84,7 @@ class LookaheadSession(Session):
             guessed = len(tree)
             one.mode = "verify" if guessed else "decode"
             # What is further ahead than the text goes on is of no use to it.
-            looks_ahead = sequence.remaining > self._size + self._ngram - 2
+            looks_ahead = sequence.remaining > size + ngram - 2
             newest = window.add_to(tree) if looks_ahead else []
             logits = self.read_tree(sequence, tree, [ROOT, *range(guessed), *newest])
             if looks_ahead:
@@ -126,7 +125,7 @@ class Pool:
         return self._rests.get(first, [])[::-1]
 
 
-class Window:
+class LookaheadWindow:
     """The lookahead branch: N - 1 levels of W tokens, one level for each of the last iterations.
 
     Level j, column i is a guess at the text position i + j after the last token. It attends to the

@@ -51,21 +51,16 @@ class Pearl(Decoder):
 
 
 class PearlSession(Session):
+    decoder: Pearl
     gamma: int
     drafter: OnRequest
-
-    def __init__(self, decoder: Pearl, models: Models, sampler: Sampler) -> None:
-        self._pre_verify, self._post_verify = decoder.pre_verify, decoder.post_verify
-        self._asked = decoder.gamma
-        super().__init__(decoder, models, sampler)
 
     def load(self, models: Models) -> None:
         self.drafter = self.hold(self.make_drafter(models))
         self.drafter.wait_ready()
-        if self._asked == AUTO:
-            self.gamma = choose_balanced(self.target, self.drafter)
-        else:
-            self.gamma = int(self._asked)
+        asked = self.decoder.gamma
+        balanced = asked == AUTO
+        self.gamma = choose_balanced(self.target, self.drafter) if balanced else int(asked)
 
     def make_drafter(self, models: Models) -> OnRequest:
         """Start the draft model in a process of its own."""
@@ -92,8 +87,8 @@ class PearlSession(Session):
         # What the draft process must change about the text it has: keep so much, then add this.
         keep, tail = 0, list(sequence.tokens)
         for one in self.rounds(sequence):
-            verifies = bool(pending) or self._pre_verify
-            drafts = not pending or self._post_verify
+            verifies = bool(pending) or self.decoder.pre_verify
+            drafts = not pending or self.decoder.post_verify
             one.mode = _mode(verifies, drafts, bool(pending))
             count = min(self.gamma, sequence.remaining - len(pending)) if drafts else 0
             if count:

@@ -49,9 +49,7 @@ class PearlAsync(Decoder):
 
 
 class PearlAsyncSession(Session):
-    def __init__(self, decoder: PearlAsync, models: Models, sampler: Sampler) -> None:
-        self._ahead = decoder.ahead
-        super().__init__(decoder, models, sampler)
+    decoder: PearlAsync
 
     def load(self, models: Models) -> None:
         forerunner = Forerunner(models.load_draft, self.sampler, models.draft_process)
@@ -70,7 +68,7 @@ class PearlAsyncSession(Session):
         return False
 
     def windows(self) -> Iterable[int]:
-        return range(1, self._ahead + 2)
+        return range(1, self.decoder.ahead + 2)
 
     def prepare(self, start: int, end: int) -> None:
         super().prepare(start, end)
@@ -79,7 +77,7 @@ class PearlAsyncSession(Session):
     def generate(self, sequence: Sequence) -> None:
         # The target adds one token itself, so the last of the text need not be drafted.
         end = len(sequence) + sequence.remaining - 1
-        self.forerunner.begin(sequence.tokens, self._ahead, end, sequence.seed)
+        self.forerunner.begin(sequence.tokens, self.decoder.ahead, end, sequence.seed)
         for one in self.rounds(sequence):
             _note(sequence, self.forerunner.read())
             # What the target decoded itself meanwhile says as much of what was drafted for it.

@@ -43,13 +43,12 @@ class PearlShared(Pearl):
 
 
 class PearlSharedSession(PearlSession):
-    def __init__(self, decoder: PearlShared, models: Models, sampler: Sampler) -> None:
-        ends = models.ends or (End(models.load_draft, models.draft_process),)
-        self._ends = ends[: 2 if decoder.both_ends else 1]
-        self._thread = TargetThread([end.draft_process.placement.cores for end in self._ends])
-        super().__init__(decoder, models, sampler)
+    decoder: PearlShared
 
     def load(self, models: Models) -> None:
+        ends = models.ends or (End(models.load_draft, models.draft_process),)
+        self._ends = ends[: 2 if self.decoder.both_ends else 1]
+        self._thread = TargetThread([end.draft_process.placement.cores for end in self._ends])
         # Draft lengths chosen by measurement are measured here.
         with self._relaying():
             super().load(models)

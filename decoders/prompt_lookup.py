@@ -13,7 +13,7 @@ from decoders.draft_length import check_gamma
 from decoders.generate import Generate, GenerateSession
 from decoders.process.models import Models
 from decoders.sampling.sampler import Sampler
-from decoders.schedule import Schedule, Turns
+from decoders.schedule import Schedule, Sequential
 from decoders.sequence import Sequence
 from decoders.session import Session
 
@@ -47,7 +47,7 @@ class PromptLookup(Generate):
             )
 
     def simulated_as(self) -> Schedule:
-        return Turns(self.gamma, library=True, free=True)
+        return Sequential(self.gamma, library=True, free=True)
 
     def start(self, models: Models, sampler: Sampler) -> Session:
         self.check(sampler)
@@ -55,10 +55,10 @@ class PromptLookup(Generate):
 
 
 class PromptLookupSession(GenerateSession):
-    def __init__(self, decoder: PromptLookup, models: Models, sampler: Sampler) -> None:
-        self.gamma = decoder.gamma
-        self._ngram = decoder.max_matching_ngram_size
-        super().__init__(decoder, models, sampler)
+    decoder: PromptLookup
+
+    def load(self, models: Models) -> None:
+        self.gamma = self.decoder.gamma
 
     def generate(self, sequence: Sequence) -> None:
         with _cut_at_limit(cast(Any, self.target.model)):
@@ -67,7 +67,7 @@ class PromptLookupSession(GenerateSession):
     def arguments(self) -> dict[str, Any]:
         return {
             "prompt_lookup_num_tokens": self.gamma,
-            "max_matching_ngram_size": self._ngram,
+            "max_matching_ngram_size": self.decoder.max_matching_ngram_size,
         }
 
 

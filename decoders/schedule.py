@@ -30,7 +30,7 @@ class Alone:
 
 
 @dataclass(frozen=True)
-class Turns:
+class Sequential:
     """Draft ``gamma`` tokens, verify them, add one of the target's own.
 
     ``library``: by transformers' own loop, at its cost. ``heuristic``: two tokens more after a
@@ -95,7 +95,7 @@ class Ahead:
 
 
 class Rules(Protocol):
-    """A schedule that is none of these: whoever has one simulates it, too.
+    """A schedule of a decoder's own, which also simulates its rounds.
 
     It may have a ``drafts_by`` that says who drafts. Without, or where that is ``None``, it is
     taken to judge no drafted tokens. With a ``gamma`` that can be ``auto`` it is a dataclass.
@@ -109,7 +109,7 @@ class Rules(Protocol):
         """Whether a run of accepted tokens ends with a round in which nothing was rejected."""
 
 
-Schedule: TypeAlias = Alone | Turns | Parallel | Ahead | Rules
+Schedule: TypeAlias = Alone | Sequential | Parallel | Ahead | Rules
 
 
 def describe(schedule: Schedule) -> dict[str, Any]:
@@ -131,7 +131,7 @@ def read_schedule(described: Mapping[str, Any]) -> Schedule:
     try:
         made = getattr(importlib.import_module(module), kind)
         if not (isinstance(made, type) and hasattr(made, "ends_run")):
-            raise TypeError("it is no schedule")
+            raise TypeError("expected a class with the methods of a schedule")
         schedule: Schedule = made(**settings)
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise ValueError(f"there is no schedule {name} with {settings}: {error}") from error

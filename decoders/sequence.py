@@ -34,7 +34,7 @@ class Sequence:
     ----------
     prompt
         Prompt token ids, at least one.
-    limit
+    max_new_tokens
         Longest generation, in tokens.
     stop_ids
         Tokens that end the text; the stop token itself is kept. Empty: generate to the limit.
@@ -47,7 +47,7 @@ class Sequence:
     def __init__(
         self,
         prompt: Iterable[int],
-        limit: int,
+        max_new_tokens: int,
         stop_ids: Iterable[int] = (),
         seed: int = 0,
         verifier: Verifier | None = None,
@@ -55,10 +55,12 @@ class Sequence:
         self.tokens = list(prompt)
         if not self.tokens:
             raise ValueError("a prompt needs at least one token")
-        if limit < 1:
-            raise ValueError(f"the longest generation must be at least 1 token, got {limit}")
+        if max_new_tokens < 1:
+            raise ValueError(
+                f"the longest generation must be at least 1 token, got {max_new_tokens}"
+            )
         self.prompt_length = len(self.tokens)
-        self.limit = limit
+        self.max_new_tokens = max_new_tokens
         self.stop_ids = frozenset(stop_ids)
         self.seed = seed
         self.finish_reason: str | None = None
@@ -81,7 +83,7 @@ class Sequence:
     @property
     def remaining(self) -> int:
         """How many tokens may still be generated."""
-        return self.limit - (len(self.tokens) - self.prompt_length)
+        return self.max_new_tokens - (len(self.tokens) - self.prompt_length)
 
     @property
     def finished(self) -> bool:

@@ -61,7 +61,7 @@ class Session(ABC):
     def __init__(self, decoder: Settings, models: Models, sampler: Sampler) -> None:
         self.target = models.target
         self.sampler = sampler
-        self._decoder = decoder
+        self.decoder = decoder
         self._held = contextlib.ExitStack()
         try:
             self.load(models)
@@ -111,7 +111,7 @@ class Session(ABC):
     def settings(self) -> dict[str, Any]:
         """The decoder's settings as they are in use: where one is ``auto``, what was chosen."""
         chosen = {} if self.gamma is None else {"gamma": self.gamma}
-        return asdict(cast(Any, self._decoder)) | chosen
+        return asdict(cast(Any, self.decoder)) | chosen
 
     def with_gamma(self, gamma: int) -> Session:
         """A session with another draft length, which shares all that this one has loaded."""
@@ -130,13 +130,13 @@ class Session(ABC):
         vars(self).pop("draft", None)
 
     def decode(
-        self, prompt: Iterable[int], limit: int, stop_ids: Iterable[int], seed: int = 0
+        self, prompt: Iterable[int], max_new_tokens: int, stop_ids: Iterable[int], seed: int = 0
     ) -> Generation:
         """Decode one prompt: see :class:`~decoders.sequence.Sequence` for the parameters."""
         tokens = list(prompt)
         verifier = self.sampler.verifier(seed, len(tokens))
-        sequence = Sequence(tokens, limit, stop_ids, seed, verifier)
-        self.prepare(len(tokens), len(tokens) + limit)
+        sequence = Sequence(tokens, max_new_tokens, stop_ids, seed, verifier)
+        self.prepare(len(tokens), len(tokens) + max_new_tokens)
         self.target.rollback(0)
         self.target.take_tokens()
         self.target.synchronize()
@@ -167,11 +167,11 @@ class Session(ABC):
 
     def close_round(self, sequence: Sequence) -> None:
         """Record what follows from the rest of a round."""
-        one, overlap = sequence.round, self._decoder.overlap
+        one, overlap = sequence.round, self.decoder.overlap
         draft, target = one.draft_seconds, one.target_seconds
         if overlap is Overlap.never:
             one.busy_seconds = draft + target
-            if self._decoder.uses_draft and target:
+            if self.decoder.uses_draft and target:
                 one.wait_draft_seconds, one.wait_target_seconds = target, draft
         elif overlap is Overlap.within_rounds:
             one.busy_seconds = max(draft, target)

@@ -10,7 +10,7 @@ from decoders.process.drafter import DRAFT_WINDOWS
 from decoders.process.models import Models
 from decoders.round import Round
 from decoders.sampling.sampler import Sampler
-from decoders.schedule import Schedule, Turns
+from decoders.schedule import Schedule, Sequential
 from decoders.sequence import Sequence
 from decoders.session import Session
 
@@ -34,22 +34,20 @@ class Speculative(Decoder):
         check_gamma(self.gamma)
 
     def simulated_as(self) -> Schedule:
-        return Turns(self.gamma)
+        return Sequential(self.gamma)
 
     def start(self, models: Models, sampler: Sampler) -> Session:
         return SpeculativeSession(self, models, sampler)
 
 
 class SpeculativeSession(Session):
+    decoder: Speculative
     gamma: int
-
-    def __init__(self, decoder: Speculative, models: Models, sampler: Sampler) -> None:
-        self._chooses = decoder.gamma == AUTO
-        self.gamma = _FIRST_GAMMA if self._chooses else int(decoder.gamma)
-        super().__init__(decoder, models, sampler)
 
     def load(self, models: Models) -> None:
         self.draft = models.load_draft()
+        asked = self.decoder.gamma
+        self.gamma = _FIRST_GAMMA if asked == AUTO else int(asked)
 
     def prepare(self, start: int, end: int) -> None:
         super().prepare(start, end)
@@ -72,7 +70,7 @@ class SpeculativeSession(Session):
             proposer.forget(len(sequence))
 
     def after_warmup(self, rounds: list[Round]) -> None:
-        if self._chooses:
+        if self.decoder.gamma == AUTO:
             judged = sum(r.judged for r in rounds)
             rate = sum(r.accepted for r in rounds) / judged if judged else 0.0
             self.gamma = choose_expected_best(self.target, self.draft, rate)

@@ -11,7 +11,7 @@ from typing import Any
 from tasks.rows.rows import Hub, load_rows
 from tasks.scoring.answers import (
     THE_ANSWER_IS,
-    Reading,
+    AnswerRule,
     final_number,
     marked_number,
     said,
@@ -61,7 +61,7 @@ class Gsm8k(Task):
     shot_seed: int = 1
     shots_data: str | None = None
     shots_hub: Hub | None = None
-    answer: Reading = Reading.default
+    answer: AnswerRule = AnswerRule.default
     chat: bool = False
 
     def __post_init__(self) -> None:
@@ -82,7 +82,10 @@ class Gsm8k(Task):
             )
         for index, row in enumerate(rows):
             if find_number(_number(row)) is None:
-                raise ValueError(f"{rows.where(index)}: answer ends in no #### number")
+                end = row["answer"][-40:]
+                raise ValueError(
+                    f"{rows.where(index)}: an answer must end in #### and a number, got {end!r}"
+                )
         examples = "".join(
             f"Q: {row['question']}\nA: {self._worked(row['answer'])}\n\n"
             for row in self._examples()
@@ -101,7 +104,7 @@ class Gsm8k(Task):
         """A worked answer in the form the model is to continue in, without calculator marks."""
         solution, _, number = re.sub(r"<<.*?>>", "", answer).partition("####")
         end = f"#### {number.strip()}"
-        if self.answer is not Reading.hashes:
+        if self.answer is not AnswerRule.hashes:
             end = f"{THE_ANSWER_IS} {number.strip()}."
         return f"{' '.join(solution.split())} {end}"
 
@@ -111,19 +114,21 @@ class Gsm8k(Task):
         rows = self.sources["shots"]
         pool = rows[:_POOL]
         if len(pool) < self.shots:
-            raise ValueError(f"{rows.source}: {len(pool)} examples, task.shots={self.shots}")
+            raise ValueError(
+                f"task.shots={self.shots} needs as many examples, and {rows.source} has {len(pool)}"
+            )
         return random.Random(self.shot_seed).sample(pool, self.shots)
 
 
-def is_right(text: str, answer: str, reading: Reading = Reading.default) -> bool:
+def is_right(text: str, answer: str, rule: AnswerRule = AnswerRule.default) -> bool:
     """Whether the number that a generated text gives as its answer is the right one."""
-    text = said(text, unfinished=reading.harness)
-    if reading.harness:
+    text = said(text, unfinished=rule.harness)
+    if rule.harness:
         return same_as_in_harness(
-            text.split("Q:")[0], answer, reading, f"{THE_ANSWER_IS} NUMBER.", False
+            text.split("Q:")[0], answer, rule, f"{THE_ANSWER_IS} NUMBER.", False
         )
     text = text.split("\nQ:")[0]
-    found = final_number(text) if reading is Reading.lenient else marked_number(text)
+    found = final_number(text) if rule is AnswerRule.lenient else marked_number(text)
     return found is not None and found == find_number(answer)
 
 

@@ -9,7 +9,13 @@ from typing import Any
 
 from tasks.rows.files import find_file
 from tasks.rows.rows import Hub, load_rows
-from tasks.scoring.answers import THE_ANSWER_IS, Reading, final_number, said, same_as_in_harness
+from tasks.scoring.answers import (
+    THE_ANSWER_IS,
+    AnswerRule,
+    final_number,
+    said,
+    same_as_in_harness,
+)
 from tasks.scoring.numbers import find_number
 from tasks.scoring.score import Score
 from tasks.task import Problem, Task
@@ -69,7 +75,7 @@ class Mgsm(Task):
     per_language: int = 10
     data: str | None = None
     hub: Hub | None = None
-    answer: Reading = Reading.default
+    answer: AnswerRule = AnswerRule.default
     chat: bool = False
 
     def __post_init__(self) -> None:
@@ -98,7 +104,10 @@ class Mgsm(Task):
             self.sources[language] = rows
             for index, row in enumerate(rows[: self.per_language]):
                 if find_number(row["answer"]) is None:
-                    raise ValueError(f"{rows.where(index)}: the answer is no number")
+                    raise ValueError(
+                        f"{rows.where(index)}: the answer must be a number, got"
+                        f" {row['answer']!r:.60}"
+                    )
                 prompt = f"Question: {row['question']}\n\nAnswer:"
                 task_id = f"MGSM/{language}/{index}"
                 problems.append(Problem.ask(task_id, prompt, self.chat, language, row))

@@ -19,7 +19,7 @@ _FEWEST = 2
 
 @dataclass(frozen=True)
 class PairedTest:
-    """What pairs of positive figures say, a pair a problem.
+    """The outcome of a paired test over positive figures, one pair for each problem.
 
     ``n``: problems. ``ratio``: the geometric mean of the problems' ratios, ``low`` and ``high`` its
     95 % interval (``pearl_eval.results.intervals``), NaN below three problems. ``effect``: the

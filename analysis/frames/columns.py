@@ -24,7 +24,8 @@ COLUMNS: dict[str, Column] = {
     "settings": Column("JSON", "all its settings, as in use"),
     "asked": Column("JSON", "its settings as asked for: a draft length may be `auto`"),
     "schedule": Column(
-        "text", "which model runs when: `Turns`, `Parallel ends=2`, …; none where it is not said"
+        "text",
+        "which model runs when: `Sequential`, `Parallel ends=2`, …; none where it is not said",
     ),
     "label": Column("name", "the decoder, with what tells it from others of its name here"),
     "pair": Column("name", "the model pair"),

@@ -1,4 +1,4 @@
-"""Where runs are had from: directories, or a project of W&B."""
+"""Sources of runs: directories, or a project of W&B."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ LOSSY = " †"
 
 
 class NoRuns(UserError):
-    """A table or a figure was asked for of which there are no runs."""
+    """There are no runs for the table or figure that was asked for."""
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ from pearl_eval.simulation import (
     Parallel,
     Rate,
     Schedule,
+    Sequential,
     Simulation,
-    Turns,
 )
 from pearl_eval.sizes.model_shapes import model_shape
 
@@ -68,24 +68,24 @@ class PaperPair:
     @property
     def compared(self) -> dict[str, Schedule]:
         """What PEARL is predicted beside, by the names of its columns."""
-        return {"speculative": Turns(self.speculative_gamma), "pearl_async": Ahead(_AHEAD)}
+        return {"speculative": Sequential(self.speculative_gamma), "pearl_async": Ahead(_AHEAD)}
 
-    def tokens_per_second(self, schedule: Schedule, rate: float, limit: int) -> float:
-        """Predicted speed, at an acceptance rate, for texts of ``limit`` tokens."""
+    def tokens_per_second(self, schedule: Schedule, rate: float, max_new_tokens: int) -> float:
+        """Predicted speed, at an acceptance rate, for texts of ``max_new_tokens`` tokens."""
         simulation = Simulation(
-            schedule, self.forwards(), Rate(rate), limit=limit, prompts=[_PROMPT]
+            schedule, self.forwards(), Rate(rate), max_new_tokens=max_new_tokens, prompts=[_PROMPT]
         )
         return simulation.run(_TOKENS).tokens_per_second
 
-    def speedup(self, schedule: Schedule, rate: float, limit: int) -> float:
-        reference = self.tokens_per_second(Alone(), rate, limit)
-        return self.tokens_per_second(schedule, rate, limit) / reference
+    def speedup(self, schedule: Schedule, rate: float, max_new_tokens: int) -> float:
+        reference = self.tokens_per_second(Alone(), rate, max_new_tokens)
+        return self.tokens_per_second(schedule, rate, max_new_tokens) / reference
 
-    def implied_rate(self, speedup: float, limit: int) -> float | None:
+    def implied_rate(self, speedup: float, max_new_tokens: int) -> float | None:
         """The acceptance rate at which PEARL is predicted to be so fast; None where none is."""
 
         def beyond(rate: float) -> float:
-            return self.speedup(self.pearl, rate, limit) - speedup
+            return self.speedup(self.pearl, rate, max_new_tokens) - speedup
 
         if beyond(1.0) < 0 or beyond(0.0) > 0:
             return None
@@ -158,9 +158,9 @@ def reported_table() -> Table:
     cells: list[Cell] = []
     cited = figures("speedup", decoder="pearl")
     for one in cited:
-        pair, limit = _of(one)
+        pair, max_new_tokens = _of(one)
         row = (pair.name, one.task)
-        rate = pair.implied_rate(one.value, limit)
+        rate = pair.implied_rate(one.value, max_new_tokens)
         cells += [
             Cell("", row, "pearl, reported", one.value, unit=one.unit, source=one.source),
             Cell("", row, "α it implies, predicted", rate),
@@ -168,7 +168,7 @@ def reported_table() -> Table:
         cells += [
             Cell("", row, f"{name} at that α, predicted", speedup, unit="×")
             for name, schedule in pair.compared.items()
-            for speedup in [None if rate is None else pair.speedup(schedule, rate, limit)]
+            for speedup in [None if rate is None else pair.speedup(schedule, rate, max_new_tokens)]
         ]
     title = "What the reported speedups imply"
     return Table("implied", title, ("pair", "task"), cells, notes=_notes(cited))
@@ -180,14 +180,16 @@ def shared_table() -> Table:
     apart = figures("tokens_per_second", decoder="pearl")
     for one in apart:
         (shared,) = figures(one.figure, decoder="pearl_shared", pair=one.pair, task=one.task)
-        pair, limit = _of(one)
+        pair, max_new_tokens = _of(one)
         row = (pair.name, one.task)
-        reference = pair.tokens_per_second(Alone(), 0.0, limit)
-        rate = pair.implied_rate(one.value / reference, limit)
+        reference = pair.tokens_per_second(Alone(), 0.0, max_new_tokens)
+        rate = pair.implied_rate(one.value / reference, max_new_tokens)
         ratio = None
         if rate is not None:
             both_ends = replace(pair.pearl, ends=2)
-            ratio = pair.speedup(both_ends, rate, limit) / pair.speedup(pair.pearl, rate, limit)
+            ratio = pair.speedup(both_ends, rate, max_new_tokens) / pair.speedup(
+                pair.pearl, rate, max_new_tokens
+            )
         cells += [
             Cell("", row, "pearl, tokens/s, reported", one.value, source=one.source),
             Cell("", row, "pearl_shared, tokens/s, reported", shared.value, source=one.source),

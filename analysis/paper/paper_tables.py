@@ -13,7 +13,7 @@ from analysis.frames.table import LOSSY, Cell, NoRuns, Table
 from pearl_eval.results.conditions import CONDITIONS, MOOT
 
 #: PEARL and vanilla speculative decoding, as a frame has their schedules.
-_PEARL, _VANILLA = "Parallel", "Turns"
+_PEARL, _VANILLA = "Parallel", "Sequential"
 _ABLATIONS = (_PEARL, "Parallel pre_verify=False", "Parallel post_verify=False")
 _SHARED = (_PEARL, "Parallel ends=2", "Parallel ends=1")
 _SPEEDUP = (

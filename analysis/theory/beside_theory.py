@@ -1,4 +1,4 @@
-"""What theory gives at the speed ratio and the acceptance rate that runs had, beside them."""
+"""Runs beside what theory expects at their speed ratio and acceptance rate."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from analysis.frames.table import Cell, NoRuns, Table
 from analysis.theory import theory
 
 #: The schedules whose draft length theory speaks of.
-SCHEDULES = ("Parallel", "Turns")
+SCHEDULES = ("Parallel", "Sequential")
 
 
 @dataclass(frozen=True)
 class Expectation:
-    """Of ``Parallel`` (PEARL) or ``Turns`` (vanilla speculative decoding), at speed ratio c
-    (``ratio``) and acceptance rate α (``rate``); nothing but forwards takes time.
+    """What theory expects of ``Parallel`` (PEARL) or ``Sequential`` (vanilla speculative decoding).
+
+    ``ratio`` is the speed ratio c, ``rate`` the acceptance rate α; only forwards take time.
 
     ``window_cost`` is how many times as long as one token of autoregressive decoding a target
     forward over a block takes; the closed forms know no such thing (it is 1).

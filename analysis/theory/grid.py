@@ -31,18 +31,21 @@ _MARKS = {"accepted": "1", "rejected": "0"}
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One pair. ``measured``: each contender's speedup, the geometric mean over the prompts of the
+class MeasuredCell:
+    """What was measured on one pair of a grid.
+
+    ``measured``: each contender's speedup, the geometric mean over the prompts of the
     ratio of its median times: a text of some tens of milliseconds is too short for each repeat to
     count. ``same`` is the ratio of the reference to itself, if it competes too: 1 but for what the
     machine did meanwhile. ``schedules``: which model of a contender runs when. ``best``: each
     decoder's speedup at its best draft length, which the benchmark chose on other prompts than it
-    is of."""
+    is of.
+    """
 
     depth: int
     perturbation: float
     acceptance_rate: float | None
-    limit: int
+    max_new_tokens: int
     prompts: tuple[int, ...]
     forwards: ForwardTimes
     trace: Trace
@@ -52,7 +55,7 @@ class Cell:
     best: dict[str, float] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, content: dict[str, Any], directory: Path) -> Cell:
+    def of(cls, content: dict[str, Any], directory: Path) -> MeasuredCell:
         """A cell of ``bench.json``, whose runs are below the benchmark's ``directory``.
 
         ValueError for one of an older version.
@@ -96,7 +99,12 @@ class Cell:
         """
         reference, own = (
             Simulation(
-                one, self.forwards, acceptance or self.trace, costs, self.limit, self.prompts
+                one,
+                self.forwards,
+                acceptance or self.trace,
+                costs,
+                self.max_new_tokens,
+                self.prompts,
             )
             .run()
             .text_seconds
@@ -159,7 +167,7 @@ def _ratio(reference: Sequence[float], own: Sequence[float]) -> float:
     return geometric_mean(a / b for a, b in zip(reference, own, strict=True))
 
 
-def read_grid(directory: Path) -> list[Cell]:
+def read_grid(directory: Path) -> list[MeasuredCell]:
     """The cells of the grid that ``pearl-eval bench`` measured into a directory.
 
     Raises :class:`UserError` where there are none, or a decoder is not simulated.
@@ -172,7 +180,7 @@ def read_grid(directory: Path) -> list[Cell]:
     if not content.get("grid"):
         raise UserError(f"{path}: no grid was measured; run pearl-eval bench grid=controlled")
     try:
-        return [Cell.of(cell, directory) for cell in content["grid"]]
+        return [MeasuredCell.of(cell, directory) for cell in content["grid"]]
     except NotSimulated as error:
         raise UserError(
             f"{path}: {error} is not simulated, so it can't be predicted; run a grid without it"
@@ -181,11 +189,11 @@ def read_grid(directory: Path) -> list[Cell]:
         raise UserError(f"{path}: {error}; run it again") from None
 
 
-def halves(cells: Sequence[Cell]) -> tuple[list[Cell], list[Cell]]:
+def halves(cells: Sequence[MeasuredCell]) -> tuple[list[MeasuredCell], list[MeasuredCell]]:
     """Every other cell, as the fields of a chessboard are black and white."""
     depths = sorted({cell.depth for cell in cells})
     perturbations = sorted({cell.perturbation for cell in cells})
-    sides: tuple[list[Cell], list[Cell]] = ([], [])
+    sides: tuple[list[MeasuredCell], list[MeasuredCell]] = ([], [])
     for cell in cells:
         place = depths.index(cell.depth) + perturbations.index(cell.perturbation)
         sides[place % 2].append(cell)

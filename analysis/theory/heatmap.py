@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from analysis.theory import theory
-from analysis.theory.grid import Cell, read_grid
+from analysis.theory.grid import MeasuredCell, read_grid
 from analysis.theory.prediction import fit
 from pearl_eval.figures.heatmap import LOWEST, STEPS, draw_heatmap
 from pearl_eval.figures.saving import check_format, save_figure
@@ -25,14 +25,14 @@ def _pearl(speed_ratio: float, rate: float) -> float:
 
 Predicted = dict[str, Callable[[float, float], float]]
 #: What theory predicts of each schedule, at its best draft length.
-THEORY: Predicted = {"Turns": _speculative, "Parallel": _pearl, "Ahead": theory.async_speedup}
+THEORY: Predicted = {"Sequential": _speculative, "Parallel": _pearl, "Ahead": theory.async_speedup}
 #: Values of c and of α at which a simulated surface is computed, which takes a while.
 _SIMULATED_STEPS = 12
 #: Simulated texts for each of a cell's prompts.
 _REPEATS = 10
 
 
-def simulated(cells: Sequence[Cell], costs: Costs) -> Predicted:
+def simulated(cells: Sequence[MeasuredCell], costs: Costs) -> Predicted:
     """What the simulator predicts of each decoder on a grid, at the best draft length of its cells.
 
     Texts are as long as theirs, and forwards take as long as those of the cell in the middle, the
@@ -64,7 +64,7 @@ def _at(forwards: ForwardTimes, speed_ratio: float) -> ForwardTimes:
     return replace(forwards, target=replace(forwards.target, seconds=seconds))
 
 
-def best(cells: list[Cell], decoder: str) -> list[tuple[float, float, float]]:
+def best(cells: list[MeasuredCell], decoder: str) -> list[tuple[float, float, float]]:
     """c, α and the speedup at the best draft length measured, of each cell."""
     found = []
     for cell in cells:
@@ -85,8 +85,8 @@ def write_heatmap(directory: Path | None = None, output: Path = Path("heatmap.pn
         predicted, steps = simulated(cells, fit(cells)), _SIMULATED_STEPS
         lowest = min(LOWEST, *(0.9 * cell.speed_ratio for cell in cells))
         subtitle = (
-            f"predicted by simulation, at the grid's fitted costs, texts of {cells[0].limit}"
-            " tokens; points: measured, in the same colours"
+            "predicted by simulation, at the grid's fitted costs, texts of"
+            f" {cells[0].max_new_tokens} tokens; points: measured, in the same colours"
         )
     measured = {name: best(cells, name) for name in predicted}
     print(save_figure(draw_heatmap(predicted, measured, subtitle, steps, lowest), output))

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.optimize import least_squares
 
 from analysis.frames.markdown import markdown_table
-from analysis.theory.grid import Cell, halves, read_grid
+from analysis.theory.grid import MeasuredCell, halves, read_grid
 from pearl_eval.errors import UserError
 from pearl_eval.figures.prediction import draw_prediction
 from pearl_eval.figures.saving import check_format, save_figure
@@ -37,7 +37,7 @@ class Point:
         return self.predicted / self.measured - 1
 
 
-def predict(cells: Sequence[Cell], costs: Costs) -> list[Point]:
+def predict(cells: Sequence[MeasuredCell], costs: Costs) -> list[Point]:
     """Every contender of every cell."""
     return [
         Point(cell.depth, cell.perturbation, label, measured, cell.predicted(label, costs))
@@ -46,7 +46,7 @@ def predict(cells: Sequence[Cell], costs: Costs) -> list[Point]:
     ]
 
 
-def fit(cells: Sequence[Cell]) -> Costs:
+def fit(cells: Sequence[MeasuredCell]) -> Costs:
     """The costs beside forwards with which these cells are predicted best."""
     start = np.array(list(_FITTED.values()))
 
@@ -76,7 +76,7 @@ def errors(points: Sequence[Point]) -> str:
     )
 
 
-def noise(cells: Sequence[Cell]) -> str:
+def noise(cells: Sequence[MeasuredCell]) -> str:
     """How far measured speedups are off by themselves, beyond which no prediction can be told."""
     off = [abs(cell.same - 1) for cell in cells]
     return (
@@ -106,7 +106,7 @@ def predict_grid(directory: Path, output: Path | None = None, swap: bool = False
     cells = read_grid(directory)
     fitted_on, held_out = reversed(halves(cells)) if swap else halves(cells)
     if not fitted_on or not held_out:
-        raise UserError(f"{directory}: too few pairs for two halves")
+        raise UserError(f"{directory}: too few pairs for two halves; take more depths")
     costs = fit(fitted_on)
     seconds = {name: asdict(costs)[name] for name in _FITTED}
     print("fitted, µs: " + ", ".join(f"{name} {1e6 * one:.0f}" for name, one in seconds.items()))

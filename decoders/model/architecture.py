@@ -30,7 +30,7 @@ class Architecture:
         The longest text, in tokens.
     layers
         The kinds of attention among its layers, by transformers' names for them.
-    window
+    sliding_window
         Tokens that a layer of sliding attention sees, the one that looks included.
     chunk
         Tokens of a chunk; a layer of chunked attention sees no other chunk than its token's own.
@@ -44,7 +44,7 @@ class Architecture:
     name: str
     context: int
     layers: frozenset[str] = frozenset({_FULL})
-    window: int | None = None
+    sliding_window: int | None = None
     chunk: int | None = None
     rope_switch: int | None = None
     no_trees: str = ""
@@ -55,17 +55,17 @@ class Architecture:
 
         A dynamic NTK's rotations depend on length only beyond the context that its config names.
         """
-        window = getattr(config, "sliding_window", None)
+        sliding = getattr(config, "sliding_window", None)
         chunk = getattr(config, "attention_chunk_size", None)
         kinds = _layer_types(config)
         if not kinds:
             # As transformers' caches and masks tell it.
-            kinds = {_SLIDING if window is not None else _CHUNKED if chunk is not None else _FULL}
+            kinds = {_SLIDING if sliding is not None else _CHUNKED if chunk is not None else _FULL}
         return cls(
             config.model_type,
             context(config),
             frozenset(kinds),
-            window,
+            sliding,
             chunk,
             _rope_switch(config),
             _no_trees(config, model),
@@ -84,8 +84,8 @@ class Architecture:
         reader = torch.tensor(positions)[:, None]
         read = torch.cat([torch.arange(seen.shape[1] - len(positions)), reader[:, 0]])
         by_layer = {_FULL: seen}
-        if self.window is not None:
-            by_layer[_SLIDING] = seen & (reader - read < self.window)
+        if self.sliding_window is not None:
+            by_layer[_SLIDING] = seen & (reader - read < self.sliding_window)
         if self.chunk is not None:
             by_layer[_CHUNKED] = seen & (reader // self.chunk == read // self.chunk)
         return {kind: by_layer[kind] for kind in sorted(self.layers)}

@@ -109,10 +109,10 @@ class CachedModel:
 
     @property
     def forward(self) -> str:
-        """How forwards are computed: by the layers of ``transformers``, ``fused``, ``compiled``."""
+        """How forwards are computed: ``transformers``, ``fused`` or ``cuda_graphs``."""
         if self._fused is None:
             return "transformers"
-        return "compiled" if self.fixed_shapes else "fused"
+        return "cuda_graphs" if self.fixed_shapes else "fused"
 
     @property
     def fixed_shapes(self) -> bool:

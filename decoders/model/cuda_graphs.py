@@ -37,7 +37,7 @@ class _Step:
 
 
 class StaticForward(FusedForward):
-    """As :class:`FusedForward`, but forwards of few tokens have fixed shapes and places.
+    """A :class:`FusedForward` whose forwards of few tokens have fixed shapes and places.
 
     On a GPU each shape (tokens, bucket) becomes a CUDA graph: by ``prepare``, so that none is
     recorded while something is timed, or else when it first comes up.
@@ -114,12 +114,12 @@ class StaticForward(FusedForward):
         ids = ids.clone()
         positions = positions.to(ids.device)
         every = torch.arange(bucket, device=ids.device)
-        window = _Window(cache, positions, bucket)
+        view = _StepCache(cache, positions, bucket)
 
         def compute() -> torch.Tensor:
             mask = (every <= positions[:, None])[None, None]
             rotations = self._rotations(self._embedding, positions[None])
-            return self._logits(self._through(ids, mask, rotations, window))
+            return self._logits(self._through(ids, mask, rotations, view))
 
         run = _recorded(compute) if ids.is_cuda else compute
         return _Step(ids, positions, run)
@@ -130,7 +130,7 @@ def _bucket(length: int) -> int:
     return -(-length // BUCKET) * BUCKET
 
 
-class _Window:
+class _StepCache:
     """A cache as one step sees it: written at its positions, read up to its bucket."""
 
     def __init__(self, cache: RollbackCache, positions: torch.Tensor, bucket: int) -> None:

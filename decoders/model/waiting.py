@@ -1,4 +1,4 @@
-"""Waiting for a device, which computes what it is asked for while the host goes on."""
+"""Waiting for a device that computes asynchronously."""
 
 from __future__ import annotations
 

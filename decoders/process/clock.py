@@ -1,4 +1,4 @@
-"""The one clock of all timings, and what must not run while it does."""
+"""The clock of all timings, and a pause of garbage collection while something is timed."""
 
 from __future__ import annotations
 

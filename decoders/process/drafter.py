@@ -12,7 +12,7 @@ import torch
 from decoders.model.cached_model import CachedModel
 from decoders.process.channel import Channel, Message
 from decoders.process.clock import clock
-from decoders.process.worker import DraftProcess, DraftProcessOptions
+from decoders.process.worker import Worker, WorkerOptions
 from decoders.sampling.sampler import Draft, Sampler
 
 
@@ -50,7 +50,7 @@ _ROUNDED = 0.01
 
 
 class OnRequest(Protocol):
-    """What drafts on request, by one process or by several that take turns."""
+    """Anything that drafts on request: one process, or several that draft alternately."""
 
     @property
     def bytes_sent(self) -> int:
@@ -88,8 +88,8 @@ def _never() -> bool:
     return False
 
 
-class Service:
-    """What the draft process does: answers each message, one after the other."""
+class DrafterService:
+    """The draft process's side: answers each message, one after the other."""
 
     def __init__(self, model: CachedModel, sampler: Sampler) -> None:
         self._model = model
@@ -135,21 +135,21 @@ class Service:
 
 
 def _serve(channel: Channel, model: CachedModel, sampler: Sampler) -> None:
-    service = Service(model, sampler)
+    service = DrafterService(model, sampler)
     while True:
         answer = service.answer(channel.receive())
         if answer is not None:
             channel.send(answer)
 
 
-class Drafter(DraftProcess):
-    """Drafts a given number of tokens on request.
+class Drafter(Worker):
+    """The main process's side of a draft process that drafts as many tokens as it is asked for.
 
     ``request`` and ``collect`` are separate so that the target can work in between.
     """
 
     def __init__(
-        self, load: Callable[[], CachedModel], sampler: Sampler, options: DraftProcessOptions
+        self, load: Callable[[], CachedModel], sampler: Sampler, options: WorkerOptions
     ) -> None:
         super().__init__(load, sampler, options, _serve)
 
@@ -180,10 +180,13 @@ def proposal(answer: Message, vocab_size: int) -> Proposal:
     """What a draft process has drafted, from its answer. ValueError where it can't be that."""
     name, tokens, chances, seconds = answer
     if name != PROPOSAL:
-        raise ValueError(f"{name!r} where drafted tokens were asked for")
+        raise ValueError(f"expected drafted tokens ({PROPOSAL!r}), got {name!r}")
     check_tokens(tokens, vocab_size)
     if chances and (len(chances) != len(tokens) or not all(0 < one <= _SURE for one in chances)):
-        raise ValueError(f"tokens drawn with chances of {chances}")
+        raise ValueError(
+            f"expected a chance above 0 and at most 1 for each of {len(tokens)} drafted tokens, or"
+            f" none, got {chances}"
+        )
     check_seconds(seconds)
     return Proposal(Draft(tokens, chances), seconds)
 
@@ -192,23 +195,29 @@ def distribution(answer: Message, vocab_size: int) -> torch.Tensor:
     """The distribution, ``[vocab]``, in a draft process's answer; ValueError where it is none."""
     name, dtype, data = answer
     if name != DISTRIBUTION:
-        raise ValueError(f"{name!r} where a distribution was asked for")
+        raise ValueError(f"expected a distribution ({DISTRIBUTION!r}), got {name!r}")
     row = torch.frombuffer(bytearray(data), dtype=getattr(torch, dtype))
     whole = float(row.sum(dtype=torch.float64))
-    if len(row) != vocab_size or not bool((row >= 0).all()) or not abs(whole - 1) < _ROUNDED:
-        raise ValueError("what should be a distribution is none")
-    return row
+    if len(row) != vocab_size:
+        found = f"one over {len(row):,}"
+    elif not bool((row >= 0).all()):
+        found = f"one with the probability {float(row[~(row >= 0)][0]):g}"
+    elif not abs(whole - 1) < _ROUNDED:
+        found = f"one that sums to {whole:.4g}"
+    else:
+        return row
+    raise ValueError(f"expected a probability distribution over {vocab_size:,} tokens, got {found}")
 
 
 def check_seconds(*times: float) -> None:
     """ValueError where some are no times."""
     for one in times:
         if not isinstance(one, float | int) or not 0 <= one < math.inf:
-            raise ValueError(f"{one!r} as a time in seconds")
+            raise ValueError(f"expected a time in seconds, got {one!r}")
 
 
 def check_tokens(tokens: Sequence[int], vocab_size: int) -> None:
     """ValueError where some are no tokens."""
     for token in tokens:
         if not isinstance(token, int) or not 0 <= token < vocab_size:
-            raise ValueError(f"{token!r} as a token, of which there are {vocab_size}")
+            raise ValueError(f"expected a token id from 0 to {vocab_size - 1}, got {token!r}")

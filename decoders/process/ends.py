@@ -1,4 +1,4 @@
-"""A target that is spread over two ends: where its forward passes from one to the other."""
+"""The place in a target's layers where its forward passes from its first end to its last."""
 
 from __future__ import annotations
 

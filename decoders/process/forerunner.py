@@ -10,7 +10,7 @@ from decoders.model.cached_model import CachedModel
 from decoders.process.channel import Channel, Message
 from decoders.process.clock import clock
 from decoders.process.drafter import PREPARE, PREPARED, check_seconds, check_tokens
-from decoders.process.worker import DraftProcess, DraftProcessOptions
+from decoders.process.worker import Worker, WorkerOptions
 from decoders.sampling.sampler import Sampler, common_length
 
 #: Beyond every published token: what follows a disagreement was drafted for another text, and is
@@ -49,8 +49,8 @@ class Drafted:
     waited: float
 
 
-class Service:
-    """What the draft process does: drafts on, but for messages and where it must wait."""
+class ForerunnerService:
+    """The draft process's side: drafts on until it has a message to answer or must wait."""
 
     def __init__(self, model: CachedModel, sampler: Sampler) -> None:
         self._model = model
@@ -105,7 +105,7 @@ class Service:
 
 
 def _serve(channel: Channel, model: CachedModel, sampler: Sampler) -> None:
-    service = Service(model, sampler)
+    service = ForerunnerService(model, sampler)
     waited = 0.0
     while True:
         start = clock()
@@ -125,11 +125,11 @@ def _serve(channel: Channel, model: CachedModel, sampler: Sampler) -> None:
         waited = 0.0
 
 
-class Forerunner(DraftProcess):
-    """Runs ahead of the verified text by itself. The main process's view of what it published."""
+class Forerunner(Worker):
+    """The main process's side of a draft process that runs ahead of the verified text by itself."""
 
     def __init__(
-        self, load: Callable[[], CachedModel], sampler: Sampler, options: DraftProcessOptions
+        self, load: Callable[[], CachedModel], sampler: Sampler, options: WorkerOptions
     ) -> None:
         super().__init__(load, sampler, options, _serve)
 
@@ -214,9 +214,15 @@ class Forerunner(DraftProcess):
                 drafted = Drafted(*values)
                 places = drafted.lineage, drafted.position
                 if not all(isinstance(one, int) and one >= 0 for one in places):
-                    raise ValueError(f"{places} as places of a drafted token")
+                    raise ValueError(
+                        "expected a lineage and a position of at least 0 with a drafted token, got"
+                        f" {places}"
+                    )
                 if name != _DRAFTED or drafted.lineage >= len(self._lengths):
-                    raise ValueError(f"{name!r} of an unknown text where drafted tokens come")
+                    raise ValueError(
+                        f"expected {_DRAFTED!r} of a lineage below {len(self._lengths)}, got"
+                        f" {name!r} of {drafted.lineage}"
+                    )
                 check_seconds(drafted.seconds, drafted.waited)
                 every.append(drafted)
             check_tokens([drafted.token for drafted in every], self.vocab_size)

@@ -1,4 +1,4 @@
-"""Where draft processes are forked from: a process that has imported the libraries, once."""
+"""The process that draft processes are forked from, which has imported the libraries once."""
 
 from __future__ import annotations
 

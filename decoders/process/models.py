@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from decoders.model.cached_model import CachedModel
-from decoders.process.worker import DraftProcessOptions
+from decoders.process.worker import WorkerOptions
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class End:
     """
 
     load_draft: Callable[[], CachedModel]
-    draft_process: DraftProcessOptions
+    draft_process: WorkerOptions
 
 
 @dataclass(frozen=True)
@@ -33,5 +33,5 @@ class Models:
 
     target: CachedModel
     load_draft: Callable[[], CachedModel]
-    draft_process: DraftProcessOptions
+    draft_process: WorkerOptions
     ends: tuple[End, ...] = ()

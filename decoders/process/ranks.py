@@ -18,7 +18,7 @@ from torch import distributed
 from decoders.model.cached_model import CachedModel
 from decoders.process.channel import Message
 from decoders.process.clock import clock
-from decoders.process.worker import DraftProcess, DraftProcessError, DraftProcessOptions, Service
+from decoders.process.worker import Service, Worker, WorkerError, WorkerOptions
 from decoders.sampling.sampler import Greedy
 
 #: Seconds that a process whose end is near is given to end.
@@ -83,7 +83,7 @@ def _arrived(rank: int, store: distributed.FileStore) -> None:
     store.set(f"arrived {rank}", "")
 
 
-class Rank(DraftProcess):
+class Rank(Worker):
     """A rank other than 0, in a process of its own. Its service gets its share of the model."""
 
     def __init__(
@@ -91,15 +91,15 @@ class Rank(DraftProcess):
         number: int,
         group: Group,
         load: Callable[[], CachedModel],
-        options: DraftProcessOptions,
+        options: WorkerOptions,
         serve: Service,
     ) -> None:
         self.role = f"rank {number} of the target"
-        self._fate: DraftProcessError | None = None
+        self._fate: WorkerError | None = None
         join = partial(group.load, number, load, partial(_arrived, number))
         super().__init__(join, Greedy(), options, serve)
 
-    def fate(self, seconds: float = 0.0) -> DraftProcessError | None:
+    def fate(self, seconds: float = 0.0) -> WorkerError | None:
         """What became of it if it has ended, or ends within so many seconds."""
         self._process.join(seconds)
         if self._fate is None and not self._process.is_alive():
@@ -107,7 +107,7 @@ class Rank(DraftProcess):
                 while self.receive_now() is not None:
                     pass
                 self._fate = self._died()
-            except DraftProcessError as error:
+            except WorkerError as error:
                 self._fate = error
         return self._fate
 
@@ -130,7 +130,7 @@ class Ranks:
     def __init__(
         self,
         load: Callable[[], CachedModel],
-        options: Sequence[DraftProcessOptions],
+        options: Sequence[WorkerOptions],
         devices: tuple[str, ...],
         serve: Service,
     ) -> None:
@@ -164,7 +164,7 @@ class Ranks:
         for rank in self._ranks:
             try:
                 rank.send(message)
-            except DraftProcessError as error:
+            except WorkerError as error:
                 raise self._cause(_GRACE_SECONDS) or error from None
 
     @contextlib.contextmanager
@@ -172,7 +172,7 @@ class Ranks:
         """Where the body fails because of another rank, say what became of that."""
         try:
             yield
-        except DraftProcessError:
+        except WorkerError:
             raise
         except RuntimeError as error:
             text = " ".join(str(error).split())
@@ -181,7 +181,7 @@ class Ranks:
             if cause:
                 raise cause from error
             if lost:
-                raise DraftProcessError(
+                raise WorkerError(
                     f"the ranks of the target lost each other: {text[:300]}"
                 ) from error
             raise
@@ -211,12 +211,12 @@ class Ranks:
             if cause:
                 raise cause
             if clock() - start > self._start_timeout:
-                raise DraftProcessError(
+                raise WorkerError(
                     f"the ranks of the target did not start within {self._start_timeout} s"
                 )
             time.sleep(_POLL_SECONDS)
 
-    def _cause(self, seconds: float) -> DraftProcessError | None:
+    def _cause(self, seconds: float) -> WorkerError | None:
         """What became of the rank that failed first, if one did.
 
         The others then fail, too, since their connections to it break.
@@ -225,7 +225,7 @@ class Ranks:
         return min(fates, key=_of_a_connection, default=None)
 
 
-def _of_a_connection(error: DraftProcessError) -> bool:
+def _of_a_connection(error: WorkerError) -> bool:
     return any(name in str(error).lower() for name in _TRANSPORTS)
 
 

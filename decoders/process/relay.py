@@ -1,4 +1,4 @@
-"""Two copies of the draft model that draft by turns, each where the target is not computing."""
+"""Two copies of the draft model that draft alternately, each where the target does not compute."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from decoders.process.drafter import (
     PREPARE,
     PREPARED,
     ROW,
+    DrafterService,
     Proposal,
-    Service,
     distribution,
     proposal,
 )
 from decoders.process.models import End
-from decoders.process.worker import DraftProcess, DraftProcessOptions
+from decoders.process.worker import Worker, WorkerOptions
 from decoders.sampling.sampler import Sampler
 
 # Messages to a copy, beside those to any drafter:
@@ -35,7 +35,7 @@ _HAND_OVER = "hand over"
 _BATON = "baton"
 
 
-class _Runner(Service):
+class _Runner(DrafterService):
     """What each copy does. ``peer`` leads to the other one."""
 
     def __init__(
@@ -101,14 +101,14 @@ def _serve(peer: Channel, channel: Channel, model: CachedModel, sampler: Sampler
     _Runner(model, sampler, channel, peer).serve()
 
 
-class _Copy(DraftProcess):
+class _Copy(Worker):
     """The main process's handle on a copy. ``held``: length of the text's beginning that it has."""
 
     def __init__(
         self,
         load: Callable[[], CachedModel],
         sampler: Sampler,
-        options: DraftProcessOptions,
+        options: WorkerOptions,
         peer: Channel,
     ) -> None:
         super().__init__(load, sampler, options, functools.partial(_serve, peer))

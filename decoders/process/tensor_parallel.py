@@ -21,7 +21,7 @@ from decoders.model.cache import RollbackCache
 from decoders.model.cached_model import INITIAL_CAPACITY, CachedModel
 from decoders.process.channel import Channel
 from decoders.process.ranks import Ranks
-from decoders.process.worker import DraftProcessOptions
+from decoders.process.worker import WorkerOptions
 from decoders.sampling.sampler import Sampler
 
 # Messages to a rank: a forward, with its fields; of what lies beyond a position of the text, keep
@@ -31,8 +31,8 @@ _KEEP = "keep"
 
 
 @dataclass(slots=True)
-class Forward:
-    """Read ``ids`` after the first ``seen`` tokens of the text.
+class ForwardMessage:
+    """A message that tells a rank to read ``ids`` after the first ``seen`` tokens of the text.
 
     ``rows``: for how many of the last, or for which of them, logits are computed. ``wide``: in
     higher precision. ``positions`` and ``visible``, the bytes of ``[ids, ids]`` truth values, are
@@ -48,7 +48,7 @@ class Forward:
 
 
 class MirroredCache(RollbackCache):
-    """Rank 0's cache. What forwards do not tell the other ranks of it, it tells them itself."""
+    """Rank 0's cache, which tells the other ranks of changes that no forward tells them of."""
 
     def __init__(self, layers: int, capacity: int, ranks: Ranks) -> None:
         super().__init__(layers, capacity)
@@ -62,7 +62,7 @@ class MirroredCache(RollbackCache):
 @contextlib.contextmanager
 def led(
     load: Callable[[], CachedModel],
-    options: Sequence[DraftProcessOptions],
+    options: Sequence[WorkerOptions],
     devices: tuple[str, ...],
 ) -> Iterator[CachedModel]:
     """A model over several ranks, of which this process is rank 0, while the body runs.
@@ -78,7 +78,7 @@ def led(
 
     Raises
     ------
-    DraftProcessError
+    WorkerError
         A rank failed, died or did not answer; also within the body, from the model's forwards.
     """
     ranks = Ranks(load, options, devices, follow)
@@ -116,11 +116,11 @@ def lead(model: CachedModel, ranks: Ranks) -> None:
     cast(Any, model.model).forward = mirrored
 
 
-def _told(arguments: dict[str, Any], seen: int) -> Forward:
+def _told(arguments: dict[str, Any], seen: int) -> ForwardMessage:
     """What the other ranks need to know of a forward."""
     cache, rows = arguments.get("past_key_values"), arguments.get("logits_to_keep", 0)
     wide = isinstance(cache, RollbackCache) and cache.wide
-    message = Forward(
+    message = ForwardMessage(
         seen,
         arguments["input_ids"][0].tolist(),
         rows if isinstance(rows, int) else rows.tolist(),
@@ -146,13 +146,13 @@ def follow(channel: Channel, model: CachedModel, sampler: Sampler) -> None:
         if name == _KEEP:
             model.cache.keep(*fields)
             continue
-        told = Forward(*fields)
+        told = ForwardMessage(*fields)
         if told.wide and not told.seen:
             wide = model.in_higher_precision()
         _read(wide if told.wide else model, told)
 
 
-def _read(model: CachedModel, told: Forward) -> None:
+def _read(model: CachedModel, told: ForwardMessage) -> None:
     model.rollback(told.seen)
     rows = told.rows
     options: dict[str, Any] = {

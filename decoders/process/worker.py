@@ -1,4 +1,4 @@
-"""A process that holds the draft model: started, watched, ended; others say what it does."""
+"""A process that holds a model: how it is started, watched and ended."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _READY = "ready"
 _FAILED = "failed"
 
 
-class DraftProcessError(RuntimeError):
+class WorkerError(RuntimeError):
     """A draft process, or a rank of a target, failed, died or did not answer."""
 
 
 @dataclass(frozen=True)
-class DraftProcessOptions:
+class WorkerOptions:
     """How the draft process starts and where it runs, and how long is waited for it (seconds).
 
     ``idle_timeout`` is how long it waits itself, for a main process that is there but asks nothing.
@@ -57,7 +57,7 @@ def _main(
     channel: Channel,
     load: Callable[[], CachedModel],
     sampler: Sampler,
-    options: DraftProcessOptions,
+    options: WorkerOptions,
     serve: Service,
 ) -> None:
     """Body of the draft process: serve until the other side is gone."""
@@ -83,8 +83,8 @@ def _main(
             channel.send((_FAILED, what, traceback.format_exc()), options.answer_timeout)
 
 
-class DraftProcess:
-    """The main process's handle on the draft process.
+class Worker:
+    """The main process's handle on a process that holds a model, such as the draft process.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ class DraftProcess:
         self,
         load: Callable[[], CachedModel],
         sampler: Sampler,
-        options: DraftProcessOptions,
+        options: WorkerOptions,
         serve: Service,
     ) -> None:
         self._options = options
@@ -164,7 +164,7 @@ class DraftProcess:
         answer = self.receive()
         with self.understood():
             if answer != (word,):
-                raise ValueError(f"{str(answer)[:80]!r} where {word!r} was to come")
+                raise ValueError(f"expected {word!r}, got {str(answer)[:80]!r}")
 
     def receive_now(self) -> Message | None:
         """The next message if it is there, else ``None``."""
@@ -181,7 +181,7 @@ class DraftProcess:
         try:
             yield
         except (ValueError, TypeError, LookupError, AttributeError, EOFError) as error:
-            raise DraftProcessError(
+            raise WorkerError(
                 f"{self.role} (pid {self.pid}) gave an answer that makes no sense: {error}"
             ) from error
 
@@ -215,11 +215,11 @@ class DraftProcess:
         thread.start()
         thread.join(self._options.start_timeout)
         if thread.is_alive():
-            raise DraftProcessError(
+            raise WorkerError(
                 f"{self.role} could not be started within {self._options.start_timeout} s"
             )
         if errors:
-            raise DraftProcessError(f"{self.role} could not be started: {errors[0]}") from errors[0]
+            raise WorkerError(f"{self.role} could not be started: {errors[0]}") from errors[0]
 
     def _receive(self, timeout: float) -> Message:
         try:
@@ -235,23 +235,26 @@ class DraftProcess:
         """A message, if it is one and does not say that the process failed."""
         with self.understood():
             if not isinstance(message, tuple) or not message or not isinstance(message[0], str):
-                raise ValueError(f"{str(message)[:80]!r} is no message")
+                raise ValueError(
+                    "expected a message, a tuple that begins with its name, got"
+                    f" {str(message)[:80]!r}"
+                )
             if message[0] == _FAILED:
                 _, what, trace = message
                 raise self._failed(what, trace)
         return message
 
-    def silent(self, what: str, seconds: float) -> DraftProcessError:
+    def silent(self, what: str, seconds: float) -> WorkerError:
         """The error that it did not do something in time."""
-        return DraftProcessError(f"{self.role} (pid {self.pid}) did not {what} within {seconds} s")
+        return WorkerError(f"{self.role} (pid {self.pid}) did not {what} within {seconds} s")
 
-    def _failed(self, what: str, trace: str) -> DraftProcessError:
-        failure = DraftProcessError(f"{self.role} failed: {what}")
+    def _failed(self, what: str, trace: str) -> WorkerError:
+        failure = WorkerError(f"{self.role} failed: {what}")
         # Shown with a traceback, where one is shown (add_note needs Python 3.11).
         failure.__cause__ = RuntimeError(trace)
         return failure
 
-    def _died(self) -> DraftProcessError:
+    def _died(self) -> WorkerError:
         self._process.join(_GRACE_SECONDS)
         code = self._process.exitcode
         if code is None:
@@ -260,4 +263,4 @@ class DraftProcess:
             how = f"was killed by {signal.Signals(-code).name}"
         else:
             how = f"ended with exit code {code}"
-        return DraftProcessError(f"{self.role} (pid {self.pid}) {how}")
+        return WorkerError(f"{self.role} (pid {self.pid}) {how}")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from pearl_eval.training.fitting import Schedule
-from tiny_pair.recipe import Pair, Recipe
-from tiny_pair.report import Results
+from tiny_pair.recipe import Recipe, TrainedPair
+from tiny_pair.report import PairMeasurements
 from tiny_pair.shapes import Shape, parameter_count
 
 CARD = """# tiny: a target and a draft model for trying speculative decoding on a CPU
@@ -86,7 +86,12 @@ Share of held-out problems solved, greedy:
 
 
 def write_card(
-    path: Path, recipe: Recipe, pair: Pair, results: Results, size: int, measured: int
+    path: Path,
+    recipe: Recipe,
+    pair: TrainedPair,
+    results: PairMeasurements,
+    size: int,
+    measured: int,
 ) -> None:
     """Write the card of ``pair`` to ``path``.
 
@@ -94,8 +99,8 @@ def write_card(
     ----------
     path : Path
     recipe : Recipe
-    pair : Pair
-    results : Results
+    pair : TrainedPair
+    results : PairMeasurements
     size : int
         Bytes of both weight files.
     measured : int

@@ -1,4 +1,4 @@
-"""A start for the weights that has copying built in, roughly.
+"""Initial weights that already copy text, roughly.
 
 Names, numbers and words of a prompt come back in its answer, so everything here rests on
 induction heads (Olsson et al. 2022): a head that looks at the token before, then one that finds

@@ -23,7 +23,7 @@ _CONTEXT, _REPEATS = 300, 60
 
 
 @dataclass(frozen=True)
-class Acceptance:
+class Agreement:
     """Greedy agreement of a pair on one set of prompts.
 
     Parameters
@@ -62,7 +62,7 @@ def acceptance(
     prompts: Sequence[list[int]],
     new_tokens: int,
     ends: Iterable[int],
-) -> Acceptance:
+) -> Agreement:
     """Measure the agreement on the target's own continuations.
 
     Parameters
@@ -84,7 +84,7 @@ def acceptance(
         agreed, total = agreed + sum(same), total + len(same)
         agreed_first, total_first = agreed_first + sum(same[:first]), total_first + first
         loops += len(set(new[-32:])) == 1
-    return Acceptance(agreed / total, agreed_first / total_first, loops / len(prompts))
+    return Agreement(agreed / total, agreed_first / total_first, loops / len(prompts))
 
 
 def speed_ratio(target: LlamaForCausalLM, draft: LlamaForCausalLM) -> float:

@@ -77,7 +77,7 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class Pair:
+class TrainedPair:
     """What training gives: both models, their tokenizer, and each step's loss."""
 
     tokenizer: PreTrainedTokenizerFast
@@ -87,7 +87,7 @@ class Pair:
     draft_losses: list[float]
 
 
-def train_pair(recipe: Recipe, work: Path) -> Pair:
+def train_pair(recipe: Recipe, work: Path) -> TrainedPair:
     """Run the recipe, going on from whatever ``work`` holds of an earlier start.
 
     Parameters
@@ -105,7 +105,7 @@ def train_pair(recipe: Recipe, work: Path) -> Pair:
         target, tokenizer, recipe.continuations, recipe.seed, work / "continuations"
     )
     draft, draft_losses = distil_draft(recipe, tokenizer, target, batches, continuations, work)
-    return Pair(tokenizer, target, draft, target_losses, draft_losses)
+    return TrainedPair(tokenizer, target, draft, target_losses, draft_losses)
 
 
 def make_tokenizer(recipe: Recipe, work: Path) -> PreTrainedTokenizerFast:

@@ -17,7 +17,7 @@ from tiny_pair.corpus.mixture import (
 )
 from tiny_pair.corpus.word_problems import document
 from tiny_pair.measure import (
-    Acceptance,
+    Agreement,
     acceptance,
     answer_rate,
     pass_rate,
@@ -29,13 +29,13 @@ SHOTS_SEED = 1
 
 
 @dataclass(frozen=True)
-class Results:
-    """What was measured.
+class PairMeasurements:
+    """What was measured of a finished pair.
 
     Parameters
     ----------
     speed_ratio : float
-    acceptance : dict of str to Acceptance
+    acceptance : dict of str to Agreement
         By set of prompts.
     scores : dict of str to float
         Share of held-out problems that the target solves, greedily.
@@ -44,7 +44,7 @@ class Results:
     """
 
     speed_ratio: float
-    acceptance: dict[str, Acceptance]
+    acceptance: dict[str, Agreement]
     scores: dict[str, float]
     draft_scores: dict[str, float]
 
@@ -57,7 +57,7 @@ def measure_pair(
     count: int,
     most: int,
     new_tokens: int,
-) -> Results:
+) -> PairMeasurements:
     """Measure the pair on held-out problems, HumanEval, and further prompts.
 
     Parameters
@@ -83,7 +83,7 @@ def measure_pair(
         rates[name] = acceptance(
             target, draft, [prompt[-room:] for prompt in ids], new_tokens, ends
         )
-    return Results(
+    return PairMeasurements(
         speed_ratio(target, draft),
         rates,
         _scores(target, tokenizer, count),
@@ -129,6 +129,6 @@ def _scores(
     }
 
 
-def save_results(results: Results, path: Path) -> None:
+def save_results(results: PairMeasurements, path: Path) -> None:
     """Write the measurements as JSON."""
     path.write_text(json.dumps(asdict(results), indent=2) + "\n", encoding="utf-8")

@@ -81,7 +81,7 @@ class Benchmark:
         if config.grid:
             _check("grid.", config.grid, min(config.grid.prompts, len(problems)))
             if not config.grid.depths or not config.grid.perturbations:
-                raise UserError("grid.depths and grid.perturbations: at least one of each")
+                raise UserError("grid.depths and grid.perturbations must each have a value")
             self._cells = grid.plan(config.grid, run, names("grid"), runtime, problems, directory)
         self._growth = []
         if config.growth:
@@ -140,7 +140,7 @@ class Benchmark:
 
 def _check(where: str, config: Contestants, prompts: int = _FEWEST) -> None:
     if not config.decoders:
-        raise UserError(f"{where}decoders: name at least one")
+        raise UserError(f"{where}decoders is empty: name at least one decoder")
     if not config.gammas or min(config.gammas) < 1:
         raise UserError(
             f"{where}gammas are draft lengths of at least 1 token, got {list(config.gammas)}"

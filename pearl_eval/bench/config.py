@@ -27,7 +27,7 @@ class Contestants:
 
 @dataclass
 class GridConfig(Contestants):
-    """The same on pairs over a grid of speed ratios and acceptance rates.
+    """Contests on pairs over a grid of speed ratios and acceptance rates.
 
     ``pair`` has fields ``depth`` and ``perturbation``; each of ``depths`` meets each of
     ``perturbations``. Each pair decodes the first ``prompts`` problems that the benchmark has
@@ -51,7 +51,7 @@ class GrowthConfig(Contestants):
 
 @dataclass
 class BenchConfig(Contestants):
-    """What is measured, on what, how often.
+    """What a benchmark measures, on what, and how often.
 
     ``prompts`` problems are drawn over the whole task, by ``seed``. ``contest``: let the decoders
     compete on ``pair`` and ``task``. ``forward_repeats``: how often each forward is timed alone

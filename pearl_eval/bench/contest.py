@@ -17,7 +17,7 @@ from decoders.autoregressive import Autoregressive
 from decoders.process.models import Models
 from decoders.session import Session
 from pearl_eval.bench.config import Contestants
-from pearl_eval.bench.limits import Forwards, Timer
+from pearl_eval.bench.limits import TimedForwards, Timer
 from pearl_eval.bench.results import Entry, Results
 from pearl_eval.config.building import plain
 from pearl_eval.config.schema import Names
@@ -206,7 +206,7 @@ def _started(entrants: Sequence[Contender], models: Models) -> Iterator[list[Ses
 
 def _decode(
     plan: Plan, recorders: Sequence[Recorder], timer: Timer | None, rng: random.Random, label: str
-) -> list[Forwards]:
+) -> list[TimedForwards]:
     """Let all decode all prompts and record them; the forwards timed after each prompt."""
     for one in recorders:
         # Apart, so that every prompt is timed.

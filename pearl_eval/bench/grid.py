@@ -24,7 +24,7 @@ from tasks.task import Problem
 
 
 @dataclass(frozen=True)
-class Cell:
+class PlannedCell:
     """A pair of the grid: its dials, and the runs on it, planned."""
 
     depth: int
@@ -44,7 +44,7 @@ def plan(
     runtime: RuntimeConfig,
     problems: Sequence[Problem],
     directory: Path,
-) -> list[Cell]:
+) -> list[PlannedCell]:
     """The pairs of the grid. Raises :class:`UserError` for whatever can't work.
 
     ``cfg`` is the configuration of a run but for its pair and decoder; folders are below
@@ -69,7 +69,7 @@ def plan(
             ),
             [f"pair.{dial}" for dial in dials.split(",")],
         )
-        cells.append(Cell(depth, perturbation, entrants, folder))
+        cells.append(PlannedCell(depth, perturbation, entrants, folder))
     return cells
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from decoders.draft_length import time_drafts, time_forwards, time_together, time_turns
+from decoders.draft_length import time_drafts, time_forwards, time_sequential, time_together
 from decoders.model.cached_model import CachedModel
 from decoders.process.drafter import Drafter, OnRequest
 from decoders.process.models import Models
@@ -27,15 +27,15 @@ _MOMENT = 1e-9
 
 
 @dataclass(frozen=True)
-class Forwards:
+class TimedForwards:
     """Seconds of forwards after ``context`` tokens, each model alone: medians.
 
     ``key`` is the prompt after which they were timed. ``draft`` is that of one token; ``target``
     goes by the number of tokens that are read. ``beside`` are those of target and draft model where
     both run at once, by how many tokens the target reads and the draft model drafts meanwhile.
     ``prompt`` are those of both models, each alone, that read the whole prompt, ``prompt_length``
-    tokens. ``turns`` are those of drafting some tokens and verifying them, in one place, by how
-    many.
+    tokens. ``sequential`` are those of drafting some tokens and then verifying them, both models on
+    one device or core, by how many.
     """
 
     key: Key
@@ -45,7 +45,7 @@ class Forwards:
     beside: dict[int, tuple[float, float]] = field(default_factory=dict)
     prompt: tuple[float, float] = (0.0, 0.0)
     prompt_length: int = 0
-    turns: dict[int, float] = field(default_factory=dict)
+    sequential: dict[int, float] = field(default_factory=dict)
 
     @property
     def speed_ratio(self) -> float:
@@ -64,7 +64,7 @@ class Forwards:
         return np.where(at_once, np.maximum(draft, target), draft + target)
 
 
-def round_limit_share(rounds: pd.DataFrame, forwards: Mapping[Key, Forwards]) -> float | None:
+def round_limit_share(rounds: pd.DataFrame, forwards: Mapping[Key, TimedForwards]) -> float | None:
     """Limit 2 over the time that rounds took, the first of each prompt aside, which reads it.
 
     ``None`` for a decoder that reads more tokens at a time than were timed, or that drafts
@@ -128,14 +128,14 @@ class Timer:
             drafter.wait_ready()
             yield cls(models.target, draft, drafter, lengths, repeats)
 
-    def forwards(self, key: Key, context: int, prompt_length: int) -> Forwards:
+    def forwards(self, key: Key, context: int, prompt_length: int) -> TimedForwards:
         """Forwards after ``context`` tokens, and those that read a prompt."""
         target, drafter, repeats = self._target, self._drafter, self._repeats
         prompt = (
             time_forwards(target, prompt_length, 0, _PROMPTS, warm=False),
             time_drafts(drafter, 0, _PROMPTS, window=prompt_length, warm=False),
         )
-        return Forwards(
+        return TimedForwards(
             key,
             context,
             statistics.median(time_drafts(drafter, context, repeats, _ROW)),
@@ -150,7 +150,7 @@ class Timer:
             _medians(prompt),
             prompt_length,
             {
-                n: statistics.median(time_turns(target, self._draft, n, context, repeats))
+                n: statistics.median(time_sequential(target, self._draft, n, context, repeats))
                 for n in self._lengths
             },
         )

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from pearl_eval.bench.limits import Forwards, round_limit_share
+from pearl_eval.bench.limits import TimedForwards, round_limit_share
 from pearl_eval.results.records import Record
 from pearl_eval.results.speed import Ratio, Speed
 
@@ -31,11 +31,11 @@ class Entry:
 class Results:
     """Runs of the same prompts by their labels, and the forwards timed alone after each prompt.
 
-    ``wrong`` says of each whose outputs are not the target's own how that is.
+    ``wrong`` names the runs whose outputs are not the target's own, and says how they differ.
     """
 
     entries: Mapping[str, Entry]
-    forwards: Sequence[Forwards]
+    forwards: Sequence[TimedForwards]
     wrong: Sequence[str] = ()
 
     @property

@@ -23,7 +23,7 @@ _NAMED = 40
 
 
 @dataclass(frozen=True)
-class Row:
+class ContenderRow:
     """One contender's figures, on all prompts. ``ratios`` are its speed over others', by name.
 
     ``draft_limit_share`` and ``round_limit_share`` are its shares of limits 1 and 2. A figure that
@@ -55,7 +55,7 @@ class Best:
     ratios: dict[str, Ratio]
 
 
-def rows(results: Results, rivals: Rivals) -> list[Row]:
+def rows(results: Results, rivals: Rivals) -> list[ContenderRow]:
     """A row for each contender; of the rivals those are beside it of which there is but one."""
     alone = {
         name: own[0]
@@ -63,7 +63,7 @@ def rows(results: Results, rivals: Rivals) -> list[Row]:
         if len(own := [k for k, one in results.entries.items() if one.decoder in decoders]) == 1
     }
     return [
-        Row(
+        ContenderRow(
             label,
             entry.decoder,
             entry.summary["tokens_per_second"],

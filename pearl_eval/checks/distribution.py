@@ -1,4 +1,4 @@
-"""Are sampled tokens distributed as the target's? A test over every token of a run."""
+"""A statistical test that the sampled tokens of a run are distributed as the target's."""
 
 from __future__ import annotations
 

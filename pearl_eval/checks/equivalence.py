@@ -1,4 +1,4 @@
-"""Is the output the target's own? The verdicts ``identical``, ``tie`` and ``violation``."""
+"""The check that an output is the target's own: ``identical``, ``tie`` or ``violation``."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Divergence:
 
 @dataclass(frozen=True)
 class Verdict:
-    """``kind`` is ``identical``, ``tie`` or ``violation``; ``why`` is the evidence for the latter.
+    """Whether an output is the target's own (``kind``), and the evidence (``why``).
 
     Where outputs need not be the same it is ``identical`` or says why: ``lossy`` for a decoder that
     does not claim the target's output, ``sampled`` where tokens are drawn at random.
@@ -125,7 +125,7 @@ class EquivalenceChecker:
         prompt: Sequence[int],
         output: Sequence[int],
         reference: Sequence[int],
-        limit: int,
+        max_new_tokens: int,
         stop_ids: Sequence[int],
         verifier: OwnChoice,
         events: Sequence[Event] = (),
@@ -138,7 +138,7 @@ class EquivalenceChecker:
         first = first_difference(output, reference)
         if first is None:
             return IDENTICAL
-        text = sequence.Sequence(prompt, limit, stop_ids)
+        text = sequence.Sequence(prompt, max_new_tokens, stop_ids)
         text.append(list(output))
         if text.output != list(output) or not text.finished:
             return Verdict(
@@ -171,11 +171,11 @@ class EquivalenceChecker:
         usual = errors(single, alone)
         typical = float(usual.mean())
         in_place = usual.clamp(min=typical)
-        limit = float(explained(alone, single.rows.dtype).mean())
+        by_rounding = float(explained(alone, single.rows.dtype).mean())
         ties = router_ties(
             own.routing, precise.routing, single.routing, alone.routing, self._factor
         )
-        reason = self._fault(errors(own, precise), in_place, typical, limit, ties)
+        reason = self._fault(errors(own, precise), in_place, typical, by_rounding, ties)
         if reason:
             return Verdict(
                 "violation",
@@ -204,7 +204,7 @@ class EquivalenceChecker:
         wrong: torch.Tensor,
         in_place: torch.Tensor,
         typical: float,
-        limit: float,
+        by_rounding: float,
         ties: Sequence[RouterTie],
     ) -> str:
         """What is wrong with the target's forwards; empty where rounding accounts for all.
@@ -215,15 +215,15 @@ class EquivalenceChecker:
             The error of the decoder's forwards at each token, ``[output tokens]``.
         in_place, typical
             That of single tokens at each token, or the typical one if that is more; and on average.
-        limit
+        by_rounding
             What rounding explains of the latter.
         ties
             Where other experts were chosen, the least excusable first.
         """
         worst = int((wrong / in_place).argmax())
         average = float(wrong.mean())
-        if typical > limit:
-            return f"single tokens err by {typical:.2g} logits, rounding explains {limit:.2g}"
+        if typical > by_rounding:
+            return f"single tokens err by {typical:.2g} logits, rounding explains {by_rounding:.2g}"
         if not typical / _FORWARD_LIMIT <= average <= typical * _FORWARD_LIMIT:
             return (
                 f"forwards of several tokens err by {average:.2g} logits on average,"

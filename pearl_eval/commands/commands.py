@@ -55,7 +55,10 @@ def _loaded(found: EntryPoint) -> Command:
             f"the command {found.name} ({found.value}) can't be had: {error}"
         ) from error
     if not isinstance(command, Command):
-        raise UserError(f"the command {found.name} ({found.value}) is no {Command.__name__}")
+        raise UserError(
+            f"the command {found.name} ({found.value}) is {command!r:.60}, expected a"
+            f" {Command.__name__}"
+        )
     return command
 
 

@@ -106,5 +106,8 @@ def _dataclass_named(group: str, target: str | None, base: type) -> Any:
         reason = " ".join(str(error).split())
         raise UserError(f"{group}._target_={target} can't be imported: {reason}") from error
     if not (isinstance(cls, type) and is_dataclass(cls) and issubclass(cls, base)):
-        raise UserError(f"{group}._target_={target} is no dataclass derived from {base.__name__}")
+        raise UserError(
+            f"{group}._target_={target} must name a dataclass derived from {base.__name__}, got"
+            f" {cls!r:.60}"
+        )
     return cls

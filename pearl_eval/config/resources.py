@@ -1,4 +1,4 @@
-"""What a run asks of a machine, as configurations of launchers name it; known without torch."""
+"""The GPUs and cores that a run asks of a machine, for launchers' YAML files."""
 
 from __future__ import annotations
 

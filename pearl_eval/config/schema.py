@@ -42,18 +42,19 @@ class Dtype(Enum):
     float16 = "float16"
 
 
-class Forward(Enum):
+class ForwardKind(Enum):
     """How forwards are computed.
 
-    By transformers' own layers; by layers of fewer operations (:mod:`decoders.model.fused`); by
-    those in fixed shapes, which a GPU replays (:mod:`decoders.model.cuda_graphs`). ``auto``: fused
-    on a CPU where the model can be, else by transformers' own.
+    ``transformers``: by its own layers. ``fused``: by layers of fewer operations
+    (:mod:`decoders.model.fused`). ``cuda_graphs``: by those in fixed shapes, which a GPU records
+    and replays (:mod:`decoders.model.cuda_graphs`). ``auto``: ``fused`` on a CPU where the model
+    can be, else ``transformers``.
     """
 
     auto = "auto"
     transformers = "transformers"
     fused = "fused"
-    compiled = "compiled"
+    cuda_graphs = "cuda_graphs"
 
 
 class ReferenceMode(Enum):
@@ -93,7 +94,7 @@ class RuntimeConfig:
     every layer, on GPUs or cores of its own: see :mod:`decoders.process.tensor_parallel`.
     """
 
-    forward: Forward = Forward.auto
+    forward: ForwardKind = ForwardKind.auto
     target_device: str = "auto"
     draft_device: str = "auto"
     target_cores: list[int] | None = None

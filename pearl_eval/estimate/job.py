@@ -11,8 +11,8 @@ from pearl_eval.config.building import build, plain
 from pearl_eval.config.schema import Protocol, ReferenceMode
 from pearl_eval.errors import UserError
 from pearl_eval.estimate.config import EstimateConfig
-from pearl_eval.estimate.known import MEASURED, Forward, Knowledge, Known
-from pearl_eval.estimate.places import Places
+from pearl_eval.estimate.devices import DevicesNeeded
+from pearl_eval.estimate.known import MEASURED, Knowledge, Known, KnownForward
 from pearl_eval.estimate.predict import predict
 from pearl_eval.evaluation.identity import reference_key
 from pearl_eval.evaluation.plan import Parts
@@ -42,13 +42,13 @@ class JobEstimate:
     prompts: int | None
     texts: int | None
     max_new_tokens: int
-    places: Places
+    places: DevicesNeeded
     decoding_seconds: float | None
     reference_seconds: float | None
     loading_seconds: float | None
     at_most: bool
     basis: str
-    forwards: dict[str, Forward]
+    forwards: dict[str, KnownForward]
     acceptance_rate: Known | None
     reference: str | None = None
 
@@ -89,7 +89,7 @@ def _estimate(job: Job, config: EstimateConfig, knowledge: Knowledge) -> JobEsti
     sizes = source.sizes()
     itemsize = getattr(torch, source.dtype.value).itemsize
     names = job.names
-    places = Places.of(source, sizes, decoder, run.runtime)
+    places = DevicesNeeded.of(source, sizes, decoder, run.runtime)
 
     roles = ["target", *["draft"] * decoder.uses_draft]
     ranks = run.runtime.tensor_parallel
@@ -113,10 +113,10 @@ def _estimate(job: Job, config: EstimateConfig, knowledge: Knowledge) -> JobEsti
             forwards[roles[-1]].surface,
             knowledge.slowdown(names.pair, ranks),
         )
-        value, limit = rate.value if rate else 0.0, task.max_new_tokens
-        prediction = predict(decoder.simulated_as(), times, value, limit, places.competing)
+        value, max_new_tokens = rate.value if rate else 0.0, task.max_new_tokens
+        prediction = predict(decoder.simulated_as(), times, value, max_new_tokens, places.competing)
         seconds = prediction.seconds
-        reference_seconds = predict(Alone(), times, 0.0, limit).seconds
+        reference_seconds = predict(Alone(), times, 0.0, max_new_tokens).seconds
         at_most = at_most or prediction.at_most
         sources = [forward.source for forward in forwards.values()]
         if rate and prediction.uses_rate:

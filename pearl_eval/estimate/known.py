@@ -32,7 +32,7 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Forward:
+class KnownForward:
     """Forward times of a model and where they are from."""
 
     surface: Surface
@@ -53,7 +53,7 @@ class Speeds:
 
 
 @dataclass(frozen=True)
-class Profile:
+class PairTimes:
     """Forward times of a pair whose target is computed by so many ranks."""
 
     pair: str
@@ -62,7 +62,7 @@ class Profile:
 
 
 class Knowledge:
-    """What an estimate goes by, read once.
+    """The speeds and acceptance rates that estimates are made from, read once.
 
     What was given counts before what was measured, and a profile's forwards before a run's. What
     was measured of a target counts for one of as many ranks only.
@@ -77,28 +77,28 @@ class Knowledge:
 
     def forward(
         self, role: str, pair: str, size: ModelSize | None, itemsize: int, on_gpu: bool, ranks: int
-    ) -> Forward | None:
+    ) -> KnownForward | None:
         """Forward times of a pair's model; ``None`` where not even its size is known.
 
         ``ranks`` compute the target together, each its share of every layer.
         """
         given = getattr(self._config, f"{role}_seconds")
         if given is not None:
-            return Forward(Surface.constant(given), GIVEN)
+            return KnownForward(Surface.constant(given), GIVEN)
         is_target = role == "target"
         profile = self._profile(pair, ranks if is_target else None)
         if profile:
-            return Forward(getattr(profile.times, role), MEASURED)
+            return KnownForward(getattr(profile.times, role), MEASURED)
         runs = self._of(pair, ranks if is_target else None)
         measured = [s for run in runs if (s := _forward_seconds(run, role)) is not None]
         if measured:
-            return Forward(Surface.constant(statistics.median(measured)), MEASURED)
+            return KnownForward(Surface.constant(statistics.median(measured)), MEASURED)
         if size is None:
             return None
         # Decoding reads every weight for each forward, and little else.
         bandwidth = self._config.bandwidth if on_gpu else self._config.cpu_bandwidth
         own = size.multiplied / (ranks if is_target else 1)
-        return Forward(Surface.constant(own * itemsize / bandwidth), DERIVED)
+        return KnownForward(Surface.constant(own * itemsize / bandwidth), DERIVED)
 
     def slowdown(self, pair: str, ranks: int) -> Slowdown:
         """What running at once costs the models of a pair; nothing where it was not profiled."""
@@ -133,7 +133,7 @@ class Knowledge:
         runs = [run for run in self._runs if run.summary["pair"] == pair]
         return [run for run in runs if ranks in (None, _ranks(run.summary))]
 
-    def _profile(self, pair: str, ranks: int | None) -> Profile | None:
+    def _profile(self, pair: str, ranks: int | None) -> PairTimes | None:
         profiles = [
             one for one in self._profiles if one.pair == pair and ranks in (None, one.ranks)
         ]
@@ -146,13 +146,13 @@ def _ranks(content: dict[str, Any]) -> int:
     return int(parallel.get("ranks", 1))
 
 
-def _read_profile(file: str) -> Profile:
+def _read_profile(file: str) -> PairTimes:
     try:
         content = read_json(Path(file))
-        return Profile(content["pair"], _ranks(content), ForwardTimes.from_profile(content))
+        return PairTimes(content["pair"], _ranks(content), ForwardTimes.from_profile(content))
     except (UserError, OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"estimate.profile={file}: no profile.json of pearl-eval profile"
+            f"estimate.profile={file}: expected a profile.json of pearl-eval profile"
             f" ({type(error).__name__}: {error})"
         ) from error
 

@@ -30,7 +30,7 @@ def predict(
     schedule: Schedule | None,
     forwards: ForwardTimes,
     rate: float,
-    limit: int,
+    max_new_tokens: int,
     competing: bool = False,
 ) -> Prediction:
     """The time a token takes.
@@ -46,7 +46,7 @@ def predict(
         How long forwards of the pair take.
     rate
         The acceptance rate.
-    limit
+    max_new_tokens
         Tokens of a text.
     competing
         Whether the models share a device, and so take turns.
@@ -54,15 +54,15 @@ def predict(
     drafts_by = getattr(schedule, "drafts_by", None)
     if schedule is None or drafts_by not in (None, DRAFT_MODEL):
         # Of drafts by another than the draft model no rate is known.
-        return Prediction(_seconds(Alone(), forwards, 0.0, limit), at_most=True)
+        return Prediction(_seconds(Alone(), forwards, 0.0, max_new_tokens), at_most=True)
     if competing and isinstance(schedule, Parallel):
         schedule = replace(schedule, ends=1)
     # A schedule of the user's own may be one that can't be remembered.
     seconds: Any = _seconds if isinstance(schedule, Hashable) else _seconds.__wrapped__
-    return Prediction(seconds(schedule, forwards, rate, limit), drafts_by is not None)
+    return Prediction(seconds(schedule, forwards, rate, max_new_tokens), drafts_by is not None)
 
 
 @cache
-def _seconds(schedule: Schedule, forwards: ForwardTimes, rate: float, limit: int) -> float:
-    simulation = Simulation(schedule, forwards, Rate(rate), limit=limit)
+def _seconds(schedule: Schedule, forwards: ForwardTimes, rate: float, max_new_tokens: int) -> float:
+    simulation = Simulation(schedule, forwards, Rate(rate), max_new_tokens=max_new_tokens)
     return 1 / simulation.run(_TOKENS).tokens_per_second

@@ -1,4 +1,4 @@
-"""Every prompt by the reference and by the decoder under test, and what the two have in common."""
+"""Every prompt decoded by the reference and by the decoder under test, and the two compared."""
 
 from __future__ import annotations
 
@@ -205,9 +205,9 @@ class Comparison:
         return made, reference or self.measure_reference(prompt)
 
     def _decode(self, prompt: Prompt, session: Session) -> Made:
-        limit, stop_ids = self._plan.task.max_new_tokens, self._plan.stop_ids
+        max_new_tokens, stop_ids = self._plan.task.max_new_tokens, self._plan.stop_ids
         with no_garbage_collection():
             before = self._meter.joules()
-            made = session.decode(prompt.ids, limit, stop_ids, prompt.seed)
+            made = session.decode(prompt.ids, max_new_tokens, stop_ids, prompt.seed)
             after = self._meter.joules()
         return made, None if before is None or after is None else after - before

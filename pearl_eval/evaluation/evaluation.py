@@ -58,7 +58,7 @@ def evaluate(cfg: DictConfig, names: Names, directory: Path, family: Path) -> di
     UserError
         Something in the configuration can't work, or the directory holds another run; raised
         before weights are loaded.
-    DraftProcessError
+    WorkerError
         The draft process failed, died or did not answer.
     EquivalenceViolation
         Some output is not the target's own; raised after all files are written.

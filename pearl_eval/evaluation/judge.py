@@ -43,9 +43,9 @@ class Judge:
         verifier = plan.sampler.verifier(prompt.seed, len(prompt.ids))
         if not isinstance(verifier, OwnChoice):
             return unchecked_verdict("sampled", output, expected)
-        limit = plan.task.max_new_tokens
+        max_new_tokens = plan.task.max_new_tokens
         return self._checker.compare(
-            prompt.ids, output, expected, limit, plan.stop_ids, verifier, generation.events
+            prompt.ids, output, expected, max_new_tokens, plan.stop_ids, verifier, generation.events
         )
 
     def text(self, prompt: Prompt, output: Sequence[int]) -> str:

@@ -161,7 +161,7 @@ class Plan:
         return Prompt(problem, ids, seed, prompt.sample, (*prompt.answers, answer))
 
 
-def _check_context(pair: Pair, problems: Sequence[Problem], limit: int) -> None:
+def _check_context(pair: Pair, problems: Sequence[Problem], max_new_tokens: int) -> None:
     """Refuse problems without a prompt, or whose last one may leave no room for its answer."""
     lengths: dict[int, dict[str, int]] = {}
     for problem in problems:
@@ -174,7 +174,7 @@ def _check_context(pair: Pair, problems: Sequence[Problem], limit: int) -> None:
             )
         lengths.setdefault(turns, {})[problem.task_id] = len(ids)
     for turns, prompts in lengths.items():
-        pair.check_context(prompts, limit, turns)
+        pair.check_context(prompts, max_new_tokens, turns)
 
 
 def check_target(decoder: Decoder, pair: Pair) -> None:
@@ -188,11 +188,11 @@ def check_target(decoder: Decoder, pair: Pair) -> None:
         raise UserError(str(error)) from error
 
 
-def _check_rope_switch(pair: Pair, prompts: Sequence[Prompt], limit: int) -> None:
+def _check_rope_switch(pair: Pair, prompts: Sequence[Prompt], max_new_tokens: int) -> None:
     for problem, first in {one.problem.task_id: (one.problem, one.ids) for one in prompts}.values():
         turns = max(1, len(problem.turns))
         last = pair.prompt(problem, [_SOME_ANSWER] * (turns - 1)) if turns > 1 else first
-        pair.check_rope_switch(problem.task_id, len(first), len(last), limit, turns)
+        pair.check_rope_switch(problem.task_id, len(first), len(last), max_new_tokens, turns)
 
 
 def _seed(seed: int, task_id: str, sample: int) -> int:

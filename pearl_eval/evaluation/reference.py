@@ -24,7 +24,7 @@ _POLL_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class ReferenceRun:
-    """What the reference made of a prompt, in how many seconds, with how much energy if known."""
+    """The reference's output for one prompt, its seconds, and its energy where that is known."""
 
     output_ids: list[int]
     seconds: float
@@ -153,5 +153,5 @@ def _key(line: dict[str, object]) -> Key:
 def _run(line: dict[str, object]) -> ReferenceRun:
     ids, seconds, joules = line["output_ids"], line["seconds"], line["joules"]
     if not isinstance(ids, list) or not isinstance(seconds, float):
-        raise ValueError(f"a run of {seconds!r} seconds")
+        raise ValueError(f"expected a list of token ids and seconds, got {ids!r:.40}, {seconds!r}")
     return ReferenceRun(ids, seconds, joules if isinstance(joules, float) else None)

@@ -38,7 +38,7 @@ _SETUP = ["unset WANDB_SERVICE"]
 class SweepJob:
     """A job of a sweep: its number, overrides, folder, and what its launcher is to ask for.
 
-    ``reference`` tells those apart that do not read the same reference; empty where it reads none.
+    ``reference`` is the same for jobs that read one cached reference; empty where none is read.
     """
 
     number: int

@@ -27,7 +27,7 @@ def check_format(path: Path) -> None:
     """:class:`UserError` where a picture can't be written under such a name."""
     known = sorted(Figure().canvas.get_supported_filetypes())
     if not path.name:
-        raise UserError(f"{path} is no name of a picture's file")
+        raise UserError(f"{path} ends in no file name: expected the name of a picture")
     if path.suffix and path.suffix[1:].lower() not in known:
         raise UserError(
             f"{path}: a picture's name ends by its format, one of {', '.join(known)}, not by"

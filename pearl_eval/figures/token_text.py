@@ -1,4 +1,4 @@
-"""The text of a run's single tokens, to be drawn: had without weights, each on one line."""
+"""The text of single tokens of a run, for pictures; no weights are loaded for it."""
 
 from __future__ import annotations
 

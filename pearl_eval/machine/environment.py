@@ -1,4 +1,4 @@
-"""On what a run ran: devices, versions, placement, memory."""
+"""What a run ran on: devices, versions, placement, memory."""
 
 from __future__ import annotations
 

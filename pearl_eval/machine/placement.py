@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from decoders.process.placement import Placement, available_cores
-from decoders.process.worker import DraftProcessOptions
+from decoders.process.worker import WorkerOptions
 from pearl_eval.config.schema import RuntimeConfig
 from pearl_eval.errors import UserError
 from pearl_eval.machine.numa import CoreDealer, numa_nodes
@@ -25,8 +25,8 @@ class Processes:
     """
 
     target: Placement
-    draft: DraftProcessOptions
-    ranks: tuple[DraftProcessOptions, ...] = ()
+    draft: WorkerOptions
+    ranks: tuple[WorkerOptions, ...] = ()
 
     @classmethod
     def choose(cls, runtime: RuntimeConfig, all_cpu: bool) -> Processes:
@@ -63,7 +63,7 @@ class Processes:
         left_to_system = not taken and not draft and len(available) > runtime.tensor_parallel
         may_spin = left_to_system or not overlap
         first, *others = (Placement(cores, runtime.target_threads) for cores in ranks)
-        process = DraftProcessOptions(
+        process = WorkerOptions(
             start_method="forkserver" if all_cpu else "spawn",
             placement=Placement(tuple(draft or ()), runtime.draft_threads),
             start_timeout=runtime.start_timeout,
@@ -73,7 +73,7 @@ class Processes:
         )
         return cls(first, process, tuple(replace(process, placement=one) for one in others))
 
-    def at_ends(self) -> tuple[DraftProcessOptions, ...]:
+    def at_ends(self) -> tuple[WorkerOptions, ...]:
         """Draft processes on the cores that the target computes on, where all is on the CPU.
 
         The cores of both processes are then the target's two ends, on either of which it computes

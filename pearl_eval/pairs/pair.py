@@ -97,14 +97,17 @@ class Pair:
         # What is too long is said by ``check_context``, not by the tokenizer.
         return list(self.tokenizer(text, verbose=False, split_special_tokens=True).input_ids)
 
-    def check_context(self, lengths: Mapping[str, int], limit: int, answers: int = 1) -> None:
+    def check_context(
+        self, lengths: Mapping[str, int], max_new_tokens: int, answers: int = 1
+    ) -> None:
         """Refuse prompts (their tokens, by name) that leave no room for new tokens.
 
-        New are ``answers`` times ``limit``: a dialogue's last prompt holds the answers before.
+        New are ``answers`` times ``max_new_tokens``: the last prompt of a dialogue holds the
+        answers before it.
         """
         for role, context in self.contexts.items():
             for name, length in lengths.items():
-                if length + answers * limit <= context:
+                if length + answers * max_new_tokens <= context:
                     continue
                 room = (context - max(lengths.values())) // answers
                 new = f"{answers} answers of " if answers > 1 else ""
@@ -114,12 +117,13 @@ class Pair:
                     else "take a model with a longer context"
                 )
                 raise UserError(
-                    f"{name}: a prompt of {length} tokens and {new}task.max_new_tokens={limit} do"
-                    f" not fit the {role} model's context of {context} tokens; {remedy}"
+                    f"{name}: a prompt of {length} tokens and"
+                    f" {new}task.max_new_tokens={max_new_tokens} do not fit the {role} model's"
+                    f" context of {context} tokens; {remedy}"
                 )
 
     def check_rope_switch(
-        self, name: str, first: int, last: int, limit: int, answers: int = 1
+        self, name: str, first: int, last: int, max_new_tokens: int, answers: int = 1
     ) -> None:
         """Refuse a text that outgrows a model's first set of rotations while it is decoded.
 
@@ -129,10 +133,10 @@ class Pair:
             What errors call it.
         first, last
             Tokens of its prompt; of a dialogue, of its first and its last one.
-        limit, answers
+        max_new_tokens, answers
             Most tokens of an answer, and how many answers there are.
         """
-        longest = last + answers * limit
+        longest = last + answers * max_new_tokens
         for role, architecture in self.architectures.items():
             switch = architecture.rope_switch
             if switch is None or not first <= switch < longest:

@@ -15,7 +15,7 @@ from decoders.model.fixed_window import FixedWindowModel
 from decoders.process.models import End, Models
 from decoders.process.tensor_parallel import led
 from pearl_eval.config.building import build
-from pearl_eval.config.schema import Forward, RuntimeConfig
+from pearl_eval.config.schema import ForwardKind, RuntimeConfig
 from pearl_eval.errors import UserError
 from pearl_eval.machine import environment
 from pearl_eval.machine.devices import Devices
@@ -39,7 +39,7 @@ class Setup:
     pair: Pair
     devices: Devices
     processes: Processes
-    forward: Forward
+    forward: ForwardKind
     fixed_window: bool
     uses_draft: bool = True
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
@@ -47,7 +47,8 @@ class Setup:
     @classmethod
     def make(cls, pair: DictConfig, runtime: RuntimeConfig, uses_draft: bool) -> Setup:
         """Find and place a pair. Raises :class:`UserError` for whatever can't work."""
-        if runtime.tensor_parallel > 1 and runtime.forward in (Forward.fused, Forward.compiled):
+        one_process = (ForwardKind.fused, ForwardKind.cuda_graphs)
+        if runtime.tensor_parallel > 1 and runtime.forward in one_process:
             raise UserError(
                 f"runtime.forward={runtime.forward.value}: these layers are computed in one process"
                 f" each, and with runtime.tensor_parallel={runtime.tensor_parallel} are"
@@ -93,7 +94,7 @@ class Setup:
     def target(self) -> Iterator[CachedModel]:
         """The target model as the runtime asks for it, loaded while the body of a ``with`` runs."""
         ranks = self.devices.ranks
-        forward = self.forward if ranks == 1 else Forward.transformers
+        forward = self.forward if ranks == 1 else ForwardKind.transformers
         load = partial(_load_target, self.pair.load_target, forward, self.fixed_window)
         if ranks == 1:
             yield load()
@@ -130,7 +131,7 @@ class Setup:
 
 
 def _load_target(
-    load: Callable[[], CachedModel], forward: Forward, fixed_window: bool
+    load: Callable[[], CachedModel], forward: ForwardKind, fixed_window: bool
 ) -> CachedModel:
     target = load()
     if fixed_window:
@@ -138,17 +139,19 @@ def _load_target(
     return _with_forward(target, forward)
 
 
-def _load(load: Callable[..., CachedModel], forward: Forward, **where: Any) -> CachedModel:
+def _load(load: Callable[..., CachedModel], forward: ForwardKind, **where: Any) -> CachedModel:
     return _with_forward(load(**where), forward)
 
 
-def _with_forward(model: CachedModel, forward: Forward) -> CachedModel:
-    if forward is Forward.transformers or (forward is Forward.auto and model.device.type != "cpu"):
+def _with_forward(model: CachedModel, forward: ForwardKind) -> CachedModel:
+    if forward is ForwardKind.transformers or (
+        forward is ForwardKind.auto and model.device.type != "cpu"
+    ):
         return model
     try:
-        model.fuse(static=forward is Forward.compiled)
+        model.fuse(static=forward is ForwardKind.cuda_graphs)
     except ValueError as error:
-        if forward is not Forward.auto:
+        if forward is not ForwardKind.auto:
             raise UserError(
                 f"runtime.forward={forward.value}: {error}; choose runtime=eager for this pair"
             ) from error

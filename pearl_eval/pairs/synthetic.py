@@ -25,7 +25,7 @@ _CERTAIN = 4096.0
 
 
 @dataclass
-class Shape:
+class LlamaShape:
     """Sizes of a Llama-like model, as ``LlamaConfig`` names them."""
 
     hidden_size: int = 256
@@ -39,8 +39,8 @@ class Shape:
         return LlamaConfig(vocab_size=vocab_size, tie_word_embeddings=False, **asdict(self))
 
 
-def _draft_shape() -> Shape:
-    return Shape(num_hidden_layers=2)
+def _draft_shape() -> LlamaShape:
+    return LlamaShape(num_hidden_layers=2)
 
 
 @dataclass
@@ -66,8 +66,8 @@ class Synthetic(PairSource):
         Turns prompts into token ids, so that they have the lengths of real ones.
     """
 
-    target: Shape = field(default_factory=Shape)
-    draft: Shape = field(default_factory=_draft_shape)
+    target: LlamaShape = field(default_factory=LlamaShape)
+    draft: LlamaShape = field(default_factory=_draft_shape)
     vocab_size: int = 32000
     acceptance_rate: float = 0.8
     seed: int = 0
@@ -117,7 +117,7 @@ class Synthetic(PairSource):
 
 
 def load_synthetic(
-    shape: Shape,
+    shape: LlamaShape,
     devices: tuple[str, ...],
     vocab_size: int,
     dtype: str,

@@ -1,4 +1,4 @@
-"""What files say of a decoder beside its settings, or would have said in earlier versions."""
+"""What a decoder says of itself beside its settings, for files from before it was recorded."""
 
 from __future__ import annotations
 

@@ -36,13 +36,18 @@ _MOVED = {
     "decoders.sampler": "decoders.sampling.sampler",
     "decoders.temperature": "decoders.sampling.temperature",
 }
+#: What ``runtime.forward`` called a way of computing forwards, and what it calls that now.
+_FORWARDS = {"compiled": "cuda_graphs"}
 
 
 def upgrade_summary(summary: Content) -> Content:
     """Of ``summary.json``."""
     _fill(summary, _SUMMARY)
     _fill(summary.setdefault("traces", {}), dict.fromkeys(_TRACES.split()) | {"mode_shares": {}})
-    _fill(summary["environment"], _ENVIRONMENT)
+    environment = summary["environment"]
+    _fill(environment, _ENVIRONMENT)
+    if "forward" in environment:
+        environment["forward"] = _FORWARDS.get(environment["forward"], environment["forward"])
     if "decoder_about" not in summary:
         about = about_decoder(summary["decoder"], summary["decoder_settings"])
         summary["decoder_about"] = about
@@ -71,10 +76,20 @@ def upgrade_identity(about: Content) -> Content:
     for name, value in identity.items():
         if name == "code":
             identity[name] = f"{OTHER_DIGEST}{value}"
+        elif name == "runtime.forward":
+            identity[name] = _FORWARDS.get(value, value)
         elif name.endswith("._target_"):
             module, _, what = value.rpartition(".")
             identity[name] = f"{_MOVED.get(module, module)}.{what}"
     return about
+
+
+def upgrade_override(override: str) -> str:
+    """Of a command line that started a run or a sweep."""
+    name, equals, values = override.partition("=")
+    if name not in ("runtime", "runtime.forward"):
+        return override
+    return name + equals + ",".join(_FORWARDS.get(one, one) for one in values.split(","))
 
 
 def _fill(content: dict[str, Any], defaults: dict[str, Any]) -> None:

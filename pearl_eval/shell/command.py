@@ -1,4 +1,4 @@
-"""Hydra programs as commands: what each of their jobs, and the whole, begins and ends with."""
+"""Hydra programs as commands: checks before each job, and how errors and exit codes are told."""
 
 from __future__ import annotations
 

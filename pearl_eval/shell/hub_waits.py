@@ -1,4 +1,4 @@
-"""What is waited for where the Hugging Face hub does not answer."""
+"""A note on what is waited for while the Hugging Face hub does not answer."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""The manners of every command: errors in one line, exit codes, output that neither fails nor hides
-an error."""
+"""How every command behaves: errors in one line, exit codes, output that hides no error."""
 
 from __future__ import annotations
 
@@ -22,9 +21,14 @@ FULL_ERROR = "HYDRA_FULL_ERROR"
 _MENDABLE = (
     ("hydra.errors", "HydraException"),
     ("omegaconf.errors", "OmegaConfBaseException"),
-    ("decoders.process.worker", "DraftProcessError"),
+    ("decoders.process.worker", "WorkerError"),
     ("joblib.externals.loky.process_executor", "TerminatedWorkerError"),
 )
+#: What Hydra says of a setting by a name that it had once, and its name now.
+_RENAMED = {
+    "'runtime/compiled'": "runtime=cuda_graphs",
+    "'compiled', expected one of [auto,": "runtime.forward=cuda_graphs",
+}
 #: What plugins for clusters bring.
 _OF_EXTRA = ("hydra/launcher/joblib", "hydra/launcher/submitit_slurm")
 
@@ -77,7 +81,11 @@ def one_line(error: BaseException) -> str:
         text += " " + str(cause).split("full_key:")[0]
     if getattr(error, "missing_cfg_file", None) in _OF_EXTRA:
         text += "; it comes with an extra: pip install --editable '.[cluster]'"
-    return " ".join(text.split()) or type(error).__name__
+    told = " ".join(text.split())
+    for old, new in _RENAMED.items():
+        if old in told:
+            told += f"; it is called {new} now"
+    return told or type(error).__name__
 
 
 def leave_error(file: Path, error: BaseException) -> None:

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 from pearl_eval.errors import UserError
 from pearl_eval.results.records import SWEEP
+from pearl_eval.results.version_0 import upgrade_override
 
 _ARGUMENT = "resume="
 _HYDRA = ".hydra"
@@ -84,7 +85,8 @@ class Started:
                 for one in runtime["config_sources"]
                 if one["provider"] == "command-line"
             ]
-            return cls(runtime["cwd"], list(asked["task"]), list(asked["hydra"]), dirs)
+            overrides = [upgrade_override(one) for one in asked["task"]]
+            return cls(runtime["cwd"], overrides, list(asked["hydra"]), dirs)
         except (KeyError, TypeError) as error:
             raise UserError(f"{path} is damaged: it lacks {error}") from error
         except Exception as error:

@@ -1,4 +1,4 @@
-"""Temporary files of a process, which go with it, or when it was killed with the next one."""
+"""Temporary files of a process, removed when it ends, or by the next one where it was killed."""
 
 from __future__ import annotations
 

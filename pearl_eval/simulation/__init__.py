@@ -1,9 +1,9 @@
 """What decoders would take, from forward times and acceptance: no model runs here."""
 
-from decoders.schedule import Ahead, Alone, Parallel, Schedule, Turns, describe, read_schedule
+from decoders.schedule import Ahead, Alone, Parallel, Schedule, Sequential, describe, read_schedule
 from pearl_eval.simulation.acceptance import Acceptance, BlockRates, Rate, Trace
-from pearl_eval.simulation.forwards import ForwardTimes, Hardware, Slowdown, Surface, Turning
-from pearl_eval.simulation.machine import Costs, Machine, Round
+from pearl_eval.simulation.forwards import ForwardTimes, Hardware, Slowdown, Surface, Switching
+from pearl_eval.simulation.machine import Costs, Machine, SimulatedRound
 from pearl_eval.simulation.simulation import Result, Simulation, predict_speedup
 
 __all__ = [
@@ -18,14 +18,14 @@ __all__ = [
     "Parallel",
     "Rate",
     "Result",
-    "Round",
     "Schedule",
+    "Sequential",
+    "SimulatedRound",
     "Simulation",
     "Slowdown",
     "Surface",
+    "Switching",
     "Trace",
-    "Turning",
-    "Turns",
     "describe",
     "predict_speedup",
     "read_schedule",

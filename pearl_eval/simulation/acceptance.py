@@ -13,7 +13,7 @@ from decoders.schedule import DRAFT_MODEL
 
 
 class Text(Protocol):
-    """One text, of which is settled which tokens would be accepted."""
+    """A text for which it is settled which drafted tokens would be accepted."""
 
     def accepted(self, start: int, count: int) -> int:
         """How many of ``count`` tokens drafted from position ``start`` on are accepted: those
@@ -21,7 +21,7 @@ class Text(Protocol):
 
 
 class Acceptance(Protocol):
-    """Where texts come from."""
+    """A source of texts, in each of which some drafted tokens would be accepted."""
 
     @property
     def of(self) -> str:
@@ -91,7 +91,7 @@ class BlockRates:
 
     def __post_init__(self) -> None:
         if not self.rates:
-            raise ValueError("rates by place in the block: at least one")
+            raise ValueError("expected at least one rate of a place in the block, got none")
         for rate in self.rates:
             _check_rate(rate)
 
@@ -141,8 +141,8 @@ class Trace:
         return FixedText(np.where(recorded == ord("-"), drawn, recorded == ord("1")))
 
 
-class Judged(Protocol):
-    """What a recorded round says. Fields are those of ``Round``."""
+class JudgedRound(Protocol):
+    """The fields of a recorded :class:`decoders.round.Round` that a trace is made of."""
 
     @property
     def judged(self) -> int: ...
@@ -152,7 +152,7 @@ class Judged(Protocol):
     def verified_length(self) -> int: ...
 
 
-def record(rounds: Iterable[Judged]) -> str:
+def record(rounds: Iterable[JudgedRound]) -> str:
     """The trace of one prompt, from rounds whose judged tokens follow what was verified before.
 
     Those of PEARL, which judges a drafted token for every position, of its ablations, and of

@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from decoders.schedule import Ahead
-from pearl_eval.simulation.machine import Machine, Round, Rounds
+from pearl_eval.simulation.machine import Machine, Rounds, SimulatedRound
 
 
 @dataclass(slots=True)
@@ -70,7 +70,7 @@ class _Forerunner:
 
     def _may_draft(self) -> bool:
         # The target adds one token itself, so the last of the text need not be drafted.
-        end = self._machine.limit - 1
+        end = self._machine.max_new_tokens - 1
         return self._length - self._verified < self._ahead and self._length < end
 
     def _next(self) -> float:
@@ -102,7 +102,7 @@ class _Forerunner:
 
 
 def ahead(schedule: Ahead, machine: Machine) -> Rounds:
-    text, prompt, limit = machine.text, machine.prompt, machine.limit
+    text, prompt, max_new_tokens = machine.text, machine.prompt, machine.max_new_tokens
     forerunner = _Forerunner(machine, schedule.ahead)
     slow = machine.slowdown.target
     overhead = machine.costs.round
@@ -111,7 +111,7 @@ def ahead(schedule: Ahead, machine: Machine) -> Rounds:
     lineage = settled = there = 0
     stale = False
     first_known = [0]
-    while known < limit:
+    while known < max_new_tokens:
         fresh = forerunner.run(clock)
         for one in fresh:
             if one.lineage != lineage:
@@ -136,13 +136,13 @@ def ahead(schedule: Ahead, machine: Machine) -> Rounds:
         stale = stale or accepted < judged
         settled += accepted
         seconds = verifying + overhead
-        if known == limit:
+        if known == max_new_tokens:
             # The text is over when the draft process has stopped.
             seconds = forerunner.pause(clock + seconds) - clock
         updates += 1
         first_known.append(known)
         forerunner.tell(clock + seconds, updates, known)
-        yield Round(
+        yield SimulatedRound(
             "verify" if pending else "decode",
             clock,
             seconds,

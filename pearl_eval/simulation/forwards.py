@@ -29,11 +29,17 @@ class Surface:
     def __post_init__(self) -> None:
         rows, columns = len(self.contexts), len(self.windows)
         if not rows or not columns or {len(row) for row in self.seconds} != {columns}:
-            raise ValueError("forward times: one for each window after each context, got others")
+            raise ValueError(
+                f"expected a forward time for each of {columns} windows after each of {rows}"
+                f" contexts, got rows of {[len(row) for row in self.seconds]}"
+            )
         if len(self.seconds) != rows or sorted(set(self.windows)) != list(self.windows):
-            raise ValueError("forward times: windows and contexts in ascending order, each once")
-        if min(map(min, self.seconds)) < 0:
-            raise ValueError("forward times must not be negative")
+            raise ValueError(
+                f"expected {rows} rows of forward times and windows in ascending order, each once,"
+                f" got {len(self.seconds)} rows and windows {list(self.windows)}"
+            )
+        if (least := min(map(min, self.seconds))) < 0:
+            raise ValueError(f"forward times must be at least 0 s, got {least:g}")
 
     @classmethod
     def constant(cls, seconds: float) -> Surface:
@@ -82,11 +88,11 @@ class Slowdown:
 
 
 @dataclass(frozen=True)
-class Turning:
-    """Seconds that a round in which both models take turns in one place lasts beyond their forwards
-    alone, by the number of tokens drafted: each finds the caches full of the other's weights.
+class Switching:
+    """Extra seconds of a round that drafts and then verifies on one device, by tokens drafted.
 
-    Linear between the lengths, and beyond them as at either end. Without any it is 0.
+    Each of the two models finds the caches full of the other's weights. Between the measured
+    lengths it is linear, beyond them as at either end; without any it is 0.
     """
 
     lengths: tuple[int, ...] = ()
@@ -96,9 +102,8 @@ class Turning:
         return float(np.interp(drafted, self.lengths, self.seconds)) if self.lengths else 0.0
 
 
-class Shape(Protocol):
-    """What a model's forwards compute and read; ``pearl_eval.sizes.model_shapes.ModelShape`` is
-    one."""
+class ForwardSize(Protocol):
+    """What a model's forwards compute and read, as ``pearl_eval.sizes.model_shapes`` has it."""
 
     @property
     def multiplied(self) -> int: ...
@@ -124,7 +129,9 @@ class Hardware:
     layer_seconds: float = 0.0
     bytes_per_value: int = 2
 
-    def forward_seconds(self, shape: Shape, window: int, context: int, gpus: int = 1) -> float:
+    def forward_seconds(
+        self, shape: ForwardSize, window: int, context: int, gpus: int = 1
+    ) -> float:
         """Seconds of a forward: the longest of reading memory, computing, and launching.
 
         ``gpus`` compute each layer together (tensor-parallel), at no cost for talking to each
@@ -144,7 +151,7 @@ class ForwardTimes:
     target: Surface
     draft: Surface
     slowdown: Slowdown = field(default_factory=Slowdown)
-    turning: Turning = field(default_factory=Turning)
+    switching: Switching = field(default_factory=Switching)
 
     @property
     def speed_ratio(self) -> float:
@@ -179,10 +186,12 @@ class ForwardTimes:
     def from_bench(cls, forwards: Sequence[Mapping[str, Any]]) -> ForwardTimes:
         """From ``forwards`` of a contest in ``bench.json``: medians over its prompts.
 
-        ValueError for a file of before turns were timed.
+        ValueError for a file from before such rounds were timed.
         """
-        if not forwards or "turns" not in forwards[0]:
-            raise ValueError("bench.json has no forwards in turn: it is of an older version")
+        if not forwards or "sequential" not in forwards[0]:
+            raise ValueError(
+                "bench.json has no rounds timed sequentially: it is of an older version"
+            )
 
         def median(*path: str | int) -> float:
             found: list[float] = []
@@ -202,19 +211,21 @@ class ForwardTimes:
         beside = [
             (int(w), median("beside", w, 0), median("beside", w, 1), context) for w in windows
         ]
-        lengths = tuple(int(n) for n in forwards[0]["turns"])
+        lengths = tuple(int(n) for n in forwards[0]["sequential"])
         alone = [n * draft(1, context) + target(n + 1, context) for n in lengths]
-        beyond = tuple(median("turns", str(n)) - a for n, a in zip(lengths, alone, strict=True))
+        beyond = tuple(
+            median("sequential", str(n)) - a for n, a in zip(lengths, alone, strict=True)
+        )
         slowdown = measured_slowdown(target, draft, beside)
-        return cls(target, draft, slowdown, Turning(lengths, beyond))
+        return cls(target, draft, slowdown, Switching(lengths, beyond))
 
     @classmethod
     def from_shapes(
-        cls, target: Shape, draft: Shape, hardware: Hardware, gpus: int = 1
+        cls, target: ForwardSize, draft: ForwardSize, hardware: Hardware, gpus: int = 1
     ) -> ForwardTimes:
         """Of models that are not here, on ``hardware``; ``gpus`` share each layer of the target."""
 
-        def surface(shape: Shape, gpus: int) -> Surface:
+        def surface(shape: ForwardSize, gpus: int) -> Surface:
             windows = (*range(1, 65), *range(80, 513, 16), 1024, 2048)
             contexts = (0, shape.max_position_embeddings)
             return Surface.of(

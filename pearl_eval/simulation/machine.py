@@ -14,7 +14,7 @@ from pearl_eval.simulation.forwards import ForwardTimes, Slowdown, Surface
 
 @dataclass(frozen=True)
 class Costs:
-    """Seconds beside forwards.
+    """Seconds that a simulated decoder spends outside forwards.
 
     ``round``: of every decision of a decoder in its own process. ``crossing``: there and back
     between PEARL's processes, in each of its rounds; without rounds (``Ahead``) half of it is how
@@ -30,7 +30,7 @@ class Costs:
     library: float = 0.0
 
 
-class Round(NamedTuple):
+class SimulatedRound(NamedTuple):
     """One simulated round. Fields are those of a recorded one, but ``seconds``, all it took.
 
     ``target_tokens`` is how many tokens the target's forward read; without one it is 0.
@@ -50,7 +50,7 @@ class Round(NamedTuple):
     target_tokens: int = 0
 
 
-Rounds = Iterator[Round]
+Rounds = Iterator[SimulatedRound]
 
 
 class Side:
@@ -84,10 +84,10 @@ class Side:
 
 @dataclass(frozen=True)
 class Machine:
-    """Both models on one text of ``limit`` tokens after a prompt of ``prompt`` tokens."""
+    """Both models on one text of ``max_new_tokens`` tokens after a prompt of ``prompt`` tokens."""
 
     text: Text
-    limit: int
+    max_new_tokens: int
     prompt: int
     forwards: ForwardTimes
     costs: Costs
@@ -95,7 +95,7 @@ class Machine:
     draft: Side = field(init=False)
 
     def __post_init__(self) -> None:
-        longest = self.prompt + self.limit
+        longest = self.prompt + self.max_new_tokens
         object.__setattr__(self, "target", Side(self.forwards.target, longest))
         object.__setattr__(self, "draft", Side(self.forwards.draft, longest))
 

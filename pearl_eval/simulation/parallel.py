@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from decoders.schedule import Parallel
-from pearl_eval.simulation.machine import Machine, Round, Rounds
+from pearl_eval.simulation.machine import Machine, Rounds, SimulatedRound
 
 
 @dataclass(frozen=True)
@@ -86,18 +86,18 @@ _PLACES = (Apart, OneEnd, BothEnds)
 
 
 def parallel(schedule: Parallel, machine: Machine) -> Rounds:
-    text, prompt, limit = machine.text, machine.prompt, machine.limit
+    text, prompt, max_new_tokens = machine.text, machine.prompt, machine.max_new_tokens
     gamma = int(schedule.gamma)
     place = _PLACES[schedule.ends]()
     overhead = machine.costs.round + machine.costs.crossing
     clock = 0.0
     known = pending = target_seen = draft_seen = 0
-    while known < limit:
+    while known < max_new_tokens:
         verifies = pending > 0 or schedule.pre_verify
         drafts = not pending or schedule.post_verify
         had_pending = pending > 0
         length = prompt + known + pending
-        count = min(gamma, limit - known - pending) if drafts else 0
+        count = min(gamma, max_new_tokens - known - pending) if drafts else 0
         window = 0
         verifying = 0.0
         if verifies:
@@ -112,11 +112,11 @@ def parallel(schedule: Parallel, machine: Machine) -> Rounds:
         sides = place.sides(machine, count, unread, draft_seen, verifying)
         if count:
             draft_seen = length + count - 1
-        candidates = min(pending + (count > 0), limit - known) if verifies else 0
+        candidates = min(pending + (count > 0), max_new_tokens - known) if verifies else 0
         accepted = text.accepted(known, candidates)
         known += accepted
         # Where nothing was drafted in its place, the target's own token is kept.
-        if accepted < candidates or not (drafts or known == limit):
+        if accepted < candidates or not (drafts or known == max_new_tokens):
             target_seen = prompt + known
             draft_seen = min(draft_seen, prompt + known)
             known += 1
@@ -124,7 +124,7 @@ def parallel(schedule: Parallel, machine: Machine) -> Rounds:
         else:
             pending += count - candidates
         seconds = sides.both + overhead
-        yield Round(
+        yield SimulatedRound(
             _mode(verifies, drafts, had_pending),
             clock,
             seconds,

@@ -10,21 +10,21 @@ from typing import Any, cast
 import numpy as np
 
 from decoders.accepted_runs import accepted_runs
-from decoders.schedule import Ahead, Alone, Parallel, Schedule, Turns
+from decoders.schedule import Ahead, Alone, Parallel, Schedule, Sequential
 from pearl_eval.simulation.acceptance import Acceptance, BlockRates
 from pearl_eval.simulation.ahead import ahead
 from pearl_eval.simulation.forwards import ForwardTimes
 from pearl_eval.simulation.machine import Costs, Machine, Rounds
 from pearl_eval.simulation.parallel import parallel
-from pearl_eval.simulation.turns import alone, turns
+from pearl_eval.simulation.sequential import alone, sequential
 
 
 def _rounds(schedule: Schedule, machine: Machine) -> Rounds:
     match schedule:
         case Alone():
             return alone(schedule, machine)
-        case Turns():
-            return turns(schedule, machine)
+        case Sequential():
+            return sequential(schedule, machine)
         case Parallel():
             return parallel(schedule, machine)
         case Ahead():
@@ -43,7 +43,7 @@ def _with_length(schedule: Schedule, forwards: ForwardTimes) -> Schedule:
 
 @dataclass
 class Result:
-    """What all texts took together. Times are in seconds; the others count.
+    """Totals over all simulated texts: times in seconds, and counts.
 
     ``judged`` and ``accepted`` are drafted tokens, ``accepted_runs`` the lengths of the runs of
     accepted ones, as :func:`decoders.accepted_runs.accepted_runs` has them of each text.
@@ -102,7 +102,7 @@ class Simulation:
         say so (``of``).
     costs
         What all else takes.
-    limit
+    max_new_tokens
         Tokens of each text.
     prompts
         Tokens of the prompts, taken in turns.
@@ -117,7 +117,7 @@ class Simulation:
     forwards: ForwardTimes
     acceptance: Acceptance
     costs: Costs = field(default_factory=Costs)
-    limit: int = 256
+    max_new_tokens: int = 256
     prompts: Sequence[int] = (128,)
 
     def __post_init__(self) -> None:
@@ -127,10 +127,10 @@ class Simulation:
                 f" simulated, got {self.schedule!r}"
             )
         object.__setattr__(self, "schedule", _with_length(self.schedule, self.forwards))
-        if self.limit < 1 or not self.prompts or min(self.prompts) < 1:
+        if self.max_new_tokens < 1 or not self.prompts or min(self.prompts) < 1:
             raise ValueError(
-                "limit and prompts are numbers of tokens, at least 1, got"
-                f" limit={self.limit} prompts={list(self.prompts)}"
+                "max_new_tokens and prompts are numbers of tokens, at least 1, got"
+                f" max_new_tokens={self.max_new_tokens} prompts={list(self.prompts)}"
             )
         needed = getattr(self.schedule, "drafts_by", None)
         if needed and self.acceptance.of != needed:
@@ -146,7 +146,7 @@ class Simulation:
 
     def run(self, tokens: int | None = None, seed: int = 0) -> Result:
         """Simulate texts until there are ``tokens`` tokens; without, each prompt once."""
-        count = len(self.prompts) if tokens is None else -(-tokens // self.limit)
+        count = len(self.prompts) if tokens is None else -(-tokens // self.max_new_tokens)
         result = Result()
         for index in range(count):
             seconds = 0.0
@@ -165,7 +165,7 @@ class Simulation:
                 result.target_seconds += one.target_seconds
                 result.wait_draft_seconds += one.wait_draft_seconds
                 result.wait_target_seconds += one.wait_target_seconds
-            result.tokens += self.limit
+            result.tokens += self.max_new_tokens
             result.seconds += seconds
             result.text_seconds.append(seconds)
         return result
@@ -173,9 +173,11 @@ class Simulation:
     def rounds(self, index: int = 0, seed: int = 0) -> Rounds:
         """The rounds of text number ``index``. What is drawn depends on it and the seed alone, so
         that it is the same for every decoder."""
-        text = self.acceptance.text(index, self.limit, np.random.default_rng([seed, index]))
+        text = self.acceptance.text(
+            index, self.max_new_tokens, np.random.default_rng([seed, index])
+        )
         prompt = self.prompts[index % len(self.prompts)]
-        machine = Machine(text, self.limit, prompt, self.forwards, self.costs)
+        machine = Machine(text, self.max_new_tokens, prompt, self.forwards, self.costs)
         return _rounds(self.schedule, machine)
 
 
@@ -187,12 +189,12 @@ def predict_speedup(
     tokens: int = 20_000,
     seed: int = 0,
     costs: Costs | None = None,
-    limit: int = 256,
+    max_new_tokens: int = 256,
     prompts: Sequence[int] = (128,),
 ) -> float:
     """How many times as fast as autoregressive decoding a decoder would be. A prediction."""
     speeds = [
-        Simulation(one, forwards, acceptance, costs or Costs(), limit, prompts)
+        Simulation(one, forwards, acceptance, costs or Costs(), max_new_tokens, prompts)
         .run(tokens, seed)
         .tokens_per_second
         for one in (schedule, Alone())

@@ -14,10 +14,10 @@ from pearl_eval.errors import UserError
 
 @dataclass(frozen=True)
 class ModelShape:
-    """Of a decoder-only transformer as Llama and Qwen3 are: gated MLPs, grouped queries, no biases.
+    """The shape of a decoder-only transformer with gated MLPs, grouped queries and no biases.
 
-    Names are those of a model's ``config.json``. ``head_dim`` is hidden_size / num_attention_heads
-    where it is None.
+    Llama and Qwen3 are such. Names are those of a model's ``config.json``. ``head_dim`` is
+    hidden_size / num_attention_heads where it is None.
     """
 
     hidden_size: int

@@ -1,4 +1,4 @@
-"""What the environment tells W&B: such that W&B can take it, and put back at the end."""
+"""W&B's environment variables: cleaned before a run, and put back at its end."""
 
 from __future__ import annotations
 

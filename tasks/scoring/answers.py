@@ -28,7 +28,7 @@ _HARNESS_LAST = re.compile(r"-?[\d$.,]{2,}|-?\d+", re.ASCII)
 _HARNESS_HASHES = re.compile(f"#### ({_HARNESS_NUMBER})", re.ASCII)
 
 
-class Reading(Enum):
+class AnswerRule(Enum):
     """How the answer of a text is found; docs/tasks.md has the ways side by side.
 
     ``default``: as the task's own documentation says. ``strict_match``, ``flexible_extract``: as
@@ -45,7 +45,11 @@ class Reading(Enum):
     @property
     def harness(self) -> bool:
         """Whether it is one of lm-evaluation-harness, faults and all."""
-        return self in (Reading.strict_match, Reading.flexible_extract, Reading.hashes)
+        return self in (
+            AnswerRule.strict_match,
+            AnswerRule.flexible_extract,
+            AnswerRule.hashes,
+        )
 
 
 def said(text: str, unfinished: bool = False) -> str:
@@ -103,7 +107,7 @@ def final_number(
 
 
 def same_as_in_harness(
-    text: str, answer: str, reading: Reading, strict: str, ignore_punctuation: bool
+    text: str, answer: str, rule: AnswerRule, strict: str, ignore_punctuation: bool
 ) -> bool:
     """Whether lm-evaluation-harness would call a text's answer right.
 
@@ -115,7 +119,7 @@ def same_as_in_harness(
         A generated text.
     answer
         The right answer, as the data have it.
-    reading
+    rule
         One of the harness's.
     strict
         What its ``strict-match`` looks for, with NUMBER for a number.
@@ -123,9 +127,9 @@ def same_as_in_harness(
         Whether it leaves out all signs, as for MGSM, or only those that GSM8K's answers are written
         with.
     """
-    if reading is Reading.flexible_extract:
+    if rule is AnswerRule.flexible_extract:
         found = [match.group() for match in _HARNESS_LAST.finditer(text)][-1:]
-    elif reading is Reading.hashes:
+    elif rule is AnswerRule.hashes:
         found = _HARNESS_HASHES.findall(text)
     else:
         found = re.findall(strict.replace("NUMBER", f"({_HARNESS_NUMBER})"), text, re.ASCII)

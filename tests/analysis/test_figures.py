@@ -50,7 +50,7 @@ def test_a_decoder_looks_the_same_wherever_it_stands_and_like_no_other() -> None
 
 def test_decoders_of_ones_own_are_figures_of_the_theory_too(sweep: Path) -> None:
     """By their schedules: what is called pearl here takes turns, mine is PEARL."""
-    for name, run, schedule in (("pearl", "0", "Turns"), ("mine", "1", "Parallel")):
+    for name, run, schedule in (("pearl", "0", "Sequential"), ("mine", "1", "Parallel")):
         about = about_decoder("none", {}) | {
             "schedule": {"_target_": f"decoders.schedule.{schedule}", "gamma": 3}
         }

@@ -13,17 +13,17 @@ import pytest
 from written_run import OUTPUT, autoregressive, pearl, write_run
 
 from analysis.theory import heatmap, prediction
-from analysis.theory.grid import Cell, halves, read_grid
+from analysis.theory.grid import MeasuredCell, halves, read_grid
 from analysis.theory.prediction import Point, errors, fit, noise, predict, table
 from pearl_eval.commands import commands
 from pearl_eval.errors import UserError
-from pearl_eval.simulation import Ahead, Alone, Costs, Parallel, Rate, Schedule, Turns
+from pearl_eval.simulation import Ahead, Alone, Costs, Parallel, Rate, Schedule, Sequential
 
 #: What PEARL's rounds in ``written_run`` say of the tokens that its draft model gets right.
 TRACE = "111110111111"
 TOKENS = len(TRACE)
 SCHEDULES: dict[str, Schedule] = {
-    "speculative γ=2": Turns(2),
+    "speculative γ=2": Sequential(2),
     "pearl γ=2": Parallel(2),
     "pearl γ=4": Parallel(4),
     "pearl_async": Ahead(96),
@@ -39,7 +39,7 @@ def content(depth: int = 4, perturbation: float = 0.2, **more: Any) -> dict[str,
     beside = {window: (seconds, 1e-3) for window, seconds in target.items()}
     # Of 3 draft forwards, and one of the target that reads 4 tokens.
     turns = {"3": 3.5e-3 + 1.15e-3 * depth}
-    forwards |= {"beside": beside, "prompt_length": 16, "turns": turns}
+    forwards |= {"beside": beside, "prompt_length": 16, "sequential": turns}
     own = {"depth": depth, "perturbation": perturbation, "speed_ratio": float(depth)}
     own |= {
         "acceptance_rate": 0.8,
@@ -83,7 +83,7 @@ def write_cell_run(folder: Path, decoder: str, times: list[float]) -> None:
     pd.concat(frames).to_parquet(folder / "rounds.parquet", index=False)
 
 
-def simulated(*cells: Cell) -> list[Cell]:
+def simulated(*cells: MeasuredCell) -> list[MeasuredCell]:
     """As if they had been measured, and with what the simulator predicts at ``COSTS``."""
     own = [replace(cell, schedules=SCHEDULES) for cell in cells]
     return [
@@ -93,14 +93,14 @@ def simulated(*cells: Cell) -> list[Cell]:
 
 
 @pytest.fixture(scope="module")
-def cells(tmp_path_factory: pytest.TempPathFactory) -> list[Cell]:
+def cells(tmp_path_factory: pytest.TempPathFactory) -> list[MeasuredCell]:
     folder = tmp_path_factory.mktemp("bench")
     shape = [content(depth, noise) for depth in (2, 6) for noise in (0.2, 0.5)]
     return simulated(*read_grid(write_bench(folder, shape)))
 
 
 @pytest.fixture
-def cell(tmp_path: Path) -> Cell:
+def cell(tmp_path: Path) -> MeasuredCell:
     return read_grid(write_bench(tmp_path / "one", [content()]))[0]
 
 
@@ -111,9 +111,9 @@ def test_a_cell_is_its_ratios_of_median_times(tmp_path: Path) -> None:
     (cell,) = read_grid(write_bench(tmp_path, [content()], **odd))
     assert cell.measured == {"pearl γ=2": pytest.approx(2.05)}
     assert cell.same == pytest.approx(4.0 / 4.2)
-    assert (cell.limit, cell.prompts, cell.trace.prompts) == (TOKENS, (16,), (TRACE,))
+    assert (cell.max_new_tokens, cell.prompts, cell.trace.prompts) == (TOKENS, (16,), (TRACE,))
     assert cell.forwards.speed_ratio == pytest.approx(4.0)
-    assert cell.forwards.turning(3) == pytest.approx(0.5e-3)
+    assert cell.forwards.switching(3) == pytest.approx(0.5e-3)
     assert cell.best == {"pearl": 2.0}
     assert cell.schedules == {"autoregressive": Alone(), "pearl γ=2": Parallel(2)}
 
@@ -125,7 +125,9 @@ def test_without_the_reference_again_there_is_no_noise_to_tell(tmp_path: Path) -
     assert (cell.measured, cell.same) == ({"pearl γ=2": pytest.approx(2.0)}, 1.0)
 
 
-def test_a_prediction_is_a_simulation_with_the_draft_length_of_the_label(cell: Cell) -> None:
+def test_a_prediction_simulates_the_draft_length_of_the_label(
+    cell: MeasuredCell,
+) -> None:
     cell = replace(cell, schedules=SCHEDULES | {"pearl γ=1": Parallel(1)})
     without = [cell.predicted(f"pearl γ={gamma}", Costs()) for gamma in (1, 4)]
     assert without[0] < without[1] < 5
@@ -154,14 +156,14 @@ def test_what_slows_the_machine_during_one_pair_is_that_pairs_alone(tmp_path: Pa
     assert [cell.forwards.speed_ratio for cell in cells] == pytest.approx([8, 4, 4, 6])
 
 
-def test_halves_are_the_fields_of_a_chessboard(cells: list[Cell]) -> None:
+def test_halves_are_the_fields_of_a_chessboard(cells: list[MeasuredCell]) -> None:
     one, other = (
         [(cell.depth, cell.perturbation) for cell in half] for half in halves(cells[::-1])
     )
     assert sorted(one) == [(2, 0.2), (6, 0.5)] and sorted(other) == [(2, 0.5), (6, 0.2)]
 
 
-def test_fitted_costs_predict_what_they_were_fitted_on(cells: list[Cell]) -> None:
+def test_fitted_costs_predict_what_they_were_fitted_on(cells: list[MeasuredCell]) -> None:
     """As far as predictions tell them apart."""
     found = fit(cells)
     assert found.round > 0 and found.crossing > 0
@@ -184,14 +186,14 @@ def test_errors_are_told_in_a_line_and_by_decoder() -> None:
     ]
 
 
-def test_the_noise_is_what_the_reference_differs_from_itself(cells: list[Cell]) -> None:
+def test_the_noise_is_what_the_reference_differs_from_itself(cells: list[MeasuredCell]) -> None:
     own = [
         replace(cell, same=same) for cell, same in zip(cells, (0.9, 1.0, 1.02, 1.04), strict=True)
     ]
     assert "off by 3.0% in the median, 10.0% at worst, 4 pairs" in noise(own)
 
 
-def test_simulated_surfaces_pass_through_their_own_grid(cells: list[Cell]) -> None:
+def test_simulated_surfaces_pass_through_their_own_grid(cells: list[MeasuredCell]) -> None:
     """The middle cell's own forwards at its own c; another c is another target."""
     surfaces = heatmap.simulated(cells, COSTS)
     assert list(surfaces) == ["speculative", "pearl", "pearl_async"]
@@ -203,7 +205,7 @@ def test_simulated_surfaces_pass_through_their_own_grid(cells: list[Cell]) -> No
     assert surfaces["pearl"](6.0, 0.95) < 0.8 * heatmap.THEORY["Parallel"](6.0, 0.95)
 
 
-def test_points_are_the_best_of_each_cell(cells: list[Cell]) -> None:
+def test_points_are_the_best_of_each_cell(cells: list[MeasuredCell]) -> None:
     """As the benchmark has chosen them, on other prompts."""
     cell = replace(cells[0], best={"pearl": 2.5, "pearl_async": 9.0})
     assert heatmap.best([cell], "pearl") == [(2.0, 0.8, 2.5)]
@@ -224,7 +226,7 @@ def test_one_pair_has_no_half_to_predict(
 def test_commands_draw_a_grid(
     name: str,
     module: Any,
-    cells: list[Cell],
+    cells: list[MeasuredCell],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

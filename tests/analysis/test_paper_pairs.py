@@ -9,7 +9,7 @@ from analysis.paper import paper_pairs
 from analysis.paper.paper_pairs import PAIRS, PaperPair, reported_table, shared_table, times_table
 from analysis.paper.reported import REPORTED
 from pearl_eval.config.paths import config_dir
-from pearl_eval.simulation import Ahead, Alone, Parallel, Turns
+from pearl_eval.simulation import Ahead, Alone, Parallel, Sequential
 
 LIMIT = 256
 LLAMA = PAIRS["llama31_8b_70b"]
@@ -46,8 +46,8 @@ def test_the_reported_waiting_is_what_forwards_are_predicted_to_take() -> None:
 
 def test_a_draft_length_is_the_decoders_own(short: None) -> None:
     assert LLAMA.pearl == Parallel(5)
-    assert LLAMA.compared == {"speculative": Turns(10), "pearl_async": Ahead(96)}
-    assert LLAMA.speedup(Turns(10), 0.8, LIMIT) < LLAMA.speedup(Parallel(5), 0.8, LIMIT)
+    assert LLAMA.compared == {"speculative": Sequential(10), "pearl_async": Ahead(96)}
+    assert LLAMA.speedup(Sequential(10), 0.8, LIMIT) < LLAMA.speedup(Parallel(5), 0.8, LIMIT)
     assert LLAMA.speedup(Alone(), 0.8, LIMIT) == 1
 
 
@@ -61,7 +61,7 @@ def test_the_implied_rate_gives_the_speedup_back(short: None) -> None:
 def test_the_tables_tell_reported_from_predicted(
     short: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(PaperPair, "implied_rate", lambda self, speedup, limit: 0.8)
+    monkeypatch.setattr(PaperPair, "implied_rate", lambda self, speedup, max_new_tokens: 0.8)
     for table in (reported_table(), shared_table()):
         for cell in table.cells:
             assert ("predicted" in cell.column) != ("reported" in cell.column)
@@ -69,7 +69,7 @@ def test_the_tables_tell_reported_from_predicted(
     row = reported_table().frame.loc[("", LLAMA.name, "mt_bench")]
     assert row["pearl, reported"] == 3.59
     speculative = row["speculative at that α, predicted"]
-    assert speculative == pytest.approx(LLAMA.speedup(Turns(10), 0.8, LIMIT))
+    assert speculative == pytest.approx(LLAMA.speedup(Sequential(10), 0.8, LIMIT))
     row = shared_table().frame.loc[("", LLAMA.name, "mt_bench")]
     assert row["shared ÷ apart, reported"] == pytest.approx(30.78 / 32.14)
     assert row["shared ÷ apart, predicted"] == pytest.approx(1.0)
@@ -78,7 +78,9 @@ def test_the_tables_tell_reported_from_predicted(
 def test_what_no_rate_gives_is_left_out(short: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Here that of GSM8K."""
     monkeypatch.setattr(
-        PaperPair, "implied_rate", lambda self, speedup, limit: None if speedup == 3.81 else 0.8
+        PaperPair,
+        "implied_rate",
+        lambda self, speedup, max_new_tokens: None if speedup == 3.81 else 0.8,
     )
     text = reported_table().markdown()
     assert text.count("| – |") == 2 and "| gsm8k | 3.81× | – | – | – |" in text

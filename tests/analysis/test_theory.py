@@ -16,8 +16,8 @@ from pearl_eval.simulation import (
     Parallel,
     Rate,
     Schedule,
+    Sequential,
     Simulation,
-    Turns,
     predict_speedup,
 )
 
@@ -28,7 +28,9 @@ TOLERANCE = 0.04
 
 def simulated(schedule: Schedule, speed_ratio: float, rate: float) -> float:
     times = ForwardTimes.constant(speed_ratio)
-    return predict_speedup(schedule, times, Rate(rate), tokens=20_000, limit=10_000, seed=1)
+    return predict_speedup(
+        schedule, times, Rate(rate), tokens=20_000, max_new_tokens=10_000, seed=1
+    )
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.5, 0.8, 0.95])
@@ -37,7 +39,7 @@ class TestAgainstSimulation:
     @pytest.mark.parametrize(
         ("schedule", "speedup"),
         [
-            (Turns(1), theory.speculative_speedup),
+            (Sequential(1), theory.speculative_speedup),
             (Parallel(1), theory.pearl_speedup),
             (Parallel(1, pre_verify=False), theory.no_pre_verify_speedup),
             (Parallel(1, post_verify=False), theory.no_post_verify_speedup),
@@ -45,7 +47,7 @@ class TestAgainstSimulation:
     )
     def test_speedup(
         self,
-        schedule: Turns | Parallel,
+        schedule: Sequential | Parallel,
         speedup: Speedup,
         speed_ratio: float,
         gamma: int,
@@ -58,8 +60,10 @@ class TestAgainstSimulation:
     def test_accepted_tokens(self, speed_ratio: float, gamma: int, rate: float) -> None:
         times = ForwardTimes.constant(speed_ratio)
         pearl, speculative = (
-            Simulation(one, times, Rate(rate), limit=10_000).run(20_000).mean_accepted_tokens
-            for one in (Parallel(gamma), Turns(gamma))
+            Simulation(one, times, Rate(rate), max_new_tokens=10_000)
+            .run(20_000)
+            .mean_accepted_tokens
+            for one in (Parallel(gamma), Sequential(gamma))
         )
         assert pearl == pytest.approx(theory.accepted_run(rate), rel=3 * TOLERANCE)
         expected = theory.accepted_in_block(rate, gamma)

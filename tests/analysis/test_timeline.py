@@ -276,7 +276,7 @@ def test_bad_input_is_one_line(sweep: Path, tmp_path: Path, run_command: Command
         (run, "--seconds=-1"): "--seconds must be more than 0, got -1.0",
         (run, str(tmp_path / "other")): "is of another pair than",
         (run, "--output=picture.foo"): "picture.foo: a picture's name ends by its format, one of",
-        (run, "--output=."): ". is no name of a picture's file",
+        (run, "--output=."): ". ends in no file name: expected the name of a picture",
         (run, str(sweep)): "is a sweep; give it alone, or the directories of runs",
     }.items():
         code, out, err = run_command("timeline", *arguments)

@@ -18,7 +18,7 @@ from analysis.frames.source import load_any
 from decoders.generation import Generation
 from pearl_eval.bench.benchmark import draw
 from pearl_eval.bench.growth import points
-from pearl_eval.bench.limits import Forwards, round_limit_share
+from pearl_eval.bench.limits import TimedForwards, round_limit_share
 from pearl_eval.bench.results import Entry, Results
 from pearl_eval.bench.table import bests, rows
 from pearl_eval.commands.table import table_rows
@@ -31,7 +31,7 @@ from tasks.task import Problem
 Run = Callable[..., tuple[int, str, str]]
 #: One draft forward takes 1 s, the target 4 s for one token and 6 s for five.
 KEY = ("Task/0", 0, 0)
-FORWARDS = Forwards(KEY, context=100, draft=1.0, target={1: 4.0, 5: 6.0})
+FORWARDS = TimedForwards(KEY, context=100, draft=1.0, target={1: 4.0, 5: 6.0})
 
 
 def timed(*seconds: float, reference: float = 8.0, **more: Any) -> list[Record]:
@@ -154,7 +154,7 @@ def test_problems_are_drawn_over_the_whole_task_by_the_seed() -> None:
 def test_limit_1_is_one_draft_forward_a_token() -> None:
     """10 tokens in 20 s, where ten draft forwards take half of that; the other prompt's own take
     2 s each: 10 in 20 s as well."""
-    other = Forwards(("Task/1", 0, 0), 100, draft=2.0, target={1: 4.0})
+    other = TimedForwards(("Task/1", 0, 0), 100, draft=2.0, target={1: 4.0})
     results = Results({"a": entry("a", timed(20.0, 30.0))}, [FORWARDS, other])
     assert results.share_of_draft_limit("a") == pytest.approx((10 + 20) / 50)
     assert results.draft_limit() == pytest.approx((1 + 0.5) / 2)
@@ -238,8 +238,8 @@ def test_contenders_are_compared_side_by_side(run_bench: Run, tmp_path: Path) ->
     for one in content["contest"]["forwards"]:
         assert sorted(one["target"]) == ["1", "2", "3", "4"]
         # More than the target's own part of a turn: both models', timed.
-        assert sorted(one["turns"]) == ["2", "3"]
-        assert one["turns"]["3"] > one["target"]["3"] > 0
+        assert sorted(one["sequential"]) == ["2", "3"]
+        assert one["sequential"]["3"] > one["target"]["3"] > 0
     # Every contender is a run, for whatever reads runs.
     rows = table_rows(tmp_path / "run")
     assert [row.label for row in rows] == [row["contender"] for row in table]
@@ -416,7 +416,7 @@ def test_growth_times_long_texts(run_command: Run, small_pair: Any, tmp_path: Pa
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ("decoders=[]", "decoders: name at least one"),
+        ("decoders=[]", "decoders is empty: name at least one"),
         ("decoders=[autoregressive,nope]", "there is no decoder nope"),
         ("gammas=[0]", "draft lengths of at least 1 token"),
         ("repeats=0", "repeats must be at least 1"),
@@ -425,9 +425,9 @@ def test_growth_times_long_texts(run_command: Run, small_pair: Any, tmp_path: Pa
         ("task.max_new_tokens=2048", "do not fit"),
         ("runtime.answer_timeout=0", "runtime.answer_timeout must be more than 0"),
         ("forward_repeats=0", "forward_repeats must be at least 1"),
-        ("grid.depths=[]", "at least one of each"),
+        ("grid.depths=[]", "must each have a value"),
         ("grid.depths=[0]", "pair.depth must be at least 1"),
-        ("grid.decoders=[]", "grid.decoders: name at least one"),
+        ("grid.decoders=[]", "grid.decoders is empty: name at least one"),
         ("growth.contexts=[9999]", "do not fit the models' context of 4224"),
         ("growth.new_tokens=4", "growth.new_tokens at least 32"),
     ],

@@ -394,7 +394,7 @@ def test_v_says_more_while_it_runs(run_cli: Run) -> None:
     assert len(lines) == 5 and "HumanEval/2" in lines[4] and "identical" in lines[4]
 
 
-@pytest.mark.parametrize("forward", ["transformers", "fused", "compiled"])
+@pytest.mark.parametrize("forward", ["transformers", "fused", "cuda_graphs"])
 def test_both_models_compute_as_the_runtime_says(
     run_cli: Run, tmp_path: Path, forward: str
 ) -> None:
@@ -404,6 +404,16 @@ def test_both_models_compute_as_the_runtime_says(
     assert code == 0 and "identical 3/3" in out
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["environment"]["forward"] == forward
+
+
+@pytest.mark.parametrize("old", ["runtime=compiled", "runtime.forward=compiled"])
+@pytest.mark.parametrize("command", [["-m"], []])
+def test_an_old_name_is_refused_with_the_new_one(
+    run_cli: Run, command: list[str], old: str
+) -> None:
+    code, _, err = run_cli(*command, old)
+    assert code == 2 and len(err.splitlines()) == 1
+    assert err.endswith(f"; it is called {old.replace('compiled', 'cuda_graphs')} now\n")
 
 
 def test_a_model_that_cannot_be_fused_is_refused_in_one_line(

@@ -178,7 +178,7 @@ def test_another_package_adds_a_command(
     [
         ("other:GONE", "the command broken (other:GONE) can't be had: module 'other' has no attr"),
         ("nowhere:X", "the command broken (nowhere:X) can't be had: No module named 'nowhere'"),
-        ("other:NONE", "the command broken (other:NONE) is no Command"),
+        ("other:NONE", "the command broken (other:NONE) is 'Mine', expected a Command"),
     ],
 )
 def test_one_that_is_broken_hides_no_other(

@@ -20,7 +20,7 @@ GROUPS = {
     "decoder": DECODERS,
     "task": ["humaneval", "humaneval_mini", "gsm8k_mini", "dialogue_mini"],
     "sampling": ["greedy", "temperature", "coupled"],
-    "runtime": ["eager", "compiled"],
+    "runtime": ["eager", "cuda_graphs"],
     "reference": ["inline", "cached"],
     "protocol": ["standard", "paper"],
 }
@@ -206,7 +206,7 @@ def fuzz(run_cli: Run, folder: Path, examples: int, derandomize: bool) -> dict[s
     return counts
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_random_configurations(run_cli: Run, tmp_path: Path) -> None:
     """The same ones each time."""
     counts = fuzz(run_cli, tmp_path, 20, derandomize=True)

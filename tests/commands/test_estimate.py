@@ -165,7 +165,7 @@ def test_a_profile_gives_the_forward_times_of_its_pair(
         (["estimate.acceptance_rate=2"], "acceptance_rate is a probability, from 0 to 1, got 2"),
         (["estimate.gpu_memory=0"], "estimate.gpu_memory must be more than 0, got 0"),
         (["estimate.speed=2"], "estimate.speed: Key 'speed' not in"),
-        (["estimate.profile=none.json"], "estimate.profile=none.json: no profile.json"),
+        (["estimate.profile=none.json"], "estimate.profile=none.json: expected a profile.json"),
         (["estimate.runs=none"], "there is no run there"),
         (["--cfg=job"], "leave out the flag that shows something else"),
         (["--config-dir=none"], "there is no such folder"),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiers import kept
 
 from pearl_eval.config.paths import config_dir
 from pearl_eval.config.registry import register
@@ -76,7 +77,9 @@ def test_every_experiment_of_the_paper_is_held_against_it() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", FULL)
+@pytest.mark.parametrize(
+    "name", kept(FULL, ["paper_mt_bench", "paper_resource_competition_humaneval"])
+)
 def test_it_runs_at_mini_scale(run_cli: Run, tmp_path: Path, name: str) -> None:
     # Of a sweep of draft lengths the first and the last: what is between is the same job.
     gammas = SWEPT.get(name, [])

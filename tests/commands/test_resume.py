@@ -75,6 +75,19 @@ def test_a_continued_run_is_as_an_unbroken_one(
     assert_same(tmp_path / "run", tmp_path / "unbroken")
 
 
+def test_a_run_under_an_old_name_is_continued_under_the_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    asked = {"task": ["runtime=compiled", "seed=2"], "hydra": ["hydra.run.dir=run"]}
+    runtime = {"cwd": str(tmp_path), "config_sources": []}
+    (tmp_path / ".hydra").mkdir()
+    started = {"hydra": {"overrides": asked, "runtime": runtime}}
+    (tmp_path / ".hydra" / "hydra.yaml").write_text(json.dumps(started))
+    words = resumed([f"resume={tmp_path}"])
+    assert words[:2] == ["runtime=cuda_graphs", "seed=2"]
+
+
 def test_what_was_chosen_by_measuring_stays(
     run_cli: Run, tmp_path: Path, full_disk: Callable[[int], None]
 ) -> None:

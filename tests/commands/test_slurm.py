@@ -17,6 +17,7 @@ from program import PROGRAM
 from sameness import assert_same
 from slurm_lab import SlurmLab
 from small_pair import SmallPair
+from tiers import kept
 
 from pearl_eval.evaluation.reservation import FOLDER_VARIABLE
 
@@ -74,6 +75,7 @@ def accounts(lab: SlurmLab, name: str) -> list[tuple[str, ...]]:
     return [tuple(line.split("|")) for line in lab.run("sacct", f"--name={name}", *form).split()]
 
 
+@pytest.mark.nightly
 def test_each_run_has_the_gpus_its_pair_asks_for_and_one_table_has_them_all(
     lab: SlurmLab, submit: Callable[..., Done], tmp_path: Path
 ) -> None:
@@ -128,6 +130,7 @@ def test_what_the_cluster_cannot_give_is_refused_before_anything_runs(
     assert not list(tmp_path.glob("sweep/*/records.jsonl"))
 
 
+@pytest.mark.nightly
 def test_a_killed_run_of_a_whole_experiment_is_made_by_continuing_its_folder(
     lab: SlurmLab,
     on_lab: Callable[..., Done],
@@ -188,7 +191,7 @@ class OneRun:
         return next(self.sweep.glob(".submitit/*/*_log.err")).read_text()
 
 
-@pytest.mark.parametrize("way", ["preempted", "requeued"])
+@pytest.mark.parametrize("way", kept(["preempted", "requeued"], ["requeued"]))
 def test_a_run_that_had_to_make_way_goes_on_where_it_was(
     lab: SlurmLab, submit: Callable[..., Done], tmp_path: Path, way: str
 ) -> None:

@@ -109,7 +109,7 @@ def test_a_rank_killed_in_the_middle_ends_the_command_in_one_line(
     [
         (["runtime.tensor_parallel=0"], "at least 1 and at most 4096, got 0"),
         ([TWO, "runtime.forward=fused"], "choose runtime.forward=auto or transformers"),
-        ([TWO, "runtime=compiled"], "runtime.forward=compiled: these layers"),
+        ([TWO, "runtime=cuda_graphs"], "runtime.forward=cuda_graphs: these layers"),
         (["runtime.tensor_parallel=3"], "4 attention heads and 2 heads of keys and values"),
         ([TWO, "runtime.target_cores=[0]"], "1 cores can't be shared out among"),
         (

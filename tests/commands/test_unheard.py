@@ -87,9 +87,11 @@ def test_it_is_simulated_by_its_own_rounds() -> None:
     schedule = Sprinter(3).simulated_as()
     assert schedule is not None
     times = ForwardTimes.constant(5.0)
-    result = Simulation(schedule, times, Rate(1.0), limit=8).run()
+    result = Simulation(schedule, times, Rate(1.0), max_new_tokens=8).run()
     assert (result.seconds, result.rounds, result.accepted_runs) == (12.0, 2, [3, 3])
-    assert predict_speedup(schedule, times, Rate(1.0), tokens=8, limit=8) == pytest.approx(20 / 6)
+    assert predict_speedup(schedule, times, Rate(1.0), tokens=8, max_new_tokens=8) == pytest.approx(
+        20 / 6
+    )
 
 
 def test_what_files_say_of_it() -> None:
@@ -116,5 +118,5 @@ class Plain:
 
 def test_a_schedule_may_be_any_object_that_has_rounds() -> None:
     assert list(describe(Plain())) == ["_target_"]
-    result = Simulation(Plain(), ForwardTimes.constant(5.0), Rate(1.0), limit=4).run()
+    result = Simulation(Plain(), ForwardTimes.constant(5.0), Rate(1.0), max_new_tokens=4).run()
     assert (result.seconds, result.tokens) == (12.0, 4)

@@ -7,7 +7,15 @@ import pytest
 from decoders.accepted_runs import accepted_runs
 from decoders.round import Round
 from decoders.session import Session
-from pearl_eval.simulation import Alone, ForwardTimes, Parallel, Schedule, Simulation, Trace, Turns
+from pearl_eval.simulation import (
+    Alone,
+    ForwardTimes,
+    Parallel,
+    Schedule,
+    Sequential,
+    Simulation,
+    Trace,
+)
 
 TIMES = ForwardTimes.constant(4.0)
 #: Eight tokens are right, one is wrong, one right, one wrong, and three right until the text ends.
@@ -68,12 +76,14 @@ def test_without_a_barrier_the_targets_own_token_is_compared_with_the_draft() ->
         # Positions 8 and 10 are the target's own.
         (Parallel(3), [8, 1, 3]),
         # Blocks from 0, 4, 8, 9 and 11 on, each followed by a token of the target's own.
-        (Turns(3), [3, 3, 0, 1, 2]),
+        (Sequential(3), [3, 3, 0, 1, 2]),
         (Alone(), []),
     ],
 )
 def test_the_simulator_counts_by_the_same_definition(schedule: Schedule, runs: list[int]) -> None:
-    simulation = Simulation(schedule, TIMES, Trace((MARKS,)), limit=len(MARKS), prompts=[5])
+    simulation = Simulation(
+        schedule, TIMES, Trace((MARKS,)), max_new_tokens=len(MARKS), prompts=[5]
+    )
     result = simulation.run()
     assert result.accepted_runs == runs
     if runs:

@@ -27,7 +27,7 @@ from decoders.model.fixed_window import FixedWindowModel
 from decoders.model.tree import ROOT
 from decoders.process import tensor_parallel
 from decoders.process.models import Models
-from decoders.process.worker import DraftProcessOptions
+from decoders.process.worker import WorkerOptions
 from decoders.prompt_lookup import PromptLookup
 from decoders.sampling.sampler import Greedy
 from pearl_eval.errors import UserError
@@ -42,7 +42,7 @@ from tasks.task import Problem
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
 CPU = Devices(("cpu",), ("cpu",))
-OPTIONS = DraftProcessOptions(spin_seconds=0.0)
+OPTIONS = WorkerOptions(spin_seconds=0.0)
 Run = Callable[..., tuple[int, str, str]]
 LONG = torch.randint(0, 64, (40,), generator=torch.Generator().manual_seed(1)).tolist()
 
@@ -92,7 +92,7 @@ CHUNKED = """
 
 def test_what_each_kind_of_layer_sees_of_a_tree() -> None:
     layers = frozenset({"full_attention", "sliding_attention", "chunked_attention"})
-    architecture = Architecture("any", 64, layers, window=3, chunk=2)
+    architecture = Architecture("any", 64, layers, sliding_window=3, chunk=2)
     seen = as_mask(FULL)
     found = architecture.visible(seen, [2, 3, 4, 3])
     assert sorted(found) == sorted(layers)

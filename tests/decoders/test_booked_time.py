@@ -27,7 +27,7 @@ from decoders.model.tree import Tree
 from decoders.pearl import Pearl
 from decoders.pearl_async import PearlAsync
 from decoders.process.models import Models
-from decoders.process.worker import DraftProcessOptions
+from decoders.process.worker import WorkerOptions
 from decoders.sampling.sampler import Greedy, Sampler
 from decoders.sampling.temperature import Temperature
 from decoders.session import Session
@@ -114,7 +114,7 @@ def decode(decoder: Decoder, sampler: Sampler) -> Any:
     models: Any = Models(
         target,  # type: ignore[arg-type]
         lambda: LazyModel(DRAFT, DRAFT_SECONDS),  # type: ignore[arg-type, return-value]
-        DraftProcessOptions(),
+        WorkerOptions(),
     )
     session = decoder.start(models, sampler)
     return session.decode(PROMPT, 24, [])
@@ -278,7 +278,7 @@ class TestRecording:
         decoder = make()
         target = load(small_pair.load_target)
         session = decoder.start(
-            Models(target, lambda: load(small_pair.load_draft), DraftProcessOptions()), Greedy()
+            Models(target, lambda: load(small_pair.load_draft), WorkerOptions()), Greedy()
         )
         for prompt, limit in ((list(range(20, 30)), 30), (list(range(20, 60)), 60)):
             session.decode(prompt, limit, [])

@@ -23,7 +23,7 @@ from decoders.pearl import Pearl
 from decoders.process.drafter import Proposal
 from decoders.process.models import End, Models
 from decoders.process.placement import Placement, available_cores
-from decoders.process.worker import DraftProcessOptions
+from decoders.process.worker import WorkerOptions
 from decoders.round import Round
 from decoders.sampling.sampler import Draft, Greedy
 from decoders.session import Session
@@ -41,7 +41,7 @@ Started = Callable[[str, int | None], Session]
 
 
 def start(pair: SmallPair, decoder: Decoder) -> Session:
-    options = DraftProcessOptions(spin_seconds=0.0005, answer_timeout=60)
+    options = WorkerOptions(spin_seconds=0.0005, answer_timeout=60)
     cores = available_cores()
     # Two ends wherever there are two cores: decoders that share them have them to share.
     ends = tuple(
@@ -210,7 +210,7 @@ def test_pearl_runs_the_target_between_asking_and_collecting(
 ) -> None:
     events: list[str] = []
     monkeypatch.setattr("decoders.pearl.Drafter", lambda *_: FakeDrafter(events))
-    models = Models(small_pair.load_target(), small_pair.load_draft, DraftProcessOptions())
+    models = Models(small_pair.load_target(), small_pair.load_draft, WorkerOptions())
     session = Pearl(3).start(models, Greedy())
     extend = session.target.extend
 

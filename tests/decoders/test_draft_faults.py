@@ -10,6 +10,7 @@ import functools
 import math
 import os
 import random
+import re
 import resource
 import signal
 import struct
@@ -33,13 +34,13 @@ from decoders.process.models import End, Models
 from decoders.process.ranks import Ranks
 from decoders.process.relay import RelayDrafter
 from decoders.process.tensor_parallel import follow, lead
-from decoders.process.worker import DraftProcess, DraftProcessError, DraftProcessOptions
+from decoders.process.worker import Worker, WorkerError, WorkerOptions
 from decoders.sampling.sampler import Greedy, Sampler
 
 Run = Callable[..., tuple[int, str, str]]
 SHORT = ("task.limit=3", "task.max_new_tokens=16", "hydra.run.dir=run")
 CONF = f"--config-dir={Path(__file__).parents[1] / 'conf'}"
-OPTIONS = DraftProcessOptions(spin_seconds=0.0, answer_timeout=0.5)
+OPTIONS = WorkerOptions(spin_seconds=0.0, answer_timeout=0.5)
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Faulty(Drafter):
     """A drafter whose process does something else."""
 
     def __init__(self, load: Callable[[], CachedModel], service: Any) -> None:
-        DraftProcess.__init__(self, load, Greedy(), OPTIONS, service)
+        Worker.__init__(self, load, Greedy(), OPTIONS, service)
 
 
 @pytest.fixture
@@ -109,27 +110,39 @@ def test_nonsense_is_told(faulty: Callable[[Any], Drafter], message: Any) -> Non
     drafter = faulty(Saying(message))
     drafter.wait_ready()
     drafter.request(0, [1, 2], 2)
-    with pytest.raises(DraftProcessError, match=r"\(pid \d+\) gave an answer that makes no sense"):
+    with pytest.raises(WorkerError, match=r"\(pid \d+\) gave an answer that makes no sense"):
         drafter.collect()
 
 
+OVER_300 = "expected a probability distribution over 300 tokens, got one"
+
+
 @pytest.mark.parametrize(
-    "message",
+    ("message", "told"),
     [
-        (DISTRIBUTION, "float32", bytes(4 * 299)),
-        (DISTRIBUTION, "float33", bytes(4 * 300)),
-        (DISTRIBUTION, "float32", b"\xff" * (4 * 300)),
-        (DISTRIBUTION, "float32", bytes(4 * 300)),
-        (DISTRIBUTION, "float32", struct.pack("f", math.inf) * 300),
-        (DISTRIBUTION, "float32", struct.pack("f", 0.5) * 300),
-        (PROPOSAL, [1], [], 0.0),
+        ((DISTRIBUTION, "float32", bytes(4 * 299)), f"{OVER_300} over 299"),
+        ((DISTRIBUTION, "float33", bytes(4 * 300)), "'torch' has no attribute 'float33'"),
+        ((DISTRIBUTION, "float32", b"\xff" * (4 * 300)), f"{OVER_300} with the probability nan"),
+        ((DISTRIBUTION, "float32", bytes(4 * 300)), f"{OVER_300} that sums to 0"),
+        (
+            (DISTRIBUTION, "float32", struct.pack("ff", 1.25, -0.25) + bytes(4 * 298)),
+            f"{OVER_300} with the probability -0.25",
+        ),
+        (
+            (DISTRIBUTION, "float32", struct.pack("f", math.inf) * 300),
+            f"{OVER_300} that sums to inf",
+        ),
+        ((DISTRIBUTION, "float32", struct.pack("f", 0.5) * 300), f"{OVER_300} that sums to 150"),
+        ((PROPOSAL, [1], []), "expected a distribution ('distribution'), got 'proposal'"),
     ],
-    ids=["short", "no dtype", "nan", "zero", "infinite", "too much", "tokens"],
+    ids=["short", "no dtype", "nan", "zero", "negative", "infinite", "too much", "tokens"],
 )
-def test_no_distribution_is_told(faulty: Callable[[Any], Drafter], message: Message) -> None:
+def test_no_distribution_is_told(
+    faulty: Callable[[Any], Drafter], message: Message, told: str
+) -> None:
     drafter = faulty(Saying(message))
     drafter.wait_ready()
-    with pytest.raises(DraftProcessError, match="makes no sense"):
+    with pytest.raises(WorkerError, match=f"makes no sense: .*{re.escape(told)}$"):
         drafter.row(3)
 
 
@@ -166,7 +179,7 @@ def test_nonsense_of_one_that_drafts_ahead_is_told(small_pair: SmallPair, messag
         forerunner.wait_ready()
         forerunner.begin([1, 2, 3], 8, 20, 0)
         deadline = time.monotonic() + 10
-        with pytest.raises(DraftProcessError, match="gave an answer that makes no sense"):
+        with pytest.raises(WorkerError, match="gave an answer that makes no sense"):
             while time.monotonic() < deadline:
                 forerunner.read()
     finally:
@@ -177,7 +190,7 @@ class FaultyForerunner(Forerunner):
     """Likewise one that drafts ahead."""
 
     def __init__(self, load: Callable[[], CachedModel], service: Any) -> None:
-        DraftProcess.__init__(self, load, Greedy(), OPTIONS, service)
+        Worker.__init__(self, load, Greedy(), OPTIONS, service)
 
 
 def test_guesses_cost_speed_and_nothing_else(
@@ -233,10 +246,10 @@ def test_a_slow_one_is_waited_for(small_pair: SmallPair) -> None:
 
 def test_out_of_memory_is_told(small_pair: SmallPair) -> None:
     load = functools.partial(load_in_little_memory, small_pair)
-    drafter = Drafter(load, Greedy(), DraftProcessOptions(answer_timeout=20))
+    drafter = Drafter(load, Greedy(), WorkerOptions(answer_timeout=20))
     drafter.wait_ready()
     drafter.request(0, [5, 6, 7], 4)
-    with pytest.raises(DraftProcessError, match="MemoryError"):
+    with pytest.raises(WorkerError, match="MemoryError"):
         drafter.collect()
     drafter.close()
 
@@ -246,7 +259,7 @@ def test_sending_to_one_that_no_longer_reads_ends(small_pair: SmallPair) -> None
     forerunner.wait_ready()
     forerunner.begin([1, 2, 3], 4, 100, 0)
     os.kill(forerunner.pid, signal.SIGSTOP)
-    with pytest.raises(DraftProcessError, match=r"did not read what it is sent within 0\.5 s"):
+    with pytest.raises(WorkerError, match=r"did not read what it is sent within 0\.5 s"):
         for position in range(2 * SLOTS):
             forerunner.verify(3 + position, [9])
     forerunner.close()
@@ -292,7 +305,7 @@ def test_one_that_is_asked_nothing_ends_by_itself(small_pair: SmallPair, kind: s
         while any(map(running, pids)):
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        with pytest.raises(DraftProcessError, match=silent):
+        with pytest.raises(WorkerError, match=silent):
             ask()
 
 
@@ -301,8 +314,8 @@ def test_a_fork_server_that_is_stuck_is_told(
 ) -> None:
     stuck = "multiprocessing.context.ForkServerProcess.start"
     monkeypatch.setattr(stuck, lambda self: time.sleep(9))
-    with pytest.raises(DraftProcessError, match=r"could not be started within 0\.2 s"):
-        Drafter(small_pair.load_draft, Greedy(), DraftProcessOptions(start_timeout=0.2))
+    with pytest.raises(WorkerError, match=r"could not be started within 0\.2 s"):
+        Drafter(small_pair.load_draft, Greedy(), WorkerOptions(start_timeout=0.2))
 
 
 def test_a_run_whose_draft_process_is_stopped_ends_in_one_line(

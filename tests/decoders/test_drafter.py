@@ -15,10 +15,10 @@ from small_pair import SmallPair, running
 
 from decoders.model.cached_model import CachedModel
 from decoders.process.drafter import Drafter
-from decoders.process.worker import DraftProcessError, DraftProcessOptions
+from decoders.process.worker import WorkerError, WorkerOptions
 from decoders.sampling.sampler import Greedy
 
-OPTIONS = DraftProcessOptions(spin_seconds=0.0005, answer_timeout=30)
+OPTIONS = WorkerOptions(spin_seconds=0.0005, answer_timeout=30)
 
 
 @pytest.fixture(params=["forkserver", "spawn"])
@@ -64,14 +64,14 @@ def test_drafts_what_the_draft_model_says(drafter: Drafter, small_pair: SmallPai
 
 def test_error_while_loading_is_told() -> None:
     drafter = Drafter(load_badly, Greedy(), OPTIONS)
-    with pytest.raises(DraftProcessError, match="RuntimeError: no such weights"):
+    with pytest.raises(WorkerError, match="RuntimeError: no such weights"):
         drafter.wait_ready()
     drafter.close()
 
 
 def test_death_while_loading_is_told() -> None:
     drafter = Drafter(load_and_die, Greedy(), OPTIONS)
-    with pytest.raises(DraftProcessError, match="exit code 7"):
+    with pytest.raises(WorkerError, match="exit code 7"):
         drafter.wait_ready()
     drafter.close()
 
@@ -80,7 +80,7 @@ def test_error_while_drafting_is_told() -> None:
     drafter = Drafter(load_a_model_that_raises, Greedy(), OPTIONS)
     drafter.wait_ready()
     drafter.request(0, [1], 1)
-    with pytest.raises(DraftProcessError, match="ValueError: cache is broken"):
+    with pytest.raises(WorkerError, match="ValueError: cache is broken"):
         drafter.collect()
     drafter.close()
 
@@ -89,18 +89,18 @@ def test_killed_process_is_told(drafter: Drafter) -> None:
     drafter.request(0, [1, 2], 2)
     drafter.collect()
     os.kill(drafter.pid, signal.SIGKILL)
-    with pytest.raises(DraftProcessError, match="killed by SIGKILL"):
+    with pytest.raises(WorkerError, match="killed by SIGKILL"):
         drafter.request(4, [], 2)
         drafter.collect()
 
 
 def test_stopped_process_is_a_timeout(small_pair: SmallPair) -> None:
-    options = DraftProcessOptions(spin_seconds=0.0, answer_timeout=0.5)
+    options = WorkerOptions(spin_seconds=0.0, answer_timeout=0.5)
     drafter = Drafter(small_pair.load_draft, Greedy(), options)
     drafter.wait_ready()
     os.kill(drafter.pid, signal.SIGSTOP)
     drafter.request(0, [1, 2], 2)
-    with pytest.raises(DraftProcessError, match=r"did not answer within 0\.5 s"):
+    with pytest.raises(WorkerError, match=r"did not answer within 0\.5 s"):
         drafter.collect()
     drafter.close()
     assert not running(drafter.pid)

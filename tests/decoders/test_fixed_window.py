@@ -14,7 +14,7 @@ from decoders.decoder import Decoder
 from decoders.model.cached_model import CachedModel
 from decoders.model.fixed_window import WINDOW, FixedWindowModel
 from decoders.process.models import Models
-from decoders.process.worker import DraftProcessOptions
+from decoders.process.worker import WorkerOptions
 from decoders.sampling.sampler import Greedy
 
 PROMPT = list(range(20, 51))
@@ -56,7 +56,7 @@ def test_logits_do_not_depend_on_the_steps(dtype: torch.dtype, cuts: list[int], 
 
 def decoded(decoder: Decoder) -> list[list[int]]:
     """What a decoder makes of several prompts, greedily and in bfloat16."""
-    options = DraftProcessOptions(spin_seconds=0.0005)
+    options = WorkerOptions(spin_seconds=0.0005)
     session = decoder.start(Models(make(torch.bfloat16), load_draft, options), Greedy())
     try:
         return [session.decode([start, *PROMPT], 100, []).output_ids for start in range(3)]

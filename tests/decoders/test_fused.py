@@ -77,10 +77,10 @@ def fused(model: PreTrainedModel, static: bool = False) -> CachedModel:
     return cached
 
 
-@pytest.mark.parametrize("compiled", [False, True], ids=["fused", "compiled"])
+@pytest.mark.parametrize("static", [False, True], ids=["fused", "cuda_graphs"])
 @pytest.mark.parametrize("name", FUSIBLE)
-def test_a_text_in_pieces(name: str, compiled: bool) -> None:
-    plain, ours = CachedModel(make(name)), fused(make(name), compiled)
+def test_a_text_in_pieces(name: str, static: bool) -> None:
+    plain, ours = CachedModel(make(name)), fused(make(name), static)
     for end, rows in ((7, 7), (8, 1), (20, 12), (21, 1)):
         close(ours.extend(TOKENS[:end], rows), plain.extend(TOKENS[:end], rows))
     for model in (plain, ours):

@@ -18,14 +18,14 @@ from decoders.generate import Generate
 from decoders.generation import Generation
 from decoders.model.cached_model import CachedModel
 from decoders.process.models import Models
-from decoders.process.worker import DraftProcessOptions
+from decoders.process.worker import WorkerOptions
 from decoders.round import Round
 from decoders.sampling.sampler import Greedy, Sampler
 from decoders.sampling.temperature import Temperature, Warping
 from decoders.session import Session
 from pearl_eval.config.paths import asset
 from pearl_eval.machine.devices import Devices
-from pearl_eval.pairs.synthetic import Shape, Synthetic
+from pearl_eval.pairs.synthetic import LlamaShape, Synthetic
 
 NAMES = [
     "generate",
@@ -43,7 +43,7 @@ def start(
     load_draft: Callable[[], CachedModel],
     sampler: Sampler | None = None,
 ) -> Session:
-    return decoder.start(Models(target, load_draft, DraftProcessOptions()), sampler or Greedy())
+    return decoder.start(Models(target, load_draft, WorkerOptions()), sampler or Greedy())
 
 
 def start_on(
@@ -123,7 +123,7 @@ def test_padded_and_shorter_vocabularies(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_synthetic_pairs_oracle_speaks_here_too(name: str) -> None:
-    shape = Shape(16, 32, 1, 2, 2)
+    shape = LlamaShape(16, 32, 1, 2, 2)
     source = Synthetic(target=shape, draft=shape, vocab_size=3000, acceptance_rate=0.7)
     source.tokenizer.path = asset("tiny/target")
     pair = source.open(Devices(("cpu",), ("cpu",)), uses_draft=True)

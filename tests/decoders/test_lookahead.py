@@ -9,10 +9,10 @@ from small_pair import SmallPair
 
 from decoders.autoregressive import Autoregressive
 from decoders.decoder import Decoder
-from decoders.lookahead import Lookahead, Pool, Window
+from decoders.lookahead import Lookahead, LookaheadWindow, Pool
 from decoders.model.tree import ROOT, Branches, Tree
 from decoders.process.models import Models
-from decoders.process.worker import DraftProcessOptions
+from decoders.process.worker import WorkerOptions
 from decoders.sampling.sampler import Greedy, Sampler
 from decoders.sampling.temperature import Temperature
 from decoders.session import Session
@@ -51,7 +51,7 @@ MASK = """
 
 
 def start(pair: SmallPair, decoder: Decoder, sampler: Sampler | None = None) -> Session:
-    models = Models(pair.load_target(), pair.load_draft, DraftProcessOptions())
+    models = Models(pair.load_target(), pair.load_draft, WorkerOptions())
     return decoder.start(models, sampler or Greedy())
 
 
@@ -60,7 +60,7 @@ def test_the_mask_is_the_authors() -> None:
     branches = Branches(tree)
     branches.add([1, 2, 3])
     branches.add([4, 5, 6])
-    newest = Window(PROMPT, size=5, ngram=4).add_to(tree)
+    newest = LookaheadWindow(PROMPT, size=5, ngram=4).add_to(tree)
     rows = ["".join("#" if one else "." for one in row) for row in tree.visible().tolist()]
     assert rows == [line.replace(" ", "") for line in MASK.splitlines() if line.strip()]
     assert tree.depths == [1, 2, 3, 1, 2, 3, 1, 2, 3, 4, 1, 2, 3, 4, 5, 2, 3, 4, 5, 6]
@@ -69,11 +69,11 @@ def test_the_mask_is_the_authors() -> None:
 
 def test_a_window_of_bigrams_starts_at_the_text() -> None:
     tree = Tree()
-    assert Window(PROMPT, size=3, ngram=2).add_to(tree) == [ROOT, 0, 1]
+    assert LookaheadWindow(PROMPT, size=3, ngram=2).add_to(tree) == [ROOT, 0, 1]
 
 
 def test_the_window_moves_on_and_gives_its_columns() -> None:
-    window = Window([1, 2, 3], size=3, ngram=3)
+    window = LookaheadWindow([1, 2, 3], size=3, ngram=3)
     assert window.step(9, [7, 8, 6]) == [(9, 2, 7), (2, 3, 8), (3, 1, 6)]
     assert window.step(5, [4, 4, 4]) == [(5, 7, 4), (3, 8, 4), (1, 6, 4)]
 

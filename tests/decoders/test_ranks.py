@@ -26,7 +26,7 @@ from decoders.process.models import Models
 from decoders.process.placement import Placement
 from decoders.process.ranks import Ranks
 from decoders.process.tensor_parallel import follow, lead, led
-from decoders.process.worker import DraftProcessError
+from decoders.process.worker import WorkerError
 from decoders.sampling.sampler import Greedy
 
 Load = Callable[[], CachedModel]
@@ -55,7 +55,7 @@ def load(small_pair: SmallPair) -> Load:
 def fail_to_start(load: Load, match: str, **options: object) -> None:
     processes = (replace(OPTIONS, **options),)  # type: ignore[arg-type]
     with (
-        pytest.raises(DraftProcessError, match=match),
+        pytest.raises(WorkerError, match=match),
         led(load, processes, ("cpu", "cpu")),
     ):
         pytest.fail("it has started")
@@ -126,7 +126,7 @@ def test_a_rank_that_is_gone_is_told(load: Load, how: signal.Signals, match: str
         lead(target, ranks)
         target.extend(PROMPT, rows=1)
         os.kill(pid, how)
-        with pytest.raises(DraftProcessError, match=match):
+        with pytest.raises(WorkerError, match=match):
             target.extend([*PROMPT, 1], rows=1)
     finally:
         ranks.close()
@@ -163,7 +163,7 @@ def test_an_error_of_rank_0_is_its_own(load: Load) -> None:
     ):
         cast(Any, target.model).model.layers[1].register_forward_pre_hook(raise_own)
         target.extend(PROMPT, rows=1)
-    assert not isinstance(caught.value, DraftProcessError)
+    assert not isinstance(caught.value, WorkerError)
 
 
 def raise_own(*_: object) -> None:

@@ -21,12 +21,12 @@ from decoders.process.ends import crossing, layers_of
 from decoders.process.models import End, Models
 from decoders.process.placement import Placement, available_cores
 from decoders.process.relay import RelayDrafter
-from decoders.process.worker import DraftProcessError, DraftProcessOptions
+from decoders.process.worker import WorkerError, WorkerOptions
 from decoders.sampling.sampler import Greedy, Sampler
 from decoders.sampling.temperature import Temperature
 
 TEXT = list(range(20, 40))
-PLAIN = DraftProcessOptions(spin_seconds=0.0, answer_timeout=60)
+PLAIN = WorkerOptions(spin_seconds=0.0, answer_timeout=60)
 
 
 def make_ends(pair: SmallPair, load_last: Callable[[], CachedModel] | None = None) -> list[End]:
@@ -34,7 +34,7 @@ def make_ends(pair: SmallPair, load_last: Callable[[], CachedModel] | None = Non
     loads = (pair.load_draft, load_last or pair.load_draft)
     cores = available_cores()[0], available_cores()[-1]
     return [
-        End(load, DraftProcessOptions(Placement((core,)), answer_timeout=60, spin_seconds=0.0))
+        End(load, WorkerOptions(Placement((core,)), answer_timeout=60, spin_seconds=0.0))
         for load, core in zip(loads, cores, strict=True)
     ]
 
@@ -144,7 +144,7 @@ def test_a_killed_copy_is_told(small_pair: SmallPair, dead: int) -> None:
     relay.begin(0, len(TEXT))
     relay.request(0, TEXT, 200)
     os.kill(relay.pids[dead], 9)
-    with pytest.raises(DraftProcessError, match=f"pid {relay.pids[dead]}\\) was killed by SIGKILL"):
+    with pytest.raises(WorkerError, match=f"pid {relay.pids[dead]}\\) was killed by SIGKILL"):
         relay.handover()
         relay.collect()
     relay.close()

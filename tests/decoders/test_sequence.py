@@ -6,30 +6,30 @@ from decoders.sequence import Sequence
 
 
 def test_stop_token_is_kept_and_ends_the_text() -> None:
-    text = Sequence([1, 2], limit=5, stop_ids=[9])
+    text = Sequence([1, 2], max_new_tokens=5, stop_ids=[9])
     text.append([3, 9, 4])
     assert (text.output, text.finish_reason) == ([3, 9], "stop")
 
 
 def test_limit_ends_the_text_inside_a_block() -> None:
-    text = Sequence([1], limit=2)
+    text = Sequence([1], max_new_tokens=2)
     text.append([3, 4, 5])
     assert (text.output, text.finish_reason, text.remaining) == ([3, 4], "length", 0)
 
 
 def test_stop_token_at_the_limit_is_a_stop() -> None:
-    text = Sequence([1], limit=2, stop_ids=[9])
+    text = Sequence([1], max_new_tokens=2, stop_ids=[9])
     text.append([3, 9])
     assert text.finish_reason == "stop"
 
 
 def test_stop_token_in_the_prompt_does_not_count() -> None:
-    text = Sequence([9], limit=2, stop_ids=[9])
+    text = Sequence([9], max_new_tokens=2, stop_ids=[9])
     text.append([3])
     assert not text.finished
 
 
-@pytest.mark.parametrize(("prompt", "limit"), [([], 3), ([1], 0)])
-def test_empty_prompt_and_empty_limit_are_refused(prompt: list[int], limit: int) -> None:
+@pytest.mark.parametrize(("prompt", "max_new_tokens"), [([], 3), ([1], 0)])
+def test_empty_prompt_and_empty_limit_are_refused(prompt: list[int], max_new_tokens: int) -> None:
     with pytest.raises(ValueError, match="at least"):
-        Sequence(prompt, limit)
+        Sequence(prompt, max_new_tokens)

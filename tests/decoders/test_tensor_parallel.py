@@ -20,13 +20,13 @@ from decoders.model.fixed_window import FixedWindowModel
 from decoders.model.tree import ROOT, Tree
 from decoders.process.models import Models
 from decoders.process.tensor_parallel import led
-from decoders.process.worker import DraftProcessOptions
+from decoders.process.worker import WorkerOptions
 from decoders.sampling.sampler import Greedy
 from decoders.session import Session
 from pearl_eval.checks.equivalence import EquivalenceChecker
 from pearl_eval.pairs.pretrained import ModelConfig, load_model
 
-OPTIONS = DraftProcessOptions(spin_seconds=0.0, answer_timeout=60)
+OPTIONS = WorkerOptions(spin_seconds=0.0, answer_timeout=60)
 PROMPT = list(range(20, 40))
 
 

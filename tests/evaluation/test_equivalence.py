@@ -13,7 +13,7 @@ from decoders.autoregressive import Autoregressive
 from decoders.model.cached_model import CachedModel
 from decoders.model.reading import Reading
 from decoders.process.models import Models
-from decoders.process.worker import DraftProcessOptions
+from decoders.process.worker import WorkerOptions
 from decoders.sampling.sampler import Draft, Greedy, Judgement, OwnChoice, Rows, Sampler, no_rows
 from decoders.sampling.temperature import Temperature
 from decoders.speculative import Speculative
@@ -114,7 +114,7 @@ def verdicts(
 ) -> list[Verdict]:
     """Verdicts on speculative decoding by ``sampler``; ``known``: with what its forwards read."""
     reference, decoder, checker = Autoregressive(), Speculative(5), EquivalenceChecker(target)
-    models = Models(target, lambda: draft, DraftProcessOptions())
+    models = Models(target, lambda: draft, WorkerOptions())
     reference = reference.start(models, Greedy())
     session = decoder.start(models, sampler)
     found = []
@@ -292,7 +292,7 @@ def test_nor_is_one_that_draws_from_a_cut_distribution(
     draft.model.to(torch.bfloat16)
     sampler = Temperature(**cut, coupled=True)  # type: ignore[arg-type]
     reference, decoder, checker = Autoregressive(), Speculative(5), EquivalenceChecker(target)
-    models = Models(target, lambda: draft, DraftProcessOptions())
+    models = Models(target, lambda: draft, WorkerOptions())
     reference = reference.start(models, sampler)
     session = decoder.start(models, sampler)
     for seed in range(40):
@@ -400,7 +400,7 @@ def test_tokens_after_a_stop_are_a_violation(target: CachedModel) -> None:
 
 def test_looking_leaves_the_decoder_unharmed(target: CachedModel, small_pair: SmallPair) -> None:
     """The check uses the run's own target; the next prompt must not see it."""
-    models = Models(target, small_pair.load_draft, DraftProcessOptions())
+    models = Models(target, small_pair.load_draft, WorkerOptions())
     session = Autoregressive().start(models, Greedy())
     reference = session.decode(PROMPT, LIMIT, []).output_ids
     wrong = [second_choice(target, PROMPT), *reference[1:]]

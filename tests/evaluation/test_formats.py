@@ -20,6 +20,7 @@ from pearl_eval.evaluation.reference import ReferenceCache
 from pearl_eval.evaluation.run_files import RunFiles
 from pearl_eval.results.records import read_records, read_run, read_summary
 from pearl_eval.results.traces import read_rounds
+from pearl_eval.results.version_0 import upgrade_identity, upgrade_override
 
 NAME = "format_version"
 
@@ -161,6 +162,21 @@ def test_an_early_summary_lacks_much(run: Path) -> None:
     assert read_summary(run)["lossy"] == 0
     rewrite(run / "summary.json", lambda row: row.update(lossy=5))
     assert read_summary(run)["lossy"] == 5
+
+
+def test_cuda_graphs_were_called_compiled_in_version_0(run: Path) -> None:
+    assert upgrade_override("runtime=eager,compiled") == "runtime=eager,cuda_graphs"
+    assert upgrade_override("runtime.forward=compiled") == "runtime.forward=cuda_graphs"
+    assert upgrade_override("decoder=compiled") == "decoder=compiled"
+    about = {"identity": {"runtime.forward": "compiled", "pair.name": "compiled"}}
+    renamed = {"runtime.forward": "cuda_graphs", "pair.name": "compiled"}
+    assert upgrade_identity(about) == {"identity": renamed}
+    assert upgrade_identity({"identity": {"runtime.forward": "fused"}}) == {
+        "identity": {"runtime.forward": "fused"}
+    }
+    rewrite(run / "summary.json", forget)
+    rewrite(run / "summary.json", lambda row: row["environment"].update(forward="compiled"))
+    assert read_summary(run)["environment"]["forward"] == "cuda_graphs"
 
 
 def test_a_run_that_version_0_began_is_continued(tmp_path: Path) -> None:

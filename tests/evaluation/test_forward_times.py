@@ -21,20 +21,23 @@ def beside(window: int, context: int) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize(
-    ("windows", "contexts", "seconds"),
+    ("windows", "contexts", "seconds", "told"),
     [
-        ((), (0,), ((),)),
-        ((1,), (), ()),
-        ((1, 2), (0,), ((1.0,),)),
-        ((1,), (0, 8), ((1.0,),)),
-        ((2, 1), (0,), ((1.0, 2.0),)),
-        ((1,), (0,), ((-0.1,),)),
+        ((), (0,), ((),), r"each of 0 windows after each of 1 contexts, got rows of \[0\]"),
+        ((1,), (), (), r"each of 1 windows after each of 0 contexts, got rows of \[\]"),
+        ((1, 2), (0,), ((1.0,),), r"each of 2 windows after each of 1 contexts, got rows of \[1\]"),
+        ((1,), (0, 8), ((1.0,),), r"expected 2 rows of .*, got 1 rows and windows \[1\]"),
+        ((2, 1), (0,), ((1.0, 2.0),), r"windows in ascending order, .*, got .* windows \[2, 1\]"),
+        ((1,), (0,), ((-0.1,),), r"must be at least 0 s, got -0\.1"),
     ],
 )
 def test_times_that_are_not_one_for_each_window_after_each_context_are_refused(
-    windows: tuple[int, ...], contexts: tuple[int, ...], seconds: tuple[tuple[float, ...], ...]
+    windows: tuple[int, ...],
+    contexts: tuple[int, ...],
+    seconds: tuple[tuple[float, ...], ...],
+    told: str,
 ) -> None:
-    with pytest.raises(ValueError, match="forward times"):
+    with pytest.raises(ValueError, match=told):
         Surface(windows, contexts, seconds)
 
 
@@ -47,7 +50,7 @@ def test_a_benchmark_gives_back_what_was_timed() -> None:
             "beside": {str(w): beside(w, 50) for w in (*WINDOWS, 200)},
             "prompt": (7.0, 3.0),
             "prompt_length": 40,
-            "turns": {"3": 3 * DRAFT(1, 50) + TARGET(4, 50) + 0.5},
+            "sequential": {"3": 3 * DRAFT(1, 50) + TARGET(4, 50) + 0.5},
         }
     ]
     times = ForwardTimes.from_bench(forwards)
@@ -58,13 +61,13 @@ def test_a_benchmark_gives_back_what_was_timed() -> None:
     assert (times.target(40, 0), times.draft(40, 0)) == (7.0, 3.0)
     assert times.target.windows == (*WINDOWS, 40)
     assert (times.slowdown.target, times.slowdown.draft) == pytest.approx((1.25, 1.5))
-    assert times.turning(3) == pytest.approx(0.5)
+    assert times.switching(3) == pytest.approx(0.5)
 
 
 def test_a_benchmark_is_its_median_prompt() -> None:
     def prompt(seconds: float, length: int) -> dict[str, object]:
         own = {"context": 50, "draft": seconds, "target": {"1": 4 * seconds}}
-        together = {"beside": {"1": (4 * seconds, seconds)}, "turns": {}}
+        together = {"beside": {"1": (4 * seconds, seconds)}, "sequential": {}}
         return own | together | {"prompt": (9 * seconds, seconds), "prompt_length": length}
 
     times = ForwardTimes.from_bench([prompt(2.0, 40), prompt(5.0, 70), prompt(1.0, 30)])
@@ -101,7 +104,7 @@ def test_a_profile_gives_back_what_was_timed() -> None:
 def test_what_runs_no_slower_beside_the_other_is_not_sped_up() -> None:
     one = {"context": 0, "draft": 1.0, "target": {"1": 4.0}, "prompt": (9.0, 3.0)}
     times = ForwardTimes.from_bench(
-        [one | {"turns": {}, "beside": {"1": (3.5, 0.9)}, "prompt_length": 8}]
+        [one | {"sequential": {}, "beside": {"1": (3.5, 0.9)}, "prompt_length": 8}]
     )
     assert times.slowdown == Slowdown(1.0, 1.0)
 

@@ -12,7 +12,7 @@ from small_pair import SmallPair
 from decoders.model.cached_model import CachedModel
 from decoders.process.drafter import Drafter
 from decoders.process.placement import Placement, available_cores
-from decoders.process.worker import DraftProcessError, DraftProcessOptions
+from decoders.process.worker import WorkerError, WorkerOptions
 from decoders.sampling.sampler import Greedy
 from pearl_eval.config.schema import RuntimeConfig
 from pearl_eval.errors import UserError
@@ -102,9 +102,9 @@ def _tell_cores() -> CachedModel:
 def test_a_draft_process_is_in_its_place_before_it_loads() -> None:
     """Memory lies on the node of the core that first writes to it."""
     core = available_cores()[-1]
-    options = DraftProcessOptions(placement=Placement((core,)))
+    options = WorkerOptions(placement=Placement((core,)))
     drafter = Drafter(_tell_cores, Greedy(), options)
-    with pytest.raises(DraftProcessError, match=rf"RuntimeError: \[{core}\]"):
+    with pytest.raises(WorkerError, match=rf"RuntimeError: \[{core}\]"):
         drafter.wait_ready()
     drafter.close()
 

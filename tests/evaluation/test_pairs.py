@@ -28,7 +28,7 @@ from decoders.autoregressive import Autoregressive
 from decoders.draft_length import AUTO
 from decoders.model.tree import ROOT, Tree
 from decoders.process.models import Models
-from decoders.process.worker import DraftProcessOptions
+from decoders.process.worker import WorkerOptions
 from decoders.sampling.sampler import Greedy
 from decoders.speculative import Speculative
 from pearl_eval.config.building import build
@@ -39,7 +39,7 @@ from pearl_eval.machine.devices import Devices
 from pearl_eval.pairs.controlled import Controlled
 from pearl_eval.pairs.pair import Pair, PairSource
 from pearl_eval.pairs.pretrained import ModelConfig, Pretrained
-from pearl_eval.pairs.synthetic import Shape, Synthetic
+from pearl_eval.pairs.synthetic import LlamaShape, Synthetic
 from pearl_eval.sizes.memory import check_fits, model_bytes
 from pearl_eval.sizes.model_size import ModelSize
 
@@ -56,7 +56,7 @@ def open_pair(target: Path, draft: Path) -> Pair:
 
 def acceptance(pair: Pair, prompts: int = 6, tokens: int = 60) -> tuple[int, int, int]:
     """Accepted and judged tokens of vanilla speculative decoding, and of equal outputs."""
-    made = Models(pair.load_target(), pair.load_draft, DraftProcessOptions())
+    made = Models(pair.load_target(), pair.load_draft, WorkerOptions())
     decoder, reference = Speculative(4), Autoregressive()
     session = decoder.start(made, Greedy())
     reference = reference.start(made, Greedy())
@@ -237,7 +237,7 @@ def test_controlled_pair_is_the_same_each_time(small_pair: SmallPair) -> None:
 
 
 def synthetic(small_pair: SmallPair, rate: float) -> Pair:
-    shape = Shape(32, 64, 2, 4, 2, 1024)
+    shape = LlamaShape(32, 64, 2, 4, 2, 1024)
     source = Synthetic(
         target=shape,
         draft=shape,

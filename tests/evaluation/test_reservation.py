@@ -16,7 +16,7 @@ from typing import Any, cast
 import pytest
 import torch
 
-from pearl_eval.config.schema import Forward, RuntimeConfig
+from pearl_eval.config.schema import ForwardKind, RuntimeConfig
 from pearl_eval.errors import UserError
 from pearl_eval.evaluation import reservation
 from pearl_eval.evaluation.reservation import FOLDER_VARIABLE, reserve
@@ -64,7 +64,7 @@ def setup_of(runtime: RuntimeConfig) -> Setup:
     devices = source.choose_devices(runtime)
     processes = Processes.choose(runtime, devices.all_cpu)
     pair = cast(Any, devices)
-    return Setup(source, pair, devices, processes, Forward.transformers, False, True, runtime)
+    return Setup(source, pair, devices, processes, ForwardKind.transformers, False, True, runtime)
 
 
 def taking(**settings: Any) -> Any:

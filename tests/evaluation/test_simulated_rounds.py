@@ -23,13 +23,13 @@ from pearl_eval.simulation import (
     ForwardTimes,
     Parallel,
     Rate,
-    Round,
     Schedule,
+    Sequential,
+    SimulatedRound,
     Simulation,
     Surface,
+    Switching,
     Trace,
-    Turning,
-    Turns,
     predict_speedup,
 )
 from pearl_eval.simulation.acceptance import merge, record
@@ -40,7 +40,7 @@ COSTS = Costs(round=0.25, crossing=1.0, library=0.5)
 
 
 def simulation(schedule: Schedule, **values: Any) -> Simulation:
-    arguments: dict[str, Any] = {"costs": COSTS, "limit": 14, "prompts": [2]}
+    arguments: dict[str, Any] = {"costs": COSTS, "max_new_tokens": 14, "prompts": [2]}
     return Simulation(schedule, TIMES, TEXT, **(arguments | values))
 
 
@@ -51,22 +51,24 @@ def row(
     waits: tuple[float, float],
     counts: tuple[int, int, int, int],
     target_tokens: int,
-) -> Round:
+) -> SimulatedRound:
     """A round: its start and what it took; seconds of draft and target, and what they waited;
     tokens drafted, judged, accepted, and final then."""
     drafted, judged, accepted, verified = counts
-    return Round(mode, *times, drafted, judged, accepted, *seconds, *waits, verified, target_tokens)
+    return SimulatedRound(
+        mode, *times, drafted, judged, accepted, *seconds, *waits, verified, target_tokens
+    )
 
 
 def test_one_model_alone() -> None:
-    assert list(simulation(Alone(), limit=2).rounds()) == [
+    assert list(simulation(Alone(), max_new_tokens=2).rounds()) == [
         row("decode", (0, 12.25), (0, 12), (0, 0), (0, 0, 0, 1), 2),
         row("decode", (12.25, 11.25), (0, 11), (0, 0), (0, 0, 0, 2), 1),
     ]
-    assert list(simulation(Alone(library=True), limit=1).rounds()) == [
+    assert list(simulation(Alone(library=True), max_new_tokens=1).rounds()) == [
         row("decode", (0, 12.5), (0, 12), (0, 0), (0, 0, 0, 1), 2)
     ]
-    assert list(simulation(Alone(drafts=True), limit=2).rounds()) == [
+    assert list(simulation(Alone(drafts=True), max_new_tokens=2).rounds()) == [
         row("draft", (0, 4.25), (4, 0), (0, 0), (1, 0, 0, 1), 0),
         row("draft", (4.25, 3.25), (3, 0), (0, 0), (1, 0, 0, 2), 0),
     ]
@@ -74,7 +76,7 @@ def test_one_model_alone() -> None:
 
 def test_speculative() -> None:
     """As the decoder's own, and a decision each."""
-    assert list(simulation(Turns(3)).rounds()) == [
+    assert list(simulation(Sequential(3)).rounds()) == [
         row("verify", (0, 25.25), (10, 15), (15, 10), (3, 3, 2, 3), 5),
         row("verify", (25.25, 23.25), (9, 14), (14, 9), (3, 3, 3, 7), 4),
         row("verify", (48.5, 24.25), (10, 14), (14, 10), (3, 2, 1, 9), 4),
@@ -85,14 +87,14 @@ def test_speculative() -> None:
 
 def test_speculative_with_turns_that_cost() -> None:
     """Drafting three tokens and verifying them costs 2 s beyond the forwards; decoding does not."""
-    times = ForwardTimes(TIMES.target, TIMES.draft, turning=Turning((1, 5), (1.0, 3.0)))
-    one = Simulation(Turns(3), times, TEXT, limit=14, prompts=[2])
+    times = ForwardTimes(TIMES.target, TIMES.draft, switching=Switching((1, 5), (1.0, 3.0)))
+    one = Simulation(Sequential(3), times, TEXT, max_new_tokens=14, prompts=[2])
     assert [each.seconds for each in one.rounds()] == [27, 25, 26, 25, 11]
 
 
 def test_heuristic_draft_lengths() -> None:
     """3, one less, two more, one less; with transformers' own cost of a decision."""
-    assert list(simulation(Turns(3, library=True, heuristic=True)).rounds()) == [
+    assert list(simulation(Sequential(3, library=True, heuristic=True)).rounds()) == [
         row("verify", (0, 25.5), (10, 15), (15, 10), (3, 3, 2, 3), 5),
         row("verify", (25.5, 19.5), (6, 13), (13, 6), (2, 2, 2, 6), 3),
         row("verify", (45, 28.5), (13, 15), (15, 13), (4, 3, 2, 9), 5),
@@ -103,7 +105,9 @@ def test_heuristic_draft_lengths() -> None:
 
 def test_drafts_that_cost_no_forward() -> None:
     text = Trace(TEXT.prompts, of=LOOK_UP)
-    one = Simulation(Turns(3, library=True, free=True), TIMES, text, COSTS, limit=14, prompts=[2])
+    one = Simulation(
+        Sequential(3, library=True, free=True), TIMES, text, COSTS, max_new_tokens=14, prompts=[2]
+    )
     assert [(each.drafted, each.draft_seconds, each.seconds) for each in one.rounds()] == [
         (3, 0, 15.5), (3, 0, 14.5), (3, 0, 14.5), (3, 0, 14.5), (0, 0, 11.5),
     ]  # fmt: skip
@@ -162,7 +166,7 @@ def test_pearl_async() -> None:
 
 
 def test_sums_of_a_simulation() -> None:
-    result = simulation(Turns(3)).run()
+    result = simulation(Sequential(3)).run()
     assert (result.tokens, result.rounds, result.target_forwards) == (14, 5, 5)
     assert (result.draft_forwards, result.drafted) == (12, 12)
     assert (result.judged, result.accepted, result.accepted_runs) == (11, 9, [2, 3, 1, 3])
@@ -178,12 +182,12 @@ def test_sums_of_a_simulation() -> None:
 
 def test_texts_until_there_are_enough_tokens_with_prompts_by_turns() -> None:
     """15 tokens of texts of 14 are two: the second after a prompt of 5 tokens, read at once."""
-    result = simulation(Turns(3), prompts=[2, 5]).run(15)
+    result = simulation(Sequential(3), prompts=[2, 5]).run(15)
     assert result.tokens == 28
     # 3 s more for either model, which reads three tokens more in its first forward.
     assert result.text_seconds == [107.25, 113.25]
-    assert simulation(Turns(3), prompts=[2, 5]).run().tokens == 28
-    assert simulation(Turns(3), prompts=[2, 5]).run(14).tokens == 14
+    assert simulation(Sequential(3), prompts=[2, 5]).run().tokens == 28
+    assert simulation(Sequential(3), prompts=[2, 5]).run(14).tokens == 14
 
 
 def test_what_does_not_exist_of_one_model() -> None:
@@ -196,7 +200,7 @@ def test_what_does_not_exist_of_one_model() -> None:
 def test_speedup_where_all_is_accepted() -> None:
     """64 rounds of 3 + 4 s give 256 tokens, which take 256 × 4 s without drafts."""
     times = ForwardTimes.constant(4.0)
-    assert predict_speedup(Turns(3), times, Rate(1.0)) == pytest.approx(16 / 7)
+    assert predict_speedup(Sequential(3), times, Rate(1.0)) == pytest.approx(16 / 7)
     assert predict_speedup(Alone(), times, Rate(1.0)) == 1.0
 
 
@@ -241,10 +245,13 @@ def test_unknown_positions_are_drawn_at_the_rate_of_the_known_ones() -> None:
         (lambda: Trace(()), "needs a prompt with drafted tokens"),
         (lambda: Trace(("--",)), "needs a prompt with drafted tokens"),
         (lambda: Trace(("1x",)), "of 0, 1 and -"),
-        (lambda: simulation(Parallel(4), limit=0), "limit=0"),
+        (lambda: simulation(Parallel(4), max_new_tokens=0), "max_new_tokens=0"),
         (lambda: simulation(Parallel(4), prompts=[]), r"prompts=\[\]"),
         (lambda: simulation(Parallel(4), prompts=[3, 0]), r"prompts=\[3, 0\]"),
-        (lambda: list(simulation(Parallel(4), limit=15).rounds()), "14 tokens were recorded, 15"),
+        (
+            lambda: list(simulation(Parallel(4), max_new_tokens=15).rounds()),
+            "14 tokens were recorded, 15",
+        ),
     ],
 )
 def test_what_means_nothing_is_refused(made: Any, message: str) -> None:

@@ -21,7 +21,7 @@ from decoders.model.cached_model import CachedModel
 from decoders.process import forerunner
 from decoders.process.forerunner import Drafted, Forerunner
 from decoders.process.models import Models
-from decoders.process.worker import DraftProcessOptions
+from decoders.process.worker import WorkerOptions
 from decoders.sampling.sampler import Greedy
 from decoders.schedule import LOOK_UP
 from decoders.session import Session
@@ -33,12 +33,12 @@ from pearl_eval.simulation import (
     ForwardTimes,
     Parallel,
     Rate,
+    Sequential,
     Simulation,
     Slowdown,
     Surface,
+    Switching,
     Trace,
-    Turning,
-    Turns,
     describe,
     read_schedule,
 )
@@ -86,7 +86,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> SmallPair:
 def decode(pair: SmallPair) -> Iterator[Callable[[str, int | None], Generation]]:
     """Decodes one text by a decoder: PEARL in its two processes, with shared ends in three, its
     other variants in this one."""
-    options = DraftProcessOptions(spin_seconds=0.0005, answer_timeout=60)
+    options = WorkerOptions(spin_seconds=0.0005, answer_timeout=60)
     alone = Models(pair.load_target(), pair.load_draft, options)
     made: dict[str, Session] = {}
 
@@ -132,7 +132,7 @@ def test_rounds_are_those_of_the_decoder(
     times = ForwardTimes.constant(4.0)
     schedule = made_by(name, gamma).simulated_as()
     assert schedule is not None
-    simulation = Simulation(schedule, times, trace, limit=LIMIT, prompts=[len(PROMPT)])
+    simulation = Simulation(schedule, times, trace, max_new_tokens=LIMIT, prompts=[len(PROMPT)])
     assert structure(simulation.rounds()) == structure(real.rounds)
     assert simulation.run().accepted_runs == real.accepted_runs
 
@@ -160,7 +160,7 @@ class Virtual:
 class VirtualForerunner(Inline, Forerunner):  # type: ignore[misc]
     """Runs the draft process's service here, in the order of a virtual clock."""
 
-    make_service = forerunner.Service
+    make_service = forerunner.ForerunnerService
     clock: Virtual
 
     def begin(self, *arguments: Any) -> None:
@@ -217,10 +217,10 @@ def test_rounds_without_a_barrier_are_those_of_the_decoder(
     monkeypatch.setattr(pearl_async, "Forerunner", VirtualForerunner)
     decoder = pearl_async.PearlAsync(ahead)
     target = TimedTarget(pair.load_target().model)
-    session = decoder.start(Models(target, pair.load_draft, DraftProcessOptions()), Greedy())
+    session = decoder.start(Models(target, pair.load_draft, WorkerOptions()), Greedy())
     real = session.decode(PROMPT, LIMIT, []).rounds
     times = ForwardTimes.constant(speed_ratio)
-    simulation = Simulation(Ahead(ahead), times, trace, limit=LIMIT, prompts=[len(PROMPT)])
+    simulation = Simulation(Ahead(ahead), times, trace, max_new_tokens=LIMIT, prompts=[len(PROMPT)])
     simulated = list(simulation.rounds())
     # The last round's drafted tokens are those that came too late, which change nothing.
     assert structure(simulated)[:-1] == structure(real)[:-1]
@@ -246,7 +246,7 @@ def test_only_what_overlaps_is_slowed_down() -> None:
 def test_costs_are_added_where_they_arise() -> None:
     times, rate = ForwardTimes.constant(4.0), Rate(1.0)
     alone, both = (
-        Simulation(Parallel(4), times, rate, costs, limit=40).run()
+        Simulation(Parallel(4), times, rate, costs, max_new_tokens=40).run()
         for costs in (Costs(), Costs(round=0.5, crossing=1.0))
     )
     assert both.seconds == pytest.approx(alone.seconds + 1.5 * alone.rounds)
@@ -255,10 +255,10 @@ def test_costs_are_added_where_they_arise() -> None:
 def test_turns_cost_what_was_timed() -> None:
     """By the number of tokens drafted: 3 after 2 tokens, 5 after 4, so 4 after 3. The text's last
     token is the target's own, decoded without turns."""
-    times = replace(ForwardTimes.constant(4.0), turning=Turning((2, 4), (3.0, 5.0)))
-    speculative = Simulation(Turns(3), times, Rate(1.0), limit=9)
+    times = replace(ForwardTimes.constant(4.0), switching=Switching((2, 4), (3.0, 5.0)))
+    speculative = Simulation(Sequential(3), times, Rate(1.0), max_new_tokens=9)
     assert [one.seconds for one in speculative.rounds()] == pytest.approx([11.0, 11.0, 4.0])
-    assert Turning()(3) == 0.0 and times.turning(1) == 3.0 and times.turning(9) == 5.0
+    assert Switching()(3) == 0.0 and times.switching(1) == 3.0 and times.switching(9) == 5.0
 
 
 def test_what_is_under_way_is_not_there_yet() -> None:
@@ -278,11 +278,13 @@ def test_copies_at_both_ends_draft_where_the_target_is_not() -> None:
     the first end's: done at 9 s, while the target takes 6."""
     times = ForwardTimes(Surface.constant(6.0), Surface.constant(2.0))
     costs = Costs(handover=1.0)
-    first = next(Simulation(BOTH_ENDS, times, Rate(1.0), costs, limit=40).rounds())
+    first = next(Simulation(BOTH_ENDS, times, Rate(1.0), costs, max_new_tokens=40).rounds())
     assert (first.draft_seconds, first.target_seconds, first.seconds) == (8.0, 6.0, 9.0)
     assert (first.wait_draft_seconds, first.wait_target_seconds) == (1.0, 3.0)
     # A single token is there before the target is half done: nothing is handed over.
-    first = next(Simulation(Parallel(1, ends=2), times, Rate(1.0), costs, limit=40).rounds())
+    first = next(
+        Simulation(Parallel(1, ends=2), times, Rate(1.0), costs, max_new_tokens=40).rounds()
+    )
     assert (first.draft_seconds, first.seconds) == (2.0, 6.0)
 
 
@@ -290,7 +292,7 @@ def test_either_copy_reads_what_the_other_drafted() -> None:
     """A draft forward takes 1 s and 0.1 s for every token it reads beyond one."""
     draft = Surface.of({(1, 0): 1.0, (101, 0): 11.0})
     times = ForwardTimes(Surface.constant(6.0), draft)
-    simulation = Simulation(BOTH_ENDS, times, Rate(1.0), limit=40, prompts=[10])
+    simulation = Simulation(BOTH_ENDS, times, Rate(1.0), max_new_tokens=40, prompts=[10])
     first, second = (one.draft_seconds for one, _ in zip(simulation.rounds(), "ab", strict=False))
     # Three by the last end's copy, the first of them over the prompt; one by the other, which reads
     # the prompt and these three.
@@ -315,8 +317,12 @@ def test_decoders_that_are_not_simulated_say_so() -> None:
 @pytest.mark.parametrize(
     ("schedule", "acceptance", "message"),
     [
-        (Turns(5, free=True), Rate(0.5), "needs the acceptance of drafts by: look-up in the text"),
-        (Turns(5), Rate(0.5, of=LOOK_UP), "by: draft model; got that of look-up in the text"),
+        (
+            Sequential(5, free=True),
+            Rate(0.5),
+            "needs the acceptance of drafts by: look-up in the text",
+        ),
+        (Sequential(5), Rate(0.5, of=LOOK_UP), "by: draft model; got that of look-up in the text"),
         (Ahead(96), BlockRates((0.5,)), "no blocks"),
         (None, Rate(0.5), "expected a schedule, .*got None"),
         ("pearl", Rate(0.5), "expected a schedule, .*got 'pearl'"),
@@ -330,12 +336,12 @@ def test_what_cannot_be_simulated_is_refused(schedule: Any, acceptance: Any, mes
 @pytest.mark.parametrize(
     ("made", "message"),
     [
-        (lambda: Turns(0), "gamma, the draft length, must be at least 1, got 0"),
+        (lambda: Sequential(0), "gamma, the draft length, must be at least 1, got 0"),
         (lambda: Parallel(-1), "gamma, the draft length, must be at least 1, got -1"),
         (lambda: Parallel(4, ends=3), "0, 1 or 2, got 3"),
         (lambda: read_schedule({"_target_": "decoders.schedule.Turn"}), "no schedule .*Turn "),
-        (lambda: read_schedule({"_target_": "decoders.schedule.Turns"}), "gamma"),
-        (lambda: read_schedule({"_target_": "builtins.dict"}), "it is no schedule"),
+        (lambda: read_schedule({"_target_": "decoders.schedule.Sequential"}), "gamma"),
+        (lambda: read_schedule({"_target_": "builtins.dict"}), "with the methods of a schedule"),
         (lambda: read_schedule({"gamma": 3}), "no schedule None"),
     ],
 )
@@ -349,7 +355,7 @@ def test_a_schedule_is_described_and_read_back() -> None:
     described = {
         Alone(): {},
         Alone(drafts=True): {"drafts": True},
-        Turns("auto", library=True): {"gamma": "auto", "library": True},
+        Sequential("auto", library=True): {"gamma": "auto", "library": True},
         Parallel(3, post_verify=False, ends=1): {"gamma": 3, "post_verify": False, "ends": 1},
         Ahead(96): {"ahead": 96},
     }

@@ -28,7 +28,7 @@ from decoders.model.cached_model import CachedModel
 from decoders.process import worker as draft_process
 from decoders.process.channel import Channel, ChannelClosed
 from decoders.process.models import End, Models
-from decoders.process.worker import DraftProcessOptions
+from decoders.process.worker import WorkerOptions
 from decoders.sampling.sampler import Greedy, Sampler
 from decoders.session import Session
 
@@ -259,7 +259,7 @@ class Decode:
             return Scripted(self._world, draft, draft_seconds, len(prompt))
 
         target = Scripted(self._world, text, target_seconds, len(prompt))
-        options = DraftProcessOptions()
+        options = WorkerOptions()
         shared = tuple(End(load_draft, options) for _ in range(ends))
         models = Models(target, load_draft, options, shared)
         self.session = decoder.start(models, sampler or Greedy())

@@ -27,7 +27,7 @@ from decoders.model.cached_model import CachedModel
 from decoders.model.fixed_window import WINDOW, FixedWindowModel
 from decoders.model.reading import Event
 from decoders.process.models import Models
-from decoders.process.worker import DraftProcessOptions
+from decoders.process.worker import WorkerOptions
 from decoders.sampling.sampler import Greedy, OwnChoice, Sampler
 from decoders.sampling.temperature import Temperature
 from pearl_eval.checks.distribution import DistributionCheck
@@ -126,7 +126,7 @@ def mixture_verdict(case: Case, pair: SmallPair) -> None:
 
 
 def _verdict(case: Case, target: CachedModel, load_draft: Callable[[], CachedModel]) -> None:
-    models = Models(target, load_draft, DraftProcessOptions())
+    models = Models(target, load_draft, WorkerOptions())
     checker = EquivalenceChecker(target)
     with in_one_process():
         session = case.make().start(models, case.own_choice)

@@ -22,7 +22,7 @@ from toy import (
 
 from decoders.decoder import Decoder
 from decoders.process.models import Models
-from decoders.process.worker import DraftProcessOptions
+from decoders.process.worker import WorkerOptions
 from decoders.sampling.sampler import Sampler
 from decoders.sampling.temperature import Temperature
 from decoders.session import Session
@@ -55,7 +55,7 @@ def start(decoder: Decoder, sampler: Sampler, draft: torch.Tensor = DRAFT) -> Se
     models: Any = Models(
         TableModel(TARGET),  # type: ignore[arg-type]
         lambda: TableModel(draft),  # type: ignore[arg-type, return-value]
-        DraftProcessOptions(),
+        WorkerOptions(),
     )
     return decoder.start(models, sampler)
 

@@ -26,14 +26,12 @@ class Liar(Autoregressive):
 
 
 class LiarSession(AutoregressiveSession):
-    def __init__(self, decoder: Liar, models: Models, sampler: Sampler) -> None:
-        self._every = decoder.every
-        super().__init__(decoder, models, sampler)
+    decoder: Liar
 
     def rounds(self, sequence: Sequence) -> Iterator[Round]:
         for index, one in enumerate(super().rounds(sequence), start=1):
             yield one
-            if index % self._every == 0:
+            if index % self.decoder.every == 0:
                 sequence.tokens[-1] = (sequence.tokens[-1] + 1) % 256
 
 
@@ -49,13 +47,15 @@ class DraftKiller(Pearl):
 
 
 class DraftKillerSession(PearlSession):
-    def __init__(self, decoder: DraftKiller, models: Models, sampler: Sampler) -> None:
-        self._after, self._how = decoder.after, decoder.how
-        super().__init__(decoder, models, sampler)
+    decoder: DraftKiller
+
+    def load(self, models: Models) -> None:
+        super().load(models)
+        self._left = self.decoder.after
 
     def rounds(self, sequence: Sequence) -> Iterator[Round]:
-        self._after -= 1
+        self._left -= 1
         for one in super().rounds(sequence):
             yield one
-            if self._after < 0:
-                os.kill(self.drafter.pid, self._how)
+            if self._left < 0:
+                os.kill(self.drafter.pid, self.decoder.how)

@@ -14,7 +14,7 @@ from decoders.model.tree import Tree
 from decoders.process import drafter, forerunner
 from decoders.process.drafter import Drafter
 from decoders.process.forerunner import Drafted, Forerunner
-from decoders.process.worker import DraftProcessOptions
+from decoders.process.worker import WorkerOptions
 
 VOCAB = 5
 
@@ -158,9 +158,9 @@ def scripted_noise(branches: Branches) -> type:
 
 
 class Inline:
-    """Runs a draft process's service here; comes before a ``DraftProcess`` among base classes."""
+    """Runs a draft process's service here; comes before a ``Worker`` among base classes."""
 
-    _options = DraftProcessOptions()
+    _options = WorkerOptions()
     bytes_sent = 0
 
     def __init__(self, load: Any, sampler: Any, options: Any) -> None:
@@ -190,13 +190,13 @@ class Inline:
 class InlineDrafter(Inline, Drafter):  # type: ignore[misc]
     """A ``Drafter`` that drafts the moment it is asked."""
 
-    make_service = drafter.Service
+    make_service = drafter.DrafterService
 
 
 class InlineForerunner(Inline, Forerunner):  # type: ignore[misc]
     """A ``Forerunner`` that drafts as many tokens as ``schedule`` says each time it is read."""
 
-    make_service = forerunner.Service
+    make_service = forerunner.ForerunnerService
     schedule: tuple[int, ...] = (1,)
 
     def begin(self, *arguments: Any) -> None:

@@ -11,7 +11,7 @@ from decoders.process.models import Models
 from decoders.sampling.sampler import Sampler
 from decoders.schedule import DRAFT_MODEL, Schedule
 from decoders.session import Session
-from pearl_eval.simulation import Machine, Round
+from pearl_eval.simulation import Machine, SimulatedRound
 
 
 @dataclass(frozen=True)
@@ -26,16 +26,16 @@ class Sprints:
         if self.tokens < 1:
             raise ValueError(f"decoder.tokens must be at least 1, got {self.tokens}")
 
-    def rounds(self, machine: Machine) -> Iterator[Round]:
+    def rounds(self, machine: Machine) -> Iterator[SimulatedRound]:
         clock, known = 0.0, 0
-        while known < machine.limit:
-            count = min(self.tokens, machine.limit - known - 1)
+        while known < machine.max_new_tokens:
+            count = min(self.tokens, machine.max_new_tokens - known - 1)
             context = machine.prompt + known
             drafting = machine.draft.forward(1, context)
             verifying = machine.target.forward(count + 1, context)
             accepted = machine.text.accepted(known, count)
             known += accepted + 1
-            yield Round(
+            yield SimulatedRound(
                 "sprint",
                 clock,
                 drafting + verifying,
@@ -49,7 +49,7 @@ class Sprints:
             )
             clock += drafting + verifying
 
-    def ends_run(self, one: Round) -> bool:
+    def ends_run(self, one: SimulatedRound) -> bool:
         return one.mode == "sprint"
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tasks.gsm8k import is_right
 from tasks.humaneval import HumanEval
 from tasks.mgsm import LANGUAGES, Mgsm
-from tasks.scoring.answers import Reading, final_number, marked_number, said
+from tasks.scoring.answers import AnswerRule, final_number, marked_number, said
 from tasks.scoring.numbers import all_numbers, find_number
 from tasks.scoring.score import Score
 from tasks.task import Problem
@@ -104,7 +104,11 @@ def test_numbers(text: str) -> None:
 @pytest.mark.skipif(not REAL.is_dir(), reason="the data sets are not beside this checkout")
 @pytest.mark.parametrize("language", [*LANGUAGES, "en"])
 def test_every_answer_of_the_data_is_right_as_the_data_write_it(language: str) -> None:
-    for reading in (Reading.default, Reading.lenient, Reading.flexible_extract):
+    for reading in (
+        AnswerRule.default,
+        AnswerRule.lenient,
+        AnswerRule.flexible_extract,
+    ):
         task = Mgsm(data=str(REAL / "mgsm"), languages=[language], per_language=250, answer=reading)
         for problem in task.problems():
             answer = problem.data["answer"]
@@ -121,8 +125,8 @@ def test_every_worked_answer_of_gsm8k_is_right() -> None:
     for line in (REAL / "gsm8k_test.jsonl").read_text(encoding="utf-8").splitlines():
         answer = json.loads(line)["answer"]
         number = answer.rpartition("####")[2]
-        assert is_right(answer, number, Reading.hashes), answer
-        assert is_right(answer, number, Reading.lenient), answer
+        assert is_right(answer, number, AnswerRule.hashes), answer
+        assert is_right(answer, number, AnswerRule.lenient), answer
         assert is_right(f"The answer is{number}.", number), answer
 
 
@@ -236,7 +240,11 @@ HARNESS = {
 
 @pytest.mark.parametrize("text", HARNESS)
 def test_gsm8k_as_the_harness_scores_it(text: str) -> None:
-    readings = (Reading.strict_match, Reading.flexible_extract, Reading.hashes)
+    readings = (
+        AnswerRule.strict_match,
+        AnswerRule.flexible_extract,
+        AnswerRule.hashes,
+    )
     assert tuple(is_right(text, " 18", one) for one in readings) == HARNESS[text]
 
 
@@ -258,7 +266,7 @@ def test_mgsm_as_the_harness_scores_it(
 ) -> None:
     """It leaves out all signs, so that 1.234 is 1234."""
     (tmp_path / f"mgsm_{language}.tsv").write_text("?\t1,234\n")
-    task = Mgsm(data=str(tmp_path), languages=[language], answer=Reading.strict_match)
+    task = Mgsm(data=str(tmp_path), languages=[language], answer=AnswerRule.strict_match)
     (problem,) = task.problems()
     assert task.score(problem, text).correct is right
 
@@ -279,7 +287,7 @@ def scorers(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Mgsm, Proble
     folder = tmp_path_factory.mktemp("mgsm")
     for language in LANGUAGES:
         (folder / f"mgsm_{language}.tsv").write_text("?\t70,000\n")
-    tasks = [Mgsm(data=str(folder), answer=reading) for reading in Reading]
+    tasks = [Mgsm(data=str(folder), answer=reading) for reading in AnswerRule]
     return [(task, problem) for task in tasks for problem in task.problems()]
 
 
@@ -288,7 +296,7 @@ def scorers(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Mgsm, Proble
 def test_any_text_has_a_score(scorers: list[tuple[Mgsm, Problem]], text: str) -> None:
     for task, problem in scorers:
         assert isinstance(task.score(problem, text), Score)
-    for reading in Reading:
+    for reading in AnswerRule:
         assert is_right(text, " 70,000", reading) in (True, False)
     row = {"prompt": "def f():\n", "entry_point": "f"}
     for chat in (False, True):

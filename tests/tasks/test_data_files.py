@@ -106,10 +106,14 @@ def test_what_is_wrong_is_named(tmp_path: Path, name: str, content: bytes, messa
 
 def test_tasks_name_the_row(tmp_path: Path) -> None:
     (tmp_path / "d.jsonl").write_bytes(b"\n" + lines([ROWS[0], {"question": "?", "answer": "x"}]))
-    with pytest.raises(ValueError, match=r"d\.jsonl, line 3: answer ends in no #### number"):
+    with pytest.raises(
+        ValueError, match=r"d\.jsonl, line 3: an answer must end in #### and a number, got '"
+    ):
         Gsm8k(data=str(tmp_path / "d.jsonl"), shots=0).load()
     (tmp_path / "mgsm_de.tsv").write_text("?\t1\n\n?\tx\n")
-    with pytest.raises(ValueError, match=r"mgsm_de\.tsv, line 3: the answer is no number"):
+    with pytest.raises(
+        ValueError, match=r"mgsm_de\.tsv, line 3: the answer must be a number, got 'x'"
+    ):
         Mgsm(data=str(tmp_path), languages=["de"]).load()
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from tasks.gsm8k import Gsm8k, is_right
 from tasks.rows.rows import read_rows
-from tasks.scoring.answers import Reading
+from tasks.scoring.answers import AnswerRule
 from tasks.scoring.numbers import find_number
 
 ROW = {"question": "How many?", "answer": "There are 2*3=<<2*3=6>>6.\n#### 6"}
@@ -53,7 +53,7 @@ def test_prompt_and_score(tmp_path: Path) -> None:
 
 def test_worked_examples_end_in_the_mark_that_is_read(tmp_path: Path) -> None:
     path = write(tmp_path / "d.jsonl", ROW)
-    task = Gsm8k(data=path, shots_data=path, shots=1, answer=Reading.hashes)
+    task = Gsm8k(data=path, shots_data=path, shots=1, answer=AnswerRule.hashes)
     (problem,) = task.problems()
     assert problem.prompt.startswith("Q: How many?\nA: There are 2*3=6. #### 6\n\nQ: How many?")
     assert task.score(problem, " So. #### 6\n\nQ: Next?\nA: 5. #### 5").correct
@@ -73,7 +73,7 @@ def test_worked_examples_end_in_the_mark_that_is_read(tmp_path: Path) -> None:
 )
 def test_default_and_lenient_reading(text: str, default: bool, lenient: bool) -> None:
     assert is_right(text, "6") is default
-    assert is_right(text, "6", Reading.lenient) is lenient
+    assert is_right(text, "6", AnswerRule.lenient) is lenient
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,10 @@ def test_text_that_is_not_utf8_is_named(tmp_path: Path) -> None:
     [
         ({}, "task.data is missing"),
         ({"data": "GOOD"}, "task.shots_data is missing"),
-        ({"data": "GOOD", "shots_data": "GOOD", "shots": 3}, "2 examples, task.shots=3"),
+        (
+            {"data": "GOOD", "shots_data": "GOOD", "shots": 3},
+            "task.shots=3 needs as many examples",
+        ),
         ({"data": "GOOD", "shots": -1}, "task.shots must be at least 0"),
     ],
 )

@@ -85,7 +85,7 @@ def test_what_a_worked_answer_comes_to(text: str, number: int | None) -> None:
         ("only one column\n", "line 1: 1 columns, not 2"),
         ("a\t1\nb\t2\tc\n", "line 2: 3 columns, not 2"),
         ("", "no problems in it"),
-        ("what?\tmany\n", "the answer is no number"),
+        ("what?\tmany\n", "the answer must be a number, got 'many'"),
     ],
 )
 def test_bad_rows_are_named(folder: Path, content: str, message: str) -> None:

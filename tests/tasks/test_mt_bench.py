@@ -17,7 +17,7 @@ from transformers import AutoTokenizer
 
 from decoders.autoregressive import Autoregressive
 from decoders.process.models import Models
-from decoders.process.worker import DraftProcessOptions
+from decoders.process.worker import WorkerOptions
 from decoders.sampling.sampler import Greedy
 from pearl_eval.config.paths import task_data
 from pearl_eval.evaluation.plan import Plan, Prompt, _seed
@@ -137,7 +137,7 @@ def test_the_second_turn_follows_the_references_first_answer(
     tokenizer = AutoTokenizer.from_pretrained(chat_pair.folder / "target")
     reference = Autoregressive()
     target = load(chat_pair.folder / "target")
-    reference = reference.start(Models(target, load, DraftProcessOptions(), ()), Greedy())
+    reference = reference.start(Models(target, load, WorkerOptions(), ()), Greedy())
     problems = MtBench(
         data=task_data("dialogue_mini.jsonl"), system_prompt="You are a helpful assistant."
     ).problems()

@@ -17,7 +17,7 @@ from decoders.model.cached_model import CachedModel
 from decoders.pearl import Pearl
 from decoders.pearl_async import PearlAsync
 from decoders.process.models import Models
-from decoders.process.worker import DraftProcessOptions
+from decoders.process.worker import WorkerOptions
 from decoders.sampling.chance import Chance
 from decoders.sampling.sampler import Draft, Greedy, Sampler
 from decoders.sampling.temperature import Temperature
@@ -31,7 +31,7 @@ RULES = {
     "top-k, top-p": Temperature(0.7, top_k=5, top_p=0.9),
     "coupled": Temperature(coupled=True),
 }
-OPTIONS = DraftProcessOptions(spin_seconds=0.0)
+OPTIONS = WorkerOptions(spin_seconds=0.0)
 BAD = {"nan": [0.0, math.nan, 1.0], "inf": [0.0, math.inf, 1.0], "all -inf": [-math.inf] * 3}
 
 

@@ -2,7 +2,7 @@
 
 A problem is a composition (what to keep, what to do with it, how to put it together), described
 in the docstring, shown by examples, written as a body, and checked by a test. The expected values
-come from `Plan.reference`, which is written apart from the body, so the test does test it.
+come from `FunctionPlan.reference`, which is written apart from the body, so the test does test it.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ WORDS = [
 
 
 @dataclass(frozen=True)
-class Plan:
+class FunctionPlan:
     """What a function computes, before it has a name.
 
     Parameters
@@ -141,12 +141,12 @@ def phrase(rng: random.Random) -> str:
     return " ".join(rng.choice(WORDS) for _ in range(rng.randint(2, 5)))
 
 
-def render(plan: Plan, rng: random.Random, prose: str = "") -> FunctionProblem:
+def render(plan: FunctionPlan, rng: random.Random, prose: str = "") -> FunctionProblem:
     """Give ``plan`` a name, a layout, examples and a test.
 
     Parameters
     ----------
-    plan : Plan
+    plan : FunctionPlan
     rng : random.Random
     prose : str, optional
         An extra sentence put before the description, as real docstrings ramble.

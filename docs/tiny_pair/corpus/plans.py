@@ -11,7 +11,7 @@ from tiny_pair.corpus.functions import (
     INT_NAMES,
     LIST_NAMES,
     STRING_NAMES,
-    Plan,
+    FunctionPlan,
     integers,
     phrase,
 )
@@ -63,7 +63,7 @@ WORD_CHANGES: tuple[tuple[str, str, Callable[[str], str]], ...] = (
 )
 
 
-def draw_plan(rng: random.Random) -> Plan:
+def draw_plan(rng: random.Random) -> FunctionPlan:
     """One computation, chosen by ``rng``."""
     family = rng.choices(FAMILIES, weights=FAMILY_WEIGHTS)[0]
     return family(rng)
@@ -81,7 +81,7 @@ def _change(rng: random.Random) -> tuple[str, str, Callable[[int], int]]:
     return words.format(k=k), code.format(k=k), lambda x: apply(x, k)
 
 
-def list_pipeline(rng: random.Random) -> Plan:
+def list_pipeline(rng: random.Random) -> FunctionPlan:
     """Keep some numbers, change each, and collect, order or reduce them."""
     name = rng.choice(LIST_NAMES)
     condition, test_code, test = _condition(rng)
@@ -131,14 +131,14 @@ def list_pipeline(rng: random.Random) -> Plan:
         text = f"Return the list with the numbers that are {condition} {change}, others unchanged."
         body = [f"return [{change_code} if {test_code} else x for x in {name}]"]
         reference = lambda values: [apply(x) if test(x) else x for x in values]  # noqa: E731
-    return Plan(
+    return FunctionPlan(
         f"list|{shape}|{condition}|{change}",
         ((name, "List[int]"),), returns, text, tuple(body), reference,
         lambda r: (integers(r),),
     )  # fmt: skip
 
 
-def list_check(rng: random.Random) -> Plan:
+def list_check(rng: random.Random) -> FunctionPlan:
     """Whether all, any or none of the numbers meet one condition or two."""
     name = rng.choice(LIST_NAMES)
     one, code_one, test_one = _condition(rng)
@@ -170,14 +170,14 @@ def list_check(rng: random.Random) -> Plan:
         ]  # fmt: skip
         returns = "int"
         reference = lambda values: ([i for i, x in enumerate(values) if test(x)] + [-1])[0]  # noqa: E731
-    return Plan(
+    return FunctionPlan(
         f"check|{shape}|{words}",
         ((name, "List[int]"),), returns, text, tuple(body), reference,
         lambda r: (integers(r),),
     )  # fmt: skip
 
 
-def two_lists(rng: random.Random) -> Plan:
+def two_lists(rng: random.Random) -> FunctionPlan:
     """Combine two lists element by element."""
     first, second = rng.choice((("a", "b"), ("xs", "ys"), ("left", "right"), ("first", "second")))
     word, code, apply = rng.choice((
@@ -195,7 +195,7 @@ def two_lists(rng: random.Random) -> Plan:
     )
     code = code[1:-1] if not change and code.startswith("(") else code
     each = f", each {change}" if change else ""
-    return Plan(
+    return FunctionPlan(
         f"two|{word}|{change}",
         ((first, "List[int]"), (second, "List[int]")), "List[int]",
         f"Return the element by element {word} of the two lists{each}.",
@@ -205,7 +205,7 @@ def two_lists(rng: random.Random) -> Plan:
     )  # fmt: skip
 
 
-def list_threshold(rng: random.Random) -> Plan:
+def list_threshold(rng: random.Random) -> FunctionPlan:
     """Keep or count numbers against a second argument."""
     name = rng.choice(LIST_NAMES)
     bound = rng.choice(("threshold", "limit", "k", "n", "bound", "t"))
@@ -226,14 +226,14 @@ def list_threshold(rng: random.Random) -> Plan:
         kept = [apply(x) for x in values if test(x, k)]
         return len(kept) if count else kept
 
-    return Plan(
+    return FunctionPlan(
         f"threshold|{words}|{count or change}",
         ((name, "List[int]"), (bound, "int")), "int" if count else "List[int]", text, (body,),
         reference, lambda r: (integers(r), r.randint(0, 9)),
     )  # fmt: skip
 
 
-def letters(rng: random.Random) -> Plan:
+def letters(rng: random.Random) -> FunctionPlan:
     """Count, keep, remove or replace characters of a string."""
     name = rng.choice(STRING_NAMES)
     words, code, test = rng.choice(LETTERS)
@@ -260,13 +260,13 @@ def letters(rng: random.Random) -> Plan:
         text, returns = f"Replace the {words} of the given string with {b}.", "str"
         body = [f'return "".join("{b}" if {code} else c for c in {name})']
         reference = lambda s: "".join([c, b][test(c, a)] for c in s)  # noqa: E731
-    return Plan(
+    return FunctionPlan(
         f"letters|{shape}|{words}|{b if shape == 'replace' else ''}",
         ((name, "str"),), returns, text, tuple(body), reference, lambda r: (phrase(r),),
     )  # fmt: skip
 
 
-def word_list(rng: random.Random) -> Plan:
+def word_list(rng: random.Random) -> FunctionPlan:
     """List, count or join the words of a sentence."""
     name = rng.choice(STRING_NAMES)
     words, code, test = rng.choice(WORD_RULES)
@@ -292,13 +292,13 @@ def word_list(rng: random.Random) -> Plan:
         change, text, returns = "", f"Count the words {words}.", "int"
         body = f"return len([w for w in {name}.split() if {code}])"
         reference = lambda s: len(kept(s))  # noqa: E731
-    return Plan(
+    return FunctionPlan(
         f"words|{shape}|{words}|{change}",
         ((name, "str"),), returns, text, (body,), reference, lambda r: (phrase(r),),
     )  # fmt: skip
 
 
-def number_range(rng: random.Random) -> Plan:
+def number_range(rng: random.Random) -> FunctionPlan:
     """Sum, list or count the numbers from 1 to n."""
     name = rng.choice(INT_NAMES)
     if name == "x":
@@ -335,13 +335,13 @@ def number_range(rng: random.Random) -> Plan:
             f"        total += {change_code}", "return total",
         ]  # fmt: skip
         reference = lambda n: sum(kept(n))  # noqa: E731
-    return Plan(
+    return FunctionPlan(
         f"range|{shape}|{condition}|{change}",
         ((name, "int"),), returns, text, tuple(body), reference, lambda r: (r.randint(1, 14),),
     )  # fmt: skip
 
 
-def recurrence(rng: random.Random) -> Plan:
+def recurrence(rng: random.Random) -> FunctionPlan:
     """A sequence given by its first two terms and a rule."""
     a, b, p, q = rng.randint(0, 5), rng.randint(1, 5), rng.randint(1, 3), rng.randint(1, 3)
     one = "SELF(n - 1)" if p == 1 else f"{p} * SELF(n - 1)"
@@ -354,7 +354,7 @@ def recurrence(rng: random.Random) -> Plan:
         return terms[n]
 
     text = f"The sequence f starts with f(0) = {a} and f(1) = {b}, then f(n) = {one} + {two}."
-    return Plan(
+    return FunctionPlan(
         f"recurrence|{a}|{b}|{p}|{q}",
         (("n", "int"),), "int", text.replace("SELF", "f"),
         ("if n == 0:", f"    return {a}", "if n == 1:", f"    return {b}", f"return {one} + {two}"),
@@ -362,7 +362,7 @@ def recurrence(rng: random.Random) -> Plan:
     )  # fmt: skip
 
 
-def branches(rng: random.Random) -> Plan:
+def branches(rng: random.Random) -> FunctionPlan:
     """One of two formulas, by a condition on the argument."""
     name = rng.choice(("n", "num", "value", "number"))
     condition, test_code, test = _condition(rng)
@@ -371,7 +371,7 @@ def branches(rng: random.Random) -> Plan:
     code = [
         f"if {test_code}:", f"    return {yes_code}", f"return {no_code}",
     ]  # fmt: skip
-    return Plan(
+    return FunctionPlan(
         f"branch|{condition}|{yes}|{no}",
         ((name, "int"),), "int",
         f"Return {name} {yes} if {name} is {condition}, otherwise {name} {no}.",
@@ -381,7 +381,7 @@ def branches(rng: random.Random) -> Plan:
     )  # fmt: skip
 
 
-def digits(rng: random.Random) -> Plan:
+def digits(rng: random.Random) -> FunctionPlan:
     """Sum, count or list the digits of a number that meet a condition."""
     name = rng.choice(("n", "num", "number", "value"))
     condition, test_code, test = _condition(rng)
@@ -400,7 +400,7 @@ def digits(rng: random.Random) -> Plan:
         "count": ("Count", "int", f"return len([{source}])", lambda n: len(kept(n))),
         "list": ("Return a list of", "List[int]", f"return [{source}]", kept),
     }[shape]
-    return Plan(
+    return FunctionPlan(
         f"digits|{shape}|{condition}",
         ((name, "int"),), returns, f"{text} the digits of {name} that are {condition}.", (body,),
         reference, lambda r: (r.randint(1, 99999),),

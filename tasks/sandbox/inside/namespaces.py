@@ -1,4 +1,4 @@
-"""Enters new namespaces and a new root folder, by system calls: a sandbox where there is no other.
+"""A sandbox made by system calls, for machines without bubblewrap: namespaces and a root folder.
 
 User, mount, PID, network, IPC, UTS and cgroup namespaces of its own; a root folder that holds what
 is bound there read-only, and an empty ``/tmp``. Source of the order of steps: namespaces(7),

@@ -1,7 +1,7 @@
 """Plain data as messages between two processes that do not trust each other.
 
-A message is its length in four bytes and JSON. What JSON has not is an object with one key, the
-type: ``{"tuple": [1, 2]}``. Nothing that is read can bring code or classes of its own.
+A message is its length in four bytes, then JSON. A value that JSON lacks is written as an object
+with one key, its type: ``{"tuple": [1, 2]}``. No message can bring code or classes of its own.
 """
 
 from __future__ import annotations

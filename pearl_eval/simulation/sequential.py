@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from decoders.schedule import Alone, Turns
-from pearl_eval.simulation.machine import Machine, Round, Rounds
+from decoders.schedule import Alone, Sequential
+from pearl_eval.simulation.machine import Machine, Rounds, SimulatedRound
 
 
 def alone(schedule: Alone, machine: Machine) -> Rounds:
     side = machine.draft if schedule.drafts else machine.target
     cost = machine.costs.library if schedule.library else machine.costs.round
     clock, seen = 0.0, 0
-    for known in range(machine.limit):
+    for known in range(machine.max_new_tokens):
         window = machine.prompt + known - seen
         seconds = side.forward(window, seen)
         seen += window
@@ -19,21 +19,21 @@ def alone(schedule: Alone, machine: Machine) -> Rounds:
         else:
             done = {"target_seconds": seconds, "target_tokens": window}
         mode = "draft" if schedule.drafts else "decode"
-        yield Round(mode, clock, seconds + cost, verified_length=known + 1, **done)  # type: ignore[arg-type]
+        yield SimulatedRound(mode, clock, seconds + cost, verified_length=known + 1, **done)  # type: ignore[arg-type]
         clock += seconds + cost
 
 
-def turns(schedule: Turns, machine: Machine) -> Rounds:
-    text, prompt, limit = machine.text, machine.prompt, machine.limit
+def sequential(schedule: Sequential, machine: Machine) -> Rounds:
+    text, prompt, max_new_tokens = machine.text, machine.prompt, machine.max_new_tokens
     target, draft = machine.target, machine.draft
     cost = machine.costs.library if schedule.library else machine.costs.round
     gamma = int(schedule.gamma)
-    turning: dict[int, float] = {}
+    switching: dict[int, float] = {}
     clock = 0.0
     known = target_seen = draft_seen = 0
-    while known < limit:
+    while known < max_new_tokens:
         length = prompt + known
-        count = min(gamma, limit - known - 1)
+        count = min(gamma, max_new_tokens - known - 1)
         drafting = 0.0
         if count and not schedule.free:
             drafting = draft.row(count, draft_seen, length - draft_seen)
@@ -43,15 +43,15 @@ def turns(schedule: Turns, machine: Machine) -> Rounds:
         accepted = text.accepted(known, count)
         seconds = drafting + verifying + cost
         if drafting:
-            if count not in turning:
-                turning[count] = machine.forwards.turning(count)
-            seconds += turning[count]
+            if count not in switching:
+                switching[count] = machine.forwards.switching(count)
+            seconds += switching[count]
         before, known = known, known + accepted + 1
         target_seen = prompt + before + accepted
         draft_seen = min(draft_seen, target_seen)
         if schedule.heuristic:
             gamma = gamma + 2 if accepted == count else max(1, gamma - 1)
-        yield Round(
+        yield SimulatedRound(
             "verify" if count or not schedule.library else "decode",
             clock,
             seconds,

@@ -18,7 +18,7 @@ _CPU = "cpu"
 
 
 @dataclass(frozen=True)
-class Places:
+class DevicesNeeded:
     """The GPUs that a job needs, and the bytes of the fullest of its devices.
 
     ``memory`` is ``None`` where a model's size is not known. Without GPUs it is that of the CPU.
@@ -36,7 +36,7 @@ class Places:
         sizes: Mapping[str, ModelSize],
         decoder: Decoder,
         runtime: RuntimeConfig,
-    ) -> Places:
+    ) -> DevicesNeeded:
         """Where a decoder needs which models of a pair.
 
         A target over several devices, by layers or by ranks, has about as much on each. Where the
