@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from pearl_eval.commands import program
 from pearl_eval.commands.command import Command
 from pearl_eval.errors import EquivalenceViolation, UserError
 
