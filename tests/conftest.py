@@ -11,7 +11,7 @@ import torch
 from small_pair import SmallPair, save_pair
 
 from decoders.process import fork_server
-from pearl_eval.commands import commands
+from pearl_eval.commands import program
 from pearl_eval.evaluation.reservation import FOLDER_VARIABLE
 from pearl_eval.shell.command import DRAFT_MODULES
 
@@ -55,7 +55,7 @@ def run_command(
         monkeypatch.setattr(sys, "argv", ["pearl-eval"])
         capsys.readouterr()
         try:
-            commands.main([*filter(None, [name]), *arguments])
+            program.main([*filter(None, [name]), *arguments])
             code = 0
         except SystemExit as end:
             code = int(end.code or 0)

@@ -12,7 +12,7 @@ import pandas as pd
 from analysis.comparison.paired import PairedTest, holm, ratios
 from analysis.frames.frame import sections
 from pearl_eval.errors import UserError
-from pearl_eval.results.conditions import CONDITIONS, differences
+from pearl_eval.results.comparable import CONDITIONS, differences
 from pearl_eval.results.traces import KEY, Traces
 
 #: P-values, corrected, below which something counts as different.

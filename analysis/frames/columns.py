@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from analysis.frames.markdown import markdown_table
-from pearl_eval.results.conditions import CONDITIONS
+from pearl_eval.results.comparable import CONDITIONS
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import pandas as pd
 
 from analysis.frames.columns import COLUMNS, NUMBERS
 from pearl_eval.errors import UserError
-from pearl_eval.results.conditions import CONDITIONS, MOOT, conditions
+from pearl_eval.results.comparable import CONDITIONS, MOOT, conditions
 from pearl_eval.results.labels import labels, of_run
 from pearl_eval.results.records import biased, read_identity, read_summary
 from pearl_eval.results.runs import finished_runs, sweep_of

@@ -10,7 +10,7 @@ import pandas as pd
 
 from analysis.frames.frame import categories, sections
 from analysis.frames.table import LOSSY, Cell, NoRuns, Table
-from pearl_eval.results.conditions import CONDITIONS, MOOT
+from pearl_eval.results.comparable import CONDITIONS, MOOT
 
 #: PEARL and vanilla speculative decoding, as a frame has their schedules.
 _PEARL, _VANILLA = "Parallel", "Sequential"

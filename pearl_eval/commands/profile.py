@@ -19,7 +19,7 @@ ConfigStore.instance().store(name="profile_schema", node=ProfileConfig)
 def main(cfg: DictConfig) -> None:
     """One Hydra job: measure, print, and leave ``profile.json`` and a plot."""
     # Imported late: it brings torch and transformers, which --help and --cfg have no use for.
-    from pearl_eval.profile.profiling import profile_pair
+    from pearl_eval.profile.printing import profile_pair
 
     hydra_config = HydraConfig.get().runtime
     merged = OmegaConf.merge(OmegaConf.structured(ProfileConfig), cfg)

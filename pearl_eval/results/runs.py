@@ -12,7 +12,7 @@ from typing import Any
 
 from pearl_eval.errors import UserError
 from pearl_eval.results import labels
-from pearl_eval.results.conditions import conditions, differences
+from pearl_eval.results.comparable import conditions, differences
 from pearl_eval.results.records import (
     BENCH,
     OVERRIDES,

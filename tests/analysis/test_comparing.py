@@ -14,7 +14,7 @@ from analysis import compare
 from analysis.comparison.comparison import changes, decoders, differing
 from analysis.comparison.paired import PairedTest, holm
 from analysis.frames.frame import load
-from pearl_eval.commands import commands
+from pearl_eval.commands import program
 from pearl_eval.errors import UserError
 
 PROMPTS = 12
@@ -185,10 +185,10 @@ def test_too_few_problems_for_so_many_rows_are_told(
         ["pearl", "speculative", "lookahead", "generate", "pearl_async"]
     ):
         write(tmp_path / decoder, decoder, 1.0 + number, seed=number)
-    commands.main(["compare", str(tmp_path)])
+    program.main(["compare", str(tmp_path)])
     assert "With so few" not in capsys.readouterr().out  # 12 problems for 10 rows
     monkeypatch.setattr(compare, "LEVEL", 0.001)
-    commands.main(["compare", str(tmp_path)])
+    program.main(["compare", str(tmp_path)])
     assert "10 rows need 15 problems" in capsys.readouterr().out
 
 
@@ -207,7 +207,7 @@ def test_a_problem_or_none_is_no_comparison(
         first, *rest = map(json.loads, file.read_text().splitlines())
         records = [first | {"warmup": True}, *rest]
         file.write_text("".join(json.dumps(one) + "\n" for one in records))
-    commands.main(["compare", str(tmp_path)])
+    program.main(["compare", str(tmp_path)])
     out = capsys.readouterr().out
     assert said in out and "nan" not in out
     assert "1 row needs 6 problems" in out
@@ -218,12 +218,12 @@ def test_output_that_is_not_the_targets_is_marked(
 ) -> None:
     write(tmp_path / "0", "draft_only", 5.0, seed=1)
     write(tmp_path / "1", "pearl", 1.0, seed=2)
-    commands.main(["compare", str(tmp_path)])
+    program.main(["compare", str(tmp_path)])
     assert "†" not in capsys.readouterr().out
     summary = tmp_path / "0" / "summary.json"
     lossy = json.loads(summary.read_text()) | {"exact_match_rate": 0.0, "lossy": PROMPTS}
     summary.write_text(json.dumps(lossy))
-    commands.main(["compare", str(tmp_path)])
+    program.main(["compare", str(tmp_path)])
     out = capsys.readouterr().out
     assert "| draft_only † | pearl |" in out and "† its output is not the target's." in out
 
@@ -248,12 +248,12 @@ def test_command(
     write(tmp_path / "a" / "0", "speculative", 1.0, seed=1)
     write(tmp_path / "a" / "1", "pearl", 1.3, seed=2)
     write(tmp_path / "b" / "0", "pearl", 1.0, seed=3, code="new")
-    commands.main(["compare", str(tmp_path / "a")])
+    program.main(["compare", str(tmp_path / "a")])
     assert "| pearl | speculative | 1.3" in capsys.readouterr().out
-    commands.main(["compare", str(tmp_path / "a"), str(tmp_path / "b")])
+    program.main(["compare", str(tmp_path / "a"), str(tmp_path / "b")])
     out = capsys.readouterr().out
     assert "| code | dddd | new |" in out
     assert "| tiny | humaneval | pearl | 0.7" in out and "| differs |" in out
     with pytest.raises(SystemExit, match="2"):
-        commands.main(["compare", str(tmp_path / "c")])
+        program.main(["compare", str(tmp_path / "c")])
     assert "there is no run there" in capsys.readouterr().err

@@ -14,7 +14,7 @@ from analysis.frames.frame import load
 from analysis.frames.table import NoRuns
 from analysis.theory import theory
 from analysis.theory.beside_theory import Expectation, beside_theory, pace
-from pearl_eval.commands import commands
+from pearl_eval.commands import program
 from pearl_eval.figures import palette
 from pearl_eval.results.about import about_decoder
 from pearl_eval.results.traces import TEXT_STEP
@@ -188,7 +188,7 @@ def test_command_draws_what_there_is(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     output = tmp_path / "figures"
-    commands.main(["figures", str(sweep / "3"), "-o", str(output)])
+    program.main(["figures", str(sweep / "3"), "-o", str(output)])
     out = capsys.readouterr().out
     assert [path.name for path in output.iterdir()] == ["speedups.png"]
     assert "no gamma_sweep: no decoder of these runs has several draft lengths" in out

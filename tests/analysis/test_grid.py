@@ -15,7 +15,7 @@ from written_run import OUTPUT, autoregressive, pearl, write_run
 from analysis.theory import heatmap, prediction
 from analysis.theory.grid import MeasuredCell, halves, read_grid
 from analysis.theory.prediction import Point, errors, fit, noise, predict, table
-from pearl_eval.commands import commands
+from pearl_eval.commands import program
 from pearl_eval.errors import UserError
 from pearl_eval.simulation import Ahead, Alone, Costs, Parallel, Rate, Schedule, Sequential
 
@@ -218,7 +218,7 @@ def test_one_pair_has_no_half_to_predict(
 ) -> None:
     folder = write_bench(tmp_path / "one", [content()])
     with pytest.raises(SystemExit, match="2"):
-        commands.main(["predict", str(folder)])
+        program.main(["predict", str(folder)])
     assert "too few pairs for two halves" in capsys.readouterr().err
 
 
@@ -234,7 +234,7 @@ def test_commands_draw_a_grid(
     monkeypatch.setattr(module, "read_grid", lambda directory: cells)
     monkeypatch.setattr(heatmap, "_SIMULATED_STEPS", 3)
     output = tmp_path / "drawn.png"
-    commands.main([name, str(tmp_path), "-o", str(output)])
+    program.main([name, str(tmp_path), "-o", str(output)])
     assert output.stat().st_size > 10_000
     assert capsys.readouterr().out.endswith(f"{output}\n")
 
@@ -243,6 +243,6 @@ def test_a_heat_map_needs_no_grid(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    commands.main(["heatmap"])
+    program.main(["heatmap"])
     assert capsys.readouterr().out == "heatmap.png\n"
     assert (tmp_path / "heatmap.png").stat().st_size > 10_000

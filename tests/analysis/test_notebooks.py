@@ -13,7 +13,7 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode
 from small_pair import SmallPair
 
-from pearl_eval.commands import commands
+from pearl_eval.commands import program
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "analysis").glob("*.ipynb"))
@@ -30,7 +30,7 @@ def sweep(small_pair: SmallPair, tmp_path_factory: pytest.TempPathFactory) -> Pa
         here = f"hydra.sweep.dir={folder}"
         alone = ["tracking=none", "runtime.share_devices=true"]
         arguments = ["-m", *small_pair.overrides, *decoders, *task, *alone, here]
-        commands.main(arguments)
+        program.main(arguments)
     return folder
 
 

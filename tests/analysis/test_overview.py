@@ -7,7 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 from written_run import SUMMARY
 
-from pearl_eval.commands import commands
+from pearl_eval.commands import program
 from pearl_eval.errors import UserError
 from pearl_eval.figures.overview import draw_overview
 from pearl_eval.figures.saving import save_figure
@@ -75,7 +75,7 @@ def test_what_differs_is_told_of_each_run_and_no_title_of_all(tmp_path: Path) ->
 
 def test_command_writes_the_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_sweep(tmp_path, PEARL)
-    commands.main(["overview", str(tmp_path)])
+    program.main(["overview", str(tmp_path)])
     picture = tmp_path / "overview.png"
     assert capsys.readouterr().out.strip() == str(picture)
     assert picture.read_bytes().startswith(b"\x89PNG")
@@ -85,7 +85,7 @@ def test_a_directory_without_runs_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit, match="2"):
-        commands.main(["overview", str(tmp_path)])
+        program.main(["overview", str(tmp_path)])
     assert "there is no run there" in capsys.readouterr().err
 
 

@@ -14,7 +14,7 @@ from analysis.frames.frame import load
 from analysis.frames.table import Table
 from analysis.paper.paper_tables import TABLES
 from analysis.paper.reported import MARK, REPORTED, figures, with_reported
-from pearl_eval.commands import commands
+from pearl_eval.commands import program
 from pearl_eval.config.paths import config_dir
 
 LLAMA = "llama31_8b_70b"
@@ -122,7 +122,7 @@ def test_every_format_keeps_the_mark_and_the_source(sweep: Path) -> None:
 
 def test_command_cites_them_on_request(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def printed(*arguments: str) -> str:
-        commands.main(["tables", str(sweep), *arguments])
+        program.main(["tables", str(sweep), *arguments])
         return capsys.readouterr().out
 
     assert MARK not in printed()

@@ -12,7 +12,7 @@ from test_frame import write
 from analysis.frames.frame import load
 from analysis.frames.table import Cell, NoRuns, Table, latex_escaped
 from analysis.paper.paper_tables import TABLES
-from pearl_eval.commands import commands
+from pearl_eval.commands import program
 
 
 def figures(speedup: float) -> dict[str, Any]:
@@ -242,11 +242,11 @@ def test_a_table_without_runs_is_refused(tmp_path: Path) -> None:
 
 
 def test_command_prints_what_the_runs_give(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    commands.main(["tables", str(sweep), "--cells"])
+    program.main(["tables", str(sweep), "--cells"])
     out = capsys.readouterr().out
     assert len(re.findall(r"^\*\*[A-Z]", out, re.MULTILINE)) == len(TABLES)
     assert f"pearl γ4 / tiny: {sweep / '2'}" in out
-    commands.main(["tables", str(sweep), "--table", "humaneval", "--format", "csv"])
+    program.main(["tables", str(sweep), "--table", "humaneval", "--format", "csv"])
     out = capsys.readouterr().out
     assert out.splitlines()[0] == "section,decoder,column,value,unit,low,high,n,runs,source"
     assert len(out.splitlines()) == 1 + 6
@@ -256,7 +256,7 @@ def test_command_says_what_keeps_runs_apart(
     sweep: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(sweep / "9", identity={"data": "humaneval"}, environment={"dtype": "float32"})
-    commands.main(["tables", str(sweep)])
+    program.main(["tables", str(sweep)])
     assert "The runs differ in dtype: kept apart" in capsys.readouterr().out
 
 
@@ -265,20 +265,20 @@ def test_command_refuses_a_table_that_is_not_there(
 ) -> None:
     write(tmp_path)
     with pytest.raises(SystemExit, match="2"):
-        commands.main(["tables", str(tmp_path), "--table", "mt_bench"])
+        program.main(["tables", str(tmp_path), "--table", "mt_bench"])
     assert "no table mt_bench: none of these runs is of MT-bench" in capsys.readouterr().err
 
 
 def test_command_refuses_a_table_that_there_is_not(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
-        commands.main(["tables", "nowhere", "--table", "mt_bank"])
+        program.main(["tables", "nowhere", "--table", "mt_bank"])
     told = capsys.readouterr().err
     assert "there is no table mt_bank: choose from humaneval, languages, mt_bench" in told
     assert len(told.splitlines()) == 1
 
 
 def test_the_help_page_names_every_table(capsys: pytest.CaptureFixture[str]) -> None:
-    commands.main(["tables", "--help"])
+    program.main(["tables", "--help"])
     assert f"Tables are {', '.join([*TABLES][:-1])} and {[*TABLES][-1]}." in " ".join(
         capsys.readouterr().out.split()
     )

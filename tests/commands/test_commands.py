@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pearl_eval.commands import commands
+from pearl_eval.commands import program
 from pearl_eval.commands.command import Command
 from pearl_eval.errors import EquivalenceViolation, UserError
 
@@ -41,12 +41,12 @@ HYDRAS = ["bench", "estimate", "profile"]
 def test_there_is_one_script_and_these_commands() -> None:
     scripts = [one.name for one in entry_points(group="console_scripts") if "pearl" in one.name]
     assert scripts == ["pearl-eval"]
-    assert sorted(one.name for one in entry_points(group=commands.GROUP)) == NAMES
+    assert sorted(one.name for one in entry_points(group=program.GROUP)) == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_command_has_a_function_that_takes_what_its_command_line_gives(name: str) -> None:
-    (found,) = entry_points(group=commands.GROUP, name=name)
+    (found,) = entry_points(group=program.GROUP, name=name)
     command = found.load()
     takes = inspect.signature(pkgutil.resolve_name(command.run)).parameters
     assert command.summary and "\n" not in command.summary
@@ -59,7 +59,7 @@ def test_a_command_has_a_function_that_takes_what_its_command_line_gives(name: s
 
 PAGES = """
 import sys
-from pearl_eval.commands.commands import main
+from pearl_eval.commands.program import main
 for name in {others}:
     main([name, "--help"])
 heavy = {{"hydra", "omegaconf", "pandas", "matplotlib", "rich", "wandb", "numpy"}}

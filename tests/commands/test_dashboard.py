@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from tracked import figures, logged_records, logged_summary, offline_runs, start, track
 from wandb_server import ENTITY, KEY, StandIn, serving
 
-from pearl_eval.commands import commands
+from pearl_eval.commands import program
 from pearl_eval.tracking import panels, wandb_tracker
 
 #: What W&B itself has of every run.
@@ -97,19 +97,19 @@ def test_the_specs_are_written_without_a_server(
 ) -> None:
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     monkeypatch.chdir(tmp_path)
-    commands.main(["dashboard", "--project", "mine", "-o", "mine.json"])
+    program.main(["dashboard", "--project", "mine", "-o", "mine.json"])
     assert capsys.readouterr().out == "mine.json\n"
     spec = json.loads((tmp_path / "mine.json").read_text())
     assert set(spec) == {"workspace", "report"} and spec["workspace"]["project"] == "mine"
     monkeypatch.setenv("WANDB_MODE", "offline")
-    commands.main(["dashboard"])
+    program.main(["dashboard"])
     assert capsys.readouterr().out == "dashboard.json\n"
     monkeypatch.delenv("WANDB_MODE")
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
     wandb.teardown()
     (tmp_path / "dashboard.json").unlink()
-    commands.main(["dashboard"])
+    program.main(["dashboard"])
     assert capsys.readouterr().out == "dashboard.json\n", "nor without an account"
 
 
@@ -129,7 +129,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
 def test_with_an_account_both_are_saved(
     server: StandIn, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    commands.main(["dashboard", "--project", "mine"])
+    program.main(["dashboard", "--project", "mine"])
     addresses = capsys.readouterr().out.split()
     assert len(addresses) == 2 and all(f"/{ENTITY}/mine" in address for address in addresses)
     kinds = {view["type"]: json.loads(view["spec"]) for view in server.views}
@@ -149,7 +149,7 @@ def test_errors_are_one_line(
         ("-o", "/proc/nowhere/file"): "/proc/nowhere/file can't be written: No such file",
     }.items():
         with pytest.raises(SystemExit) as end:
-            commands.main(["dashboard", *arguments])
+            program.main(["dashboard", *arguments])
         err = capsys.readouterr().err
         assert end.value.code == 2
         assert message in err and len(err.splitlines()) == 1
@@ -164,7 +164,7 @@ def test_without_the_library_one_line_names_the_extra(
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(sys, "meta_path", [_Missing(), *sys.meta_path])
     with pytest.raises(SystemExit) as end:
-        commands.main(["dashboard", "-o", "never.json"])
+        program.main(["dashboard", "-o", "never.json"])
     assert end.value.code == 2
     assert "pip install -e '.[dashboard]'" in capsys.readouterr().err
 
@@ -178,7 +178,7 @@ class _Missing:
 
 
 def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
-    commands.main(["dashboard", "--help"])
+    program.main(["dashboard", "--help"])
     told = capsys.readouterr().out
     for words in ("-o dashboard.json", "--entity TEAM", "WANDB_MODE=offline", "wandb sync"):
         assert words in told

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from kills import ROOT, Killer
+from program import PROGRAM
 from sameness import assert_same
 from small_pair import SmallPair
 
@@ -49,9 +49,7 @@ def check(killer: Killer, pair: SmallPair, kind: str, kills: int) -> None:
     if not unbroken.exists():
         subprocess.run(
             [
-                sys.executable,
-                "-m",
-                "pearl_eval.commands.run",
+                PROGRAM,
                 *command,
                 f"hydra.run.dir={unbroken}",
             ],

@@ -20,7 +20,7 @@ from sameness import assert_same, figures, records
 from small_pair import SmallPair, make_model
 
 from decoders.round import Round
-from pearl_eval.commands import commands
+from pearl_eval.commands import program
 from pearl_eval.evaluation.identity import run_code
 from pearl_eval.evaluation.run_files import RunFiles
 from pearl_eval.results.records import Record
@@ -300,7 +300,7 @@ def _command(arguments: Sequence[str], folder: Path) -> None:
     for known in (forkserver, forkserver._forkserver):
         known.ensure_running = lambda: None
     os.chdir(folder)
-    commands.main(arguments)
+    program.main(arguments)
 
 
 def test_killed_at_any_moment_a_run_is_continued(

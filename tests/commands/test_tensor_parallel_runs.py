@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import pandas as pd
 import psutil
 import pytest
+from program import PROGRAM
 from small_pair import SmallPair
 
 from decoders.process.placement import available_cores
@@ -72,9 +72,7 @@ def test_a_rank_killed_in_the_middle_ends_the_command_in_one_line(
     """The command as a user starts it; it has no process left then, the draft process included."""
     run = tmp_path / "run"
     command = [
-        sys.executable,
-        "-m",
-        "pearl_eval.commands.run",
+        PROGRAM,
         *small_pair.overrides,
         "tracking=none",
         TWO,

@@ -21,6 +21,7 @@ import pytest
 import wandb
 from make_record import make_record
 from matplotlib.figure import Figure
+from program import PROGRAM
 from small_pair import SmallPair
 from tracked import (
     CONFIG,
@@ -297,9 +298,7 @@ def test_a_service_that_hangs_is_one_warning_and_does_not_hold_up_the_end(
 @pytest.mark.slow
 def test_an_offline_sweep_can_be_read_back(tmp_path: Path, small_pair: SmallPair) -> None:
     command = [
-        sys.executable,
-        "-m",
-        "pearl_eval.commands.run",
+        PROGRAM,
         "-m",
         "decoder=autoregressive,pearl",
     ]

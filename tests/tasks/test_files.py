@@ -16,7 +16,7 @@ from program import PROGRAM
 from sameness import assert_same, records
 from small_pair import SmallPair
 
-from pearl_eval.commands import commands
+from pearl_eval.commands import program
 from pearl_eval.errors import UserError
 from pearl_eval.results.journal import Journal
 from pearl_eval.results.records import read_lines
@@ -223,7 +223,7 @@ def refused_by(reader: str, run: Path, capsys: pytest.CaptureFixture[str]) -> st
     """What a command says that can't read a run."""
     places = {"run": run, "sweep": run.parent}
     with pytest.raises(SystemExit) as ended:
-        commands.main([one.format(**places) for one in READERS[reader]])
+        program.main([one.format(**places) for one in READERS[reader]])
     assert ended.value.code == 2
     return capsys.readouterr().err.splitlines()[-1]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pearl_eval.results.conditions import CONDITIONS, conditions, differences
+from pearl_eval.results.comparable import CONDITIONS, conditions, differences
 
 IDENTITY = {
     "protocol": "paper",
