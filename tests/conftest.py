@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -53,6 +54,8 @@ def run_command(
     def run(name: str, *arguments: str) -> tuple[int, str, str]:
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(sys, "argv", ["pearl-eval"])
+        # As in a process of its own: `--info` of an earlier test has all of them say everything.
+        logging.getLogger().setLevel(logging.WARNING)
         capsys.readouterr()
         try:
             program.main([*filter(None, [name]), *arguments])
