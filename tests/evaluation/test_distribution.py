@@ -45,6 +45,14 @@ def test_the_targets_own_samples_fit(target: CachedModel) -> None:
     assert max(values) > 0.3
 
 
+@pytest.mark.parametrize("length", [2, 256, 257, 258, 513])
+def test_every_token_of_a_text_is_counted_once_however_long_it_is(length: int) -> None:
+    """It is read in pieces of 256 tokens."""
+    check = DistributionCheck(TableModel(table(0, VOCAB)), SAMPLER.probabilities)  # type: ignore[arg-type]
+    check.add([1], [2] * (length - 1))
+    assert check.fit().tokens == length - 1
+
+
 def shifted(row: torch.Tensor, bias: float) -> torch.Tensor:
     """Takes ``bias`` from the most probable token, or all it has, for the second."""
     first, second = row.topk(2).indices.tolist()

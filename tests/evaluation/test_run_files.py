@@ -121,6 +121,14 @@ def test_torn_rounds_are_dropped(tmp_path: Path) -> None:
         assert len(files.rounds()) == 8
 
 
+def test_a_prompt_that_is_recorded_twice_is_refused(tmp_path: Path) -> None:
+    begun(tmp_path, prompts=1)
+    path = tmp_path / "records.jsonl"
+    path.write_text(2 * path.read_text())
+    with pytest.raises(UserError, match="a prompt is there twice"):
+        RunFiles(tmp_path, SOME)
+
+
 def test_lines_that_are_damaged_before_the_end_are_refused(tmp_path: Path) -> None:
     begun(tmp_path, prompts=2)
     path = tmp_path / "records.jsonl"

@@ -142,6 +142,13 @@ def test_a_directory_without_a_run_is_an_oserror(tmp_path: Path) -> None:
         Traces.read(tmp_path)
 
 
+def test_rounds_that_cannot_be_read_are_not_called_damaged(tmp_path: Path) -> None:
+    """A folder is there instead of the file; another program's lock would be told alike."""
+    (tmp_path / "rounds.parquet").mkdir()
+    with pytest.raises(IsADirectoryError):
+        read_rounds(tmp_path)
+
+
 def test_rounds_that_are_missing_or_damaged(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"rounds\.parquet is missing: run it again"):
         read_rounds(tmp_path)
