@@ -92,7 +92,7 @@ SOURCE_BUGS = [
     ),
     SourceBug(
         "runs with different needs are one array",
-        "commands/test_slurm.py::test_each_run_has_the_gpus_its_pair_asks_for_and_one_table_has_them_all",
+        "commands/test_slurm_order.py::test_jobs_without_a_cached_reference_are_an_array_for_each_need",
         "pearl_eval/evaluation/slurm.py",
         "setdefault((awaited, repr(sorted(job.resources.items()))), [])",
         'setdefault((awaited, ""), [])',
