@@ -12,7 +12,7 @@ import torch
 from decoders.model.cached_model import CachedModel
 from decoders.process.channel import Channel, Message
 from decoders.process.clock import clock
-from decoders.process.worker import Worker, WorkerOptions
+from decoders.process.worker import PREPARE, PREPARED, Worker, WorkerOptions
 from decoders.sampling.sampler import Draft, Sampler
 
 
@@ -32,13 +32,9 @@ REQUEST = "request"
 BEGIN = "begin"
 #: send the distribution that the token at a text position was drawn from (position)
 ROW = "row"
-#: make ready for a text, see ``CachedModel.prepare`` (windows, start, end)
-PREPARE = "prepare"
-# And its answers: drafted tokens (tokens, chances, seconds); a distribution (dtype, bytes); that it
-# is ready.
+# And its answers: drafted tokens (tokens, chances, seconds); a distribution (dtype, bytes).
 PROPOSAL = "proposal"
 DISTRIBUTION = "distribution"
-PREPARED = "prepared"
 
 #: How many tokens a draft forward reads: the last drafted one, and the target's own after it.
 DRAFT_WINDOWS = (1, 2)
@@ -152,11 +148,6 @@ class Drafter(Worker):
         self, load: Callable[[], CachedModel], sampler: Sampler, options: WorkerOptions
     ) -> None:
         super().__init__(load, sampler, options, _serve)
-
-    def prepare(self, windows: Sequence[int], start: int, end: int) -> None:
-        if self.fixed_shapes:
-            self.send((PREPARE, list(windows), start, end))
-            self.receive_word(PREPARED)
 
     def begin(self, seed: int, start: int) -> None:
         self.send((BEGIN, seed, start))

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from decoders.model.cached_model import CachedModel
 from decoders.process.channel import Channel, Message
 from decoders.process.clock import clock
-from decoders.process.drafter import PREPARE, PREPARED, check_seconds, check_tokens
-from decoders.process.worker import Worker, WorkerOptions
+from decoders.process.drafter import check_seconds, check_tokens
+from decoders.process.worker import PREPARE, PREPARED, Worker, WorkerOptions
 from decoders.sampling.sampler import Sampler, common_length
 
 #: Beyond every published token: what follows a disagreement was drafted for another text, and is
@@ -26,7 +26,7 @@ _BEGIN = "begin"
 _VERIFIED = "verified"
 #: stop drafting, and say so
 _PAUSE = "pause"
-# And, between texts, what ``drafter.PREPARE`` asks for.
+# And, between texts, what ``worker.PREPARE`` asks for.
 # From it: one token, see ``Drafted``; no more tokens of this text will come.
 _DRAFTED = "drafted"
 _PAUSED = "paused"
@@ -132,12 +132,6 @@ class Forerunner(Worker):
         self, load: Callable[[], CachedModel], sampler: Sampler, options: WorkerOptions
     ) -> None:
         super().__init__(load, sampler, options, _serve)
-
-    def prepare(self, windows: Sequence[int], start: int, end: int) -> None:
-        """See :meth:`decoders.process.drafter.OnRequest.prepare`; it must not be at a text."""
-        if self.fixed_shapes:
-            self.send((PREPARE, list(windows), start, end))
-            self.receive_word(PREPARED)
 
     def begin(self, tokens: Sequence[int], ahead: int, end: int, seed: int) -> None:
         """Start on a new text, of which tokens are drafted up to position ``end``."""

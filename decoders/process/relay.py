@@ -12,8 +12,6 @@ from decoders.model.cached_model import CachedModel
 from decoders.process.channel import Channel, ChannelClosed, Message
 from decoders.process.drafter import (
     BEGIN,
-    PREPARE,
-    PREPARED,
     ROW,
     DrafterService,
     Proposal,
@@ -21,7 +19,7 @@ from decoders.process.drafter import (
     proposal,
 )
 from decoders.process.models import End
-from decoders.process.worker import Worker, WorkerOptions
+from decoders.process.worker import PREPARE, PREPARED, Worker, WorkerOptions
 from decoders.sampling.sampler import Sampler
 
 # Messages to a copy, beside those to any drafter:

@@ -8,7 +8,7 @@ import multiprocessing
 import signal
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -28,6 +28,10 @@ Service = Callable[[Channel, CachedModel, Sampler], None]
 # shapes); it ends, with what and where it failed.
 _READY = "ready"
 _FAILED = "failed"
+# To a draft process: make ready for a text, see ``CachedModel.prepare`` (windows, start, end); and
+# its answer, that it is.
+PREPARE = "prepare"
+PREPARED = "prepared"
 
 
 class WorkerError(RuntimeError):
@@ -145,6 +149,15 @@ class Worker:
         message = self._receive(self._options.start_timeout)
         with self.understood():
             _, self._vocab_size, self.fixed_shapes = message
+
+    def prepare(self, windows: Sequence[int], start: int, end: int) -> None:
+        """Make its model ready for a text, see ``CachedModel.prepare``, and wait for it.
+
+        Its process must not be at a text.
+        """
+        if self.fixed_shapes:
+            self.send((PREPARE, list(windows), start, end))
+            self.receive_word(PREPARED)
 
     def send(self, message: Message) -> None:
         """Send a message, without waiting for an answer."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from hydra.core.config_store import ConfigStore
-
 from pearl_eval.config.schema import Protocol, RuntimeConfig, open_node
 
 
@@ -68,6 +66,3 @@ class BenchConfig(Contestants):
     grid: GridConfig | None = None
     growth: GrowthConfig | None = None
     seed: int = 0
-
-
-ConfigStore.instance().store(name="bench_schema", node=BenchConfig)

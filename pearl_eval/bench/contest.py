@@ -170,16 +170,16 @@ def hold(entrants: Sequence[Contender], forward_repeats: int, seed: int, label: 
         for recorder, memory in zip(recorders, memories, strict=True):
             recorder.finish(memory, lambda text: None)
             recorder.files.end()
-    known = [of_overrides(one.overrides, one.names.decoder) for one in entrants]
+    known = labels([of_overrides(one.overrides, one.names.decoder) for one in entrants])
     return Results(
         {
             name: Entry(one.names.decoder, own.records, own.traces.rounds, own.summary)
-            for name, one, own in zip(labels(known), entrants, recorders, strict=True)
+            for name, one, own in zip(known, entrants, recorders, strict=True)
         },
         forwards,
         [
             f"{name}: {why}"
-            for name, own in zip(labels(known), recorders, strict=True)
+            for name, own in zip(known, recorders, strict=True)
             if (why := own.wrong_outputs())
         ],
     )

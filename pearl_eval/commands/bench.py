@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-import pearl_eval.bench.config  # noqa: F401 (which makes the schema known to Hydra)
+from pearl_eval.bench.config import BenchConfig
 from pearl_eval.shell.command import hydra_command
+
+ConfigStore.instance().store(name="bench_schema", node=BenchConfig)
 
 
 @hydra_command("bench")

@@ -7,14 +7,11 @@ from collections.abc import Iterable
 
 from pearl_eval.config.paths import config_dir
 
-#: Of Hydra's own, or of no command that is listed.
-_HIDDEN = ("hydra", "train_pair")
-
 
 def group_names() -> list[str]:
-    """The groups, as ``decoder``, by name."""
+    """The groups, as ``decoder``, by name, without Hydra's own."""
     return sorted(
-        one.name for one in config_dir().iterdir() if one.is_dir() and one.name not in _HIDDEN
+        one.name for one in config_dir().iterdir() if one.is_dir() and one.name != "hydra"
     )
 
 

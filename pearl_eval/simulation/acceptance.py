@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -139,31 +139,6 @@ class Trace:
         recorded = recorded[:length]
         drawn = rng.random(length) < self.rate
         return FixedText(np.where(recorded == ord("-"), drawn, recorded == ord("1")))
-
-
-class JudgedRound(Protocol):
-    """The fields of a recorded :class:`decoders.round.Round` that a trace is made of."""
-
-    @property
-    def judged(self) -> int: ...
-    @property
-    def accepted(self) -> int: ...
-    @property
-    def verified_length(self) -> int: ...
-
-
-def record(rounds: Iterable[JudgedRound]) -> str:
-    """The trace of one prompt, from rounds whose judged tokens follow what was verified before.
-
-    Those of PEARL, which judges a drafted token for every position, of its ablations, and of
-    vanilla speculative decoding.
-    """
-    trace = ""
-    for one in rounds:
-        known = "1" * one.accepted + "0" * (one.judged > one.accepted)
-        before = len(trace)
-        trace += known.ljust(one.verified_length - before, "-")
-    return trace
 
 
 def merge(traces: Sequence[str]) -> str:

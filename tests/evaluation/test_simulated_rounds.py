@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from recorded import record
 from test_round_fields import PEARL, SPECULATIVE
 
 from decoders.schedule import LOOK_UP
@@ -32,7 +33,7 @@ from pearl_eval.simulation import (
     Trace,
     predict_speedup,
 )
-from pearl_eval.simulation.acceptance import merge, record
+from pearl_eval.simulation.acceptance import merge
 
 TEXT = Trace(("11011111011111",))
 TIMES = ForwardTimes(Surface((1, 2), (0,), ((11.0, 12.0),)), Surface((1, 2), (0,), ((3.0, 4.0),)))

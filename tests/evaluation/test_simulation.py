@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from decoder_cases import ALL_NAMES, make_decoder
+from recorded import record
 from small_pair import SmallPair, save_pair
 from test_relay import make_ends
 from toy import Inline, InlineDrafter
@@ -42,7 +43,7 @@ from pearl_eval.simulation import (
     describe,
     read_schedule,
 )
-from pearl_eval.simulation.acceptance import merge, record
+from pearl_eval.simulation.acceptance import merge
 
 PROMPT = list(range(20, 60))
 LIMIT = 90
