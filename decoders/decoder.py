@@ -42,6 +42,19 @@ class Decoder(ABC):
         """
         return 0
 
+    @property
+    def engine(self) -> str:
+        """What computes the target."""
+        return "transformers"
+
+    def reference(self) -> Decoder | None:
+        """What a run is measured against, where that isn't autoregressive decoding as it is here.
+
+        A decoder in another engine has that engine's own decoding for its reference, with the same
+        settings and devices.
+        """
+        return None
+
     def simulated_as(self) -> Schedule | None:
         """Which model runs when, so that it can be predicted how fast this is.
 
@@ -54,6 +67,7 @@ class Decoder(ABC):
         schedule = self.simulated_as()
         return {
             "idea": self.idea,
+            "engine": self.engine,
             "overlap": self.overlap.value,
             "draft_ends": self.draft_ends,
             "schedule": None if schedule is None else describe(schedule),

@@ -31,9 +31,10 @@ class Generation:
 
     @property
     def target_forwards(self) -> int:
-        return sum(r.target_seconds > 0 for r in self.rounds)
+        # Of a time that is not known it is known that it is not 0.
+        return sum(r.target_seconds != 0 for r in self.rounds)
 
     @property
     def draft_forwards(self) -> int:
         """Forwards of a draft model: one for each token it drafted."""
-        return sum(r.drafted for r in self.rounds if r.draft_seconds > 0)
+        return sum(r.drafted for r in self.rounds if r.draft_seconds != 0)

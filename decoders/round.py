@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import Enum
+
+#: A time, or a number of bytes, that is not known: a null in the files of a run.
+UNKNOWN = math.nan
 
 
 class Fate(str, Enum):
@@ -22,7 +26,7 @@ class Fate(str, Enum):
 class Round:
     """One step of a decoder: the forwards before the next accept/reject decision.
 
-    Of each field, what it counts and from where:
+    What an engine does not tell of its steps is ``UNKNOWN``, which is not 0. Of each field, what it counts and from where:
 
     ``mode``
         What the decoder calls this kind of round.
@@ -60,7 +64,7 @@ class Round:
     wait_draft_seconds: float = 0.0
     wait_target_seconds: float = 0.0
     start: float = 0.0
-    bytes_sent: int = 0
+    bytes_sent: float = 0
     verified_length: int = 0
     draft_start: float = 0.0
     target_start: float = 0.0

@@ -80,6 +80,9 @@ class Session(ABC):
     def generate(self, sequence: Sequence) -> None:
         """Extend a sequence until it is finished, in ``self.rounds(sequence)``."""
 
+    def explain(self, sequence: Sequence) -> None:
+        """Record what is asked for only once the text is there, in a time that does not count."""
+
     @property
     def bytes_sent(self) -> int:
         """Bytes that have crossed to other processes and back, so far."""
@@ -144,6 +147,7 @@ class Session(ABC):
         self.generate(sequence)
         self.target.synchronize()
         seconds = clock() - start
+        self.explain(sequence)
         for one in sequence.rounds:
             one.since(start)
         assert sequence.finish_reason is not None

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 
 from decoders.model.cached_model import CachedModel
+from decoders.process.placement import Placement
 from decoders.process.worker import WorkerOptions
 
 
@@ -22,16 +24,32 @@ class End:
 
 
 @dataclass(frozen=True)
+class Checkpoint:
+    """Where a model's weights are: a folder or a hub id, and of that a revision."""
+
+    location: str
+    revision: str | None = None
+
+
+def _nowhere(role: str) -> AbstractContextManager[Checkpoint]:
+    raise ValueError(f"the {role} model has no weights on disk")
+
+
+@dataclass(frozen=True)
 class Models:
     """The pair as a decoder gets it.
 
     ``load_draft`` loads the draft model where it is called; it can be pickled, so that a decoder
     may have its draft model in another process. ``draft_process`` says how that process runs.
     ``ends`` is where the draft model shares what the target computes on: the first end of the
-    target and its last, or one where that is the same.
+    target and its last, or one where that is the same. ``checkpoint`` has a model by its role on
+    disk while the body of a ``with`` runs, for an engine that loads it itself; ``target_process``
+    is where the target computes.
     """
 
     target: CachedModel
     load_draft: Callable[[], CachedModel]
     draft_process: WorkerOptions
     ends: tuple[End, ...] = ()
+    checkpoint: Callable[[str], AbstractContextManager[Checkpoint]] = _nowhere
+    target_process: Placement = field(default_factory=Placement)

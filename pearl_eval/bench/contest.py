@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +14,6 @@ from hydra import compose
 from hydra.errors import MissingConfigException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from decoders.autoregressive import Autoregressive
 from decoders.process.models import Models
 from decoders.session import Session
 from pearl_eval.bench.config import Contestants
@@ -22,7 +22,7 @@ from pearl_eval.bench.results import Entry, Results
 from pearl_eval.config.building import plain
 from pearl_eval.config.schema import Names
 from pearl_eval.errors import UserError
-from pearl_eval.evaluation.comparison import Comparison
+from pearl_eval.evaluation.comparison import Comparison, reference_of
 from pearl_eval.evaluation.identity import run_identity
 from pearl_eval.evaluation.judge import Judge
 from pearl_eval.evaluation.plan import Parts, Plan, Prompt
@@ -36,7 +36,7 @@ from pearl_eval.results.records import OVERRIDES
 from pearl_eval.shell.progress import steps
 
 #: What a run's configuration has of its benchmark's.
-_SHARED = ("pair", "task", "sampling", "runtime", "protocol", "seed")
+_SHARED = ("pair", "task", "sampling", "engine", "runtime", "protocol", "seed")
 
 
 @dataclass(frozen=True)
@@ -151,12 +151,13 @@ def hold(entrants: Sequence[Contender], forward_repeats: int, seed: int, label: 
         stack.enter_context(placed(setup.processes.target))
         models = setup.models(stack.enter_context(setup.target()))
         plans = [replace(one.plan, setup=setup) for one in entrants]
-        reference = Autoregressive().start(models, plans[0].sampler)
         judge = Judge(plans[0], models.target)
         sessions = stack.enter_context(_started(entrants, models))
+        references = stack.enter_context(_references(plans, models))
         recorders = []
         for one, plan, session, own in zip(entrants, plans, sessions, files, strict=True):
-            comparison = Comparison(plan, models, reference, judge=judge)
+            start = functools.partial(references.__getitem__, _reference(plan))
+            comparison = Comparison(plan, models, start, judge=judge)
             comparison.session = session
             recorders.append(Recorder(plan, one.names, own, comparison))
         gammas = [one.gamma for one in entrants if one.plan.decoder.uses_draft and one.gamma]
@@ -185,6 +186,23 @@ def hold(entrants: Sequence[Contender], forward_repeats: int, seed: int, label: 
     )
 
 
+def _reference(plan: Plan) -> str:
+    """What tells the reference of a contender from those of others."""
+    return repr(plan.decoder.reference())
+
+
+@contextlib.contextmanager
+def _references(plans: Sequence[Plan], models: Models) -> Iterator[dict[str, Session]]:
+    """The references of all contenders, started: one for those that have the same."""
+    with contextlib.ExitStack() as stack:
+        found: dict[str, Session] = {}
+        for plan in plans:
+            if _reference(plan) not in found:
+                session = found[_reference(plan)] = reference_of(plan, models)()
+                stack.callback(session.stop)
+        yield found
+
+
 @contextlib.contextmanager
 def _started(entrants: Sequence[Contender], models: Models) -> Iterator[list[Session]]:
     """Start the decoders; those that differ in their draft length alone share what they load."""
@@ -208,6 +226,8 @@ def _decode(
     plan: Plan, recorders: Sequence[Recorder], timer: Timer | None, rng: random.Random, label: str
 ) -> list[TimedForwards]:
     """Let all decode all prompts and record them; the forwards timed after each prompt."""
+    # One contender of each reference has that decode.
+    leaders = {_reference(one.plan): one for one in recorders}
     for one in recorders:
         # Apart, so that every prompt is timed.
         one.comparison.measure_reference(plan.prompts[0])
@@ -219,15 +239,19 @@ def _decode(
         while prompt is not None:
             made = {}
             # Where there is none it is the reference's turn.
-            for own in rng.sample([None, *recorders], len(recorders) + 1):
-                if own is None:
-                    reference = recorders[0].comparison.measure_reference(prompt)
+            measured = {}
+            turns: list[str | Recorder] = [*leaders, *recorders]
+            for turn in rng.sample(turns, len(turns)):
+                if isinstance(turn, str):
+                    measured[turn] = leaders[turn].comparison.measure_reference(prompt)
                 else:
-                    made[own] = own.comparison.decode(prompt)
+                    made[turn] = turn.comparison.decode(prompt)
             if timer is not None:
                 middle = len(prompt.ids) + plan.task.max_new_tokens // 2
                 forwards.append(timer.forwards(prompt.key, middle, len(prompt.ids)))
             for one in recorders:
+                reference = measured[_reference(one.plan)]
                 one.add(one.comparison.judged(prompt, made[one], reference))
-            prompt = plan.next_turn(prompt, plan.pair.answer(reference.output_ids))
+            answer = measured[_reference(plan)].output_ids
+            prompt = plan.next_turn(prompt, plan.pair.answer(answer))
     return forwards

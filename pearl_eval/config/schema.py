@@ -190,13 +190,15 @@ class TrackingConfig:
 class Config:
     """One run: decoder × pair × task × sampling × runtime.
 
-    ``scale`` has the tasks that experiments name, by the paper's names for them.
+    ``engine`` has arguments of vLLM's engine, for decoders that run in it. ``scale`` has the tasks
+    that experiments name, by the paper's names for them.
     """
 
     decoder: Any = field(default_factory=open_node)
     pair: Any = field(default_factory=open_node)
     task: Any = field(default_factory=open_node)
     sampling: Any = field(default_factory=open_node)
+    engine: Any = field(default_factory=open_node)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     reference: ReferenceConfig = field(default_factory=ReferenceConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)

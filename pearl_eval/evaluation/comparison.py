@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from decoders.autoregressive import Autoregressive
 from decoders.generation import Generation
 from decoders.model.cached_model import CachedModel
 from decoders.model.fixed_window import WINDOW
@@ -41,6 +43,12 @@ class Outcome:
         return self.finished.record
 
 
+def reference_of(plan: Plan, models: Models) -> Callable[[], Session]:
+    """What starts the reference of a run: autoregressive decoding, in the decoder's own engine."""
+    decoder = plan.decoder.reference() or Autoregressive()
+    return functools.partial(decoder.start, models, plan.sampler)
+
+
 class Comparison:
     """Decodes prompts by the reference and by the decoder under test, and compares the two.
 
@@ -51,7 +59,7 @@ class Comparison:
     models
         Its models; the target is loaded.
     reference
-        Autoregressive decoding, started.
+        Starts the reference's decoder, which is done when it is first needed.
     cached
         Reference runs that are read instead of made, if they are.
     judge
@@ -62,14 +70,15 @@ class Comparison:
         self,
         plan: Plan,
         models: Models,
-        reference: Session,
+        reference: Callable[[], Session],
         cached: ReferenceCache | None = None,
         judge: Judge | None = None,
     ) -> None:
         self.target: CachedModel = models.target
         self._models = models
         self._plan = plan
-        self._reference = reference
+        self._start_reference = reference
+        self._reference: Session | None = None
         self._cached = cached
         self._judge = judge or Judge(plan, self.target)
         #: Prompts and outputs that were sampled.
@@ -86,8 +95,16 @@ class Comparison:
 
     def measure_reference(self, prompt: Prompt) -> ReferenceRun:
         """Decode a prompt by the reference."""
+        if self._reference is None:
+            self._reference = self._start_reference()
         generation, joules = self._decode(prompt, self._reference)
         return ReferenceRun(generation.output_ids, generation.seconds, joules)
+
+    def stop_reference(self) -> None:
+        """Free what the reference holds. It is started anew where it is needed again."""
+        if self._reference is not None:
+            self._reference.stop()
+            self._reference = None
 
     def decode(self, prompt: Prompt) -> Made:
         """Decode a prompt by the decoder under test."""

@@ -12,11 +12,10 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-from decoders.autoregressive import Autoregressive
 from pearl_eval.config.building import plain
 from pearl_eval.config.schema import Names, ReferenceMode
 from pearl_eval.errors import EquivalenceViolation
-from pearl_eval.evaluation.comparison import Comparison
+from pearl_eval.evaluation.comparison import Comparison, reference_of
 from pearl_eval.evaluation.identity import reference_identity, reference_key, run_identity
 from pearl_eval.evaluation.plan import Plan
 from pearl_eval.evaluation.recorder import Recorder, wrong_outputs
@@ -135,10 +134,12 @@ def _started(plan: Plan, cache: ReferenceCache | None, bar: RunProgress) -> Iter
     with contextlib.ExitStack() as stack:
         target = stack.enter_context(plan.setup.target())
         models = plan.setup.models(target)
-        reference = Autoregressive().start(models, plan.sampler)
-        comparison = Comparison(plan, models, reference, cache)
+        comparison = Comparison(plan, models, reference_of(plan, models), cache)
+        stack.callback(comparison.stop_reference)
         if cache is not None:
             cache.complete(plan, comparison.measure_reference, bar.tell)
+            # An engine that runs no more leaves its memory to the next.
+            comparison.stop_reference()
         comparison.start()
         stack.callback(comparison.session.stop)
         bar.tell("warm-up prompt")
@@ -157,5 +158,5 @@ def _reference_cache(plan: Plan, config: Mapping[str, Any], family: Path) -> Ref
     folder = Path(asked.folder) if asked.folder else None
     if folder is None:
         # By what was asked for. What it ran on is not part of the name, so that it is checked.
-        folder = family / "reference" / reference_key(config, plan.setup.source)
+        folder = family / "reference" / reference_key(config, plan.setup.source, plan.decoder)
     return ReferenceCache(folder, identity, asked.wait_timeout)

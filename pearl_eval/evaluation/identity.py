@@ -26,8 +26,10 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from decoders.autoregressive import Autoregressive
+from decoders.decoder import Decoder
 from pearl_eval.evaluation.plan import Plan
 from pearl_eval.evaluation.sources import code_digest
 from pearl_eval.pairs.pair import PairSource
@@ -35,7 +37,14 @@ from pearl_eval.results.version_0 import OTHER_DIGEST
 from pearl_eval.shell.resume import FREE
 
 #: Further settings that change nothing of a reference run.
-_NOT_THE_REFERENCES = ("decoder.", "pair.", "reference.", "runtime.draft_", "runtime.spin_seconds")
+_NOT_THE_REFERENCES = (
+    "decoder.",
+    "engine.",
+    "pair.",
+    "reference.",
+    "runtime.draft_",
+    "runtime.spin_seconds",
+)
 #: What tells of a run, and changes nothing of it.
 _TELLING = ("pearl_eval.shell", "pearl_eval.tracking", "pearl_eval.figures")
 #: What is done with a reference, once it is there.
@@ -55,16 +64,22 @@ def run_identity(config: Mapping[str, Any], plan: Plan) -> Identity:
 
 def reference_identity(config: Mapping[str, Any], plan: Plan) -> Identity:
     """What a reference run is: whatever of a run has to do with its target alone."""
-    settings = _reference_settings(config, plan.setup.source)
+    settings = _reference_settings(config, plan.setup.source, plan.decoder)
     weights = {"weights of the target": plan.pair.weights.get("target")}
     code = {"code": reference_code(plan)}
     return _plain(settings | weights | _surroundings(plan, "target") | code)
 
 
-def _reference_settings(config: Mapping[str, Any], source: PairSource) -> Identity:
+def _reference_settings(
+    config: Mapping[str, Any], source: PairSource, decoder: Decoder
+) -> Identity:
     """What was asked for that a reference run depends on; where it runs has no part in it."""
     own = (*FREE, *_NOT_THE_REFERENCES)
     settings = {k: v for k, v in _flat(config) if not k.startswith(own)}
+    # In another engine, that and its settings.
+    if reference := decoder.reference():
+        settings |= {"engine": reference.engine}
+        settings |= {f"engine.{k}": v for k, v in _flat(asdict(cast(Any, reference)))}
     return _plain(settings | {f"target.{k}": v for k, v in _flat(source.target_settings())})
 
 
@@ -87,9 +102,9 @@ def differences(stored: Identity, ours: Identity) -> str:
     )
 
 
-def reference_key(config: Mapping[str, Any], source: PairSource) -> str:
+def reference_key(config: Mapping[str, Any], source: PairSource, decoder: Decoder) -> str:
     """The same for all that asked for the same reference run."""
-    return digest([repr(sorted(_reference_settings(config, source).items())).encode()])
+    return digest([repr(sorted(_reference_settings(config, source, decoder).items())).encode()])
 
 
 def digest(parts: Iterable[bytes]) -> str:
@@ -142,8 +157,9 @@ def run_code(plan: Plan) -> Identity:
 
 def reference_code(plan: Plan) -> str:
     """A digest of the code that makes a reference run."""
+    decoder = plan.decoder.reference() or Autoregressive()
     return code_digest(
-        ["decoders.autoregressive", "pearl_eval.evaluation.plan", "pearl_eval.machine.energy"],
+        [type(decoder).__module__, "pearl_eval.evaluation.plan", "pearl_eval.machine.energy"],
         _files_of(plan.sampler, plan.setup.source),
         (*_TELLING, *_NOT_THE_REFERENCES_CODE),
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from decoders.generation import Generation
 from pearl_eval.checks.equivalence import Verdict
 from pearl_eval.evaluation.plan import Prompt
@@ -46,8 +48,8 @@ def record_of(
         draft_forwards=generation.draft_forwards,
         judged=sum(r.judged for r in rounds),
         accepted=sum(r.accepted for r in rounds),
-        wait_draft_seconds=sum(r.wait_draft_seconds for r in rounds),
-        wait_target_seconds=sum(r.wait_target_seconds for r in rounds),
+        wait_draft_seconds=_known(sum(r.wait_draft_seconds for r in rounds)),
+        wait_target_seconds=_known(sum(r.wait_target_seconds for r in rounds)),
         accepted_runs=generation.accepted_runs,
         exact_match=verdict.kind == "identical",
         first_divergence=verdict.first_divergence,
@@ -62,6 +64,10 @@ def record_of(
         tie=verdict.why if verdict.kind == "tie" else "",
         runner_up_pass_rate=verdict.runner_up_pass_rate,
     )
+
+
+def _known(seconds: float) -> float | None:
+    return None if math.isnan(seconds) else seconds
 
 
 def _where(prompt: Prompt) -> str:

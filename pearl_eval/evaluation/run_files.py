@@ -239,7 +239,7 @@ class RunFiles:
                 made = [_round(row) for row in rounds.get(record.key, [])]
             except TypeError as error:
                 raise _damaged(self._rounds.path, str(error)) from None
-            if sum(one.target_seconds > 0 for one in made) != record.target_forwards:
+            if sum(one.target_seconds != 0 for one in made) != record.target_forwards:
                 raise UserError(
                     f"{self._rounds.path} does not have the rounds of {record.task_id}: move the"
                     " folder away and run anew"

@@ -55,8 +55,8 @@ def summarize(
         "tokens_per_target_forward": _ratio(new_tokens, target_forwards),
         "target_forwards": target_forwards,
         "draft_forwards": sum(r.draft_forwards for r in records),
-        "wait_fraction_draft": _ratio(sum(r.wait_draft_seconds for r in timed), seconds),
-        "wait_fraction_target": _ratio(sum(r.wait_target_seconds for r in timed), seconds),
+        "wait_fraction_draft": _share([r.wait_draft_seconds for r in timed], seconds),
+        "wait_fraction_target": _share([r.wait_target_seconds for r in timed], seconds),
         "new_tokens": new_tokens,
         "exact_match_rate": _ratio(sum(r.exact_match for r in records), len(records)),
         "ties": verdicts.count("tie"),
@@ -168,6 +168,12 @@ def _runner_up_pass_rate(records: Sequence[Record]) -> float | None:
         (r.new_tokens, r.runner_up_pass_rate) for r in records if r.runner_up_pass_rate is not None
     ]
     return _ratio(sum(n * rate for n, rate in ties), sum(n for n, _ in ties))
+
+
+def _share(times: Sequence[float | None], seconds: float) -> float | None:
+    """Of ``seconds``; ``None`` where one of the times is not known."""
+    known = [one for one in times if one is not None]
+    return _ratio(sum(known), seconds) if len(known) == len(times) else None
 
 
 def _ratio(numerator: float, denominator: float) -> float | None:

@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from decoders.model.architecture import Architecture
 from decoders.model.cached_model import CachedModel
+from decoders.process.models import Checkpoint
 from pearl_eval.config.schema import Dtype, RuntimeConfig
 from pearl_eval.errors import UserError
 from pearl_eval.machine.devices import Devices
@@ -29,7 +30,8 @@ class Pair:
     ``load_target`` loads a rank's share where the target has several, in each of its processes.
     Both can be pickled. ``load_draft`` loads the draft model in the process that calls it, on its
     devices, or on those it is given as ``devices``. ``weights`` tells the weights of each role from
-    others; there are none where the configuration says it all. ``synthetic`` says that tokens are
+    others; there are none where the configuration says it all. ``checkpoints`` says where a role's
+    weights are, where they are as they are used. ``synthetic`` says that tokens are
     made up, so that only times and counts mean something.
     """
 
@@ -39,6 +41,7 @@ class Pair:
     load_target: Callable[[], CachedModel]
     load_draft: Callable[..., CachedModel]
     weights: Mapping[str, str] = field(default_factory=dict)
+    checkpoints: Mapping[str, Checkpoint] = field(default_factory=dict)
     synthetic: bool = False
     architectures: Mapping[str, Architecture] = field(default_factory=dict)
 

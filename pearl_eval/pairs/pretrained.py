@@ -31,6 +31,7 @@ from transformers.utils import logging as transformers_logging
 
 from decoders.model.architecture import Architecture, unfit
 from decoders.model.cached_model import CachedModel
+from decoders.process.models import Checkpoint
 from pearl_eval.config.schema import RuntimeConfig
 from pearl_eval.errors import UserError
 from pearl_eval.machine.devices import Devices
@@ -59,6 +60,10 @@ class ModelConfig:
     def location(self) -> str:
         """What transformers loads from: the path, with ``~`` written out where it is a folder."""
         return str(Path(self.path).expanduser()) if is_local(self.path) else self.path
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        return Checkpoint(self.location, self.revision)
 
 
 @dataclass
@@ -128,6 +133,7 @@ class Pretrained(PairSource):
                 known=known,
             ),
             weights,
+            {role: getattr(self, role).checkpoint for role in sizes},
             architectures=architectures,
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -12,7 +13,7 @@ from omegaconf import DictConfig
 
 from decoders.model.cached_model import CachedModel
 from decoders.model.fixed_window import FixedWindowModel
-from decoders.process.models import End, Models
+from decoders.process.models import Checkpoint, End, Models
 from decoders.process.tensor_parallel import led
 from pearl_eval.config.building import build
 from pearl_eval.config.schema import ForwardKind, RuntimeConfig
@@ -109,7 +110,31 @@ class Setup:
 
     def models(self, target: CachedModel) -> Models:
         """The pair as a decoder gets it, its target loaded."""
-        return Models(target, self.load_draft, self.processes.draft, self._ends())
+        return Models(
+            target,
+            self.load_draft,
+            self.processes.draft,
+            self._ends(),
+            self.checkpoint,
+            self.processes.target,
+        )
+
+    @contextlib.contextmanager
+    def checkpoint(self, role: str) -> Iterator[Checkpoint]:
+        """A model on disk, while the body of a ``with`` runs: what is made up is saved for it."""
+        if role in self.pair.checkpoints:
+            yield self.pair.checkpoints[role]
+            return
+        if self.pair.synthetic:
+            raise UserError(
+                "a synthetic pair makes its tokens up, so no engine but ours can decode it; take"
+                " another pair"
+            )
+        load = self.pair.load_target if role == "target" else self.pair.load_draft
+        with tempfile.TemporaryDirectory(prefix="pearl-eval-") as folder:
+            load().model.save_pretrained(folder)
+            self.pair.tokenizer.save_pretrained(folder)
+            yield Checkpoint(folder)
 
     def _ends(self) -> tuple[End, ...]:
         load = self.load_draft

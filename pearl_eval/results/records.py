@@ -139,7 +139,7 @@ class Record:
     ``violation`` says how the output is not the target's own; ``tie`` how near a tie is, and what
     it was held to; ``runner_up_pass_rate`` what share of the target's second choices would have
     passed as ties, where there is one. Energy is ``None`` where no device
-    counts it. ``sample`` counts the samples of one problem from 0. ``correct`` and
+    counts it, waiting where an engine does not tell it. ``sample`` counts the samples of one problem from 0. ``correct`` and
     ``reference_correct`` are ``None``, and ``text`` and ``result`` empty, where the pair is
     synthetic.
     """
@@ -163,8 +163,8 @@ class Record:
     draft_forwards: int
     judged: int
     accepted: int
-    wait_draft_seconds: float
-    wait_target_seconds: float
+    wait_draft_seconds: float | None
+    wait_target_seconds: float | None
     accepted_runs: list[int]
     exact_match: bool
     first_divergence: int | None

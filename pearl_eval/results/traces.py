@@ -177,10 +177,12 @@ class Traces:
         tokens = self.records["new_tokens"].sum()
         drafted = int(rounds["drafted"].sum()) if self.judges else None
         wasted = int((rounds["drafted"] - rounds["accepted"]).sum()) if self.judges else None
-        crosses = bool(rounds["bytes_sent"].any())
+        crosses = bool((rounds["bytes_sent"] > 0).any())
 
         def mean(column: str, exists: bool = True) -> float | None:
-            return float(timed[column].mean()) if exists and len(timed) else None
+            # What no round knows has no mean.
+            there = exists and timed[column].notna().any()
+            return float(timed[column].mean()) if there else None
 
         def per_token(column: str) -> float | None:
             count = self.records[column].sum()
@@ -199,7 +201,9 @@ class Traces:
             "wait_target_seconds_per_round": mean("wait_target_seconds", self.uses_both),
             "overhead_seconds_per_round": mean("overhead"),
             "overhead_fraction": (
-                float(timed["overhead"].sum() / timed["wall"].sum()) if len(timed) else None
+                float(timed["overhead"].sum() / timed["wall"].sum())
+                if timed["overhead"].notna().any()
+                else None
             ),
             "bytes_per_round": float(rounds["bytes_sent"].mean()) if crosses else None,
             "accepted_run_lengths": {str(k): int(n) for k, n in self.run_lengths().items()} or None,

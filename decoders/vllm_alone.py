@@ -1,0 +1,143 @@
+"""vLLM decoding its target model alone, and what every decoder inside vLLM shares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from decoders.decoder import Decoder
+from decoders.process.models import Models
+from decoders.round import UNKNOWN
+from decoders.sampling.sampler import Sampler, common_length
+from decoders.schedule import Alone, Schedule
+from decoders.sequence import Sequence
+from decoders.session import Session
+from decoders.vllm import engine
+from decoders.vllm.engine import Engine
+from decoders.vllm.probe import EngineStep
+
+
+@dataclass
+class Vllm(Decoder):
+    """vLLM decodes the target by itself, a forward for each token.
+
+    Subclasses choose one of its ways to speculate, by their ``speculation``.
+
+    Parameters
+    ----------
+    arguments
+        Of vLLM's engine, by its own names: the settings of the group ``engine``.
+    """
+
+    uses_draft = False
+    follows_rope_switch = False
+    idea = "vLLM with the target model alone"
+
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def engine(self) -> str:
+        return "vLLM"
+
+    def reference(self) -> Decoder:
+        return Vllm(self.arguments)
+
+    def simulated_as(self) -> Schedule | None:
+        return None
+
+    def check(self, sampler: Sampler) -> None:
+        engine.check(self.arguments)
+        engine.check_sampler(sampler)
+
+    def start(self, models: Models, sampler: Sampler) -> Session:
+        return VllmSession(self, models, sampler)
+
+
+class VllmSession(Session):
+    """An engine that was started on the target of a run. The target of its judge is another."""
+
+    decoder: Vllm
+
+    def load(self, models: Models) -> None:
+        target = self._held.enter_context(models.checkpoint("target"))
+        dtype = str(models.target.model.dtype).removeprefix("torch.")
+        arguments = self.decoder.arguments | dict(self.additional(models))
+        cores = models.target_process.cores
+        self.engine = self.hold(
+            Engine(target, dtype, arguments, cores, self.speculation(models, dtype))
+        )
+        #: Why the engine goes on without speculation, if it does.
+        self.failure: str | None = None
+
+    def speculation(self, models: Models, dtype: str) -> Mapping[str, Any] | None:
+        """vLLM's ``speculative_config``; ``None``: it decodes alone."""
+        return None
+
+    def additional(self, models: Models) -> Mapping[str, Any]:
+        """Further arguments of the engine."""
+        return {}
+
+    def prepare(self, start: int, end: int) -> None:
+        """The engine has made itself ready."""
+
+    def peak_memory_bytes(self) -> int:
+        return self.engine.peak_memory_bytes()
+
+    def generate(self, sequence: Sequence) -> None:
+        params = self.engine.params(
+            self.sampler, sequence.remaining, sequence.stop_ids, sequence.seed
+        )
+        self._answer = self.engine.decode(sequence.tokens, params)
+
+    def explain(self, sequence: Sequence) -> None:
+        answer = self._answer
+        self.engine.explain(answer)
+        # What is read of a prompt before its last piece gives no token.
+        steps = [one for one in answer.steps if one.completes]
+        begin = answer.begun
+        before: EngineStep | None = None
+        for (end, tokens), step in zip(answer.arrivals, steps, strict=False):
+            one = sequence.open_round(begin)
+            one.mode = "verify" if step.judged else "decode"
+            one.bytes_sent = UNKNOWN
+            one.target_tokens = step.read
+            one.target_start = _known(step.target_start)
+            one.target_seconds = _known(step.target_seconds)
+            judged = self.note_drafts(sequence, before, step)
+            candidates = sequence.until_stop(judged)
+            accepted = common_length(candidates, tokens)
+            sequence.note_judged(
+                len(sequence), accepted, min(accepted + 1, len(candidates))
+            )
+            sequence.append(tokens)
+            self.close_round(sequence)
+            begin, before = end, step
+        if steps:
+            sequence.rounds[0].target_tokens += sum(
+                one.read for one in answer.steps if not one.completes
+            )
+
+    def note_drafts(
+        self, sequence: Sequence, before: EngineStep | None, step: EngineStep
+    ) -> list[int]:
+        """Record what was drafted since the step before; gives what was judged of it in this one.
+
+        ``before`` is that step, ``None`` for the first.
+        """
+        drafts = (before.drafts if before else None) or []
+        judged = [
+            drafts[place] if token is None else token for place, token in enumerate(step.judged)
+        ]
+        # Near the end of a text the engine leaves out of what was drafted what has no room.
+        drafted = judged + drafts[len(judged) :]
+        known = len(sequence)
+        sequence.note_drafted(drafted, range(known, known + len(drafted)))
+        if before is not None and drafted and self.decoder.uses_draft:
+            sequence.round.draft_start = _known(before.draft_start)
+            sequence.round.draft_seconds = _known(before.draft_seconds)
+        return judged
+
+
+def _known(value: float | None) -> float:
+    return UNKNOWN if value is None else value
