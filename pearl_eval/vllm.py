@@ -1,0 +1,8 @@
+"""PEARL for vLLM, by a name that no folder of a user's own has: see docs/vllm.md.
+
+``--speculative-config '{"method": "custom_class", "model": "pearl_eval.vllm.Pearl", ...}'``
+"""
+
+from decoders.vllm.proposer import Pearl
+
+__all__ = ["Pearl"]
