@@ -1,5 +1,9 @@
-"""What vLLM is told to import: names in a package that no folder of a user's hides."""
+"""What vLLM is told to import, by a name that no folder of a user's own has: see docs/vllm.md.
+
+``--speculative-config '{"method": "custom_class", "model": "pearl_eval.vllm.Pearl", ...}'``
+"""
 
 from decoders.vllm.probe import Probe
+from decoders.vllm.proposer import Pearl
 
-__all__ = ["Probe"]
+__all__ = ["Pearl", "Probe"]

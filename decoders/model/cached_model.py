@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -82,6 +83,12 @@ class CachedModel:
         Raises ValueError where that can't be.
         """
         self._fused = StaticForward(self.model) if static else FusedForward(self.model)
+
+    def beside(self, cache: RollbackCache) -> CachedModel:
+        """The same model, weights and layers, at a text of its own, with an empty ``cache``."""
+        other = copy.copy(self)
+        other.cache, other.events, other._tokens, other._beyond_switch = cache, [], 0, False
+        return other
 
     @torch.inference_mode()
     def prepare(self, windows: Iterable[int], start: int, end: int) -> None:
@@ -289,6 +296,11 @@ class CachedModel:
             return self._fused(ids, self.cache, **options)
         output = self.model(input_ids=ids, past_key_values=self.cache, use_cache=True, **options)
         return output.logits[0]
+
+    @property
+    def fused(self) -> FusedForward | None:
+        """What computes its forwards, if not transformers."""
+        return self._fused
 
     def readable(self, ids: torch.Tensor) -> torch.Tensor:
         """Token ids as the model can read them."""

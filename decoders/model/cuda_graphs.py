@@ -118,8 +118,8 @@ class StaticForward(FusedForward):
 
         def compute() -> torch.Tensor:
             mask = (every <= positions[:, None])[None, None]
-            rotations = self._rotations(self._embedding, positions[None])
-            return self._logits(self._through(ids, mask, rotations, view))
+            rotations = self.rotations(self._embedding, positions[None])
+            return self.logits(self._through(ids, mask, rotations, view))
 
         run = _recorded(compute) if ids.is_cuda else compute
         return _Step(ids, positions, run)

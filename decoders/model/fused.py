@@ -43,17 +43,17 @@ class FusedForward:
         body.rotary_emb = RotationTable(
             body.rotary_emb, model.config.max_position_embeddings, model.dtype
         )
-        self._layers: list[FusedLayer] = list(body.layers)
-        self._rotations: RotationTable = body.rotary_emb
+        self.layers: list[FusedLayer] = list(body.layers)
+        self.rotations: RotationTable = body.rotary_emb
         self._embedding: torch.Tensor = body.embed_tokens.weight
         self._norm, self._eps = body.norm.weight, body.norm.variance_epsilon
         head: Any = model.lm_head
         self._head = _columns(head.weight)
         head.weight = nn.Parameter(self._head.t(), requires_grad=False)
         self._packed_head: Any = None
-        if packable([self._head, *(one for layer in self._layers for one in layer.products)]):
+        if packable([self._head, *(one for layer in self.layers for one in layer.products)]):
             self._packed_head = pack(self._head)
-            for layer in self._layers:
+            for layer in self.layers:
                 layer.pack()
 
     def __call__(
@@ -71,27 +71,32 @@ class FusedForward:
         """
         seen, tokens = cache.get_seq_length(), ids.shape[1]
         if position_ids is None:
-            rotations = self._rotations.between(seen, seen + tokens)
+            rotations = self.rotations.between(seen, seen + tokens)
         else:
-            rotations = self._rotations(self._embedding, position_ids)
+            rotations = self.rotations(self._embedding, position_ids)
         if attention_mask is None and tokens > 1 and seen:
             # Added to the scores, as attention would make it of a bool mask in every layer.
             hidden_from = self._embedding.new_full((tokens, seen + tokens), -torch.inf)
             attention_mask = hidden_from.triu_(diagonal=seen + 1)
         hidden = self._through(ids, attention_mask, rotations, cache)
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        return self._logits(hidden[kept])
+        return self.logits(hidden[kept])
 
     def _through(
         self, ids: torch.Tensor, mask: torch.Tensor | None, rotations: Any, cache: Any
     ) -> torch.Tensor:
         """What comes out of the last layer, ``[tokens, hidden]``."""
-        hidden = embedding(ids, self._embedding)
-        for layer in self._layers:
+        hidden = self.embed(ids)
+        for layer in self.layers:
             hidden = layer(hidden, mask, rotations, cache)
         return hidden[0]
 
-    def _logits(self, hidden: torch.Tensor) -> torch.Tensor:
+    def embed(self, ids: torch.Tensor) -> torch.Tensor:
+        """What goes into the first layer."""
+        return embedding(ids, self._embedding)
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Logits, ``[rows, vocab]``, from what comes out of the last layer."""
         normed = rms_norm(hidden, hidden.shape[1:], self._norm, self._eps)
         return product(normed, self._head, self._packed_head)
 
@@ -148,7 +153,9 @@ class RotationTable(nn.Module):
 
 
 class FusedLayer(nn.Module):
-    """A decoder layer made of another's weights, for texts one at a time.
+    """A decoder layer made of another's weights.
+
+    Called, it reads one text; its parts serve :mod:`decoders.model.batch` for several.
 
     Parameters
     ----------
@@ -205,34 +212,58 @@ class FusedLayer(nn.Module):
     ) -> torch.Tensor:
         """As of transformers' layers; ``hidden_states``: ``[1, tokens, hidden]``."""
         hidden = hidden_states[0]
-        tokens, width = hidden.shape
-        normed = rms_norm(hidden, (width,), self.input_norm, self.eps)
-        packed_qkv, packed_gate_up = self._packed
+        tokens = hidden.shape[0]
+        heads = self.project(hidden, *position_embeddings)
+        queries, keys, values = (one.transpose(0, 1)[None] for one in heads)
+        if past_key_values is not None:
+            keys, values = past_key_values.update(keys, values, self.index)
+        is_causal = attention_mask is None and tokens > 1
+        read = self.attend(queries, keys, values, attention_mask, is_causal)
+        return self.finish(hidden, read[0].transpose(0, 1).reshape(tokens, -1))[None]
+
+    def project(
+        self, hidden: torch.Tensor, cosines: torch.Tensor, sines: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Rotated queries and keys, and values, ``[tokens, heads, head_dim]``, of what comes in.
+
+        ``hidden``: ``[tokens, hidden]``, of any texts.
+        """
+        normed = rms_norm(hidden, hidden.shape[1:], self.input_norm, self.eps)
         states = (
-            product(normed, self.qkv, packed_qkv)
+            product(normed, self.qkv, self._packed[0])
             if self.qkv_bias is None
             else torch.addmm(self.qkv_bias, normed, self.qkv)
         )
-        heads = states.view(tokens, -1, self.head_dim)
-        rotated = self._rotate(heads[:, : self.heads + self.kv_heads], *position_embeddings)
-        queries = rotated[:, : self.heads].transpose(0, 1)[None]
-        keys = rotated[:, self.heads :].transpose(0, 1)[None]
-        values = heads[:, self.heads + self.kv_heads :].transpose(0, 1)[None]
-        if past_key_values is not None:
-            keys, values = past_key_values.update(keys, values, self.index)
-        read = scaled_dot_product_attention(
+        heads = states.view(hidden.shape[0], -1, self.head_dim)
+        rotated = self._rotate(heads[:, : self.heads + self.kv_heads], cosines, sines)
+        values = heads[:, self.heads + self.kv_heads :]
+        return rotated[:, : self.heads], rotated[:, self.heads :], values
+
+    def attend(
+        self,
+        queries: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        mask: torch.Tensor | None,
+        is_causal: bool = False,
+    ) -> torch.Tensor:
+        """What is read of ``values``; all are ``[texts, heads, tokens, head_dim]``."""
+        return scaled_dot_product_attention(
             queries,
             keys,
             values,
-            attn_mask=attention_mask,
-            is_causal=attention_mask is None and tokens > 1,
+            attn_mask=mask,
+            is_causal=is_causal,
             scale=self.scaling,
             enable_gqa=self.heads != self.kv_heads,
         )
-        hidden = torch.addmm(hidden, read[0].transpose(0, 1).reshape(tokens, -1), self.o)
-        normed = rms_norm(hidden, (width,), self.post_norm, self.eps)
-        gate, up = product(normed, self.gate_up, packed_gate_up).chunk(2, dim=-1)
-        return torch.addmm(hidden, self.act(gate) * up, self.down)[None]
+
+    def finish(self, hidden: torch.Tensor, read: torch.Tensor) -> torch.Tensor:
+        """What comes out, from what came in and what attention read, ``[tokens, heads × dim]``."""
+        hidden = torch.addmm(hidden, read, self.o)
+        normed = rms_norm(hidden, hidden.shape[1:], self.post_norm, self.eps)
+        gate, up = product(normed, self.gate_up, self._packed[1]).chunk(2, dim=-1)
+        return torch.addmm(hidden, self.act(gate) * up, self.down)
 
     def _rotate(
         self, heads: torch.Tensor, cosines: torch.Tensor, sines: torch.Tensor

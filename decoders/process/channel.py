@@ -60,7 +60,8 @@ class Channel:
     Where a processor may show the number before what was written earlier, a checksum tells, and the
     receiver looks again. The memory has no name and is freed with the last process that has it.
 
-    An end can be handed to a process when that is started.
+    An end can be handed to a process when that is started: by multiprocessing, or as the file
+    descriptors it consists of.
 
     Parameters
     ----------
@@ -108,6 +109,19 @@ class Channel:
             cls(first, memory, 0, spin_seconds),
             cls(second, os.dup(memory), 1, spin_seconds),
         )
+
+    @classmethod
+    def of_descriptors(
+        cls, descriptors: tuple[int, int], side: int, spin_seconds: float
+    ) -> Channel:
+        """The end that a process was handed as file descriptors, its ``descriptors`` where made."""
+        sock, memory = descriptors
+        return cls(socket.socket(fileno=sock), memory, side, spin_seconds)
+
+    @property
+    def descriptors(self) -> tuple[int, int]:
+        """File descriptors of this end, for a process that is started with them open."""
+        return self._socket.fileno(), self._memory
 
     def __reduce__(self) -> tuple[Any, ...]:
         memory = DupFd(self._memory)

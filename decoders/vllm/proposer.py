@@ -1,0 +1,317 @@
+"""PEARL as a proposer of drafted tokens that vLLM makes use of by itself."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from decoders.process.channel import Message
+from decoders.process.clock import clock
+from decoders.process.drafter import check_seconds, check_tokens
+from decoders.vllm.draft import DraftLost, DraftProcess
+from decoders.vllm.drafting import DRAFTED, STEP
+from decoders.vllm.patience import Pace
+from decoders.vllm.settings import AUTO, PearlSettings
+from decoders.vllm.texts import Changes, Text, Texts
+
+if TYPE_CHECKING:
+    from vllm.config import VllmConfig
+
+#: Steps of which it is kept what was done in them, where nobody asks.
+_LOGGED = 8192
+
+
+class _Step(NamedTuple):
+    """A step of the target: what each row gained, and the texts with it."""
+
+    sampled: Sequence[Sequence[int]]
+    lengths: list[int]
+    tokens: Any
+
+
+class Pearl:
+    """What vLLM calls for drafted tokens, with ``"method": "custom_class"``.
+
+    The draft model is in a process of its own, which drafts on while the target verifies. After
+    each step of the target this tells it what became of the texts, and hands over what it has
+    drafted, as far as it agrees.
+
+    Without ``gamma`` neither waits for the other, as in ``pearl_async``, but that a step waits for
+    some drafted tokens where it pays. With ``gamma`` it is the paper's form: while the target
+    verifies what is pending of a text, the draft model makes γ tokens more, and the step is over
+    once both are done. The first of the new ones is judged by the token that the target chooses
+    itself after what is pending. If all of that was accepted, and the first one too, the γ - 1
+    others are pending (post-verify); else none is (pre-verify), and the next step of the target
+    judges the first one alone while the rest is drafted.
+
+    Two things differ from our own ``pearl``. vLLM has the target choose a token after those that
+    are accepted, which PEARL does not: here that token is what judges the first new one, and where
+    that is wrong, it has taken its place already. And vLLM can't be told which distribution a token
+    was drafted from; it accepts a drafted token x with the probability p(x) that the target gives
+    it. That is exact for a draft that does not depend on the target's coming draws, as here, where
+    the most probable token is drafted: then the draft's own distribution is all at x.
+
+    Nothing of a text is kept once a step goes by without it. A draft process that is gone, or
+    silent, or can't be understood, is given up: there is one warning, and no more drafts.
+
+    Raises :class:`SettingsError` where the settings, in ``additional_config.pearl``, are wrong.
+    """
+
+    def __init__(self, config: VllmConfig) -> None:
+        assert config.speculative_config is not None
+        self._settings = PearlSettings.of(config)
+        self._config = config
+        self._most: int = config.speculative_config.num_speculative_tokens
+        self._longest: int = config.model_config.max_model_len
+        texts = config.scheduler_config.max_num_seqs
+        self._texts = Texts(min(texts, self._settings.texts or texts), self._longest)
+        self._by_number: dict[int, Text] = {}
+        self._draft: DraftProcess | None = None
+        self._pace = Pace()
+        self._log: deque[dict[str, Any]] = deque(maxlen=_LOGGED)
+        #: Tokens published since the last step, by the number of their text.
+        self._fresh: dict[int, list[tuple[int, int, float, float]]] = {}
+        self._failed: str | None = None
+        #: When the last call was over, what it took; since when the draft process owes an answer.
+        self._returned: float | None = None
+        self._spent = 0.0
+        self._asked: float | None = None
+
+    def load_model(self, target: Any) -> None:
+        """Start the draft process and wait until its model is loaded; vLLM calls this."""
+        parallel = self._config.parallel_config
+        if parallel.rank % parallel.tensor_parallel_size:
+            # The drafts that count are those of the first rank.
+            return
+        model = self._config.model_config
+        settings = self._settings
+        dtype = settings.dtype or str(model.dtype).removeprefix("torch.")
+        try:
+            self._draft = DraftProcess(
+                settings, self._device(), dtype, model.get_vocab_size(), model.trust_remote_code
+            )
+            self._draft.wait_ready()
+            self._longest = min(self._longest, self._draft.longest)
+        except (DraftLost, OSError) as error:
+            self._give_up(str(error))
+
+    def propose(
+        self,
+        sampled_token_ids: Sequence[Sequence[int]],
+        num_tokens_no_spec: Any,
+        token_ids_cpu: Any,
+        slot_mappings: Any = None,
+        **others: Any,
+    ) -> list[list[int]]:
+        """Drafted tokens to verify in the next step, for each row; vLLM calls this.
+
+        Parameters
+        ----------
+        sampled_token_ids
+            The tokens that each row gained in the last step; none where a prompt is being read.
+        num_tokens_no_spec
+            Length of each row's text, with those.
+        token_ids_cpu
+            ``[rows, any]``: the texts.
+        """
+        handed: list[list[int]] = [[] for _ in sampled_token_ids]
+        if self._draft is None and self._failed is None:
+            # Of another rank.
+            return handed
+        start, waited = clock(), 0.0
+        rows: list[dict[str, Any]] = []
+        try:
+            lengths = [int(length) for length in num_tokens_no_spec[: len(handed)]]
+            rows = [{"length": length, "handed": [], "drafted": []} for length in lengths]
+            if self._draft is not None:
+                step = _Step(sampled_token_ids, lengths, token_ids_cpu)
+                waited = self._propose(self._draft, step, start, handed, rows)
+        except DraftLost as error:
+            self._give_up(str(error))
+        except Exception as error:
+            # A request must not fail because its drafts do.
+            self._give_up(f"{type(error).__name__} in propose: {error}")
+        if self._failed is not None:
+            handed = [[] for _ in sampled_token_ids]
+        for row, tokens in zip(rows, handed, strict=False):
+            row["handed"] = tokens
+        end = clock()
+        self._returned, self._spent = end, end - start
+        self._log.append(
+            {
+                "start": start,
+                "seconds": end - start,
+                "waited": waited,
+                "rows": rows,
+                "failed": self._failed,
+            }
+        )
+        return handed
+
+    def take_log(self) -> list[dict[str, Any]]:
+        """What was done since this was last asked, a dictionary for each call of ``propose``.
+
+        ``start``; ``seconds``, of which ``waited`` for drafts; ``rows``, each with its ``length``,
+        what was ``handed`` and what was ``drafted`` for it since the last call: position, token,
+        seconds of the forward and its start; ``failed``: why there are no more drafts, if so. The
+        latest 8192 are kept.
+        """
+        taken = list(self._log)
+        self._log.clear()
+        return taken
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the draft process, where there is one."""
+        return None if self._draft is None else self._draft.pid
+
+    def close(self) -> None:
+        """End the draft process. It ends by itself with the process that has started it."""
+        if self._draft is not None:
+            self._draft.close()
+            self._draft = None
+
+    def _propose(
+        self,
+        draft: DraftProcess,
+        step: _Step,
+        start: float,
+        handed: list[list[int]],
+        rows: list[dict[str, Any]],
+    ) -> float:
+        """Fill in what is handed over, and what is logged; gives the seconds spent waiting."""
+        self._read(draft)
+        waited = 0.0
+        if self._settings.gamma is not None:
+            # The step is over once both are done.
+            waited = self._wait(draft, self._is_short)
+        texts, changes = self._texts.step(step.sampled, step.lengths, step.tokens)
+        self._by_number = {text.number: text for text in self._texts}
+        self._measure(start, step, changes)
+        if self._settings.gamma is None:
+            self._tell(draft, changes)
+            self._read(draft)
+            waited = self._wait(draft, self._is_worth_it)
+        self._settle()
+        for row, (text, gained) in enumerate(zip(texts, step.sampled, strict=True)):
+            if text is not None and gained:
+                text.handed = text.pending[: self._most]
+                handed[row] = list(text.handed)
+                rows[row]["drafted"] = self._fresh.get(text.number, [])
+        if self._settings.gamma is not None:
+            self._tell(draft, changes)
+        self._fresh = {}
+        return waited
+
+    def _measure(self, start: float, step: _Step, changes: Changes) -> None:
+        """What the step took, if it did nothing but go on with the same texts as the last one."""
+        same = not changes.begun and not changes.over and all(step.sampled)
+        if self._returned is not None and same:
+            verified = sum(len(text.handed) for text in self._texts)
+            gained = sum(map(len, step.sampled))
+            step_seconds = start - self._returned
+            self._pace.stepped(step_seconds, step_seconds + self._spent, verified, gained)
+
+    def _read(self, draft: DraftProcess) -> None:
+        """Take in what was drafted; DraftLost where nothing was for too long."""
+        while (message := draft.receive_now(DRAFTED)) is not None:
+            self._take(draft, message)
+        silent = 0.0 if self._asked is None else clock() - self._asked
+        if silent > self._settings.answer_timeout:
+            raise draft.lost(f"was silent for {silent:.1f} s")
+
+    def _wait(self, draft: DraftProcess, is_wanted: Callable[[], bool]) -> float:
+        """Take in what is drafted as long as more of it is wanted; gives the seconds it took."""
+        start = clock()
+        while is_wanted():
+            self._take(draft, draft.receive(DRAFTED))
+        return clock() - start
+
+    def _is_short(self) -> bool:
+        """Whether the draft model has not done yet what it was asked for."""
+        return any(text.reach < text.limit for text in self._texts)
+
+    def _is_worth_it(self) -> bool:
+        """Whether to wait for more drafts; never while a new text is being read."""
+        self._settle()
+        at_hand = [
+            len(text.pending)
+            for text in self._texts
+            if text.is_read and max(text.reach, text.length) < text.limit
+        ]
+        if self._settings.wait == AUTO:
+            return self._pace.pays(at_hand, self._most)
+        return any(held < self._settings.wait for held in at_hand)
+
+    def _take(self, draft: DraftProcess, message: Message) -> None:
+        """Take in a message of drafted tokens."""
+        self._asked = None
+        with draft.understood():
+            _, start, seconds, drafted = message
+            check_seconds(start, seconds)
+            for number, lineage, position, token in drafted:
+                check_tokens([token], draft.vocab_size)
+                text = self._by_number.get(number)
+                if text is None:
+                    # It is over.
+                    continue
+                if text.is_read:
+                    self._pace.drafted(seconds / len(drafted))
+                text.publish(lineage, position, token)
+                self._fresh.setdefault(number, []).append((position, token, seconds, start))
+
+    def _settle(self) -> None:
+        for text in self._texts:
+            self._pace.judged(*text.settle())
+
+    def _tell(self, draft: DraftProcess, changes: Changes) -> None:
+        """Let the draft process know what has changed."""
+        for text in self._texts:
+            ahead = self._settings.ahead
+            if self._settings.gamma is not None:
+                ahead = len(text.handed) + self._settings.gamma
+            text.limit = min(text.length + ahead, self._longest)
+        draft.send(
+            (
+                STEP,
+                [text.number for text in changes.over],
+                [(text.number, text.as_bytes(), text.limit) for text in changes.begun],
+                [
+                    (text.number, update, start, tokens, text.limit)
+                    for text, update, start, tokens in changes.updates
+                ],
+            )
+        )
+        if self._asked is None and self._is_short():
+            self._asked = clock()
+
+    def _give_up(self, reason: str) -> None:
+        """No more drafts, of which there is one warning."""
+        self._failed = reason
+        if self._draft is not None:
+            self._draft.kill()
+            self._draft = None
+        _logger().warning("PEARL: %s; vLLM goes on without drafts", reason)
+
+    def _device(self) -> str:
+        """Where the draft model is to be."""
+        if self._settings.device != AUTO:
+            return self._settings.device
+        if self._config.device_config.device_type == "cpu":
+            return "cpu"
+        import torch
+
+        parallel = self._config.parallel_config
+        there, taken = torch.cuda.device_count(), parallel.world_size
+        return f"cuda:{taken if taken < there else torch.cuda.current_device()}"
+
+
+def _logger() -> logging.Logger:
+    """vLLM's, whose messages are seen."""
+    try:
+        from vllm.logger import init_logger
+    except ImportError:
+        return logging.getLogger("vllm.pearl")
+    return init_logger("vllm.pearl")
