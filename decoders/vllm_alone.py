@@ -104,13 +104,12 @@ class VllmSession(Session):
             one.target_tokens = step.read
             one.target_start = _known(step.target_start)
             one.target_seconds = _known(step.target_seconds)
-            judged = self.note_drafts(sequence, before, step)
-            candidates = sequence.until_stop(judged)
+            candidates = sequence.until_stop(self.note_drafts(sequence, before, step))
             accepted = common_length(candidates, tokens)
-            sequence.note_judged(
-                len(sequence), accepted, min(accepted + 1, len(candidates))
-            )
+            judged = min(accepted + 1, len(candidates))
+            sequence.note_judged(len(sequence), accepted, judged)
             sequence.append(tokens)
+            self.after_step(sequence, tokens, accepted, judged)
             self.close_round(sequence)
             begin, before = end, step
         if steps:
@@ -137,6 +136,11 @@ class VllmSession(Session):
             sequence.round.draft_start = _known(before.draft_start)
             sequence.round.draft_seconds = _known(before.draft_seconds)
         return judged
+
+    def after_step(
+        self, sequence: Sequence, tokens: list[int], accepted: int, judged: int
+    ) -> None:
+        """What else is to be recorded of a step, whose tokens are in the text by now."""
 
 
 def _known(value: float | None) -> float:

@@ -72,7 +72,7 @@ class Pearl:
         self._pace = Pace()
         self._log: deque[dict[str, Any]] = deque(maxlen=_LOGGED)
         #: Tokens published since the last step, by the number of their text.
-        self._fresh: dict[int, list[tuple[int, int, float, float]]] = {}
+        self._fresh: dict[int, list[tuple[int, int, int, float, float]]] = {}
         self._failed: str | None = None
         #: When the last call was over, what it took; since when the draft process owes an answer.
         self._returned: float | None = None
@@ -154,8 +154,8 @@ class Pearl:
         """What was done since this was last asked, a dictionary for each call of ``propose``.
 
         ``start``; ``seconds``, of which ``waited`` for drafts; ``rows``, each with its ``length``,
-        what was ``handed`` and what was ``drafted`` for it since the last call: position, token,
-        seconds of the forward and its start; ``failed``: why there are no more drafts, if so. The
+        what was ``handed`` and what was ``drafted`` for it since the last call: lineage, position,
+        token, seconds of the forward and its start; ``failed``: why there are no more drafts, if so. The
         latest 8192 are kept.
         """
         taken = list(self._log)
@@ -260,7 +260,9 @@ class Pearl:
                 if text.is_read:
                     self._pace.drafted(seconds / len(drafted))
                 text.publish(lineage, position, token)
-                self._fresh.setdefault(number, []).append((position, token, seconds, start))
+                self._fresh.setdefault(number, []).append(
+                    (lineage, position, token, seconds, start)
+                )
 
     def _settle(self) -> None:
         for text in self._texts:

@@ -89,6 +89,11 @@ class Text:
         return agreed, 0
 
     @property
+    def compared(self) -> int:
+        """Position of the first drafted token that was not yet compared with the text."""
+        return self._lengths[self._lineage] + self._compared
+
+    @property
     def pending(self) -> list[int]:
         """Drafted tokens that follow the text; to be asked once it is settled."""
         return [] if self._parted else self._drafts[self.length - self._lengths[self._lineage] :]
