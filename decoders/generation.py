@@ -13,7 +13,7 @@ from decoders.round import Round
 class Generation:
     """The output of one prompt and how it came about. Times are in seconds.
 
-    ``events`` are what the target's forwards read, so that they can be made again; none where that
+    ``lost`` says what the decoder had to go on without, if anything. ``events`` are what the target's forwards read, so that they can be made again; none where that
     is not known.
     """
 
@@ -22,6 +22,7 @@ class Generation:
     seconds: float
     rounds: list[Round]
     accepted_runs: list[int]
+    lost: str = ""
     events: Sequence[Event] = field(default=(), compare=False, repr=False)
 
     @property

@@ -57,6 +57,8 @@ class Session(ABC):
 
     #: The draft length in use, of decoders that have one.
     gamma: int | None = None
+    #: What it has to go on without, such as a draft process that died; empty where nothing is.
+    lost = ""
 
     def __init__(self, decoder: Settings, models: Models, sampler: Sampler) -> None:
         self.target = models.target
@@ -157,6 +159,7 @@ class Session(ABC):
             seconds,
             sequence.rounds,
             accepted_runs(sequence.rounds, self.ends_run),
+            self.lost,
             self.target.events,
         )
 

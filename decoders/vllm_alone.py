@@ -67,8 +67,6 @@ class VllmSession(Session):
         self.engine = self.hold(
             Engine(target, dtype, arguments, cores, self.speculation(models, dtype))
         )
-        #: Why the engine goes on without speculation, if it does.
-        self.failure: str | None = None
 
     def speculation(self, models: Models, dtype: str) -> Mapping[str, Any] | None:
         """vLLM's ``speculative_config``; ``None``: it decodes alone."""
@@ -137,9 +135,7 @@ class VllmSession(Session):
             sequence.round.draft_seconds = _known(before.draft_seconds)
         return judged
 
-    def after_step(
-        self, sequence: Sequence, tokens: list[int], accepted: int, judged: int
-    ) -> None:
+    def after_step(self, sequence: Sequence, tokens: list[int], accepted: int, judged: int) -> None:
         """What else is to be recorded of a step, whose tokens are in the text by now."""
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from decoders.overlap import Overlap
 from decoders.process.models import Models
+from decoders.round import Round
 from decoders.sampling.sampler import Sampler
 from decoders.sequence import Sequence
 from decoders.session import Session
@@ -89,11 +90,16 @@ class VllmPearlSession(VllmSession):
             "num_speculative_tokens": self.decoder.most,
         }
 
+    def ends_run(self, one: Round) -> bool:
+        # The draft model drafts for the target's own token as well, and the two are compared.
+        return False
+
     def explain(self, sequence: Sequence) -> None:
         self._text: Text | None = None
         self._drafted_until: float | None = None
         super().explain(sequence)
-        self.failure = next((one["failed"] for one in self._answer.log if one["failed"]), None)
+        failed = (one["failed"] for one in self._answer.log if one["failed"])
+        self.lost = next(failed, self.lost)
 
     def note_drafts(
         self, sequence: Sequence, before: EngineStep | None, step: EngineStep
@@ -121,9 +127,7 @@ class VllmPearlSession(VllmSession):
             sequence.note_judged(start, agreed, agreed + parted)
         return judged
 
-    def after_step(
-        self, sequence: Sequence, tokens: list[int], accepted: int, judged: int
-    ) -> None:
+    def after_step(self, sequence: Sequence, tokens: list[int], accepted: int, judged: int) -> None:
         if self._text is None:
             room = sequence.prompt_length + sequence.max_new_tokens
             self._text = Text(0, np.array(sequence.tokens), room)

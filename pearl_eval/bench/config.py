@@ -58,6 +58,7 @@ class BenchConfig(Contestants):
 
     task: Any = field(default_factory=open_node)
     sampling: Any = field(default_factory=open_node)
+    engine: Any = field(default_factory=open_node)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     protocol: Protocol = Protocol.paper
     prompts: int = 12

@@ -16,6 +16,7 @@ from pearl_eval.evaluation.summary import summarize
 from pearl_eval.machine import environment
 from pearl_eval.results.records import Record, biased
 from pearl_eval.results.traces import Traces
+from pearl_eval.shell.console import print_note
 
 
 class Recorder:
@@ -63,6 +64,10 @@ class Recorder:
             if outcome.record.warmup:
                 self.begin(outcome.finished.rounds)
             self.files.append(outcome.record, outcome.finished.rounds)
+            if outcome.record.lost and not any(one.lost for one in self.records):
+                print_note(
+                    f"from {outcome.record.task_id} on without drafts: {outcome.record.lost}"
+                )
         self.records.append(outcome.record)
 
     def peak_memory_bytes(self) -> int:

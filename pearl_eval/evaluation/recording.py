@@ -63,6 +63,7 @@ def record_of(
         reference_joules=reference.joules,
         tie=verdict.why if verdict.kind == "tie" else "",
         runner_up_pass_rate=verdict.runner_up_pass_rate,
+        lost=generation.lost,
     )
 
 

@@ -62,6 +62,7 @@ def summarize(
         "ties": verdicts.count("tie"),
         "violations": verdicts.count("violation"),
         "lossy": verdicts.count("lossy"),
+        "lost_from": next((r.task_id for r in records if r.lost), None),
         "runner_up_pass_rate": _runner_up_pass_rate(records),
         "sampled_tokens": fit.tokens if fit else None,
         "sampling_p_value": fit.p_value if fit else None,

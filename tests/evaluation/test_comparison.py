@@ -104,7 +104,7 @@ class Case:
         )
         reference: Any = Said("reference", [3, 4], 6.0, self.log)
         models: Any = SimpleNamespace(target="target", load_draft=lambda: "draft")
-        self.comparison = Comparison(plan, models, reference, cached)
+        self.comparison = Comparison(plan, models, lambda: reference, cached)
         self.comparison.session = self.decoder  # type: ignore[assignment]
 
     def next_turn(self, prompt: Prompt, answer: str) -> Prompt | None:

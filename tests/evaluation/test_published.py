@@ -6,14 +6,14 @@ leave out, is another one.
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 import pytest
 from make_record import make_record
 
 from decoders.generation import Generation
-from decoders.round import Round
+from decoders.round import UNKNOWN, Round
 from pearl_eval.checks.distribution import Fit
 from pearl_eval.checks.equivalence import Verdict, first_difference, unchecked_verdict
 from pearl_eval.config.schema import Names
@@ -118,6 +118,7 @@ def test_record() -> None:
         "reference_joules": 40.0,
         "tie": "near",
         "runner_up_pass_rate": 0.0625,
+        "lost": "",
     }
     assert record.key == ("T/7", 2, 0)
 
@@ -220,6 +221,7 @@ def test_summary() -> None:
         "ties": 1,
         "violations": 1,
         "lossy": 0,
+        "lost_from": None,
         "runner_up_pass_rate": None,
         "sampled_tokens": 60,
         "sampling_p_value": 0.25,
@@ -290,6 +292,23 @@ def test_what_ties_would_have_excused_is_over_their_tokens() -> None:
         make_record(2, new_tokens=60),
     ]
     assert summary_of(records)["runner_up_pass_rate"] == pytest.approx(8 / 40)
+
+
+def test_what_was_lost_is_said_from_the_first_prompt_on() -> None:
+    records = [make_record(one, lost="died" if one > 1 else "") for one in range(4)]
+    assert summary_of(records)["lost_from"] == records[2].task_id
+    assert [prompt_metrics(one)["prompt/lost"] for one in records] == [0, 0, 1, 1]
+
+
+def test_waiting_that_is_not_known_is_no_share_of_the_time() -> None:
+    rounds = [Round(wait_draft_seconds=1.0), Round(wait_draft_seconds=UNKNOWN)]
+    record = made(generation=replace(GENERATION, rounds=rounds))
+    assert (record.wait_draft_seconds, record.wait_target_seconds) == (None, 0.0)
+    summary = summary_of([make_record(0), make_record(1, wait_draft_seconds=None)])
+    assert summary["wait_fraction_draft"] is None
+    metrics = prompt_metrics(make_record(0, wait_draft_seconds=None))
+    assert "prompt/wait_fraction_draft" not in metrics
+    assert metrics["prompt/wait_fraction_target"] >= 0
 
 
 @pytest.mark.parametrize("problems", [1, 2])
@@ -452,6 +471,7 @@ def test_metrics_of_a_prompt() -> None:
         "prompt/finish_reason": "stop",
         "prompt/violation": 1,
         "prompt/tie": 0,
+        "prompt/lost": 0,
         "prompt/runner_up_pass_rate": 0.0625,
         "prompt/joules": 30.0,
         "prompt/reference_joules": 40.0,

@@ -12,8 +12,6 @@ from decoders.generate import Generate
 from pearl_eval.config.building import build
 from pearl_eval.config.paths import config_dir
 
-ALL_NAMES = sorted(path.stem for path in (config_dir() / "decoder").glob("*.yaml"))
-
 
 def make_decoder(name: str, gamma: int | str | None = None) -> Decoder:
     """The decoder of a YAML file, with another draft length where it has one."""
@@ -24,6 +22,9 @@ def make_decoder(name: str, gamma: int | str | None = None) -> Decoder:
     return build("decoder", node, Decoder)
 
 
+_EVERY = sorted(path.stem for path in (config_dir() / "decoder").glob("*.yaml"))
+#: Those that need no other engine: what runs in vLLM has its tests in tests/vllm.
+ALL_NAMES = [name for name in _EVERY if make_decoder(name).engine == "transformers"]
 #: Those that claim the target's own output.
 NAMES = [name for name in ALL_NAMES if make_decoder(name).lossless]
 
