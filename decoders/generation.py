@@ -13,8 +13,8 @@ from decoders.round import Round
 class Generation:
     """The output of one prompt and how it came about. Times are in seconds.
 
-    ``lost`` says what the decoder had to go on without, if anything. ``events`` are what the target's forwards read, so that they can be made again; none where that
-    is not known.
+    ``lost`` says what the decoder had to go on without, if anything. ``events`` are what the
+    target's forwards read, so that they can be made again; none where that is not known.
     """
 
     output_ids: list[int]

@@ -26,7 +26,8 @@ class Fate(str, Enum):
 class Round:
     """One step of a decoder: the forwards before the next accept/reject decision.
 
-    What an engine does not tell of its steps is ``UNKNOWN``, which is not 0. Of each field, what it counts and from where:
+    What an engine does not tell of its steps is ``UNKNOWN``, which is not 0. Of each field, what it
+    counts and from where:
 
     ``mode``
         What the decoder calls this kind of round.

@@ -10,7 +10,7 @@ from decoders.decoder import Decoder
 from decoders.process.models import Models
 from decoders.round import UNKNOWN
 from decoders.sampling.sampler import Sampler, common_length
-from decoders.schedule import Alone, Schedule
+from decoders.schedule import Schedule
 from decoders.sequence import Sequence
 from decoders.session import Session
 from decoders.vllm import engine

@@ -1,4 +1,4 @@
-"""PEARL inside vLLM: the draft model in a process of its own, which drafts on while vLLM verifies."""
+"""PEARL inside vLLM: the draft model, in a process of its own, drafts on while vLLM verifies."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class VllmPearl(Vllm):
         for name in ("most", "ahead"):
             if getattr(self, name) < 1:
                 raise ValueError(f"decoder.{name} must be at least 1, got {getattr(self, name)}")
-        if self.wait != "auto" and (not isinstance(self.wait, int) or not 0 <= self.wait):
+        if self.wait != "auto" and (not isinstance(self.wait, int) or self.wait < 0):
             raise ValueError(
                 f"decoder.wait must be auto or a number of tokens of at least 0, got {self.wait}"
             )

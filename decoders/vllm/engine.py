@@ -99,8 +99,8 @@ def check_sampler(sampler: Sampler) -> None:
 class Answer:
     """What the engine made of a prompt.
 
-    ``begun``: when it was asked. ``arrivals``: when tokens came, and which. ``steps``: what the engine did for them, in order;
-    ``log``: what its drafter noted.
+    ``begun``: when it was asked. ``arrivals``: when tokens came, and which. ``steps``: what the
+    engine did for them, in order. ``log``: what its drafter noted.
     """
 
     begun: float
@@ -149,7 +149,7 @@ class Engine:
         }
         ranks = arguments.get("tensor_parallel_size") or 1
         #: What its processes write.
-        self._log = tempfile.TemporaryFile()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 (they write as long as they live)
         try:
             with _environment(cores, ranks), _written_to(self._log):
                 from vllm import EngineArgs

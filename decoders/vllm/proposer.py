@@ -155,8 +155,8 @@ class Pearl:
 
         ``start``; ``seconds``, of which ``waited`` for drafts; ``rows``, each with its ``length``,
         what was ``handed`` and what was ``drafted`` for it since the last call: lineage, position,
-        token, seconds of the forward and its start; ``failed``: why there are no more drafts, if so. The
-        latest 8192 are kept.
+        token, seconds of the forward and its start; ``failed``: why there are no more drafts, if
+        so. The latest 8192 are kept.
         """
         taken = list(self._log)
         self._log.clear()

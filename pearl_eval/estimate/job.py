@@ -151,7 +151,7 @@ def _estimate(job: Job, config: EstimateConfig, knowledge: Knowledge) -> JobEsti
         basis=basis,
         forwards=forwards,
         acceptance_rate=rate,
-        reference=reference_key(plain(job.cfg), source)
+        reference=reference_key(plain(job.cfg), source, decoder)
         if run.reference.mode is ReferenceMode.cached
         else None,
     )

@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from submitit.core.utils import FailedJobError, UncompletedJobError
 
+from decoders.decoder import Decoder
 from pearl_eval.config.building import build, plain
 from pearl_eval.config.schema import ReferenceMode
 from pearl_eval.errors import UserError
@@ -169,7 +170,8 @@ def _reference(job: DictConfig) -> str:
         return ""
     with contextlib.suppress(UserError, OmegaConfBaseException):
         own = OmegaConf.masked_copy(job, [str(name) for name in job if name != "hydra"])
-        return reference_key(plain(own), build("pair", job.pair, PairSource))
+        decoder = build("decoder", job.decoder, Decoder)
+        return reference_key(plain(own), build("pair", job.pair, PairSource), decoder)
     return ""
 
 

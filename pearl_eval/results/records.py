@@ -138,8 +138,8 @@ class Record:
 
     ``violation`` says how the output is not the target's own; ``tie`` how near a tie is, and what
     it was held to; ``runner_up_pass_rate`` what share of the target's second choices would have
-    passed as ties, where there is one. Energy is ``None`` where no device
-    counts it, waiting where an engine does not tell it. ``sample`` counts the samples of one problem from 0. ``correct`` and
+    passed as ties, where there is one. Energy is ``None`` where no device counts it, waiting where
+    an engine does not tell it. ``sample`` counts the samples of one problem from 0. ``correct`` and
     ``reference_correct`` are ``None``, and ``text`` and ``result`` empty, where the pair is
     synthetic. ``lost`` is what the decoder had to go on without, such as a draft process.
     """
