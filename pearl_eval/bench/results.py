@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from pearl_eval.results.about import OWN_ENGINE, engine_of
 from pearl_eval.bench.limits import TimedForwards, round_limit_share
 from pearl_eval.results.records import Record
 from pearl_eval.results.speed import Ratio, Speed
@@ -73,14 +74,21 @@ class Results:
         accepted = sum(one.accepted for records in own for one in records)
         return accepted / judged if judged else None
 
-    def share_of_draft_limit(self, label: str) -> float:
-        """Speed over limit 1: a token cannot come faster than one draft forward."""
+    def share_of_draft_limit(self, label: str) -> float | None:
+        """Speed over limit 1: a token cannot come faster than one draft forward.
+
+        The forwards were timed here, and hold for no other engine.
+        """
+        if engine_of(self.entries[label].summary) != OWN_ENGINE:
+            return None
         own = self.entries[label].records
         draft = {one.key: one.draft for one in self.forwards}
         return sum(one.new_tokens * draft[one.key] for one in own) / sum(one.seconds for one in own)
 
     def share_of_round_limit(self, label: str) -> float | None:
         """Limit 2 over the time of a contender's rounds: see ``round_limit_share``."""
+        if engine_of(self.entries[label].summary) != OWN_ENGINE:
+            return None
         by_key = {one.key: one for one in self.forwards}
         return round_limit_share(self.entries[label].rounds, by_key)
 

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from pearl_eval.bench.results import Results
 from pearl_eval.figures.benchmark import REFERENCE
+from pearl_eval.results.about import OWN_ENGINE, engine_of
 from pearl_eval.results.speed import Ratio
 from pearl_eval.results.table import equivalence_text, number
 from pearl_eval.shell.console import console
@@ -34,10 +35,11 @@ class ContenderRow:
     decoder: str
     tokens_per_second: float
     ratios: dict[str, Ratio]
-    draft_limit_share: float
+    draft_limit_share: float | None
     round_limit_share: float | None
     acceptance_rate: float | None
     equivalence: str
+    engine: str = OWN_ENGINE
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ def rows(results: Results, rivals: Rivals) -> list[ContenderRow]:
             results.share_of_round_limit(label),
             entry.summary["acceptance_rate"],
             equivalence_text(entry.summary),
+            engine_of(entry.summary),
         )
         for label, entry in results.entries.items()
     ]
@@ -125,13 +128,16 @@ def print_problems(drawn: Sequence[str], of: int, seed: int) -> None:
 def print_contest(title: str, contest: Mapping[str, Any]) -> None:
     """The tables of a contest (``content``), and the limits it was held against."""
     names = list(contest["rows"][0]["ratios"])
+    # Benchmarks of before there was a choice name none.
+    mixed = {row.get("engine", OWN_ENGINE) for row in contest["rows"]} != {OWN_ENGINE}
     headings = ["tokens\n/s", *(f"÷ {name}" for name in names), "÷ reference\nby prompt"]
     print_table(
         title,
-        ["contender", *headings, "limit\n1", "limit\n2", "α", "equivalence"],
+        ["contender", *(["engine"] if mixed else []), *headings, "limit\n1", "limit\n2", "α", "equivalence"],
         (
             [
                 row["contender"],
+                *([row["engine"]] if mixed else []),
                 f"{row['tokens_per_second']:.1f}",
                 *(str(Ratio(**row["ratios"][name])) for name in names),
                 " ".join(f"{one:.2f}" for one in row["ratios"][REFERENCE]["spread"]),
@@ -152,6 +158,12 @@ def print_contest(title: str, contest: Mapping[str, Any]) -> None:
         " run at once, else than both together.",
         soft_wrap=True,
     )
+    if mixed:
+        console(stderr=False).print(
+            "The reference of a decoder that runs in vLLM is vLLM alone. Across engines compare"
+            " tokens/s, not ratios to the reference.",
+            soft_wrap=True,
+        )
     best = contest["best"]
     print_table(
         "At the best γ: chosen on one half of the prompts, compared on the other",

@@ -11,6 +11,16 @@ from omegaconf import OmegaConf
 from pearl_eval.config.paths import asset
 
 
+#: What computes the target of a decoder that says nothing else.
+OWN_ENGINE = "transformers"
+
+
+def engine_of(summary: Mapping[str, Any]) -> str:
+    """What computed the target of a run."""
+    # Runs that do not say it are of before there was a choice.
+    return str(summary["decoder_about"].get("engine", OWN_ENGINE))
+
+
 def about_decoder(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """What files of earlier versions do not say of a decoder, by the name of its configuration.
 

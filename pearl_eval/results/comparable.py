@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from pearl_eval.results.about import OWN_ENGINE, engine_of
+
 #: What must be alike for the figures of two runs to be compared, and within what it may differ.
 CONDITIONS: dict[str, tuple[str, ...]] = {
     "protocol": (),
@@ -22,6 +24,7 @@ CONDITIONS: dict[str, tuple[str, ...]] = {
     "processes": ("pair",),
     "draft_place": ("pair",),
     "reference": (),
+    "engine": (),
     "forward": (),
     "fixed_window": (),
     "code": (),
@@ -57,6 +60,7 @@ def conditions(summary: Mapping[str, Any], identity: Mapping[str, Any]) -> dict[
         "processes": _processes(environment),
         "draft_place": _draft_place(summary, devices),
         "reference": summary.get("reference"),
+        "engine": _engine(summary, identity),
         "forward": environment.get("forward"),
         "fixed_window": identity.get("runtime.fixed_window"),
         "code": identity.get("code"),
@@ -113,6 +117,14 @@ def _sampling(identity: Mapping[str, Any]) -> str | None:
         return None
     rule = str(own.pop("_target_", "")).rpartition(".")[2]
     return ", ".join([rule, *(f"{k}={v}" for k, v in sorted(own.items()) if v is not None)])
+
+
+def _engine(summary: Mapping[str, Any], identity: Mapping[str, Any]) -> str:
+    """As ``vLLM, max_num_seqs=1``; the arguments are no part of what does not run in it."""
+    engine = engine_of(summary)
+    own = {k.removeprefix("engine."): v for k, v in identity.items() if k.startswith("engine.")}
+    said = [f"{k}={v}" for k, v in sorted(own.items()) if v is not None]
+    return ", ".join([engine, *said]) if engine != OWN_ENGINE else engine
 
 
 def _kinds(devices: str) -> str:

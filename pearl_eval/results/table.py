@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pearl_eval.results.about import engine_of
+
 
 @dataclass(frozen=True)
 class Row:
@@ -34,14 +36,25 @@ _FIGURES = ["tokens/s", "speedup\n(95 % CI)", "mean accepted\ntokens"]
 def headings(rows: Sequence[Row]) -> list[str]:
     """What heads the columns after a run's label."""
     rate, waits, reference = DISPENSABLE
-    return [*_FIGURES, rate, waits, "equivalence", _accuracy(rows), reference]
+    engine = ["engine"] if len(_engines(rows)) > 1 else []
+    return [*engine, *_FIGURES, rate, waits, "equivalence", _accuracy(rows), reference]
 
 
-def cells(row: Row) -> list[str]:
-    """A run's figures, one for each heading."""
+def cells(row: Row, rows: Sequence[Row] = ()) -> list[str]:
+    """The figures of a run that is one of ``rows``, one for each heading."""
     summary = row.summary
     if summary is None:
-        return ["–"] * 5 + ["failed", "–", "–"]
+        dashes = len(headings(rows)) - 3
+        return ["–"] * dashes + ["failed", "–", "–"]
+    engine = [engine_of(summary)] if len(_engines(rows)) > 1 else []
+    return [*engine, *_figures(summary)]
+
+
+def _engines(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(engine_of(row.summary) for row in rows if row.summary))
+
+
+def _figures(summary: Mapping[str, Any]) -> list[str]:
     uses_draft = summary["draft_forwards"] > 0
     waits = (summary["wait_fraction_draft"], summary["wait_fraction_target"])
     return [
@@ -85,7 +98,15 @@ def notes(rows: Sequence[Row]) -> list[str]:
             f"{', '.join(cached)}: against a cached reference, made apart from these runs, so that"
             " what drifts between them does not cancel."
         )
+    if len(engines := _engines(rows)) > 1:
+        lines.append(
+            f"Decoded in {' and '.join(engines)}: each speedup is over autoregressive decoding in"
+            " the same engine. Across engines compare tokens/s, not speedups."
+        )
     for label, summary in summaries:
+        if summary.get("lost_from"):
+            lines.append(f"{label}: from {summary['lost_from']} on it had no drafts (records.jsonl"
+            " says why, under lost).")
         if summary["ties"] and summary["runner_up_pass_rate"] is not None:
             lines.append(
                 f"{label}: {summary['ties']} of {summary['prompts']} outputs differ by rounding"

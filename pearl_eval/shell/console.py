@@ -54,7 +54,7 @@ def print_table(title: str, rows: Sequence[Row]) -> None:
     for heading in compress(table.headings(rows), shown):
         drawn.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
-        drawn.add_row(escape(row.label), *compress(map(_marked, table.cells(row)), shown))
+        drawn.add_row(escape(row.label), *compress(map(_marked, table.cells(row, rows)), shown))
     out.print(drawn)
     if any(row.summary and row.summary["by_category"] for row in rows):
         out.print(_category_table(rows, wide))

@@ -39,6 +39,13 @@ def test_runs_are_comparable_that_share_all_conditions() -> None:
         # Of a run without a draft model, what weights one would have is moot; others' is not.
         ({}, {"weights of the draft": None}, {}),
         ({}, {"weights of the draft": "w3"}, {"draft_weights": ("w2", "w3")}),
+        # An engine's arguments count where it is the engine.
+        ({}, {"engine.max_num_seqs": 2, "engine.max_model_len": None}, {}),
+        (
+            {"decoder_about": {"draft_ends": 0, "engine": "vLLM"}},
+            {"engine.max_num_seqs": 2, "engine.max_model_len": None, "engine.a": 1},
+            {"engine": ("transformers", "vLLM, a=1, max_num_seqs=2")},
+        ),
     ],
 )
 def test_a_condition_that_differs_is_told(

@@ -531,6 +531,14 @@ def test_a_row_of_the_table() -> None:
     assert cells(row_of(draft_forwards=1))[4] == "12% / 34%"
     assert cells(row_of(draft_forwards=0))[4] == "–"
     assert cells(row_of(speedup_ci95=None))[1] == "2.35×"
+    mixed = [row_of(), row_of(decoder_about={"engine": "vLLM"}), Row("pearl", "run", error="no")]
+    assert headings(mixed)[:2] == ["engine", "tokens/s"]
+    assert [cells(one, mixed)[0] for one in mixed] == ["transformers", "vLLM", "–"]
+    assert {len(cells(one, mixed)) for one in mixed} == {len(headings(mixed))}
+    assert "Across engines compare tokens/s" in notes(mixed)[0]
+    assert notes([row_of(lost_from="Task/3")])[0].endswith(
+        "from Task/3 on it had no drafts (records.jsonl says why, under lost)."
+    )
     assert cells(Row("pearl", "run", error="no")) == ["–"] * 5 + ["failed", "–", "–"]
 
 
