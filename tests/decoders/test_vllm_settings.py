@@ -86,7 +86,9 @@ def test_without_any_it_says_how_they_are_given(given: Any) -> None:
 
 
 def test_an_unknown_one_is_named_with_those_there_are() -> None:
-    with pytest.raises(SettingsError, match=r"pearl\.waits: no such setting; .*draft_model, .*wait"):
+    with pytest.raises(
+        SettingsError, match=r"pearl\.waits: no such setting; .*draft_model, .*wait"
+    ):
         of({"pearl": {"draft_model": "some/model", "waits": 3}})
 
 

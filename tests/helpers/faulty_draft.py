@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -50,7 +51,5 @@ def main(settings: dict[str, Any], fault: str) -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with contextlib.suppress(ChannelClosed):
         main(json.loads(sys.argv[1]), os.environ["FAULT"])
-    except ChannelClosed:
-        pass

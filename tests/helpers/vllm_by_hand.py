@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -77,6 +78,13 @@ class Engine:
         for request, drafts in zip(requests, handed, strict=True):
             request.drafts = drafts
             request.handed.append(drafts)
+
+    def until_read(self) -> None:
+        """Wait until the draft process has read the texts that there are."""
+        draft, deadline = self.pearl._draft, time.monotonic() + 20
+        while draft is not None and not all(text.is_read for text in self.pearl._texts):
+            self.pearl._read(draft)
+            assert time.monotonic() < deadline
 
     def finish(self, *requests: Request) -> int:
         """Steps until all of them are over; gives how many there were."""
