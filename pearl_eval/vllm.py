@@ -3,6 +3,6 @@
 ``--speculative-config '{"method": "custom_class", "model": "pearl_eval.vllm.Pearl", ...}'``
 """
 
-from decoders.vllm.proposer import Pearl
+from decoders.vllm.proposer import PearlProposer as Pearl
 
 __all__ = ["Pearl"]

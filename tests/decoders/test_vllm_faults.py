@@ -14,9 +14,9 @@ from small_pair import SmallPair, running
 from vllm_by_hand import Engine, Request, config
 
 from decoders.vllm.draft import DraftProcess
-from decoders.vllm.proposer import Pearl
+from decoders.vllm.proposer import PearlProposer
 
-Start = Callable[..., Pearl]
+Start = Callable[..., PearlProposer]
 TRUTH = [7, 8, 9, 20, 21, 22, 23, 24, 25, 26]
 
 
@@ -25,13 +25,13 @@ def start(small_pair: SmallPair, monkeypatch: pytest.MonkeyPatch) -> Iterator[St
     """PEARL with a draft process that has a fault."""
     started = []
 
-    def start(fault: str, **pearl: Any) -> Pearl:
+    def start(fault: str, **pearl: Any) -> PearlProposer:
         helpers = str(Path(__file__).resolve().parents[1] / "helpers")
         monkeypatch.setenv("PYTHONPATH", f"{helpers}:{os.environ.get('PYTHONPATH', '')}")
         monkeypatch.setenv("FAULT", fault)
         monkeypatch.setattr(DraftProcess, "module", "faulty_draft")
         limits = {"start_timeout": 20.0, "answer_timeout": 20.0, **pearl}
-        one = Pearl(config(str(small_pair.folder / "draft"), **limits))
+        one = PearlProposer(config(str(small_pair.folder / "draft"), **limits))
         started.append(one)
         one.load_model(None)
         return one
@@ -41,7 +41,7 @@ def start(small_pair: SmallPair, monkeypatch: pytest.MonkeyPatch) -> Iterator[St
         one.close()
 
 
-def finished(pearl: Pearl) -> list[dict[str, Any]]:
+def finished(pearl: PearlProposer) -> list[dict[str, Any]]:
     """The log of a request that gets its tokens whatever becomes of the draft process."""
     request = Request([1, 2, 3], TRUTH)
     engine = Engine(pearl)
@@ -141,7 +141,7 @@ def test_an_error_of_ours_does_not_leave_propose(
 
 
 def test_another_rank_has_no_draft_process(small_pair: SmallPair) -> None:
-    pearl = Pearl(config(str(small_pair.folder / "draft"), rank=1))
+    pearl = PearlProposer(config(str(small_pair.folder / "draft"), rank=1))
     pearl.load_model(None)
     assert pearl.pid is None
     request = Request([1, 2, 3], TRUTH)

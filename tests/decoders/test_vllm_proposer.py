@@ -14,15 +14,15 @@ from small_pair import SmallPair, running
 from vllm_by_hand import ROOM, Engine, Request, config
 
 from decoders.model.cached_model import CachedModel
-from decoders.vllm.proposer import Pearl
+from decoders.vllm.proposer import PearlProposer
 
 PROMPTS = [list(range(5, 25)), [7, 8, 9], list(range(100, 140)), [250]]
 MOST = 8
 
 
 @pytest.fixture(scope="module")
-def pearl(small_pair: SmallPair) -> Iterator[Pearl]:
-    made = Pearl(config(str(small_pair.folder / "draft"), most=MOST, seqs=4))
+def pearl(small_pair: SmallPair) -> Iterator[PearlProposer]:
+    made = PearlProposer(config(str(small_pair.folder / "draft"), most=MOST, seqs=4))
     made.load_model(None)
     assert made.pid is not None
     yield made
@@ -32,7 +32,7 @@ def pearl(small_pair: SmallPair) -> Iterator[Pearl]:
 
 
 @pytest.fixture
-def engine(pearl: Pearl) -> Callable[..., Engine]:
+def engine(pearl: PearlProposer) -> Callable[..., Engine]:
     """An engine with PEARL under other settings."""
 
     def engine(**changes: Any) -> Engine:
@@ -169,7 +169,7 @@ def test_a_prompt_that_comes_again_is_drafted_from_nothing(
     assert again.handed == first.handed and first.handed[0] == []
 
     def drafted(log: list[dict[str, Any]]) -> list[Any]:
-        return [[one[:2] for one in entry["rows"][0]["drafted"]] for entry in log]
+        return [[one[:3] for one in entry["rows"][0]["drafted"]] for entry in log]
 
     assert drafted(log_again) == drafted(log)
 
@@ -181,7 +181,7 @@ def test_no_draft_is_for_beyond_the_longest_text(
     for changes in ({"wait": MOST}, {"gamma": 6}):
         one = Checked(prompt, target, draft, 12)
         log = finished(engine(**changes), one)
-        places = [place for entry in log for place, *_ in entry["rows"][0]["drafted"]]
+        places = [place for entry in log for _, place, *_ in entry["rows"][0]["drafted"]]
         assert one.text == one.whole and max(places) <= ROOM - 1
 
 
@@ -198,14 +198,16 @@ def test_what_it_did_is_kept(
         assert before < entry["start"] < following["start"]
         assert 0 <= entry["waited"] < entry["seconds"] < following["start"] - entry["start"] + 1
     assert any(entry["waited"] > 0 for entry in log)
-    for place, token, seconds, start in log[1]["rows"][0]["drafted"]:
-        assert place >= 21 and 0 <= token < 300
+    for lineage, place, token, seconds, start in log[1]["rows"][0]["drafted"]:
+        assert lineage >= 0 and place >= 21 and 0 <= token < 300
         assert seconds > 0 and before < start < time.perf_counter()
     assert run.pearl.take_log() == []
 
 
 def test_texts_beyond_the_most_go_on_without_drafts(small_pair: SmallPair) -> None:
-    made = Pearl(config(str(small_pair.folder / "draft"), most=MOST, seqs=4, texts=1, wait=2))
+    made = PearlProposer(
+        config(str(small_pair.folder / "draft"), most=MOST, seqs=4, texts=1, wait=2)
+    )
     made.load_model(None)
     run = Engine(made)
     first, second = (Request(prompt, range(20, 40)) for prompt in PROMPTS[:2])
@@ -225,7 +227,7 @@ def test_its_packages_are_found_where_others_have_their_names(
     monkeypatch.chdir(tmp_path)
     # A relative path is meant from where vLLM runs.
     folder = os.path.relpath(small_pair.folder / "draft", tmp_path)
-    made = Pearl(config(folder))
+    made = PearlProposer(config(folder))
     made.load_model(None)
     assert made.pid is not None and made._failed is None
     assert made._draft is not None and made._draft.longest == 2048

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from decoders.vllm.texts import Changes, Text, Texts
+from decoders.vllm.texts import Changes, ServedText, ServedTexts
 
 ROOM = 40
 
@@ -14,7 +14,7 @@ class Rows:
     """vLLM's rows: texts, of which a step tells what they have gained."""
 
     def __init__(self, most: int = 8) -> None:
-        self.texts = Texts(most, ROOM)
+        self.texts = ServedTexts(most, ROOM)
         self.tokens = np.full((8, ROOM), 99, dtype=np.int32)
 
     def step(self, *rows: tuple[list[int], list[int]]) -> tuple[list[int | None], Changes]:
@@ -27,7 +27,7 @@ class Rows:
         return [text and text.number for text in found], changes
 
 
-def numbers(texts: list[Text]) -> list[int]:
+def numbers(texts: list[ServedText]) -> list[int]:
     return [text.number for text in texts]
 
 
@@ -105,8 +105,8 @@ def test_beyond_the_most_there_are_no_texts_until_one_is_over() -> None:
     assert found == [2, 3]
 
 
-def drafted(tokens: list[int], lineage: int = 0, start: int = 3) -> Text:
-    text = Text(1, np.array([1, 2, 3], dtype=np.int32), ROOM)
+def drafted(tokens: list[int], lineage: int = 0, start: int = 3) -> ServedText:
+    text = ServedText(1, np.array([1, 2, 3], dtype=np.int32), ROOM)
     for position, token in enumerate(tokens, start):
         text.publish(lineage, position, token)
     return text

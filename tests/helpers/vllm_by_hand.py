@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from decoders.vllm.proposer import Pearl
+from decoders.vllm.proposer import PearlProposer
 
 ROOM = 256
 
@@ -63,7 +63,7 @@ class Request:
 class Engine:
     """Steps of a target over requests in rows."""
 
-    def __init__(self, pearl: Pearl) -> None:
+    def __init__(self, pearl: PearlProposer) -> None:
         self.pearl = pearl
         self.rows = np.full((8, ROOM), -1, dtype=np.int32)
 
