@@ -149,6 +149,8 @@ def test_requests_come_and_go_and_each_has_its_own_drafts(
         run.step(first, second)
         run.step(second, first, third)  # Rows are no identity.
         run.step(third, second, first, last)
+        run.until_read()
+        run.step(second, last, third, first)
         run.step(last, first)  # The others are aborted, or preempted,
         run.step(last, first)
         run.finish(first, second, third, last)  # and are back.
@@ -180,7 +182,10 @@ def test_no_draft_is_for_beyond_the_longest_text(
     prompt = [5 + at % 200 for at in range(ROOM - 12)]
     for changes in ({"wait": MOST}, {"gamma": 6}):
         one = Checked(prompt, target, draft, 12)
-        log = finished(engine(**changes), one)
+        run = engine(**changes)
+        run.step(one)
+        run.until_read()
+        log = finished(run, one)
         places = [place for entry in log for _, place, *_ in entry["rows"][0]["drafted"]]
         assert one.text == one.whole and max(places) <= ROOM - 1
 
