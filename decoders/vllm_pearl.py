@@ -16,7 +16,7 @@ from decoders.sequence import Sequence
 from decoders.session import Session
 from decoders.vllm.probe import EngineStep
 from decoders.vllm.settings import KEY
-from decoders.vllm.texts import Text
+from decoders.vllm.texts import ServedText
 from decoders.vllm_alone import Vllm, VllmSession
 
 
@@ -95,7 +95,7 @@ class VllmPearlSession(VllmSession):
         return False
 
     def explain(self, sequence: Sequence) -> None:
-        self._text: Text | None = None
+        self._text: ServedText | None = None
         self._drafted_until: float | None = None
         super().explain(sequence)
         failed = (one["failed"] for one in self._answer.log if one["failed"])
@@ -130,7 +130,7 @@ class VllmPearlSession(VllmSession):
     def after_step(self, sequence: Sequence, tokens: list[int], accepted: int, judged: int) -> None:
         if self._text is None:
             room = sequence.prompt_length + sequence.max_new_tokens
-            self._text = Text(0, np.array(sequence.tokens), room)
+            self._text = ServedText(0, np.array(sequence.tokens), room)
             return
         start = self._text.compared
         self._text.add(tokens)

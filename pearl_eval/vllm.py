@@ -4,6 +4,6 @@
 """
 
 from decoders.vllm.probe import Probe
-from decoders.vllm.proposer import Pearl
+from decoders.vllm.proposer import PearlProposer as Pearl
 
 __all__ = ["Pearl", "Probe"]

@@ -154,7 +154,7 @@ class _Room:
             states.clear()
             for index, (heads, width) in enumerate(self._shapes):
                 # Zeros, since under a mask what is not held yet counts nothing, unless it is NaN.
-                new = torch.zeros(slots, heads, capacity, width, **self._options)  # type: ignore[arg-type]
+                new = torch.zeros(slots, heads, capacity, width, **self._options)
                 if old:
                     new[: self._slots, :, : self._capacity] = old[index]
                 states.append(new)

@@ -50,6 +50,9 @@ class DraftProcess:
         Whether the user lets code run that comes with a model.
     """
 
+    #: What it runs.
+    module = f"{__package__}.draft_process"
+
     def __init__(
         self,
         settings: PearlSettings,
@@ -79,7 +82,7 @@ class DraftProcess:
         }
         # Started where our packages are, it finds these and no others of their names.
         self._process = subprocess.Popen(
-            [sys.executable, "-m", f"{__package__}.draft_process", json.dumps(told)],
+            [sys.executable, "-m", self.module, json.dumps(told)],
             cwd=_ROOT,
             env={name: value for name, value in os.environ.items() if name not in _OMP},
             stdin=subprocess.DEVNULL,

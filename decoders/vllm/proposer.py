@@ -14,7 +14,7 @@ from decoders.vllm.draft import DraftLost, DraftProcess
 from decoders.vllm.drafting import DRAFTED, STEP
 from decoders.vllm.patience import Pace
 from decoders.vllm.settings import AUTO, PearlSettings
-from decoders.vllm.texts import Changes, Text, Texts
+from decoders.vllm.texts import Changes, ServedText, ServedTexts
 
 if TYPE_CHECKING:
     from vllm.config import VllmConfig
@@ -31,7 +31,7 @@ class _Step(NamedTuple):
     tokens: Any
 
 
-class Pearl:
+class PearlProposer:
     """What vLLM calls for drafted tokens, with ``"method": "custom_class"``.
 
     The draft model is in a process of its own, which drafts on while the target verifies. After
@@ -66,8 +66,8 @@ class Pearl:
         self._most: int = config.speculative_config.num_speculative_tokens
         self._longest: int = config.model_config.max_model_len
         texts = config.scheduler_config.max_num_seqs
-        self._texts = Texts(min(texts, self._settings.texts or texts), self._longest)
-        self._by_number: dict[int, Text] = {}
+        self._texts = ServedTexts(min(texts, self._settings.texts or texts), self._longest)
+        self._by_number: dict[int, ServedText] = {}
         self._draft: DraftProcess | None = None
         self._pace = Pace()
         self._log: deque[dict[str, Any]] = deque(maxlen=_LOGGED)
@@ -241,9 +241,10 @@ class Pearl:
             for text in self._texts
             if text.is_read and max(text.reach, text.length) < text.limit
         ]
-        if self._settings.wait == AUTO:
+        wait = self._settings.wait
+        if isinstance(wait, str):
             return self._pace.pays(at_hand, self._most)
-        return any(held < self._settings.wait for held in at_hand)
+        return any(held < wait for held in at_hand)
 
     def _take(self, draft: DraftProcess, message: Message) -> None:
         """Take in a message of drafted tokens."""
@@ -251,14 +252,16 @@ class Pearl:
         with draft.understood():
             _, start, seconds, drafted = message
             check_seconds(start, seconds)
+            going = [self._by_number.get(number) for number, *_ in drafted]
+            if any(text is not None and text.is_read for text in going):
+                # Not where it has read a new text, which takes longer.
+                self._pace.drafted(seconds)
             for number, lineage, position, token in drafted:
                 check_tokens([token], draft.vocab_size)
                 text = self._by_number.get(number)
                 if text is None:
                     # It is over.
                     continue
-                if text.is_read:
-                    self._pace.drafted(seconds / len(drafted))
                 text.publish(lineage, position, token)
                 self._fresh.setdefault(number, []).append(
                     (lineage, position, token, seconds, start)

@@ -64,7 +64,7 @@ class PearlSettings:
     cores: tuple[int, ...] | None = None
     threads: int = 1
     ahead: int = 32
-    wait: int | Literal["auto"] = AUTO
+    wait: int | Literal["auto"] = "auto"
     gamma: int | None = None
     texts: int | None = None
     start_timeout: float = 120.0

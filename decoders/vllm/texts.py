@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 
-class Text:
+class ServedText:
     """A text that vLLM is at, and what was drafted for it.
 
     Parameters
@@ -110,14 +110,14 @@ class Text:
 class Changes:
     """What a step has changed."""
 
-    #: Texts that are over.
-    over: list[Text] = field(default_factory=list)
-    begun: list[Text] = field(default_factory=list)
+    #: ServedTexts that are over.
+    over: list[ServedText] = field(default_factory=list)
+    begun: list[ServedText] = field(default_factory=list)
     #: Those that go on: update, position, and verified tokens from there on.
-    updates: list[tuple[Text, int, int, list[int]]] = field(default_factory=list)
+    updates: list[tuple[ServedText, int, int, list[int]]] = field(default_factory=list)
 
 
-class Texts:
+class ServedTexts:
     """The texts of the last step.
 
     The rows of a step are requests, but not told which: a row's request changes as others end, and
@@ -136,14 +136,14 @@ class Texts:
     def __init__(self, most: int, room: int) -> None:
         self._most, self._room = most, room
         self._numbers = 0
-        self._texts: list[Text] = []
+        self._texts: list[ServedText] = []
 
-    def __iter__(self) -> Iterator[Text]:
+    def __iter__(self) -> Iterator[ServedText]:
         return iter(self._texts)
 
     def step(
         self, sampled: Sequence[Sequence[int]], lengths: Sequence[int], tokens: np.ndarray
-    ) -> tuple[list[Text | None], Changes]:
+    ) -> tuple[list[ServedText | None], Changes]:
         """Take in a step of the target.
 
         Parameters
@@ -159,10 +159,10 @@ class Texts:
         -------
         The text of each row, ``None`` where it has none yet; and what has changed.
         """
-        before: dict[int, list[Text]] = {}
+        before: dict[int, list[ServedText]] = {}
         for text in self._texts:
             before.setdefault(text.length, []).append(text)
-        found: list[Text | None] = []
+        found: list[ServedText | None] = []
         for row, gained in enumerate(sampled):
             known = tokens[row, : lengths[row] - len(gained)]
             among = before.get(len(known), ())
@@ -171,7 +171,7 @@ class Texts:
         changes = Changes(over=[text for text in self._texts if text.number not in kept])
         self._texts = [text for text in self._texts if text.number in kept]
         advanced: set[int] = set()
-        now: dict[int, list[Text]] = {}
+        now: dict[int, list[ServedText]] = {}
         for row, gained in enumerate(sampled):
             if gained:
                 whole = tokens[row, : lengths[row]]
@@ -180,13 +180,13 @@ class Texts:
 
     def _become(
         self,
-        text: Text | None,
+        text: ServedText | None,
         whole: np.ndarray,
         gained: list[int],
         advanced: set[int],
-        now: dict[int, list[Text]],
+        now: dict[int, list[ServedText]],
         changes: Changes,
-    ) -> Text | None:
+    ) -> ServedText | None:
         """The text that a row's has become."""
         same = now.setdefault(len(whole), [])
         for other in same:
@@ -198,7 +198,7 @@ class Texts:
         elif len(self._texts) < self._most:
             # Of a request that has just come; or two had the same text, and have parted.
             self._numbers += 1
-            text = Text(self._numbers, whole, self._room)
+            text = ServedText(self._numbers, whole, self._room)
             self._texts.append(text)
             changes.begun.append(text)
         else:

@@ -512,6 +512,7 @@ def row_of(**figures: Any) -> Row:
         "accuracy_name": "pass@1", "reference": "inline", "prompts": 8, "exact_match_rate": 0.75,
         "ties": 2, "violations": 0, "lossy": 0, "sampled_tokens": None, "sampling_p_value": None,
         "sampling_smallest_bias": None, "synthetic": False, "runner_up_pass_rate": None,
+        "decoder_about": {},
     }  # fmt: skip
     return Row("pearl", "run", summary | figures)
 

@@ -1,0 +1,76 @@
+"""vLLM's engine on the tiny pair: how it is started, and what it is asked."""
+
+from __future__ import annotations
+
+import functools
+import os
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = ROOT / "pearl_eval" / "assets" / "tiny"
+TARGET, DRAFT = str(TINY / "target"), str(TINY / "draft")
+#: Drafted tokens that a step verifies at most, of each of so many texts.
+MOST, TEXTS = 12, 4
+#: The target on one core; the draft process takes another.
+ENVIRONMENT = {
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+    "VLLM_CPU_OMP_THREADS_BIND": "0",
+    "VLLM_LOGGING_LEVEL": "WARNING",
+    # A function is sent to the workers, to ask what the proposer did.
+    "VLLM_ALLOW_INSECURE_SERIALIZATION": "1",
+    "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
+}
+#: Of every engine: prompts are read in parts.
+ARGUMENTS = {
+    "dtype": "float32",
+    "max_model_len": 512,
+    "max_num_seqs": TEXTS,
+    "max_num_batched_tokens": 96,
+    "enforce_eager": True,
+}
+_HEADS = (
+    "def add(a: int, b: int) -> int:\n",
+    "def is_prime(number):\n    '''Whether a number is prime.'''\n",
+    "Question: Tom has 3 apples and buys 4 more. How many has he?\nAnswer:",
+    "from typing import List\n\n\ndef below_zero(operations: List[int]) -> bool:\n",
+    "class Stack:\n    def __init__(self):\n        self.items = []\n\n    def push(self, item):\n",
+    "".join(f"def times_{n}(value):\n    return value * {n}\n\n\n" for n in range(2, 16)),
+)
+
+
+def pearl_arguments(**pearl: Any) -> dict[str, Any]:
+    """Arguments of an engine that has PEARL."""
+    return {
+        "speculative_config": {
+            "method": "custom_class",
+            "model": "pearl_eval.vllm.Pearl",
+            "num_speculative_tokens": MOST,
+        },
+        "additional_config": {"pearl": {"draft_model": DRAFT, **pearl}},
+    }
+
+
+@functools.cache
+def prompts() -> list[list[int]]:
+    """Some prompts, the last of them read in more than two steps."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(TARGET)
+    found = [tokenizer(head)["input_ids"] for head in _HEADS]
+    assert len(found[-1]) > 2 * ARGUMENTS["max_num_batched_tokens"]
+    return found
+
+
+def generate(engine: Any, asked: list[list[int]], **sampling: Any) -> list[list[int]]:
+    """What an engine makes of some prompts, as many at once as it takes."""
+    from vllm import SamplingParams
+    from vllm.inputs import TokensPrompt
+
+    options = {"temperature": 0, "max_tokens": 128, "ignore_eos": True, "detokenize": False}
+    answers = engine.generate(
+        [TokensPrompt(prompt_token_ids=prompt) for prompt in asked],
+        SamplingParams(**{**options, **sampling}),
+        use_tqdm=False,
+    )
+    return [list(answer.outputs[0].token_ids) for answer in answers]

@@ -1,0 +1,192 @@
+"""PEARL inside vLLM gives what vLLM gives alone, whatever happens."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+pytest.importorskip("vllm")
+
+from vllm_tiny import ARGUMENTS, MOST, TEXTS, generate, pearl_arguments, prompts
+
+
+@pytest.fixture(scope="module")
+def engine(start: Callable[..., Any]) -> Any:
+    return start(**pearl_arguments())
+
+
+Pearl = Callable[..., Any]
+
+
+@pytest.fixture
+def pearl(engine: Any) -> Iterator[Pearl]:
+    """The engine, once its proposer has other settings and an empty log."""
+
+    def pearl(**changes: Any) -> Any:
+        def set_up(worker: Any) -> None:
+            import dataclasses
+
+            drafter = worker.model_runner.drafter
+            drafter.take_log()
+            changed = {"wait": 0, "gamma": None, "ahead": 32, **changes}
+            drafter._settings = dataclasses.replace(drafter._settings, **changed)
+
+        engine.collective_rpc(set_up)
+        return engine
+
+    yield pearl
+
+
+def log_of(engine: Any) -> list[dict[str, Any]]:
+    """What the proposer did since it was last asked."""
+    found: list[dict[str, Any]] = engine.collective_rpc(
+        lambda worker: worker.model_runner.drafter.take_log()
+    )[0]
+    return found
+
+
+def handed(log: list[dict[str, Any]]) -> list[list[int]]:
+    """Drafted tokens that were handed over, row by row."""
+    return [row["handed"] for entry in log for row in entry["rows"]]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"wait": 0},
+        {"wait": "auto"},
+        {"wait": 4},
+        {"wait": MOST},
+        {"ahead": 1},
+        {"gamma": 1},
+        {"gamma": 4},
+        {"gamma": MOST + 1},
+    ],
+)
+def test_several_requests_at_once_get_what_they_get_alone(
+    pearl: Pearl, expected: list[list[int]], changes: dict[str, Any]
+) -> None:
+    engine = pearl(**changes)
+    assert generate(engine, prompts()) == expected
+    log = log_of(engine)
+    assert log[-1]["failed"] is None
+    assert max(len(entry["rows"]) for entry in log) == TEXTS
+    assert max(map(len, handed(log))) <= min(changes.get("gamma", MOST + 1) - 1, MOST)
+    if changes != {"gamma": 1}:
+        assert any(handed(log))
+
+
+def test_one_request_is_quicker_by_what_is_accepted(
+    pearl: Pearl, expected: list[list[int]]
+) -> None:
+    engine = pearl(wait=6)
+    assert generate(engine, prompts()[:1]) == expected[:1]
+    log = log_of(engine)
+    assert len(log) < 64
+    assert sum(map(len, handed(log))) >= 128 - len(log)
+
+
+def test_an_end_inside_of_what_is_accepted_is_the_end(
+    pearl: Pearl, expected: list[list[int]]
+) -> None:
+    engine = pearl(wait=MOST)
+    for length in (1, 2, 7, 30):
+        limited = generate(engine, prompts()[:2], max_tokens=length)
+        assert limited == [whole[:length] for whole in expected[:2]]
+    for whole, prompt in zip(expected[:4], prompts(), strict=False):
+        stop = whole[40]
+        [stopped] = generate(engine, [prompt], stop_token_ids=[stop])
+        assert stopped == whole[: whole.index(stop) + 1]
+
+
+def test_a_text_may_become_as_long_as_the_engine_allows(
+    pearl: Pearl, expected: list[list[int]]
+) -> None:
+    engine = pearl(wait=MOST)
+    room = ARGUMENTS["max_model_len"]
+    prompt = [*prompts()[0], *expected[0]]
+    [whole] = generate(engine, [prompt], max_tokens=room - len(prompt))
+    assert len(prompt) + len(whole) == room
+    [plain] = generate(pearl(ahead=1), [prompt], max_tokens=room - len(prompt))
+    assert whole == plain
+
+
+def test_requests_that_are_aborted_leave_the_others_as_they_are(
+    pearl: Pearl, expected: list[list[int]]
+) -> None:
+    from vllm import SamplingParams
+    from vllm.inputs import TokensPrompt
+
+    inner = pearl(wait=4).llm_engine
+    options = SamplingParams(temperature=0, max_tokens=128, ignore_eos=True, detokenize=False)
+    ids = {}
+    for number in range(TEXTS):
+        prompt = TokensPrompt(prompt_token_ids=prompts()[number])
+        ids[number] = inner.add_request(str(number), prompt, options) or str(number)
+    found: dict[str, list[int]] = {}
+    steps = 0
+    while inner.has_unfinished_requests():
+        for answer in inner.step():
+            found[answer.request_id.split("-")[0]] = list(answer.outputs[0].token_ids)
+        steps += 1
+        if steps == 6:
+            inner.abort_request([ids[0], ids[2]])
+            # The same text comes again, in another row.
+            inner.add_request("9", TokensPrompt(prompt_token_ids=prompts()[2]), options)
+    assert [found[name] for name in ("1", "3", "9")] == [expected[1], expected[3], expected[2]]
+    assert log_of(pearl())[-1:] == []
+
+
+def test_a_prompt_that_comes_again_is_drafted_from_nothing(pearl: Pearl) -> None:
+    engine = pearl(gamma=5)
+    first = (generate(engine, prompts()[:1]), handed(log_of(engine)))
+    assert (generate(engine, prompts()[:1]), handed(log_of(engine))) == first
+    assert first[1][0] == [] and len(first[1]) > 128 / 6
+
+
+@pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_draft_process_that_is_gone_in_the_middle_harms_nothing(
+    pearl: Pearl, expected: list[list[int]], fault: int
+) -> None:
+    engine = pearl(wait=2, answer_timeout=0.5)
+
+    def draft_process(worker: Any) -> int:
+        return int(worker.model_runner.drafter.pid)
+
+    [pid] = engine.collective_rpc(draft_process)
+    from vllm import SamplingParams
+    from vllm.inputs import TokensPrompt
+
+    options = SamplingParams(temperature=0, max_tokens=128, ignore_eos=True, detokenize=False)
+    inner = engine.llm_engine
+    for number in (0, 1):
+        inner.add_request(str(number), TokensPrompt(prompt_token_ids=prompts()[number]), options)
+    found: dict[str, list[int]] = {}
+    steps = 0
+    while inner.has_unfinished_requests():
+        for answer in inner.step():
+            found[answer.request_id.split("-")[0]] = list(answer.outputs[0].token_ids)
+        steps += 1
+        if steps == 8:
+            os.kill(pid, fault)
+    assert [found["0"], found["1"]] == expected[:2]
+    failed = [entry["failed"] for entry in log_of(engine)]
+    assert failed[0] is None and f"pid {pid}" in failed[-1]
+    assert not any(generate_and_log(engine)[1])
+
+    def begin_anew(worker: Any) -> None:
+        drafter = worker.model_runner.drafter
+        drafter.__init__(drafter._config)
+        drafter.load_model(None)
+
+    engine.collective_rpc(begin_anew)
+    assert any(generate_and_log(pearl(wait=2))[1])
+
+
+def generate_and_log(engine: Any) -> tuple[list[list[int]], list[list[int]]]:
+    log_of(engine)
+    return generate(engine, prompts()[:1], max_tokens=40), handed(log_of(engine))
