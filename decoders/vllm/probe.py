@@ -67,7 +67,7 @@ class _Watch:
 
     def take_log(self) -> list[dict[str, Any]]:
         """What the drafter itself has noted, if it does."""
-        drafter = getattr(self._runner, "drafter", None)
+        drafter: Any = getattr(self._runner, "drafter", None)
         log: list[dict[str, Any]] = drafter.take_log() if hasattr(drafter, "take_log") else []
         return log
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from pearl_eval.results.about import OWN_ENGINE, engine_of
 from pearl_eval.bench.limits import TimedForwards, round_limit_share
+from pearl_eval.results.about import OWN_ENGINE, engine_of
 from pearl_eval.results.records import Record
 from pearl_eval.results.speed import Ratio, Speed
 

@@ -133,7 +133,15 @@ def print_contest(title: str, contest: Mapping[str, Any]) -> None:
     headings = ["tokens\n/s", *(f"÷ {name}" for name in names), "÷ reference\nby prompt"]
     print_table(
         title,
-        ["contender", *(["engine"] if mixed else []), *headings, "limit\n1", "limit\n2", "α", "equivalence"],
+        [
+            "contender",
+            *(["engine"] if mixed else []),
+            *headings,
+            "limit\n1",
+            "limit\n2",
+            "α",
+            "equivalence",
+        ],
         (
             [
                 row["contender"],

@@ -10,7 +10,6 @@ from omegaconf import OmegaConf
 
 from pearl_eval.config.paths import asset
 
-
 #: What computes the target of a decoder that says nothing else.
 OWN_ENGINE = "transformers"
 

@@ -105,8 +105,10 @@ def notes(rows: Sequence[Row]) -> list[str]:
         )
     for label, summary in summaries:
         if summary.get("lost_from"):
-            lines.append(f"{label}: from {summary['lost_from']} on it had no drafts (records.jsonl"
-            " says why, under lost).")
+            lines.append(
+                f"{label}: from {summary['lost_from']} on it had no drafts (records.jsonl"
+                " says why, under lost)."
+            )
         if summary["ties"] and summary["runner_up_pass_rate"] is not None:
             lines.append(
                 f"{label}: {summary['ties']} of {summary['prompts']} outputs differ by rounding"
