@@ -85,7 +85,7 @@ class Started:
                 for one in runtime["config_sources"]
                 if one["provider"] == "command-line"
             ]
-            overrides = [upgrade_override(one) for one in asked["task"]]
+            overrides = [one for one in map(upgrade_override, asked["task"]) if one]
             return cls(runtime["cwd"], overrides, list(asked["hydra"]), dirs)
         except (KeyError, TypeError) as error:
             raise UserError(f"{path} is damaged: it lacks {error}") from error
