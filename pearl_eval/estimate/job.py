@@ -94,7 +94,7 @@ def _estimate(job: Job, config: EstimateConfig, knowledge: Knowledge) -> JobEsti
     roles = ["target", *["draft"] * decoder.uses_draft]
     found = {
         role: knowledge.forward(
-            role, names.pair, sizes.get(role), itemsize, places.gpus > 0, decoder.ranks
+            role, names.pair, decoder, sizes.get(role), itemsize, places.gpus > 0
         )
         for role in roles
     }
@@ -105,14 +105,14 @@ def _estimate(job: Job, config: EstimateConfig, knowledge: Knowledge) -> JobEsti
     seconds = reference_seconds = None
     at_most = run.protocol is not Protocol.paper
     basis = ""
-    measured = knowledge.speeds(names, decoder, decoder.ranks)
+    measured = knowledge.speeds(names, decoder)
     if measured:
         seconds, reference_seconds, basis = measured.seconds, measured.reference_seconds, MEASURED
     elif len(forwards) == len(roles):
         times = ForwardTimes(
             forwards["target"].surface,
             forwards[roles[-1]].surface,
-            knowledge.slowdown(names.pair, decoder.ranks),
+            knowledge.slowdown(names.pair, decoder),
         )
         value, max_new_tokens = rate.value if rate else 0.0, task.max_new_tokens
         prediction = predict(decoder.simulated_as(), times, value, max_new_tokens, places.competing)

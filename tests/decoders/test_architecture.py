@@ -281,13 +281,6 @@ def test_size_of_a_model_whose_layers_differ() -> None:
     assert size.context == 128
 
 
-def test_layers_that_differ_are_shared_out_by_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    config = make_config("two widths", num_global_key_value_heads=1, attention_k_eq_v=True)
-    monkeypatch.setattr(type(config), "base_model_tp_plan", {"layers": "any"})
-    with pytest.raises(UserError, match="4 attention heads and 1 heads of keys and values"):
-        pretrained.check_divisible(ModelConfig("there"), config, 2)
-
-
 @pytest.mark.parametrize(
     ("config", "longest"),
     [
