@@ -167,7 +167,7 @@ def test_another_package_adds_a_command(
     code, out, _ = run_command("mine", "a", "b", "-o", "c")
     assert (code, out) == (0, f"ran ['a', 'b'] {Path('c')}\n")
     assert run_command("mine", "a")[1] == "ran ['a'] None\n"
-    assert "\n  mine         A command of mine\n" in run_command("", "--help")[1]
+    assert "\n  mine       A command of mine\n" in run_command("", "--help")[1]
     assert "commands: bench, compare, dashboard, " in run_command("", "zzz")[2]
     assert "heatmap, mine, overview" in run_command("", "zzz")[2]
 
@@ -187,7 +187,7 @@ def test_one_that_is_broken_hides_no_other(
     code, out, err = run_command("broken", "a")
     assert (code, out) == (2, "") and told in err and len(err.splitlines()) == 1
     code, out, _ = run_command("", "--help")
-    assert code == 0 and told in out and "  bench        " in out
+    assert code == 0 and told in out and "  bench      " in out
 
 
 def fails(error: BaseException) -> Any:
