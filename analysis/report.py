@@ -22,9 +22,9 @@ from pearl_eval.figures.timelines import timeline
 from pearl_eval.results import table
 from pearl_eval.results.runs import Run, finished_runs
 from pearl_eval.results.stretch import choose_runs
-from pearl_eval.results.table import Row, number
+from pearl_eval.results.table import number
 from pearl_eval.results.traces import Traces
-from pearl_eval.shell.sweep import sweep_rows
+from pearl_eval.shell.sweep import table_rows
 
 #: What the page makes of colours in pictures, for light and dark.
 _COLOURS = {
@@ -75,9 +75,7 @@ def write_report(directory: Path, output: Path | None = None) -> None:
 def report(directory: Path) -> str:
     """The page, as HTML. :class:`UserError` where nothing finished is there."""
     runs = finished_runs(directory)
-    rows = sweep_rows(directory) or [
-        Row(run.label, str(run.directory), run.summary) for run in runs
-    ]
+    rows = table_rows(directory)
     labels = {Path(row.directory): row.label for row in rows}
     runs = [Run(labels.get(r.directory, r.label), r.summary, r.directory) for r in runs]
     environment = Environment(

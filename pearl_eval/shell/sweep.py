@@ -27,7 +27,7 @@ from pearl_eval.results.records import (
     read_error,
     read_summary,
 )
-from pearl_eval.results.runs import run_folders
+from pearl_eval.results.runs import finished_runs, run_folders
 from pearl_eval.results.table import Row
 from pearl_eval.shell.console import print_error, print_note, print_table
 from pearl_eval.shell.credentials import refuse_credentials
@@ -189,6 +189,13 @@ def sweep_rows(directory: Path) -> list[Row]:
     return [
         Row(label, str(folder), summary, (read_error(folder) or ["no result"])[0])
         for folder, label, summary in zip(folders, labels(known), summaries, strict=True)
+    ]
+
+
+def table_rows(directory: Path) -> list[Row]:
+    """A row for each run of a sweep, finished or not, or the one of a run's own directory."""
+    return sweep_rows(directory) or [
+        Row(run.label, str(run.directory), run.summary) for run in finished_runs(directory)
     ]
 
 

@@ -21,11 +21,11 @@ from pearl_eval.bench.growth import points
 from pearl_eval.bench.limits import TimedForwards, round_limit_share
 from pearl_eval.bench.results import Entry, Results
 from pearl_eval.bench.table import bests, rows
-from pearl_eval.commands.table import table_rows
 from pearl_eval.errors import UserError
 from pearl_eval.results.intervals import total_ratio_interval
 from pearl_eval.results.records import Record, read_lines
 from pearl_eval.results.speed import Ratio
+from pearl_eval.shell.sweep import table_rows
 from tasks.task import Problem
 
 Run = Callable[..., tuple[int, str, str]]
