@@ -7,7 +7,7 @@ from typing import Any, TypeVar, cast
 
 from hydra._internal.utils import _locate
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from pearl_eval.config.schema import (
     Config,
@@ -47,14 +47,14 @@ def section(name: str, schema: type[T], node: Any) -> T:
     try:
         # Resolved first: what an interpolation gives is held to the schema, too.
         resolved = OmegaConf.to_container(node, resolve=True)
-        made = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), resolved))
+        return cast(T, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), resolved)))
     except OmegaConfBaseException as error:
         reason = str(error).splitlines()[0]
+        known = f" ({_known(schema)})" if isinstance(error, ConfigKeyError) else ""
         key = str(error.full_key).removeprefix(f"{name}.")
-        raise UserError(f"{name}.{key}: {reason}") from error
+        raise UserError(f"{name}.{key}: {reason}{known}") from error
     except ValueError as error:
         raise UserError(str(error)) from error
-    return cast(T, made)
 
 
 def build(group: str, node: DictConfig, base: type[T]) -> T:
@@ -65,13 +65,7 @@ def build(group: str, node: DictConfig, base: type[T]) -> T:
     """
     settings = dict(node)
     cls = _dataclass_named(group, settings.pop("_target_", None), base)
-    try:
-        made = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls), settings))
-    except OmegaConfBaseException as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{group}.{error.full_key}: {reason} ({_known(cls)})") from error
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    made = section(group, cls, DictConfig(settings, parent=node._get_parent()))
     assert isinstance(made, base)
     return made
 

@@ -188,7 +188,7 @@ class Comparison:
         self._cost.add(length, record.new_tokens, finished.rounds, record.joules)
         tokens = len(record.reference_output_ids)
         # A window is read as a whole, for one token as for several.
-        window = WINDOW if self._plan.setup.fixed_window else 1
+        window = WINDOW if self._plan.setup.runtime.fixed_window else 1
         self._reference_cost.add_autoregressive(length, tokens, record.reference_joules, window)
 
     def _decode_both(self, prompt: Prompt, swap: bool) -> tuple[Made, ReferenceRun]:

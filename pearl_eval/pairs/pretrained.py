@@ -37,7 +37,7 @@ from pearl_eval.machine.devices import Devices
 from pearl_eval.pairs.chat import end_of_turn
 from pearl_eval.pairs.fingerprint import folder_fingerprint
 from pearl_eval.pairs.pair import Pair, PairSource
-from pearl_eval.sizes.memory import check_fits, free_bytes, model_bytes
+from pearl_eval.sizes.memory import free_bytes
 from pearl_eval.sizes.model_shapes import known_shapes
 from pearl_eval.sizes.model_size import HeadShape, ModelSize
 
@@ -101,7 +101,6 @@ class Pretrained(PairSource):
         sizes = {"target": ModelSize.of(config)}
         weights = {"target": weights_mark(self.target, config)}
         dtype = self.dtype.value
-        needs = {"target": (devices.target, model_bytes(sizes["target"], getattr(torch, dtype)))}
         vocab_size = known = min(len(tokenizer), config.vocab_size)
         if uses_draft:
             config = read_config("draft", self.draft, devices.draft)
@@ -110,8 +109,6 @@ class Pretrained(PairSource):
             known = min(vocab_size, config.vocab_size, shared)
             sizes["draft"] = ModelSize.of(config)
             weights["draft"] = weights_mark(self.draft, config)
-            needs["draft"] = (devices.draft, model_bytes(sizes["draft"], getattr(torch, dtype)))
-        check_fits(needs)
         return Pair(
             tokenizer,
             sizes,
