@@ -18,7 +18,7 @@ from matplotlib.ticker import EngFormatter
 from pearl_eval.figures.acceptance import draw_acceptance, judging_runs
 from pearl_eval.figures.overview import draw_overview
 from pearl_eval.figures.palette import BLUE_INK, GREEN_INK, IDLE, INK
-from pearl_eval.figures.timelines import timeline
+from pearl_eval.figures.timeline import timeline
 from pearl_eval.results import table
 from pearl_eval.results.runs import Run, finished_runs
 from pearl_eval.results.stretch import choose_runs

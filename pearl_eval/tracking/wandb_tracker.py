@@ -247,7 +247,7 @@ class WandbTracker(Tracker):
 def timelines(directory: Path) -> dict[str, Figure]:
     """Pictures of what each model did when, by their captions, from the files of a run."""
     # Imported late: it brings matplotlib, which no other tracker has use for.
-    from pearl_eval.figures.timelines import find_runs, timeline
+    from pearl_eval.figures.timeline import find_runs, timeline
 
     return {"the prompt with the median speedup": timeline(find_runs([directory]))}
 

@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 from make_record import make_record
 
-from analysis.comparison import comparison
 from analysis.frames.source import load_any
+from analysis.significance import significance
 from decoders.generation import Generation
 from pearl_eval.bench.benchmark import draw
 from pearl_eval.bench.growth import points
@@ -244,7 +244,7 @@ def test_contenders_are_compared_side_by_side(run_bench: Run, tmp_path: Path) ->
     assert [row.label for row in rows] == [row["contender"] for row in table]
     assert all(row.summary and row.summary["prompts"] == 4 for row in rows)
     frame = load_any([tmp_path / "run"])
-    found = comparison.decoders(frame)
+    found = significance.decoders(frame)
     assert len(found) == 8 * 7 / 2 and set(found["n"]) == {2}
     assert set(frame["sweep"]) == {str(tmp_path / "run")}
 
