@@ -41,6 +41,8 @@ class Speculative(Decoder):
 
 
 class SpeculativeSession(Session):
+    """Holds the draft model in this process, and the draft length in use."""
+
     decoder: Speculative
     gamma: int
 
