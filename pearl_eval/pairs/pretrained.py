@@ -32,7 +32,7 @@ from transformers.utils import logging as transformers_logging
 from decoders.model.architecture import Architecture, unfit
 from decoders.model.cached_model import CachedModel
 from pearl_eval.config.schema import RuntimeConfig
-from pearl_eval.errors import UserError
+from pearl_eval.errors import UserError, reason
 from pearl_eval.machine.devices import Devices
 from pearl_eval.pairs.chat import end_of_turn
 from pearl_eval.pairs.fingerprint import folder_fingerprint
@@ -159,8 +159,7 @@ def load_model(
             **where,
         )
     except (OSError, SafetensorError, RuntimeError, ImportError, ValueError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(f"{model.path}: its weights can't be loaded: {reason}") from error
+        raise UserError(f"{model.path}: its weights can't be loaded: {reason(error)}") from error
     absent = sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
     if absent:
         raise UserError(
@@ -210,13 +209,13 @@ def config_architecture(config: PreTrainedConfig) -> Architecture:
 def _check_kind(role: str, model: ModelConfig, config: PreTrainedConfig) -> None:
     """Refuse a model that is not of a kind that decoders can work with."""
     known = (type(one) in MODEL_FOR_CAUSAL_LM_MAPPING for one in (config, config.get_text_config()))
-    reason = "which is no causal language model"
+    why = "which is no causal language model"
     if all(known):
         kind = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
-        reason = unfit(config.get_text_config(), kind)
-    if reason:
+        why = unfit(config.get_text_config(), kind)
+    if why:
         raise UserError(
-            f"pair.{role}.path={model.path}: a {config.model_type} model, {reason}; take a"
+            f"pair.{role}.path={model.path}: a {config.model_type} model, {why}; take a"
             " decoder-only model of attention layers alone"
         )
 
@@ -233,10 +232,9 @@ def _check_quantised(
         get_hf_quantizer(copy.deepcopy(config), None, _device_map(devices), True, {})
     except Exception as error:  # each kind has its own words and types for what it lacks
         method = settings.get("quant_method") if isinstance(settings, dict) else None
-        reason = " ".join(str(error).split())[:300]
         raise UserError(
             f"pair.{role}.path={model.path}: its weights are quantised ({method}) and can't be read"
-            f" here: {reason}"
+            f" here: {reason(error)}"
         ) from error
 
 
@@ -333,9 +331,8 @@ def _not_readable(role: str, model: ModelConfig, what: str, error: Exception) ->
             f"pair.{role}.path={model.path}: its {what} is read by code that comes with the model,"
             " which is never run; take a model of a kind that transformers knows"
         )
-    reason = " ".join(str(error).split())[:300]
     return UserError(
-        f"pair.{role}.path={model.path}: its {what} could not be read ({reason});"
+        f"pair.{role}.path={model.path}: its {what} could not be read ({reason(error)});"
         f" give a local folder by pair.{role}.path=, or log in to the hub if the model is gated"
     )
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from pearl_eval.errors import UserError
+from pearl_eval.errors import UserError, reason
 from pearl_eval.results.formats import current, taken_version
 from pearl_eval.results.version_0 import upgrade_identity, upgrade_record, upgrade_summary
 
@@ -100,7 +100,7 @@ def read_yaml(path: Path) -> Any:
     try:
         return OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     except Exception as error:  # whatever is thrown over a file that is not ours
-        raise UserError(f"{path} is damaged: {' '.join(str(error).split())}") from error
+        raise UserError(f"{path} is damaged: {reason(error)}") from error
 
 
 def read_summary(folder: Path) -> FileObject:

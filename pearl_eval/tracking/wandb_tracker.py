@@ -18,6 +18,7 @@ import pandas as pd
 from PIL import Image
 
 from pearl_eval.config.schema import TrackingConfig
+from pearl_eval.errors import reason
 from pearl_eval.results.journal import replacing
 from pearl_eval.results.records import Record
 from pearl_eval.tracking import metrics
@@ -27,7 +28,6 @@ from pearl_eval.tracking.wandb_environment import (
     asked,
     asked_tags,
     folder,
-    reason,
     short_name,
     short_tag,
 )
