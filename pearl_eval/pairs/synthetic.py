@@ -16,7 +16,6 @@ from pearl_eval.errors import UserError
 from pearl_eval.machine.devices import Devices
 from pearl_eval.pairs.pair import Pair, PairSource
 from pearl_eval.pairs.pretrained import ModelConfig, read_tokenizer
-from pearl_eval.sizes.memory import check_fits, model_bytes
 from pearl_eval.sizes.model_size import ModelSize
 
 _MASK = 2**64 - 1
@@ -95,12 +94,9 @@ class Synthetic(PairSource):
                 f"pair.vocab_size={self.vocab_size} is less than the {len(tokenizer)} tokens of"
                 " pair.tokenizer"
             )
-        dtype = getattr(torch, self.dtype.value)
         sizes = {"target": ModelSize.of(self.target.config(self.vocab_size))}
         if uses_draft:
             sizes["draft"] = ModelSize.of(self.draft.config(self.vocab_size))
-        where = {"target": devices.target, "draft": devices.draft}
-        check_fits({role: (where[role], model_bytes(size, dtype)) for role, size in sizes.items()})
         load = functools.partial(
             load_synthetic, vocab_size=self.vocab_size, dtype=self.dtype.value, seed=self.seed
         )

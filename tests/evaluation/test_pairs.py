@@ -34,8 +34,10 @@ from decoders.speculative import Speculative
 from pearl_eval.config.building import build
 from pearl_eval.config.paths import config_dir
 from pearl_eval.config.registry import register
+from pearl_eval.config.schema import RuntimeConfig
 from pearl_eval.errors import UserError
 from pearl_eval.machine.devices import Devices
+from pearl_eval.pairs import setup
 from pearl_eval.pairs.controlled import Controlled
 from pearl_eval.pairs.pair import Pair, PairSource
 from pearl_eval.pairs.pretrained import ModelConfig, Pretrained
@@ -434,6 +436,24 @@ def test_memory_is_estimated_and_refused_before_loading(small_pair: SmallPair) -
     check_fits({"target": (("cpu",), 1000), "draft": (("cpu",), 1000)})
     with pytest.raises(UserError, match=r"not enough memory on cpu: about 1048576\.0 GiB"):
         check_fits({"target": (("cpu",), 2**50 - 2**30), "draft": (("cpu",), 2**30)})
+
+
+@pytest.mark.parametrize("roles", [["target", "draft"], ["target"]])
+def test_the_models_that_are_used_must_fit_the_memory_there_is(
+    small_pair: SmallPair, monkeypatch: pytest.MonkeyPatch, roles: list[str]
+) -> None:
+    asked: list[dict[str, Any]] = []
+    monkeypatch.setattr(setup, "check_fits", asked.append)
+    node = OmegaConf.create(
+        {
+            "_target_": "pearl_eval.pairs.controlled.Controlled",
+            "draft": {"path": str(small_pair.folder / "draft")},
+            "depth": 2,
+        }
+    )
+    sizes = setup.Setup.make(node, RuntimeConfig(), "draft" in roles).pair.sizes
+    assert sizes["draft"].weights < sizes["target"].weights
+    assert asked == [{role: (("cpu",), model_bytes(sizes[role], torch.float32)) for role in roles}]
 
 
 BAD_PAIRS = {

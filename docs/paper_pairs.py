@@ -1,7 +1,8 @@
 """The paper's pairs on A100s, predicted, beside what its authors report.
 
 Nothing here is measured by us. Forward times follow from the models' shapes and the card's memory
-bandwidth (a roofline), and from the waiting that the authors measured.
+bandwidth (a roofline), and from the waiting that the authors measured. Run as a program, it prints
+the tables of docs/simulation.md.
 """
 
 from __future__ import annotations
@@ -213,7 +214,6 @@ def _notes(cited: Sequence[Reported]) -> list[str]:
     return [f"Reported: {MARK.removeprefix('reported ')}, {CONDITIONS}. From {sources}."]
 
 
-def print_pairs() -> None:
-    """Print the tables of docs/simulation.md. It takes a minute."""
+if __name__ == "__main__":
     tables = (times_table(), speedups_table(), reported_table(), shared_table())
     print("\n\n".join(table.markdown() for table in tables))
