@@ -121,7 +121,7 @@ class StaticForward(FusedForward):
             rotations = self._rotations(self._embedding, positions[None])
             return self._logits(self._through(ids, mask, rotations, view))
 
-        run = _recorded(compute) if ids.is_cuda else compute
+        run = _recorded(compute, ids.device) if ids.is_cuda else compute
         return _Step(ids, positions, run)
 
 
@@ -146,17 +146,22 @@ class _StepCache:
         return held.keys[:, :, : self._bucket], held.values[:, :, : self._bucket]
 
 
-def _recorded(compute: Callable[[], torch.Tensor]) -> Callable[[], torch.Tensor]:
+def _recorded(
+    compute: Callable[[], torch.Tensor], device: torch.device
+) -> Callable[[], torch.Tensor]:
     """``compute`` as a CUDA graph: to be called where its inputs hold what they are to hold."""
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        for _ in range(_WARM_UPS):
-            compute()
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        logits = compute()
+    # What is recorded is what a stream of the current device is asked for, which may be another
+    # than the model's.
+    with torch.cuda.device(device):
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(_WARM_UPS):
+                compute()
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            logits = compute()
 
     def replay() -> torch.Tensor:
         graph.replay()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -195,3 +198,42 @@ def _eager(model: PreTrainedModel) -> PreTrainedModel:
 def _long(model: PreTrainedModel) -> PreTrainedModel:
     model.config.rope_parameters["rope_type"] = "dynamic"
     return model
+
+
+def test_a_graph_is_recorded_on_the_models_own_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By stand-ins for CUDA: which may have another device for its current one."""
+    within: list[object] = []
+    seen: list[list[object]] = []
+    replayed: list[str] = []
+
+    @contextlib.contextmanager
+    def inside(what: object) -> Iterator[None]:
+        within.append(what)
+        yield
+        within.pop()
+
+    def stream() -> SimpleNamespace:
+        assert within[:1] == [torch.device("cuda:1")]
+        return SimpleNamespace(wait_stream=lambda other: None)
+
+    def compute() -> torch.Tensor:
+        seen.append(list(within))
+        return torch.tensor([1.0])
+
+    graph = SimpleNamespace(replay=lambda: replayed.append("once"))
+    for name, stand_in in {
+        "device": inside,
+        "Stream": stream,
+        "current_stream": stream,
+        "stream": lambda one: inside("side"),
+        "CUDAGraph": lambda: graph,
+        "graph": lambda one: inside(one),
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, stand_in)
+    replay = static._recorded(compute, torch.device("cuda:1"))
+    device = torch.device("cuda:1")
+    assert seen == [[device, "side"], [device, "side"], [device, graph]]
+    first, second = replay(), replay()
+    assert replayed == ["once", "once"] and len(seen) == 3
+    # What the next replay writes is not what the last one gave.
+    assert first.equal(second) and first.data_ptr() != second.data_ptr()
