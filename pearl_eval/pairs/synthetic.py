@@ -155,7 +155,7 @@ class SyntheticModel(CachedModel):
 
     def predictions(self, logits: torch.Tensor, read: Sequence[tuple[int, int]]) -> torch.Tensor:
         logits = super().predictions(logits, read)
-        # One by one: indices from lists would have to go to a GPU, which waits for its forward then.
+        # One by one: lists of indices would have to go to a GPU, which waits for its forward.
         for row, one in zip(logits, read, strict=True):
             row[self.predict(*one)] = _CERTAIN
         return logits
