@@ -109,9 +109,19 @@ PREDICT = Command(
 
 PAPER_PAIRS = Command(
     "The paper's pairs on A100s, predicted, beside what its authors report",
-    "analysis.paper.paper_pairs:print_pairs",
-    [],
+    "analysis.paper.measured_card:print_predicted",
+    [
+        argument(
+            "--forwards",
+            type=Path,
+            metavar="FILE",
+            help="predict them for the card of a forwards_*.json that make gpu-check left",
+        )
+    ],
     "Nothing here is measured: forward times follow from the models' shapes and the card's memory"
-    " bandwidth (a roofline), and from the waiting that the authors measured. It takes a minute.",
-    "pearl-eval paper-pairs",
+    " bandwidth (a roofline), and from the waiting that the authors measured. It takes a minute."
+    " With --forwards they follow from forwards that were timed on that card, beside what its"
+    " bandwidth alone says.",
+    "pearl-eval paper-pairs\n"
+    "pearl-eval paper-pairs --forwards build/gpu_check/forwards_llama_1b_8b.json",
 )

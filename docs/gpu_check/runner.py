@@ -31,13 +31,21 @@ class Runner:
         The limit for all steps together.
     environment
         Variables of the steps' processes.
+    patience
+        How many times as long as on a GPU a step may take.
     """
 
     def __init__(
-        self, folder: Path, scratch: Path, seconds: float, environment: Mapping[str, str]
+        self,
+        folder: Path,
+        scratch: Path,
+        seconds: float,
+        environment: Mapping[str, str],
+        patience: float = 1.0,
     ) -> None:
         self._folder, self._scratch = folder, scratch
         self._seconds = seconds
+        self._patience = patience
         self._end = time.monotonic() + seconds
         self._environment = dict(environment)
         self.rows: list[Row] = []
@@ -54,7 +62,7 @@ class Runner:
                 f" {step.least:.0f}",
             )
             return
-        limit = min(step.seconds, left)
+        limit = min(step.seconds * self._patience, left)
         told, output = self._scratch / f"{step.name}.rows", self._scratch / f"{step.name}.log"
         environment = self._environment | {ROWS: str(told), FOLDER: str(self._folder)}
         start = time.monotonic()

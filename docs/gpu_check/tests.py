@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
@@ -28,6 +29,8 @@ class Teller:
 
 
 def main() -> int:
+    # Whatever else is installed there has no say in it.
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     # Those of the whole suite's settings and helpers that need more libraries are left out.
     arguments = ["-m", "gpu", "--noconftest", "-o", "addopts=", "-p", "no:cacheprovider", "-q"]
     return int(pytest.main([*arguments, str(ROOT / "tests" / "gpu")], plugins=[Teller()]))

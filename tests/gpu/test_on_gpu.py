@@ -56,7 +56,7 @@ def test_rollback(forward: str) -> None:
         model.rollback(0)
         model.extend(other[:30], rows=1)
         anew = model.extend(other, rows=9)
-    torch.testing.assert_close(after, anew, rtol=0, atol=0)
+    torch.testing.assert_close(after, anew, **CLOSE)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

@@ -19,6 +19,7 @@ MODULES -= {REFERENCE}
 #: Files that may name a decoder, and why.
 EXCEPTIONS = {
     "analysis/paper/paper_pairs.py": "the figures that the paper reports are of decoders by name",
+    "analysis/paper/measured_card.py": "PEARL is predicted beside what paper_pairs names",
 }
 
 
