@@ -21,7 +21,7 @@ from gpu_check.libraries import (
     install,
     missing,
 )
-from gpu_check.rows import REHEARSAL, Row, as_dicts, table
+from gpu_check.rows import REHEARSAL, Finding, as_dicts, table
 from gpu_check.runner import Runner
 from gpu_check.steps import STEPS, NoSuchStep, choose
 
@@ -91,14 +91,16 @@ def _check(options: argparse.Namespace) -> int:
         left = options.seconds * patience - (time.monotonic() - start)
         runner = Runner(folder, scratch, left, environment, patience)
         runner.rows.append(
-            Row("all", "libraries", f"{len(installed)} installed from wheels", " ".join(installed))
+            Finding(
+                "all", "libraries", f"{len(installed)} installed from wheels", " ".join(installed)
+            )
         )
         for step in steps:
             runner.run(step)
             _write(folder, runner.rows, rehearsed)
         seconds = time.monotonic() - start
         failed = f"failed: {', '.join(runner.failed)}" if runner.failed else "no step failed"
-        runner.rows.append(Row("all", "the check", f"{seconds:.0f} s", failed))
+        runner.rows.append(Finding("all", "the check", f"{seconds:.0f} s", failed))
         print(f"\n{_write(folder, runner.rows, rehearsed)}")
         return 1 if runner.failed else 0
     finally:
@@ -120,7 +122,7 @@ _LOUD = (
 )
 
 
-def _write(folder: Path, rows: list[Row], rehearsed: bool) -> str:
+def _write(folder: Path, rows: list[Finding], rehearsed: bool) -> str:
     """Leave the table, after each step, and give it."""
     text = (_LOUD if rehearsed else "") + table(rows)
     (folder / "table.txt").write_text(text + "\n")

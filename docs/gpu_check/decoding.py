@@ -27,8 +27,8 @@ REFERENCE = "autoregressive"
 
 
 @dataclass
-class Speed:
-    """What a decoder took for all prompts together."""
+class Taken:
+    """What a decoder took for all prompts together, and gave."""
 
     tokens: int = 0
     seconds: float = 0.0
@@ -87,12 +87,12 @@ def by_turns(
     max_new_tokens: int,
     speculative_gamma: int,
     pearl_gamma: int,
-) -> dict[str, Speed]:
+) -> dict[str, Taken]:
     """How fast the decoders are. The first prompt is for warming up, and does not count."""
     stop = setup.pair.stop_ids
     meter = EnergyMeter([*setup.devices.target, *setup.devices.draft])
     chosen = decoders(speculative_gamma, pearl_gamma)
-    speeds: dict[str, Speed] = {}
+    speeds: dict[str, Taken] = {}
     with started(chosen, models) as sessions:
         for number, prompt in enumerate(prompts):
             for name, session in sessions.items():
@@ -102,11 +102,11 @@ def by_turns(
                 after = meter.joules()
                 used = None if before is None or after is None else after - before
                 if number:
-                    speeds.setdefault(name, Speed()).add(made, used)
+                    speeds.setdefault(name, Taken()).add(made, used)
     return speeds
 
 
-def tell_speeds(speeds: Mapping[str, Speed]) -> None:
+def tell_speeds(speeds: Mapping[str, Taken]) -> None:
     """A row for each decoder: its speed, over the reference's, and whether it gave the same."""
     reference = speeds[REFERENCE]
     for name, speed in speeds.items():

@@ -47,6 +47,21 @@ def main(name: str) -> None:
         if device().type == "cuda":
             peak = torch.cuda.max_memory_allocated() / 2**30
             tell("memory of the target's process", f"{peak:.1f} GiB at its peak")
+        # Last: what has been profiled may be slower afterwards.
+        print_operations(target)
+
+
+def print_operations(target: CachedModel) -> None:
+    """Where the time of a token goes, operation by operation: in the log, not in the table."""
+    text = [1] * (forwards.CONTEXT + 1)
+    target.rollback(0)
+    target.extend(text, rows=1)
+    with torch.profiler.profile() as profiler:
+        for _ in range(3):
+            target.rollback(forwards.CONTEXT)
+            target.extend(text, rows=1).argmax(dim=-1).tolist()
+    column = "self_cpu_time_total" if rehearsed() else "self_device_time_total"
+    print(profiler.key_averages().table(sort_by=column, row_limit=20, max_name_column_width=80))
 
 
 def quickest(pair: ShapedPair, card: Card) -> ForwardKind:

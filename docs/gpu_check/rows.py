@@ -13,7 +13,7 @@ ROWS, FOLDER, REHEARSAL = "GPU_CHECK_ROWS", "GPU_CHECK_FOLDER", "PEARL_EVAL_GPU_
 
 
 @dataclass(frozen=True)
-class Row:
+class Finding:
     """One line of the table. ``value`` is what was found, ``note`` what is to be known of it."""
 
     step: str
@@ -30,12 +30,12 @@ def tell(what: str, value: str, note: str = "") -> None:
             file.write(json.dumps([what, value, note]) + "\n")
 
 
-def read_rows(path: Path, step: str) -> list[Row]:
+def read_rows(path: Path, step: str) -> list[Finding]:
     """The rows that a step has told; a last one that was cut off is left out."""
     rows = []
     for line in path.read_text().splitlines() if path.exists() else ():
         try:
-            rows.append(Row(step, *json.loads(line)))
+            rows.append(Finding(step, *json.loads(line)))
         except (ValueError, TypeError):
             continue
     return rows
@@ -51,13 +51,13 @@ def folder() -> Path:
     return Path(os.environ[FOLDER])
 
 
-def as_dicts(rows: list[Row]) -> list[dict[str, str]]:
+def as_dicts(rows: list[Finding]) -> list[dict[str, str]]:
     return [asdict(row) for row in rows]
 
 
-def table(rows: list[Row]) -> str:
+def table(rows: list[Finding]) -> str:
     """Rows under headings, in columns as wide as what they hold; the last is not padded."""
-    heading = Row("step", "what", "result", "note")
+    heading = Finding("step", "what", "result", "note")
     every = [(row.step, row.what, row.value, row.note) for row in [heading, *rows]]
     widths = [max(len(row[column]) for row in every) for column in range(3)]
     lines = [

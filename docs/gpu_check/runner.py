@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from gpu_check.rows import FOLDER, ROWS, Row, read_rows
+from gpu_check.rows import FOLDER, ROWS, Finding, read_rows
 from gpu_check.steps import Step
 
 #: Bytes of a step's output that the log keeps, its end.
@@ -48,7 +48,7 @@ class Runner:
         self._patience = patience
         self._end = time.monotonic() + seconds
         self._environment = dict(environment)
-        self.rows: list[Row] = []
+        self.rows: list[Finding] = []
         self.failed: list[str] = []
 
     def run(self, step: Step) -> None:
@@ -84,7 +84,7 @@ class Runner:
 
     def _add(self, step: Step, value: str, note: str = "") -> None:
         print(f"== {step.name}: {value}" + (f" ({note})" if note else ""), flush=True)
-        self.rows.append(Row(step.name, "the step", value, note))
+        self.rows.append(Finding(step.name, "the step", value, note))
 
     def _log(self, step: Step, output: Path) -> None:
         with (self._folder / "log.txt").open("a") as log:

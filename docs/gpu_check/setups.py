@@ -47,7 +47,8 @@ class ShapedPair:
         return _made(OmegaConf.create(node), RuntimeConfig(forward=forward))
 
 
-_TINY = ModelShape(32, 88, 2, 2, 1, 2048, 4096)
+#: Its heads are wider than its hidden size says, as Qwen3's are.
+_TINY = ModelShape(32, 88, 2, 2, 1, 2048, 4096, 32)
 #: Llama 3.2 1B, which the package has no shape of.
 _LLAMA_1B = "Llama 3.2 1B"
 PAIRS = {

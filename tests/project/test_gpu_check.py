@@ -17,7 +17,7 @@ import pytest
 from gpu_check import __main__ as command
 from gpu_check import forwards, libraries
 from gpu_check.libraries import LibrariesError
-from gpu_check.rows import ROWS, Row, read_rows, table, tell
+from gpu_check.rows import ROWS, Finding, read_rows, table, tell
 from gpu_check.runner import Runner
 from gpu_check.steps import STEPS, NoSuchStep, Step, choose
 from pearl_eval.profile.profile import Timing
@@ -83,8 +83,8 @@ def test_a_step_is_stopped_at_its_limit_with_all_that_it_started(
     )
     runner.run(python("slow", code, seconds=3.0))
     told, stopped = runner.rows
-    assert told == Row("slow", "speed", "3 tokens/s", "fast")
-    assert stopped == Row("slow", "the step", "stopped at its limit of 3 s", "waiting")
+    assert told == Finding("slow", "speed", "3 tokens/s", "fast")
+    assert stopped == Finding("slow", "the step", "stopped at its limit of 3 s", "waiting")
     pid = int((tmp_path / "pid").read_text())
     end = time.monotonic() + 10
     while _runs(pid) and time.monotonic() < end:
@@ -128,11 +128,14 @@ def test_rows_are_on_disk_as_soon_as_they_are_told(
     tell("two", "2 ms", "note")
     with path.open("a") as file:
         file.write('["three", "3')
-    assert read_rows(path, "a") == [Row("a", "one", "1 ms"), Row("a", "two", "2 ms", "note")]
+    assert read_rows(path, "a") == [
+        Finding("a", "one", "1 ms"),
+        Finding("a", "two", "2 ms", "note"),
+    ]
 
 
 def test_a_table_has_columns_as_wide_as_what_they_hold() -> None:
-    rows = [Row("card", "name", "NVIDIA X", "seen"), Row("tests", "a", "ok")]
+    rows = [Finding("card", "name", "NVIDIA X", "seen"), Finding("tests", "a", "ok")]
     assert table(rows).splitlines() == [
         "step   what  result    note",
         "-----  ----  --------",
