@@ -70,25 +70,27 @@ def quickest(pair: ShapedPair, card: Card) -> ForwardKind:
     found: dict[ForwardKind, float] = {}
     for kind in _KINDS:
         try:
-            setup = pair.setup(kind)
-            with placed(setup.processes.target), setup.target() as target:
-                seconds = time_forwards(target, 1, forwards.CONTEXT, 2 * forwards.repeats())
-                own = own_clock(target)
-                itemsize = target.model.dtype.itemsize
-            del target
+            seconds, itemsize, own = _token(pair, kind)
         except Exception as error:  # told of: another way may work
             tell(f"a token, {kind.value}", "failed", f"{type(error).__name__}: {error}"[:200])
             continue
         finally:
             free()
-        found[kind] = middle = statistics.median(seconds)
+        found[kind] = seconds
         read = size.values_read(1, forwards.CONTEXT) * itemsize
-        share = read / middle / card.bandwidth
-        note = f"{read / 1e9:.2f} GB read, {share:.2f} of what a large read reaches"
-        tell(f"a token, {kind.value}", f"{1e3 * middle:.2f} ms", f"{note}; goal {_GOAL}{own}")
+        note = f"{read / 1e9:.2f} GB read, {read / seconds / card.bandwidth:.2f} of a large read's"
+        tell(f"a token, {kind.value}", f"{1e3 * seconds:.2f} ms", f"{note}; goal {_GOAL}{own}")
     if not found:
         raise RuntimeError("no kind of forward works")
     return min(found, key=lambda kind: found[kind])
+
+
+def _token(pair: ShapedPair, kind: ForwardKind) -> tuple[float, int, str]:
+    """Seconds of a forward of one token, the bytes of a value, and what the card's clock says."""
+    setup = pair.setup(kind)
+    with placed(setup.processes.target), setup.target() as target:
+        seconds = time_forwards(target, 1, forwards.CONTEXT, 2 * forwards.repeats())
+        return statistics.median(seconds), target.model.dtype.itemsize, own_clock(target)
 
 
 def own_clock(target: CachedModel) -> str:

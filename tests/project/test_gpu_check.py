@@ -15,11 +15,14 @@ from pathlib import Path
 import pytest
 
 from gpu_check import __main__ as command
-from gpu_check import forwards, libraries
+from gpu_check import forwards, libraries, pair
+from gpu_check.card import Card
+from gpu_check.decoding import Taken, tell_speeds
 from gpu_check.libraries import LibrariesError
-from gpu_check.rows import ROWS, Finding, read_rows, table, tell
+from gpu_check.rows import REHEARSAL, ROWS, Finding, read_rows, table, tell
 from gpu_check.runner import Runner
 from gpu_check.steps import STEPS, NoSuchStep, Step, choose
+from pearl_eval.config.schema import ForwardKind
 from pearl_eval.profile.profile import Timing
 from pearl_eval.simulation import ForwardTimes
 
@@ -224,6 +227,44 @@ def test_the_command_needs_nothing_but_python_to_say_what_it_does() -> None:
     assert done.returncode == 2 and done.stderr.startswith("error: there is no step x; expected")
     done = subprocess.run(start, env=environment, capture_output=True, text=True)
     assert done.returncode == 2 and "has no torch and no transformers" in done.stderr
+
+
+def test_decoders_are_told_beside_the_target_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    reference = Taken(100, 4.0, 200.0, [[1, 2], [3]], 0.0, 3.5)
+    ours = Taken(100, 2.5, None, [[1, 2], [4]], 1.0, 2.0)
+    tell_speeds({"autoregressive": reference, "pearl": ours})
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith(
+        "autoregressive: 25.0 tokens/s (1.00× autoregressive, identical 2/2, 2.00 J"
+    )
+    assert second == (
+        "pearl: 40.0 tokens/s (1.60× autoregressive, identical 1/2; of 2.50 s the target computed"
+        " 2.00, the draft model 1.00)"
+    )
+
+
+def test_the_quickest_kind_of_forward_is_taken_of_those_that_work(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its share: the bytes that a token reads, over its time, over what a large read reaches."""
+    monkeypatch.setenv(REHEARSAL, "1")
+    shape = pair.PAIRS["llama_1b_8b"].shapes()["target"]
+    read = 4 * (shape.multiplied + shape.cached * (forwards.CONTEXT + 1))
+
+    def token(_: object, kind: ForwardKind) -> tuple[float, int, str]:
+        if kind is ForwardKind.fused:
+            raise ValueError("too many")
+        return (0.5 if kind is ForwardKind.cuda_graphs else 2.0), 4, "; own"
+
+    monkeypatch.setattr(pair, "_token", token)
+    # The better of two ways to read: in half a second, 0.8 of what it reads then is read.
+    card = Card("x", reading=read / 0.4, with_vector=read / 0.8, flops=1.0)
+    assert pair.quickest(pair.PAIRS["llama_1b_8b"], card) is ForwardKind.cuda_graphs
+    first, second, third = capsys.readouterr().out.splitlines()
+    of = "of a large read's; goal 0.75; own)"
+    assert first == f"a token, transformers: 2000.00 ms (0.00 GB read, 0.20 {of}"
+    assert second == "a token, fused: failed (ValueError: too many)"
+    assert third == f"a token, cuda_graphs: 500.00 ms (0.00 GB read, 0.80 {of}"
 
 
 def test_few_files_are_left() -> None:
