@@ -227,7 +227,8 @@ def test_fixed_window_gives_the_same_bits_in_bfloat16() -> None:
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
 def test_models_have_a_card_each() -> None:
-    """And graphs are recorded on a card that is not the first."""
+    """And graphs are recorded on the card of each, also of both models in one process."""
     setup = tiny("float32", "cuda_graphs")
     assert (setup.devices.target, setup.devices.draft) == (("cuda:1",), ("cuda:0",))
-    assert decode(Pearl(6), "float32", "cuda_graphs").verdicts == ["identical"] * 3
+    for decoder in (Pearl(6), Speculative(6)):
+        assert decode(decoder, "float32", "cuda_graphs").verdicts == ["identical"] * 3
