@@ -25,7 +25,10 @@ _CERTAIN = 4096.0
 
 @dataclass
 class LlamaShape:
-    """Sizes of a Llama-like model, as ``LlamaConfig`` names them."""
+    """Sizes of a Llama-like model, as ``LlamaConfig`` names them.
+
+    ``head_dim`` null: hidden_size / num_attention_heads.
+    """
 
     hidden_size: int = 256
     intermediate_size: int = 704
@@ -33,6 +36,7 @@ class LlamaShape:
     num_attention_heads: int = 4
     num_key_value_heads: int = 4
     max_position_embeddings: int = 4096
+    head_dim: int | None = None
 
     def config(self, vocab_size: int) -> LlamaConfig:
         return LlamaConfig(vocab_size=vocab_size, tie_word_embeddings=False, **asdict(self))
@@ -147,7 +151,9 @@ class SyntheticModel(CachedModel):
 
     def predictions(self, logits: torch.Tensor, read: Sequence[tuple[int, int]]) -> torch.Tensor:
         logits = super().predictions(logits, read)
-        logits[range(len(read)), [self.predict(*one) for one in read]] = _CERTAIN
+        # One by one: lists of indices would have to go to a GPU, which waits for its forward.
+        for row, one in zip(logits, read, strict=True):
+            row[self.predict(*one)] = _CERTAIN
         return logits
 
     def predict(self, position: int, token: int) -> int:

@@ -270,6 +270,13 @@ def test_synthetic_text_depends_on_what_came_before(small_pair: SmallPair) -> No
     assert first != int(target.extend(PROMPT[1:], rows=1).argmax())
 
 
+def test_synthetic_heads_can_be_wider_than_the_hidden_size_says() -> None:
+    """As Qwen3's are: 4 heads of 16 in a model of width 32, and 2 of keys and of values."""
+    wide = LlamaShape(32, 64, 2, 4, 2, 1024, head_dim=16)
+    sizes = Synthetic(target=wide, draft=LlamaShape(32, 64, 2, 4, 2, 1024), vocab_size=500).sizes()
+    assert (sizes["target"].cached, sizes["draft"].cached) == (2 * 2 * 2 * 16, 2 * 2 * 2 * 8)
+
+
 def test_synthetic_trees_are_predicted_as_texts_are(small_pair: SmallPair) -> None:
     target = synthetic(small_pair, 0.8).load_target()
     tree = Tree()
