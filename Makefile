@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo vllm test-vllm test test-slow mutation coverage notebooks lint types format clean
+.PHONY: demo vllm test-vllm test test-slow mutation coverage notebooks gpu-wheels gpu-check lint types format clean
 
 demo: $(VENV)/installed
 	$(BIN)/pearl-eval experiment=quickstart
@@ -57,6 +57,14 @@ notebooks: $(VENV)/installed-dev
 	PYTHONWARNINGS=ignore PEARL_EVAL_RUNS="../$(RUNS)/decoders ../$(RUNS)/tasks ../$(RUNS)/draft_lengths" \
 	    $(BIN)/jupyter nbconvert --execute --to markdown --output-dir docs/notebooks analysis/*.ipynb
 	sed -i '/<style scoped>/,/<\/style>/d; s/<table [^>]*>/<table>/' docs/notebooks/*.md
+
+# EXTRA="pandas scipy": those as well. STEPS=tests,contest: only these. CHECK=--help: what there is.
+WHEELS_FOR ?= 3.12
+gpu-wheels:
+	PYTHONPATH=docs $(PYTHON) -m gpu_check --gather --python $(WHEELS_FOR) --extra "$(EXTRA)"
+
+gpu-check:
+	@PYTHONPATH=docs $(PYTHON) -m gpu_check --steps "$(STEPS)" $(CHECK)
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

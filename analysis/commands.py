@@ -106,12 +106,3 @@ PREDICT = Command(
     ],
     examples="pearl-eval predict outputs/DATE/TIME-bench",
 )
-
-PAPER_PAIRS = Command(
-    "The paper's pairs on A100s, predicted, beside what its authors report",
-    "analysis.paper.paper_pairs:print_pairs",
-    [],
-    "Nothing here is measured: forward times follow from the models' shapes and the card's memory"
-    " bandwidth (a roofline), and from the waiting that the authors measured. It takes a minute.",
-    "pearl-eval paper-pairs",
-)

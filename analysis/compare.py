@@ -6,11 +6,11 @@ from itertools import count
 
 import pandas as pd
 
-from analysis.comparison.comparison import LEVEL, changes, decoders, differing
 from analysis.frames.frame import mixed
 from analysis.frames.markdown import markdown_table
 from analysis.frames.source import load_any
 from analysis.frames.table import LOSSY
+from analysis.significance.significance import LEVEL, changes, decoders, differing
 
 _LEGEND = (
     "ratio: geometric mean over problems, with its 95 % interval; effect: rank-biserial correlation"

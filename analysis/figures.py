@@ -21,7 +21,7 @@ from pearl_eval.figures.draft_lengths import draw_gamma_sweep
 from pearl_eval.figures.heatmap import draw_heatmap
 from pearl_eval.figures.saving import save_figure
 from pearl_eval.figures.speedups import draw_speedups, draw_waiting
-from pearl_eval.figures.timelines import timeline as draw_runs
+from pearl_eval.figures.timeline import timeline as draw_runs
 from pearl_eval.results.records import read_summary
 from pearl_eval.results.runs import Run, labelled
 from pearl_eval.results.stretch import choose_runs

@@ -18,13 +18,13 @@ from matplotlib.ticker import EngFormatter
 from pearl_eval.figures.acceptance import draw_acceptance, judging_runs
 from pearl_eval.figures.overview import draw_overview
 from pearl_eval.figures.palette import BLUE_INK, GREEN_INK, IDLE, INK
-from pearl_eval.figures.timelines import timeline
+from pearl_eval.figures.timeline import timeline
 from pearl_eval.results import table
 from pearl_eval.results.runs import Run, finished_runs
 from pearl_eval.results.stretch import choose_runs
-from pearl_eval.results.table import Row, number
+from pearl_eval.results.table import number
 from pearl_eval.results.traces import Traces
-from pearl_eval.shell.sweep import sweep_rows
+from pearl_eval.shell.sweep import table_rows
 
 #: What the page makes of colours in pictures, for light and dark.
 _COLOURS = {
@@ -75,9 +75,7 @@ def write_report(directory: Path, output: Path | None = None) -> None:
 def report(directory: Path) -> str:
     """The page, as HTML. :class:`UserError` where nothing finished is there."""
     runs = finished_runs(directory)
-    rows = sweep_rows(directory) or [
-        Row(run.label, str(run.directory), run.summary) for run in runs
-    ]
+    rows = table_rows(directory)
     labels = {Path(row.directory): row.label for row in rows}
     runs = [Run(labels.get(r.directory, r.label), r.summary, r.directory) for r in runs]
     environment = Environment(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pearl_eval.errors import UserError
 from pearl_eval.figures.saving import check_format, save_figure
-from pearl_eval.figures.timelines import find_runs, timeline
+from pearl_eval.figures.timeline import find_runs, timeline
 from pearl_eval.results.stretch import TOKENS
 
 #: It is written in these formats.
@@ -24,7 +24,7 @@ def write_timeline(
 ) -> None:
     """Draw a stretch of one prompt, of runs or of a sweep, and print the paths of the pictures.
 
-    The stretch is as :func:`pearl_eval.figures.timelines.timeline` has it.
+    The stretch is as :func:`pearl_eval.figures.timeline.timeline` has it.
     """
     output = output or directory[0] / "timeline"
     check_format(output)

@@ -1,4 +1,4 @@
-"""Runs of accepted tokens: the one definition of what mean accepted tokens is the mean of."""
+"""Accepted tokens: the one definition of their rate, and of the runs whose mean length is told."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 
 
 class Judged(Protocol):
-    """What a round says of its drafted tokens, recorded or simulated."""
+    """What a round, or whatever sums some up, says of its drafted tokens."""
 
     @property
     def judged(self) -> int: ...
@@ -16,6 +16,13 @@ class Judged(Protocol):
 
 
 R = TypeVar("R", bound=Judged)
+
+
+def acceptance_rate(judged: Iterable[Judged]) -> float | None:
+    """Accepted drafted tokens over judged ones; ``None`` where none was judged."""
+    counts = [(one.accepted, one.judged) for one in judged]
+    whole = sum(count for _, count in counts)
+    return sum(count for count, _ in counts) / whole if whole else None
 
 
 def accepted_runs(rounds: Iterable[R], ends_run: Callable[[R], bool]) -> list[int]:

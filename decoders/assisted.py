@@ -79,6 +79,8 @@ class Assisted(Generate):
 
 
 class AssistedSession(GenerateSession):
+    """Holds the draft model in this process, as the library's assistant, and the draft length."""
+
     decoder: Assisted
     draft: CachedModel
 

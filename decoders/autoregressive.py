@@ -27,6 +27,8 @@ class Autoregressive(Decoder):
 
 
 class AutoregressiveSession(Session):
+    """Holds the target alone."""
+
     def generate(self, sequence: Sequence) -> None:
         for one in self.rounds(sequence):
             one.mode = "decode"

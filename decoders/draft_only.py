@@ -28,6 +28,8 @@ class DraftOnly(Decoder):
 
 
 class DraftOnlySession(Session):
+    """Holds the draft model in this process, beside a target that is not asked."""
+
     def load(self, models: Models) -> None:
         self.draft = models.load_draft()
 

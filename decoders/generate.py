@@ -60,6 +60,8 @@ class Generate(Decoder):
 
 
 class GenerateSession(Session):
+    """Holds the target, and the draft model of decoders that have one, as the library runs them."""
+
     draft: CachedModel | None = None
 
     def arguments(self) -> dict[str, Any]:

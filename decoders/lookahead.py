@@ -68,6 +68,8 @@ class Lookahead(Decoder):
 
 
 class LookaheadSession(Session):
+    """Holds the target alone; each prompt has a pool of n-grams and a window of its own."""
+
     decoder: Lookahead
 
     def generate(self, sequence: Sequence) -> None:

@@ -51,6 +51,8 @@ class Pearl(Decoder):
 
 
 class PearlSession(Session):
+    """Holds the draft model in a process of its own, and the draft length in use."""
+
     decoder: Pearl
     gamma: int
     drafter: OnRequest

@@ -49,6 +49,8 @@ class PearlAsync(Decoder):
 
 
 class PearlAsyncSession(Session):
+    """Holds the draft model in a process of its own, which runs ahead of the target."""
+
     decoder: PearlAsync
 
     def load(self, models: Models) -> None:

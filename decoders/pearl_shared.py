@@ -43,6 +43,8 @@ class PearlShared(Pearl):
 
 
 class PearlSharedSession(PearlSession):
+    """Holds a copy of the draft model at each end that is used, and the target's thread."""
+
     decoder: PearlShared
 
     def load(self, models: Models) -> None:

@@ -55,6 +55,8 @@ class PromptLookup(Generate):
 
 
 class PromptLookupSession(GenerateSession):
+    """Holds the target alone, and the longest draft in use."""
+
     decoder: PromptLookup
 
     def load(self, models: Models) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from decoders.accepted_runs import acceptance_rate
 from decoders.decoder import Decoder
 from decoders.draft_length import AUTO, check_gamma, choose_expected_best
 from decoders.process.drafter import DRAFT_WINDOWS
@@ -41,6 +42,8 @@ class Speculative(Decoder):
 
 
 class SpeculativeSession(Session):
+    """Holds the draft model in this process, and the draft length in use."""
+
     decoder: Speculative
     gamma: int
 
@@ -71,6 +74,5 @@ class SpeculativeSession(Session):
 
     def after_warmup(self, rounds: list[Round]) -> None:
         if self.decoder.gamma == AUTO:
-            judged = sum(r.judged for r in rounds)
-            rate = sum(r.accepted for r in rounds) / judged if judged else 0.0
+            rate = acceptance_rate(rounds) or 0.0
             self.gamma = choose_expected_best(self.target, self.draft, rate)

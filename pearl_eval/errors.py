@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+#: Longest text that is told of an error of a library's, in characters.
+_LONGEST = 300
+
 
 class UserError(Exception):
     """What was wrong, what was expected, and what to do about it, in one line."""
@@ -25,3 +28,8 @@ class RunInUse(UserError):
             f"{directory}: another process is at work on the run there: wait for its end, or choose"
             " another directory"
         )
+
+
+def reason(error: BaseException) -> str:
+    """What an error of a library's says, in a line that is not long."""
+    return " ".join(str(error).split())[:_LONGEST] or type(error).__name__

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from analysis.frames.markdown import markdown_table
-from pearl_eval.results.comparable import CONDITIONS
-
 
 @dataclass(frozen=True)
 class Column:
@@ -106,16 +103,3 @@ NUMBERS = tuple(
     for name, one in COLUMNS.items()
     if one.unit not in ("path", "name", "names", "JSON", "text", "digest", "bool", "version")
 )
-
-
-def documented() -> str:
-    """The columns as a Markdown table."""
-    rows = []
-    for name, one in COLUMNS.items():
-        own = f" **Condition**{_within(CONDITIONS[name])}" if name in CONDITIONS else ""
-        rows.append((f"`{name}`", one.unit, f"{one.meaning}{own}"))
-    return markdown_table(("column", "unit", "meaning"), rows)
-
-
-def _within(scope: tuple[str, ...]) -> str:
-    return f" within a {' and '.join(scope)}." if scope else "."

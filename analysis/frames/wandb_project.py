@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pearl_eval.errors import UserError
+from pearl_eval.errors import UserError, reason
 from pearl_eval.results.records import SUMMARY
 
 _KIND = "evaluation"
@@ -37,11 +37,7 @@ def download(project: str, folder: Path) -> list[Path]:
                 part.rename(own)
             found.append(own)
     except Exception as error:
-        raise UserError(f"W&B's project {project} can't be read: {_line(error)}") from error
+        raise UserError(f"W&B's project {project} can't be read: {reason(error)}") from error
     if not found:
         raise UserError(f"W&B's project {project} has no finished run with its files")
     return found
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

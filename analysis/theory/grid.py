@@ -62,7 +62,7 @@ class MeasuredCell:
         """
         if "folder" not in content:
             raise ValueError("bench.json is of an older version")
-        found = _runs(directory, content)
+        found = finished_runs(directory / content["folder"])
         schedules = {_label(run): _schedule(run) for run in found}
         runs = [(_label(run), Traces.read(run.directory)) for run in found]
         times = {label: _times(own.records, "new_tokens", "seconds") for label, own in runs}
@@ -122,11 +122,6 @@ def _schedule(run: Run) -> Schedule:
     if said is None:
         raise NotSimulated(run.summary["decoder"])
     return read_schedule(said)
-
-
-def _runs(directory: Path, content: dict[str, Any]) -> list[Run]:
-    """The runs on a cell's pair, in the order in which they are named."""
-    return finished_runs(directory / content["folder"])
 
 
 def _label(run: Run) -> str:

@@ -47,6 +47,7 @@ class StaticForward(FusedForward):
         super().__init__(model)
         self._steps: dict[tuple[int, int], _Step] = {}
         self._capacity = 0
+        self._side: torch.cuda.Stream | None = None
 
     def __call__(
         self,
@@ -121,8 +122,17 @@ class StaticForward(FusedForward):
             rotations = self.rotations(self._embedding, positions[None])
             return self.logits(self._through(ids, mask, rotations, view))
 
-        run = _recorded(compute) if ids.is_cuda else compute
-        return _Step(ids, positions, run)
+        return _Step(ids, positions, self._recorded(compute, ids.device))
+
+    def _recorded(
+        self, compute: Callable[[], torch.Tensor], device: torch.device
+    ) -> Callable[[], torch.Tensor]:
+        if device.type != "cuda":
+            return compute
+        if self._side is None:
+            # One for all steps: libraries hold memory for each stream that they have worked on.
+            self._side = torch.cuda.Stream(device)
+        return _recorded(compute, self._side)
 
 
 def _bucket(length: int) -> int:
@@ -146,17 +156,24 @@ class _StepCache:
         return held.keys[:, :, : self._bucket], held.values[:, :, : self._bucket]
 
 
-def _recorded(compute: Callable[[], torch.Tensor]) -> Callable[[], torch.Tensor]:
-    """``compute`` as a CUDA graph: to be called where its inputs hold what they are to hold."""
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        for _ in range(_WARM_UPS):
-            compute()
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        logits = compute()
+def _recorded(
+    compute: Callable[[], torch.Tensor], side: torch.cuda.Stream
+) -> Callable[[], torch.Tensor]:
+    """``compute`` as a CUDA graph: to be called where its inputs hold what they are to hold.
+
+    ``side`` is a stream of the model's own device. Any other's would record nothing of it: neither
+    the current device need be the model's, nor that of the stream that torch would record on, which
+    is one for all models of a process.
+    """
+    with torch.cuda.device(side.device):
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(_WARM_UPS):
+                compute()
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, stream=side):
+            logits = compute()
 
     def replay() -> torch.Tensor:
         graph.replay()

@@ -43,6 +43,8 @@ _DEFAULTS: dict[str, Any] = {
     # Each prompt pays for its own prefill, as it does in every other decoder here.
     "enable_prefix_caching": False,
 }
+#: Seconds that its processes may take to end by themselves.
+_GRACE_SECONDS = 30.0
 #: The last line of a traceback, behind what vLLM puts before each line.
 _ERROR = re.compile(r"(?<![\w.])[A-Za-z_.]*(?:Error|Exception): .*")
 
@@ -225,7 +227,7 @@ class Engine:
     def close(self) -> None:
         """End its processes."""
         with _quiet():
-            self._engine.engine_core.shutdown()
+            self._engine.engine_core.shutdown(timeout=_GRACE_SECONDS)
         self._log.close()
 
     def _failed(self, how: str, error: BaseException) -> WorkerError:

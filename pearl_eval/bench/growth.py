@@ -12,6 +12,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from decoders.accepted_runs import acceptance_rate
 from pearl_eval.bench.config import GrowthConfig
 from pearl_eval.bench.contest import Contender, contenders
 from pearl_eval.bench.results import Results
@@ -88,7 +89,6 @@ def points(results: Results) -> list[dict[str, Any]]:
         for context in dict.fromkeys(one.prompt_tokens for one in entry.records):
             own = [one for one in entry.records if one.prompt_tokens == context]
             times = [timed[one.key] / (one.new_tokens - given[one.key]) for one in own]
-            judged = sum(one.judged for one in own)
             found.append(
                 {
                     "contender": label,
@@ -97,7 +97,7 @@ def points(results: Results) -> list[dict[str, Any]]:
                     "median": float(statistics.median(times)),
                     "least": float(min(times)),
                     "most": float(max(times)),
-                    "acceptance_rate": sum(r.accepted for r in own) / judged if judged else None,
+                    "acceptance_rate": acceptance_rate(own),
                     "identical": sum(one.exact_match for one in own),
                     "outputs": len(own),
                 }

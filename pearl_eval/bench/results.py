@@ -5,10 +5,12 @@ from __future__ import annotations
 import statistics
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import pandas as pd
 
+from decoders.accepted_runs import acceptance_rate
 from pearl_eval.bench.limits import TimedForwards, round_limit_share
 from pearl_eval.results.about import OWN_ENGINE, engine_of
 from pearl_eval.results.records import Record
@@ -70,9 +72,7 @@ class Results:
     def acceptance_rate(self) -> float | None:
         """α over all contenders that draft by the draft model; None where there are none."""
         own = [one.records for one in self.entries.values() if one.summary["draft_forwards"]]
-        judged = sum(one.judged for records in own for one in records)
-        accepted = sum(one.accepted for records in own for one in records)
-        return accepted / judged if judged else None
+        return acceptance_rate(chain.from_iterable(own))
 
     def share_of_draft_limit(self, label: str) -> float | None:
         """Speed over limit 1: a token cannot come faster than one draft forward.

@@ -11,7 +11,7 @@ import torch
 from decoders import sequence
 from decoders.model.cached_model import CachedModel
 from decoders.model.reading import Event
-from decoders.sampling.sampler import OwnChoice
+from decoders.sampling.sampler import OwnChoice, common_length
 from pearl_eval.checks.rounding import (
     CHUNK,
     Logits,
@@ -73,10 +73,8 @@ IDENTICAL = Verdict("identical")
 
 def first_difference(output: Sequence[int], reference: Sequence[int]) -> int | None:
     """First position at which two outputs differ, which may be where one of them ends."""
-    for position, (ours, theirs) in enumerate(zip(output, reference, strict=False)):
-        if ours != theirs:
-            return position
-    return None if len(output) == len(reference) else min(len(output), len(reference))
+    common = common_length(output, reference)
+    return None if common == len(output) == len(reference) else common
 
 
 def unchecked_verdict(kind: str, output: Sequence[int], reference: Sequence[int]) -> Verdict:

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pearl_eval.errors import UserError
+from pearl_eval.errors import UserError, reason
 from pearl_eval.tracking.tracker import PROJECT, quieten_wandb
 
 _MISSING = (
@@ -31,9 +31,8 @@ def dashboard(project: str = "", entity: str | None = None, output: Path | None 
                 print(url)
             return
     except Exception as error:
-        reason = " ".join(str(error).split())[:200]
         raise UserError(
-            f"W&B did not take the dashboard, -o FILE writes it instead: {reason}"
+            f"W&B did not take the dashboard, -o FILE writes it instead: {reason(error)}"
         ) from error
     try:
         output.write_text(json.dumps(panels.spec(entity, project), indent=2) + "\n")

@@ -5,17 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from pearl_eval.results.runs import finished_runs
-from pearl_eval.results.table import Row
 from pearl_eval.shell.console import print_table
-from pearl_eval.shell.sweep import sweep_rows
-
-
-def table_rows(directory: Path) -> list[Row]:
-    """A row for each run of a sweep, finished or not, or the one of a run's own directory."""
-    return sweep_rows(directory) or [
-        Row(run.label, str(run.directory), run.summary) for run in finished_runs(directory)
-    ]
+from pearl_eval.shell.sweep import table_rows
 
 
 def print_runs(directory: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar, cast
 
 from hydra._internal.utils import _locate
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from pearl_eval.config.schema import (
     Config,
@@ -16,7 +16,7 @@ from pearl_eval.config.schema import (
     TrackingConfig,
     check_seed,
 )
-from pearl_eval.errors import UserError
+from pearl_eval.errors import UserError, reason
 
 T = TypeVar("T")
 #: The parts of a configuration that have no ``_target_``.
@@ -47,14 +47,14 @@ def section(name: str, schema: type[T], node: Any) -> T:
     try:
         # Resolved first: what an interpolation gives is held to the schema, too.
         resolved = OmegaConf.to_container(node, resolve=True)
-        made = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), resolved))
+        return cast(T, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), resolved)))
     except OmegaConfBaseException as error:
-        reason = str(error).splitlines()[0]
+        first = str(error).splitlines()[0]
+        known = f" ({_known(schema)})" if isinstance(error, ConfigKeyError) else ""
         key = str(error.full_key).removeprefix(f"{name}.")
-        raise UserError(f"{name}.{key}: {reason}") from error
+        raise UserError(f"{name}.{key}: {first}{known}") from error
     except ValueError as error:
         raise UserError(str(error)) from error
-    return cast(T, made)
 
 
 def build(group: str, node: DictConfig, base: type[T]) -> T:
@@ -65,13 +65,7 @@ def build(group: str, node: DictConfig, base: type[T]) -> T:
     """
     settings = dict(node)
     cls = _dataclass_named(group, settings.pop("_target_", None), base)
-    try:
-        made = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls), settings))
-    except OmegaConfBaseException as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{group}.{error.full_key}: {reason} ({_known(cls)})") from error
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    made = section(group, cls, DictConfig(settings, parent=node._get_parent()))
     assert isinstance(made, base)
     return made
 
@@ -88,8 +82,7 @@ def check_fields(group: str, node: DictConfig) -> None:
         return
     for name in map(str, node):
         if name not in ("_target_", *known):
-            reason = f"Key '{name}' not in '{cls.__name__}'"
-            raise UserError(f"{group}.{name}: {reason} ({_known(cls)})")
+            raise UserError(f"{group}.{name}: Key '{name}' not in '{cls.__name__}' ({_known(cls)})")
 
 
 def _known(cls: Any) -> str:
@@ -103,8 +96,7 @@ def _dataclass_named(group: str, target: str | None, base: type) -> Any:
         # Not by get_class, which says twice what is wrong, over several lines.
         cls: Any = _locate(target)
     except Exception as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{group}._target_={target} can't be imported: {reason}") from error
+        raise UserError(f"{group}._target_={target} can't be imported: {reason(error)}") from error
     if not (isinstance(cls, type) and is_dataclass(cls) and issubclass(cls, base)):
         raise UserError(
             f"{group}._target_={target} must name a dataclass derived from {base.__name__}, got"

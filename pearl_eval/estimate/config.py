@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from pearl_eval.errors import UserError
+from pearl_eval.config.building import section
 
 _PREFIX = "estimate."
 
@@ -74,15 +73,7 @@ class EstimateConfig:
         """The settings among the arguments of a command line, and the other arguments."""
         own = [one.removeprefix(_PREFIX) for one in arguments if one.startswith(_PREFIX)]
         rest = [one for one in arguments if not one.startswith(_PREFIX)]
-        try:
-            merged = OmegaConf.merge(OmegaConf.structured(cls), OmegaConf.from_dotlist(own))
-            return cast(EstimateConfig, OmegaConf.to_object(merged)), rest
-        except OmegaConfBaseException as error:
-            known = ", ".join(cls.__dataclass_fields__)
-            reason = str(error).splitlines()[0]
-            raise UserError(f"{_PREFIX}{error.full_key}: {reason} (there are: {known})") from error
-        except ValueError as error:
-            raise UserError(str(error)) from error
+        return section("estimate", cls, OmegaConf.from_dotlist(own)), rest
 
     def files(self, name: str) -> list[str]:
         """``profile`` or ``runs`` as a list, whichever way it was given."""

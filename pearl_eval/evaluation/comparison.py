@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,27 +19,15 @@ from pearl_eval.checks.distribution import DistributionCheck, Fit
 from pearl_eval.errors import UserError
 from pearl_eval.evaluation.cost import Cost
 from pearl_eval.evaluation.judge import Judge
+from pearl_eval.evaluation.outcome import Outcome, record_of
 from pearl_eval.evaluation.plan import Plan, Prompt
-from pearl_eval.evaluation.recording import record_of
 from pearl_eval.evaluation.reference import ReferenceCache, ReferenceRun
 from pearl_eval.evaluation.run_files import Finished
 from pearl_eval.machine.energy import EnergyMeter
-from pearl_eval.results.records import Key, Record
+from pearl_eval.results.records import Key
 
 #: A generation, and the energy it took where that is known, in joules.
 Made = tuple[Generation, float | None]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one prompt; ``new`` if it was decoded now, and not by an earlier attempt."""
-
-    finished: Finished
-    new: bool
-
-    @property
-    def record(self) -> Record:
-        return self.finished.record
 
 
 def reference_of(plan: Plan, models: Models) -> Callable[[], Session]:
@@ -205,7 +192,7 @@ class Comparison:
         self._cost.add(length, record.new_tokens, finished.rounds, record.joules)
         tokens = len(record.reference_output_ids)
         # A window is read as a whole, for one token as for several.
-        window = WINDOW if self._plan.setup.fixed_window else 1
+        window = WINDOW if self._plan.setup.runtime.fixed_window else 1
         self._reference_cost.add_autoregressive(length, tokens, record.reference_joules, window)
 
     def _decode_both(self, prompt: Prompt, swap: bool) -> tuple[Made, ReferenceRun]:

@@ -119,7 +119,7 @@ class Plan:
         """The run of the same prompts that differs in its decoder alone."""
         decoder, pair = parts.decoder, self.pair
         check_target(decoder, pair)
-        if self.setup.fixed_window or not decoder.follows_rope_switch:
+        if self.setup.runtime.fixed_window or not decoder.follows_rope_switch:
             _check_rope_switch(pair, self.prompts, self.task.max_new_tokens)
         return replace(self, config=parts.config, decoder=decoder)
 

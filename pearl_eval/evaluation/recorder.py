@@ -9,7 +9,8 @@ from typing import Any
 
 from decoders.round import Round
 from pearl_eval.config.schema import Names
-from pearl_eval.evaluation.comparison import Comparison, Outcome
+from pearl_eval.evaluation.comparison import Comparison
+from pearl_eval.evaluation.outcome import Outcome
 from pearl_eval.evaluation.plan import Plan
 from pearl_eval.evaluation.run_files import RunFiles
 from pearl_eval.evaluation.summary import summarize

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from decoders.accepted_runs import acceptance_rate
 from pearl_eval.checks.distribution import Fit
 from pearl_eval.config.schema import Names
 from pearl_eval.results.records import Record
@@ -149,7 +150,7 @@ def _figures(records: Sequence[Record]) -> dict[str, Any]:
         "speedup_ci95": list(speed.speedup_ci95) if speed.speedup_ci95 else None,
         "timed_problems": speed.problems,
         "mean_accepted_tokens": _ratio(sum(runs), len(runs)),
-        "acceptance_rate": _ratio(sum(r.accepted for r in records), sum(r.judged for r in records)),
+        "acceptance_rate": acceptance_rate(records),
         "accuracy": _ratio(sum(scores), len(scores)),
     }
 

@@ -48,10 +48,11 @@ def reset_peak_memory() -> None:
     gc.collect()
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
-    if torch.cuda.is_available():
+    # Where nothing has been on a GPU yet there is no peak, and asking to forget it is an error.
+    if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
-    for index in range(torch.cuda.device_count()):
-        torch.cuda.reset_peak_memory_stats(index)
+        for index in range(torch.cuda.device_count()):
+            torch.cuda.reset_peak_memory_stats(index)
 
 
 def peak_memory_bytes() -> int:

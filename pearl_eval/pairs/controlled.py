@@ -25,7 +25,6 @@ from pearl_eval.pairs.pretrained import (
     stop_ids,
     weights_mark,
 )
-from pearl_eval.sizes.memory import check_fits, model_bytes
 from pearl_eval.sizes.model_size import ModelSize
 
 #: Tokens of the text on which the size of the added layers' output is measured.
@@ -80,12 +79,7 @@ class Controlled(PairSource):
         tokens = self.context or config.max_position_embeddings
         config.max_position_embeddings = tokens
         tokenizer = read_tokenizer("draft", self.draft)
-        dtype = getattr(torch, self.dtype.value)
         sizes = {"target": ModelSize.of(_deeper(config, self.depth)), "draft": ModelSize.of(config)}
-        needs = {"target": (devices.target, model_bytes(sizes["target"], dtype))}
-        if uses_draft:
-            needs["draft"] = (devices.draft, model_bytes(sizes["draft"], dtype))
-        check_fits(needs)
         vocab_size = min(len(tokenizer), config.vocab_size)
         mark = weights_mark(self.draft, config)  # the target is made of the draft model
         load = functools.partial(_load, tokens, self.draft, self.dtype.value)

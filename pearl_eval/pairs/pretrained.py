@@ -32,12 +32,12 @@ from decoders.model.architecture import Architecture, unfit
 from decoders.model.cached_model import CachedModel
 from decoders.process.models import Checkpoint
 from pearl_eval.config.schema import RuntimeConfig
-from pearl_eval.errors import UserError
+from pearl_eval.errors import UserError, reason
 from pearl_eval.machine.devices import Devices
 from pearl_eval.pairs.chat import end_of_turn
 from pearl_eval.pairs.fingerprint import folder_fingerprint
 from pearl_eval.pairs.pair import Pair, PairSource
-from pearl_eval.sizes.memory import check_fits, free_bytes, model_bytes
+from pearl_eval.sizes.memory import free_bytes
 from pearl_eval.sizes.model_shapes import known_shapes
 from pearl_eval.sizes.model_size import ModelSize
 
@@ -103,7 +103,6 @@ class Pretrained(PairSource):
         sizes = {"target": ModelSize.of(config)}
         weights = {"target": weights_mark(self.target, config)}
         dtype = self.dtype.value
-        needs = {"target": (devices.target, model_bytes(sizes["target"], getattr(torch, dtype)))}
         vocab_size = known = min(len(tokenizer), config.vocab_size)
         if uses_draft:
             config = read_config("draft", self.draft, devices.draft)
@@ -112,8 +111,6 @@ class Pretrained(PairSource):
             known = min(vocab_size, config.vocab_size, shared)
             sizes["draft"] = ModelSize.of(config)
             weights["draft"] = weights_mark(self.draft, config)
-            needs["draft"] = (devices.draft, model_bytes(sizes["draft"], getattr(torch, dtype)))
-        check_fits(needs)
         return Pair(
             tokenizer,
             sizes,
@@ -159,8 +156,7 @@ def load_model(
             **where,
         )
     except (OSError, SafetensorError, RuntimeError, ImportError, ValueError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(f"{model.path}: its weights can't be loaded: {reason}") from error
+        raise UserError(f"{model.path}: its weights can't be loaded: {reason(error)}") from error
     absent = sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
     if absent:
         raise UserError(
@@ -210,13 +206,13 @@ def config_architecture(config: PreTrainedConfig) -> Architecture:
 def _check_kind(role: str, model: ModelConfig, config: PreTrainedConfig) -> None:
     """Refuse a model that is not of a kind that decoders can work with."""
     known = (type(one) in MODEL_FOR_CAUSAL_LM_MAPPING for one in (config, config.get_text_config()))
-    reason = "which is no causal language model"
+    why = "which is no causal language model"
     if all(known):
         kind = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
-        reason = unfit(config.get_text_config(), kind)
-    if reason:
+        why = unfit(config.get_text_config(), kind)
+    if why:
         raise UserError(
-            f"pair.{role}.path={model.path}: a {config.model_type} model, {reason}; take a"
+            f"pair.{role}.path={model.path}: a {config.model_type} model, {why}; take a"
             " decoder-only model of attention layers alone"
         )
 
@@ -233,10 +229,9 @@ def _check_quantised(
         get_hf_quantizer(copy.deepcopy(config), None, _device_map(devices), True, {})
     except Exception as error:  # each kind has its own words and types for what it lacks
         method = settings.get("quant_method") if isinstance(settings, dict) else None
-        reason = " ".join(str(error).split())[:300]
         raise UserError(
             f"pair.{role}.path={model.path}: its weights are quantised ({method}) and can't be read"
-            f" here: {reason}"
+            f" here: {reason(error)}"
         ) from error
 
 
@@ -313,9 +308,8 @@ def _not_readable(role: str, model: ModelConfig, what: str, error: Exception) ->
             f"pair.{role}.path={model.path}: its {what} is read by code that comes with the model,"
             " which is never run; take a model of a kind that transformers knows"
         )
-    reason = " ".join(str(error).split())[:300]
     return UserError(
-        f"pair.{role}.path={model.path}: its {what} could not be read ({reason});"
+        f"pair.{role}.path={model.path}: its {what} could not be read ({reason(error)});"
         f" give a local folder by pair.{role}.path=, or log in to the hub if the model is gated"
     )
 

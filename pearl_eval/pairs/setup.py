@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import torch
 from omegaconf import DictConfig
 
 from decoders.model.cached_model import CachedModel
@@ -21,6 +22,7 @@ from pearl_eval.machine import environment
 from pearl_eval.machine.devices import Devices
 from pearl_eval.machine.placement import Processes
 from pearl_eval.pairs.pair import Pair, PairSource
+from pearl_eval.sizes.memory import check_fits, model_bytes
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,8 @@ class Setup:
     pair: Pair
     devices: Devices
     processes: Processes
-    forward: ForwardKind
-    fixed_window: bool
+    runtime: RuntimeConfig
     uses_draft: bool = True
-    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
 
     @classmethod
     def make(cls, pair: DictConfig, runtime: RuntimeConfig, uses_draft: bool) -> Setup:
@@ -50,22 +50,13 @@ class Setup:
         source = build("pair", pair, PairSource)
         devices = source.choose_devices(runtime)
         processes = Processes.choose(runtime, devices.all_cpu)
-        opened = source.open(devices, uses_draft)
+        opened = _opened(source, devices, uses_draft)
         if runtime.fixed_window and opened.synthetic:
             raise UserError(
                 "runtime.fixed_window=true: a synthetic pair makes its tokens up, so there is no"
                 " arithmetic to keep the same; take another pair"
             )
-        return cls(
-            source,
-            opened,
-            devices,
-            processes,
-            runtime.forward,
-            runtime.fixed_window,
-            uses_draft,
-            runtime,
-        )
+        return cls(source, opened, devices, processes, runtime, uses_draft)
 
     @property
     def places(self) -> Places:
@@ -80,20 +71,20 @@ class Setup:
         """The same pair in other places."""
         devices, pair = places.devices, self.pair
         if devices != self.devices:
-            pair = self.source.open(devices, self.uses_draft)
+            pair = _opened(self.source, devices, self.uses_draft)
         return replace(self, pair=pair, devices=devices, processes=places.processes)
 
     def load_target(self) -> CachedModel:
         """The target model, loaded as the runtime asks for it."""
         target = self.pair.load_target()
-        if self.fixed_window:
+        if self.runtime.fixed_window:
             target = FixedWindowModel(target.model, target.vocab_size)
-        return _with_forward(target, self.forward)
+        return _with_forward(target, self.runtime.forward)
 
     @property
     def load_draft(self) -> Callable[..., CachedModel]:
         """Loads the draft model likewise, in whatever process and on whatever devices."""
-        return partial(_load, self.pair.load_draft, self.forward)
+        return partial(_load, self.pair.load_draft, self.runtime.forward)
 
     def models(self, target: CachedModel) -> Models:
         """The pair as a decoder gets it, its target loaded."""
@@ -136,6 +127,21 @@ class Setup:
     def describe(self) -> dict[str, Any]:
         """The ``environment`` of what a command writes."""
         return environment.describe(self.source.dtype, self.devices, self.processes)
+
+
+def _opened(source: PairSource, devices: Devices, uses_draft: bool) -> Pair:
+    """The pair, if the models that are used fit the memory of their devices."""
+    pair = source.open(devices, uses_draft)
+    dtype = getattr(torch, source.dtype.value)
+    where = {"target": devices.target} | ({"draft": devices.draft} if uses_draft else {})
+    check_fits(
+        {
+            role: (where[role], model_bytes(size, dtype))
+            for role, size in pair.sizes.items()
+            if role in where
+        }
+    )
+    return pair
 
 
 def _load(load: Callable[..., CachedModel], forward: ForwardKind, **where: Any) -> CachedModel:

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pearl_eval.errors import UserError
+from omegaconf import OmegaConf
+
+from pearl_eval.errors import UserError, reason
 from pearl_eval.results.formats import current, taken_version
 from pearl_eval.results.version_0 import upgrade_identity, upgrade_record, upgrade_summary
 
@@ -91,6 +93,14 @@ def read_json(path: Path, advice: str = "move it away and make it anew") -> File
     if not isinstance(content, FileObject):
         raise UserError(f"{path} is damaged (it holds no JSON object): {advice}")
     return content
+
+
+def read_yaml(path: Path) -> Any:
+    """What Hydra left in a YAML file. :class:`UserError` where it is damaged."""
+    try:
+        return OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    except Exception as error:  # whatever is thrown over a file that is not ours
+        raise UserError(f"{path} is damaged: {reason(error)}") from error
 
 
 def read_summary(folder: Path) -> FileObject:

@@ -53,12 +53,6 @@ def compose_jobs(config_name: str, arguments: Sequence[str]) -> list[Job]:
         return [_job(loader, master, overrides) for overrides in jobs]
 
 
-def expand(config_name: str, arguments: Sequence[str]) -> list[list[str]]:
-    """The overrides of each of these jobs, which is all that is composed here."""
-    with _composed(config_name, arguments) as (_, _, jobs):
-        return jobs
-
-
 def whole_configuration(config_name: str, arguments: Sequence[str]) -> DictConfig:
     """The configuration that a command line's jobs start from."""
     with _composed(config_name, arguments) as (_, master, _):

@@ -6,12 +6,9 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from omegaconf import OmegaConf
 
 from pearl_eval.errors import UserError
-from pearl_eval.results.records import SWEEP
+from pearl_eval.results.records import SWEEP, read_yaml
 from pearl_eval.results.version_0 import upgrade_override
 
 _ARGUMENT = "resume="
@@ -76,21 +73,16 @@ class Started:
     @classmethod
     def read(cls, path: Path) -> Started:
         """From ``multirun.yaml`` or ``.hydra/hydra.yaml``; :class:`UserError` for a damaged one."""
+        content = read_yaml(path)
         try:
-            content: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
             hydra = content["hydra"]
             asked, runtime = hydra["overrides"], hydra["runtime"]
-            dirs = [
-                one["path"]
-                for one in runtime["config_sources"]
-                if one["provider"] == "command-line"
-            ]
+            sources = runtime["config_sources"]
+            dirs = [one["path"] for one in sources if one["provider"] == "command-line"]
             overrides = [one for one in map(upgrade_override, asked["task"]) if one]
             return cls(runtime["cwd"], overrides, list(asked["hydra"]), dirs)
-        except (KeyError, TypeError) as error:
+        except (LookupError, TypeError, AttributeError) as error:
             raise UserError(f"{path} is damaged: it lacks {error}") from error
-        except Exception as error:
-            raise UserError(f"{path} can't be read: {' '.join(str(error).split())}") from error
 
 
 def parted(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

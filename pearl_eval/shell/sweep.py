@@ -10,7 +10,7 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from pearl_eval.config.settings import check_settings
@@ -26,8 +26,9 @@ from pearl_eval.results.records import (
     FileObject,
     read_error,
     read_summary,
+    read_yaml,
 )
-from pearl_eval.results.runs import run_folders
+from pearl_eval.results.runs import finished_runs, run_folders
 from pearl_eval.results.table import Row
 from pearl_eval.shell.console import print_error, print_note, print_table
 from pearl_eval.shell.credentials import refuse_credentials
@@ -183,7 +184,10 @@ def sweep_rows(directory: Path) -> list[Row]:
         return []
     summaries = [_summary(folder) for folder in folders]
     known = [
-        of_overrides(_overrides(folder), summary["decoder"] if summary else folder.name)
+        of_overrides(
+            map(str, read_yaml(folder / OVERRIDES) or ()),
+            summary["decoder"] if summary else folder.name,
+        )
         for folder, summary in zip(folders, summaries, strict=True)
     ]
     return [
@@ -192,12 +196,11 @@ def sweep_rows(directory: Path) -> list[Row]:
     ]
 
 
-def _overrides(folder: Path) -> list[str]:
-    try:
-        return list(map(str, OmegaConf.load(folder / OVERRIDES)))
-    except Exception as error:  # whatever is thrown over a file that is not ours
-        reason = " ".join(str(error).split())
-        raise UserError(f"{folder / OVERRIDES} is damaged: {reason}") from error
+def table_rows(directory: Path) -> list[Row]:
+    """A row for each run of a sweep, finished or not, or the one of a run's own directory."""
+    return sweep_rows(directory) or [
+        Row(run.label, str(run.directory), run.summary) for run in finished_runs(directory)
+    ]
 
 
 def _summary(folder: Path) -> FileObject | None:

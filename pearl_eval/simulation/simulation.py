@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from decoders.accepted_runs import accepted_runs
+from decoders.accepted_runs import acceptance_rate, accepted_runs
 from decoders.schedule import Ahead, Alone, Parallel, Schedule, Sequential
 from pearl_eval.simulation.acceptance import Acceptance, BlockRates
 from pearl_eval.simulation.ahead import ahead
@@ -39,6 +39,13 @@ def _with_length(schedule: Schedule, forwards: ForwardTimes) -> Schedule:
     if not isinstance(getattr(schedule, "gamma", None), str):
         return schedule
     return replace(cast(Any, schedule), gamma=max(1, round(forwards.speed_ratio)))
+
+
+#: What totals sum up of rounds.
+_SUMMED = (
+    *("drafted", "judged", "accepted", "draft_seconds", "target_seconds"),
+    *("wait_draft_seconds", "wait_target_seconds"),
+)
 
 
 @dataclass
@@ -72,7 +79,7 @@ class Result:
     @property
     def acceptance_rate(self) -> float | None:
         """Accepted drafted tokens over judged ones."""
-        return self.accepted / self.judged if self.judged else None
+        return acceptance_rate([self])
 
     @property
     def mean_accepted_tokens(self) -> float | None:
@@ -149,25 +156,18 @@ class Simulation:
         count = len(self.prompts) if tokens is None else -(-tokens // self.max_new_tokens)
         result = Result()
         for index in range(count):
-            seconds = 0.0
             rounds = list(self.rounds(index, seed))
             result.accepted_runs += accepted_runs(rounds, self.schedule.ends_run)
-            for one in rounds:
-                seconds += one.seconds
-                result.rounds += 1
-                result.modes[one.mode] += 1
-                result.target_forwards += one.target_tokens > 0
-                result.draft_forwards += one.drafted if one.draft_seconds else 0
-                result.drafted += one.drafted
-                result.judged += one.judged
-                result.accepted += one.accepted
-                result.draft_seconds += one.draft_seconds
-                result.target_seconds += one.target_seconds
-                result.wait_draft_seconds += one.wait_draft_seconds
-                result.wait_target_seconds += one.wait_target_seconds
+            result.text_seconds.append(sum(one.seconds for one in rounds))
+            result.rounds += len(rounds)
+            result.modes.update(one.mode for one in rounds)
+            result.target_forwards += sum(one.target_tokens > 0 for one in rounds)
+            result.draft_forwards += sum(one.drafted for one in rounds if one.draft_seconds)
+            for name in _SUMMED:
+                total = getattr(result, name) + sum(getattr(one, name) for one in rounds)
+                setattr(result, name, total)
             result.tokens += self.max_new_tokens
-            result.seconds += seconds
-            result.text_seconds.append(seconds)
+            result.seconds += result.text_seconds[-1]
         return result
 
     def rounds(self, index: int = 0, seed: int = 0) -> Rounds:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from decoders.accepted_runs import acceptance_rate
 from pearl_eval.results.records import KEY_FIELDS, Record, biased
 
 #: The x axis of per-prompt metrics: the number of the prompt, from 0.
@@ -42,7 +43,7 @@ def prompt_metrics(record: Record) -> dict[str, Any]:
     fields |= {
         "tokens_per_second": record.new_tokens / record.seconds,
         "reference_tokens_per_second": len(record.reference_output_ids) / record.reference_seconds,
-        "acceptance_rate": record.accepted / record.judged if record.judged else None,
+        "acceptance_rate": acceptance_rate([record]),
         "mean_accepted_tokens": float(np.mean(record.accepted_runs))
         if record.accepted_runs
         else None,
@@ -92,17 +93,8 @@ def worst_prompts(records: Sequence[Record], count: int) -> pd.DataFrame:
     timed = sorted((r for r in records if not r.warmup), key=lambda record: record.speedup)
     columns = [*_KEY, "category", "speedup", "acceptance_rate", "new_tokens", "verdict", "text"]
     rows = [
-        {
-            "task_id": record.task_id,
-            "sample": record.sample,
-            "turn": record.turn,
-            "category": record.category,
-            "speedup": record.speedup,
-            "acceptance_rate": record.accepted / record.judged if record.judged else None,
-            "new_tokens": record.new_tokens,
-            "verdict": record.verdict,
-            "text": record.text[:_LONGEST],
-        }
+        dataclasses.asdict(record)
+        | {"acceptance_rate": acceptance_rate([record]), "text": record.text[:_LONGEST]}
         for record in timed[:count]
     ]
     return pd.DataFrame(rows, columns=columns)

@@ -7,6 +7,8 @@ import logging
 import os
 from pathlib import Path
 
+from pearl_eval.errors import reason
+
 log = logging.getLogger(__name__)
 
 KEY = "WANDB_API_KEY"
@@ -92,11 +94,6 @@ def short_name(name: str, what: str) -> str:
 def short_tag(tag: str) -> str:
     """A tag that W&B accepts."""
     return tag[:_LONGEST_TAG]
-
-
-def reason(error: Exception) -> str:
-    """An error of W&B's in a line."""
-    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _put(name: str, value: str | None) -> None:

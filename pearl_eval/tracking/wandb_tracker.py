@@ -18,6 +18,7 @@ import pandas as pd
 from PIL import Image
 
 from pearl_eval.config.schema import TrackingConfig
+from pearl_eval.errors import reason
 from pearl_eval.results.journal import replacing
 from pearl_eval.results.records import Record
 from pearl_eval.tracking import metrics
@@ -27,7 +28,6 @@ from pearl_eval.tracking.wandb_environment import (
     asked,
     asked_tags,
     folder,
-    reason,
     short_name,
     short_tag,
 )
@@ -247,7 +247,7 @@ class WandbTracker(Tracker):
 def timelines(directory: Path) -> dict[str, Figure]:
     """Pictures of what each model did when, by their captions, from the files of a run."""
     # Imported late: it brings matplotlib, which no other tracker has use for.
-    from pearl_eval.figures.timelines import find_runs, timeline
+    from pearl_eval.figures.timeline import find_runs, timeline
 
     return {"the prompt with the median speedup": timeline(find_runs([directory]))}
 

@@ -11,9 +11,9 @@ from test_frame import ENVIRONMENT, IDENTITY
 from written_run import write_speeds
 
 from analysis import compare
-from analysis.comparison.comparison import changes, decoders, differing
-from analysis.comparison.paired import PairedTest, holm
 from analysis.frames.frame import load
+from analysis.significance.paired import PairedTest, holm
+from analysis.significance.significance import changes, decoders, differing
 from pearl_eval.commands import program
 from pearl_eval.errors import UserError
 

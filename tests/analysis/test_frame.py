@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from written_run import SUMMARY, autoregressive, pearl, write_run
 
-from analysis.frames.columns import COLUMNS, documented
+from analysis.frames.columns import COLUMNS
 from analysis.frames.frame import (
     categories,
     load,
@@ -18,8 +18,10 @@ from analysis.frames.frame import (
     sections,
     typical_rounds,
 )
+from analysis.frames.markdown import markdown_table
 from analysis.frames.source import load_any, sources
 from pearl_eval.errors import UserError
+from pearl_eval.results.comparable import CONDITIONS
 
 IDENTITY = {
     "protocol": "paper",
@@ -276,4 +278,9 @@ def test_notebooks_read_what_is_named_or_the_newest(
 
 def test_every_column_is_documented() -> None:
     page = Path(__file__).resolve().parents[2] / "docs" / "analysis.md"
-    assert documented() in page.read_text()
+    rows = []
+    for name, one in COLUMNS.items():
+        scope = f" within a {' and '.join(CONDITIONS[name])}" if CONDITIONS.get(name) else ""
+        own = f" **Condition**{scope}." if name in CONDITIONS else ""
+        rows.append((f"`{name}`", one.unit, f"{one.meaning}{own}"))
+    assert markdown_table(("column", "unit", "meaning"), rows) in page.read_text()

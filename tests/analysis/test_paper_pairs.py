@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from omegaconf import OmegaConf
 
-from analysis.paper import paper_pairs
-from analysis.paper.paper_pairs import PAIRS, PaperPair, reported_table, shared_table, times_table
+import paper_pairs
 from analysis.paper.reported import REPORTED
+from paper_pairs import PAIRS, PaperPair, reported_table, shared_table, times_table
 from pearl_eval.config.paths import config_dir
 from pearl_eval.simulation import Ahead, Alone, Parallel, Sequential
 

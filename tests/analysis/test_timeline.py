@@ -17,9 +17,9 @@ from written_run import OUTPUT, autoregressive, fates, pearl, write_run
 from decoders.round import Round
 from pearl_eval.errors import UserError
 from pearl_eval.figures.fonts import cells, family
+from pearl_eval.figures.lanes import draw_lanes
 from pearl_eval.figures.palette import GREEN, SKY, VERMILLION
-from pearl_eval.figures.timeline import draw_timeline
-from pearl_eval.figures.timelines import timeline
+from pearl_eval.figures.timeline import timeline
 from pearl_eval.figures.token_text import TokenText, visible
 from pearl_eval.results.about import about_decoder
 from pearl_eval.results.runs import read_runs
@@ -166,7 +166,7 @@ def guesses() -> list[Round]:
 def test_guesses_that_no_model_drafted_have_a_row_for_each_branch(tmp_path: Path) -> None:
     write_run(tmp_path / "run", "lookahead", guesses())
     (one,) = decodings(read_runs(tmp_path / "run"))
-    figure = draw_timeline([one], Stretch(0, 0.4), str, "")
+    figure = draw_lanes([one], Stretch(0, 0.4), str, "")
     (axes,) = figure.axes
     said = texts(figure)
     assert "guesses" in said and "draft model" not in said
@@ -189,7 +189,7 @@ def test_what_lookahead_guessed_and_accepted_is_told(run_cli: Command, tmp_path:
 
 def test_dollar_signs_are_no_formula(sweep: Path) -> None:
     shown = decodings(read_runs(sweep)[1:])
-    figure = draw_timeline(shown, Stretch(0, 0.6), lambda token: "$^$", "$_$")
+    figure = draw_lanes(shown, Stretch(0, 0.6), lambda token: "$^$", "$_$")
     figure.savefig(sweep / "picture.png")
     assert "$^$" in texts(figure)
 
@@ -198,18 +198,18 @@ def test_the_title_names_decoders_and_each_has_its_idea_beside_it(tmp_path: Path
     about = UNKNOWN | {"idea": "both at once"}
     write_run(tmp_path / "0", "mine", pearl(), decoder_about=about)
     write_run(tmp_path / "1", "pearl", pearl())
-    said = texts(draw_timeline(decodings(read_runs(tmp_path)), Stretch(0, 0.6), str, ""))
+    said = texts(draw_lanes(decodings(read_runs(tmp_path)), Stretch(0, 0.6), str, ""))
     assert said.count("both at once") == 1
     assert "In 600 ms, mine wrote 12 tokens, pearl 12" in said
 
 
 def test_names_in_the_title_are_without_folders(sweep: Path) -> None:
     shown = decodings(read_runs(sweep))
-    title = draw_timeline(shown, Stretch(0, 0.6), str, "").texts[0].get_text()
+    title = draw_lanes(shown, Stretch(0, 0.6), str, "").texts[0].get_text()
     assert title == "In 600 ms, autoregressive wrote 5 tokens, pearl 12"
     # Folder numbers, which the lanes have, would make it too long.
     numbered = [replace(one, run=replace(one.run, label=f"{one.run.label} (7)")) for one in shown]
-    assert draw_timeline(numbered, Stretch(0, 0.6), str, "").texts[0].get_text() == title
+    assert draw_lanes(numbered, Stretch(0, 0.6), str, "").texts[0].get_text() == title
 
 
 def test_a_sign_that_the_monospaced_font_lacks_is_drawn_with_another(
@@ -222,7 +222,7 @@ def test_a_sign_that_the_monospaced_font_lacks_is_drawn_with_another(
         "DejaVu Sans",
     )
     shown = decodings(read_runs(sweep)[1:])
-    draw_timeline(shown, Stretch(0, 0.6), lambda token: "\u05d0", "").savefig(sweep / "picture.png")
+    draw_lanes(shown, Stretch(0, 0.6), lambda token: "\u05d0", "").savefig(sweep / "picture.png")
     assert not [str(one.message) for one in recwarn if "missing from" in str(one.message)]
 
 

@@ -13,13 +13,13 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from analysis.comparison.comparison import changes, decoders
 from analysis.figures import FIGURES
 from analysis.frames.frame import load, prompts, rounds
 from analysis.paper.paper_tables import TABLES
 from analysis.report import report
+from analysis.significance.significance import changes, decoders
 from pearl_eval.figures.overview import draw_overview
-from pearl_eval.figures.timelines import find_runs, timeline
+from pearl_eval.figures.timeline import find_runs, timeline
 from pearl_eval.results.formats import versioned
 from pearl_eval.results.records import read_run, read_summary
 from pearl_eval.results.runs import read_runs

@@ -13,19 +13,19 @@ import pandas as pd
 import pytest
 from make_record import make_record
 
-from analysis.comparison import comparison
 from analysis.frames.source import load_any
+from analysis.significance import significance
 from decoders.generation import Generation
 from pearl_eval.bench.benchmark import draw
 from pearl_eval.bench.growth import points
 from pearl_eval.bench.limits import TimedForwards, round_limit_share
 from pearl_eval.bench.results import Entry, Results
 from pearl_eval.bench.table import bests, rows
-from pearl_eval.commands.table import table_rows
 from pearl_eval.errors import UserError
 from pearl_eval.results.intervals import total_ratio_interval
 from pearl_eval.results.records import Record, read_lines
 from pearl_eval.results.speed import Ratio
+from pearl_eval.shell.sweep import table_rows
 from tasks.task import Problem
 
 Run = Callable[..., tuple[int, str, str]]
@@ -244,7 +244,7 @@ def test_contenders_are_compared_side_by_side(run_bench: Run, tmp_path: Path) ->
     assert [row.label for row in rows] == [row["contender"] for row in table]
     assert all(row.summary and row.summary["prompts"] == 4 for row in rows)
     frame = load_any([tmp_path / "run"])
-    found = comparison.decoders(frame)
+    found = significance.decoders(frame)
     assert len(found) == 8 * 7 / 2 and set(found["n"]) == {2}
     assert set(frame["sweep"]) == {str(tmp_path / "run")}
 

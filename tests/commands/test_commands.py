@@ -26,7 +26,6 @@ NAMES = [
     "figures",
     "heatmap",
     "overview",
-    "paper-pairs",
     "predict",
     "profile",
     "report",
@@ -81,7 +80,7 @@ def test_help_pages_teach_and_import_nothing_that_they_do_not_need(tmp_path: Pat
     assert (done.returncode, done.stderr) == (0, "")
     for name in NAMES:
         assert f"  pearl-eval {name}" in done.stdout, "an example"
-        assert f"\n  {name:11}  " in done.stdout, "its line in the list of commands"
+        assert f"\n  {name:9}  " in done.stdout, "its line in the list of commands"
     for name in others:
         assert f"usage: pearl-eval {name} " in done.stdout
     assert done.stdout.index("Without a command") < done.stdout.index("experiment=quickstart")
@@ -91,7 +90,7 @@ def test_help_pages_teach_and_import_nothing_that_they_do_not_need(tmp_path: Pat
     ("words", "told"),
     [
         (["nonsense"], "nonsense is neither a command nor a setting; commands: bench, compare, "),
-        (["nonsense"], "overview, paper-pairs, predict, profile, report, table, tables, timeline;"),
+        (["nonsense"], "overview, predict, profile, report, table, tables, timeline;"),
         (["nonsense"], "GROUP=OPTION of the groups decoder, experiment, grid, growth, pair, refe"),
         (["tabl"], "tabl is neither a command nor a setting (did you mean table or tables?)"),
         (["humaneval"], "(did you mean task=humaneval?)"),
@@ -168,7 +167,7 @@ def test_another_package_adds_a_command(
     code, out, _ = run_command("mine", "a", "b", "-o", "c")
     assert (code, out) == (0, f"ran ['a', 'b'] {Path('c')}\n")
     assert run_command("mine", "a")[1] == "ran ['a'] None\n"
-    assert "\n  mine         A command of mine\n" in run_command("", "--help")[1]
+    assert "\n  mine       A command of mine\n" in run_command("", "--help")[1]
     assert "commands: bench, compare, dashboard, " in run_command("", "zzz")[2]
     assert "heatmap, mine, overview" in run_command("", "zzz")[2]
 
@@ -188,7 +187,7 @@ def test_one_that_is_broken_hides_no_other(
     code, out, err = run_command("broken", "a")
     assert (code, out) == (2, "") and told in err and len(err.splitlines()) == 1
     code, out, _ = run_command("", "--help")
-    assert code == 0 and told in out and "  bench        " in out
+    assert code == 0 and told in out and "  bench      " in out
 
 
 def fails(error: BaseException) -> Any:

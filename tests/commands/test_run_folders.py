@@ -10,6 +10,8 @@ from written_run import SUMMARY
 
 from pearl_eval.errors import UserError
 from pearl_eval.results.runs import finished_runs, labelled, run_folders, sweep_of
+from pearl_eval.shell.resume import Started
+from pearl_eval.shell.sweep import table_rows
 
 
 def write(folder: Path, number: int | None = None, decoder: str = "pearl") -> Path:
@@ -103,3 +105,15 @@ def test_where_there_is_none_it_is_said(sweep: Path) -> None:
     (sweep / "a" / "x" / "records.jsonl").touch()
     with pytest.raises(UserError, match="the run there is not finished"):
         finished_runs(sweep)
+
+
+def test_a_file_of_hydras_that_is_damaged_is_named(sweep: Path) -> None:
+    overrides = write(sweep / "0") / ".hydra" / "overrides.yaml"
+    overrides.write_text("- decoder=pearl\n- decoder.gamma=5\n")
+    assert [row.label for row in table_rows(sweep)] == ["pearl"]
+    overrides.write_text("- [")
+    with pytest.raises(UserError, match=r"0/\.hydra/overrides\.yaml is damaged: while parsing"):
+        table_rows(sweep)
+    (sweep / "multirun.yaml").write_text("hydra: {overrides: 1}")
+    with pytest.raises(UserError, match=r"multirun\.yaml is damaged: it lacks 'runtime'"):
+        Started.read(sweep / "multirun.yaml")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -195,3 +198,58 @@ def _eager(model: PreTrainedModel) -> PreTrainedModel:
 def _long(model: PreTrainedModel) -> PreTrainedModel:
     model.config.rope_parameters["rope_type"] = "dynamic"
     return model
+
+
+def test_a_graph_is_recorded_on_the_models_own_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By stand-ins for CUDA: which may have another device for its current one."""
+    device = torch.device("cuda:1")
+    within: list[object] = []
+    seen: list[list[object]] = []
+    waited: list[tuple[str, str]] = []
+    replayed: list[str] = []
+
+    @contextlib.contextmanager
+    def inside(*what: object) -> Iterator[None]:
+        within.extend(what)
+        yield
+        del within[-len(what) :]
+
+    def stream(name: str, on: torch.device) -> SimpleNamespace:
+        def wait_stream(other: SimpleNamespace) -> None:
+            assert within == [device]
+            waited.append((name, other.name))
+
+        return SimpleNamespace(name=name, device=on, wait_stream=wait_stream)
+
+    def compute() -> torch.Tensor:
+        seen.append(list(within))
+        return torch.tensor([1.0])
+
+    made: list[SimpleNamespace] = []
+
+    def new(on: torch.device) -> SimpleNamespace:
+        made.append(stream("side", on))
+        return made[-1]
+
+    graph = SimpleNamespace(replay=lambda: replayed.append("once"))
+    for name, stand_in in {
+        "device": inside,
+        "Stream": new,
+        "current_stream": lambda: stream("current", within[-1]),  # type: ignore[arg-type]
+        "stream": inside,
+        "CUDAGraph": lambda: graph,
+        "graph": lambda one, stream: inside(one, stream),
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, stand_in)
+    forward = static.StaticForward(make("llama"))
+    replay = forward._recorded(compute, device)
+    (side,) = made
+    assert side.device == device
+    assert seen == [[device, side], [device, side], [device, graph, side]]
+    assert waited == [("side", "current"), ("current", "side")]
+    first, second = replay(), replay()
+    assert replayed == ["once", "once"] and len(seen) == 3
+    # What the next replay writes is not what the last one gave.
+    assert first.equal(second) and first.data_ptr() != second.data_ptr()
+    forward._recorded(compute, device)
+    assert made == [side] and seen[3:] == seen[:3]

@@ -16,10 +16,11 @@ from decoders.round import Round
 from decoders.sampling.sampler import Greedy, Sampler
 from decoders.sampling.temperature import Temperature
 from pearl_eval.checks.equivalence import Verdict
-from pearl_eval.config.schema import Dtype
+from pearl_eval.config.schema import Dtype, RuntimeConfig
 from pearl_eval.errors import UserError
 from pearl_eval.evaluation import comparison
-from pearl_eval.evaluation.comparison import Comparison, Outcome
+from pearl_eval.evaluation.comparison import Comparison
+from pearl_eval.evaluation.outcome import Outcome
 from pearl_eval.evaluation.plan import Prompt
 from pearl_eval.evaluation.recorder import _figures, wrong_outputs
 from pearl_eval.evaluation.reference import ReferenceRun
@@ -93,7 +94,7 @@ class Case:
             setup=SimpleNamespace(
                 source=SimpleNamespace(dtype=Dtype.bfloat16),
                 devices=SimpleNamespace(target=("cpu",), draft=("cpu",)),
-                fixed_window=False,
+                runtime=RuntimeConfig(),
             ),
             pair=pair,
             prompts=self.prompts,

@@ -14,6 +14,7 @@ from written_run import fates
 from decoders.round import Round
 from pearl_eval.evaluation.cost import Cost
 from pearl_eval.machine.energy import EnergyMeter
+from pearl_eval.machine.environment import reset_peak_memory
 from pearl_eval.sizes.model_size import ModelSize
 
 #: Two products of 50 weights, 4 values a token in the cache, queries of width 2.
@@ -141,6 +142,19 @@ def test_gpus_count_their_energy_together(monkeypatch: pytest.MonkeyPatch) -> No
     assert EnergyMeter(["cuda:0", "cpu"]).joules() is None
     del counted["GPU-b"]
     assert EnergyMeter(["cuda:0", "cuda:1"]).joules() is None
+
+
+def test_a_gpu_that_nothing_has_used_has_no_peak_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CUDA refuses to forget one before it is set up, as where both models are on the CPU."""
+    forgotten: list[int] = []
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr("torch.cuda.empty_cache", lambda: None)
+    monkeypatch.setattr("torch.cuda.reset_peak_memory_stats", forgotten.append)
+    reset_peak_memory()
+    assert forgotten == []
+    monkeypatch.setattr("torch.cuda.is_initialized", lambda: True)
+    reset_peak_memory()
+    assert forgotten == [0, 1]
 
 
 def test_nothing_decoded_costs_nothing() -> None:

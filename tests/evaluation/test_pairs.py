@@ -34,8 +34,10 @@ from decoders.speculative import Speculative
 from pearl_eval.config.building import build
 from pearl_eval.config.paths import config_dir
 from pearl_eval.config.registry import register
+from pearl_eval.config.schema import RuntimeConfig
 from pearl_eval.errors import UserError
 from pearl_eval.machine.devices import Devices
+from pearl_eval.pairs import setup
 from pearl_eval.pairs.controlled import Controlled
 from pearl_eval.pairs.pair import Pair, PairSource
 from pearl_eval.pairs.pretrained import ModelConfig, Pretrained
@@ -268,6 +270,13 @@ def test_synthetic_text_depends_on_what_came_before(small_pair: SmallPair) -> No
     assert first != int(target.extend(PROMPT[1:], rows=1).argmax())
 
 
+def test_synthetic_heads_can_be_wider_than_the_hidden_size_says() -> None:
+    """As Qwen3's are: 4 heads of 16 in a model of width 32, and 2 of keys and of values."""
+    wide = LlamaShape(32, 64, 2, 4, 2, 1024, head_dim=16)
+    sizes = Synthetic(target=wide, draft=LlamaShape(32, 64, 2, 4, 2, 1024), vocab_size=500).sizes()
+    assert (sizes["target"].cached, sizes["draft"].cached) == (2 * 2 * 2 * 16, 2 * 2 * 2 * 8)
+
+
 def test_synthetic_trees_are_predicted_as_texts_are(small_pair: SmallPair) -> None:
     target = synthetic(small_pair, 0.8).load_target()
     tree = Tree()
@@ -414,6 +423,24 @@ def test_memory_is_estimated_and_refused_before_loading(small_pair: SmallPair) -
     check_fits({"target": (("cpu",), 1000), "draft": (("cpu",), 1000)})
     with pytest.raises(UserError, match=r"not enough memory on cpu: about 1048576\.0 GiB"):
         check_fits({"target": (("cpu",), 2**50 - 2**30), "draft": (("cpu",), 2**30)})
+
+
+@pytest.mark.parametrize("roles", [["target", "draft"], ["target"]])
+def test_the_models_that_are_used_must_fit_the_memory_there_is(
+    small_pair: SmallPair, monkeypatch: pytest.MonkeyPatch, roles: list[str]
+) -> None:
+    asked: list[dict[str, Any]] = []
+    monkeypatch.setattr(setup, "check_fits", asked.append)
+    node = OmegaConf.create(
+        {
+            "_target_": "pearl_eval.pairs.controlled.Controlled",
+            "draft": {"path": str(small_pair.folder / "draft")},
+            "depth": 2,
+        }
+    )
+    sizes = setup.Setup.make(node, RuntimeConfig(), "draft" in roles).pair.sizes
+    assert sizes["draft"].weights < sizes["target"].weights
+    assert asked == [{role: (("cpu",), model_bytes(sizes[role], torch.float32)) for role in roles}]
 
 
 BAD_PAIRS = {

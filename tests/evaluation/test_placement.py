@@ -72,7 +72,9 @@ def test_a_shared_draft_model_goes_to_the_first_and_the_last_gpu_of_the_target(
         devices = Devices(target, ("cuda:0",))
         pair = Pair(cast(Any, None), {}, (), small_pair.load_target, lambda devices: devices)
         processes = Processes.choose(RuntimeConfig(), devices.all_cpu)
-        setup = Setup(cast(Any, None), pair, devices, processes, ForwardKind.transformers, False)
+        setup = Setup(
+            cast(Any, None), pair, devices, processes, RuntimeConfig(ForwardKind.transformers)
+        )
         return [end.load_draft() for end in setup.models(cast(Any, None)).ends]
 
     assert places("cuda:1", "cuda:2", "cuda:3") == [("cuda:1",), ("cuda:3",)]

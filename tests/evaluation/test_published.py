@@ -17,8 +17,8 @@ from decoders.round import UNKNOWN, Round
 from pearl_eval.checks.distribution import Fit
 from pearl_eval.checks.equivalence import Verdict, first_difference, unchecked_verdict
 from pearl_eval.config.schema import Names
+from pearl_eval.evaluation.outcome import record_of
 from pearl_eval.evaluation.plan import Prompt, _seed
-from pearl_eval.evaluation.recording import record_of
 from pearl_eval.evaluation.reference import ReferenceRun
 from pearl_eval.evaluation.run_files import rounds_frame
 from pearl_eval.evaluation.summary import summarize

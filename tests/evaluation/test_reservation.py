@@ -16,7 +16,7 @@ from typing import Any, cast
 import pytest
 import torch
 
-from pearl_eval.config.schema import ForwardKind, RuntimeConfig
+from pearl_eval.config.schema import RuntimeConfig
 from pearl_eval.errors import UserError
 from pearl_eval.evaluation import reservation
 from pearl_eval.evaluation.reservation import FOLDER_VARIABLE, reserve
@@ -56,15 +56,14 @@ class Source(PairSource):
 
     def open(self, devices: Devices, uses_draft: bool) -> Any:
         self.opened += 1
-        return devices
+        return SimpleNamespace(sizes={}, devices=devices)
 
 
 def setup_of(runtime: RuntimeConfig) -> Setup:
     source = Source()
     devices = source.choose_devices(runtime)
     processes = Processes.choose(runtime, devices.all_cpu)
-    pair = cast(Any, devices)
-    return Setup(source, pair, devices, processes, ForwardKind.transformers, False, True, runtime)
+    return Setup(source, cast(Any, None), devices, processes, runtime)
 
 
 def taking(**settings: Any) -> Any:
@@ -126,7 +125,11 @@ def test_gpus_are_had_alone_too(gpus: None) -> None:
         with taking(target_device="cuda:0", draft_device="cuda:4") as second:
             assert second.devices == Devices(("cuda:0",), ("cuda:4",))
     with taking(target_device="cuda:0", draft_device="cuda:0"), taking() as moved:
-        assert moved.devices == moved.pair == Devices(("cuda:2", "cuda:3"), ("cuda:1",))
+        assert (
+            moved.devices
+            == cast(Any, moved.pair).devices
+            == Devices(("cuda:2", "cuda:3"), ("cuda:1",))
+        )
 
 
 def _hold(ready: Connection) -> Iterator[None]:

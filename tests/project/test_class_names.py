@@ -7,7 +7,10 @@ from collections import defaultdict
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = ("decoders", "tasks", "pearl_eval", "analysis", "hydra_plugins", "docs/tiny_pair")
+FOLDERS = (
+    *("decoders", "tasks", "pearl_eval", "analysis", "hydra_plugins"),
+    *("docs/tiny_pair", "docs/gpu_check"),
+)
 
 
 def test_no_public_class_name_is_used_twice() -> None:

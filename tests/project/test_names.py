@@ -16,10 +16,6 @@ NAMES = {path.stem for path in CONFIGS}
 REFERENCE = "decoders.autoregressive"
 MODULES = {str(OmegaConf.load(path)["_target_"]).rpartition(".")[0] for path in CONFIGS}
 MODULES -= {REFERENCE}
-#: Files that may name a decoder, and why.
-EXCEPTIONS = {
-    "analysis/paper/paper_pairs.py": "the figures that the paper reports are of decoders by name",
-}
 
 
 def named(source: str) -> Iterator[str]:
@@ -45,15 +41,8 @@ def named(source: str) -> Iterator[str]:
 @pytest.mark.parametrize("package", ["pearl_eval", "analysis", "tasks", "hydra_plugins"])
 def test_no_file_names_or_imports_a_decoder(package: str) -> None:
     for path in (ROOT / package).rglob("*.py"):
-        place = path.relative_to(ROOT).as_posix()
-        if not place.startswith(tuple(EXCEPTIONS)):
-            found = set(named(path.read_text()))
-            assert not found, f"{place} decides by {', '.join(sorted(found))}"
-
-
-@pytest.mark.parametrize("place", EXCEPTIONS)
-def test_no_exception_is_made_that_nothing_needs(place: str) -> None:
-    assert set(named((ROOT / place).read_text())), f"{place}: take it off the list"
+        found = set(named(path.read_text()))
+        assert not found, f"{path} decides by {', '.join(sorted(found))}"
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.comparison.paired import PairedTest, holm, ratios
 from analysis.frames.frame import sections
+from analysis.significance.paired import PairedTest, holm, ratios
 from pearl_eval.errors import UserError
 from pearl_eval.results.comparable import CONDITIONS, differences
 from pearl_eval.results.traces import KEY, Traces
@@ -32,7 +32,7 @@ def decoders(frame: pd.DataFrame, figure: str = "speedup") -> pd.DataFrame:
     A row a comparison: ``section``, ``pair``, ``task``, ``faster`` and ``slower`` (labels, by the
     ratio), ``faster_lossless`` and ``slower_lossless`` (whether its output is the target's own),
     ``n`` (problems), ``ratio``, ``low``, ``high``, ``effect``, ``p`` (see
-    :class:`analysis.comparison.paired.PairedTest`), ``p_holm`` (corrected for all rows),
+    :class:`analysis.significance.paired.PairedTest`), ``p_holm`` (corrected for all rows),
     ``differs``, and ``runs``. Raises :class:`UserError` where there are no two.
     """
     rows = []

@@ -1,18 +1,22 @@
 """The paper's pairs on A100s, predicted, beside what its authors report.
 
 Nothing here is measured by us. Forward times follow from the models' shapes and the card's memory
-bandwidth (a roofline), and from the waiting that the authors measured.
+bandwidth (a roofline), and from the waiting that the authors measured. Run as a program, it prints
+the tables of docs/simulation.md.
 """
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from scipy.optimize import brentq
 
 from analysis.frames.table import Cell, Table
 from analysis.paper.reported import CONDITIONS, MARK, Reported, figures
+from pearl_eval.errors import UserError
 from pearl_eval.simulation import (
     Ahead,
     Alone,
@@ -58,8 +62,9 @@ class PaperPair:
     pearl_gamma: int
     speculative_gamma: int
 
-    def forwards(self) -> ForwardTimes:
-        return ForwardTimes.from_shapes(model_shape(self.target), model_shape(self.draft), A100)
+    def forwards(self, hardware: Hardware = A100) -> ForwardTimes:
+        target, draft = model_shape(self.target), model_shape(self.draft)
+        return ForwardTimes.from_shapes(target, draft, hardware)
 
     @property
     def pearl(self) -> Parallel:
@@ -124,7 +129,8 @@ PAIRS = {
         "DeepSeek 6.7B & 33B", "deepseek-ai/deepseek-coder-6.7b-instruct", _DEEPSEEK_33B, 3, 6
     ),
 }
-_RATES = (0.7, 0.8, 0.9)
+#: Acceptance rates that speedups are predicted at.
+RATES = (0.7, 0.8, 0.9)
 
 
 def times_table() -> Table:
@@ -148,7 +154,7 @@ def speedups_table() -> Table:
         Cell("", (pair.name, name), f"α = {rate}", pair.speedup(schedule, rate, 1024), unit="×")
         for pair in PAIRS.values()
         for name, schedule in ({"pearl": pair.pearl} | pair.compared).items()
-        for rate in _RATES
+        for rate in RATES
     ]
     return Table("speedups", "Speedups on A100s, predicted", ("pair", "decoder"), cells)
 
@@ -213,7 +219,27 @@ def _notes(cited: Sequence[Reported]) -> list[str]:
     return [f"Reported: {MARK.removeprefix('reported ')}, {CONDITIONS}. From {sources}."]
 
 
-def print_pairs() -> None:
-    """Print the tables of docs/simulation.md. It takes a minute."""
-    tables = (times_table(), speedups_table(), reported_table(), shared_table())
-    print("\n\n".join(table.markdown() for table in tables))
+def main() -> None:
+    """Print the tables, on A100s or on the card of a file."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--forwards",
+        type=Path,
+        metavar="FILE",
+        help="predict for the card of a forwards_*.json that make gpu-check left",
+    )
+    forwards = parser.parse_args().forwards
+    if forwards is None:
+        tables = (times_table(), speedups_table(), reported_table(), shared_table())
+        print("\n\n".join(table.markdown() for table in tables))
+        return
+    from measured_card import print_predicted
+
+    try:
+        print_predicted(forwards)
+    except UserError as error:
+        parser.error(str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,15 +1,29 @@
-"""The record of a prompt, made of its generation, its reference run and what was found out."""
+"""What became of a prompt: its record, made of its generation, its reference run and verdict."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from decoders.generation import Generation
 from pearl_eval.checks.equivalence import Verdict
 from pearl_eval.evaluation.plan import Prompt
 from pearl_eval.evaluation.reference import ReferenceRun
+from pearl_eval.evaluation.run_files import Finished
 from pearl_eval.results.records import Record
 from tasks.scoring.score import Score
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one prompt; ``new`` if it was decoded now, and not by an earlier attempt."""
+
+    finished: Finished
+    new: bool
+
+    @property
+    def record(self) -> Record:
+        return self.finished.record
 
 
 def record_of(
