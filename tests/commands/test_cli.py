@@ -126,6 +126,19 @@ def test_paper_protocol_generates_to_the_limit(run_cli: Run, tmp_path: Path) -> 
     assert {r["new_tokens"] for r in read_records(tmp_path / "r")} == {60}
 
 
+def test_a_run_says_how_many_processes_compute_its_target(
+    run_cli: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = []
+    for ranks in (1, 2):
+        monkeypatch.setattr("decoders.autoregressive.Autoregressive.ranks", ranks)
+        code, _, err = run_cli("decoder=autoregressive", *SHORT, f"hydra.run.dir={ranks}")
+        assert code == 0, err
+        summary = json.loads((tmp_path / str(ranks) / "summary.json").read_text())
+        said.append(summary["environment"]["target_parallel"])
+    assert said == [None, {"by": "tensor", "ranks": 2}]
+
+
 IN_VLLM = "Several processes compute a target in vLLM: decoder=vllm engine.tensor_parallel_size=2"
 BAD_INPUT = {
     "seed=-1": "seed must be from 0 to 2^63 - 1, got -1",
@@ -166,7 +179,7 @@ BAD_INPUT = {
     "runtime.draft_cores=${seed}": "runtime.draft_cores: Invalid value assigned",
     "reference.tolerance_factor=${protocol}": "error: reference.tolerance_factor: While",
     "runtime.tensor_parallel=2": f"did you mean engine.tensor_parallel_size? {IN_VLLM}",
-    "+runtime.tensor_parallel=2": f"'tensor_parallel' not in 'RuntimeConfig'; {IN_VLLM}",
+    "+runtime.tensor_parallel=2": IN_VLLM,
     "runtime.target_device=cuda:77": "device cuda:77",
     "runtime.target_device=abacus": "no such device: abacus",
     "tracking.mode=sometimes": "expected one of [online, offline, disabled]",

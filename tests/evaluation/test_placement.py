@@ -6,8 +6,9 @@ from typing import Any, cast
 import pytest
 from small_pair import SmallPair
 
-from pearl_eval.config.schema import ForwardKind, RuntimeConfig
+from pearl_eval.config.schema import Dtype, ForwardKind, RuntimeConfig
 from pearl_eval.machine.devices import Devices
+from pearl_eval.machine.environment import describe
 from pearl_eval.machine.placement import Processes, placed
 from pearl_eval.pairs import pretrained
 from pearl_eval.pairs.pair import Pair
@@ -110,3 +111,17 @@ def test_placing_is_undone() -> None:
     with placed(Processes.choose(RuntimeConfig(), all_cpu=True).target):
         assert len(os.sched_getaffinity(0)) == 1
     assert os.sched_getaffinity(0) == before
+
+
+def test_files_say_of_a_target_on_several_gpus_that_it_is_spread_by_layers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pearl_eval.machine.environment._device_name", str)
+    processes = Processes.choose(RuntimeConfig(), all_cpu=False)
+
+    def parallel(*target: str) -> object:
+        described = describe(Dtype.float32, Devices(target, ("cuda:0",)), processes)
+        return described["target_parallel"]
+
+    assert parallel("cuda:1") is None
+    assert parallel("cuda:1", "cuda:2") == {"by": "layers", "ranks": 1}
