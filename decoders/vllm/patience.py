@@ -25,7 +25,7 @@ _OUTLIER = 3.0
 
 
 @dataclass(frozen=True)
-class Costs:
+class StepCosts:
     """What is measured of a run.
 
     Parameters
@@ -46,7 +46,7 @@ class Costs:
     draft: float
 
 
-def rate(wait: int, most: int, texts: int, costs: Costs) -> float:
+def rate(wait: int, most: int, texts: int, costs: StepCosts) -> float:
     """Tokens a second, predicted, if each step waits until ``wait`` drafted tokens are at hand.
 
     A text is in one of two states when a step is to begin. Either the last step agreed with all
@@ -83,7 +83,7 @@ def rate(wait: int, most: int, texts: int, costs: Costs) -> float:
     return texts * gained / (costs.step + costs.token * texts * held + waited)
 
 
-def best_wait(most: int, texts: int, costs: Costs) -> int:
+def best_wait(most: int, texts: int, costs: StepCosts) -> int:
     """For how many drafted tokens it pays to wait: where the predicted rate is highest."""
     if not texts or not costs.draft or not costs.step:
         return 0
@@ -95,7 +95,7 @@ def _gained(alpha: float, held: float) -> float:
     return (1 - alpha ** (held + 1)) / (1 - alpha)
 
 
-class Mean:
+class MovingMean:
     """An average in which what was measured earlier counts less and less."""
 
     def __init__(self, kept: float = _KEPT) -> None:
@@ -116,12 +116,12 @@ class Mean:
         return self._sum / self._weight if self._weight else 0.0
 
 
-class Slope:
+class MovingSlope:
     """By how much one thing grows with another: moving least squares, at least 0."""
 
     def __init__(self) -> None:
-        self._x, self._y = Mean(_KEPT_LONG), Mean(_KEPT_LONG)
-        self._xx, self._xy = Mean(_KEPT_LONG), Mean(_KEPT_LONG)
+        self._x, self._y = MovingMean(_KEPT_LONG), MovingMean(_KEPT_LONG)
+        self._xx, self._xy = MovingMean(_KEPT_LONG), MovingMean(_KEPT_LONG)
         self._measured = 0
 
     def add(self, x: float, y: float) -> None:
@@ -148,15 +148,15 @@ class Pace:
 
     def __init__(self) -> None:
         self._agreed, self._compared = _PRIOR_AGREED, _PRIOR_AGREED + _PRIOR_REJECTED
-        self._draft, self._steps = Mean(), Slope()
+        self._draft, self._steps = MovingMean(), MovingSlope()
         self._measured = 0
         #: What was chosen, for so many texts, after so many steps.
         self._chosen: tuple[int, int, int] | None = None
 
     @property
-    def costs(self) -> Costs:
+    def costs(self) -> StepCosts:
         """What was measured so far; 0 where nothing was."""
-        return Costs(
+        return StepCosts(
             self._agreed / self._compared,
             self._steps.at_zero,
             self._steps.value,
