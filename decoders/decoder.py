@@ -49,6 +49,18 @@ class Decoder(ABC):
         """What computes the target."""
         return "transformers"
 
+    @property
+    def ranks(self) -> int:
+        """How many processes compute the target together, each with a share of every layer."""
+        return 1
+
+    def gpus(self, target: int, draft: int) -> tuple[int, int]:
+        """GPUs for the target, and further ones for the draft model, where a pair's need so many.
+
+        A decoder in an engine that spreads the target by itself says how many that has.
+        """
+        return target, draft if self.uses_draft and not self.draft_ends else 0
+
     def reference(self) -> Decoder | None:
         """What a run is measured against, where that isn't autoregressive decoding as it is here.
 

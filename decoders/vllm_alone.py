@@ -41,6 +41,16 @@ class Vllm(Decoder):
     def engine(self) -> str:
         return "vLLM"
 
+    @property
+    def ranks(self) -> int:
+        return int(self.arguments.get("tensor_parallel_size") or 1)
+
+    def gpus(self, target: int, draft: int) -> tuple[int, int]:
+        stages = int(self.arguments.get("pipeline_parallel_size") or 1)
+        _, beside = super().gpus(target, draft)
+        # A draft model in a process of its own is on one.
+        return self.ranks * stages if target else 0, min(beside, 1)
+
     def reference(self) -> Decoder:
         return Vllm(self.arguments)
 

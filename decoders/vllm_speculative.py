@@ -31,6 +31,10 @@ class VllmSpeculative(Vllm):
     def __post_init__(self) -> None:
         check_gamma(self.gamma)
 
+    @property
+    def draft_ends(self) -> int:
+        return 1  # within the engine
+
     def start(self, models: Models, sampler: Sampler) -> Session:
         return VllmSpeculativeSession(self, models, sampler)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -61,10 +61,8 @@ class CachedModel:
         self.cache = RollbackCache(config.num_hidden_layers, INITIAL_CAPACITY)
         #: Whether the cache is of a text that is longer than the architecture's ``rope_switch``.
         self._beyond_switch = False
-        #: Whether each call is one forward of the tokens it adds, computed in this process.
+        #: Whether each call is one forward of the tokens it adds.
         self.one_forward = self.architecture.rope_switch is None
-        #: Peak memory of other processes that compute this model with this one, in bytes.
-        self.memory_elsewhere: Callable[[], int] = lambda: 0
         self._fused: FusedForward | None = None
         #: Tokens that forwards have read since ``take_tokens``.
         self._tokens = 0
@@ -251,31 +249,18 @@ class CachedModel:
         return list(tokens[self.cache.length :])
 
     def _branching(self, length: int, tree: Tree) -> dict[str, Any]:
-        """Positions and mask of a forward over the unseen of ``length`` tokens, then a tree."""
+        """Options of ``run`` for the unseen of ``length`` tokens, then a tree."""
         seen = self.cache.length
         read = length - seen + len(tree)
         visible = torch.ones(read, seen + read, dtype=torch.bool).tril(diagonal=seen)
         visible[length - seen :, length:] = tree.visible()
         positions = [*range(seen, length), *(length - 1 + depth for depth in tree.depths)]
-        return self.branching(visible, positions)
-
-    def branching(self, visible: torch.Tensor, positions: Sequence[int]) -> dict[str, Any]:
-        """Options of ``run`` for tokens that do not just follow each other.
-
-        Parameters
-        ----------
-        visible
-            ``[tokens, seen + tokens]``, bool: what each token attends to in a layer that sees all
-            that came before.
-        positions
-            Of each token in its text.
-        """
         by_layer = self.architecture.visible(visible, positions)
         masks = {kind: self._added(visible) for kind, visible in by_layer.items()}
         return {
             # Models whose layers are of one kind take a mask, the others one for each kind.
             "attention_mask": masks if len(masks) > 1 else next(iter(masks.values())),
-            "position_ids": torch.tensor([list(positions)], device=self.device),
+            "position_ids": torch.tensor([positions], device=self.device),
         }
 
     def _added(self, visible: torch.Tensor) -> torch.Tensor:
@@ -286,7 +271,7 @@ class CachedModel:
     def run(self, unseen: list[int], **options: Any) -> torch.Tensor:
         """One forward over tokens that follow the cache's: the transformers model's own logits.
 
-        ``options`` are arguments of that model: ``logits_to_keep``, and what ``branching`` gives.
+        ``options`` are arguments of that model: ``logits_to_keep``, and what ``_branching`` gives.
         """
         self._tokens += len(unseen)
         if max(unseen) >= self._known:

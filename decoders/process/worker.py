@@ -35,7 +35,7 @@ PREPARED = "prepared"
 
 
 class WorkerError(RuntimeError):
-    """A draft process, or a rank of a target, failed, died or did not answer."""
+    """A draft process, or an engine, failed, died or did not answer."""
 
 
 @dataclass(frozen=True)
@@ -202,13 +202,10 @@ class Worker:
         """Peak resident memory of the draft process, in bytes; 0 where it can't be read."""
         return peak_resident_bytes(self.pid)
 
-    def hang_up(self) -> None:
-        """Let it know that nothing more will come, upon which it ends."""
-        self._channel.close()
-
     def close(self) -> None:
         """End the draft process, by force if it does not end by itself."""
-        self.hang_up()
+        # It then knows that nothing more will come, upon which it ends.
+        self._channel.close()
         self._process.join(_GRACE_SECONDS)
         if self._process.is_alive():
             self._process.kill()

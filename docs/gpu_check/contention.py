@@ -38,7 +38,8 @@ _WINDOWS = (1, 4, 8)
 
 def main(arguments: list[str]) -> int:
     setup = PAIRS[_PAIR].setup(ForwardKind.cuda_graphs)
-    with placed(setup.processes.target), setup.target() as target:
+    with placed(setup.processes.target):
+        target = setup.load_target()
         if "--under-mps" in arguments:
             _processes("two processes under MPS", setup, target)
             return 0

@@ -70,11 +70,11 @@ def _by_turns() -> None:
     from gpu_check.setups import prompts_of, tiny
 
     setup = tiny("float32", "cuda_graphs")
-    with setup.target() as target:
-        models = setup.models(target)
-        tell_speeds(
-            by_turns(setup, models, prompts_of(setup, 3), 16 if rehearsed() else 96, _GAMMA, _GAMMA)
-        )
+    target = setup.load_target()
+    models = setup.models(target)
+    tell_speeds(
+        by_turns(setup, models, prompts_of(setup, 3), 16 if rehearsed() else 96, _GAMMA, _GAMMA)
+    )
 
 
 if __name__ == "__main__":

@@ -36,7 +36,8 @@ def main(name: str) -> None:
     tell("a large read alone", f"{card.bandwidth / 1e9:.0f} GB/s")
     kind = quickest(pair, card)
     setup = pair.setup(kind)
-    with placed(setup.processes.target), setup.target() as target:
+    with placed(setup.processes.target):
+        target = setup.load_target()
         models = setup.models(target)
         timings = _forwards(target, models)
         path = folder() / f"forwards_{name}.json"
@@ -88,7 +89,8 @@ def quickest(pair: ShapedPair, card: Card) -> ForwardKind:
 def _token(pair: ShapedPair, kind: ForwardKind) -> tuple[float, int, str]:
     """Seconds of a forward of one token, the bytes of a value, and what the card's clock says."""
     setup = pair.setup(kind)
-    with placed(setup.processes.target), setup.target() as target:
+    with placed(setup.processes.target):
+        target = setup.load_target()
         seconds = time_forwards(target, 1, forwards.CONTEXT, 2 * forwards.repeats())
         return statistics.median(seconds), target.model.dtype.itemsize, own_clock(target)
 

@@ -149,7 +149,7 @@ def hold(entrants: Sequence[Contender], forward_repeats: int, seed: int, label: 
             one.write_config()
         setup = stack.enter_context(reserved(entrants[0].plan)).setup
         stack.enter_context(placed(setup.processes.target))
-        models = setup.models(stack.enter_context(setup.target()))
+        models = setup.models(setup.load_target())
         plans = [replace(one.plan, setup=setup) for one in entrants]
         judge = Judge(plans[0], models.target)
         sessions = stack.enter_context(started(entrants, models))

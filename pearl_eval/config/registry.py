@@ -22,8 +22,8 @@ def register() -> None:
     ConfigStore.instance().store(name="schema", node=Config)
     OmegaConf.register_new_resolver("asset", asset, replace=True)
     OmegaConf.register_new_resolver("task_data", task_data, replace=True)
-    OmegaConf.register_new_resolver("pair_gpus", resources.pair_gpus, replace=True)
-    OmegaConf.register_new_resolver("pair_cores", resources.pair_cores, replace=True)
+    OmegaConf.register_new_resolver("job_gpus", resources.job_gpus, replace=True)
+    OmegaConf.register_new_resolver("job_cores", resources.job_cores, replace=True)
     OmegaConf.register_new_resolver("runs_at_once", resources.runs_at_once, replace=True)
     _default_joblib()
     _default_sweeper()
@@ -44,7 +44,7 @@ def _default_joblib() -> None:
         from hydra_plugins.hydra_joblib_launcher.config import JobLibLauncherConf
     except ImportError:  # an extra
         return
-    at_once: Any = "${runs_at_once:${pair},${runtime}}"
+    at_once: Any = "${runs_at_once:${decoder},${pair},${runtime}}"
     ConfigStore.instance().store(
         group="hydra/launcher", name="joblib", node=JobLibLauncherConf(n_jobs=at_once)
     )

@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
+from typing import TYPE_CHECKING
+
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from pearl_eval.config.building import build
+from pearl_eval.errors import UserError
+
+if TYPE_CHECKING:
+    from decoders.decoder import Decoder
 
 
-def pair_gpus(pair: DictConfig, runtime: DictConfig) -> int:
-    """GPUs of a pair: its target's and its draft model's, one each unless it says otherwise.
+def job_gpus(decoder: DictConfig, pair: DictConfig) -> int:
+    """GPUs of a run: those that its decoder needs of a pair.
 
-    A target in several ranks has one for each.
+    Each model of a pair needs one unless the pair says otherwise.
     """
     asked = ((pair.get(model) or {}).get("gpus") for model in ("target", "draft"))
-    target, draft = (1 if gpus is None else gpus for gpus in asked)
-    ranks = runtime.tensor_parallel
-    return int((ranks if ranks > 1 else target) + draft)
+    target, draft = (1 if gpus is None else int(gpus) for gpus in asked)
+    made = _made(decoder)
+    return sum(made.gpus(target, draft) if made else (target, draft))
 
 
-def pair_cores(runtime: DictConfig) -> int:
-    """CPU cores of a run without GPUs: one for each thread."""
-    return int(runtime.target_threads * runtime.tensor_parallel + runtime.draft_threads)
+def job_cores(decoder: DictConfig, runtime: DictConfig) -> int:
+    """CPU cores of a run without GPUs: one for each thread, and for each rank of a target."""
+    made = _made(decoder)
+    ranks = made.ranks if made else 1
+    return int(max(runtime.target_threads, ranks) + runtime.draft_threads)
 
 
-def runs_at_once(pair: DictConfig, runtime: DictConfig) -> int:
+def runs_at_once(decoder: DictConfig, pair: DictConfig, runtime: DictConfig) -> int:
     """How many runs this machine has GPUs for, or, without any, cores; at least one.
 
     Of those that ``runtime.gpus`` and ``runtime.cores`` leave to choose from.
@@ -34,6 +46,15 @@ def runs_at_once(pair: DictConfig, runtime: DictConfig) -> int:
     gpus, cores = range(torch.cuda.device_count()), available_cores()
     if gpus:
         allowed = gpus if runtime.gpus is None else runtime.gpus
-        return max(1, len(allowed) // pair_gpus(pair, runtime))
+        return max(1, len(allowed) // max(1, job_gpus(decoder, pair)))
     allowed = cores if runtime.cores is None else runtime.cores
-    return max(1, len(allowed) // pair_cores(runtime))
+    return max(1, len(allowed) // job_cores(decoder, runtime))
+
+
+def _made(decoder: DictConfig) -> Decoder | None:
+    """A run's decoder; ``None`` where it can't be, which the run itself will say."""
+    from decoders.decoder import Decoder  # late: see above
+
+    with contextlib.suppress(UserError, OmegaConfBaseException):
+        return build("decoder", decoder, Decoder)
+    return None

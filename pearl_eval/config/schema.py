@@ -90,8 +90,6 @@ class RuntimeConfig:
     Times are seconds: ``start_timeout`` for another process to load its model, ``answer_timeout``
     to answer, and ``idle_timeout`` for it to be asked anything, after which it ends by itself.
     ``fixed_window``: see :class:`decoders.model.fixed_window.FixedWindowModel`.
-    ``tensor_parallel``: number of processes that compute the target together, each with a share of
-    every layer, on GPUs or cores of its own: see :mod:`decoders.process.tensor_parallel`.
     """
 
     forward: ForwardKind = ForwardKind.auto
@@ -110,14 +108,8 @@ class RuntimeConfig:
     idle_timeout: float = 172_800.0
     spin_seconds: float = 0.005
     fixed_window: bool = False
-    tensor_parallel: int = 1
 
     def __post_init__(self) -> None:
-        if not 1 <= self.tensor_parallel <= _MOST:
-            raise ValueError(
-                "runtime.tensor_parallel is the number of processes that compute the target, at"
-                f" least 1 and at most {_MOST}, got {self.tensor_parallel}"
-            )
         for name in ("target_cores", "draft_cores"):
             if getattr(self, name) == []:
                 raise ValueError(f"runtime.{name} lists no core: name some, or null for all")

@@ -40,18 +40,22 @@ class DevicesNeeded:
         """Where a decoder needs which models of a pair.
 
         A target over several devices, by layers or by ranks, has about as much on each. Where the
-        draft model shares them, it has a copy on the first of them, or there and on the last.
+        draft model shares them, it has a copy on the first of them, or there and on the last; with
+        ranks it is spread over them, too.
         """
         needs = source.gpus()
-        target = _target_devices(runtime, needs["target"])
+        on_target, beside = decoder.gpus(needs["target"], needs["draft"])
+        target = _devices("target", runtime.target_device, on_target)
         where, copies, competing = {"target": target}, 1, False
-        if decoder.draft_ends:
+        if decoder.draft_ends and decoder.ranks > 1:
+            where["draft"], competing = target, True
+        elif decoder.draft_ends:
             where["draft"] = list(dict.fromkeys((target[0], target[-1])))[: decoder.draft_ends]
             copies = len(where["draft"])
             # A CPU has two ends, which are cores.
             competing = copies == 1 and (decoder.draft_ends == 1 or target != [_CPU])
         elif decoder.uses_draft:
-            where["draft"] = _devices("draft", runtime.draft_device, needs["draft"])
+            where["draft"] = _devices("draft", runtime.draft_device, beside)
             competing = bool(set(target) & set(where["draft"]) - {_CPU})
         gpus = len({device for devices in where.values() for device in devices} - {_CPU})
         if not where.keys() <= sizes.keys():
@@ -63,17 +67,6 @@ class DevicesNeeded:
             for device in devices:
                 memory[device] += whole // len(devices)
         return cls(gpus, max(memory.values()), competing)
-
-
-def _target_devices(runtime: RuntimeConfig, needed: int) -> list[str]:
-    ranks = runtime.tensor_parallel
-    if (
-        ranks == 1
-        or runtime.target_device == _CPU
-        or not (needed or runtime.target_device != "auto")
-    ):
-        return _devices("target", runtime.target_device, needed)
-    return _devices("target", "auto", ranks)
 
 
 def _devices(role: str, device: str, needed: int) -> list[str]:

@@ -92,9 +92,10 @@ def _estimate(job: Job, config: EstimateConfig, knowledge: Knowledge) -> JobEsti
     places = DevicesNeeded.of(source, sizes, decoder, run.runtime)
 
     roles = ["target", *["draft"] * decoder.uses_draft]
-    ranks = run.runtime.tensor_parallel
     found = {
-        role: knowledge.forward(role, names.pair, sizes.get(role), itemsize, places.gpus > 0, ranks)
+        role: knowledge.forward(
+            role, names.pair, decoder, sizes.get(role), itemsize, places.gpus > 0
+        )
         for role in roles
     }
     forwards = {role: known for role, known in found.items() if known}
@@ -104,14 +105,14 @@ def _estimate(job: Job, config: EstimateConfig, knowledge: Knowledge) -> JobEsti
     seconds = reference_seconds = None
     at_most = run.protocol is not Protocol.paper
     basis = ""
-    measured = knowledge.speeds(names, decoder, ranks)
+    measured = knowledge.speeds(names, decoder)
     if measured:
         seconds, reference_seconds, basis = measured.seconds, measured.reference_seconds, MEASURED
     elif len(forwards) == len(roles):
         times = ForwardTimes(
             forwards["target"].surface,
             forwards[roles[-1]].surface,
-            knowledge.slowdown(names.pair, ranks),
+            knowledge.slowdown(names.pair, decoder),
         )
         value, max_new_tokens = rate.value if rate else 0.0, task.max_new_tokens
         prediction = predict(decoder.simulated_as(), times, value, max_new_tokens, places.competing)

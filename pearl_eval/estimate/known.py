@@ -12,6 +12,7 @@ from decoders.decoder import Decoder
 from pearl_eval.config.schema import Names
 from pearl_eval.errors import UserError
 from pearl_eval.estimate.config import EstimateConfig
+from pearl_eval.results.about import OWN_ENGINE, engine_of
 from pearl_eval.results.records import read_json, read_run
 from pearl_eval.results.runs import Run, finished_runs
 from pearl_eval.results.traces import read_rounds
@@ -54,7 +55,7 @@ class Speeds:
 
 @dataclass(frozen=True)
 class PairTimes:
-    """Forward times of a pair whose target is computed by so many ranks."""
+    """Forward times of a pair, in this project's own engine, whose target has so many ranks."""
 
     pair: str
     ranks: int
@@ -65,7 +66,7 @@ class Knowledge:
     """The speeds and acceptance rates that estimates are made from, read once.
 
     What was given counts before what was measured, and a profile's forwards before a run's. What
-    was measured of a target counts for one of as many ranks only.
+    was measured of a target counts for one in the same engine and of as many ranks only.
     """
 
     def __init__(self, config: EstimateConfig) -> None:
@@ -76,20 +77,26 @@ class Knowledge:
             self._runs += finished_runs(Path(folder))
 
     def forward(
-        self, role: str, pair: str, size: ModelSize | None, itemsize: int, on_gpu: bool, ranks: int
+        self,
+        role: str,
+        pair: str,
+        decoder: Decoder,
+        size: ModelSize | None,
+        itemsize: int,
+        on_gpu: bool,
     ) -> KnownForward | None:
-        """Forward times of a pair's model; ``None`` where not even its size is known.
+        """Forward times of a model of a pair's, as a decoder runs it.
 
-        ``ranks`` compute the target together, each its share of every layer.
+        ``None`` where not even its size is known.
         """
         given = getattr(self._config, f"{role}_seconds")
         if given is not None:
             return KnownForward(Surface.constant(given), GIVEN)
         is_target = role == "target"
-        profile = self._profile(pair, ranks if is_target else None)
+        profile = self._profile(pair, decoder if is_target else None)
         if profile:
             return KnownForward(getattr(profile.times, role), MEASURED)
-        runs = self._of(pair, ranks if is_target else None)
+        runs = self._of(pair, decoder if is_target else None)
         measured = [s for run in runs if (s := _forward_seconds(run, role)) is not None]
         if measured:
             return KnownForward(Surface.constant(statistics.median(measured)), MEASURED)
@@ -97,12 +104,12 @@ class Knowledge:
             return None
         # Decoding reads every weight for each forward, and little else.
         bandwidth = self._config.bandwidth if on_gpu else self._config.cpu_bandwidth
-        own = size.multiplied / (ranks if is_target else 1)
+        own = size.multiplied / (decoder.ranks if is_target else 1)
         return KnownForward(Surface.constant(own * itemsize / bandwidth), DERIVED)
 
-    def slowdown(self, pair: str, ranks: int) -> Slowdown:
+    def slowdown(self, pair: str, decoder: Decoder) -> Slowdown:
         """What running at once costs the models of a pair; nothing where it was not profiled."""
-        profile = self._profile(pair, ranks)
+        profile = self._profile(pair, decoder)
         return profile.times.slowdown if profile else Slowdown()
 
     def acceptance_rate(self, names: Names) -> Known:
@@ -116,9 +123,9 @@ class Knowledge:
             return Known(statistics.mean(r.summary["acceptance_rate"] for r in runs), MEASURED)
         return Known(_ACCEPTANCE_RATE, ASSUMED)
 
-    def speeds(self, names: Names, decoder: Decoder, ranks: int) -> Speeds | None:
+    def speeds(self, names: Names, decoder: Decoder) -> Speeds | None:
         """Those of a run of the same pair and task, and of the same decoder as it was asked for."""
-        for run in self._of(names.pair, ranks):
+        for run in self._of(names.pair, decoder):
             summary = run.summary
             same = (names.decoder, names.task) == (summary["decoder"], summary["task"])
             if not same or not _asked_for(run, decoder):
@@ -128,15 +135,19 @@ class Knowledge:
                 return Speeds(1 / ours, 1 / theirs)
         return None
 
-    def _of(self, pair: str, ranks: int | None = None) -> Sequence[Run]:
-        """Runs of a pair; where ``ranks`` is given, with a target in so many."""
+    def _of(self, pair: str, decoder: Decoder | None = None) -> Sequence[Run]:
+        """Runs of a pair; where ``decoder`` is given, whose target was computed as that has it."""
         runs = [run for run in self._runs if run.summary["pair"] == pair]
-        return [run for run in runs if ranks in (None, _ranks(run.summary))]
+        if decoder is None:
+            return runs
+        wanted = (decoder.engine, decoder.ranks)
+        return [run for run in runs if (engine_of(run.summary), _ranks(run.summary)) == wanted]
 
-    def _profile(self, pair: str, ranks: int | None) -> PairTimes | None:
-        profiles = [
-            one for one in self._profiles if one.pair == pair and ranks in (None, one.ranks)
-        ]
+    def _profile(self, pair: str, decoder: Decoder | None) -> PairTimes | None:
+        profiles = [one for one in self._profiles if one.pair == pair]
+        if decoder is not None:
+            wanted = (decoder.engine, decoder.ranks)
+            profiles = [one for one in profiles if (OWN_ENGINE, one.ranks) == wanted]
         return profiles[-1] if profiles else None
 
 

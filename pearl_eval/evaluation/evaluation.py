@@ -132,8 +132,7 @@ def _tracking(plan: Plan, run: TrackedRun) -> Iterator[Future[Tracker]]:
 def _started(plan: Plan, cache: ReferenceCache | None, bar: RunProgress) -> Iterator[Comparison]:
     """Load the models and start the decoders; free it all at the end."""
     with contextlib.ExitStack() as stack:
-        target = stack.enter_context(plan.setup.target())
-        models = plan.setup.models(target)
+        models = plan.setup.models(plan.setup.load_target())
         comparison = Comparison(plan, models, reference_of(plan, models), cache)
         stack.callback(comparison.stop_reference)
         if cache is not None:

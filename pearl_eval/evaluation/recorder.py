@@ -73,11 +73,7 @@ class Recorder:
 
     def peak_memory_bytes(self) -> int:
         """Of all processes, and of this one's GPUs. To be asked before the decoder is stopped."""
-        return (
-            environment.peak_memory_bytes()
-            + self.comparison.session.peak_memory_bytes()
-            + self.comparison.target.memory_elsewhere()
-        )
+        return environment.peak_memory_bytes() + self.comparison.session.peak_memory_bytes()
 
     def finish(self, memory: int, tell: Callable[[str], object]) -> None:
         """Sum up and write what only a whole run has, once its decoder was stopped.
@@ -86,6 +82,8 @@ class Recorder:
         """
         plan, files, records = self.plan, self.files, self.records
         where = plan.setup.describe()
+        if plan.decoder.ranks > 1:
+            where["target_parallel"] = {"by": "tensor", "ranks": plan.decoder.ranks}
         fit = self.comparison.fit(tell)
         files.write_lines(_task_lines(plan, records, f"{self.names.decoder}-{self.names.pair}"))
         self.traces = Traces.of(map(asdict, records), files.rounds())

@@ -77,8 +77,7 @@ def reserve(setup: Setup) -> Iterator[Setup]:
 def names(places: Places) -> set[str]:
     """What a run would lock: its cores, where it is bound to some, and its GPUs."""
     processes = places.processes
-    others = [one.placement for one in (processes.draft, *processes.ranks)]
-    cores = {core for one in (processes.target, *others) for core in one.cores}
+    cores = {*processes.target.cores, *processes.draft.placement.cores}
     gpus = {device for device in (*places.devices.target, *places.devices.draft) if device != "cpu"}
     return {f"core-{core}" for core in cores} | {gpu_name(gpu) for gpu in gpus}
 

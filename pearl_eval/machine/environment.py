@@ -37,21 +37,9 @@ def describe(dtype: Dtype, devices: Devices, processes: Processes) -> dict[str, 
         "host": platform.node(),
         "platform": platform.platform(),
         "cpu_count": os.cpu_count(),
-        "target_parallel": _parallel(devices, processes),
+        "target_parallel": {"by": "layers", "ranks": 1} if len(devices.target) > 1 else None,
         "target_process": asdict(processes.target),
         "draft_process": asdict(processes.draft.placement),
-    }
-
-
-def _parallel(devices: Devices, processes: Processes) -> dict[str, Any] | None:
-    """How the target is spread over several devices or processes, if it is."""
-    if devices.ranks == len(devices.target) == 1:
-        return None
-    placements = [processes.target, *(rank.placement for rank in processes.ranks)]
-    return {
-        "by": "layers" if devices.ranks == 1 else "tensor",
-        "ranks": devices.ranks,
-        "cores": [list(placement.cores) for placement in placements],
     }
 
 

@@ -27,12 +27,11 @@ class Pair:
 
     ``sizes`` and ``architectures`` are those of the models that are used, by role; models made
     up from nothing may have no architecture to speak of.
-    ``load_target`` loads a rank's share where the target has several, in each of its processes.
-    Both can be pickled. ``load_draft`` loads the draft model in the process that calls it, on its
-    devices, or on those it is given as ``devices``. ``weights`` tells the weights of each role from
-    others; there are none where the configuration says it all. ``checkpoints`` says where a role's
-    weights are, where they are as they are used. ``synthetic`` says that tokens are
-    made up, so that only times and counts mean something.
+    ``load_target`` and ``load_draft`` load them in the process that calls them, the draft model on
+    its devices, or on those it is given as ``devices``. Both can be pickled.
+    ``weights`` tells the weights of each role from others; there are none where the configuration
+    says it all. ``checkpoints`` says where a role's weights are, where they are as they are used.
+    ``synthetic`` says that tokens are made up, so that only times and counts mean something.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -176,12 +175,6 @@ class PairSource(ABC):
 
     def choose_devices(self, runtime: RuntimeConfig) -> Devices:
         """Where the two models go; a source whose models can be spread overrides it."""
-        if runtime.tensor_parallel > 1:
-            raise UserError(
-                f"runtime.tensor_parallel={runtime.tensor_parallel}: the target of such a pair"
-                f" ({type(self).__name__.lower()}) is made up in one process; take a pair whose"
-                " target has weights on disk"
-            )
         return Devices.choose(runtime.target_device, runtime.draft_device, among=runtime.gpus)
 
     def gpus(self) -> dict[str, int]:

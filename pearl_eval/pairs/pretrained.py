@@ -24,7 +24,6 @@ from transformers import (
     PreTrainedConfig,
     PreTrainedTokenizerBase,
 )
-from transformers.distributed import DistributedConfig
 from transformers.quantizers.auto import get_hf_quantizer
 from transformers.utils import GENERATION_CONFIG_NAME, cached_file
 from transformers.utils import logging as transformers_logging
@@ -40,7 +39,7 @@ from pearl_eval.pairs.fingerprint import folder_fingerprint
 from pearl_eval.pairs.pair import Pair, PairSource
 from pearl_eval.sizes.memory import free_bytes
 from pearl_eval.sizes.model_shapes import known_shapes
-from pearl_eval.sizes.model_size import HeadShape, ModelSize
+from pearl_eval.sizes.model_size import ModelSize
 
 _INDEX = "model.safetensors.index.json"
 
@@ -79,7 +78,6 @@ class Pretrained(PairSource):
             runtime.draft_device,
             self.target.gpus or 1,
             self.draft.gpus or 1,
-            runtime.tensor_parallel,
             runtime.gpus,
         )
 
@@ -101,7 +99,6 @@ class Pretrained(PairSource):
         hub_logging.set_verbosity_error()
         config = read_config("target", self.target, devices.target)
         architectures = {"target": config_architecture(config)}
-        check_divisible(self.target, config, devices.ranks)
         tokenizer = read_tokenizer("target", self.target)
         sizes = {"target": ModelSize.of(config)}
         weights = {"target": weights_mark(self.target, config)}
@@ -118,9 +115,7 @@ class Pretrained(PairSource):
             tokenizer,
             sizes,
             stop_ids("target", self.target, tokenizer),
-            functools.partial(
-                load_model, self.target, dtype, devices.target, vocab_size, ranks=devices.ranks
-            ),
+            functools.partial(load_model, self.target, dtype, devices.target, vocab_size),
             functools.partial(
                 load_model,
                 self.draft,
@@ -141,18 +136,14 @@ def load_model(
     devices: tuple[str, ...],
     vocab_size: int,
     known: int | None = None,
-    ranks: int = 1,
 ) -> CachedModel:
     """Load a model's weights onto its device, or by layers over several.
 
-    ``vocab_size`` and ``known``: see :class:`CachedModel`. Of several ``ranks`` each calls this in
-    its process, amid their process group, and gets its share.
+    ``vocab_size`` and ``known``: see :class:`CachedModel`.
     """
     transformers_logging.disable_progress_bar()
     where: dict[str, Any] = {"device_map": _device_map(devices)}
-    if ranks > 1:
-        where = {"distributed_config": DistributedConfig(tp_size=ranks)}
-    elif len(devices) > 1:
+    if len(devices) > 1:
         where["max_memory"] = {torch.device(one).index: free_bytes(one) for one in devices}
     try:
         loaded, report = cast(Any, AutoModelForCausalLM).from_pretrained(
@@ -272,26 +263,6 @@ def weights_mark(model: ModelConfig, config: PreTrainedConfig) -> str:
         return folder_fingerprint(Path(model.location))
     commit = getattr(config, "_commit_hash", None)
     return f"commit {commit or model.revision}"
-
-
-def check_divisible(model: ModelConfig, config: PreTrainedConfig, ranks: int) -> None:
-    """Refuse a target that so many ranks can't compute together."""
-    if ranks == 1:
-        return
-    asked = f"runtime.tensor_parallel={ranks}: {model.path}"
-    if not getattr(config, "base_model_tp_plan", None):
-        raise UserError(
-            f"{asked} is a {config.model_type} model, for which transformers has no plan of tensor"
-            " parallelism"
-        )
-    for layer in config.per_layer_config:
-        shape = HeadShape.of(layer)
-        if shape.heads % ranks or shape.kv_heads % ranks:
-            raise UserError(
-                f"{asked} has {shape.heads} attention heads and {shape.kv_heads} heads of keys and"
-                f" values, which {ranks} ranks can't share out; the number of ranks must divide"
-                " both"
-            )
 
 
 def read_tokenizer(role: str, model: ModelConfig) -> PreTrainedTokenizerBase:

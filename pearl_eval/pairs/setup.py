@@ -15,7 +15,6 @@ from omegaconf import DictConfig
 from decoders.model.cached_model import CachedModel
 from decoders.model.fixed_window import FixedWindowModel
 from decoders.process.models import Checkpoint, End, Models
-from decoders.process.tensor_parallel import led
 from pearl_eval.config.building import build
 from pearl_eval.config.schema import ForwardKind, RuntimeConfig
 from pearl_eval.errors import UserError
@@ -48,13 +47,6 @@ class Setup:
     @classmethod
     def make(cls, pair: DictConfig, runtime: RuntimeConfig, uses_draft: bool) -> Setup:
         """Find and place a pair. Raises :class:`UserError` for whatever can't work."""
-        one_process = (ForwardKind.fused, ForwardKind.cuda_graphs)
-        if runtime.tensor_parallel > 1 and runtime.forward in one_process:
-            raise UserError(
-                f"runtime.forward={runtime.forward.value}: these layers are computed in one process"
-                f" each, and with runtime.tensor_parallel={runtime.tensor_parallel} are"
-                " transformers'; choose runtime.forward=auto or transformers"
-            )
         source = build("pair", pair, PairSource)
         devices = source.choose_devices(runtime)
         processes = Processes.choose(runtime, devices.all_cpu)
@@ -82,17 +74,12 @@ class Setup:
             pair = _opened(self.source, devices, self.uses_draft)
         return replace(self, pair=pair, devices=devices, processes=places.processes)
 
-    @contextlib.contextmanager
-    def target(self) -> Iterator[CachedModel]:
-        """The target model as the runtime asks for it, loaded while the body of a ``with`` runs."""
-        ranks = self.devices.ranks
-        forward = self.runtime.forward if ranks == 1 else ForwardKind.transformers
-        load = partial(_load_target, self.pair.load_target, forward, self.runtime.fixed_window)
-        if ranks == 1:
-            yield load()
-        else:
-            with led(load, self.processes.ranks, self.devices.of_ranks) as target:
-                yield target
+    def load_target(self) -> CachedModel:
+        """The target model, loaded as the runtime asks for it."""
+        target = self.pair.load_target()
+        if self.runtime.fixed_window:
+            target = FixedWindowModel(target.model, target.vocab_size)
+        return _with_forward(target, self.runtime.forward)
 
     @property
     def load_draft(self) -> Callable[..., CachedModel]:
@@ -129,10 +116,6 @@ class Setup:
 
     def _ends(self) -> tuple[End, ...]:
         load = self.load_draft
-        if self.devices.ranks > 1:
-            # Every rank computes at every layer: none is ever at another end.
-            beside = self.processes.at_ends()[0]
-            return (End(partial(load, devices=self.devices.target[:1]), beside),)
         if self.devices.all_cpu:
             return tuple(End(load, options) for options in self.processes.at_ends())
         first, last = self.devices.target[0], self.devices.target[-1]
@@ -159,15 +142,6 @@ def _opened(source: PairSource, devices: Devices, uses_draft: bool) -> Pair:
         }
     )
     return pair
-
-
-def _load_target(
-    load: Callable[[], CachedModel], forward: ForwardKind, fixed_window: bool
-) -> CachedModel:
-    target = load()
-    if fixed_window:
-        target = FixedWindowModel(target.model, target.vocab_size)
-    return _with_forward(target, forward)
 
 
 def _load(load: Callable[..., CachedModel], forward: ForwardKind, **where: Any) -> CachedModel:

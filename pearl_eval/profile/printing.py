@@ -74,11 +74,11 @@ def _timed(setup: Setup, config: ProfileConfig) -> tuple[Profile, int]:
     """The profile of a pair, and the peak memory of both processes, in bytes."""
     drafter = Drafter(setup.load_draft, Greedy(), setup.processes.draft)
     try:
-        with placed(setup.processes.target), setup.target() as target:
+        with placed(setup.processes.target):
+            target = setup.load_target()
             drafter.wait_ready()
             profile = measure(target, drafter, config)
-            memory = environment.peak_memory_bytes() + drafter.peak_memory_bytes()
-            return profile, memory + target.memory_elsewhere()
+            return profile, environment.peak_memory_bytes() + drafter.peak_memory_bytes()
     finally:
         drafter.close()
 

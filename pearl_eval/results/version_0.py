@@ -36,6 +36,8 @@ _MOVED = {
     "decoders.sampler": "decoders.sampling.sampler",
     "decoders.temperature": "decoders.sampling.temperature",
 }
+#: Settings that there are no more, with the values that made no difference.
+_GONE = {"runtime.tensor_parallel": 1}
 #: What ``runtime.forward`` called a way of computing forwards, and what it calls that now.
 _FORWARDS = {"compiled": "cuda_graphs"}
 
@@ -73,6 +75,9 @@ def upgrade_identity(about: Content) -> Content:
     identity = about.get("identity")
     if not isinstance(identity, dict):
         return about
+    for name, value in _GONE.items():
+        if identity.get(name) == value:
+            del identity[name]
     for name, value in identity.items():
         if name == "code":
             identity[name] = f"{OTHER_DIGEST}{value}"
@@ -85,8 +90,10 @@ def upgrade_identity(about: Content) -> Content:
 
 
 def upgrade_override(override: str) -> str:
-    """Of a command line that started a run or a sweep."""
+    """Of a command line that started a run or a sweep; empty if there is no need to say it."""
     name, equals, values = override.partition("=")
+    if values == str(_GONE.get(name)):
+        return ""
     if name not in ("runtime", "runtime.forward"):
         return override
     return name + equals + ",".join(_FORWARDS.get(one, one) for one in values.split(","))

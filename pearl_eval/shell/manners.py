@@ -24,10 +24,16 @@ _MENDABLE = (
     ("decoders.process.worker", "WorkerError"),
     ("joblib.externals.loky.process_executor", "TerminatedWorkerError"),
 )
-#: What Hydra says of a setting by a name that it had once, and its name now.
-_RENAMED = {
-    "'runtime/compiled'": "runtime=cuda_graphs",
-    "'compiled', expected one of [auto,": "runtime.forward=cuda_graphs",
+_TENSOR_PARALLEL = (
+    "Several processes compute a target in vLLM: decoder=vllm engine.tensor_parallel_size=2"
+    " (docs/vllm.md)"
+)
+#: What is said of a setting that there was once, and what there is now.
+_GONE = {
+    "'runtime/compiled'": "it is called runtime=cuda_graphs now",
+    "'compiled', expected one of [auto,": "it is called runtime.forward=cuda_graphs now",
+    "no setting runtime.tensor_parallel:": _TENSOR_PARALLEL,
+    "'tensor_parallel' not in 'RuntimeConfig'": _TENSOR_PARALLEL,
 }
 #: What plugins for clusters bring.
 _OF_EXTRA = ("hydra/launcher/joblib", "hydra/launcher/submitit_slurm")
@@ -82,9 +88,9 @@ def one_line(error: BaseException) -> str:
     if getattr(error, "missing_cfg_file", None) in _OF_EXTRA:
         text += "; it comes with an extra: pip install --editable '.[cluster]'"
     told = " ".join(text.split())
-    for old, new in _RENAMED.items():
+    for old, now in _GONE.items():
         if old in told:
-            told += f"; it is called {new} now"
+            told += f"{' ' if told.endswith('?') else '; '}{now}"
     return told or type(error).__name__
 
 

@@ -79,7 +79,7 @@ class Started:
             asked, runtime = hydra["overrides"], hydra["runtime"]
             sources = runtime["config_sources"]
             dirs = [one["path"] for one in sources if one["provider"] == "command-line"]
-            overrides = [upgrade_override(one) for one in asked["task"]]
+            overrides = [one for one in map(upgrade_override, asked["task"]) if one]
             return cls(runtime["cwd"], overrides, list(asked["hydra"]), dirs)
         except (LookupError, TypeError, AttributeError) as error:
             raise UserError(f"{path} is damaged: it lacks {error}") from error

@@ -126,10 +126,11 @@ def test_paper_protocol_generates_to_the_limit(run_cli: Run, tmp_path: Path) -> 
     assert {r["new_tokens"] for r in read_records(tmp_path / "r")} == {60}
 
 
+IN_VLLM = "Several processes compute a target in vLLM: decoder=vllm engine.tensor_parallel_size=2"
 BAD_INPUT = {
     "seed=-1": "seed must be from 0 to 2^63 - 1, got -1",
     f"seed={10**20}": "seed must be from 0 to 2^63 - 1, got 1",
-    "runtime.target_device=cuda:x runtime.tensor_parallel=2": "no such device: cuda:x",
+    "runtime.target_device=cuda:x": "no such device: cuda:x",
     "hydra/launcher=joblib": "hydra/launcher=joblib is for sweeps, and without -m the run would",
     "decoder.gamma=0": "decoder.gamma is the draft length and must be at least 1, got 0",
     "decoder.gamma=x": "decoder.gamma is the draft length, a whole number or auto, got 'x'",
@@ -164,7 +165,8 @@ BAD_INPUT = {
     "runtime.target_threads=99999999999999999999": "must be at least 1 and at most 4096, got 9999",
     "runtime.draft_cores=${seed}": "runtime.draft_cores: Invalid value assigned",
     "reference.tolerance_factor=${protocol}": "error: reference.tolerance_factor: While",
-    "runtime.tensor_parallel=99999999999999999999": "at least 1 and at most 4096, got 9999",
+    "runtime.tensor_parallel=2": f"did you mean engine.tensor_parallel_size? {IN_VLLM}",
+    "+runtime.tensor_parallel=2": f"'tensor_parallel' not in 'RuntimeConfig'; {IN_VLLM}",
     "runtime.target_device=cuda:77": "device cuda:77",
     "runtime.target_device=abacus": "no such device: abacus",
     "tracking.mode=sometimes": "expected one of [online, offline, disabled]",

@@ -116,7 +116,6 @@ SETTINGS = [
     "runtime.start_timeout",
     "runtime.answer_timeout",
     "runtime.fixed_window",
-    "runtime.tensor_parallel",
     "reference.mode",
     "reference.folder",
     "reference.wait_timeout",

@@ -29,7 +29,6 @@ GIVEN = (
     "estimate.draft_seconds=0.02",
     "estimate.acceptance_rate=1",
 )
-TWO = "runtime.tensor_parallel=2"
 TEXTS_HOURS = 12 * 128 * 0.1 / 3600
 
 
@@ -64,12 +63,54 @@ def test_gpus_and_memory_follow_decoder_and_pair(run_cli: Run) -> None:
     gigabytes = [job["places"]["memory"] / 1e9 for job in jobs]
     assert gigabytes[0] == gigabytes[1] == pytest.approx(69, abs=1.5)
     assert gigabytes[2] == gigabytes[3] == pytest.approx(69 + 13.5 + 2.1, abs=1.5)
-    (ranks,) = listed(run_cli, "pair=llama2_7b_70b", "runtime.tensor_parallel=4")
-    assert ranks["places"]["gpus"] == 5
     (one_card,) = listed(run_cli, "decoder=pearl_shared", "pair=deepseek_1b_33b")
     assert one_card["places"]["gpus"] == 1 and one_card["places"]["competing"]
     (here,) = listed(run_cli, "decoder=pearl", "pair=tiny")
     assert here["places"]["gpus"] == 0
+
+
+@pytest.fixture
+def vllm_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where vLLM is installed, which an estimate has no other use for."""
+    monkeypatch.setattr("decoders.vllm.engine.check", lambda settings: None)
+
+
+IN_VLLM = ("decoder=vllm,vllm_pearl,vllm_speculative,vllm_ngram", "pair=llama2_7b_70b")
+
+
+@pytest.mark.usefixtures("vllm_there")
+def test_gpus_in_vllm_are_those_of_the_engine_and_of_a_draft_process(run_cli: Run) -> None:
+    """The pair's two GPUs for its target are not what counts; its draft model may be within."""
+    jobs = listed(run_cli, "-m", *IN_VLLM)
+    assert [job["places"]["gpus"] for job in jobs] == [1, 2, 1, 1]
+    gigabytes = [job["places"]["memory"] / 1e9 for job in jobs]
+    assert gigabytes[0] == gigabytes[1] == gigabytes[3] == pytest.approx(138, abs=3)
+    assert gigabytes[2] == pytest.approx(138 + 13.5 + 2.1, abs=3)
+
+    size = ("engine.tensor_parallel_size=3", "engine.pipeline_parallel_size=2")
+    jobs = listed(run_cli, "-m", *IN_VLLM, *size)
+    assert [job["places"]["gpus"] for job in jobs] == [6, 7, 6, 6]
+    gigabytes = [job["places"]["memory"] / 1e9 for job in jobs]
+    assert gigabytes[0] == gigabytes[1] == gigabytes[3] == pytest.approx(138 / 6, abs=0.5)
+    assert gigabytes[2] == pytest.approx((138 + 13.5 + 2.1) / 6, abs=0.5)
+
+
+@pytest.mark.usefixtures("vllm_there")
+def test_ranks_read_their_share_of_the_weights_and_stages_take_turns(run_cli: Run) -> None:
+    seconds = []
+    for size in ("tensor_parallel_size=1", "tensor_parallel_size=4", "pipeline_parallel_size=4"):
+        (job,) = listed(run_cli, "decoder=vllm_pearl", IN_VLLM[1], f"engine.{size}")
+        seconds.append([job["forwards"][role]["seconds"] for role in ("target", "draft")])
+    (target, draft), ranks, stages = seconds
+    assert ranks == [pytest.approx(target / 4), draft]
+    assert stages == [target, draft]
+
+
+@pytest.mark.usefixtures("vllm_there")
+def test_in_vllm_as_well_a_pair_that_needs_no_gpu_gets_none(run_cli: Run) -> None:
+    size = ("engine.tensor_parallel_size=2", "engine.pipeline_parallel_size=2")
+    jobs = listed(run_cli, "-m", IN_VLLM[0], "pair=tiny", *size)
+    assert [job["places"]["gpus"] for job in jobs] == [0, 0, 0, 0]
 
 
 def test_hours_follow_what_was_given(run_cli: Run) -> None:
@@ -130,10 +171,16 @@ def test_measured_speeds_come_before_derived_ones(
     # Of other settings of that decoder nothing was measured as a whole.
     (other,) = listed(run_cli, "decoder=pearl", "decoder.gamma=2", "estimate.runs=run")
     assert other["decoding_seconds"] != pearl["decoding_seconds"]
-    # Nothing was measured of a target in ranks; its draft model and its text are the same.
-    (ranks,) = listed(run_cli, "decoder=pearl", "estimate.runs=run", *small_pair.overrides, TWO)
-    assert ranks["basis"] == "derived + measured"
-    assert ranks["forwards"]["draft"]["source"] == ranks["acceptance_rate"]["source"] == "measured"
+    # Of a target in ranks, as there were once, or in another engine, nothing else is known by it;
+    # its draft model and its text are the same.
+    for engine, ranks in (("transformers", 2), ("vLLM", 1)):
+        summary["decoder_about"]["engine"] = engine
+        summary["environment"]["target_parallel"] = {"by": "tensor", "ranks": ranks}
+        (tmp_path / "run" / "summary.json").write_text(json.dumps(summary))
+        (here,) = listed(run_cli, "decoder=pearl", "estimate.runs=run", *small_pair.overrides)
+        assert here["basis"] == "derived + measured", engine
+        assert here["forwards"]["target"]["source"] == "derived", engine
+        assert here["acceptance_rate"]["source"] == "measured", engine
 
 
 @pytest.mark.slow
@@ -151,8 +198,11 @@ def test_a_profile_gives_the_forward_times_of_its_pair(
     assert job["forwards"]["draft"] == {"seconds": median, "source": "measured"}
     (other,) = listed(run_cli, "pair=controlled", file)
     assert other["forwards"]["draft"]["source"] == "derived"
-    (ranks,) = listed(run_cli, TWO, file)
-    sources = [ranks["forwards"][role]["source"] for role in ("target", "draft")]
+    content = json.loads((tmp_path / "profile" / "profile.json").read_text())
+    content["environment"]["target_parallel"] = {"by": "tensor", "ranks": 2, "cores": [[0], [1]]}
+    (tmp_path / "profile" / "of_ranks.json").write_text(json.dumps(content))
+    (other,) = listed(run_cli, "estimate.profile=profile/of_ranks.json")
+    sources = [other["forwards"][role]["source"] for role in ("target", "draft")]
     assert sources == ["derived", "measured"]
 
 

@@ -25,7 +25,6 @@ from decoders.model.architecture import Architecture, context, unfit
 from decoders.model.cached_model import CachedModel
 from decoders.model.fixed_window import FixedWindowModel
 from decoders.model.tree import ROOT
-from decoders.process import tensor_parallel
 from decoders.process.models import Models
 from decoders.process.worker import WorkerOptions
 from decoders.prompt_lookup import PromptLookup
@@ -123,33 +122,6 @@ def test_trees_are_read_as_texts_are(kind: str, seen: int) -> None:
     cached.keep(len(TEXT), nodes)
     text = [*TEXT, *paths[deepest], 2]
     torch.testing.assert_close(cached.extend(text, 1)[0], whole(cached, text), **CLOSE)
-
-
-@pytest.mark.parametrize("kind", ["some sliding", "chunked", "two widths"])
-def test_a_rank_reads_trees_as_the_leading_one_does(
-    kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What rank 0 tells of a forward with several masks is enough to make them again."""
-    leading, following = (CachedModel(make_architecture(kind)) for _ in range(2))
-    told: list[Any] = []
-    forward = leading.model.forward
-
-    def listening(**arguments: Any) -> Any:
-        told.append(tensor_parallel._told(arguments, arguments["past_key_values"].length))
-        return forward(**arguments)
-
-    monkeypatch.setattr(leading.model, "forward", listening)
-    tree, paths = make_tree()
-    # More text is new than any window holds.
-    leading.extend(TEXT[:3], rows=1)
-    leading.extend_tree(TEXT, tree, list(paths))
-    with torch.inference_mode():
-        for one in told:
-            tensor_parallel._read(following, one)
-    for ours, theirs in zip(leading.cache.layers, following.cache.layers, strict=True):
-        if ours.keys is not None and theirs.keys is not None:
-            assert ours.length == theirs.length == len(TEXT) + len(tree)
-            torch.testing.assert_close(ours.keys, theirs.keys, **CLOSE)
 
 
 @pytest.mark.parametrize("kind", ["some sliding", "sinks"])
@@ -307,13 +279,6 @@ def test_size_of_a_model_whose_layers_differ() -> None:
     assert size.cached == 2 * (2 * 8 + 2 * 16)
     assert size.attended == 2 * (4 * 8 + 4 * 16)
     assert size.context == 128
-
-
-def test_layers_that_differ_are_shared_out_by_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    config = make_config("two widths", num_global_key_value_heads=1, attention_k_eq_v=True)
-    monkeypatch.setattr(type(config), "base_model_tp_plan", {"layers": "any"})
-    with pytest.raises(UserError, match="4 attention heads and 1 heads of keys and values"):
-        pretrained.check_divisible(ModelConfig("there"), config, 2)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,6 @@ from typing import Any
 
 import pytest
 from small_pair import SmallPair, running
-from test_tensor_parallel import share
 
 from decoders.autoregressive import Autoregressive
 from decoders.model.cached_model import CachedModel
@@ -31,9 +30,7 @@ from decoders.process.channel import SLOTS, Channel, ChannelTimeout, Message
 from decoders.process.drafter import BEGIN, DISTRIBUTION, PROPOSAL, REQUEST, Drafter, OnRequest
 from decoders.process.forerunner import Forerunner
 from decoders.process.models import End, Models
-from decoders.process.ranks import Ranks
 from decoders.process.relay import RelayDrafter
-from decoders.process.tensor_parallel import follow, lead
 from decoders.process.worker import Worker, WorkerError, WorkerOptions
 from decoders.sampling.sampler import Greedy, Sampler
 
@@ -275,7 +272,7 @@ def test_a_sender_waits_for_room_no_longer_than_it_is_told() -> None:
     theirs.close()
 
 
-@pytest.mark.parametrize("kind", ["drafter", "forerunner", "copies", "rank"])
+@pytest.mark.parametrize("kind", ["drafter", "forerunner", "copies"])
 def test_one_that_is_asked_nothing_ends_by_itself(small_pair: SmallPair, kind: str) -> None:
     """As where the main process is stopped for good: that it is there is no reason to stay."""
     load, options = small_pair.load_draft, replace(OPTIONS, idle_timeout=0.3)
@@ -285,11 +282,6 @@ def test_one_that_is_asked_nothing_ends_by_itself(small_pair: SmallPair, kind: s
             ahead = stack.enter_context(contextlib.closing(Forerunner(load, Greedy(), options)))
             ahead.wait_ready()
             pids, ask = [ahead.pid], ahead.pause
-        elif kind == "rank":
-            ranks = Ranks(share(small_pair.folder / "target", 2), (options,), ("cpu",) * 2, follow)
-            target = stack.enter_context(contextlib.closing(ranks)).load()
-            lead(target, ranks)
-            pids, ask = ranks.pids, functools.partial(target.extend, [1], rows=1)
         else:
             one: Drafter | RelayDrafter = Drafter(load, Greedy(), options)
             if kind == "copies":

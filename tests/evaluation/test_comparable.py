@@ -57,3 +57,15 @@ def test_a_condition_that_differs_is_told(
     )
     assert differences(ours, theirs) == found
     assert differences(ours, theirs, may=found) == {}
+
+
+def test_how_the_target_was_spread_is_told_of_earlier_runs_as_well() -> None:
+    def parallel(said: Any) -> Any:
+        environment = NOTHING | {"target_parallel": said}
+        return conditions(SUMMARY | {"environment": environment}, IDENTITY)["parallel"]
+
+    assert parallel(None) is None
+    by_layers = {"by": "layers", "ranks": 1}
+    assert parallel(by_layers) == parallel(by_layers | {"cores": [[0]]}) == "layers, 1 ranks"
+    by_ranks = {"by": "tensor", "ranks": 2, "cores": [[0], [1]]}
+    assert parallel(by_ranks) == "tensor, 2 ranks"

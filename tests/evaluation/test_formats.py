@@ -179,6 +179,15 @@ def test_cuda_graphs_were_called_compiled_in_version_0(run: Path) -> None:
     assert read_summary(run)["environment"]["forward"] == "cuda_graphs"
 
 
+def test_one_process_for_the_target_need_not_be_said_any_more() -> None:
+    name = "runtime.tensor_parallel"
+    assert upgrade_override(f"{name}=1") == ""
+    assert upgrade_override(f"{name}=2") == f"{name}=2"
+    assert upgrade_override("seed=1") == "seed=1"
+    assert upgrade_identity({"identity": {name: 1, "seed": 1}}) == {"identity": {"seed": 1}}
+    assert upgrade_identity({"identity": {name: 2}}) == {"identity": {name: 2}}
+
+
 def test_a_run_that_version_0_began_is_continued(tmp_path: Path) -> None:
     """What code it was of can't be told; all else must be the same."""
     identity = {"seed": 1, "sampling._target_": "decoders.sampling.sampler.Greedy", "code": "ours"}

@@ -15,7 +15,6 @@ from decoders.process.placement import Placement, available_cores
 from decoders.process.worker import WorkerError, WorkerOptions
 from decoders.sampling.sampler import Greedy
 from pearl_eval.config.schema import RuntimeConfig
-from pearl_eval.errors import UserError
 from pearl_eval.machine.numa import numa_nodes
 from pearl_eval.machine.placement import Processes
 from pearl_eval.pairs.setup import Setup
@@ -40,11 +39,10 @@ def two_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def chosen(**settings: Any) -> tuple[list[tuple[int, ...]], tuple[int, ...]]:
-    """The cores of each rank of the target, and those of the draft process."""
+def chosen(**settings: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The cores of the target and of the draft process."""
     made = Processes.choose(RuntimeConfig(**settings), all_cpu=True)
-    ranks = [made.target.cores, *(rank.placement.cores for rank in made.ranks)]
-    return ranks, made.draft.placement.cores
+    return made.target.cores, made.draft.placement.cores
 
 
 def test_nodes_are_as_the_system_lists_them(tmp_path: Path) -> None:
@@ -65,34 +63,20 @@ def test_without_nodes_there_is_one(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("two_nodes")
 def test_draft_and_target_each_have_the_memory_bandwidth_of_a_node() -> None:
-    assert chosen() == ([(0,)], (2,))
-    assert chosen(target_threads=4, draft_threads=2) == ([(0, 1, 4, 5)], (2, 3))
-
-
-@pytest.mark.usefixtures("two_nodes")
-def test_ranks_are_spread_over_the_nodes() -> None:
-    assert chosen(tensor_parallel=2) == ([(0,), (2,)], (1,))
-    assert chosen(tensor_parallel=2, target_threads=2) == ([(0, 1), (2, 3)], (4,))
-    assert chosen(tensor_parallel=4) == ([(0,), (2,), (1,), (3,)], (4,))
+    assert chosen() == ((0,), (2,))
+    assert chosen(target_threads=4, draft_threads=2) == ((0, 1, 4, 5), (2, 3))
 
 
 @pytest.mark.usefixtures("two_nodes")
 def test_a_process_stays_on_one_node_if_it_can() -> None:
-    assert chosen(target_threads=3, draft_threads=3) == ([(0, 1, 4)], (2, 3, 6))
-    assert chosen(target_threads=5) == ([(0, 1, 2, 3, 4)], (5,))
+    assert chosen(target_threads=3, draft_threads=3) == ((0, 1, 4), (2, 3, 6))
+    assert chosen(target_threads=5) == ((0, 1, 2, 3, 4), (5,))
 
 
 @pytest.mark.usefixtures("two_nodes")
 def test_configured_cores_count_as_processes_of_their_nodes() -> None:
-    assert chosen(draft_cores=[0]) == ([(2,)], (0,))
-    assert chosen(target_cores=[6]) == ([(6,)], (0,))
-    assert chosen(tensor_parallel=2, target_cores=[4, 5, 6, 7]) == ([(4, 5), (6, 7)], (0,))
-
-
-@pytest.mark.usefixtures("two_nodes")
-def test_ranks_share_no_cores() -> None:
-    with pytest.raises(UserError, match=r"each rank needs runtime\.target_threads=5 cores"):
-        chosen(tensor_parallel=2, target_threads=5)
+    assert chosen(draft_cores=[0]) == ((2,), (0,))
+    assert chosen(target_cores=[6]) == ((6,), (0,))
 
 
 def _tell_cores() -> CachedModel:
@@ -113,6 +97,6 @@ def test_the_target_is_in_its_place_before_it_loads(
     run_cli: Any, monkeypatch: pytest.MonkeyPatch, small_pair: SmallPair
 ) -> None:
     core = available_cores()[-1]
-    monkeypatch.setattr(Setup, "target", lambda setup: _tell_cores())
+    monkeypatch.setattr(Setup, "load_target", lambda setup: _tell_cores())
     code, _, err = run_cli(f"runtime.target_cores=[{core}]", "task.limit=1", "hydra.run.dir=run")
     assert code == 2 and err.splitlines()[-1].endswith(f"[{core}]")

@@ -413,26 +413,6 @@ def test_gpus_go_to_the_draft_model_first(monkeypatch: pytest.MonkeyPatch) -> No
     assert choose(4) == Devices(("cuda:1", "cuda:2"), ("cuda:0",))
 
 
-def test_ranks_have_a_gpu_each_whatever_the_pair_says_of_layers(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def choose(gpus: int, target: str = "auto", ranks: int = 2) -> Devices:
-        monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
-        return Devices.choose(target, "auto", target_gpus=3, draft_gpus=1, ranks=ranks)
-
-    assert choose(0).of_ranks == ("cpu", "cpu") and choose(0).all_cpu
-    assert choose(2) == Devices(("cuda:0", "cuda:1"), ("cuda:0",), 2)
-    assert choose(4).of_ranks == ("cuda:1", "cuda:2")
-    assert choose(4, "cuda:2").of_ranks == ("cuda:2", "cuda:3")
-    for refused, message in (
-        (lambda: choose(3, ranks=4), "a GPU for each rank, but there are 3 CUDA devices here$"),
-        (lambda: choose(3, "cuda:2"), "runtime.target_device=cuda:2 is to be the first$"),
-        (lambda: choose(2, "cpu"), "hide them: CUDA_VISIBLE_DEVICES=$"),
-    ):
-        with pytest.raises(UserError, match=message):
-            refused()
-
-
 def test_memory_is_estimated_and_refused_before_loading(small_pair: SmallPair) -> None:
     model = small_pair.load_target().model
     weights = sum(p.numel() for p in model.parameters())

@@ -126,7 +126,7 @@ COUNTS = {
     "decoders/decoder.py": BOTH,
     "decoders/model/cached_model.py": BOTH,
     "decoders/sampling/sampler.py": BOTH,
-    "decoders/process/ranks.py": BOTH,
+    "decoders/process/placement.py": BOTH,
     "pearl_eval/config/schema.py": BOTH,
     "pearl_eval/machine/energy.py": BOTH,
     "pearl_eval/machine/placement.py": BOTH,

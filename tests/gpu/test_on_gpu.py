@@ -49,13 +49,13 @@ def test_rollback(forward: str) -> None:
     setup = tiny("float32", forward)
     text = text_of(setup, 60)
     other = [*text[:30], *reversed(text[:9])]
-    with setup.target() as model:
-        model.extend(text, rows=1)
-        model.rollback(30)
-        after = model.extend(other, rows=9)
-        model.rollback(0)
-        model.extend(other[:30], rows=1)
-        anew = model.extend(other, rows=9)
+    model = setup.load_target()
+    model.extend(text, rows=1)
+    model.rollback(30)
+    after = model.extend(other, rows=9)
+    model.rollback(0)
+    model.extend(other[:30], rows=1)
+    anew = model.extend(other, rows=9)
     torch.testing.assert_close(after, anew, **CLOSE)
 
 
@@ -66,27 +66,28 @@ def test_logits_are_those_of_transformers_layers(forward: str, dtype: str) -> No
     plain_setup, setup = tiny(dtype, "transformers"), tiny(dtype, forward)
     text = text_of(setup, 1100)
     close = CLOSE if dtype == "float32" else {"rtol": 0.1, "atol": 1.0}
-    with plain_setup.target() as plain, setup.target() as ours:
-        ours.prepare([1, 2, 7], 200, 300)
-        for end, rows in ((200, 1), (201, 1), (208, 7), (254, 1), (258, 4), (300, 3), (332, 32)):
-            expected = plain.extend(text[:end], rows)
-            torch.testing.assert_close(ours.extend(text[:end], rows), expected, **close)
-        for model in (plain, ours):
-            model.rollback(210)
-        for end, rows in ((217, 7), (1050, 1), (1051, 1), (1060, 9)):
-            expected = plain.extend(text[:end], rows)
-            torch.testing.assert_close(ours.extend(text[:end], rows), expected, **close)
+    plain = plain_setup.load_target()
+    ours = setup.load_target()
+    ours.prepare([1, 2, 7], 200, 300)
+    for end, rows in ((200, 1), (201, 1), (208, 7), (254, 1), (258, 4), (300, 3), (332, 32)):
+        expected = plain.extend(text[:end], rows)
+        torch.testing.assert_close(ours.extend(text[:end], rows), expected, **close)
+    for model in (plain, ours):
+        model.rollback(210)
+    for end, rows in ((217, 7), (1050, 1), (1051, 1), (1060, 9)):
+        expected = plain.extend(text[:end], rows)
+        torch.testing.assert_close(ours.extend(text[:end], rows), expected, **close)
 
 
 def test_a_graph_that_is_replayed_leaves_what_it_gave_before() -> None:
     setup = tiny("float32", "cuda_graphs")
     text = text_of(setup, 44)
-    with setup.target() as model:
-        model.extend(text[:40], rows=1)
-        first = model.extend(text[:41], rows=1)
-        kept = first.clone()
-        second = model.extend(text[:42], rows=1)
-        assert torch.equal(first, kept) and not torch.equal(first, second)
+    model = setup.load_target()
+    model.extend(text[:40], rows=1)
+    first = model.extend(text[:41], rows=1)
+    kept = first.clone()
+    second = model.extend(text[:42], rows=1)
+    assert torch.equal(first, kept) and not torch.equal(first, second)
 
 
 @pytest.mark.parametrize("forward", ["transformers", "cuda_graphs"])
@@ -98,14 +99,14 @@ def test_a_tree_is_read_as_its_paths_are(forward: str) -> None:
     for branch in (text[3:6], text[7:9]):
         branches.add(branch)
     nodes = [ROOT, *range(len(tree))]
-    with setup.target() as model:
-        model.extend(text[:30], rows=1)
-        at_once = model.extend_tree(text, tree, nodes)
-        model.rollback(len(text))
-        rows = []
-        for node in nodes:
-            model.rollback(len(text) - 1)
-            rows.append(model.extend([*text, *tree.path(node)], rows=1))
+    model = setup.load_target()
+    model.extend(text[:30], rows=1)
+    at_once = model.extend_tree(text, tree, nodes)
+    model.rollback(len(text))
+    rows = []
+    for node in nodes:
+        model.rollback(len(text) - 1)
+        rows.append(model.extend([*text, *tree.path(node)], rows=1))
     torch.testing.assert_close(at_once, torch.cat(rows), **CLOSE)
 
 
@@ -158,28 +159,28 @@ def decode(decoder: Decoder, dtype: str, forward: str, **runtime: Any) -> Decode
     setup = tiny(dtype, forward, **runtime)
     prompts = prompts_of(setup, 3)
     sampler = Greedy()
-    with setup.target() as target:
-        made: list[list[Generation]] = []
-        for one in (decoder, Autoregressive()):
-            session = one.start(setup.models(target), sampler)
-            try:
-                stop = setup.pair.stop_ids
-                made.append([session.decode(prompt, _TOKENS, stop) for prompt in prompts])
-            finally:
-                session.stop()
-        checker = EquivalenceChecker(target)
-        verdicts = [
-            checker.compare(
-                prompt,
-                mine.output_ids,
-                other.output_ids,
-                _TOKENS,
-                setup.pair.stop_ids,
-                sampler.verifier(0, len(prompt)),
-                mine.events,
-            )
-            for prompt, mine, other in zip(prompts, *made, strict=True)
-        ]
+    target = setup.load_target()
+    made: list[list[Generation]] = []
+    for one in (decoder, Autoregressive()):
+        session = one.start(setup.models(target), sampler)
+        try:
+            stop = setup.pair.stop_ids
+            made.append([session.decode(prompt, _TOKENS, stop) for prompt in prompts])
+        finally:
+            session.stop()
+    checker = EquivalenceChecker(target)
+    verdicts = [
+        checker.compare(
+            prompt,
+            mine.output_ids,
+            other.output_ids,
+            _TOKENS,
+            setup.pair.stop_ids,
+            sampler.verifier(0, len(prompt)),
+            mine.events,
+        )
+        for prompt, mine, other in zip(prompts, *made, strict=True)
+    ]
     return Decoded(*made, [verdict.kind for verdict in verdicts])
 
 
@@ -212,13 +213,13 @@ def test_verdicts_in_bfloat16(decoder: Decoder, forward: str) -> None:
 def test_fixed_window_gives_the_same_bits_in_bfloat16() -> None:
     setup = tiny("bfloat16", "transformers", fixed_window=True)
     text = text_of(setup, 45)
-    with setup.target() as model:
-        at_once = model.extend(text, rows=20)
-        model.rollback(0)
-        model.extend(text[:26], rows=1)
-        singly = [model.extend(text[:end], rows=1) for end in range(27, 46)]
-        model.rollback(31)
-        in_blocks = [model.extend(text[:end], rows=7) for end in (38, 45)]
+    model = setup.load_target()
+    at_once = model.extend(text, rows=20)
+    model.rollback(0)
+    model.extend(text[:26], rows=1)
+    singly = [model.extend(text[:end], rows=1) for end in range(27, 46)]
+    model.rollback(31)
+    in_blocks = [model.extend(text[:end], rows=7) for end in (38, 45)]
     assert torch.equal(at_once[1:], torch.cat(singly))
     assert torch.equal(at_once[6:], torch.cat(in_blocks))
     done = decode(Pearl(6), "bfloat16", "transformers", fixed_window=True)

@@ -19,7 +19,9 @@ def make_decoder(name: str, gamma: int | str | None = None) -> Decoder:
     assert isinstance(node, DictConfig)
     if "gamma" in node:
         node.gamma = gamma or 4
-    return build("decoder", node, Decoder)
+    # Of a configuration, to whose other parts it may refer.
+    whole = OmegaConf.create({"decoder": node, "engine": {}})
+    return build("decoder", whole.decoder, Decoder)
 
 
 _EVERY = sorted(path.stem for path in (config_dir() / "decoder").glob("*.yaml"))
