@@ -74,7 +74,7 @@ def measure(
     with contextlib.ExitStack() as stack:
         whole = stack.enter_context(reserved(entrants[0].plan))
         stack.enter_context(placed(whole.setup.processes.target))
-        models = whole.setup.models(stack.enter_context(whole.setup.target()))
+        models = whole.setup.models(whole.setup.load_target())
         judge = Judge(whole, models.target)
         sessions = dict(zip(known, stack.enter_context(started(entrants, models)), strict=True))
         prompts = [(one.ids, one.seed) for one in whole.prompts]
