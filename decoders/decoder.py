@@ -31,6 +31,8 @@ class Decoder(ABC):
     #: Whether it reads a text anew once that has outgrown a model's first set of rotations, as
     #: ``CachedModel.extend`` does (see ``Architecture.rope_switch``).
     follows_rope_switch: ClassVar[bool] = True
+    #: Whether it decodes several texts at once: see ``Session.decode_at_once``.
+    takes_several: ClassVar[bool] = False
     #: Its idea in a few words, for pictures.
     idea: ClassVar[str] = ""
 

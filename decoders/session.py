@@ -163,6 +163,20 @@ class Session(ABC):
             self.target.events,
         )
 
+    def decode_at_once(
+        self,
+        prompts: Iterable[tuple[list[int], int]],
+        max_new_tokens: int,
+        stop_ids: Iterable[int],
+        at_once: int,
+    ) -> list[tuple[list[int], float]]:
+        """Decode prompts (tokens, seed), ``at_once`` of them at any time.
+
+        Gives the generated tokens of each, and the seconds from its being handed over to its last
+        token. Only for decoders that take several (``Decoder.takes_several``).
+        """
+        raise NotImplementedError("this decoder decodes one text at a time")
+
     def rounds(self, sequence: Sequence) -> Iterator[Round]:
         """Rounds, one after the other, until the text is finished. Each is yet to be filled in."""
         while not sequence.finished:

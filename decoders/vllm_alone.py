@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ from decoders.schedule import Schedule
 from decoders.sequence import Sequence
 from decoders.session import Session
 from decoders.vllm import engine
-from decoders.vllm.engine import Engine
+from decoders.vllm.engine import Answer, Engine
 from decoders.vllm.probe import EngineStep
 
 
@@ -32,6 +32,7 @@ class Vllm(Decoder):
 
     uses_draft = False
     follows_rope_switch = False
+    takes_several = True
     idea = "vLLM with the target model alone"
 
     arguments: dict[str, Any] = field(default_factory=dict)
@@ -91,6 +92,22 @@ class VllmSession(Session):
 
     def peak_memory_bytes(self) -> int:
         return self.engine.peak_memory_bytes()
+
+    def decode_at_once(
+        self,
+        prompts: Iterable[tuple[list[int], int]],
+        max_new_tokens: int,
+        stop_ids: Iterable[int],
+        at_once: int,
+    ) -> list[tuple[list[int], float]]:
+        texts, stops = list(prompts), list(stop_ids)
+        params = [
+            self.engine.params(self.sampler, max_new_tokens, stops, seed) for _, seed in texts
+        ]
+        made = self.engine.decode_at_once([ids for ids, _ in texts], params, at_once)
+        # Nobody asks for what each step of these did.
+        self.engine.explain(Answer(0.0))
+        return made
 
     def generate(self, sequence: Sequence) -> None:
         params = self.engine.params(

@@ -47,6 +47,7 @@ COLUMNS: dict[str, Column] = {
         "whether the draft model has a device of its own; none where that is moot",
     ),
     "reference": Column("name", "`inline`: measured beside each prompt; `cached`: once"),
+    "engine": Column("text", "what computes the target; arguments of one that is not ours"),
     "forward": Column("name", "how forwards are computed"),
     "fixed_window": Column("bool", "whether target forwards have fixed shapes"),
     "code": Column("digest", "of the sources that runs share"),

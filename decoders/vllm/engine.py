@@ -10,6 +10,7 @@ import os
 import re
 import sys
 import tempfile
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from itertools import count
@@ -187,6 +188,35 @@ class Engine:
         except Exception as error:
             raise self._failed("failed", error) from error
         return answer
+
+    def decode_at_once(
+        self, prompts: Sequence[Sequence[int]], params: Sequence[Any], at_once: int
+    ) -> list[tuple[list[int], float]]:
+        """Decode prompts, ``at_once`` of them at any time; of each its tokens and its seconds.
+
+        A prompt's seconds are from when it was handed over until its last token was there.
+        """
+        from vllm.inputs import TokensPrompt
+
+        names = [next(self._names) for _ in prompts]
+        waiting = deque(zip(names, prompts, params, strict=True))
+        begun: dict[str, float] = {}
+        seconds: dict[str, float] = {}
+        made: dict[str, list[int]] = {name: [] for name in names}
+        try:
+            while waiting or self._engine.has_unfinished_requests():
+                while waiting and len(begun) - len(seconds) < at_once:
+                    name, prompt, own = waiting.popleft()
+                    begun[name] = clock()
+                    self._engine.add_request(name, TokensPrompt(prompt_token_ids=list(prompt)), own)
+                for output in self._engine.step():
+                    name = str(output.request_id)
+                    made[name] += map(int, output.outputs[0].token_ids)
+                    if output.finished:
+                        seconds[name] = clock() - begun[name]
+        except Exception as error:
+            raise self._failed("failed", error) from error
+        return [(made[name], seconds[name]) for name in names]
 
     def explain(self, answer: Answer) -> None:
         """Fill in what the engine did for an answer. No part of what is timed."""

@@ -44,6 +44,8 @@ class _Watch:
         self._steps: list[EngineStep] = []
         self._timed = runner.device.type == "cpu"
         self._forward_start = 0.0
+        #: Tokens of the prompt that are not read yet.
+        self._left = 0
         self._wrap("execute_model", self._execute)
         self._wrap("_model_forward", self._forward)
         self._wrap("propose_draft_token_ids", self._propose)

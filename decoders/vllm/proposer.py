@@ -74,9 +74,8 @@ class PearlProposer:
         #: Tokens published since the last step, by the number of their text.
         self._fresh: dict[int, list[tuple[int, int, int, float, float]]] = {}
         self._failed: str | None = None
-        #: When the last call was over, what it took; since when the draft process owes an answer.
+        #: When the last call was over; since when the draft process owes an answer.
         self._returned: float | None = None
-        self._spent = 0.0
         self._asked: float | None = None
 
     def load_model(self, target: Any) -> None:
@@ -138,7 +137,7 @@ class PearlProposer:
         for row, tokens in zip(rows, handed, strict=False):
             row["handed"] = tokens
         end = clock()
-        self._returned, self._spent = end, end - start
+        self._returned = end
         self._log.append(
             {
                 "start": start,
@@ -210,9 +209,7 @@ class PearlProposer:
         same = not changes.begun and not changes.over and all(step.sampled)
         if self._returned is not None and same:
             verified = sum(len(text.handed) for text in self._texts)
-            gained = sum(map(len, step.sampled))
-            step_seconds = start - self._returned
-            self._pace.stepped(step_seconds, step_seconds + self._spent, verified, gained)
+            self._pace.stepped(start - self._returned, verified)
 
     def _read(self, draft: DraftProcess) -> None:
         """Take in what was drafted; DraftLost where nothing was for too long."""
@@ -243,7 +240,7 @@ class PearlProposer:
         ]
         wait = self._settings.wait
         if isinstance(wait, str):
-            return self._pace.pays(at_hand, self._most)
+            wait = self._pace.wait(self._most, len(at_hand))
         return any(held < wait for held in at_hand)
 
     def _take(self, draft: DraftProcess, message: Message) -> None:

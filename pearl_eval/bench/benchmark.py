@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
-from pearl_eval.bench import grid, growth
+from pearl_eval.bench import concurrency, grid, growth
 from pearl_eval.bench.config import BenchConfig, Contestants
 from pearl_eval.bench.contest import contenders, hold, run_config
 from pearl_eval.bench.table import content, print_contest, print_problems
@@ -90,6 +90,14 @@ class Benchmark:
             self._growth = growth.plan(
                 config.growth, run, names("growth"), runtime, problems, folder
             )
+        self._concurrency = []
+        if config.concurrency:
+            _check("concurrency.", config.concurrency)
+            own = Setup.make(config.concurrency.pair, runtime, uses_draft=True)
+            folder = directory / "concurrency"
+            self._concurrency = concurrency.plan(
+                config.concurrency, run, names("concurrency"), own, problems, folder
+            )
         self.content: dict[str, Any] = {
             "version": VERSION,
             "title": self._title,
@@ -97,7 +105,7 @@ class Benchmark:
             "environment": setup.describe(),
             "config": plain(cfg),
             "problems": [problem.task_id for problem in problems],
-            **dict.fromkeys(("contest", "grid", "growth")),
+            **dict.fromkeys(("contest", "grid", "growth", "concurrency")),
         }
 
     def run(self) -> None:
@@ -126,6 +134,11 @@ class Benchmark:
             self.content["growth"] = {"folder": "growth", "points": points}
             growth.print_points(points)
             wrong += results.wrong
+            self._write()
+        if config.concurrency:
+            several = concurrency.measure(self._concurrency, config.concurrency, config.seed)
+            self.content["concurrency"] = several
+            concurrency.print_points(several)
             self._write()
         names = ", ".join([BENCH, *draw_all(self.content, self._directory)])
         console(stderr=False).print(f"written to {self._directory}: {names}", soft_wrap=True)

@@ -48,6 +48,21 @@ class GrowthConfig(Contestants):
 
 
 @dataclass
+class ConcurrencyConfig(Contestants):
+    """Several requests at once, for decoders that take several: speeds and latencies.
+
+    Each number of ``requests`` in turn, ``repeats`` times, over ``prompts`` of the benchmark's
+    problems, to ``max_new_tokens`` tokens. The first of the decoders is what the others' outputs
+    are held to.
+    """
+
+    requests: list[int] = field(default_factory=list)
+    prompts: int = 8
+    max_new_tokens: int = 128
+    repeats: int = 3
+
+
+@dataclass
 class BenchConfig(Contestants):
     """What a benchmark measures, on what, and how often.
 
@@ -66,4 +81,5 @@ class BenchConfig(Contestants):
     forward_repeats: int = 7
     grid: GridConfig | None = None
     growth: GrowthConfig | None = None
+    concurrency: ConcurrencyConfig | None = None
     seed: int = 0

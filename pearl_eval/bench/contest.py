@@ -152,7 +152,7 @@ def hold(entrants: Sequence[Contender], forward_repeats: int, seed: int, label: 
         models = setup.models(setup.load_target())
         plans = [replace(one.plan, setup=setup) for one in entrants]
         judge = Judge(plans[0], models.target)
-        sessions = stack.enter_context(_started(entrants, models))
+        sessions = stack.enter_context(started(entrants, models))
         references = stack.enter_context(_references(plans, models))
         recorders = []
         for one, plan, session, own in zip(entrants, plans, sessions, files, strict=True):
@@ -204,7 +204,7 @@ def _references(plans: Sequence[Plan], models: Models) -> Iterator[dict[str, Ses
 
 
 @contextlib.contextmanager
-def _started(entrants: Sequence[Contender], models: Models) -> Iterator[list[Session]]:
+def started(entrants: Sequence[Contender], models: Models) -> Iterator[list[Session]]:
     """Start the decoders; those that differ in their draft length alone share what they load."""
     found: list[Session] = []
     started: dict[str, Session] = {}

@@ -50,7 +50,12 @@ def rounds(*, drafted: int = 4) -> pd.DataFrame:
 
 def entry(label: str, records: list[Record]) -> Entry:
     decoder, _, gamma = label.partition(" γ")
-    summary = {"tokens_per_second": 5.0, "acceptance_rate": 0.75, "draft_forwards": 8}
+    summary: dict[str, Any] = {
+        "decoder_about": {},
+        "tokens_per_second": 5.0,
+        "acceptance_rate": 0.75,
+        "draft_forwards": 8,
+    }
     summary |= {"decoder_settings": {"gamma": int(gamma)} if gamma else {}}
     summary |= {"prompts": 2, "ties": 0, "violations": 0, "exact_match_rate": 1.0}
     summary |= {"lossy": 0, "sampled_tokens": None}

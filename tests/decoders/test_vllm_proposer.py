@@ -155,7 +155,9 @@ def test_requests_come_and_go_and_each_has_its_own_drafts(
         run.step(last, first)
         run.finish(first, second, third, last)  # and are back.
         for one in (first, second, third, last):
-            assert one.text == one.whole and any(one.handed)
+            assert one.text == one.whole
+            # Others may be over before anything was drafted.
+            assert any(one.handed) or changes != {"wait": 2}
         assert run.pearl.take_log()[-1]["failed"] is None
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
@@ -18,17 +20,26 @@ def environment() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="session")
-def start(environment: None) -> Callable[..., Any]:
-    """Starts vLLM's engine with the tiny pair's target."""
-    from vllm import LLM
-
-    return lambda **arguments: LLM(
-        model=TARGET, skip_tokenizer_init=True, **{**ARGUMENTS, **arguments}
-    )
+Start = Callable[..., AbstractContextManager[Any]]
 
 
 @pytest.fixture(scope="session")
-def expected(start: Callable[..., Any]) -> list[list[int]]:
+def start(environment: None) -> Start:
+    """Starts vLLM's engine with the tiny pair's target, for a while."""
+
+    @contextlib.contextmanager
+    def start(**arguments: Any) -> Iterator[Any]:
+        from vllm import LLM
+
+        engine = LLM(model=TARGET, skip_tokenizer_init=True, **{**ARGUMENTS, **arguments})
+        yield engine
+        engine.llm_engine.engine_core.shutdown()
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def expected(start: Start) -> list[list[int]]:
     """What vLLM alone makes of the prompts, 128 tokens of each."""
-    return generate(start(), prompts())
+    with start() as engine:
+        return generate(engine, prompts())

@@ -15,8 +15,9 @@ from vllm_tiny import ARGUMENTS, MOST, TEXTS, generate, pearl_arguments, prompts
 
 
 @pytest.fixture(scope="module")
-def engine(start: Callable[..., Any]) -> Any:
-    return start(**pearl_arguments())
+def engine(start: Callable[..., Any]) -> Iterator[Any]:
+    with start(**pearl_arguments()) as engine:
+        yield engine
 
 
 Pearl = Callable[..., Any]
@@ -34,6 +35,8 @@ def pearl(engine: Any) -> Iterator[Pearl]:
             drafter.take_log()
             changed = {"wait": 0, "gamma": None, "ahead": 32, **changes}
             drafter._settings = dataclasses.replace(drafter._settings, **changed)
+            if drafter._draft is not None:
+                drafter._draft._settings = drafter._settings
 
         engine.collective_rpc(set_up)
         return engine
@@ -76,18 +79,18 @@ def test_several_requests_at_once_get_what_they_get_alone(
     assert log[-1]["failed"] is None
     assert max(len(entry["rows"]) for entry in log) == TEXTS
     assert max(map(len, handed(log))) <= min(changes.get("gamma", MOST + 1) - 1, MOST)
-    if changes != {"gamma": 1}:
+    if changes.get("gamma", 1) > 1 or changes.get("wait", 0) == MOST:
         assert any(handed(log))
 
 
-def test_one_request_is_quicker_by_what_is_accepted(
+def test_one_request_takes_as_many_steps_as_what_is_accepted_leaves(
     pearl: Pearl, expected: list[list[int]]
 ) -> None:
-    engine = pearl(wait=6)
+    engine = pearl(gamma=9)
     assert generate(engine, prompts()[:1]) == expected[:1]
     log = log_of(engine)
-    assert len(log) < 64
-    assert sum(map(len, handed(log))) >= 128 - len(log)
+    # Each step gains a token of the target's own, and what is accepted of its 8 drafted ones.
+    assert 128 / 9 <= len(log) < 64
 
 
 def test_an_end_inside_of_what_is_accepted_is_the_end(
@@ -121,7 +124,8 @@ def test_requests_that_are_aborted_leave_the_others_as_they_are(
     from vllm import SamplingParams
     from vllm.inputs import TokensPrompt
 
-    inner = pearl(wait=4).llm_engine
+    engine = pearl(wait=4)
+    inner = engine.llm_engine
     options = SamplingParams(temperature=0, max_tokens=128, ignore_eos=True, detokenize=False)
     ids = {}
     for number in range(TEXTS):
@@ -138,7 +142,7 @@ def test_requests_that_are_aborted_leave_the_others_as_they_are(
             # The same text comes again, in another row.
             inner.add_request("9", TokensPrompt(prompt_token_ids=prompts()[2]), options)
     assert [found[name] for name in ("1", "3", "9")] == [expected[1], expected[3], expected[2]]
-    assert log_of(pearl())[-1:] == []
+    assert log_of(engine)[-1]["failed"] is None
 
 
 def test_a_prompt_that_comes_again_is_drafted_from_nothing(pearl: Pearl) -> None:
@@ -152,7 +156,8 @@ def test_a_prompt_that_comes_again_is_drafted_from_nothing(pearl: Pearl) -> None
 def test_a_draft_process_that_is_gone_in_the_middle_harms_nothing(
     pearl: Pearl, expected: list[list[int]], fault: int
 ) -> None:
-    engine = pearl(wait=2, answer_timeout=0.5)
+    # The paper's form waits for drafts, however busy the machine is.
+    engine = pearl(gamma=4, answer_timeout=0.5)
 
     def draft_process(worker: Any) -> int:
         return int(worker.model_runner.drafter.pid)
@@ -184,7 +189,7 @@ def test_a_draft_process_that_is_gone_in_the_middle_harms_nothing(
         drafter.load_model(None)
 
     engine.collective_rpc(begin_anew)
-    assert any(generate_and_log(pearl(wait=2))[1])
+    assert any(generate_and_log(pearl(gamma=4))[1])
 
 
 def generate_and_log(engine: Any) -> tuple[list[list[int]], list[list[int]]]:
