@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from decoders.vllm.patience import StepCosts, MovingMean, Pace, MovingSlope, best_wait, rate
+from decoders.vllm.patience import MovingMean, MovingSlope, Pace, StepCosts, best_wait, rate
 
 
 def test_without_waiting_a_text_has_what_was_drafted_meanwhile_or_nothing() -> None:
