@@ -34,9 +34,8 @@ class DraftLost(Exception):
 class DraftProcess:
     """The draft process, from its start on.
 
-    It is no child by multiprocessing, since a worker of vLLM may not have one, and in a session of
-    its own, so that a Ctrl-C is for vLLM alone. It ends when its channel closes, as when the worker
-    is gone.
+    It is no child by multiprocessing, since a worker of vLLM may not have one. It ignores a Ctrl-C,
+    which is for vLLM, and ends when its channel closes, as when the worker is gone.
 
     Parameters
     ----------
@@ -86,8 +85,9 @@ class DraftProcess:
             cwd=_ROOT,
             env={name: value for name, value in os.environ.items() if name not in _OMP},
             stdin=subprocess.DEVNULL,
+            # In vLLM's session: Linux shares out cores session by session (autogroup), and one of
+            # its own was seen to be kept from its core for half a second.
             pass_fds=theirs.descriptors,
-            start_new_session=True,
         )
         theirs.close()
         self.vocab_size = vocab_size
