@@ -14,7 +14,7 @@ from decoders.schedule import Schedule
 from decoders.sequence import Sequence
 from decoders.session import Session
 from decoders.vllm import engine
-from decoders.vllm.engine import Answer, Engine
+from decoders.vllm.engine import Answer, Engine, on_any_core
 from decoders.vllm.probe import EngineStep
 
 
@@ -104,7 +104,8 @@ class VllmSession(Session):
         params = [
             self.engine.params(self.sampler, max_new_tokens, stops, seed) for _, seed in texts
         ]
-        made = self.engine.decode_at_once([ids for ids, _ in texts], params, at_once)
+        with on_any_core():
+            made = self.engine.decode_at_once([ids for ids, _ in texts], params, at_once)
         # Nobody asks for what each step of these did.
         self.engine.explain(Answer(0.0))
         return made
@@ -113,7 +114,8 @@ class VllmSession(Session):
         params = self.engine.params(
             self.sampler, sequence.remaining, sequence.stop_ids, sequence.seed
         )
-        self._answer = self.engine.decode(sequence.tokens, params)
+        with on_any_core():
+            self._answer = self.engine.decode(sequence.tokens, params)
 
     def explain(self, sequence: Sequence) -> None:
         answer = self._answer

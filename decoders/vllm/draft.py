@@ -72,6 +72,7 @@ class DraftProcess:
             "directory": os.getcwd(),
             "cores": list(cores) or sorted(_every_core()),
             "threads": settings.threads,
+            "nice": settings.nice,
             "location": settings.location,
             "revision": settings.revision,
             "device": device,

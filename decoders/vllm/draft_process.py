@@ -19,6 +19,7 @@ from typing import Any
 def main(settings: dict[str, Any]) -> None:
     """Load the draft model and draft, until the other side is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.nice(settings["nice"])
     if settings["cores"]:
         os.sched_setaffinity(0, settings["cores"])
     from decoders.process.channel import Channel, ChannelClosed

@@ -297,20 +297,29 @@ def _environment(cores: Sequence[int], ranks: int) -> Iterator[None]:
         bound = (",".join(map(str, share)) for share in shares(cores, ranks))
         ours["VLLM_CPU_OMP_THREADS_BIND"] = "|".join(bound)
     before = {name: os.environ.get(name) for name in ours}
-    affinity = os.sched_getaffinity(0)
     os.environ.update(ours)
-    # This process is bound to the target's cores; what vLLM starts beside its workers need not be.
-    with contextlib.suppress(OSError):
-        os.sched_setaffinity(0, range(os.cpu_count() or 1))
     try:
-        yield
+        with on_any_core():
+            yield
     finally:
-        os.sched_setaffinity(0, affinity)
         for name, value in before.items():
             if value is None:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+@contextlib.contextmanager
+def on_any_core() -> Iterator[None]:
+    """Free of the target's cores: neither this process nor what vLLM starts beside its workers
+    should take the time of those that compute."""
+    bound = os.sched_getaffinity(0)
+    with contextlib.suppress(OSError):
+        os.sched_setaffinity(0, range(os.cpu_count() or 1))
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, bound)
 
 
 @contextlib.contextmanager

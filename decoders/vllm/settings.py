@@ -41,6 +41,9 @@ class PearlSettings:
         Cores of the draft process; ``None``: one that the target does not have, if there is one.
     threads
         Threads it computes with.
+    nice
+        How far it stands back, from 0 to 19, for other processes on its cores: those of the engine
+        have little to do, but a step waits for it.
     ahead
         By how many tokens it runs ahead of the text, at most.
     wait
@@ -63,6 +66,7 @@ class PearlSettings:
     dtype: str | None = None
     cores: tuple[int, ...] | None = None
     threads: int = 1
+    nice: int = 19
     ahead: int = 32
     wait: int | Literal["auto"] = "auto"
     gamma: int | None = None
@@ -123,6 +127,11 @@ class PearlSettings:
             f"a list of some of the cores 0 to {max(there)}, or null",
         )
         self._expect("threads", _at_least(1), "a whole number of at least 1")
+        self._expect(
+            "nice",
+            lambda nice: _at_least(0)(nice) and nice <= 19,
+            "a whole number from 0 to 19",
+        )
         self._expect("ahead", _at_least(1), "a whole number of at least 1")
         self._expect(
             "wait",

@@ -95,7 +95,7 @@ def contenders(
     found: list[Contender] = []
     for name in dict.fromkeys(config.decoders):
         node = _decoder(name)
-        for gamma in config.gammas if "gamma" in node else [None]:
+        for gamma in config.gammas if _has_gamma(node) else [None]:
             own = copy.deepcopy(cfg)
             with open_dict(own):
                 own.decoder = node
@@ -111,6 +111,11 @@ def contenders(
                 )
             )
     return found
+
+
+def _has_gamma(node: DictConfig) -> bool:
+    """Whether a decoder has a draft length, as it is configured."""
+    return "gamma" in node and OmegaConf.to_container(node)["gamma"] is not None  # type: ignore[index,call-overload]
 
 
 def _decoder(name: str) -> DictConfig:

@@ -17,7 +17,7 @@ OWN_ENGINE = "transformers"
 def engine_of(summary: Mapping[str, Any]) -> str:
     """What computed the target of a run."""
     # Runs that do not say it are of before there was a choice.
-    return str(summary["decoder_about"].get("engine", OWN_ENGINE))
+    return str(summary.get("decoder_about", {}).get("engine", OWN_ENGINE))
 
 
 def about_decoder(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def about_decoder(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     schedule = known.get("schedule")
     if schedule:
         schedule = schedule | {key: settings[key] for key in ("gamma", "ahead") if key in settings}
-    nothing = {"idea": "", "overlap": "never", "draft_ends": 0}
+    nothing = {"idea": "", "engine": OWN_ENGINE, "overlap": "never", "draft_ends": 0}
     return nothing | known | {"schedule": schedule}
 
 

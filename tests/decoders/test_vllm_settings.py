@@ -55,6 +55,8 @@ def test_settings_are_taken(
         ("cores", [100_000], "expected a list of some of the cores 0 to"),
         ("cores", 0, "expected a list of some of the cores 0 to"),
         ("threads", 0, "expected a whole number of at least 1, got 0"),
+        ("nice", -1, "expected a whole number from 0 to 19, got -1"),
+        ("nice", 20, "expected a whole number from 0 to 19, got 20"),
         ("threads", True, "expected a whole number of at least 1, got True"),
         ("ahead", 0, "expected a whole number of at least 1, got 0"),
         ("wait", -1, "expected auto or a whole number from 0 to 12"),

@@ -22,5 +22,11 @@ def test_lengths_are_those_of_the_run() -> None:
 
 
 def test_of_others_nothing_is_known() -> None:
-    said = {"idea": "", "overlap": "never", "draft_ends": 0, "schedule": None}
+    said = {
+        "idea": "",
+        "engine": "transformers",
+        "overlap": "never",
+        "draft_ends": 0,
+        "schedule": None,
+    }
     assert about_decoder("mine", {"gamma": 9}) == said
