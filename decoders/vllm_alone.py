@@ -125,7 +125,8 @@ class VllmSession(Session):
         begin = answer.begun
         before: EngineStep | None = None
         for (end, tokens), step in zip(answer.arrivals, steps, strict=False):
-            one = sequence.open_round(begin)
+            # An engine that schedules ahead is at the next step before it tells of the last one.
+            one = sequence.open_round(min(begin, step.target_start or begin))
             one.mode = "verify" if step.judged else "decode"
             one.bytes_sent = UNKNOWN
             one.target_tokens = step.read

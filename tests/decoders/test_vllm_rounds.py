@@ -94,7 +94,8 @@ def test_a_round_is_a_step_that_gives_tokens_and_reads_what_was_read_before_it()
     steps = [
         EngineStep(2, False, [], 100.5, 0.25),
         EngineStep(1, True, [], 101.0, 0.5),
-        EngineStep(1, True, [], 102.0, 0.75),
+        # Begun before the one before it was told of.
+        EngineStep(1, True, [], 101.625, 0.75),
         # One that an engine had begun ahead, for nothing.
         EngineStep(1, True, [], 103.0, 0.75),
     ]
@@ -105,7 +106,7 @@ def test_a_round_is_a_step_that_gives_tokens_and_reads_what_was_read_before_it()
     assert [r.target_tokens for r in made.rounds] == [3, 1]
     assert [(r.start, r.target_start, r.target_seconds) for r in made.rounds] == [
         (0.0, 1.0, 0.5),
-        (1.75, 2.0, 0.75),
+        (1.625, 1.625, 0.75),
     ]
     assert [r.own_tokens for r in made.rounds] == [1, 1]
     assert all(math.isnan(r.bytes_sent) for r in made.rounds)

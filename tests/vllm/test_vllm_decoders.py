@@ -202,3 +202,19 @@ def test_the_decoders_are_all_there_are() -> None:
     folder = Path(__file__).resolve().parents[2] / "conf" / "decoder"
     there = {path.stem for path in folder.glob("vllm*.yaml")}
     assert there - set(DECODERS) == {"vllm_suffix"}  # needs another package
+
+
+def test_several_requests_at_once_are_each_the_targets_own(tmp_path: Path) -> None:
+    arguments = ["concurrency.decoders=[vllm,vllm_pearl]", "concurrency.requests=[1,4]"]
+    arguments += ["concurrency.prompts=4", "concurrency.max_new_tokens=48", "concurrency.repeats=1"]
+    made = run(
+        tmp_path, "bench", "contest=false", "concurrency=vllm", *arguments, "prompts=4",
+        "engine.max_model_len=512", "engine.kv_cache_memory_bytes=134217728",
+        "hydra.run.dir=bench",
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    points = json.loads((tmp_path / "bench" / "bench.json").read_text())["concurrency"]
+    assert [(one["contender"], one["requests"]) for one in points] == [
+        ("vllm", 1), ("vllm", 4), ("vllm_pearl", 1), ("vllm_pearl", 4),
+    ]  # fmt: skip
+    assert all(one["identical"] + one["ties"] == 4 for one in points)
