@@ -25,7 +25,7 @@ TORCH_CPU := https://download.pytorch.org/whl/cpu
 vllm: $(VLLM)/installed
 
 test-vllm: $(VLLM)/installed
-	$(VLLM)/bin/python -m pytest --timeout 900 tests/vllm
+	$(VLLM)/bin/python -m pytest --timeout 900 tests/in_vllm
 
 $(VLLM)/installed: pyproject.toml constraints-vllm.txt
 	$(PYTHON) -m venv $(VLLM)

@@ -444,7 +444,7 @@ def test_bad_input_is_one_clear_line(
     def load(*_: object) -> None:
         raise AssertionError("weights were loaded")
 
-    monkeypatch.setattr("pearl_eval.pairs.setup.Setup.target", load)
+    monkeypatch.setattr("pearl_eval.pairs.setup.Setup.load_target", load)
     limits = {"task.limit": "2", "task.max_new_tokens": "4", "repeats": "2"}
     name, _, value = argument.partition("=")
     part = name.split(".")[0]

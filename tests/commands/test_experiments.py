@@ -18,7 +18,12 @@ from pearl_eval.shell.jobs import _composed
 Run = Callable[..., tuple[int, str, str]]
 
 NAMES = sorted(path.stem for path in (config_dir() / "experiment").glob("*.yaml"))
-DECODERS = sorted(path.stem for path in (config_dir() / "decoder").glob("*.yaml"))
+#: What runs in another engine is in no experiment of the paper's.
+DECODERS = sorted(
+    path.stem
+    for path in (config_dir() / "decoder").glob("*.yaml")
+    if not path.stem.startswith("vllm")
+)
 #: Those of the paper's tables that have no other purpose.
 COMPARED = [
     name

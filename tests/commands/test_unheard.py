@@ -98,6 +98,7 @@ def test_what_files_say_of_it() -> None:
     said = Sprinter(4, shares=True).describe()
     assert said == {
         "idea": "one forward, many tokens",
+        "engine": "transformers",
         "overlap": "never",
         "draft_ends": 1,
         "schedule": {"_target_": "unheard.Sprints", "tokens": 4},

@@ -25,7 +25,7 @@ def make_decoder(name: str, gamma: int | str | None = None) -> Decoder:
 
 
 _EVERY = sorted(path.stem for path in (config_dir() / "decoder").glob("*.yaml"))
-#: Those that need no other engine: what runs in vLLM has its tests in tests/vllm.
+#: Those that need no other engine: what runs in vLLM has its tests in tests/in_vllm.
 ALL_NAMES = [name for name in _EVERY if make_decoder(name).engine == "transformers"]
 #: Those that claim the target's own output.
 NAMES = [name for name in ALL_NAMES if make_decoder(name).lossless]
