@@ -33,6 +33,9 @@ class Round:
         What the decoder calls this kind of round.
     ``drafted``, ``judged``, ``accepted``
         Tokens. One that is judged may have been drafted in an earlier round.
+    ``compared``, ``compared_accepted``
+        Those of the judged and of the accepted ones that this round's target forward had no part
+        in: they were compared with tokens that the target had chosen itself before they were known.
     ``draft_seconds``, ``target_seconds``
         The forwards' own times.
     ``wait_draft_seconds``, ``wait_target_seconds``
@@ -75,6 +78,8 @@ class Round:
     fates: list[str] = field(default_factory=list)
     own_tokens: int = 0
     busy_seconds: float = 0.0
+    compared: int = 0
+    compared_accepted: int = 0
 
     def since(self, begin: float) -> None:
         """Count times from ``begin``, on the clock that they were read from."""

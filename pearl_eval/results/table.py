@@ -30,14 +30,23 @@ class Row:
 
 #: What a narrow table can do without.
 DISPENSABLE = ("acceptance\nrate", "waited\ndraft / target", "reference")
-_FIGURES = ["tokens/s", "speedup\n(95 % CI)", "mean accepted\ntokens"]
+#: And what only a very wide one has: times to tokens in milliseconds, p50 / p99.
+_LATENCIES = {"TTFT": "ttft_seconds", "TPOT": "tpot_seconds", "ITL": "itl_seconds"}
+OF_WIDE = ("tokens/s\nper device", *(f"{name} ms\np50 / p99" for name in _LATENCIES))
+_FIGURES = ["tokens/s", "speedup\n(95 % CI)", "mean accepted\ntokens", "acceptance\nlength"]
+#: Where the reference was measured on all that a decoder computes on.
+_EQUAL = "÷ AR on equal\nhardware"
 
 
 def headings(rows: Sequence[Row]) -> list[str]:
     """What heads the columns after a run's label."""
     rate, waits, reference = DISPENSABLE
     engine = ["engine"] if len(_engines(rows)) > 1 else []
-    return [*engine, *_FIGURES, rate, waits, "equivalence", _accuracy(rows), reference]
+    speed, speedup, *accepted = _FIGURES
+    per_device, *latencies = OF_WIDE
+    speeds = [speed, per_device, speedup, *([_EQUAL] if _has_equal(rows) else [])]
+    verdicts = ["equivalence", _accuracy(rows), reference]
+    return [*engine, *speeds, *accepted, rate, waits, *latencies, *verdicts]
 
 
 def cells(row: Row, rows: Sequence[Row] = ()) -> list[str]:
@@ -47,22 +56,30 @@ def cells(row: Row, rows: Sequence[Row] = ()) -> list[str]:
         dashes = len(headings(rows)) - 3
         return ["–"] * dashes + ["failed", "–", "–"]
     engine = [engine_of(summary)] if len(_engines(rows)) > 1 else []
-    return [*engine, *_figures(summary)]
+    return [*engine, *_figures(summary, _has_equal(rows))]
 
 
 def _engines(rows: Sequence[Row]) -> list[str]:
     return list(dict.fromkeys(engine_of(row.summary) for row in rows if row.summary))
 
 
-def _figures(summary: Mapping[str, Any]) -> list[str]:
+def _has_equal(rows: Sequence[Row]) -> bool:
+    return any(row.summary.get("equal_hardware_speedup") for row in rows if row.summary)
+
+
+def _figures(summary: Mapping[str, Any], equal: bool) -> list[str]:
     uses_draft = summary["draft_forwards"] > 0
     waits = (summary["wait_fraction_draft"], summary["wait_fraction_target"])
     return [
         number(summary["tokens_per_second"], ".1f"),
+        number(summary.get("tokens_per_second_per_device"), ".1f"),
         _speedup(summary),
+        *([_speedup(summary, "equal_hardware_speedup")] if equal else []),
         number(summary["mean_accepted_tokens"], ".2f"),
+        number(summary.get("acceptance_length"), ".2f"),
         number(summary["acceptance_rate"], ".3f"),
         " / ".join(number(wait, ".0%") for wait in waits) if uses_draft else "–",
+        *(_milliseconds(summary, name) for name in _LATENCIES.values()),
         equivalence_text(summary),
         number(summary["accuracy"], ".3f"),
         summary["reference"],
@@ -80,6 +97,7 @@ def category_cells(figures: Mapping[str, Any]) -> list[str]:
         number(figures["tokens_per_second"], ".1f"),
         _speedup(figures),
         number(figures["mean_accepted_tokens"], ".2f"),
+        number(figures.get("acceptance_length"), ".2f"),
         number(figures["accuracy"], ".3f"),
         number(figures["acceptance_rate"], ".3f"),
         str(figures["prompts"]),
@@ -121,6 +139,9 @@ def notes(rows: Sequence[Row]) -> list[str]:
                 f" {summary['sampling_smallest_bias']:.1%} of the target's first choice would have"
                 " been seen (with 99 % probability, as p < 1e-6)."
             )
+    for label, summary in summaries:
+        if summary.get("equal_hardware_speedup"):
+            lines.append(_of_equal_hardware(label, summary))
     if any(summary["prompts"] == 1 for _, summary in summaries):
         lines.append("No speeds: the only prompt was the warm-up. Take task.limit=2 or more.")
     return lines
@@ -136,12 +157,30 @@ def _accuracy(rows: Sequence[Row]) -> str:
     return str(name).replace(" ", "\n")
 
 
-def _speedup(figures: Mapping[str, Any]) -> str:
-    text = number(figures["speedup"], ".2f", "×")
-    if figures["speedup_ci95"]:
-        low, high = figures["speedup_ci95"]
+def _speedup(figures: Mapping[str, Any], name: str = "speedup") -> str:
+    text = number(figures.get(name), ".2f", "×")
+    if interval := figures.get(f"{name}_ci95"):
+        low, high = interval
         text += f" ({low:.2f}–{high:.2f})"
     return text
+
+
+def _milliseconds(summary: Mapping[str, Any], name: str) -> str:
+    p50, p99 = (summary.get(f"{name}_{which}") for which in ("p50", "p99"))
+    return "–" if p50 is None else f"{1e3 * p50:.1f} / {1e3 * p99:.1f}"
+
+
+def _of_equal_hardware(label: str, summary: Mapping[str, Any]) -> str:
+    devices = summary["devices"]
+    ours, theirs = len(devices["decoder"]), len(devices["reference"])
+    what = "GPU" if devices["decoder"][0].startswith("cuda") else "core"
+    return (
+        f"{label}: on {ours} {what}{'s' if ours > 1 else ''}"
+        f" {summary['tokens_per_second_per_device']:.1f} tokens/s for each; autoregressive decoding"
+        f" has {summary['reference_tokens_per_second']:.1f} tokens/s on {theirs}, and"
+        f" {summary['equal_hardware_tokens_per_second']:.1f} on {ours}"
+        f" ({summary['equal_hardware_tokens_per_second_per_device']:.1f} for each)."
+    )
 
 
 def equivalence_text(summary: Mapping[str, Any]) -> str:

@@ -11,13 +11,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from pearl_eval.results import table
-from pearl_eval.results.table import DISPENSABLE, Row
+from pearl_eval.results.table import DISPENSABLE, OF_WIDE, Row
 from pearl_eval.shell.streams import lead_nowhere
 
 #: Width of tables where the output is no terminal.
-_PLAIN_WIDTH = 150
-#: Width from which the table shows all its columns.
-_WIDE = 110
+_PLAIN_WIDTH = 210
+#: Width from which the table shows more columns, and from which all.
+_WIDE, _VERY_WIDE = 125, 185
 
 
 class _Console(Console):
@@ -48,7 +48,8 @@ def print_table(title: str, rows: Sequence[Row]) -> None:
     out = console(stderr=False)
     wide = out.width >= _WIDE
     # The verdict must never be cut, so a narrow terminal does without some of the rest.
-    shown = [wide or heading not in DISPENSABLE for heading in table.headings(rows)]
+    left_out = (*(() if wide else DISPENSABLE), *(() if out.width >= _VERY_WIDE else OF_WIDE))
+    shown = [heading not in left_out for heading in table.headings(rows)]
     drawn = Table(title=escape(title), title_justify="left", title_style="bold")
     drawn.add_column("run", overflow="fold")
     for heading in compress(table.headings(rows), shown):
