@@ -34,7 +34,7 @@ _QUIET = 0.02
 
 
 @dataclass(frozen=True)
-class Hardware:
+class UsedDevices:
     """The devices that the reference and the decoder under test compute on.
 
     ``core 1`` or ``cuda:1``, the target's first; ``rule`` is what was asked for.
@@ -45,7 +45,7 @@ class Hardware:
     decoder: tuple[str, ...]
 
     @classmethod
-    def of(cls, setup: Setup, decoder: Decoder, rule: ReferenceHardware) -> Hardware:
+    def of(cls, setup: Setup, decoder: Decoder, rule: ReferenceHardware) -> UsedDevices:
         """Of a run. With the rule ``all`` a decoder that has a draft model uses what either model
         may: one that has both in one process has the cores of both."""
         devices, processes = setup.devices, setup.processes
@@ -88,7 +88,7 @@ class Everything:
 
     def __init__(
         self,
-        hardware: Hardware,
+        hardware: UsedDevices,
         setup: Setup,
         models: Models,
         sampler: Sampler,
@@ -139,7 +139,7 @@ def everything(
     """All that a run's decoder computes on; ``None`` where that was not asked for."""
     if rule is ReferenceHardware.own:
         return None
-    hardware = Hardware.of(setup, decoder, rule)
+    hardware = UsedDevices.of(setup, decoder, rule)
     here = decoder.uses_draft and decoder.overlap is Overlap.never
     return Everything(hardware, setup, models, sampler, here)
 
@@ -180,7 +180,7 @@ def check_everything(setup: Setup, decoder: Decoder) -> None:
             f"{name}: both models must be on the CPU, or both on GPUs, for the target to have all;"
             f" they are on {' + '.join(devices.target)} and on {' + '.join(devices.draft)}"
         )
-    hardware = Hardware.of(setup, decoder, ReferenceHardware.all)
+    hardware = UsedDevices.of(setup, decoder, ReferenceHardware.all)
     if devices.all_cpu or hardware.decoder == hardware.reference:
         return
     sizes = setup.pair.sizes

@@ -10,7 +10,7 @@ from typing import Any
 from decoders.round import Round
 from pearl_eval.config.schema import Names
 from pearl_eval.evaluation.comparison import Comparison
-from pearl_eval.evaluation.hardware import Hardware
+from pearl_eval.evaluation.hardware import UsedDevices
 from pearl_eval.evaluation.outcome import Outcome
 from pearl_eval.evaluation.plan import Plan
 from pearl_eval.evaluation.run_files import RunFiles
@@ -101,7 +101,7 @@ class Recorder:
             facts=plan.task.describe() | _figures(plan, records),
             traces=self.traces.figures(),
             latency=self.traces.latency(),
-            devices=Hardware.of(plan.setup, plan.decoder, rule).describe(),
+            devices=UsedDevices.of(plan.setup, plan.decoder, rule).describe(),
             seed=plan.config.seed,
             reference=plan.config.reference.mode.value,
             peak_memory_bytes=memory,

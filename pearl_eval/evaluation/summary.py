@@ -47,7 +47,7 @@ def summarize(
     ``facts`` are those of the task, ``reference`` says where the reference runs came from,
     ``traces`` and ``latency`` are figures of :class:`pearl_eval.results.traces.Traces`;
     ``devices`` are those that each decoder computes on
-    (:class:`pearl_eval.evaluation.hardware.Hardware`).
+    (:class:`pearl_eval.evaluation.hardware.UsedDevices`).
     """
     new_tokens = sum(r.new_tokens for r in records)
     target_forwards = sum(r.target_forwards for r in records)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 
@@ -24,12 +25,13 @@ def with_measures(record: Record, rounds: Sequence[Round]) -> Record:
     if record.verifications is not None:
         return record
     latency = Latency.of_rounds(rounds, record.seconds)
+    gaps: dict[str, Any] = percentiles("itl_seconds", latency.gaps)
     return replace(
         record,
         verifications=verifications(rounds),
         ttft_seconds=latency.ttft_seconds,
         tpot_seconds=latency.tpot_seconds,
-        **percentiles("itl_seconds", latency.gaps),
+        **gaps,
     )
 
 

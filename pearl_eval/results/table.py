@@ -166,8 +166,8 @@ def _speedup(figures: Mapping[str, Any], name: str = "speedup") -> str:
 
 
 def _milliseconds(summary: Mapping[str, Any], name: str) -> str:
-    p50, p99 = (summary.get(f"{name}_{which}") for which in ("p50", "p99"))
-    return "–" if p50 is None else f"{1e3 * p50:.1f} / {1e3 * p99:.1f}"
+    p50, p99 = summary.get(f"{name}_p50"), summary.get(f"{name}_p99")
+    return "–" if p50 is None or p99 is None else f"{1e3 * p50:.1f} / {1e3 * p99:.1f}"
 
 
 def _of_equal_hardware(label: str, summary: Mapping[str, Any]) -> str:

@@ -264,7 +264,7 @@ def _refuse_lacking(names: Iterable[str], there: Any, what: str) -> None:
 def _latencies(rounds: pd.DataFrame) -> dict[object, Latency]:
     """By the key of each prompt."""
     return {
-        key: Latency.of(own["start"] + own["wall"], own["verified_length"].tolist())
+        key: Latency.of((own["start"] + own["wall"]).tolist(), own["verified_length"].tolist())
         for key, own in rounds.groupby(KEY, sort=False)
     }
 
@@ -291,4 +291,5 @@ def _with_measures(records: pd.DataFrame, rounds: pd.DataFrame) -> pd.DataFrame:
 
 def _rows(frame: pd.DataFrame) -> list[dict[str, Any]] | None:
     """The rows of a frame as JSON has them; ``None`` where there are none."""
-    return [{str(k): v for k, v in row.items()} for row in frame.to_dict("records")] or None
+    rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
+    return [{str(k): v for k, v in row.items()} for row in rows] or None

@@ -156,8 +156,12 @@ def report(entity: str, project: str) -> wr.Report:
         y=wr.SummaryMetric("speedup"),
     )
     speeds = ("tokens_per_second", "reference_tokens_per_second", "speedup", "speedup_ci95")
-    accepted = ("mean_accepted_tokens", "acceptance_length", "acceptance_rate")
-    accepted += ("tokens_per_target_forward",)
+    accepted = (
+        "mean_accepted_tokens",
+        "acceptance_length",
+        "acceptance_rate",
+        "tokens_per_target_forward",
+    )
     latency = tuple(
         f"{name}_seconds_{which}" for name in ("ttft", "tpot", "itl") for which in ("p50", "p99")
     )

@@ -48,7 +48,8 @@ def test_each_prompt_is_on_disk_before_the_next(tmp_path: Path) -> None:
     assert list(rounds["round"]) == [0, 1, 0, 1]
     columns = """task_id sample turn round mode drafted judged accepted draft_seconds target_seconds
         wait_draft_seconds wait_target_seconds start bytes_sent verified_length draft_start
-        target_start drafted_ids drafted_at target_tokens fates own_tokens busy_seconds"""
+        target_start drafted_ids drafted_at target_tokens fates own_tokens busy_seconds compared
+        compared_accepted"""
     assert list(rounds.columns) == columns.split()
 
 
@@ -78,7 +79,9 @@ def test_a_run_goes_on_where_it_was(tmp_path: Path) -> None:
         files.write_summary(SUMMARY | {"decoder": "pearl", "prompts": 3})
         files.end()
     with RunFiles(tmp_path, SOME) as files:
-        assert files.summary == SUMMARY | {"decoder": "pearl", "prompts": 3}
+        written = SUMMARY | {"decoder": "pearl", "prompts": 3}
+        assert files.summary is not None
+        assert {name: files.summary[name] for name in written} == written
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"records.jsonl", "rounds.parquet", "run.json", "summary.json"}
 

@@ -64,6 +64,8 @@ def summary_of(*records: Record) -> dict:
         cost={},
         facts={"data": {}},
         traces={},
+        latency={"ttft_seconds_p50": 0.25},
+        devices={"decoder": ["core 1", "core 0"], "reference": ["core 1"]},
         seed=0,
         reference="inline",
         peak_memory_bytes=1,

@@ -58,6 +58,7 @@ def test_text_position_is_where_a_round_began_in_its_own_prompt(tmp_path: Path) 
         "start": [0, 10],
         "judged": [12, 2],
         "accepted": [7, 1],
+        "acceptance_length": [1 + 7 / 3, 2.0],
         "rate": [7 / 12, 1 / 2],
     }
 
@@ -124,6 +125,9 @@ def test_what_does_not_exist_is_null_and_not_zero(tmp_path: Path) -> None:
         "wait_target_seconds_per_round",
         "bytes_per_round",
         "accepted_run_lengths",
+        "verifications",
+        "accepted_per_verification",
+        "acceptance_by_position",
         "by_block_position",
         "by_text_position",
     }
