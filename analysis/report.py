@@ -89,6 +89,7 @@ def report(directory: Path) -> str:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
+    environment.filters["latency_cells"] = table.latency_cells
     environment.filters["flat"] = lambda heading: heading.replace("\n", " ")
     return environment.get_template("report.html.jinja").render(
         title=", ".join(dict.fromkeys(f"{r.summary['task']}, {r.summary['pair']}" for r in runs)),

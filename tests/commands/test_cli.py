@@ -255,6 +255,7 @@ def test_the_table_never_hides_the_verdict(
         "reference": "cached",
         "sampled_tokens": None,
         "by_category": {"[reasoning]": category},
+        "decoder_about": {},
         "synthetic": False,
     }
     print_table("[title]", [Row("pearl tags=[a] and a long label of many words", "dir", summary)])
