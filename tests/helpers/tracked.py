@@ -55,7 +55,11 @@ def summary_of(records: Sequence[Record]) -> dict[str, Any]:
         accuracy_name="pass@1",
         fit=None,
         cost={"seconds": {"draft": 1.5, "target": 2.5}, "joules": None},
-        latency={"ttft_seconds_p50": 0.25},
+        latency={
+            f"{name}_seconds_{which}": 0.25
+            for name in ("ttft", "tpot", "itl")
+            for which in ("p50", "p95", "p99")
+        },
         devices={"rule": "own", "decoder": ["core 1", "core 0"], "reference": ["core 1"]},
         traces={"rounds": 15, "by_mode": [{"mode": "pre-verify", "rounds": 15}]},
         facts={"data": {}, "pass_at_k": {"1": 0.5}},
