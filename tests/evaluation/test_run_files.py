@@ -68,6 +68,25 @@ def test_a_directory_that_holds_another_run_is_refused_and_kept(tmp_path: Path) 
     assert contents(tmp_path) == before
 
 
+def test_what_records_of_before_lack_follows_from_their_rounds(tmp_path: Path) -> None:
+    """Those that have it keep it, whatever rounds say."""
+    rounds = [
+        Round("verify", target_seconds=0.1, judged=2, accepted=1, verified_length=2),
+        *(Round("decode", target_seconds=0.1, start=0.25, verified_length=2) for _ in range(2)),
+        Round("decode", target_seconds=0.1, start=0.5, verified_length=4),
+    ]
+    begun = RunFiles(tmp_path, SOME)
+    begun.begin({})
+    begun.append(make_record(0, seconds=1.5), rounds)
+    begun.append(make_record(1, verifications=[9], ttft_seconds=9.0), rounds)
+    begun._open.close()
+    with RunFiles(tmp_path, SOME) as files:
+        first, second = (one.record for one in files.finished.values())
+    assert (first.verifications, first.ttft_seconds, first.itl_seconds_p50) == ([1], 0.25, 1.25)
+    assert first.tpot_seconds == pytest.approx(1.25 / 3)
+    assert (second.verifications, second.ttft_seconds, second.tpot_seconds) == ([9], 9.0, None)
+
+
 def test_a_run_goes_on_where_it_was(tmp_path: Path) -> None:
     begun(tmp_path, prompts=2)
     with RunFiles(tmp_path, SOME) as files:

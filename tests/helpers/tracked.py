@@ -29,9 +29,21 @@ CONFIG = {"decoder": {"_target_": "decoders.pearl.Pearl", "gamma": 4}, "seed": 7
 def some_records(count: int = 5, **values: Any) -> list[Record]:
     """The first is warm-up, and the later the faster."""
     return [
-        make_record(i, warmup=i == 0, speedup=1.0 + i, category=f"kind {i % 2}", **values)
+        make_record(
+            i, warmup=i == 0, speedup=1.0 + i, category=f"kind {i % 2}", **MEASURES | values
+        )
         for i in range(count)
     ]
+
+
+#: What a record says of verifications and times.
+MEASURES: dict[str, Any] = {
+    "verifications": [3, 2],
+    "ttft_seconds": 0.25,
+    "tpot_seconds": 0.0625,
+    "equal_hardware_seconds": 2.0,
+    "equal_hardware_new_tokens": 10,
+}
 
 
 def some_rounds(prompts: int, each: int) -> list[dict[str, Any]]:
