@@ -28,6 +28,7 @@ from decoders.prompt_lookup import PromptLookup
 from decoders.round import Round
 from decoders.sampling.temperature import Temperature
 from decoders.speculative import Speculative
+from pearl_eval.results.latency import Latency
 
 __all__ = ["by_hand"]
 
@@ -227,6 +228,9 @@ def test_pearl(by_hand: Decode) -> None:
     assert verifications(generation.rounds) == [1, 1, 1, 4, 0, 1, 4]
     assert acceptance_length(verifications(generation.rounds)) == 1 + 12 / 7
     assert settled(generation) == [(0, 0)] * 7
+    # A round's tokens come at its end, the first at 14 s and the last 13 at 96 s at the latest.
+    found = Latency.of_rounds(generation.rounds, generation.seconds)
+    assert found == Latency(14, 82 / 13, (14, 13, 14, 14, 13, 14))
 
 
 def test_pearl_judges_up_to_a_stop_token(by_hand: Decode) -> None:
@@ -435,6 +439,7 @@ def test_pearl_async(by_hand: Decode) -> None:
         (0, 0), (1, 1), (0, 0), (1, 1), (1, 1), (0, 0), (1, 1), (1, 1),
     ]  # fmt: skip
     assert verifications(generation.rounds) == [1, 2, 1, 2]
+    assert acceptance_length(verifications(generation.rounds)) == 2.5
 
 
 def test_pearl_async_counts_what_comes_too_late(by_hand: Decode) -> None:
