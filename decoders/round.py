@@ -45,6 +45,9 @@ class Round:
     ``start``, ``draft_start``, ``target_start``
         When the round and each model's forwards began, in seconds from the start of the prompt's
         decoding. Tokens that a draft model made before the round have a ``draft_start`` before it.
+    ``end``
+        When its tokens were there, likewise, of an engine that may begin the next round before.
+        0: they were there when the next round began, or the text ended.
     ``bytes_sent``
         Between the processes, both directions.
     ``verified_length``
@@ -80,9 +83,11 @@ class Round:
     busy_seconds: float = 0.0
     compared: int = 0
     compared_accepted: int = 0
+    end: float = 0.0
 
     def since(self, begin: float) -> None:
         """Count times from ``begin``, on the clock that they were read from."""
         self.start -= begin
         self.draft_start = max(0.0, self.draft_start - begin)
         self.target_start = max(0.0, self.target_start - begin)
+        self.end = max(0.0, self.end - begin)

@@ -48,8 +48,12 @@ class Latency:
 
     @classmethod
     def of_rounds(cls, rounds: Sequence[Round], seconds: float) -> Latency:
-        """Of a prompt's rounds, each of which lasts to the next; the last to the prompt's end."""
-        ends = [*(one.start for one in rounds[1:]), seconds]
+        """Of a prompt's rounds, each of which lasts to the next; the last to the prompt's end.
+
+        A round that says itself when its tokens were there is believed.
+        """
+        nexts = [*(one.start for one in rounds[1:]), seconds]
+        ends = [one.end or start for one, start in zip(rounds, nexts, strict=False)]
         return cls.of(ends, [one.verified_length for one in rounds])
 
 

@@ -80,7 +80,7 @@ class Traces:
     ``rounds`` has further columns: ``warmup``; ``length_before``, the tokens that were final before
     the round; ``wall``, its seconds up to the next round or the prompt's end; ``overhead``, those
     of them in which neither model ran; ``verified``, how many drafted tokens its target forward
-    accepted, missing where that judged none.
+    accepted, missing where that judged none; ``there``, when its tokens were there.
 
     What is counted in tokens or rounds counts the warm-up prompt too, what is timed leaves it out.
     What does not exist for a decoder is ``None`` or an empty frame.
@@ -100,6 +100,9 @@ class Traces:
         end = of_prompt["start"].shift(-1).fillna(rounds["seconds"])
         rounds["wall"] = end - rounds["start"]
         rounds["overhead"] = rounds["wall"] - rounds["busy_seconds"]
+        # Earlier rounds do not say it.
+        there = rounds["end"] if "end" in rounds else pd.Series(0.0, rounds.index)
+        rounds["there"] = there.where(there > 0, end)
         rounds = with_comparisons(rounds)
         verified = (rounds["accepted"] - rounds["compared_accepted"]).astype(float)
         rounds["verified"] = verified.where(rounds["judged"] > rounds["compared"])
@@ -264,7 +267,7 @@ def _refuse_lacking(names: Iterable[str], there: Any, what: str) -> None:
 def _latencies(rounds: pd.DataFrame) -> dict[object, Latency]:
     """By the key of each prompt."""
     return {
-        key: Latency.of((own["start"] + own["wall"]).tolist(), own["verified_length"].tolist())
+        key: Latency.of(own["there"].tolist(), own["verified_length"].tolist())
         for key, own in rounds.groupby(KEY, sort=False)
     }
 

@@ -227,6 +227,7 @@ def test_what_ran_ahead_in_pearl_is_judged_by_the_targets_own_tokens_too() -> No
     # Of the steps two verified; 10 and 13 were the target's own before they were seen.
     assert [(one.compared, one.compared_accepted) for one in (third, fourth)] == [(1, 1), (1, 1)]
     assert verifications(made.rounds) == [2, 0]
+    assert [one.end for one in made.rounds] == [1.5, 3.5, 5.5, 7.5]
     assert made.lost == ""
 
 

@@ -45,6 +45,22 @@ def test_what_comes_after_the_last_token_is_no_latency() -> None:
     assert Latency.of_rounds(ends, 9.0) == Latency(0.25, pytest.approx(0.3), (0.5, 1.0))
 
 
+def test_an_engine_says_when_tokens_were_there(tmp_path: Path) -> None:
+    """It begins the second round at 0.25 s, and tells of the first one's tokens at 0.5."""
+    ahead = [
+        Round("decode", start=0.0, verified_length=1, end=0.5),
+        Round("decode", start=0.25, verified_length=2, end=1.0),
+    ]
+    assert Latency.of_rounds(ahead, 1.25) == Latency(0.5, 0.5, (0.5,))
+    files = RunFiles(tmp_path, {})
+    files.append(make_record(seconds=1.25), ahead)
+    files.close()
+    assert Traces.read(tmp_path).latency()["ttft_seconds_p50"] == 0.5
+    one = Round(start=10.0, end=12.5)
+    one.since(10.0)
+    assert (one.start, one.end) == (0.0, 2.5)
+
+
 def test_times_that_are_not_known_give_none() -> None:
     assert Latency.of_rounds([], 1.0) == Latency(None, None, ())
     unknown = [ROUNDS[0], Round("verify", start=math.nan, verified_length=3)]
