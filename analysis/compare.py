@@ -65,6 +65,7 @@ def _changes(before: pd.DataFrame, after: pd.DataFrame, form: str) -> str:
         "speedup",
         "acceptance rate",
         "accepted tokens",
+        "acceptance length",
         "accuracy",
     ]
     rows = [
@@ -76,6 +77,7 @@ def _changes(before: pd.DataFrame, after: pd.DataFrame, form: str) -> str:
                 ("speedup", ".2f"),
                 ("acceptance_rate", ".3f"),
                 ("mean_accepted_tokens", ".2f"),
+                ("acceptance_length", ".2f"),
                 ("accuracy", ".3f"),
             )
         ]

@@ -35,6 +35,7 @@ _COLOURS = {
 }
 #: Figures of the traces: heading, name, how it is written, in what unit.
 _TRACES = [
+    ("verifications", "verifications", ".0f", ""),
     ("first token fails in pre-verify", "pre_verify_failure_rate", ".0%", ""),
     ("target forwards per token", "target_forwards_per_token", ".2f", ""),
     ("draft forwards per token", "draft_forwards_per_token", ".2f", ""),
@@ -44,6 +45,9 @@ _TRACES = [
     ("neither model runs, per round", "overhead_seconds_per_round", ".2f", " ms"),
     ("bytes sent, per round", "bytes_per_round", ".0f", ""),
 ]
+#: Lists among them, of which so many entries are shown.
+_VERIFICATIONS = ("verifications that accept 0, 1, 2 …", "share that accept at least 1, 2 …")
+_SHOWN = 12
 #: Figures of the cost: heading, name. Then what models cost together, beside the reference.
 _COSTS = [
     ("FLOPs, target", "target_flops"),
@@ -85,6 +89,7 @@ def report(directory: Path) -> str:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
+    environment.filters["latency_cells"] = table.latency_cells
     environment.filters["flat"] = lambda heading: heading.replace("\n", " ")
     return environment.get_template("report.html.jinja").render(
         title=", ".join(dict.fromkeys(f"{r.summary['task']}, {r.summary['pair']}" for r in runs)),
@@ -128,8 +133,10 @@ def trace_table(runs: Sequence[Run]) -> tuple[list[str], list[tuple[str, list[st
         traces = run.summary["traces"]
         modes = (f"{mode} {share:.0%}" for mode, share in traces["mode_shares"].items())
         cells = [_written(traces[name], form, unit) for _, name, form, unit in _TRACES]
-        rows.append((run.label, [*cells, ", ".join(modes) or "–"]))
-    return [*(heading for heading, *_ in _TRACES), "rounds"], rows
+        counts, rates = traces["accepted_per_verification"], traces["acceptance_by_position"]
+        accepted = [_listed(counts, ".0f"), _listed(rates, ".2f")]
+        rows.append((run.label, [*cells, *accepted, ", ".join(modes) or "–"]))
+    return [*(heading for heading, *_ in _TRACES), *_VERIFICATIONS, "rounds"], rows
 
 
 def cost_table(runs: Sequence[Run]) -> tuple[list[str], list[tuple[str, list[str]]]]:
@@ -187,6 +194,14 @@ def svg(figure: Figure, name: str) -> Markup:
 
 def _written(value: float | None, form: str, unit: str) -> str:
     return number(1e3 * value if value is not None and unit == " ms" else value, form, unit)
+
+
+def _listed(values: Sequence[float] | None, form: str) -> str:
+    """As ``11 14 3``; a long list is cut."""
+    if not values:
+        return "–"
+    shown = [f"{value:{form}}" for value in values[:_SHOWN]]
+    return " ".join([*shown, *(["…"] if len(values) > _SHOWN else [])])
 
 
 def _si(value: float | None) -> str:

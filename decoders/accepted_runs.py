@@ -1,8 +1,8 @@
-"""Accepted tokens: the one definition of their rate, and of the runs whose mean length is told."""
+"""Accepted tokens: the one definition of their rate, of acceptance length, and of runs of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Protocol, TypeVar
 
 
@@ -15,6 +15,15 @@ class Judged(Protocol):
     def accepted(self) -> int: ...
 
 
+class Verified(Judged, Protocol):
+    """What a round also says of tokens that its own target forward did not judge."""
+
+    @property
+    def compared(self) -> int: ...
+    @property
+    def compared_accepted(self) -> int: ...
+
+
 R = TypeVar("R", bound=Judged)
 
 
@@ -23,6 +32,25 @@ def acceptance_rate(judged: Iterable[Judged]) -> float | None:
     counts = [(one.accepted, one.judged) for one in judged]
     whole = sum(count for _, count in counts)
     return sum(count for count, _ in counts) / whole if whole else None
+
+
+def verifications(rounds: Iterable[Verified]) -> list[int]:
+    """How many tokens each verification accepted.
+
+    A verification is a target forward that judged at least one drafted token. Drafted tokens that
+    were compared with one that the target had chosen itself are none of its.
+    """
+    return [one.accepted - one.compared_accepted for one in rounds if one.judged > one.compared]
+
+
+def acceptance_length(accepted: Collection[int]) -> float | None:
+    """1 + accepted tokens a verification, as engines count it; ``None`` where there was none.
+
+    The 1 is the target's own token, which comes with each verification of vanilla speculative
+    decoding. PEARL has none after a block that is accepted as a whole: there this is no count of
+    tokens a step.
+    """
+    return 1 + sum(accepted) / len(accepted) if accepted else None
 
 
 def accepted_runs(rounds: Iterable[R], ends_run: Callable[[R], bool]) -> list[int]:

@@ -33,6 +33,9 @@ class Round:
         What the decoder calls this kind of round.
     ``drafted``, ``judged``, ``accepted``
         Tokens. One that is judged may have been drafted in an earlier round.
+    ``compared``, ``compared_accepted``
+        Those of the judged and of the accepted ones that this round's target forward had no part
+        in: they were compared with tokens that the target had chosen itself before they were known.
     ``draft_seconds``, ``target_seconds``
         The forwards' own times.
     ``wait_draft_seconds``, ``wait_target_seconds``
@@ -42,6 +45,9 @@ class Round:
     ``start``, ``draft_start``, ``target_start``
         When the round and each model's forwards began, in seconds from the start of the prompt's
         decoding. Tokens that a draft model made before the round have a ``draft_start`` before it.
+    ``end``
+        When its tokens were there, likewise, of an engine that may begin the next round before.
+        0: they were there when the next round began, or the text ended.
     ``bytes_sent``
         Between the processes, both directions.
     ``verified_length``
@@ -75,9 +81,13 @@ class Round:
     fates: list[str] = field(default_factory=list)
     own_tokens: int = 0
     busy_seconds: float = 0.0
+    compared: int = 0
+    compared_accepted: int = 0
+    end: float = 0.0
 
     def since(self, begin: float) -> None:
         """Count times from ``begin``, on the clock that they were read from."""
         self.start -= begin
         self.draft_start = max(0.0, self.draft_start - begin)
         self.target_start = max(0.0, self.target_start - begin)
+        self.end = max(0.0, self.end - begin)

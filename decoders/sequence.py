@@ -194,11 +194,16 @@ class Sequence:
         """Record that the tokens last drafted for positions from ``start`` on were judged.
 
         The first ``accepted`` of the ``judged`` ones were accepted. Those that are not in the text
-        yet are about to be.
+        yet are about to be. Where the text has tokens in their places already, the target chose
+        those without them, and they were but compared.
         """
         self.round.judged += judged
         self.round.accepted += accepted
-        self._from_draft += accepted if start >= len(self) else 0
+        if start >= len(self):
+            self._from_draft += accepted
+        else:
+            self.round.compared += judged
+            self.round.compared_accepted += accepted
         for index in range(judged):
             one, place = self._latest[start + index]
             one.fates[place] = (Fate.accepted if index < accepted else Fate.rejected).value

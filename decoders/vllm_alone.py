@@ -129,6 +129,7 @@ class VllmSession(Session):
             one = sequence.open_round(min(begin, step.target_start or begin))
             one.mode = "verify" if step.judged else "decode"
             one.bytes_sent = UNKNOWN
+            one.end = end
             one.target_tokens = step.read
             one.target_start = _known(step.target_start)
             one.target_seconds = _known(step.target_seconds)

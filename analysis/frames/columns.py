@@ -47,6 +47,9 @@ COLUMNS: dict[str, Column] = {
         "whether the draft model has a device of its own; none where that is moot",
     ),
     "reference": Column("name", "`inline`: measured beside each prompt; `cached`: once"),
+    "reference_hardware": Column(
+        "name", "`own`: the target's; `all`: also measured on all that the decoder has"
+    ),
     "engine": Column("text", "what computes the target; arguments of one that is not ours"),
     "forward": Column("name", "how forwards are computed"),
     "fixed_window": Column("bool", "whether target forwards have fixed shapes"),
@@ -70,11 +73,32 @@ COLUMNS: dict[str, Column] = {
     "speedup": Column("×", "over the paired autoregressive reference"),
     "speedup_low": Column("×", "lower end of its 95 % interval"),
     "speedup_high": Column("×", "upper end of its 95 % interval"),
+    "equal_hardware_tokens_per_second": Column(
+        "tokens/s", "of the reference on all that the decoder computes on"
+    ),
+    "equal_hardware_speedup": Column("×", "over that one"),
+    "equal_hardware_speedup_low": Column("×", "lower end of its 95 % interval"),
+    "equal_hardware_speedup_high": Column("×", "upper end of its 95 % interval"),
+    "tokens_per_second_per_device": Column("tokens/s", "for each core or GPU computed on"),
+    "reference_tokens_per_second_per_device": Column("tokens/s", "the same of the reference"),
+    "equal_hardware_tokens_per_second_per_device": Column(
+        "tokens/s", "the same of the reference on all"
+    ),
     "mean_accepted_tokens": Column("tokens", "mean length of runs of accepted tokens"),
+    "acceptance_length": Column("tokens", "1 + accepted ÷ verifications; measures.md"),
     "acceptance_rate": Column("1", "accepted ÷ judged"),
     "tokens_per_target_forward": Column("tokens", "generated for each target forward"),
     "target_forwards": Column("forwards", "of the target"),
     "draft_forwards": Column("forwards", "of the draft model"),
+    "ttft_seconds_p50": Column("s", "to a prompt's first token: median"),
+    "ttft_seconds_p95": Column("s", "to a prompt's first token: 95th percentile"),
+    "ttft_seconds_p99": Column("s", "to a prompt's first token: 99th percentile"),
+    "tpot_seconds_p50": Column("s", "per token after the first: median"),
+    "tpot_seconds_p95": Column("s", "per token after the first: 95th percentile"),
+    "tpot_seconds_p99": Column("s", "per token after the first: 99th percentile"),
+    "itl_seconds_p50": Column("s", "between a prompt's outputs, all gaps: median"),
+    "itl_seconds_p95": Column("s", "between a prompt's outputs, all gaps: 95th percentile"),
+    "itl_seconds_p99": Column("s", "between a prompt's outputs, all gaps: 99th percentile"),
     "wait_fraction_draft": Column("1", "of decoding time: the draft model waits for the target"),
     "wait_fraction_target": Column("1", "of decoding time: the target waits for the draft model"),
     "wasted_fraction": Column("1", "of drafted tokens: never accepted"),

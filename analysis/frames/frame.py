@@ -13,8 +13,9 @@ from analysis.frames.columns import COLUMNS, NUMBERS
 from pearl_eval.errors import UserError
 from pearl_eval.results.comparable import CONDITIONS, MOOT, conditions
 from pearl_eval.results.labels import labels, of_run
-from pearl_eval.results.records import biased, read_identity, read_summary
+from pearl_eval.results.records import biased, read_identity
 from pearl_eval.results.runs import finished_runs, sweep_of
+from pearl_eval.results.summaries import whole_summary
 from pearl_eval.results.traces import Traces
 
 #: What a category shares with its run, and what it has of its own.
@@ -63,7 +64,7 @@ def categories(frame: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for _, run in frame.iterrows():
-        summary = read_summary(Path(run["run"]))
+        summary = whole_summary(Path(run["run"]))
         for category, figures in (summary["by_category"] or {}).items():
             own = {name: run[name] for name in (*_SHARED, *CONDITIONS)}
             rows.append(own | {"category": category} | _flat_figures(figures))
@@ -169,7 +170,7 @@ def _row(directory: Path, summary: dict[str, Any]) -> dict[str, Any]:
 def _flat_figures(figures: dict[str, Any]) -> dict[str, Any]:
     """Figures that frames name, intervals in two columns."""
     flat = {name: value for name, value in figures.items() if name in COLUMNS and _flat(value)}
-    for name in ("speedup", "accuracy"):
+    for name in ("speedup", "equal_hardware_speedup", "accuracy"):
         low, high = figures.get(f"{name}_ci95") or (None, None)
         flat |= {f"{name}_low": low, f"{name}_high": high}
     return flat

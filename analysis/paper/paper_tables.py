@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -107,6 +107,76 @@ def mean_accepted_tokens(frame: pd.DataFrame) -> Table:
     return _table("mean_accepted_tokens", title, ("decoder",), cells, runs, notes=[note])
 
 
+def acceptance(frame: pd.DataFrame) -> Table:
+    """Three figures that are all called the mean number of accepted tokens."""
+    runs = frame[frame["acceptance_length"].notna()]
+    _some(runs, "a decoder whose target judges drafted tokens")
+    names = ("mean_accepted_tokens", "acceptance_length", "tokens_per_target_forward")
+    note = (
+        "Mean accepted tokens: the paper's, the mean length of a run of accepted tokens. Acceptance"
+        " length: 1 + accepted tokens by target forward that judged any, as engines print it."
+        f" Tokens per target forward: of all forwards. docs/measures.md has an example; {_PROMPTS}."
+    )
+    return _side_by_side("acceptance", "Acceptance", runs, dict.fromkeys(names, 1), [note])
+
+
+def latency(frame: pd.DataFrame) -> Table:
+    """Times to tokens, as serving benchmarks have them."""
+    runs = frame[frame["ttft_seconds_p50"].notna()]
+    _some(runs, "one that says when its tokens came")
+    names = (f"{name}_seconds_{p}" for name in ("ttft", "tpot", "itl") for p in ("p50", "p99"))
+    note = (
+        "Milliseconds. TTFT: to the first token; TPOT: by token after the first, over prompts; ITL:"
+        " gaps between outputs, over all gaps. Tokens of one round come at once, and are one output"
+        " (docs/measures.md); n: prompts, with the warm-up, which times leave out."
+    )
+    figures = dict.fromkeys(names, -1)
+    return _side_by_side("latency", "Latency", runs, figures, [note], unit=1e3)
+
+
+def equal_hardware(frame: pd.DataFrame) -> Table:
+    """Speedups over the target alone by the paper's rule, and on all that the decoder has."""
+    runs = frame[frame["equal_hardware_speedup"].notna()]
+    _some(runs, "one with reference.hardware=all")
+    cells: list[Cell] = []
+    for section, part in sections(runs):
+        for run in _rows(part):
+            row, own = (_place(run, runs), _decoder(run)), "equal_hardware_speedup"
+            interval = {"low": run[f"{own}_low"], "high": run[f"{own}_high"]}
+            cells.append(_speedup(section, row, "÷ AR on the target's", run))
+            cells.append(
+                _cell(section, row, "÷ AR on equal", run, own, unit="×", best=1, **interval)
+            )
+            for column, whose in (("decoder", ""), ("AR", "reference_"), ("AR on equal", own[:15])):
+                figure = f"{whose}tokens_per_second_per_device"
+                name = f"tokens/s per device, {column}"
+                cells.append(_cell(section, row, name, run, figure, form=".1f", best=0))
+    title = "Speedup on equal hardware"
+    note = "Equal: autoregressive decoding (AR) on every core or GPU that the decoder computes on."
+    index = ("pair", "decoder")
+    return _table("equal_hardware", title, index, cells, runs, ("pair",), [_SPEEDUP, note])
+
+
+def _side_by_side(
+    name: str,
+    title: str,
+    runs: pd.DataFrame,
+    figures: Mapping[str, int],
+    notes: Sequence[str],
+    unit: float = 1.0,
+) -> Table:
+    """Figures in columns, each with whether more (1) or less (-1) of it is better."""
+    cells = []
+    for section, part in sections(runs):
+        for run in _rows(part):
+            for figure, best in figures.items():
+                column = figure.replace("_seconds_", " ").replace("_", " ")
+                row = (_place(run, runs), _decoder(run))
+                cell = _cell(section, row, column, run, None, "prompts", best=best)
+                cells.append(replace(cell, value=run[figure] * unit))
+    return _table(name, title, ("pair", "decoder"), cells, runs, ("pair",), notes)
+
+
 def model_runs(frame: pd.DataFrame) -> Table:
     """How often each model ran for a token, and that over vanilla speculative decoding's."""
     runs = frame[(frame["draft_forwards"] > 0) & (frame["target_forwards"] > 0)]
@@ -173,6 +243,9 @@ TABLES: dict[str, Callable[[pd.DataFrame], Table]] = {
         ablations,
         gamma_sweep,
         mean_accepted_tokens,
+        acceptance,
+        latency,
+        equal_hardware,
         model_runs,
         resource_competition,
     )

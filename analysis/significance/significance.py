@@ -87,10 +87,20 @@ def changes(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
         row |= {"label": both["label_before"]} | vars(test)
         row |= {"own_ratio": own.ratio, "reference_ratio": reference.ratio}
         row |= {"same_outputs": _same_outputs(theirs, ours)}
-        for figure in ("speedup", "acceptance_rate", "mean_accepted_tokens", "accuracy"):
+        for figure in _COMPARED:
             row |= {f"{figure}_{end}": both[f"{figure}_{end}"] for end in ("before", "after")}
         rows.append(row | {"runs": f"{both['run_before']}, {both['run_after']}"})
     return _corrected(rows)
+
+
+#: Figures that are told of both sweeps.
+_COMPARED = (
+    "speedup",
+    "acceptance_rate",
+    "mean_accepted_tokens",
+    "acceptance_length",
+    "accuracy",
+)
 
 
 def differing(before: pd.DataFrame, after: pd.DataFrame) -> dict[str, tuple[str, str]]:

@@ -68,6 +68,18 @@ class ReferenceMode(Enum):
     cached = "cached"
 
 
+class ReferenceHardware(Enum):
+    """What the reference computes on.
+
+    ``own``: the target's devices, the paper's rule. ``all``: it is measured once more on all that
+    the decoder under test computes on, and vanilla speculative decoding has all that, too
+    (:mod:`pearl_eval.evaluation.hardware`).
+    """
+
+    own = "own"
+    all = "all"
+
+
 class TrackingBackend(Enum):
     none = "none"
     wandb = "wandb"
@@ -127,13 +139,15 @@ class RuntimeConfig:
 
 @dataclass
 class ReferenceConfig:
-    """The reference run. ``tolerance_factor``: see :mod:`pearl_eval.checks.equivalence`.
+    """The reference run. ``tolerance_factor``: see :mod:`pearl_eval.checks.equivalence`,
+    ``hardware``: :class:`ReferenceHardware`.
 
     ``folder``: where cached references are; null is the sweep's own folder. ``wait_timeout``: how
     long to wait for another run to make them, in seconds.
     """
 
     mode: ReferenceMode = ReferenceMode.inline
+    hardware: ReferenceHardware = ReferenceHardware.own
     folder: str | None = None
     wait_timeout: float = 86_400.0
     tolerance_factor: float = 10.0

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from pearl_eval.config.building import build, plain
-from pearl_eval.config.schema import Protocol, ReferenceMode
+from pearl_eval.config.schema import Protocol, ReferenceHardware, ReferenceMode
 from pearl_eval.errors import UserError
 from pearl_eval.estimate.config import EstimateConfig
 from pearl_eval.estimate.devices import DevicesNeeded
@@ -31,7 +31,8 @@ class JobEstimate:
     ``decoding_seconds`` are those of its own texts, ``reference_seconds`` of the reference's,
     ``loading_seconds`` of its weights. ``basis`` says where they are from, ``at_most`` that they
     are an upper limit. ``reference`` is the same for jobs that share a reference, and ``None`` for
-    one that decodes its own.
+    one that decodes its own. ``equal_hardware_seconds`` are of the reference on all that the
+    decoder computes on, where that is asked for: as many as on the target's own devices.
     """
 
     overrides: tuple[str, ...]
@@ -51,11 +52,12 @@ class JobEstimate:
     forwards: dict[str, KnownForward]
     acceptance_rate: Known | None
     reference: str | None = None
+    equal_hardware_seconds: float | None = 0.0
 
     @property
     def hours(self) -> float | None:
         """All of the job's; without the reference where it is shared."""
-        own = (self.decoding_seconds, self.loading_seconds)
+        own = (self.decoding_seconds, self.loading_seconds, self.equal_hardware_seconds)
         parts = own if self.reference else (*own, self.reference_seconds)
         return None if None in parts else sum(part for part in parts if part) / _HOUR
 
@@ -155,4 +157,7 @@ def _estimate(job: Job, config: EstimateConfig, knowledge: Knowledge) -> JobEsti
         reference=reference_key(plain(job.cfg), source, decoder)
         if run.reference.mode is ReferenceMode.cached
         else None,
+        equal_hardware_seconds=whole(reference_seconds)
+        if run.reference.hardware is ReferenceHardware.all and decoder.uses_draft
+        else 0.0,
     )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -14,10 +16,12 @@ from decoders.model.cached_model import CachedModel
 from decoders.model.fixed_window import WINDOW
 from decoders.process.clock import no_garbage_collection
 from decoders.process.models import Models
+from decoders.round import Round
 from decoders.session import Session
 from pearl_eval.checks.distribution import DistributionCheck, Fit
 from pearl_eval.errors import UserError
 from pearl_eval.evaluation.cost import Cost
+from pearl_eval.evaluation.hardware import Everything
 from pearl_eval.evaluation.judge import Judge
 from pearl_eval.evaluation.outcome import Outcome, record_of
 from pearl_eval.evaluation.plan import Plan, Prompt
@@ -51,6 +55,8 @@ class Comparison:
         Reference runs that are read instead of made, if they are.
     judge
         Judges the outputs; several runs of the same prompts may share one.
+    everything
+        What the decoder under test computes on, if the reference is to be measured on that, too.
     """
 
     def __init__(
@@ -60,6 +66,7 @@ class Comparison:
         reference: Callable[[], Session],
         cached: ReferenceCache | None = None,
         judge: Judge | None = None,
+        everything: Everything | None = None,
     ) -> None:
         self.target: CachedModel = models.target
         self._models = models
@@ -67,6 +74,7 @@ class Comparison:
         self._start_reference = reference
         self._reference: Session | None = None
         self._cached = cached
+        self._everything = everything
         self._judge = judge or Judge(plan, self.target)
         #: Prompts and outputs that were sampled.
         self._sampled: list[tuple[Sequence[int], Sequence[int]]] = []
@@ -82,10 +90,20 @@ class Comparison:
 
     def measure_reference(self, prompt: Prompt) -> ReferenceRun:
         """Decode a prompt by the reference."""
-        if self._reference is None:
-            self._reference = self._start_reference()
-        generation, joules = self._decode(prompt, self._reference)
+        generation, joules = self._decode(prompt, self._started_reference())
         return ReferenceRun(generation.output_ids, generation.seconds, joules)
+
+    def measure_on_everything(self, prompt: Prompt) -> ReferenceRun | None:
+        """Decode a prompt by the reference on all that the decoder under test computes on.
+
+        ``None`` where that was not asked for, or is what the reference has anyway.
+        """
+        there = self._everything
+        if there is None or not there.more:
+            return None
+        with there.for_reference():
+            generation, _ = self._decode(prompt, there.reference or self._started_reference())
+        return ReferenceRun(generation.output_ids, generation.seconds, None)
 
     def stop_reference(self) -> None:
         """Free what the reference holds. It is started anew where it is needed again."""
@@ -95,7 +113,13 @@ class Comparison:
 
     def decode(self, prompt: Prompt) -> Made:
         """Decode a prompt by the decoder under test."""
-        return self._decode(prompt, self.session)
+        with self._in_its_place():
+            return self._decode(prompt, self.session)
+
+    def after_warmup(self, rounds: list[Round]) -> None:
+        """Let the decoder under test choose settings, by the rounds of its first prompt."""
+        with self._in_its_place():
+            self.session.after_warmup(rounds)
 
     def outcomes(self, finished: Mapping[Key, Finished]) -> Iterator[Outcome]:
         """Decode and compare the prompts of the run, one after the other.
@@ -122,20 +146,28 @@ class Comparison:
                 else:
                     if cold:
                         # The run's own warm-up prompt warmed up another process.
-                        self._decode_both(first, swap=False)
+                        self._decode_all(first, swap=False)
                         cold = False
                     swap = (index + prompt.turn) % 2 == 1
-                    made, reference = self._decode_both(prompt, swap)
+                    made, reference, equal = self._decode_all(prompt, swap)
                     warmup = index == 0 and prompt is first
-                    outcome = self.judged(prompt, made, reference, warmup)
+                    outcome = self.judged(prompt, made, reference, warmup, equal)
                 yield outcome
                 answer = self._plan.pair.answer(outcome.record.reference_output_ids)
                 prompt = self._plan.next_turn(prompt, answer)
 
     def judged(
-        self, prompt: Prompt, made: Made, reference: ReferenceRun, warmup: bool = False
+        self,
+        prompt: Prompt,
+        made: Made,
+        reference: ReferenceRun,
+        warmup: bool = False,
+        equal: ReferenceRun | None = None,
     ) -> Outcome:
-        """What became of a prompt, once both have decoded it."""
+        """What became of a prompt, once both have decoded it.
+
+        ``equal`` is the reference on all that the decoder under test computes on.
+        """
         generation, joules = made
         plan, judge = self._plan, self._judge
         output, expected = generation.output_ids, reference.output_ids
@@ -155,6 +187,7 @@ class Comparison:
             warmup=warmup,
             synthetic=plan.pair.synthetic,
             joules=joules,
+            equal=equal,
         )
         finished = Finished(record, generation.rounds)
         self._count(prompt, finished)
@@ -195,18 +228,37 @@ class Comparison:
         window = WINDOW if self._plan.setup.runtime.fixed_window else 1
         self._reference_cost.add_autoregressive(length, tokens, record.reference_joules, window)
 
-    def _decode_both(self, prompt: Prompt, swap: bool) -> tuple[Made, ReferenceRun]:
+    def _decode_all(
+        self, prompt: Prompt, swap: bool
+    ) -> tuple[Made, ReferenceRun, ReferenceRun | None]:
         """Decode a prompt by both, one after the other; ``swap`` puts the decoder under test first.
 
-        Alternating the order over prompts cancels what drifts, such as a clock that slows down.
+        Alternating the order over prompts cancels what drifts, such as a clock that slows down. The
+        reference on all hardware, where it is asked for, is on the other side of the decoder.
         """
-        reference = None
+        reference, equal = None, None
+        if swap:
+            equal = self.measure_on_everything(prompt)
         if self._cached is not None:
             reference = self._cached.run(prompt)
         elif not swap:
             reference = self.measure_reference(prompt)
         made = self.decode(prompt)
-        return made, reference or self.measure_reference(prompt)
+        reference = reference or self.measure_reference(prompt)
+        if not swap:
+            equal = self.measure_on_everything(prompt)
+        # With nothing more to have, the one is the other.
+        return made, reference, reference if self._everything and equal is None else equal
+
+    def _started_reference(self) -> Session:
+        if self._reference is None:
+            self._reference = self._start_reference()
+        return self._reference
+
+    def _in_its_place(self) -> AbstractContextManager[None]:
+        """Where the decoder under test computes, if that isn't where this process does."""
+        there = self._everything
+        return contextlib.nullcontext() if there is None else there.for_decoder()
 
     def _decode(self, prompt: Prompt, session: Session) -> Made:
         max_new_tokens, stop_ids = self._plan.task.max_new_tokens, self._plan.stop_ids

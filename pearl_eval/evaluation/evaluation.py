@@ -16,6 +16,7 @@ from pearl_eval.config.building import plain
 from pearl_eval.config.schema import Names, ReferenceMode
 from pearl_eval.errors import EquivalenceViolation
 from pearl_eval.evaluation.comparison import Comparison, reference_of
+from pearl_eval.evaluation.hardware import everything
 from pearl_eval.evaluation.identity import reference_identity, reference_key, run_identity
 from pearl_eval.evaluation.plan import Plan
 from pearl_eval.evaluation.recorder import Recorder, wrong_outputs
@@ -133,7 +134,12 @@ def _started(plan: Plan, cache: ReferenceCache | None, bar: RunProgress) -> Iter
     """Load the models and start the decoders; free it all at the end."""
     with contextlib.ExitStack() as stack:
         models = plan.setup.models(plan.setup.load_target())
-        comparison = Comparison(plan, models, reference_of(plan, models), cache)
+        hardware = plan.config.reference.hardware
+        there = everything(plan.setup, plan.decoder, plan.sampler, models, hardware)
+        if there is not None:
+            stack.callback(there.stop)
+        reference = reference_of(plan, models)
+        comparison = Comparison(plan, models, reference, cache, everything=there)
         stack.callback(comparison.stop_reference)
         if cache is not None:
             cache.complete(plan, comparison.measure_reference, bar.tell)

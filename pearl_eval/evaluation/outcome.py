@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from decoders.accepted_runs import verifications
 from decoders.generation import Generation
 from pearl_eval.checks.equivalence import Verdict
 from pearl_eval.evaluation.plan import Prompt
 from pearl_eval.evaluation.reference import ReferenceRun
 from pearl_eval.evaluation.run_files import Finished
+from pearl_eval.results.latency import Latency, percentiles
 from pearl_eval.results.records import Record
 from tasks.scoring.score import Score
 
@@ -37,11 +39,16 @@ def record_of(
     warmup: bool,
     synthetic: bool,
     joules: float | None,
+    equal: ReferenceRun | None = None,
 ) -> Record:
-    """``speedup`` is the ratio of tokens per second to the reference run of this prompt."""
+    """``speedup`` is the ratio of tokens per second to the reference run of this prompt.
+
+    ``equal`` is the reference on all that the decoder under test computes on, where it was made.
+    """
     rounds = generation.rounds
     rate = len(generation.output_ids) / generation.seconds
     reference_rate = len(reference.output_ids) / reference.seconds
+    latency = Latency.of_rounds(rounds, generation.seconds)
     return Record(
         task_id=prompt.problem.task_id,
         sample=prompt.sample,
@@ -78,6 +85,12 @@ def record_of(
         tie=verdict.why if verdict.kind == "tie" else "",
         runner_up_pass_rate=verdict.runner_up_pass_rate,
         lost=generation.lost,
+        verifications=verifications(rounds),
+        ttft_seconds=latency.ttft_seconds,
+        tpot_seconds=latency.tpot_seconds,
+        **percentiles("itl_seconds", latency.gaps),
+        equal_hardware_seconds=equal.seconds if equal else None,
+        equal_hardware_new_tokens=len(equal.output_ids) if equal else None,
     )
 
 

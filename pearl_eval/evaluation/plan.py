@@ -12,8 +12,9 @@ from omegaconf import DictConfig
 from decoders.decoder import Decoder
 from decoders.sampling.sampler import Sampler
 from pearl_eval.config.building import build, typed
-from pearl_eval.config.schema import Config, Protocol
+from pearl_eval.config.schema import Config, Protocol, ReferenceHardware
 from pearl_eval.errors import UserError
+from pearl_eval.evaluation.hardware import check_everything
 from pearl_eval.pairs.pair import Pair
 from pearl_eval.pairs.setup import Setup
 from pearl_eval.results.records import Key
@@ -119,6 +120,8 @@ class Plan:
         """The run of the same prompts that differs in its decoder alone."""
         decoder, pair = parts.decoder, self.pair
         check_target(decoder, pair)
+        if parts.config.reference.hardware is ReferenceHardware.all:
+            check_everything(self.setup, decoder)
         if self.setup.runtime.fixed_window or not decoder.follows_rope_switch:
             _check_rope_switch(pair, self.prompts, self.task.max_new_tokens)
         return replace(self, config=parts.config, decoder=decoder)

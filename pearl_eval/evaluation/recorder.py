@@ -10,6 +10,7 @@ from typing import Any
 from decoders.round import Round
 from pearl_eval.config.schema import Names
 from pearl_eval.evaluation.comparison import Comparison
+from pearl_eval.evaluation.hardware import UsedDevices
 from pearl_eval.evaluation.outcome import Outcome
 from pearl_eval.evaluation.plan import Plan
 from pearl_eval.evaluation.run_files import RunFiles
@@ -55,9 +56,8 @@ class Recorder:
 
     def begin(self, warmup: list[Round]) -> None:
         """The rounds of the first prompt are there, before any is recorded."""
-        session = self.comparison.session
-        session.after_warmup(warmup)
-        self.files.begin(session.settings())
+        self.comparison.after_warmup(warmup)
+        self.files.begin(self.comparison.session.settings())
 
     def add(self, outcome: Outcome) -> None:
         """One more prompt is done."""
@@ -87,6 +87,7 @@ class Recorder:
         fit = self.comparison.fit(tell)
         files.write_lines(_task_lines(plan, records, f"{self.names.decoder}-{self.names.pair}"))
         self.traces = Traces.of(map(asdict, records), files.rounds())
+        rule = plan.config.reference.hardware
         settings = files.settings or self.comparison.session.settings()
         self.summary = summarize(
             records,
@@ -99,6 +100,8 @@ class Recorder:
             cost=self.comparison.cost(),
             facts=plan.task.describe() | _figures(plan, records),
             traces=self.traces.figures(),
+            latency=self.traces.latency(),
+            devices=UsedDevices.of(plan.setup, plan.decoder, rule).describe(),
             seed=plan.config.seed,
             reference=plan.config.reference.mode.value,
             peak_memory_bytes=memory,

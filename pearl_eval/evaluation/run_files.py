@@ -17,6 +17,7 @@ import pandas as pd
 from decoders.round import Round
 from pearl_eval.errors import AnotherRun, RunInUse, UserError
 from pearl_eval.evaluation.identity import Identity, differences, tells_code
+from pearl_eval.results.additions import with_measures
 from pearl_eval.results.formats import current, taken_version, versioned
 from pearl_eval.results.journal import Journal, replacing, write_json
 from pearl_eval.results.records import (
@@ -244,7 +245,7 @@ class RunFiles:
                     f"{self._rounds.path} does not have the rounds of {record.task_id}: move the"
                     " folder away and run anew"
                 )
-            finished[record.key] = Finished(record, made)
+            finished[record.key] = Finished(with_measures(record, made), made)
         return finished
 
     def _describe(self) -> None:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from decoders.accepted_runs import acceptance_rate
+from decoders.accepted_runs import acceptance_length, acceptance_rate
 from pearl_eval.checks.distribution import Fit
 from pearl_eval.config.schema import Names
 from pearl_eval.results.records import Record
-from pearl_eval.results.speed import Speed, by_problem
+from pearl_eval.results.speed import EqualHardware, Speed, by_problem
 
 #: What tasks may know of a run, where they do not.
 _NO_FACTS: dict[str, Any] = {"pass_at_k": None, "isolation": None}
@@ -32,6 +32,8 @@ def summarize(
     cost: dict[str, Any],
     facts: dict[str, Any],
     traces: dict[str, Any],
+    latency: dict[str, float | None],
+    devices: dict[str, Any],
     seed: int,
     reference: str,
     peak_memory_bytes: int,
@@ -43,7 +45,9 @@ def summarize(
     the run (an acceptance rate without drafts, a speed of a warm-up alone) is ``None``.
     ``settings`` are the decoder's, as in use, and ``about`` is what else it says of itself;
     ``facts`` are those of the task, ``reference`` says where the reference runs came from,
-    ``traces`` the figures of :class:`pearl_eval.results.traces.Traces`.
+    ``traces`` and ``latency`` are figures of :class:`pearl_eval.results.traces.Traces`;
+    ``devices`` are those that each decoder computes on
+    (:class:`pearl_eval.evaluation.hardware.UsedDevices`).
     """
     new_tokens = sum(r.new_tokens for r in records)
     target_forwards = sum(r.target_forwards for r in records)
@@ -51,8 +55,11 @@ def summarize(
     seconds = sum(r.seconds for r in timed)
     verdicts = [r.verdict for r in records]
     scores = _Scores.of(records)
+    figures = _figures(records)
     return {
-        **_figures(records),
+        **figures,
+        **latency,
+        **_per_device(figures, devices),
         "tokens_per_target_forward": _ratio(new_tokens, target_forwards),
         "target_forwards": target_forwards,
         "draft_forwards": sum(r.draft_forwards for r in records),
@@ -85,6 +92,7 @@ def summarize(
         **(_NO_FACTS | facts),
         "seed": seed,
         "reference": reference,
+        "devices": devices,
         "environment": environment,
     }
 
@@ -139,6 +147,7 @@ def _figures(records: Sequence[Record]) -> dict[str, Any]:
     """The figures that a run and each of its categories have."""
     speed = Speed.of(records)
     runs = [length for record in records for length in record.accepted_runs]
+    verified = [accepted for record in records for accepted in record.verifications or ()]
     scores = [r.correct for r in records if r.correct is not None]
     return {
         "prompts": len(records),
@@ -149,10 +158,25 @@ def _figures(records: Sequence[Record]) -> dict[str, Any]:
         "speedup": speed.speedup,
         "speedup_ci95": list(speed.speedup_ci95) if speed.speedup_ci95 else None,
         "timed_problems": speed.problems,
+        **asdict(EqualHardware.of(records)),
         "mean_accepted_tokens": _ratio(sum(runs), len(runs)),
+        "acceptance_length": acceptance_length(verified),
         "acceptance_rate": acceptance_rate(records),
         "accuracy": _ratio(sum(scores), len(scores)),
     }
+
+
+def _per_device(figures: dict[str, Any], devices: dict[str, Any]) -> dict[str, Any]:
+    """Tokens per second for each device that a decoder computes on."""
+    found = {}
+    for name, used in (
+        ("", devices["decoder"]),
+        ("reference_", devices["reference"]),
+        ("equal_hardware_", devices["decoder"]),
+    ):
+        speed = figures[f"{name}tokens_per_second"]
+        found[f"{name}tokens_per_second_per_device"] = None if speed is None else speed / len(used)
+    return found
 
 
 def _by_category(records: Sequence[Record]) -> dict[str, dict[str, Any]] | None:

@@ -35,6 +35,23 @@ SIGNIFICANCE = 1e-6
 _OF_SUMMARIES: dict[str, type] = {name: str for name in ("decoder", "pair", "task")}
 _OF_SUMMARIES |= {name: int for name in ("prompts", "violations", "ties")} | {"environment": dict}
 
+_PERCENTILES = ("p50", "p95", "p99")
+#: Figures that runs of before lack: of a run and each of its categories, and of a run alone.
+_ADDED_FIGURES = (
+    "acceptance_length",
+    "equal_hardware_tokens_per_second",
+    "equal_hardware_speedup",
+    "equal_hardware_speedup_ci95",
+)
+_ADDED = (
+    *_ADDED_FIGURES,
+    *(f"{name}_seconds_{which}" for name in ("ttft", "tpot", "itl") for which in _PERCENTILES),
+    *(f"{whose}tokens_per_second_per_device" for whose in ("", "reference_", "equal_hardware_")),
+    "devices",
+)
+#: And of its traces.
+ADDED_TRACES = ("verifications", "accepted_per_verification", "acceptance_by_position")
+
 #: A prompt of a run: ``task_id``, ``sample``, ``turn``.
 Key = tuple[str, int, int]
 KEY_FIELDS = ("task_id", "sample", "turn")
@@ -111,7 +128,14 @@ def read_summary(folder: Path) -> FileObject:
     for name, kind in _OF_SUMMARIES.items():
         if not isinstance(summary[name], kind):
             raise UserError(f"{path} is damaged ({name!r} is {summary[name]!r:.40}): {advice}")
-    return upgrade_summary(summary) if version == 0 else summary
+    if version == 0:
+        upgrade_summary(summary)
+    parts = [(summary, _ADDED), (summary["traces"], ADDED_TRACES)]
+    parts += [(one, _ADDED_FIGURES) for one in (summary["by_category"] or {}).values()]
+    for part, names in parts:
+        for name in names:
+            part.setdefault(name, None)
+    return summary
 
 
 def read_run(folder: Path) -> FileObject | None:
@@ -152,6 +176,11 @@ class Record:
     an engine does not tell it. ``sample`` counts the samples of one problem from 0. ``correct`` and
     ``reference_correct`` are ``None``, and ``text`` and ``result`` empty, where the pair is
     synthetic. ``lost`` is what the decoder had to go on without, such as a draft process.
+
+    ``verifications`` says how many tokens each target forward accepted that judged any. For times
+    to tokens see :mod:`pearl_eval.results.latency`. ``equal_hardware_*`` are of the reference on
+    all that the decoder under test computes on, where that was asked for. Runs of before lack what
+    is ``None`` here by default.
     """
 
     task_id: str
@@ -189,6 +218,14 @@ class Record:
     tie: str
     runner_up_pass_rate: float | None
     lost: str = ""
+    verifications: list[int] | None = None
+    ttft_seconds: float | None = None
+    tpot_seconds: float | None = None
+    itl_seconds_p50: float | None = None
+    itl_seconds_p95: float | None = None
+    itl_seconds_p99: float | None = None
+    equal_hardware_seconds: float | None = None
+    equal_hardware_new_tokens: int | None = None
 
     @property
     def key(self) -> Key:

@@ -21,8 +21,8 @@ from pearl_eval.results.records import (
     SUMMARY,
     SWEEP,
     read_identity,
-    read_summary,
 )
+from pearl_eval.results.summaries import whole_summary
 
 #: Any of these makes a folder a run's.
 _OF_A_RUN = (OVERRIDES, RECORDS, RUN, SUMMARY)
@@ -124,7 +124,7 @@ def _order(sweep: Path, folder: Path) -> tuple[float, list[tuple[bool, str]]]:
 def labelled(directories: Iterable[Path]) -> list[Run]:
     """Runs with their names, and their folders' where these do not tell them apart."""
     folders = list(directories)
-    summaries = [read_summary(folder) for folder in folders]
+    summaries = [whole_summary(folder) for folder in folders]
     known = [
         labels.of_run(one["decoder"], one["decoder_settings"], one["seed"]) for one in summaries
     ]

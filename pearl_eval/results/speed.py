@@ -58,6 +58,37 @@ class Speed:
 
 
 @dataclass(frozen=True)
+class EqualHardware:
+    """Speedup over the reference on all that the decoder computes on, and that one's speed.
+
+    As in :class:`Speed`. ``None`` where it was not asked for.
+    """
+
+    equal_hardware_tokens_per_second: float | None
+    equal_hardware_speedup: float | None
+    equal_hardware_speedup_ci95: list[float] | None
+
+    @classmethod
+    def of(cls, records: Sequence[Record]) -> EqualHardware:
+        """Of the decoder that made ``records``."""
+        timed = [record for record in records if not record.warmup]
+        measured = [
+            (r.new_tokens, r.seconds, r.equal_hardware_new_tokens, r.equal_hardware_seconds)
+            for r in timed
+            if r.equal_hardware_seconds is not None
+        ]
+        if not timed or len(measured) < len(timed):
+            return cls(None, None, None)
+        problems = by_problem(timed, np.array(measured, dtype=float).T)
+        interval = total_ratio_interval(*problems)
+        return cls(
+            float(problems[2].sum() / problems[3].sum()),
+            total_ratio(*problems),
+            list(interval) if interval else None,
+        )
+
+
+@dataclass(frozen=True)
 class Ratio:
     """How many times as fast: total tokens per second over the other's, on the same prompts.
 

@@ -28,16 +28,28 @@ class Row:
         return bool(self.summary and self.summary["violations"])
 
 
-#: What a narrow table can do without.
-DISPENSABLE = ("acceptance\nrate", "waited\ndraft / target", "reference")
-_FIGURES = ["tokens/s", "speedup\n(95 % CI)", "mean accepted\ntokens"]
+_RATE, _WAITS, _REFERENCE = "acceptance\nrate", "waited\ndraft / target", "reference"
+_ACCEPTED, _LENGTH = "mean accepted\ntokens", "acceptance\nlength"
+#: What a narrow table can do without, the first of these first.
+DISPENSABLE = (_REFERENCE, _WAITS, _RATE, _LENGTH, _ACCEPTED, "tokens/s")
+#: What heads the columns of latencies after a run's label.
+LATENCY_HEADINGS = (
+    "tokens/s\nper device",
+    *(f"{name} ms\np50 / p95 / p99" for name in ("TTFT", "TPOT", "ITL")),
+)
+_SPEEDS = ["tokens/s", "speedup\n(95 % CI)"]
+#: What a narrow table of categories can do without.
+OF_CATEGORIES = (_LENGTH, _RATE, "prompts")
+#: Where the reference was measured on all that a decoder computes on.
+_EQUAL = "÷ AR on equal\nhardware"
 
 
 def headings(rows: Sequence[Row]) -> list[str]:
     """What heads the columns after a run's label."""
-    rate, waits, reference = DISPENSABLE
     engine = ["engine"] if len(_engines(rows)) > 1 else []
-    return [*engine, *_FIGURES, rate, waits, "equivalence", _accuracy(rows), reference]
+    speeds = [*_SPEEDS, *([_EQUAL] if _has_equal(rows) else [])]
+    accepted = [_ACCEPTED, _LENGTH, _RATE]
+    return [*engine, *speeds, *accepted, _WAITS, "equivalence", _accuracy(rows), _REFERENCE]
 
 
 def cells(row: Row, rows: Sequence[Row] = ()) -> list[str]:
@@ -47,20 +59,26 @@ def cells(row: Row, rows: Sequence[Row] = ()) -> list[str]:
         dashes = len(headings(rows)) - 3
         return ["–"] * dashes + ["failed", "–", "–"]
     engine = [engine_of(summary)] if len(_engines(rows)) > 1 else []
-    return [*engine, *_figures(summary)]
+    return [*engine, *_figures(summary, _has_equal(rows))]
 
 
 def _engines(rows: Sequence[Row]) -> list[str]:
     return list(dict.fromkeys(engine_of(row.summary) for row in rows if row.summary))
 
 
-def _figures(summary: Mapping[str, Any]) -> list[str]:
+def _has_equal(rows: Sequence[Row]) -> bool:
+    return any(row.summary.get("equal_hardware_speedup") for row in rows if row.summary)
+
+
+def _figures(summary: Mapping[str, Any], equal: bool) -> list[str]:
     uses_draft = summary["draft_forwards"] > 0
     waits = (summary["wait_fraction_draft"], summary["wait_fraction_target"])
     return [
         number(summary["tokens_per_second"], ".1f"),
         _speedup(summary),
+        *([_speedup(summary, "equal_hardware_speedup")] if equal else []),
         number(summary["mean_accepted_tokens"], ".2f"),
+        number(summary.get("acceptance_length"), ".2f"),
         number(summary["acceptance_rate"], ".3f"),
         " / ".join(number(wait, ".0%") for wait in waits) if uses_draft else "–",
         equivalence_text(summary),
@@ -69,9 +87,20 @@ def _figures(summary: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def latency_cells(row: Row) -> list[str]:
+    """How long a run's tokens took to come, one text for each of ``LATENCY_HEADINGS``.
+
+    Empty where that is not known.
+    """
+    if row.summary is None or row.summary.get("ttft_seconds_p50") is None:
+        return []
+    times = (_milliseconds(row.summary, f"{name}_seconds") for name in ("ttft", "tpot", "itl"))
+    return [number(row.summary.get("tokens_per_second_per_device"), ".1f"), *times]
+
+
 def category_headings(rows: Sequence[Row]) -> list[str]:
-    """What heads the columns after a category's name; the last two are dispensable."""
-    return [*_FIGURES, _accuracy(rows), "acceptance\nrate", "prompts"]
+    """What heads the columns after a category's name."""
+    return [*_SPEEDS, _ACCEPTED, _accuracy(rows), *OF_CATEGORIES]
 
 
 def category_cells(figures: Mapping[str, Any]) -> list[str]:
@@ -81,6 +110,7 @@ def category_cells(figures: Mapping[str, Any]) -> list[str]:
         _speedup(figures),
         number(figures["mean_accepted_tokens"], ".2f"),
         number(figures["accuracy"], ".3f"),
+        number(figures.get("acceptance_length"), ".2f"),
         number(figures["acceptance_rate"], ".3f"),
         str(figures["prompts"]),
     ]
@@ -121,6 +151,9 @@ def notes(rows: Sequence[Row]) -> list[str]:
                 f" {summary['sampling_smallest_bias']:.1%} of the target's first choice would have"
                 " been seen (with 99 % probability, as p < 1e-6)."
             )
+    for label, summary in summaries:
+        if summary.get("equal_hardware_speedup") and _has_more(summary["devices"]):
+            lines.append(_of_equal_hardware(label, summary))
     if any(summary["prompts"] == 1 for _, summary in summaries):
         lines.append("No speeds: the only prompt was the warm-up. Take task.limit=2 or more.")
     return lines
@@ -136,12 +169,34 @@ def _accuracy(rows: Sequence[Row]) -> str:
     return str(name).replace(" ", "\n")
 
 
-def _speedup(figures: Mapping[str, Any]) -> str:
-    text = number(figures["speedup"], ".2f", "×")
-    if figures["speedup_ci95"]:
-        low, high = figures["speedup_ci95"]
+def _speedup(figures: Mapping[str, Any], name: str = "speedup") -> str:
+    text = number(figures.get(name), ".2f", "×")
+    if interval := figures.get(f"{name}_ci95"):
+        low, high = interval
         text += f" ({low:.2f}–{high:.2f})"
     return text
+
+
+def _milliseconds(summary: Mapping[str, Any], name: str) -> str:
+    found = (summary.get(f"{name}_{which}") for which in ("p50", "p95", "p99"))
+    return " / ".join(number(None if one is None else 1e3 * one, ".1f") for one in found)
+
+
+def _has_more(devices: Mapping[str, Any]) -> bool:
+    return len(devices["decoder"]) > len(devices["reference"])
+
+
+def _of_equal_hardware(label: str, summary: Mapping[str, Any]) -> str:
+    devices = summary["devices"]
+    ours, theirs = len(devices["decoder"]), len(devices["reference"])
+    what = "GPUs" if devices["decoder"][0].startswith("cuda") else "cores"
+    return (
+        f"{label}: on {ours} {what}"
+        f" {summary['tokens_per_second_per_device']:.1f} tokens/s for each; autoregressive decoding"
+        f" has {summary['reference_tokens_per_second']:.1f} tokens/s on {theirs}, and"
+        f" {summary['equal_hardware_tokens_per_second']:.1f} on {ours}"
+        f" ({summary['equal_hardware_tokens_per_second_per_device']:.1f} for each)."
+    )
 
 
 def equivalence_text(summary: Mapping[str, Any]) -> str:

@@ -17,7 +17,9 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from pearl_eval.errors import UserError
+from pearl_eval.results.additions import with_comparisons
 from pearl_eval.results.formats import NAME, VERSION, known_version
+from pearl_eval.results.latency import Latency, percentiles
 from pearl_eval.results.records import KEY_FIELDS, RECORDS, ROUNDS, read_records
 from pearl_eval.results.version_0_rounds import upgrade_rounds
 
@@ -77,7 +79,8 @@ class Traces:
 
     ``rounds`` has further columns: ``warmup``; ``length_before``, the tokens that were final before
     the round; ``wall``, its seconds up to the next round or the prompt's end; ``overhead``, those
-    of them in which neither model ran.
+    of them in which neither model ran; ``verified``, how many drafted tokens its target forward
+    accepted, missing where that judged none; ``there``, when its tokens were there.
 
     What is counted in tokens or rounds counts the warm-up prompt too, what is timed leaves it out.
     What does not exist for a decoder is ``None`` or an empty frame.
@@ -97,7 +100,13 @@ class Traces:
         end = of_prompt["start"].shift(-1).fillna(rounds["seconds"])
         rounds["wall"] = end - rounds["start"]
         rounds["overhead"] = rounds["wall"] - rounds["busy_seconds"]
-        return cls(frame, rounds.drop(columns="seconds"))
+        # Earlier rounds do not say it.
+        there = rounds["end"] if "end" in rounds else pd.Series(0.0, rounds.index)
+        rounds["there"] = there.where(there > 0, end)
+        rounds = with_comparisons(rounds)
+        verified = (rounds["accepted"] - rounds["compared_accepted"]).astype(float)
+        rounds["verified"] = verified.where(rounds["judged"] > rounds["compared"])
+        return cls(_with_measures(frame, rounds), rounds.drop(columns="seconds"))
 
     @classmethod
     def read(cls, directory: Path) -> Traces:
@@ -150,10 +159,44 @@ class Traces:
         ``start`` is the first token of the piece, from 0.
         """
         start = (self.rounds["length_before"] // step * step).rename("start")
-        frame = self.rounds.groupby(start)[["judged", "accepted"]].sum().reset_index()
+        pieces = self.rounds.groupby(start)
+        frame = pieces[["judged", "accepted"]].sum().reset_index()
+        frame["acceptance_length"] = 1 + pieces["verified"].mean().to_numpy()
         frame = frame[frame["judged"] > 0].reset_index(drop=True)
         frame["rate"] = frame["accepted"] / frame["judged"]
         return frame
+
+    def verifications(self) -> list[int]:
+        """How many tokens each verification accepted, as
+        :func:`decoders.accepted_runs.verifications` has it."""
+        return self.rounds["verified"].dropna().astype(int).tolist()
+
+    def accepted_per_verification(self) -> list[int]:
+        """How many verifications accepted 0, 1, 2 … tokens: the histogram that engines print."""
+        return np.bincount(self.verifications()).tolist() if self.verifications() else []
+
+    def acceptance_by_position(self) -> list[float]:
+        """The share of verifications that accepted at least 1, 2, … tokens.
+
+        It is what vLLM logs as its per-position acceptance rate. 1 + their sum is the acceptance
+        length.
+        """
+        counts = self.accepted_per_verification()
+        return [sum(counts[i:]) / sum(counts) for i in range(1, len(counts))]
+
+    def latency(self) -> dict[str, float | None]:
+        """Percentiles of times to tokens, by their names in ``summary.json``.
+
+        Over prompts, those of gaps over all gaps of all prompts, without the warm-up.
+        """
+        timed = self.records[~self.records["warmup"].astype(bool)]
+        rounds = self.rounds[~self.rounds["warmup"].astype(bool)]
+        gaps = [gap for one in _latencies(rounds).values() for gap in one.gaps]
+        return (
+            percentiles("ttft_seconds", timed["ttft_seconds"].dropna())
+            | percentiles("tpot_seconds", timed["tpot_seconds"].dropna())
+            | percentiles("itl_seconds", gaps)
+        )
 
     def run_lengths(self) -> pd.Series[int]:
         """How many runs of accepted tokens had each length."""
@@ -207,6 +250,9 @@ class Traces:
             ),
             "bytes_per_round": float(rounds["bytes_sent"].mean()) if crosses else None,
             "accepted_run_lengths": {str(k): int(n) for k, n in self.run_lengths().items()} or None,
+            "verifications": len(self.verifications()) or None,
+            "accepted_per_verification": self.accepted_per_verification() or None,
+            "acceptance_by_position": self.acceptance_by_position() or None,
             "by_block_position": _rows(self.by_block_position()),
             "by_text_position": _rows(self.by_text_position()),
         }
@@ -218,6 +264,35 @@ def _refuse_lacking(names: Iterable[str], there: Any, what: str) -> None:
         raise UserError(f"{what} is damaged (it lacks {lacking[0]!r})")
 
 
+def _latencies(rounds: pd.DataFrame) -> dict[object, Latency]:
+    """By the key of each prompt."""
+    return {
+        key: Latency.of(own["there"].tolist(), own["verified_length"].tolist())
+        for key, own in rounds.groupby(KEY, sort=False)
+    }
+
+
+def _with_measures(records: pd.DataFrame, rounds: pd.DataFrame) -> pd.DataFrame:
+    """Records with what those of earlier runs lack of what follows from their rounds."""
+    if "verifications" in records and records["verifications"].notna().all():
+        return records
+    known = _latencies(rounds)
+    keys = [tuple(key) for key in records[KEY].itertuples(index=False)]
+    found = [known.get(key, Latency(None, None, ())) for key in keys]
+    accepted = rounds.dropna(subset="verified").groupby(KEY, sort=False)["verified"]
+    lists = {key: own.astype(int).tolist() for key, own in accepted}
+    gaps = pd.DataFrame(
+        [percentiles("itl_seconds", one.gaps) for one in found], index=records.index, dtype=float
+    )
+    return records.assign(
+        verifications=pd.Series([lists.get(key, []) for key in keys], records.index, object),
+        ttft_seconds=pd.Series([one.ttft_seconds for one in found], records.index, float),
+        tpot_seconds=pd.Series([one.tpot_seconds for one in found], records.index, float),
+        **{str(name): gaps[name] for name in gaps},
+    )
+
+
 def _rows(frame: pd.DataFrame) -> list[dict[str, Any]] | None:
     """The rows of a frame as JSON has them; ``None`` where there are none."""
-    return [{str(k): v for k, v in row.items()} for row in frame.to_dict("records")] or None
+    rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
+    return [{str(k): v for k, v in row.items()} for row in rows] or None

@@ -38,6 +38,8 @@ _MOVED = {
 }
 #: Settings that there are no more, with the values that made no difference.
 _GONE = {"runtime.tensor_parallel": 1}
+#: Settings that there were not, with what they are when nothing is said.
+_NEW = {"reference.hardware": "own"}
 #: What ``runtime.forward`` called a way of computing forwards, and what it calls that now.
 _FORWARDS = {"compiled": "cuda_graphs"}
 
@@ -78,6 +80,9 @@ def upgrade_identity(about: Content) -> Content:
     for name, value in _GONE.items():
         if identity.get(name) == value:
             del identity[name]
+    # A cached reference's has no such settings.
+    if "reference.mode" in identity:
+        _fill(identity, _NEW)
     for name, value in identity.items():
         if name == "code":
             identity[name] = f"{OTHER_DIGEST}{value}"

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from decoders.round import Fate
+from pearl_eval.results.additions import with_comparisons
 from pearl_eval.results.records import KEY_FIELDS, Key
 
 #: Modes in which the models run at the same time within one round.
@@ -51,7 +52,7 @@ def upgrade_rounds(rounds: pd.DataFrame, outputs: Mapping[Key, Sequence[int]]) -
         made = _fates(group, known, bool(free.loc[group.index].any()), own)
         fates.update(zip(group.index, made, strict=True))
     rounds["fates"] = pd.Series(fates, dtype=object).reindex(rounds.index)
-    return rounds
+    return with_comparisons(rounds)
 
 
 def _runs_free(rounds: pd.DataFrame) -> pd.Series[bool]:

@@ -25,10 +25,10 @@ from pearl_eval.results.records import (
     SWEEP,
     FileObject,
     read_error,
-    read_summary,
     read_yaml,
 )
 from pearl_eval.results.runs import finished_runs, run_folders
+from pearl_eval.results.summaries import whole_summary
 from pearl_eval.results.table import Row
 from pearl_eval.shell.console import print_error, print_note, print_table
 from pearl_eval.shell.credentials import refuse_credentials
@@ -210,7 +210,7 @@ def _summary(folder: Path) -> FileObject | None:
     if (folder / SUMMARY).exists():
         # One that is damaged may be why the run failed.
         with contextlib.suppress(*((UserError,) if failed else ())):
-            summary = read_summary(folder)
+            summary = whole_summary(folder)
     if failed and summary and not summary["violations"]:
         # What is there is of an earlier attempt, and not what was asked for now.
         return None

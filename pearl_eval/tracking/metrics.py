@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from decoders.accepted_runs import acceptance_rate
+from decoders.accepted_runs import acceptance_length, acceptance_rate
 from pearl_eval.results.records import KEY_FIELDS, Record, biased
 
 #: The x axis of per-prompt metrics: the number of the prompt, from 0.
@@ -25,7 +25,7 @@ TIMELINES = "timelines"
 #: What identifies a prompt; a table of rounds is sampled by it.
 _KEY = list(KEY_FIELDS)
 #: Fields of a record that are too large to be metrics.
-_LARGE = {"output_ids", "reference_output_ids", "text", "accepted_runs"}
+_LARGE = {"output_ids", "reference_output_ids", "text", "accepted_runs", "verifications"}
 #: Longest text in a table or as the reason of a failed check, in characters.
 _LONGEST = 300
 #: Most bins that W&B shows of a histogram.
@@ -44,6 +44,7 @@ def prompt_metrics(record: Record) -> dict[str, Any]:
         "tokens_per_second": record.new_tokens / record.seconds,
         "reference_tokens_per_second": len(record.reference_output_ids) / record.reference_seconds,
         "acceptance_rate": acceptance_rate([record]),
+        "acceptance_length": acceptance_length(record.verifications or []),
         "mean_accepted_tokens": float(np.mean(record.accepted_runs))
         if record.accepted_runs
         else None,

@@ -17,7 +17,11 @@ _COLUMNS = [
     "tokens_per_second",
     "speedup",
     "mean_accepted_tokens",
+    "acceptance_length",
     "acceptance_rate",
+    "ttft_seconds_p50",
+    "tpot_seconds_p50",
+    "itl_seconds_p99",
     "wait_fraction_draft",
     "wait_fraction_target",
     "violations",
@@ -40,6 +44,18 @@ def _over_prompts(title: str, *names: str) -> wr.LinePlot:
 
 def _speedup() -> wr.BarPlot:
     return _bars("Speedup over the paired autoregressive run", "speedup")
+
+
+def _latency() -> list[wr.BarPlot]:
+    titles = {
+        "ttft": "Time to the first token, seconds",
+        "tpot": "Time per output token, seconds",
+        "itl": "Gaps between outputs, seconds",
+    }
+    return [
+        _bars(title, *(f"{name}_seconds_{which}" for which in ("p50", "p95", "p99")))
+        for name, title in titles.items()
+    ]
 
 
 def _waiting() -> wr.BarPlot:
@@ -80,15 +96,21 @@ def workspace(entity: str, project: str) -> ws.Workspace:
         *_equivalence(),
         _bars("Acceptance rate", "acceptance_rate"),
         _bars("Mean accepted tokens", "mean_accepted_tokens"),
+        _bars("Acceptance length", "acceptance_length"),
         _bars("Tokens per target forward", "tokens_per_target_forward"),
         _waiting(),
         _accuracy(),
         _bars("Tokens per second", "tokens_per_second", "reference_tokens_per_second"),
+        *_latency(),
+        _bars("Speedup over the target alone on equal hardware", "equal_hardware_speedup"),
     ]
     prompts: list[Any] = [
         _over_prompts("Speedup", "speedup"),
         _over_prompts("Acceptance rate", "acceptance_rate"),
         _over_prompts("Mean accepted tokens", "mean_accepted_tokens"),
+        _over_prompts("Acceptance length", "acceptance_length"),
+        _over_prompts("Time to the first token, seconds", "ttft_seconds"),
+        _over_prompts("Time per output token, seconds", "tpot_seconds"),
         _over_prompts("Waiting", "wait_fraction_draft", "wait_fraction_target"),
         _over_prompts("Outputs that are not the target's own", "violation"),
         wr.WeavePanelSummaryTable(table_name=metrics.WORST_TABLE),
@@ -134,7 +156,15 @@ def report(entity: str, project: str) -> wr.Report:
         y=wr.SummaryMetric("speedup"),
     )
     speeds = ("tokens_per_second", "reference_tokens_per_second", "speedup", "speedup_ci95")
-    accepted = ("mean_accepted_tokens", "acceptance_rate", "tokens_per_target_forward")
+    accepted = (
+        "mean_accepted_tokens",
+        "acceptance_length",
+        "acceptance_rate",
+        "tokens_per_target_forward",
+    )
+    latency = tuple(
+        f"{name}_seconds_{which}" for name in ("ttft", "tpot", "itl") for which in ("p50", "p99")
+    )
     waited = ("wait_fraction_draft", "wait_fraction_target")
     lossless = ("violations", "ties", "exact_match_rate", "accuracy", "reference_accuracy")
     blocks: list[Any] = [
@@ -147,8 +177,13 @@ def report(entity: str, project: str) -> wr.Report:
         wr.H1("Mean accepted tokens"),
         wr.PanelGrid(
             runsets=[_table("Accepted tokens", *accepted)],
-            panels=[_bars("Mean accepted tokens", "mean_accepted_tokens")],
+            panels=[
+                _bars("Mean accepted tokens", "mean_accepted_tokens"),
+                _bars("Acceptance length", "acceptance_length"),
+            ],
         ),
+        wr.H1("Latency"),
+        wr.PanelGrid(runsets=[_table("Latency", *latency)], panels=[*_latency()]),
         wr.H1("Ablations: without pre-verify, without post-verify"),
         wr.PanelGrid(runsets=[_table("Ablations", *speeds, only=_ROUNDS)], panels=[_speedup()]),
         wr.H1("Draft length"),

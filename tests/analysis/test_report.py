@@ -33,11 +33,19 @@ def prose(page: str) -> str:
 
 def test_the_table_has_the_terminals_figures_and_labels(sweep: Path) -> None:
     said = prose(report.report(sweep))
-    assert "pearl 123.4 2.35× (2.70–3.20) 4.25 0.875 10% / 20% identical 2/2 0.500" in said
-    assert "run tokens/s speedup (95 % CI) mean accepted tokens acceptance rate" in said
+    # 11 tokens accepted in 6 verifications; 12 tokens by rounds that end at 0.1, 0.2 … 0.6 s.
+    row = "pearl 123.4 2.35× (2.70–3.20) 4.25 2.83 0.875 10% / 20% identical 2/2 0.500"
+    assert row in said
+    heads = "run tokens/s speedup (95 % CI) mean accepted tokens acceptance length acceptance rate"
+    assert heads in said
+    times = "100.0 / 100.0 / 100.0 45.5 / 45.5 / 45.5 100.0 / 100.0 / 100.0"
+    assert "TPOT ms p50 / p95 / p99 ITL ms p50 / p95 / p99 auto – 200.0" in said
+    assert f"pearl – {times} TTFT: to the first token." in said
     # Of 15 drafted tokens 11 are accepted; of six rounds of 100 ms models are busy for 90, 80 once.
     modes, waited = "pre-verify 33%, post-verify 67%", "10.00 ms 10.00 ms 11.67 ms"
-    assert f"pearl 0% 0.33 0.67 27% {waited} 100 {modes}" in said
+    # Of 12 verifications 6 accept one token, 2 two and 4 three.
+    verified = "0 6 2 4 1.00 0.50 0.33"
+    assert f"pearl 12 0% 0.33 0.67 27% {waited} 100 {verified} {modes}" in said
     assert "dtype float32 target device cpu torch 2.13" in said
 
 
@@ -137,7 +145,7 @@ def test_categories_are_told_apart(tmp_path: Path) -> None:
     figures = dict.fromkeys(numbers, 0.25)
     figures |= {"tokens_per_second": 9.5, "speedup_ci95": None, "prompts": 2}
     write_run(tmp_path, "pearl", pearl(), by_category={"roleplay": figures})
-    assert "roleplay 9.5 0.25× 0.25 0.250 0.250 2" in prose(report.report(tmp_path))
+    assert "roleplay 9.5 0.25× 0.25 0.250 – 0.250 2" in prose(report.report(tmp_path))
 
 
 def test_of_many_runs_the_fastest_of_each_decoder_is_drawn(tmp_path: Path) -> None:

@@ -19,6 +19,21 @@ def figures(speedup: float) -> dict[str, Any]:
     return {"speedup": speedup, "speedup_ci95": [speedup - 0.1, speedup + 0.1], "prompts": 2}
 
 
+#: What else every run says; tokens per second are on two cores, one and two.
+MEASURES: dict[str, Any] = {
+    "acceptance_length": 2.5,
+    "tokens_per_target_forward": 2.25,
+    **{f"ttft_seconds_{p}": s for p, s in (("p50", 0.25), ("p95", 0.5), ("p99", 0.75))},
+    **{f"tpot_seconds_{p}": s for p, s in (("p50", 0.0125), ("p95", 0.02), ("p99", 0.03))},
+    **{f"itl_seconds_{p}": s for p, s in (("p50", 0.04), ("p95", 0.05), ("p99", 0.06))},
+    "equal_hardware_speedup": 1.5,
+    "equal_hardware_speedup_ci95": [1.25, 1.75],
+    "tokens_per_second_per_device": 150.0,
+    "reference_tokens_per_second_per_device": 100.0,
+    "equal_hardware_tokens_per_second_per_device": 75.0,
+}
+
+
 def write_all(folder: Path) -> Path:
     """A sweep with runs for every table."""
     runs: list[tuple[str, str, float, int, dict[str, Any]]] = [
@@ -35,6 +50,7 @@ def write_all(folder: Path) -> Path:
     for number, (decoder, task, speedup, gamma, more) in enumerate(runs):
         own = figures(speedup) | {"decoder_settings": {"gamma": gamma}} | more
         own |= {"new_tokens": 24, "target_forwards": 6 + number, "draft_forwards": 90}
+        own |= MEASURES
         write(folder / str(number), decoder, task=task, identity={"data": task}, **own)
     return folder
 
@@ -80,6 +96,36 @@ def test_each_cell_names_its_runs(sweep: Path) -> None:
     runs = TABLES["model_runs"](frame).runs["target, ratio to speculative"].droplevel("section")
     own = runs["tiny, humaneval", "pearl γ3"]
     assert own.split(", ") == [str(sweep / "1"), str(sweep / "0")]
+
+
+def test_three_figures_of_acceptance_are_side_by_side(sweep: Path) -> None:
+    table = TABLES["acceptance"](load([sweep])).frame
+    assert table.loc[("", "tiny, humaneval", "pearl γ3")].to_dict() == {
+        "mean accepted tokens": 4.25,
+        "acceptance length": 2.5,
+        "tokens per target forward": 2.25,
+    }
+
+
+def test_latency_is_in_milliseconds(sweep: Path) -> None:
+    table = TABLES["latency"](load([sweep])).frame
+    assert table.loc[("", "tiny, humaneval", "speculative")].to_dict() == pytest.approx(
+        {"ttft p50": 250, "ttft p99": 750, "tpot p50": 12.5, "tpot p99": 30}
+        | {"itl p50": 40, "itl p99": 60}
+    )
+
+
+def test_equal_hardware_is_beside_the_papers_rule(sweep: Path) -> None:
+    made = TABLES["equal_hardware"](load([sweep]))
+    assert made.frame.loc[("", "tiny, humaneval", "pearl γ4")].to_dict() == {
+        "÷ AR on the target's": 3.5,
+        "÷ AR on equal": 1.5,
+        "tokens/s per device, decoder": 150,
+        "tokens/s per device, AR": 100,
+        "tokens/s per device, AR on equal": 75,
+    }
+    (cell,) = (c for c in made.cells if c.row[1] == "pearl γ4" and c.column == "÷ AR on equal")
+    assert (cell.low, cell.high) == (1.25, 1.75)
 
 
 def test_languages_have_gsm8k_as_english(sweep: Path) -> None:

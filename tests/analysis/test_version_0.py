@@ -23,7 +23,8 @@ from pearl_eval.figures.timeline import find_runs, timeline
 from pearl_eval.results.formats import versioned
 from pearl_eval.results.records import read_run, read_summary
 from pearl_eval.results.runs import read_runs
-from pearl_eval.results.table import cells, notes
+from pearl_eval.results.table import cells, headings, latency_cells, notes
+from pearl_eval.results.traces import Traces
 from pearl_eval.shell.sweep import sweep_rows
 
 OLD = Path(__file__).parents[1] / "data" / "version_0"
@@ -40,9 +41,16 @@ def test_nothing_there_says_a_version() -> None:
 def test_its_table() -> None:
     rows = sweep_rows(OLD)
     assert [row.label for row in rows] == DECODERS
-    verdicts = [cells(row)[5] for row in rows]
+    verdicts = [cells(row, rows)[headings(rows).index("equivalence")] for row in rows]
     assert verdicts == ["identical 3/3"] * 5 + ["lossy, identical 0/3", "identical 3/3"]
-    assert cells(rows[2])[2:4] == ["4.92", "0.868"]
+    assert cells(rows[2])[2:5] == ["4.92", "3.46", "0.868"]
+    # What was not written follows from rounds: the first prompt is the warm-up.
+    summary = rows[2].summary
+    assert summary is not None and latency_cells(rows[2])[0] == "–"
+    assert summary["traces"]["verifications"] == sum(summary["traces"]["accepted_per_verification"])
+    records = Traces.read(OLD / "2").records
+    assert summary["ttft_seconds_p50"] == records["ttft_seconds"][1:].median()
+    assert (records["ttft_seconds"] < records["seconds"]).all()
     assert len(notes(rows)) == 1 and "against a cached reference" in notes(rows)[0]
 
 

@@ -73,6 +73,36 @@ def test_a_run_leaves_its_files_and_prints_its_table(
     assert sum(one["judged"] for one in by_block) == sum(rounds["judged"])
 
 
+def test_on_equal_hardware_there_are_two_references(run_cli: Run, tmp_path: Path) -> None:
+    both = ("decoder=autoregressive,speculative,pearl", "reference.hardware=all")
+    code, out, err = run_cli("-m", *both, *SHORT, "task.limit=4", "hydra.sweep.dir=sweep")
+    assert code == 0, err
+    assert "÷ AR on equal" in out and "Latency" in out
+    for number, devices in enumerate((1, 2, 2)):
+        summary = json.loads((tmp_path / "sweep" / str(number) / "summary.json").read_text())
+        cores = len(summary["devices"]["decoder"])
+        # Both models share a core where there is one alone.
+        assert cores == min(devices, len(os.sched_getaffinity(0)))
+        assert (summary["devices"]["rule"], summary["violations"]) == ("all", 0)
+        speed, reference = summary["tokens_per_second"], summary["equal_hardware_tokens_per_second"]
+        assert summary["equal_hardware_speedup"] == pytest.approx(speed / reference)
+        assert summary["tokens_per_second_per_device"] == pytest.approx(speed / cores)
+        if cores == 1:
+            assert summary["equal_hardware_speedup"] == summary["speedup"]
+        for record in read_records(tmp_path / "sweep" / str(number)):
+            assert record["equal_hardware_seconds"] > 0
+            assert record["equal_hardware_new_tokens"] == record["new_tokens"]
+            assert 0 < record["ttft_seconds"] < record["seconds"]
+
+
+def test_vllm_has_no_other_hardware(run_cli: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("decoders.vllm.engine.check", lambda settings: None)
+    code, out, err = run_cli("decoder=vllm", "reference.hardware=all", *SHORT)
+    assert code == 2 and not out
+    assert "reference.hardware=all: a decoder that runs in vLLM is measured against vLLM" in err
+    assert len(err.splitlines()) == 1
+
+
 def test_a_lossy_decoder_is_no_violation(run_cli: Run, tmp_path: Path) -> None:
     code, out, _ = run_cli("decoder=draft_only", *SHORT, "hydra.run.dir=run")
     assert code == 0 and "lossy, identical" in out
@@ -268,6 +298,7 @@ def test_the_table_never_hides_the_verdict(
         "reference": "cached",
         "sampled_tokens": None,
         "by_category": {"[reasoning]": category},
+        "decoder_about": {},
         "synthetic": False,
     }
     print_table("[title]", [Row("pearl tags=[a] and a long label of many words", "dir", summary)])

@@ -123,6 +123,13 @@ def test_hours_follow_what_was_given(run_cli: Run) -> None:
     assert hours[2] == pytest.approx(2 * TEXTS_HOURS, rel=0.02)
     assert [job["at_most"] for job in jobs] == [False, False, True]
     assert {job["basis"] for job in jobs} == {"given"}
+    # On equal hardware the reference decodes them once more, where there is more of that.
+    jobs = listed(
+        run_cli, "-m", decoders, "pair=tiny", "pair.gamma.pearl=5", *GIVEN,
+        "reference.hardware=all",
+    )  # fmt: skip
+    more = [job["hours"] - before for job, before in zip(jobs, hours, strict=True)]
+    assert more == pytest.approx([0, TEXTS_HOURS, 0], rel=0.02)
 
 
 def test_a_shared_reference_is_counted_once() -> None:

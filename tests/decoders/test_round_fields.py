@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from by_hand import Decode, by_hand, wrong_at
 
+from decoders.accepted_runs import acceptance_length, verifications
 from decoders.assisted import Assisted
 from decoders.autoregressive import Autoregressive
 from decoders.decoder import Decoder
@@ -27,6 +28,7 @@ from decoders.prompt_lookup import PromptLookup
 from decoders.round import Round
 from decoders.sampling.temperature import Temperature
 from decoders.speculative import Speculative
+from pearl_eval.results.latency import Latency
 
 __all__ = ["by_hand"]
 
@@ -75,8 +77,15 @@ NOTHING: tuple[list[int], list[int]] = ([], [])
 
 
 def told(rounds: list[Round]) -> list[Round]:
-    """Rounds with what ``row`` says of them; the rest is what ``became`` has."""
-    return [replace(one, fates=[], own_tokens=0, busy_seconds=0.0) for one in rounds]
+    """Rounds with what ``row`` says of them; the rest is what ``became`` and ``settled`` have."""
+    rest: dict[str, Any] = {"fates": [], "own_tokens": 0, "busy_seconds": 0.0}
+    return [replace(one, **rest, compared=0, compared_accepted=0) for one in rounds]
+
+
+def settled(generation: Generation) -> list[tuple[int, int]]:
+    """How many tokens of each round were but compared with the target's own, and how many of them
+    agreed."""
+    return [(one.compared, one.compared_accepted) for one in generation.rounds]
 
 
 def became(generation: Generation) -> list[tuple[str, int, float]]:
@@ -151,6 +160,10 @@ def test_speculative(by_hand: Decode) -> None:
     assert became(generation) == [
         ("aar", 1, 25), ("aaa", 1, 23), ("ar.", 1, 24), ("aaa", 1, 23), ("", 1, 11),
     ]  # fmt: skip
+    # In the last round nothing is judged, so it verifies nothing.
+    assert verifications(generation.rounds) == [2, 3, 1, 3]
+    assert acceptance_length(verifications(generation.rounds)) == 3.25
+    assert settled(generation) == [(0, 0)] * 5
 
 
 def test_speculative_judges_up_to_a_stop_token(by_hand: Decode) -> None:
@@ -211,6 +224,13 @@ def test_pearl(by_hand: Decode) -> None:
         ("aar.", 0, 13), ("....", 1, 14), ("aaaa", 0, 12), ("ar..", 0, 14), ("...", 1, 14),
         ("aaaa", 0, 12), ("a", 0, 14),
     ]  # fmt: skip
+    # 14 tokens in 7 steps, so 2 a step; the acceptance length is 2.71 all the same.
+    assert verifications(generation.rounds) == [1, 1, 1, 4, 0, 1, 4]
+    assert acceptance_length(verifications(generation.rounds)) == 1 + 12 / 7
+    assert settled(generation) == [(0, 0)] * 7
+    # A round's tokens come at its end, the first at 14 s and the last 13 at 96 s at the latest.
+    found = Latency.of_rounds(generation.rounds, generation.seconds)
+    assert found == Latency(14, 82 / 13, (14, 13, 14, 14, 13, 14))
 
 
 def test_pearl_judges_up_to_a_stop_token(by_hand: Decode) -> None:
@@ -414,6 +434,12 @@ def test_pearl_async(by_hand: Decode) -> None:
         ("", 1, 12), ("aar", 1, 13), ("....", 1, 11), (".aaa", 1, 13), ("aar.", 1, 14),
         ("...", 1, 11), ("aaa", 1, 13), ("a", 1, 11),
     ]  # fmt: skip
+    # 10, 13, 16, 19 and 22 were the target's own before they came; that judged the others.
+    assert settled(generation) == [
+        (0, 0), (1, 1), (0, 0), (1, 1), (1, 1), (0, 0), (1, 1), (1, 1),
+    ]  # fmt: skip
+    assert verifications(generation.rounds) == [1, 2, 1, 2]
+    assert acceptance_length(verifications(generation.rounds)) == 2.5
 
 
 def test_pearl_async_counts_what_comes_too_late(by_hand: Decode) -> None:
@@ -450,6 +476,8 @@ def test_pearl_async_waits_where_it_is_as_far_ahead_as_it_may_be(by_hand: Decode
         row("decode", (97, 94, 97), (3, 11), (2, 0), ([22], [12]), (1, 1, 14), 1, 201),
     ]  # fmt: skip
     assert totals(generation) == (109, 12, 9, 16, [2, 5, 4])
+    # 17 is the target's own by then, so the third one's first is 48.
+    assert verifications(generation.rounds) == [1, 2, 0, 2]
 
 
 def test_lookahead(by_hand: Decode) -> None:
@@ -474,6 +502,7 @@ def test_lookahead(by_hand: Decode) -> None:
     ]
     assert generation.output_ids == REPEATING
     assert totals(generation) == (115, 15, 8, 0, [2, 2, 2, 0])
+    assert verifications(generation.rounds) == [2, 2, 2, 0]
     assert became(generation) == [
         ("", 1, 15), ("", 1, 14), ("", 1, 14), ("aa", 1, 16), ("aa", 1, 16), ("ara", 1, 17),
         ("r", 1, 12), ("", 1, 11),

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from decoders.accepted_runs import verifications
 from decoders.decoder import Decoder
 from decoders.generation import Generation
 from decoders.process.models import Checkpoint, Models
@@ -224,6 +225,10 @@ def test_what_ran_ahead_in_pearl_is_judged_by_the_targets_own_tokens_too() -> No
     assert (fourth.judged, fourth.accepted, fourth.own_tokens) == (2, 1, 1)
     assert fourth.wait_draft_seconds == 0.25
     assert made.accepted_runs == [4]
+    # Of the steps two verified; 10 and 13 were the target's own before they were seen.
+    assert [(one.compared, one.compared_accepted) for one in (third, fourth)] == [(1, 1), (1, 1)]
+    assert verifications(made.rounds) == [2, 0]
+    assert [one.end for one in made.rounds] == [1.5, 3.5, 5.5, 7.5]
     assert made.lost == ""
 
 

@@ -39,6 +39,10 @@ def test_runs_are_comparable_that_share_all_conditions() -> None:
         # Of a run without a draft model, what weights one would have is moot; others' is not.
         ({}, {"weights of the draft": None}, {}),
         ({}, {"weights of the draft": "w3"}, {"draft_weights": ("w2", "w3")}),
+        # What is not said is the paper's rule.
+        ({"devices": {"rule": "own"}}, {}, {}),
+        ({"devices": None}, {}, {}),
+        ({"devices": {"rule": "all"}}, {}, {"reference_hardware": ("own", "all")}),
         # An engine's arguments count where it is the engine.
         ({}, {"engine.max_num_seqs": 2, "engine.max_model_len": None}, {}),
         (

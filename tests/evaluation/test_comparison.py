@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -148,6 +149,81 @@ def test_a_cached_reference_is_not_decoded() -> None:
     case = Case(cached=cached)
     assert [one.record.reference_seconds for one in case.outcomes()] == [8.0] * 3
     assert case.log == ["ours 10 by 0", "ours 11 by 1", "ours 12 by 2"]
+
+
+class There:
+    """All hardware: notes when it is entered, by whom."""
+
+    def __init__(self, log: list[str], more: bool = True, reference: Any = None) -> None:
+        self.more, self.reference, self._log = more, reference, log
+
+    @contextlib.contextmanager
+    def _entered(self, who: str) -> Iterator[None]:
+        self._log.append(f"{who} there")
+        yield
+        self._log.append("back")
+
+    def for_reference(self) -> Any:
+        return self._entered("reference")
+
+    def for_decoder(self) -> Any:
+        return self._entered("decoder")
+
+
+def test_the_reference_on_all_hardware_is_on_the_other_side_of_the_decoder() -> None:
+    case = Case()
+    case.comparison._everything = There(case.log)  # type: ignore[assignment]
+    outcomes = case.outcomes()
+    once = ["reference 10 by 0", "decoder there", "ours 10 by 0", "back"]
+    there = ["reference there", "reference 10 by 0", "back"]
+    assert case.log[:7] == [*once, *there]
+    ours, theirs = ["decoder there", "ours 11 by 1", "back"], "reference 11 by 1"
+    assert case.log[7:14] == ["reference there", theirs, "back", *ours, theirs]
+    record = outcomes[1].record
+    assert (record.equal_hardware_seconds, record.equal_hardware_new_tokens) == (6.0, 2)
+    assert record.speedup == 3.0
+
+
+def test_another_target_is_the_reference_there_where_there_is_one() -> None:
+    case = Case()
+    other = Said("spread", [3], 4.0, case.log)
+    case.comparison._everything = There(case.log, reference=other)  # type: ignore[assignment]
+    record = case.outcomes()[0].record
+    assert "spread 10 by 0" in case.log
+    assert (record.equal_hardware_seconds, record.equal_hardware_new_tokens) == (4.0, 1)
+    # What it says does not count: equivalence is with the run's own reference.
+    assert (record.verdict, record.reference_output_ids) == ("identical", [3, 4])
+
+
+def test_with_no_more_hardware_the_one_reference_is_the_other() -> None:
+    cached = SimpleNamespace(run=lambda prompt: ReferenceRun([3, 4], 8.0, None))
+    case = Case(cached=cached)
+    case.comparison._everything = There(case.log, more=False)  # type: ignore[assignment]
+    record = case.outcomes()[2].record
+    assert (record.reference_seconds, record.equal_hardware_seconds) == (8.0, 8.0)
+    assert not any(line.startswith("reference") for line in case.log)
+
+
+def test_beside_a_cached_reference_that_on_all_hardware_is_measured() -> None:
+    cached = SimpleNamespace(run=lambda prompt: ReferenceRun([3, 4], 8.0, None))
+    case = Case(cached=cached)
+    case.comparison._everything = There(case.log)  # type: ignore[assignment]
+    record = case.outcomes()[2].record
+    assert (record.reference_seconds, record.equal_hardware_seconds) == (8.0, 6.0)
+    assert case.log.count("reference there") == 3
+
+
+def test_without_being_asked_for_there_is_none() -> None:
+    record = Case().outcomes()[1].record
+    assert (record.equal_hardware_seconds, record.equal_hardware_new_tokens) == (None, None)
+
+
+def test_settings_are_chosen_where_the_decoder_computes() -> None:
+    case = Case()
+    case.comparison._everything = There(case.log)  # type: ignore[assignment]
+    case.decoder.after_warmup = lambda rounds: case.log.append(f"{len(rounds)} rounds")  # type: ignore[attr-defined]
+    case.comparison.after_warmup([Round("verify")])
+    assert case.log == ["decoder there", "1 rounds", "back"]
 
 
 def finished(case: Case, *indices: int) -> dict[Any, Finished]:

@@ -188,6 +188,14 @@ def test_one_process_for_the_target_need_not_be_said_any_more() -> None:
     assert upgrade_identity({"identity": {name: 2}}) == {"identity": {name: 2}}
 
 
+def test_a_run_without_a_choice_had_the_papers_rule() -> None:
+    """Cached references do not depend on it, and say nothing of it."""
+    mode = {"reference.mode": "inline"}
+    own = {"identity": mode | {"reference.hardware": "own"}}
+    assert upgrade_identity({"identity": dict(mode)}) == own
+    assert upgrade_identity({"identity": {"seed": 1}}) == {"identity": {"seed": 1}}
+
+
 def test_a_run_that_version_0_began_is_continued(tmp_path: Path) -> None:
     """What code it was of can't be told; all else must be the same."""
     identity = {"seed": 1, "sampling._target_": "decoders.sampling.sampler.Greedy", "code": "ours"}

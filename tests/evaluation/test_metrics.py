@@ -23,6 +23,15 @@ def test_what_is_true_or_false_can_be_drawn_and_what_is_not_there_is_left_out() 
     assert "prompt/acceptance_rate" not in metrics and "prompt/first_divergence" not in metrics
 
 
+def test_acceptance_length_and_times_to_tokens_are_metrics() -> None:
+    times = {"ttft_seconds": 0.25, "tpot_seconds": 0.0625, "itl_seconds_p99": 0.5}
+    metrics = prompt_metrics(make_record(verifications=[3, 0], **times))
+    assert metrics["prompt/acceptance_length"] == 2.5
+    assert {metrics[f"prompt/{name}"] for name in times} == {0.25, 0.0625, 0.5}
+    assert "prompt/verifications" not in metrics
+    assert "prompt/acceptance_length" not in prompt_metrics(make_record(verifications=[]))
+
+
 def test_a_short_table_of_rounds_is_whole() -> None:
     rounds = pd.DataFrame(some_rounds(prompts=4, each=5))
     assert len(sampled_rounds(rounds, limit=20)) == 20

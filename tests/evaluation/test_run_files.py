@@ -48,7 +48,8 @@ def test_each_prompt_is_on_disk_before_the_next(tmp_path: Path) -> None:
     assert list(rounds["round"]) == [0, 1, 0, 1]
     columns = """task_id sample turn round mode drafted judged accepted draft_seconds target_seconds
         wait_draft_seconds wait_target_seconds start bytes_sent verified_length draft_start
-        target_start drafted_ids drafted_at target_tokens fates own_tokens busy_seconds"""
+        target_start drafted_ids drafted_at target_tokens fates own_tokens busy_seconds compared
+        compared_accepted end"""
     assert list(rounds.columns) == columns.split()
 
 
@@ -67,6 +68,25 @@ def test_a_directory_that_holds_another_run_is_refused_and_kept(tmp_path: Path) 
     assert contents(tmp_path) == before
 
 
+def test_what_records_of_before_lack_follows_from_their_rounds(tmp_path: Path) -> None:
+    """Those that have it keep it, whatever rounds say."""
+    rounds = [
+        Round("verify", target_seconds=0.1, judged=2, accepted=1, verified_length=2),
+        *(Round("decode", target_seconds=0.1, start=0.25, verified_length=2) for _ in range(2)),
+        Round("decode", target_seconds=0.1, start=0.5, verified_length=4),
+    ]
+    begun = RunFiles(tmp_path, SOME)
+    begun.begin({})
+    begun.append(make_record(0, seconds=1.5), rounds)
+    begun.append(make_record(1, verifications=[9], ttft_seconds=9.0), rounds)
+    begun._open.close()
+    with RunFiles(tmp_path, SOME) as files:
+        first, second = (one.record for one in files.finished.values())
+    assert (first.verifications, first.ttft_seconds, first.itl_seconds_p50) == ([1], 0.25, 1.25)
+    assert first.tpot_seconds == pytest.approx(1.25 / 3)
+    assert (second.verifications, second.ttft_seconds, second.tpot_seconds) == ([9], 9.0, None)
+
+
 def test_a_run_goes_on_where_it_was(tmp_path: Path) -> None:
     begun(tmp_path, prompts=2)
     with RunFiles(tmp_path, SOME) as files:
@@ -78,7 +98,11 @@ def test_a_run_goes_on_where_it_was(tmp_path: Path) -> None:
         files.write_summary(SUMMARY | {"decoder": "pearl", "prompts": 3})
         files.end()
     with RunFiles(tmp_path, SOME) as files:
-        assert files.summary == SUMMARY | {"decoder": "pearl", "prompts": 3}
+        written = SUMMARY | {"decoder": "pearl", "prompts": 3}
+        assert files.summary is not None
+        assert {name: files.summary[name] for name in written} == written | {
+            "traces": files.summary["traces"]
+        }
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"records.jsonl", "rounds.parquet", "run.json", "summary.json"}
 

@@ -64,6 +64,8 @@ def summary_of(*records: Record) -> dict:
         cost={},
         facts={"data": {}},
         traces={},
+        latency={"ttft_seconds_p50": 0.25},
+        devices={"decoder": ["core 1", "core 0"], "reference": ["core 1"]},
         seed=0,
         reference="inline",
         peak_memory_bytes=1,
@@ -109,8 +111,55 @@ def test_each_category_has_figures_of_its_own() -> None:
     assert (writing["accuracy"], math["accuracy"]) == (0.0, 1.0)
 
 
+def test_acceptance_length_is_one_more_than_a_verification_accepts() -> None:
+    """Over all verifications, not over prompts; the warm-up's count. Of the three prompts one has
+    accepted tokens that no verification judged."""
+    summary = summary_of(
+        make_record(0, category="math", warmup=True, verifications=[4, 0]),
+        make_record(1, category="math", verifications=[2]),
+        make_record(2, category="writing", verifications=[], judged=3, accepted=3),
+    )
+    assert summary["acceptance_length"] == 1 + (4 + 0 + 2) / 3
+    assert summary["by_category"]["math"]["acceptance_length"] == 3.0
+    assert summary["by_category"]["writing"]["acceptance_length"] is None
+
+
+def test_equal_hardware_is_a_speedup_of_its_own() -> None:
+    """10 tokens in 1 s each against 9 in 1.5 s, on two cores; the warm-up is left out."""
+    equal = {"equal_hardware_seconds": 1.5, "equal_hardware_new_tokens": 9}
+    records = [make_record(i, category="math", **equal) for i in range(1, 4)]
+    summary = summary_of(make_record(0, warmup=True, seconds=50.0, **equal), *records)
+    assert summary["speedup"] == pytest.approx(2.0)
+    assert summary["equal_hardware_tokens_per_second"] == pytest.approx(6.0)
+    assert summary["equal_hardware_speedup"] == pytest.approx(10 / 6)
+    assert summary["equal_hardware_speedup_ci95"] == pytest.approx([10 / 6, 10 / 6])
+    assert summary["tokens_per_second_per_device"] == pytest.approx(10 / 2)
+    assert summary["reference_tokens_per_second_per_device"] == pytest.approx(5.0)
+    assert summary["equal_hardware_tokens_per_second_per_device"] == pytest.approx(6 / 2)
+    assert summary["by_category"]["math"]["equal_hardware_speedup"] == pytest.approx(10 / 6)
+    assert summary["devices"]["decoder"] == ["core 1", "core 0"]
+    assert summary["ttft_seconds_p50"] == 0.25
+
+
+def test_equal_hardware_needs_every_timed_prompt() -> None:
+    equal = {"equal_hardware_seconds": 1.5, "equal_hardware_new_tokens": 9}
+    for records in (
+        [make_record(1, **equal), make_record(2)],
+        [make_record(1, warmup=True, **equal)],
+        [make_record(1)],
+    ):
+        summary = summary_of(*records)
+        assert summary["equal_hardware_speedup"] is None
+        assert summary["equal_hardware_tokens_per_second_per_device"] is None
+    few = summary_of(make_record(0, warmup=True), make_record(1, **equal), make_record(2, **equal))
+    assert few["equal_hardware_speedup"] == pytest.approx(10 / 6)
+    assert few["equal_hardware_speedup_ci95"] is None
+
+
 def test_figures_that_do_not_exist_are_null() -> None:
     summary = summary_of(make_record(accepted_runs=[], judged=0, accepted=0, correct=None))
+    assert summary["acceptance_length"] is None
+    assert summary["equal_hardware_speedup"] is None
     assert summary["acceptance_rate"] is None
     assert summary["mean_accepted_tokens"] is None
     assert summary["accuracy"] is None

@@ -44,6 +44,46 @@ def test_acceptance_by_block_position_is_conditional_and_its_product_joint(tmp_p
     assert list(frame["joint"]) == pytest.approx([3 / 4, 1 / 2, 1 / 2])
 
 
+def test_a_verification_is_a_forward_that_judges(tmp_path: Path) -> None:
+    """2 accepted; none; 1 beside one that was but compared; and two rounds that verify nothing."""
+    rounds = [
+        Round("verify", judged=3, accepted=2, own_tokens=1, verified_length=3),
+        Round("verify", judged=1, accepted=0, own_tokens=1, verified_length=4),
+        Round("decode", own_tokens=1, verified_length=5),
+        Round(
+            "verify", judged=2, accepted=2, own_tokens=1, verified_length=7,
+            compared=1, compared_accepted=1,
+        ),
+        Round(
+            "decode", judged=1, accepted=1, own_tokens=1, verified_length=8,
+            compared=1, compared_accepted=1,
+        ),
+    ]  # fmt: skip
+    run = traces(tmp_path, (make_record(), rounds))
+    assert run.verifications() == [2, 0, 1]
+    assert run.accepted_per_verification() == [1, 1, 1]
+    assert run.acceptance_by_position() == pytest.approx([2 / 3, 1 / 3])
+    figures = run.figures()
+    assert (figures["verifications"], figures["accepted_per_verification"]) == (3, [1, 1, 1])
+    assert figures["acceptance_by_position"] == pytest.approx([2 / 3, 1 / 3])
+    assert 1 + sum(figures["acceptance_by_position"]) == pytest.approx(1 + 3 / 3)
+    # Pieces of 5: the last begin at 5 and 7, of which the first verifies one token.
+    assert list(run.by_text_position(step=5)["acceptance_length"]) == [2.0, 2.0]
+    # Rounds of before do not say what was but compared, and it follows.
+    older = run.rounds.drop(columns=["compared", "compared_accepted", "verified", "warmup"])
+    record = run.records.assign(seconds=1.0).drop(columns="verifications")
+    again = Traces.of(record.to_dict("records"), older.drop(columns=["length_before"]))
+    assert again.verifications() == [2, 0, 1]
+    assert list(again.records["verifications"]) == [[2, 0, 1]]
+
+
+def test_where_nothing_but_compared_tokens_was_judged_there_is_no_length(tmp_path: Path) -> None:
+    compared = {"judged": 1, "accepted": 1, "compared": 1, "compared_accepted": 1}
+    rounds = [Round("decode", own_tokens=1, verified_length=1, **compared)]
+    (piece,) = traces(tmp_path, (make_record(), rounds)).figures()["by_text_position"]
+    assert piece["acceptance_length"] is None and piece["rate"] == 1.0
+
+
 def test_text_position_is_where_a_round_began_in_its_own_prompt(tmp_path: Path) -> None:
     first = [
         Round("verify", judged=4, accepted=3, verified_length=9),
@@ -58,6 +98,7 @@ def test_text_position_is_where_a_round_began_in_its_own_prompt(tmp_path: Path) 
         "start": [0, 10],
         "judged": [12, 2],
         "accepted": [7, 1],
+        "acceptance_length": [1 + 7 / 3, 2.0],
         "rate": [7 / 12, 1 / 2],
     }
 
@@ -124,6 +165,9 @@ def test_what_does_not_exist_is_null_and_not_zero(tmp_path: Path) -> None:
         "wait_target_seconds_per_round",
         "bytes_per_round",
         "accepted_run_lengths",
+        "verifications",
+        "accepted_per_verification",
+        "acceptance_by_position",
         "by_block_position",
         "by_text_position",
     }

@@ -13,12 +13,16 @@ TIMES = """
     tokens_per_second reference_tokens_per_second mean_prompt_tokens_per_second speedup_ci95 speedup
     reference_mean_prompt_tokens_per_second wait_fraction_draft wait_fraction_target by_category
     traces peak_memory_bytes environment
+    equal_hardware_tokens_per_second equal_hardware_speedup equal_hardware_speedup_ci95
+    tokens_per_second_per_device reference_tokens_per_second_per_device
+    equal_hardware_tokens_per_second_per_device
 """
 
 
 def figures(folder: Path) -> dict[str, Any]:
     summary = json.loads((folder / "summary.json").read_text())
-    return {name: value for name, value in summary.items() if name not in TIMES.split()}
+    own = {name: value for name, value in summary.items() if name not in TIMES.split()}
+    return {name: value for name, value in own.items() if "_seconds_" not in name}
 
 
 def records(folder: Path) -> list[dict[str, Any]]:

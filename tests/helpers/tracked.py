@@ -29,9 +29,21 @@ CONFIG = {"decoder": {"_target_": "decoders.pearl.Pearl", "gamma": 4}, "seed": 7
 def some_records(count: int = 5, **values: Any) -> list[Record]:
     """The first is warm-up, and the later the faster."""
     return [
-        make_record(i, warmup=i == 0, speedup=1.0 + i, category=f"kind {i % 2}", **values)
+        make_record(
+            i, warmup=i == 0, speedup=1.0 + i, category=f"kind {i % 2}", **MEASURES | values
+        )
         for i in range(count)
     ]
+
+
+#: What a record says of verifications and times.
+MEASURES: dict[str, Any] = {
+    "verifications": [3, 2],
+    "ttft_seconds": 0.25,
+    "tpot_seconds": 0.0625,
+    "equal_hardware_seconds": 2.0,
+    "equal_hardware_new_tokens": 10,
+}
 
 
 def some_rounds(prompts: int, each: int) -> list[dict[str, Any]]:
@@ -55,6 +67,12 @@ def summary_of(records: Sequence[Record]) -> dict[str, Any]:
         accuracy_name="pass@1",
         fit=None,
         cost={"seconds": {"draft": 1.5, "target": 2.5}, "joules": None},
+        latency={
+            f"{name}_seconds_{which}": 0.25
+            for name in ("ttft", "tpot", "itl")
+            for which in ("p50", "p95", "p99")
+        },
+        devices={"rule": "own", "decoder": ["core 1", "core 0"], "reference": ["core 1"]},
         traces={"rounds": 15, "by_mode": [{"mode": "pre-verify", "rounds": 15}]},
         facts={"data": {}, "pass_at_k": {"1": 0.5}},
         seed=7,

@@ -1,0 +1,50 @@
+"""What files of version 1 may lack, since it was added later: derived from what they have.
+
+A reader fills it in, so that nothing else knows of files without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+
+from decoders.accepted_runs import verifications
+from decoders.round import Round
+from pearl_eval.results.latency import Latency, percentiles
+from pearl_eval.results.records import KEY_FIELDS, Record
+
+#: The mode of rounds whose target forward had no drafted token to judge.
+_ALONE = "decode"
+
+
+def with_measures(record: Record, rounds: Sequence[Round]) -> Record:
+    """A record with what it lacks of what follows from its rounds."""
+    if record.verifications is not None:
+        return record
+    latency = Latency.of_rounds(rounds, record.seconds)
+    gaps: dict[str, Any] = percentiles("itl_seconds", latency.gaps)
+    return replace(
+        record,
+        verifications=verifications(rounds),
+        ttft_seconds=latency.ttft_seconds,
+        tpot_seconds=latency.tpot_seconds,
+        **gaps,
+    )
+
+
+def with_comparisons(rounds: pd.DataFrame) -> pd.DataFrame:
+    """Rounds that say which of their tokens were compared with the target's own of before.
+
+    Accepted ones among them are those that did not lengthen the text. How many were judged in all
+    is told as far as it says whether the target's forward judged any.
+    """
+    if "compared" in rounds:
+        return rounds
+    before = rounds.groupby(list(KEY_FIELDS), sort=False)["verified_length"].shift(fill_value=0)
+    from_draft = rounds["verified_length"] - before - rounds["own_tokens"]
+    agreed = (rounds["accepted"] - from_draft).clip(lower=0)
+    compared = agreed.mask(rounds["mode"] == _ALONE, rounds["judged"])
+    return rounds.assign(compared=compared, compared_accepted=agreed)
