@@ -52,6 +52,43 @@ class Divergence:
         return self.expected_logit - self.token_logit
 
 
+def divergences(
+    scores: torch.Tensor, tokens: Sequence[int], allowed: Sequence[float], sharpness: float
+) -> Iterator[Divergence]:
+    """The tokens that do not have the largest of their ``scores``, ``[tokens, vocab]``.
+
+    ``allowed`` is how far any two logits may be off, for each token, and ``sharpness`` what a
+    difference of logits is multiplied with in ``scores``.
+    """
+    best, choices = scores.max(dim=-1)
+    theirs = scores.gather(-1, torch.tensor(tokens, device=scores.device)[:, None])[:, 0]
+    for position in (theirs < best).nonzero()[:, 0].tolist():
+        yield Divergence(
+            position,
+            tokens[position],
+            int(choices[position]),
+            float(theirs[position]),
+            float(best[position]),
+            sharpness * allowed[position],
+        )
+
+
+def readings(target: CachedModel, text: list[int], begin: int) -> list[Logits]:
+    """What higher precision gives for an output, where it is not known how that was read.
+
+    ``text`` is the prompt and the output, which begins at ``begin``. There is one for a dense
+    model; of a mixture of experts, one for each of several ways of reading, since how many tokens
+    are read in a forward may change which experts are chosen.
+    """
+    found = []
+    for size in _STAND_INS:
+        routing = stepwise(target, text, begin, size).routing
+        found.append(exact(target, text, begin, routing))
+        if not routing:
+            break
+    return found
+
+
 @dataclass(frozen=True)
 class Verdict:
     """Whether an output is the target's own (``kind``), and the evidence (``why``).
@@ -184,7 +221,7 @@ class EquivalenceChecker:
         allowed = (self._factor * in_place).tolist()
         outside = case.outside([precise], allowed)
         if outside is not None:
-            return Verdict("violation", case.first, _describe(outside))
+            return Verdict("violation", case.first, describe(outside))
         source = f"{self._factor:g} times the error of single tokens, {typical:.2g} on average"
         why = (
             f"{case.at_first(precise, allowed)} ({source}); each token is the first choice of the"
@@ -240,18 +277,13 @@ class EquivalenceChecker:
     def _by_dtype(self, case: _Case) -> Verdict:
         """The verdict on an output of which it is not known what was read in one forward."""
         dtype = self._target.model.dtype
-        candidates = []
-        for size in _STAND_INS:
-            routing = stepwise(self._target, case.text, case.begin, size).routing
-            candidates.append(exact(self._target, case.text, case.begin, routing))
-            if not routing:
-                break
+        candidates = readings(self._target, case.text, case.begin)
         # One that was not tried may change more.
         routed = 2 * case.spread(candidates)
         allowed = (explained(candidates[0], dtype) + routed).tolist()
         outside = case.outside(candidates, allowed)
         if outside is not None:
-            return Verdict("violation", case.first, _describe(outside))
+            return Verdict("violation", case.first, describe(outside))
         why = (
             f"{case.at_first(candidates[0], allowed)} (what rounding in {_name(dtype)} may do to"
             " logits so far spread out); the decoder's own forwards are not known"
@@ -323,7 +355,8 @@ class _Case:
 
         ``allowed`` is how far any two logits may be off, for each position.
         """
-        for one in self._divergences(candidates[0], allowed):
+        scores = self.scores(candidates[0])
+        for one in divergences(scores, self.output, allowed, self.verifier.sharpness):
             place = slice(one.position, one.position + 1)
             if not any(
                 self.verifier.could_choose(
@@ -333,20 +366,6 @@ class _Case:
             ):
                 return one
         return None
-
-    def _divergences(self, precise: Logits, allowed: Sequence[float]) -> Iterator[Divergence]:
-        scores = self.scores(precise)
-        best, choices = scores.max(dim=-1)
-        theirs = self._of(scores, self.output)
-        for position in (theirs < best).nonzero()[:, 0].tolist():
-            yield Divergence(
-                position,
-                self.output[position],
-                int(choices[position]),
-                float(theirs[position]),
-                float(best[position]),
-                self.verifier.sharpness * allowed[position],
-            )
 
     def at_first(self, precise: Logits, allowed: Sequence[float]) -> str:
         """How near the two outputs' tokens at the first difference are to the best choice there."""
@@ -398,7 +417,8 @@ def _near(tie: RouterTie) -> str:
     )
 
 
-def _describe(divergence: Divergence) -> str:
+def describe(divergence: Divergence) -> str:
+    """What a violation says of the token that is one."""
     cut = math.isinf(divergence.token_logit)
     logit = "cut off by top-k or top-p" if cut else f"logit {divergence.token_logit:.6g}"
     return (
