@@ -14,9 +14,9 @@ class AuditConfig:
 
     ``files`` has one file of outputs, or two of the same prompts. ``applied`` says what was applied
     to the scores where rows do not say it, and ``generation_config`` whether the model's own
-    defaults count where neither does. ``requests`` is the file of requests that belongs to a file of
-    batch responses. ``special_tokens``: whether the tokenizer adds its special tokens to a prompt
-    of text; null: as the form of the file has it.
+    defaults count where neither does. ``requests`` is the file of a batch's requests, where its
+    responses are audited. ``special_tokens``: whether the tokenizer adds its special tokens to a
+    prompt of text; null: as the form of the file has it.
     """
 
     files: list[str] = field(default_factory=list)

@@ -50,7 +50,7 @@ def _config_of(pair: Pair) -> GenerationConfig | None:
     checkpoint = pair.checkpoints.get("target")
     if checkpoint is None:
         return None
-    place, revision = checkpoint.path, checkpoint.revision or "main"
+    place, revision = checkpoint.location, checkpoint.revision or "main"
     try:
         known = {"revision": revision, "_raise_exceptions_for_missing_entries": False}
         if cached_file(place, GENERATION_CONFIG_NAME, **known) is None:

@@ -101,7 +101,7 @@ class _Reader:
             form = self._recorded
         elif "arguments" in content and "resps" in content:
             form = _harness
-        elif "choices" in content or "response" in content and _is_response(content["response"]):
+        elif "choices" in content or ("response" in content and _is_response(content["response"])):
             form = self._served
         elif isinstance(content.get("outputs"), list):
             form = _offline

@@ -63,9 +63,7 @@ def run_settings(folder: Path) -> dict[str, Any]:
     if isinstance(sampler, Temperature):
         settings |= {name: getattr(sampler, name) for name in ("temperature", "top_k", "top_p")}
     elif sampler.random:
-        raise Unfit(
-            f"the run's sampling, {type(sampler).__name__}, is none that can be judged here"
-        )
+        raise Unfit(f"the run's sampling, {type(sampler).__name__}, can't be judged here")
     return settings
 
 

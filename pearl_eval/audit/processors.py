@@ -17,6 +17,7 @@ from transformers import (
     MinPLogitsWarper,
     NoBadWordsLogitsProcessor,
     NoRepeatNGramLogitsProcessor,
+    PreTrainedTokenizerBase,
     RepetitionPenaltyLogitsProcessor,
     SequenceBiasLogitsProcessor,
     SuppressTokensAtBeginLogitsProcessor,
@@ -26,7 +27,6 @@ from transformers import (
     TopPLogitsWarper,
     TypicalLogitsWarper,
 )
-from transformers import PreTrainedTokenizerBase
 
 from decoders.sampling.sampler import OwnChoice, most_probable
 from pearl_eval.audit.rows import Unfit
@@ -116,9 +116,9 @@ class Applied:
     """What was applied to the scores of one output, resolved from a row and its defaults.
 
     ``random``: tokens are drawn, not the most probable taken. ``warpers`` are settings of sampling
-    by name, ``scores`` those that change which token is most probable, too. ``limit`` is the longest
-    output, ``stops`` are strings and ``stop_ids`` tokens that end it besides the model's own, which
-    count unless ``ignore_eos``.
+    by name, ``scores`` those that change which token is most probable, too. ``limit`` is the
+    longest output, ``stops`` are strings and ``stop_ids`` tokens that end it besides the model's
+    own, which count unless ``ignore_eos``.
     """
 
     random: bool
@@ -187,7 +187,7 @@ def _matters(name: str, settings: Mapping[str, Any]) -> bool:
     if name in ("temperature", "top_p", "typical_p", "repetition_penalty"):
         return value is not None and value != 1 and (name != "temperature" or value > 0)
     # Engines say -1 or 0 for all tokens.
-    return bool(value) and not (name == "top_k" and value < 1)
+    return value > 0 if name == "top_k" and value is not None else bool(value)
 
 
 class Processed(OwnChoice):

@@ -125,9 +125,7 @@ class Result:
             "rows": [row for one in self.files for row in one.rows()],
             "unusable": [_unusable(one) for one in self.unusable],
             "partings": [_parting(one) for one in self.partings],
-            "meanings": {name: self.meanings()[name] for name in MEANINGS}
-            if self.partings
-            else None,
+            "meanings": dict(self.meanings()) if self.partings else None,
             "environment": self.environment,
         }
 

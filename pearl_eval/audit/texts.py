@@ -92,7 +92,7 @@ class Reading:
         if token == text.output[position] or not said or not whole.startswith(said):
             return None
         rest = whole[len(said) :]
-        tail = list(self._tokenizer(rest, add_special_tokens=False).input_ids) if rest else []
+        tail = self._plain(rest) if rest else []
         if self._decoded(text.prompt, head + tail) != whole:
             return None
         return replace(text, output=head + tail)
@@ -132,13 +132,10 @@ class Reading:
         """The tokens of a text that continues a prompt."""
         if not text:
             return []
-        alone = list(self._tokenizer(text, add_special_tokens=False, verbose=False).input_ids)
+        alone = self._plain(text)
         # Some tokenizers put a space before what they are given alone.
         head = str(self._tokenizer.decode(prompt, skip_special_tokens=True))
-        whole = list(
-            self._tokenizer(head + text, add_special_tokens=False, verbose=False).input_ids
-        )
-        before = list(self._tokenizer(head, add_special_tokens=False, verbose=False).input_ids)
+        whole, before = self._plain(head + text), self._plain(head)
         candidates = [alone]
         if whole[: len(before)] == before:
             candidates.insert(0, whole[len(before) :])
@@ -146,6 +143,10 @@ class Reading:
             if self._decoded(prompt, ids) == text:
                 return ids
         raise Unfit("its text is not what its tokens are decoded to, so they can't be told from it")
+
+    def _plain(self, text: str) -> list[int]:
+        """The tokens of a text, without any that the tokenizer adds."""
+        return list(self._tokenizer(text, add_special_tokens=False, verbose=False).input_ids)
 
     def _decoded(self, prompt: Sequence[int], output: Sequence[int]) -> str:
         return self._pair.decode(prompt, output)

@@ -26,8 +26,8 @@ Readings = Callable[[list[int], int], list[Logits]]
 class Judged:
     """What was found of one output.
 
-    ``ties`` and ``violations`` are its tokens that are not, or not alone, the target's first choice;
-    one of the latter at the length of the output means that it should not end there.
+    ``ties`` and ``violations`` are its tokens that are not, or not alone, the target's first
+    choice; one of the latter at the length of the output means that it should not end there.
     ``near`` counts tokens at which the target's second choice would have passed as a tie, too.
     ``more`` is what was allowed beside rounding, as experts may be chosen otherwise.
     """
@@ -198,8 +198,8 @@ class Judge:
             return
         tokens = torch.tensor([*text.output, 0], device=found[0].rows.device)[:, None]
         leads = []
-        for one in found:
-            scores = self._processed.scores(one.rows, text.begin)
+        for reading in found:
+            scores = self._processed.scores(reading.rows, text.begin)
             leads.append((scores.gather(-1, tokens)[:, 0] - scores.amax(-1))[:-1])
         every = torch.stack(leads)
         known = every.nan_to_num(0, 0, 0)

@@ -39,4 +39,4 @@ def main(arguments: Sequence[str]) -> None:
 
 def _is_file(word: str) -> bool:
     """Whether a word of the command line is no setting; a file may have ``=`` in its name."""
-    return "=" not in word and not word.startswith(("+", "~")) or Path(word).is_file()
+    return ("=" not in word and not word.startswith(("+", "~"))) or Path(word).is_file()
