@@ -83,7 +83,7 @@ def _totals(file: FileResult) -> Iterator[str]:
             " have generated other tokens for the same text"
         )
     if figures["ends_unknown"]:
-        yield f"- {figures['ends_unknown']} outputs: it is not told why they end, so that was not judged"
+        yield f"- {figures['ends_unknown']} outputs do not tell why they end, which was not judged"
     applied = sorted({one.text.applied.describe() for one in file.judged} - {""})
     if applied:
         yield f"- applied to the scores: {'; '.join(applied[:_SHOWN])}"
