@@ -76,10 +76,7 @@ def _judged(
     target: CachedModel, setup: Setup, inputs: Inputs, defaults: Defaults, read: Sequence[Input]
 ) -> Result:
     auditor = Auditor(target, setup.pair, inputs, defaults.ends)
-    files = []
-    for one in read:
-        judged, fit = auditor.judge(one.texts)
-        files.append(FileResult(one.file, judged, one.unusable, fit))
+    files = [FileResult(one.file, auditor.judge(one.texts), one.unusable) for one in read]
     settings = setup.source.target_settings()
     model = settings.get("model") or {}
     result = Result(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 
@@ -12,9 +13,7 @@ from pearl_eval.audit.inputs import Inputs
 from pearl_eval.audit.scoring import Scorer, Span
 from pearl_eval.audit.texts import Text
 from pearl_eval.audit.verdicts import Judge, Judged
-from pearl_eval.checks.distribution import Fit, SampledTokens
-from pearl_eval.checks.equivalence import readings
-from pearl_eval.checks.rounding import Logits
+from pearl_eval.checks.equivalence import stand_ins
 from pearl_eval.pairs.pair import Pair
 
 #: How often an output of text is tried in other tokens that make the same text.
@@ -42,13 +41,11 @@ class Auditor:
         self._inputs = inputs
         self._ends = ends
         self._scorer = Scorer(target)
-        self._dense = False
 
     @torch.inference_mode()
-    def judge(self, texts: Sequence[Text]) -> tuple[list[Judged], Fit | None]:
-        """What is found of each text, in their order, and of all tokens that were sampled."""
-        sampled = SampledTokens()
-        found = self._once(texts, sampled)
+    def judge(self, texts: Sequence[Text]) -> list[Judged]:
+        """What is found of each text, in their order."""
+        found = self._once(texts)
         for _ in range(_TRIES):
             others = {
                 index: other
@@ -57,24 +54,24 @@ class Auditor:
             }
             if not others:
                 break
-            again = self._once(list(others.values()), sampled)
+            again = self._once(list(others.values()))
             for index, judged in zip(others, again, strict=True):
                 found[index] = judged
-        return found, sampled.fit() if sampled.tokens else None
+        return found
 
-    def _once(self, texts: Sequence[Text], sampled: SampledTokens) -> list[Judged]:
-        judges = [self._judge(text, sampled) for text in texts]
+    def _once(self, texts: Sequence[Text]) -> list[Judged]:
+        judges = [self._judge(text) for text in texts]
         spans = [Span(text.ids, text.begin) for text in texts]
         for piece in self._scorer.pieces(spans):
             judges[piece.index].take(piece.start, piece.rows)
         for judge in judges:
-            judge.reconsider(self._readings)
+            judge.reconsider(partial(stand_ins, self._target))
         return [judge.judged for judge in judges]
 
-    def _judge(self, text: Text, sampled: SampledTokens) -> Judge:
+    def _judge(self, text: Text) -> Judge:
         processed = self._inputs.processed(text, self._target.device)
         stops = self._ends.stops(text.applied)
-        return Judge(text, self._end(text), processed, stops, self._target.model.dtype, sampled)
+        return Judge(text, self._end(text), processed, stops, self._target.model.dtype)
 
     def _end(self, text: Text) -> End:
         return self._ends.judge(
@@ -96,11 +93,3 @@ class Auditor:
         if first.position >= len(text.output):
             return None
         return self._inputs.reading.otherwise(text, first.position, first.expected)
-
-    def _readings(self, text: list[int], begin: int) -> list[Logits]:
-        """Those of a mixture; none of a dense model, of which one is enough."""
-        if self._dense:
-            return []
-        found = readings(self._target, text, begin)
-        self._dense = len(found) < 2
-        return found

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any
 
 from scipy import stats
@@ -13,7 +14,7 @@ from pearl_eval.audit.comparison import Parting
 from pearl_eval.audit.ends import EndKind
 from pearl_eval.audit.rows import Unusable
 from pearl_eval.audit.verdicts import IDENTICAL, SAMPLED, TIE, VIOLATION, Judged, as_json
-from pearl_eval.checks.distribution import Fit
+from pearl_eval.checks.distribution import Fit, SampledTokens
 from pearl_eval.results.intervals import Interval
 
 KINDS = (IDENTICAL, TIE, VIOLATION, SAMPLED)
@@ -23,12 +24,16 @@ MEANINGS = ("same", "rounding", "first wrong", "second wrong", "both wrong")
 
 @dataclass(frozen=True)
 class FileResult:
-    """What was found of the outputs of one file; ``fit`` is that of those that were sampled."""
+    """What was found of the outputs of one file."""
 
     file: str
     judged: Sequence[Judged]
     unusable: Sequence[Unusable]
-    fit: Fit | None = None
+
+    @cached_property
+    def fit(self) -> Fit | None:
+        """How well all tokens that were sampled fit the target's distribution, if any were."""
+        return fit_of(self.judged)
 
     @property
     def kinds(self) -> Counter[str]:
@@ -89,6 +94,14 @@ class FileResult:
             }
             for one in self.judged
         ]
+
+
+def fit_of(judged: Iterable[Judged]) -> Fit | None:
+    """How well the sampled tokens of some outputs fit the target's distribution, if any are."""
+    sampled = SampledTokens()
+    for one in judged:
+        sampled.merge(one.sampled)
+    return sampled.fit() if sampled.tokens else None
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,20 @@ from pearl_eval.audit.ends import End, EndKind
 from pearl_eval.audit.processors import Processed
 from pearl_eval.audit.texts import Text
 from pearl_eval.checks.distribution import SampledTokens
-from pearl_eval.checks.equivalence import Divergence, describe, divergences
+from pearl_eval.checks.equivalence import (
+    FACTOR,
+    Divergence,
+    StandIn,
+    allowed_unknown,
+    describe,
+    divergences,
+)
 from pearl_eval.checks.rounding import EXPLAINED, Logits, explained
 
 IDENTICAL, TIE, VIOLATION, SAMPLED = "identical", "tie", "violation", "sampled"
 
-#: Other readings of a text in higher precision: those of a mixture, of which experts may differ.
-Readings = Callable[[list[int], int], list[Logits]]
+#: Ways of reading a text whose output begins there: see :func:`stand_ins`.
+Ways = Callable[[list[int], int], list[StandIn]]
 
 
 @dataclass
@@ -30,6 +37,7 @@ class Judged:
     choice; one of the latter at the length of the output means that it should not end there.
     ``near`` counts tokens at which the target's second choice would have passed as a tie, too.
     ``more`` is what was allowed beside rounding, as experts may be chosen otherwise.
+    ``sampled`` has its tokens beside what they were drawn from, where they were drawn at random.
     """
 
     text: Text
@@ -39,6 +47,7 @@ class Judged:
     ties: list[Divergence] = field(default_factory=list)
     violations: list[Divergence] = field(default_factory=list)
     more: float = 0.0
+    sampled: SampledTokens = field(default_factory=SampledTokens)
 
     @property
     def kind(self) -> str:
@@ -99,8 +108,6 @@ class Judge:
         Tokens that may end it.
     dtype
         What the engine computed in.
-    sampled
-        Where tokens that were drawn at random are counted.
     """
 
     def __init__(
@@ -110,13 +117,11 @@ class Judge:
         processed: Processed,
         stops: Sequence[int],
         dtype: torch.dtype,
-        sampled: SampledTokens,
     ) -> None:
         self.judged = Judged(text, end)
         self._processed = processed
         self._stops = list(stops)
         self._dtype = dtype
-        self._sampled = sampled
         self._before = 0.0
 
     def take(self, start: int, rows: torch.Tensor) -> None:
@@ -166,7 +171,7 @@ class Judge:
                 one = Divergence(start + index, token, best, *scores, allowed[index])
                 self.judged.violations.append(one)
         for p, token in zip(warped.softmax(-1).double().cpu(), tokens, strict=True):
-            self._before = self._sampled.count(p, p, token, self._before)
+            self._before = self.judged.sampled.count(p, p, token, self._before)
 
     def _take_end(self, rows: torch.Tensor) -> None:
         """What should come next is one of the tokens that may end it."""
@@ -188,30 +193,33 @@ class Judge:
         into = self.judged.ties if one.gap <= one.tolerance else self.judged.violations
         into.append(replace(one, position=one.position + start))
 
-    def reconsider(self, readings: Readings) -> None:
-        """Ask other readings of the text, by other experts, for what seems to be violations."""
+    def reconsider(self, ways: Ways) -> None:
+        """Look again at what seems to be violations: this place may be one where rounding does more
+        than elsewhere, or, of a mixture, one where other experts may be chosen."""
         judged, text = self.judged, self.judged.text
         if not judged.violations or text.applied.random:
             return
-        found = readings([*text.ids, text.ids[-1]], text.begin)
-        if len(found) < 2:
-            return
-        tokens = torch.tensor([*text.output, 0], device=found[0].rows.device)[:, None]
+        # One token more, as what follows the last may be judged, too.
+        found = ways([*text.ids, text.ids[-1]], text.begin)
+        tokens = torch.tensor([*text.output, 0], device=found[0].precise.rows.device)[:, None]
         leads = []
-        for reading in found:
-            scores = self._processed.scores(reading.rows, text.begin)
+        for way in found:
+            scores = self._processed.scores(way.precise.rows, text.begin)
             leads.append((scores.gather(-1, tokens)[:, 0] - scores.amax(-1))[:-1])
         every = torch.stack(leads)
-        known = every.nan_to_num(0, 0, 0)
-        # One that was not tried may change more.
-        judged.more = 2 * float((known.amax(0) - known.amin(0)).max()) / self._processed.sharpness
+        if len(found) > 1:
+            known = every.nan_to_num(0, 0, 0)
+            spread = float((known.amax(0) - known.amin(0)).max())
+            # One that was not tried may change more.
+            judged.more = 2 * spread / self._processed.sharpness
+        allowed = (allowed_unknown(found, self._dtype) + judged.more).tolist()
         wrong, judged.violations = judged.violations, []
-        more = self._processed.sharpness * judged.more
         for one in wrong:
-            if one.position < len(text.output):
-                score = one.expected_logit + float(every[:, one.position].max())
-                one = replace(one, token_logit=score, tolerance=one.tolerance + more)
-            self._sort(one, 0)
+            score, place = one.token_logit, one.position
+            if place < len(text.output) and len(found) > 1:
+                score = one.expected_logit + float(every[:, place].max())
+            tolerance = self._processed.sharpness * allowed[place]
+            self._sort(replace(one, token_logit=score, tolerance=tolerance), 0)
         judged.ties.sort(key=lambda one: one.position)
 
 
@@ -220,8 +228,9 @@ def source(dtype: torch.dtype) -> str:
     name = str(dtype).removeprefix("torch.")
     return (
         f"{EXPLAINED[dtype]:g} times the epsilon of {name} times the standard deviation of the"
-        f" logits at that position: what rounding in {name} may do where the engine's own forwards"
-        " are not known"
+        f" logits at that position (what rounding in {name} may do where the engine's own forwards"
+        f" are not known), or {FACTOR:g} times the error of a forward in {name} in that place if"
+        " that is more"
     )
 
 

@@ -89,6 +89,12 @@ class SampledTokens:
         self._covariance += (features.T @ weighted - mean.outer(mean)).numpy()
         return float(quantile[token])
 
+    def merge(self, other: SampledTokens) -> None:
+        """Take in all tokens of another text, or of several."""
+        self.tokens += other.tokens
+        self._deviation += other._deviation
+        self._covariance += other._covariance
+
     def fit(self) -> Fit:
         """The verdict on all tokens so far; there must be one."""
         deviation, covariance = np.asarray(self._deviation), np.asarray(self._covariance)

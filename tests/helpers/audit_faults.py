@@ -22,8 +22,8 @@ from pearl_eval.audit.auditor import Auditor
 from pearl_eval.audit.config import AuditConfig
 from pearl_eval.audit.defaults import Defaults
 from pearl_eval.audit.inputs import Inputs
+from pearl_eval.audit.result import fit_of
 from pearl_eval.audit.verdicts import VIOLATION, Judged
-from pearl_eval.checks.distribution import Fit
 from pearl_eval.config.schema import RuntimeConfig
 from pearl_eval.pairs.setup import Setup
 from tasks.humaneval import HumanEval
@@ -37,6 +37,8 @@ PROMPTS, NEW = 50, 128
 _RATE = 1000
 #: Faults of each kind, at least.
 _EACH = 200
+#: Sampled outputs that sets are drawn from.
+_POOL = 1000
 #: Texts that are decoded at once.
 _BATCH = 25
 _PAD, _STOPS = 1, (0, 5)
@@ -204,7 +206,7 @@ class Faults:
         return found
 
     def stopped(self, seed: int) -> list[Planted]:
-        """A stop token where the target goes on, or, at its end, another stop token than its own."""
+        """A stop token where the target goes on, or at its end another one than its own."""
         draw = random.Random(f"{seed} stopped")
         found = []
         for prompt, output in zip(self._prompts, self.ended, strict=True):
@@ -237,7 +239,7 @@ class Bench:
         self._inputs = Inputs(config, setup.pair, defaults)
         self._auditor = Auditor(setup.pair.load_target(), setup.pair, self._inputs, defaults.ends)
 
-    def judge(self, rows: Sequence[Row]) -> tuple[list[Judged], Fit | None]:
+    def judge(self, rows: Sequence[Row]) -> list[Judged]:
         with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as file:
             file.writelines(json.dumps(row) + "\n" for row in rows)
             file.flush()
@@ -299,7 +301,7 @@ def measure(engine: Engine, bench: Bench, faults: Faults, kind: str, each: int =
         seed += 1
         if not planted:
             continue
-        judged, _ = bench.judge([one.row for one in planted])
+        judged = bench.judge([one.row for one in planted])
         for one, found in zip(planted, judged, strict=True):
             prompt, output = one.row["prompt_token_ids"], one.row["output_token_ids"]
             beyond = engine.beyond(prompt, output)
@@ -314,27 +316,24 @@ def measure(engine: Engine, bench: Bench, faults: Faults, kind: str, each: int =
     return count
 
 
-def temperatures(
-    engine: Engine, bench: Bench, sets: int, actual: float, texts: int
-) -> tuple[int, float]:
-    """How many sets of sampled outputs, claimed to be of temperature 1, are refused; and the median
-    of the smallest bias that each could see."""
+def pool(engine: Engine, bench: Bench, actual: float, texts: int) -> list[Judged]:
+    """Sampled outputs that are claimed to be of temperature 1, judged."""
     prompts = engine.prompts()
     chosen = (prompts * -(-texts // len(prompts)))[:texts]
-    refused, smallest = 0, []
-    for seed in range(sets):
-        torch.manual_seed(1000 * texts + seed)
-        made = engine.generate(chosen, NEW, temperature=actual, top_k=0, top_p=1.0)
-        rows = [
-            row_of(*both, temperature=1.0, ignore_eos=True, max_tokens=NEW)
-            for both in zip(chosen, made, strict=True)
-        ]
-        judged, fit = bench.judge(rows)
-        assert fit is not None
-        assert not [one for one in judged if one.kind == VIOLATION]
-        refused += fit.refused
-        smallest.append(fit.smallest_bias)
-    return refused, sorted(smallest)[len(smallest) // 2]
+    torch.manual_seed(int(1000 * actual))
+    made = engine.generate(chosen, NEW, temperature=actual, top_k=0, top_p=1.0)
+    rows = [
+        row_of(*both, temperature=1.0, ignore_eos=True, max_tokens=NEW)
+        for both in zip(chosen, made, strict=True)
+    ]
+    return bench.judge(rows)
+
+
+def refused(judged: Sequence[Judged], sets: int, texts: int) -> int:
+    """How many of some sets, each of so many texts drawn from those judged, are refused."""
+    draw = random.Random(texts)
+    fits = [fit_of(draw.sample(judged, texts)) for _ in range(sets)]
+    return sum(fit is not None and fit.refused for fit in fits)
 
 
 def main() -> None:
@@ -353,7 +352,7 @@ def main() -> None:
 def _faults(engine: Engine, bench: Bench) -> Iterator[str]:
     name = str(engine.dtype).removeprefix("torch.")
     faults = Faults(engine, engine.prompts())
-    judged, _ = bench.judge(faults.right())
+    judged = bench.judge(faults.right())
     kinds = [one.kind for one in judged]
     near, tokens = sum(one.near for one in judged), sum(one.tokens for one in judged)
     told = ", ".join(f"{kinds.count(kind)} {kind}" for kind in sorted(set(kinds)))
@@ -372,11 +371,16 @@ def _faults(engine: Engine, bench: Bench) -> Iterator[str]:
 
 def _temperatures(engine: Engine, bench: Bench) -> Iterator[str]:
     name = str(engine.dtype).removeprefix("torch.")
-    for actual, texts, sets in ((0.9, 200, 200), (0.9, 50, 200), (1.0, 50, 200)):
-        refused, smallest = temperatures(engine, bench, sets, actual, texts)
-        line = f"| {name} | {actual} | {texts * NEW} | {sets} | {refused} | {smallest:.3f} |"
-        print(line, flush=True)
-        yield line
+    for actual in (0.9, 1.0):
+        judged = pool(engine, bench, actual, _POOL)
+        assert not [one for one in judged if one.kind == VIOLATION]
+        for texts in (25, 50, 100):
+            count = refused(judged, _EACH, texts)
+            line = (
+                f"| {name} | {actual} | {texts * NEW} | {_EACH} | {count} ({count / _EACH:.1%}) |"
+            )
+            print(line, flush=True)
+            yield line
 
 
 if __name__ == "__main__":
