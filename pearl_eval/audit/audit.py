@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.markup import escape
 
 from decoders.model.cached_model import CachedModel
@@ -58,8 +58,7 @@ def audit(cfg: DictConfig, pair_name: str, directory: Path) -> None:
     setup = Setup.make(config.pair, runtime, uses_draft=False)
     if setup.pair.synthetic:
         raise UserError("a synthetic pair makes its tokens up, so no output is its own")
-    told: Any = OmegaConf.to_container(OmegaConf.create(config.applied), resolve=True)
-    defaults = Defaults.of(setup.pair, told, config.generation_config)
+    defaults = Defaults.of(setup.pair, config.generation_config)
     inputs = Inputs(config, setup.pair, defaults)
     read = [inputs.file(str(name)) for name in config.files]
     _tell([one for file in read for one in file.unusable])
@@ -167,7 +166,7 @@ def _conclude(result: Result) -> None:
         )
     if result.unusable:
         raise UserError(
-            f"{len(result.unusable)} rows could not be judged; the {judged} others are the target's"
+            f"{len(result.unusable)} rows could not be judged; all {judged} others are the target's"
             " own"
         )
 

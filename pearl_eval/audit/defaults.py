@@ -20,14 +20,14 @@ _LEFT_OUT = ("max_new_tokens", "max_length", "min_length")
 
 @dataclass(frozen=True)
 class Defaults:
-    """What was applied to scores where a row does not say it, and where texts end."""
+    """What a target's own config says of what is applied to scores, and where its texts end."""
 
     settings: Mapping[str, Any]
     ends: Ends
 
     @classmethod
-    def of(cls, pair: Pair, told: Mapping[str, Any], generation_config: bool) -> Defaults:
-        """``told`` counts before the model's own, which counts where ``generation_config`` is."""
+    def of(cls, pair: Pair, generation_config: bool = True) -> Defaults:
+        """Those of a pair's target; without ``generation_config`` only where its texts end."""
         config = _config_of(pair)
         own = config.to_dict() if config else {}
         settings = {
@@ -42,7 +42,7 @@ class Defaults:
         if padding is None:
             padding = pair.tokenizer.pad_token_id
         ends = Ends(certain, pair.stop_ids, padding, pair.contexts["target"])
-        return cls({**settings, **told}, ends)
+        return cls(settings, ends)
 
 
 def _config_of(pair: Pair) -> GenerationConfig | None:

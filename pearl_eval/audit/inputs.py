@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
+
 from pearl_eval.audit.config import AuditConfig
 from pearl_eval.audit.defaults import Defaults
 from pearl_eval.audit.forms import read_outputs
@@ -13,6 +15,7 @@ from pearl_eval.audit.own_runs import run_settings
 from pearl_eval.audit.processors import Applied, Processed
 from pearl_eval.audit.rows import Row, Unfit, Unusable
 from pearl_eval.audit.texts import Reading, Text
+from pearl_eval.config.building import plain
 from pearl_eval.errors import UserError
 from pearl_eval.pairs.pair import Pair
 
@@ -41,6 +44,7 @@ class Inputs:
 
     def __init__(self, config: AuditConfig, pair: Pair, defaults: Defaults) -> None:
         self._requests = Path(config.requests) if config.requests else None
+        self._told: dict[str, Any] = plain(OmegaConf.create(config.applied))
         self._pair, self._defaults = pair, defaults
         self.reading = Reading(pair, config.special_tokens)
         self._runs: dict[Path, dict[str, Any]] = {}
@@ -68,7 +72,7 @@ class Inputs:
         if row.own_run:
             applied = Applied.of(self._of_run(Path(row.place.file).parent), {})
         else:
-            applied = Applied.of(row.settings, self._defaults.settings)
+            applied = Applied.of({**self._told, **row.settings}, self._defaults.settings)
         text = self.reading.text(row, applied, self._defaults.ends)
         self.processed(text)  # what it can't be made of is told before a model is loaded
         return text

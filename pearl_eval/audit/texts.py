@@ -168,6 +168,6 @@ class Reading:
             if expected in found:
                 return
         raise Unfit(
-            f"its {what}'s token ids read {found.strip():.40!r} by the target's tokenizer, and its"
-            f" text {expected:.40!r}: ids of another tokenizer?"
+            f"its {what}'s token ids read {found.strip()[:40]!r} by the target's tokenizer, and its"
+            f" text {expected[:40]!r}: ids of another tokenizer?"
         )

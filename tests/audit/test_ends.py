@@ -59,13 +59,16 @@ def test_where_an_output_may_end(output: list[int], more: dict[str, Any], kind: 
         ([1, 8, 2], {}, 2, "goes on after the stop token 8"),
         ([1, 5, 2], {"stop_token_ids": [5]}, 2, "goes on after the stop token 5"),
         ([1, 2, 3], {"max_tokens": 2}, 2, "has 3 tokens, more than the limit of 2"),
-        ([1, 2], {"max_tokens": 3, "finish_reason": "length"}, 2, "ends at 2 tokens for its length"),
+        (
+            [1, 2],
+            {"max_tokens": 3, "finish_reason": "length"},
+            2,
+            "ends at 2 tokens for its length",
+        ),
         ([1, 8], {"max_tokens": 3, "ignore_eos": True}, 2, "ends at 2 tokens, the limit is 3"),
     ],
 )
-def test_where_it_may_not(
-    output: list[int], more: dict[str, Any], position: int, why: str
-) -> None:
+def test_where_it_may_not(output: list[int], more: dict[str, Any], position: int, why: str) -> None:
     end = judge(output, **more)
     assert (end.kind, end.position) == (EndKind.improper, position)
     assert why in end.why

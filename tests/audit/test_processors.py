@@ -147,9 +147,9 @@ def test_what_cannot_be_judged_is_refused_by_name(told: dict[str, Any], reason: 
 
 
 def test_settings_that_a_processor_does_not_take() -> None:
-    with pytest.raises(Unfit, match="top_p can't be applied with 1.5"):
+    with pytest.raises(Unfit, match=r"top_p can't be applied with 1\.5"):
         processed([2], 1, temperature=1.0, top_p=1.5)
     with pytest.raises(Unfit, match="logit_bias='x' is no object"):
         processed([2], 1, logit_bias="x")
-    with pytest.raises(Unfit, match="sequence_bias=.* is no list"):
+    with pytest.raises(Unfit, match=r"sequence_bias=.* is no list"):
         processed([2], 1, sequence_bias=[3])

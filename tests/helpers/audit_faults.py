@@ -23,6 +23,7 @@ from pearl_eval.audit.config import AuditConfig
 from pearl_eval.audit.defaults import Defaults
 from pearl_eval.audit.inputs import Inputs
 from pearl_eval.audit.result import fit_of
+from pearl_eval.audit.texts import Text
 from pearl_eval.audit.verdicts import VIOLATION, Judged
 from pearl_eval.config.schema import RuntimeConfig
 from pearl_eval.pairs.setup import Setup
@@ -235,17 +236,21 @@ class Bench:
         }
         config = AuditConfig(pair=OmegaConf.create(pair))
         setup = Setup.make(config.pair, RuntimeConfig(target_device="cpu"), uses_draft=False)
-        defaults = Defaults.of(setup.pair, {}, True)
-        self._inputs = Inputs(config, setup.pair, defaults)
-        self._auditor = Auditor(setup.pair.load_target(), setup.pair, self._inputs, defaults.ends)
+        defaults = Defaults.of(setup.pair)
+        self.inputs = Inputs(config, setup.pair, defaults)
+        self._auditor = Auditor(setup.pair.load_target(), setup.pair, self.inputs, defaults.ends)
 
     def judge(self, rows: Sequence[Row]) -> list[Judged]:
+        return self._auditor.judge(self.texts(rows))
+
+    def texts(self, rows: Sequence[Row]) -> list[Text]:
+        """Rows as they are read from a file."""
         with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as file:
             file.writelines(json.dumps(row) + "\n" for row in rows)
             file.flush()
-            read = self._inputs.file(file.name)
+            read = self.inputs.file(file.name)
         assert not read.unusable, read.unusable[0]
-        return self._auditor.judge(read.texts)
+        return read.texts
 
 
 @dataclass
