@@ -19,6 +19,7 @@ from pearl_eval.errors import EquivalenceViolation, UserError
 
 Run = Callable[..., tuple[int, str, str]]
 NAMES = [
+    "audit",
     "bench",
     "compare",
     "dashboard",
@@ -34,7 +35,7 @@ NAMES = [
     "timeline",
 ]
 #: Those that Hydra composes a configuration for, so their help pages show it.
-HYDRAS = ["bench", "estimate", "profile"]
+HYDRAS = ["audit", "bench", "estimate", "profile"]
 
 
 def test_there_is_one_script_and_these_commands() -> None:
