@@ -75,7 +75,14 @@ def _judged(
     target: CachedModel, setup: Setup, inputs: Inputs, defaults: Defaults, read: Sequence[Input]
 ) -> Result:
     auditor = Auditor(target, setup.pair, inputs, defaults.ends)
-    files = [FileResult(one.file, auditor.judge(one.texts), one.unusable) for one in read]
+    files = []
+    for one in read:
+        beyond = [text for text in one.texts if max(text.ids) >= target.vocab_size]
+        told = f"it has token ids that the target, of {target.vocab_size}, does not have"
+        unusable = [Unusable(text.row.place, told) for text in beyond]
+        _tell(unusable)
+        judged = auditor.judge([text for text in one.texts if text not in beyond])
+        files.append(FileResult(one.file, judged, [*one.unusable, *unusable]))
     settings = setup.source.target_settings()
     model = settings.get("model") or {}
     result = Result(

@@ -98,6 +98,16 @@ _REFUSED: dict[str, tuple[Any, ...]] = {
     "custom_logit_processor": (),
     "thinking_token_budget": (),
 }
+#: What is a list, and of what.
+_LISTS: dict[str, type] = {
+    "stop": str,
+    "stop_token_ids": int,
+    "bad_words": str,
+    "bad_words_ids": list,
+    "suppress_tokens": int,
+    "begin_suppress_tokens": int,
+}
+_CALLED = {str: "texts", int: "token ids", list: "lists of token ids"}
 #: What changes no score, in an object of which nothing else is passed over.
 _HARMLESS = {
     "n", "seed", "logprobs", "prompt_logprobs", "top_logprobs", "detokenize", "output_kind",
@@ -179,6 +189,13 @@ def _refuse(settings: Mapping[str, Any]) -> None:
         value = settings.get(name)
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
             raise Unfit(f"{name}={value!r:.60} is no number")
+    for name, kind in _LISTS.items():
+        value = settings.get(name)
+        one_text = name == "stop" and isinstance(value, str)
+        if value is None or one_text:
+            continue
+        if not isinstance(value, list | tuple) or not all(type(one) is kind for one in value):
+            raise Unfit(f"{name}={value!r:.60} is no list of {_CALLED[kind]}")
 
 
 def _matters(name: str, settings: Mapping[str, Any]) -> bool:
@@ -234,7 +251,9 @@ class Processed(OwnChoice):
     ) -> None:
         """In transformers' own order. One that looks at the text has all after it do so, too."""
         told = dict(self.applied.scores)
+        known = len(tokenizer)
         biases = _biases(told.pop("logit_bias", None)) + _sequences(told.pop("sequence_bias", None))
+        _check_known(known, "biases", [ids for ids, _ in biases])
         if biases:
             self._add(SequenceBiasLogitsProcessor, [biases], any(len(ids) > 1 for ids, _ in biases))
         if "repetition_penalty" in told:
@@ -242,6 +261,7 @@ class Processed(OwnChoice):
         if "no_repeat_ngram_size" in told:
             self._add(NoRepeatNGramLogitsProcessor, [told["no_repeat_ngram_size"]])
         words = [*(told.get("bad_words_ids") or []), *_words(told.get("bad_words"), tokenizer)]
+        _check_known(known, "forbidden words", words)
         if words:
             self._add(NoBadWordsLogitsProcessor, [words, eos], any(len(ids) > 1 for ids in words))
         if "min_length" in told and eos:
@@ -335,6 +355,12 @@ def _sequences(told: Any) -> list[list[Any]]:
         return [[list(ids), float(bias)] for ids, bias in pairs]
     except (ValueError, TypeError):
         raise Unfit(f"sequence_bias={told!r:.60} is no list of token ids and biases") from None
+
+
+def _check_known(size: int, what: str, sequences: Sequence[Sequence[Any]]) -> None:
+    for token in (token for ids in sequences for token in ids):
+        if type(token) is not int or not 0 <= token < size:
+            raise Unfit(f"its {what} have {token!r:.20}, which is no token of the target's {size}")
 
 
 def _words(told: Any, tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:

@@ -180,6 +180,8 @@ class Judge:
             return
         scores = self._processed.scores(rows, len(text.ids))
         stops = [one for one in self._stops if one < scores.shape[-1]]
+        if not stops:
+            return
         likeliest = max(stops, key=lambda one: float(scores[0, one]))
         allowed = self._allowed(rows)
         for one in divergences(scores, [likeliest], allowed, self._processed.sharpness):

@@ -137,6 +137,9 @@ def test_where_texts_end_has_several_names() -> None:
         ({"magic": 1}, "magic=1 is nothing that is known"),
         ({"temperature": "hot"}, "temperature='hot' is no number"),
         ({"max_tokens": True}, "max_tokens=True is no number"),
+        ({"stop_token_ids": 5}, "stop_token_ids=5 is no list of token ids"),
+        ({"stop": ["a", 5]}, "stop="),
+        ({"bad_words": "x"}, "bad_words='x' is no list of texts"),
     ],
 )
 def test_what_cannot_be_judged_is_refused_by_name(told: dict[str, Any], reason: str) -> None:
@@ -151,5 +154,10 @@ def test_settings_that_a_processor_does_not_take() -> None:
         processed([2], 1, temperature=1.0, top_p=1.5)
     with pytest.raises(Unfit, match="logit_bias='x' is no object"):
         processed([2], 1, logit_bias="x")
+    with pytest.raises(Unfit, match=r"its biases have 300, which is no token of the target's 300"):
+        processed([2], 1, logit_bias={300: 1.0})
+    processed([2], 1, logit_bias={299: 1.0})
+    with pytest.raises(Unfit, match="its forbidden words have -1, which is no token"):
+        processed([2], 1, bad_words_ids=[[4, -1]])
     with pytest.raises(Unfit, match=r"sequence_bias=.* is no list"):
         processed([2], 1, sequence_bias=[3])
