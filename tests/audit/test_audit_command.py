@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from small_pair import SmallPair, make_tokenizer
+from tracked import logged_summary, offline_runs
 from transformers import LlamaForCausalLM
 
 Run = Callable[..., tuple[int, str, str]]
@@ -231,9 +232,11 @@ def test_tracking(run_audit: Run, tmp_path: Path, outputs: list[list[int]]) -> N
     name = write(tmp_path / "f.jsonl", rows_of(outputs))
     code, _, err = run_audit(name, "tracking=wandb", "tracking.mode=offline")
     assert (code, err) == (0, "")
-    (run,) = (tmp_path / "out" / "wandb").glob("offline-run-*/run-*.wandb")
-    logged = run.read_bytes()
-    assert b"violation_rate" in logged and b"media/table/audit" in logged
+    (run,) = offline_runs(tmp_path / "out")
+    logged = logged_summary(run)["summary"]
+    assert (logged["identical"], logged["violations"], logged["tokens"]) == (3, 0, 36)
+    assert logged["audit"]["nrows"] == 3
+    assert logged["equivalence"]["_type"] == "html-file"
 
 
 def test_help(run_command: Run) -> None:

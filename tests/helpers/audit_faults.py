@@ -154,19 +154,28 @@ class Faults:
     def replaced(self, seed: int, by: str, goes_on: bool) -> list[Planted]:
         """One token in 1,000 replaced; ``goes_on``: and what follows is generated after it."""
         draw = random.Random(f"{seed} {by} {goes_on}")
-        found = []
-        for prompt, output in zip(self._prompts, self.whole, strict=True):
-            places = [at for at in range(self._new) if draw.random() < 1 / _RATE]
-            if not places:
-                continue
-            text = list(output)
-            for at in places:
-                text[at] = self._other(prompt + text[:at], text[at], by, draw)
-                if goes_on and at + 1 < self._new:
-                    head = text[: at + 1]
-                    text = head + self._engine.generate([prompt + head], self._new - len(head))[0]
-            found.append(Planted(self._limited(prompt, text), tuple(places)))
-        return found
+        drawn = [[at for at in range(self._new) if draw.random() < 1 / _RATE] for _ in self.whole]
+        chosen = [index for index, places in enumerate(drawn) if places]
+        prompts = [self._prompts[index] for index in chosen]
+        texts = [list(self.whole[index]) for index in chosen]
+        places = [drawn[index] for index in chosen]
+        for number in range(max(map(len, places), default=0)):
+            there = [index for index, own in enumerate(places) if len(own) > number]
+            for index in there:
+                at, text = places[index][number], texts[index]
+                text[at] = self._other(prompts[index] + text[:at], text[at], by, draw)
+                if goes_on:
+                    texts[index] = text[: at + 1]
+            if goes_on:
+                # All to the limit of one that has just begun; what is beyond it is cut off.
+                heads = [prompts[index] + texts[index] for index in there]
+                after = self._engine.generate(heads, self._new)
+                for index, more in zip(there, after, strict=True):
+                    texts[index] = (texts[index] + more)[: self._new]
+        return [
+            Planted(self._limited(prompt, text), tuple(own))
+            for prompt, text, own in zip(prompts, texts, places, strict=True)
+        ]
 
     def _other(self, text: list[int], own: int, by: str, draw: random.Random) -> int:
         if by == "random":
