@@ -44,6 +44,8 @@ _BATCH = 25
 _PAD, _STOPS = 1, (0, 5)
 #: What docs/audit.md says an output is held to: in epsilons, times the spread of the logits.
 _EPSILONS = {torch.float32: 1024.0, torch.bfloat16: 32.0}
+#: And how many times what a forward of the text errs there, where that is more.
+_TIMES = 10.0
 _WIDER = {torch.float32: torch.float64, torch.bfloat16: torch.float32}
 
 Row = dict[str, Any]
@@ -104,8 +106,11 @@ class Engine:
     def beyond(self, prompt: list[int], output: list[int]) -> list[int]:
         """Positions of an output whose token rounding can't explain: by definition, not by an
         audit's own code. The last is where it ends, if it has no stop token."""
-        rows = self._wide(torch.tensor([prompt + output])).logits[0, len(prompt) - 1 :]
+        ids, begin = torch.tensor([prompt + output]), len(prompt) - 1
+        rows = self._wide(ids).logits[0, begin:]
+        off = self.model(ids).logits[0, begin:].to(rows.dtype) - rows
         allowed = _EPSILONS[self.dtype] * torch.finfo(self.dtype).eps * rows.std(-1, correction=0)
+        allowed = torch.maximum(allowed, _TIMES * off.std(-1, correction=0))
         end = rows[-1, list(_STOPS)].amax()
         theirs = [row[one] for row, one in zip(rows[:-1], output, strict=True)]
         gaps = rows.amax(-1) - torch.stack([*theirs, end])
