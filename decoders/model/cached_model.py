@@ -282,6 +282,33 @@ class CachedModel:
         output = self.model(input_ids=ids, past_key_values=self.cache, use_cache=True, **options)
         return output.logits[0]
 
+    @torch.inference_mode()
+    def read_batch(self, ids: torch.Tensor, cache: RollbackCache, rows: int) -> torch.Tensor:
+        """One forward over several texts at once, apart from the text that is decoded.
+
+        A text that is shorter than others is filled up at its end, which changes nothing of what
+        comes before. Not of a model that is fused, or has a ``rope_switch``.
+
+        Parameters
+        ----------
+        ids
+            ``[texts, tokens]``, on the model's device.
+        cache
+            What was read of these texts before.
+        rows
+            For how many of the last tokens logits are wanted.
+
+        Returns
+        -------
+        Logits, ``[texts, rows, vocab_size]``.
+        """
+        if self._fused or not self.one_forward:
+            raise ValueError("only the layers of transformers read several texts in one forward")
+        output = self.model(
+            input_ids=self.readable(ids), past_key_values=cache, use_cache=True, logits_to_keep=rows
+        )
+        return self.predictions(output.logits.flatten(0, 1), []).unflatten(0, (len(ids), -1))
+
     @property
     def fused(self) -> FusedForward | None:
         """What computes its forwards, if not transformers."""
@@ -339,8 +366,18 @@ class WidenedModel(CachedModel):
             options["attention_mask"] = {kind: one.to(dtype) for kind, one in mask.items()}
         elif mask is not None:
             options["attention_mask"] = mask.to(dtype)
-        with _widened(self.model, dtype), _in_float64(self.model, dtype):
+        with self._in(dtype):
             return super().run(unseen, **options)
+
+    def read_batch(self, ids: torch.Tensor, cache: RollbackCache, rows: int) -> torch.Tensor:
+        cache.wide = True
+        with self._in(_HIGHER_PRECISION[self.model.dtype]):
+            return super().read_batch(ids, cache, rows)
+
+    @contextlib.contextmanager
+    def _in(self, dtype: torch.dtype) -> Iterator[None]:
+        with _widened(self.model, dtype), _in_float64(self.model, dtype):
+            yield
 
 
 @contextlib.contextmanager

@@ -29,6 +29,8 @@ from pearl_eval.checks.rounding import (
 _FORWARD_LIMIT = 3.0
 #: In how many tokens at a time a text is read where a decoder's own forwards are not known.
 _STAND_INS = (CHUNK, 8, 4, 2, 1)
+#: How many times the error that is measured is allowed, unless a run says otherwise.
+FACTOR = 10.0
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,63 @@ class Divergence:
     @property
     def gap(self) -> float:
         return self.expected_logit - self.token_logit
+
+
+def divergences(
+    scores: torch.Tensor, tokens: Sequence[int], allowed: Sequence[float], sharpness: float
+) -> Iterator[Divergence]:
+    """The tokens that do not have the largest of their ``scores``, ``[tokens, vocab]``.
+
+    ``allowed`` is how far any two logits may be off, for each token, and ``sharpness`` what a
+    difference of logits is multiplied with in ``scores``.
+    """
+    best, choices = scores.max(dim=-1)
+    theirs = scores.gather(-1, torch.tensor(tokens, device=scores.device)[:, None])[:, 0]
+    for position in (theirs < best).nonzero()[:, 0].tolist():
+        yield Divergence(
+            position,
+            tokens[position],
+            int(choices[position]),
+            float(theirs[position]),
+            float(best[position]),
+            sharpness * allowed[position],
+        )
+
+
+@dataclass(frozen=True)
+class StandIn:
+    """A way of reading a text, where it is not known how that was read: what it gives, and what
+    higher precision gives by the same experts."""
+
+    run: Logits
+    precise: Logits
+
+
+def stand_ins(target: CachedModel, text: list[int], begin: int) -> list[StandIn]:
+    """Ways of reading a text whose output begins at ``begin``.
+
+    There is one for a dense model. Of a mixture of experts there are several, since how many tokens
+    are read in a forward may change which experts are chosen.
+    """
+    found = []
+    for size in _STAND_INS:
+        run = stepwise(target, text, begin, size)
+        found.append(StandIn(run, exact(target, text, begin, run.routing)))
+        if not run.routing:
+            break
+    return found
+
+
+def allowed_unknown(
+    found: Sequence[StandIn], dtype: torch.dtype, factor: float = FACTOR
+) -> torch.Tensor:
+    """How far two logits may be off by rounding in forwards that are not known, ``[tokens]``.
+
+    What rounding explains of any model; or, where this one makes more of it in that place (some
+    texts have tokens that it does), ``factor`` times the error that is seen there.
+    """
+    in_place = torch.stack([errors(one.run, one.precise) for one in found]).amax(0)
+    return torch.maximum(explained(found[0].precise, dtype), factor * in_place)
 
 
 @dataclass(frozen=True)
@@ -104,7 +163,7 @@ class EquivalenceChecker:
     other as rounding allows.
 
     Where a decoder's forwards are not known, only a bound by dtype can be asked for, which lets
-    more pass (:func:`pearl_eval.checks.rounding.explained`).
+    more pass (:func:`allowed_unknown`).
 
     Parameters
     ----------
@@ -114,7 +173,7 @@ class EquivalenceChecker:
         10 by default. (Up to 6.5 was needed in some 130 texts of 128 tokens in bfloat16.)
     """
 
-    def __init__(self, target: CachedModel, tolerance_factor: float = 10.0) -> None:
+    def __init__(self, target: CachedModel, tolerance_factor: float = FACTOR) -> None:
         self._target = target
         self._factor = tolerance_factor
 
@@ -184,7 +243,7 @@ class EquivalenceChecker:
         allowed = (self._factor * in_place).tolist()
         outside = case.outside([precise], allowed)
         if outside is not None:
-            return Verdict("violation", case.first, _describe(outside))
+            return Verdict("violation", case.first, describe(outside))
         source = f"{self._factor:g} times the error of single tokens, {typical:.2g} on average"
         why = (
             f"{case.at_first(precise, allowed)} ({source}); each token is the first choice of the"
@@ -240,21 +299,18 @@ class EquivalenceChecker:
     def _by_dtype(self, case: _Case) -> Verdict:
         """The verdict on an output of which it is not known what was read in one forward."""
         dtype = self._target.model.dtype
-        candidates = []
-        for size in _STAND_INS:
-            routing = stepwise(self._target, case.text, case.begin, size).routing
-            candidates.append(exact(self._target, case.text, case.begin, routing))
-            if not routing:
-                break
+        ways = stand_ins(self._target, case.text, case.begin)
+        candidates = [one.precise for one in ways]
         # One that was not tried may change more.
         routed = 2 * case.spread(candidates)
-        allowed = (explained(candidates[0], dtype) + routed).tolist()
+        allowed = (allowed_unknown(ways, dtype, self._factor) + routed).tolist()
         outside = case.outside(candidates, allowed)
         if outside is not None:
-            return Verdict("violation", case.first, _describe(outside))
+            return Verdict("violation", case.first, describe(outside))
         why = (
             f"{case.at_first(candidates[0], allowed)} (what rounding in {_name(dtype)} may do to"
-            " logits so far spread out); the decoder's own forwards are not known"
+            f" logits so far spread out, or {self._factor:g} times the error seen in that place if"
+            " that is more); the decoder's own forwards are not known"
         )
         if len(candidates) > 1:
             why += (
@@ -323,7 +379,8 @@ class _Case:
 
         ``allowed`` is how far any two logits may be off, for each position.
         """
-        for one in self._divergences(candidates[0], allowed):
+        scores = self.scores(candidates[0])
+        for one in divergences(scores, self.output, allowed, self.verifier.sharpness):
             place = slice(one.position, one.position + 1)
             if not any(
                 self.verifier.could_choose(
@@ -333,20 +390,6 @@ class _Case:
             ):
                 return one
         return None
-
-    def _divergences(self, precise: Logits, allowed: Sequence[float]) -> Iterator[Divergence]:
-        scores = self.scores(precise)
-        best, choices = scores.max(dim=-1)
-        theirs = self._of(scores, self.output)
-        for position in (theirs < best).nonzero()[:, 0].tolist():
-            yield Divergence(
-                position,
-                self.output[position],
-                int(choices[position]),
-                float(theirs[position]),
-                float(best[position]),
-                self.verifier.sharpness * allowed[position],
-            )
 
     def at_first(self, precise: Logits, allowed: Sequence[float]) -> str:
         """How near the two outputs' tokens at the first difference are to the best choice there."""
@@ -398,7 +441,8 @@ def _near(tie: RouterTie) -> str:
     )
 
 
-def _describe(divergence: Divergence) -> str:
+def describe(divergence: Divergence) -> str:
+    """What a violation says of the token that is one."""
     cut = math.isinf(divergence.token_logit)
     logit = "cut off by top-k or top-p" if cut else f"logit {divergence.token_logit:.6g}"
     return (

@@ -18,7 +18,7 @@ CHUNK = 256
 #: What rounding may do to the difference of two logits, in units of the dtype's epsilon times the
 #: spread of the logits. For the narrow types products are summed in float32, so that only what is
 #: stored is rounded; in float32 the sums are, too. docs/validity.md has what was seen.
-_EXPLAINED = {torch.float32: 1024.0, torch.bfloat16: 32.0, torch.float16: 32.0}
+EXPLAINED = {torch.float32: 1024.0, torch.bfloat16: 32.0, torch.float16: 32.0}
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def explained(precise: Logits, dtype: torch.dtype) -> torch.Tensor:
 
     It depends on the dtype and the spread of the logits alone, on no forward in that dtype.
     """
-    return _EXPLAINED[dtype] * torch.finfo(dtype).eps * _spread(precise.rows)
+    return EXPLAINED[dtype] * torch.finfo(dtype).eps * _spread(precise.rows)
 
 
 def _spread(values: torch.Tensor) -> torch.Tensor:

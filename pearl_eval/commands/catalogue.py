@@ -7,6 +7,10 @@ from __future__ import annotations
 
 from pearl_eval.commands.command import DIRECTORY, Command, argument, output
 
+AUDIT = Command(
+    "Outputs of any engine judged token by token: are they the target's own?",
+    "pearl_eval.commands.audit:main",
+)
 BENCH = Command(
     "Decoders side by side on the same prompts, beside what forwards allow",
     "pearl_eval.commands.bench:main",

@@ -46,10 +46,10 @@ def resumed(arguments: Sequence[str]) -> list[str]:
     folder = Path(folders[0]).expanduser().absolute()
     others = [one for one in arguments if not one.startswith(_ARGUMENT)]
     if (folder / SWEEP).is_file():
-        where = [f"hydra.sweep.dir={_quoted(folder)}", "hydra.mode=MULTIRUN"]
+        where = [f"hydra.sweep.dir={quoted(folder)}", "hydra.mode=MULTIRUN"]
         started = Started.read(folder / SWEEP)
     elif (folder / _HYDRA / "hydra.yaml").is_file():
-        where = [f"hydra.run.dir={_quoted(folder)}", "hydra.mode=RUN"]
+        where = [f"hydra.run.dir={quoted(folder)}", "hydra.mode=RUN"]
         started = Started.read(folder / _HYDRA / "hydra.yaml")
     else:
         raise UserError(f"resume={folder}: there is no run and no sweep there")
@@ -101,7 +101,7 @@ def parted(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     return flags, overrides
 
 
-def _quoted(path: Path) -> str:
+def quoted(path: Path) -> str:
     """A path as a value of Hydra's command line."""
     text = str(path).replace("\\", "\\\\").replace("'", "\\'")
     return f"'{text}'"

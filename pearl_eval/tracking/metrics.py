@@ -19,6 +19,7 @@ PROMPT = "prompt"
 ROUNDS_TABLE = "rounds"
 WORST_TABLE = "worst_prompts"
 RUNS_HISTOGRAM = "accepted_runs"
+AUDIT_TABLE = "audit"
 EQUIVALENCE = "equivalence"
 TIMELINES = "timelines"
 

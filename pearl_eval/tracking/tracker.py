@@ -41,6 +41,11 @@ class Tracker:
         ``records`` and ``rounds`` are all of the run's, also from before it was continued.
         """
 
+    def finish_audit(
+        self, summary: dict[str, Any], rows: pd.DataFrame, files: Sequence[Path]
+    ) -> None:
+        """Log an audit: its figures, a table of its rows, and its files."""
+
     def close(self, failed: bool) -> None:
         """Let go of the run, also where it did not reach ``finish``."""
 

@@ -164,6 +164,24 @@ class WandbTracker(Tracker):
 
         self._guard("summary", lambda: _within(self._config.finish_timeout, log_all))
 
+    def finish_audit(
+        self, summary: dict[str, Any], rows: pd.DataFrame, files: Sequence[Path]
+    ) -> None:
+        import wandb
+
+        def log_all() -> None:
+            self._run.summary.update(summary)
+            html = metrics.equivalence_html(summary)
+            self._run.log(
+                {
+                    metrics.EQUIVALENCE: wandb.Html(html, inject=False),
+                    metrics.AUDIT_TABLE: _table(rows.head(self._config.table_rows)),
+                }
+            )
+            self._log_files(files)
+
+        self._guard("summary", lambda: _within(self._config.finish_timeout, log_all))
+
     def _log_media(
         self,
         summary: dict[str, Any],

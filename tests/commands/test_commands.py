@@ -19,6 +19,7 @@ from pearl_eval.errors import EquivalenceViolation, UserError
 
 Run = Callable[..., tuple[int, str, str]]
 NAMES = [
+    "audit",
     "bench",
     "compare",
     "dashboard",
@@ -34,7 +35,7 @@ NAMES = [
     "timeline",
 ]
 #: Those that Hydra composes a configuration for, so their help pages show it.
-HYDRAS = ["bench", "estimate", "profile"]
+HYDRAS = ["audit", "bench", "estimate", "profile"]
 
 
 def test_there_is_one_script_and_these_commands() -> None:
@@ -89,12 +90,9 @@ def test_help_pages_teach_and_import_nothing_that_they_do_not_need(tmp_path: Pat
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["nonsense"], "nonsense is neither a command nor a setting; commands: bench, compare, "),
+        (["nonsense"], "nonsense is neither a command nor a setting; commands: audit, bench, c"),
         (["nonsense"], "overview, predict, profile, report, table, tables, timeline;"),
-        (
-            ["nonsense"],
-            "GROUP=OPTION of the groups concurrency, decoder, engine, experiment, ",
-        ),
+        (["nonsense"], "GROUP=OPTION of the groups concurrency, decoder, engine, exp"),
         (["tabl"], "tabl is neither a command nor a setting (did you mean table or tables?)"),
         (["humaneval"], "(did you mean task=humaneval?)"),
         (["decodr"], "(did you mean decoder?)"),
@@ -171,7 +169,7 @@ def test_another_package_adds_a_command(
     assert (code, out) == (0, f"ran ['a', 'b'] {Path('c')}\n")
     assert run_command("mine", "a")[1] == "ran ['a'] None\n"
     assert "\n  mine       A command of mine\n" in run_command("", "--help")[1]
-    assert "commands: bench, compare, dashboard, " in run_command("", "zzz")[2]
+    assert "commands: audit, bench, compare, " in run_command("", "zzz")[2]
     assert "heatmap, mine, overview" in run_command("", "zzz")[2]
 
 

@@ -1,0 +1,232 @@
+"""What outputs look like in files of each form, and what is said of rows that can't be judged."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pearl_eval.audit.forms import Outputs, read_outputs
+from pearl_eval.audit.rows import Messages, Recorded, Row
+from pearl_eval.errors import UserError
+
+USER = {"role": "user", "content": "Hi"}
+
+
+def read(tmp_path: Path, *objects: Any, requests: list[Any] | None = None) -> Outputs:
+    file, asked = tmp_path / "outputs.jsonl", tmp_path / "requests.jsonl"
+    file.write_text("".join(json.dumps(one) + "\n" for one in objects))
+    if requests is not None:
+        asked.write_text("".join(json.dumps(one) + "\n" for one in requests))
+    return read_outputs(file, asked if requests is not None else None)
+
+
+def row(tmp_path: Path, content: Any, requests: list[Any] | None = None) -> Row:
+    found = read(tmp_path, content, requests=requests)
+    assert not found.unusable, found.unusable
+    (one,) = found.rows
+    return one
+
+
+def reason(tmp_path: Path, content: Any) -> str:
+    (one,) = read(tmp_path, content).unusable
+    assert one.place.line == 1
+    return one.reason
+
+
+def test_ours_has_tokens_or_text_and_what_was_applied(tmp_path: Path) -> None:
+    content = {"id": 7, "prompt": [1, 2], "output": [3], "top_k": 4, "category": "x", "top_p": None}
+    found = row(tmp_path, content | {"sampling": {"temperature": 0.5}})
+    assert (found.name, found.prompt, found.output, found.text) == ("7", [1, 2], [3], None)
+    assert found.settings == {"top_k": 4, "temperature": 0.5}
+    found = row(tmp_path, {"prompt": "a", "output": "b", "finish_reason": "stop"})
+    assert (found.prompt, found.output, found.text, found.finish_reason) == ("a", None, "b", "stop")
+    assert found.special_tokens and not found.own_run
+    both = {"prompt": "a", "prompt_token_ids": [1], "output_token_ids": [2], "text": "b"}
+    found = row(tmp_path, both | {"add_special_tokens": False})
+    assert (found.prompt, found.prompt_text, found.output, found.text) == ([1], "a", [2], "b")
+    assert not found.special_tokens
+    assert row(tmp_path, {"messages": [USER], "output": []}).prompt == Messages([USER])
+
+
+def test_a_servers_response_has_one_row_for_each_choice(tmp_path: Path) -> None:
+    choices = [
+        {"text": "b", "token_ids": [4, 0], "prompt_token_ids": [1], "finish_reason": "stop"},
+        {"text": "c", "token_ids": [5], "prompt_token_ids": [1], "finish_reason": "length"},
+    ]
+    found = read(tmp_path, {"id": "cmpl", "model": "m", "choices": choices})
+    first, second = found.rows
+    assert (first.name, second.name) == ("cmpl, output 0", "cmpl, output 1")
+    assert (first.prompt, first.output, first.text) == ([1], [4, 0], "b")
+    assert (second.output, second.finish_reason, second.model) == ([5], "length", "m")
+    assert found.lines == 1
+
+
+def test_a_chat_is_read_with_its_token_ids_and_without(tmp_path: Path) -> None:
+    message = {"role": "assistant", "content": "b"}
+    with_ids = {
+        "prompt_token_ids": [1, 2],
+        "choices": [{"message": message, "token_ids": [3], "stop_reason": 3}],
+    }
+    found = row(tmp_path, with_ids)
+    assert (found.prompt, found.output, found.text) == ([1, 2], [3], "b")
+    assert found.stop_reason == 3
+    request = {"messages": [USER], "temperature": 0.25, "tools": [{}], "user": "me"}
+    without = {"request": request, "response": {"choices": [{"message": message}]}}
+    found = row(tmp_path, without)
+    assert found.prompt == Messages([USER], {"tools": [{}]})
+    assert (found.output, found.text, found.settings) == (None, "b", {"temperature": 0.25})
+
+
+def test_a_batchs_response_is_joined_with_its_request(tmp_path: Path) -> None:
+    body = {"choices": [{"text": "b", "finish_reason": "stop"}], "model": "m"}
+    response = {"custom_id": "r2", "response": {"status_code": 200, "body": body}}
+    asked = [
+        {"custom_id": "r1", "body": {"prompt": "no"}},
+        {"custom_id": "r2", "body": {"prompt": "a", "max_tokens": 9}},
+    ]
+    found = row(tmp_path, response, requests=asked)
+    assert (found.name, found.prompt, found.settings) == ("r2", "a", {"max_tokens": 9})
+    response["response"] = {"status_code": 500, "body": {}}
+    assert "status 500" in reason(tmp_path, response)
+    with pytest.raises(UserError, match=r"requests\.jsonl, line 1: expected a batch's request"):
+        read(tmp_path, response, requests=[{"body": {}}])
+
+
+def test_what_vllm_generates_offline(tmp_path: Path) -> None:
+    output = {"token_ids": [3, 4], "text": "b", "finish_reason": "length", "stop_reason": None}
+    found = row(
+        tmp_path,
+        {
+            "request_id": "9",
+            "prompt": "a",
+            "prompt_token_ids": [1],
+            "outputs": [output],
+            "sampling_params": {"temperature": 0.0, "max_tokens": 2},
+        },
+    )
+    assert (found.name, found.prompt, found.prompt_text) == ("9", [1], "a")
+    assert (found.output, found.text, found.finish_reason) == ([3, 4], "b", "length")
+    assert found.settings == {"temperature": 0.0, "max_tokens": 2}
+
+
+@pytest.mark.parametrize("old", [True, False])
+def test_a_sample_of_the_harness(tmp_path: Path, old: bool) -> None:
+    options = {"until": ["\n\n"], "max_gen_toks": 8, "temperature": 0.0}
+    arguments: Any = [["a", options]] if old else {"gen_args_0": {"arg_0": "a", "arg_1": options}}
+    found = row(tmp_path, {"doc_id": 3, "arguments": arguments, "resps": [["b"]]})
+    assert (found.name, found.prompt, found.text) == ("3", "a", "b")
+    assert found.settings == {
+        "stop": ["\n\n"],
+        "max_tokens": 8,
+        "temperature": 0.0,
+        "do_sample": False,
+    }
+    assert not found.special_tokens
+    choice = {"doc_id": 3, "arguments": [["a", " b"]], "resps": [[[-1.0, False]]]}
+    assert "no generation" in reason(tmp_path, choice)
+
+
+def test_the_harness_writes_messages_of_servers_as_text(tmp_path: Path) -> None:
+    arguments = {"gen_args_0": {"arg_0": [json.dumps([USER])], "arg_1": {"temperature": 0.5}}}
+    found = row(tmp_path, {"arguments": arguments, "resps": [["b"]]})
+    assert found.prompt == Messages([USER])
+    assert found.settings == {"temperature": 0.5, "do_sample": True}
+
+
+def record(turn: int, **more: Any) -> dict[str, Any]:
+    return {
+        "format_version": 1,
+        "task_id": "T/1",
+        "sample": 0,
+        "turn": turn,
+        "output_ids": [5, turn],
+        "reference_output_ids": [6, turn],
+        "finish_reason": "stop",
+        **more,
+    }
+
+
+def test_a_runs_records_have_the_references_earlier_answers(tmp_path: Path) -> None:
+    found = read(tmp_path, record(1), record(2), record(3))
+    assert [one.output for one in found.rows] == [[5, 1], [5, 2], [5, 3]]
+    assert [one.prompt for one in found.rows] == [
+        Recorded(tmp_path, "T/1", []),
+        Recorded(tmp_path, "T/1", [[6, 1]]),
+        Recorded(tmp_path, "T/1", [[6, 1], [6, 2]]),
+    ]
+    assert all(one.own_run for one in found.rows)
+    assert "not all turns before" in read(tmp_path, record(2)).unusable[0].reason
+    assert "synthetic" in reason(tmp_path, record(0, synthetic=True))
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ({"prompt": "a"}, "it has no output; expected"),
+        ({"output": "b"}, "it has no prompt; expected"),
+        ({"prompt": "a", "output": [1, "2"]}, "its output is neither a text nor a list of token"),
+        ({"prompt": "a", "output": [True]}, "its output is neither"),
+        ({"messages": "a", "output": "b"}, "its messages are no list"),
+        ({"messages": [], "output": "b"}, "its messages are no list"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image_url"}]}], "output": "b"},
+            "parts that are no text",
+        ),
+        ({"prompt": "a", "output": "b", "sampling": 3}, "its sampling is no object"),
+        ({"choices": []}, "no choices"),
+        ({"choices": [{"text": "b"}]}, "it has no prompt: a response alone does not"),
+        ({"prompt": ["a", "b"], "choices": [{"text": "b"}]}, "several prompts"),
+        ({"prompt": "a", "echo": True, "request": {"echo": True}, "choices": [{}]}, "echo"),
+        (
+            {"messages": [USER], "choices": [{"message": {"tool_calls": [1]}}]},
+            "its message has tool_calls",
+        ),
+        ({"outputs": []}, "its outputs are empty"),
+        ([1], "expected a JSON object, got a list"),
+    ],
+)
+def test_a_row_that_cannot_be_judged_says_why(tmp_path: Path, content: Any, told: str) -> None:
+    # A list alone would be a file of rows.
+    found = read(tmp_path, content, {"prompt": "a", "output": "b"})
+    (one,) = found.unusable
+    assert told in one.reason
+    assert str(one).startswith(f"{tmp_path}/outputs.jsonl, line 1: ")
+    assert len(found.rows) == 1
+
+
+def test_one_file_is_of_one_model(tmp_path: Path) -> None:
+    rows = [{"prompt": "a", "output": "b", "model": name} for name in ("m", "", "n", "m")]
+    found = read(tmp_path, *rows)
+    assert [one.place.line for one in found.rows] == [1, 2, 4]
+    (other,) = found.unusable
+    assert other.place.line == 3
+    assert "output of 'n', and that in line 1 of 'm'" in other.reason
+
+
+def test_lines_are_counted_in_lists_and_past_what_is_damaged(tmp_path: Path) -> None:
+    file = tmp_path / "list.json"
+    rows = [{"prompt": "a", "output": name} for name in "xyz"]
+    file.write_text("\n" + json.dumps(rows, indent=1))
+    found = read_outputs(file)
+    assert [(one.place.line, one.text) for one in found.rows] == [(3, "x"), (7, "y"), (11, "z")]
+    file.write_text(json.dumps(rows[0], indent=1))
+    assert [one.place.line for one in read_outputs(file).rows] == [1]
+    file.write_text(f"{json.dumps(rows[0])}\n\n{{torn\n{json.dumps(rows[1])}\n")
+    found = read_outputs(file)
+    assert [one.place.line for one in found.rows] == [1, 4]
+    assert [one.place.line for one in found.unusable] == [3]
+    assert "a damaged line" in found.unusable[0].reason
+
+
+def test_no_file_and_an_empty_one(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="it can't be read"):
+        read_outputs(tmp_path / "none")
+    (tmp_path / "empty").write_text(" \n")
+    with pytest.raises(UserError, match="empty: it is empty; expected JSON"):
+        read_outputs(tmp_path / "empty")
+    (tmp_path / "bytes").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match="it is no text"):
+        read_outputs(tmp_path / "bytes")
