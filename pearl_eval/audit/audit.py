@@ -19,7 +19,7 @@ from pearl_eval.audit.config import AuditConfig
 from pearl_eval.audit.defaults import Defaults
 from pearl_eval.audit.inputs import Input, Inputs
 from pearl_eval.audit.page import page
-from pearl_eval.audit.result import FileResult, Result
+from pearl_eval.audit.result import AuditResult, FileResult
 from pearl_eval.audit.rows import Unusable
 from pearl_eval.audit.verdicts import source
 from pearl_eval.config.building import plain, section
@@ -38,7 +38,7 @@ _TOLD = 20
 
 
 def audit(cfg: DictConfig, pair_name: str, directory: Path) -> None:
-    """Judge files of outputs, tell what was found, and leave it in a folder.
+    """OutputJudge files of outputs, tell what was found, and leave it in a folder.
 
     Raises
     ------
@@ -73,7 +73,7 @@ def audit(cfg: DictConfig, pair_name: str, directory: Path) -> None:
 
 def _judged(
     target: CachedModel, setup: Setup, inputs: Inputs, defaults: Defaults, read: Sequence[Input]
-) -> Result:
+) -> AuditResult:
     auditor = Auditor(target, setup.pair, inputs, defaults.ends)
     files = []
     for one in read:
@@ -85,7 +85,7 @@ def _judged(
         files.append(FileResult(one.file, judged, [*one.unusable, *unusable]))
     settings = setup.source.target_settings()
     model = settings.get("model") or {}
-    result = Result(
+    result = AuditResult(
         files,
         source(target.model.dtype),
         str(model.get("path", "")),
@@ -95,7 +95,7 @@ def _judged(
     return result if len(files) < 2 else _beside(result)
 
 
-def _beside(result: Result) -> Result:
+def _beside(result: AuditResult) -> AuditResult:
     """With what the two files are beside each other."""
     first, second = (file.judged for file in result.files)
     pairs, alone = pair_up(first, second)
@@ -110,7 +110,7 @@ def _beside(result: Result) -> Result:
 
 
 def _leave(
-    result: Result,
+    result: AuditResult,
     directory: Path,
     config: dict[str, Any],
     names: Names,
@@ -153,7 +153,7 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(counted)
 
 
-def _conclude(result: Result) -> None:
+def _conclude(result: AuditResult) -> None:
     """End by what was found: see the exit codes in docs/audit.md."""
     wrong = [one for file in result.files for one in file.violations]
     judged = sum(len(file.judged) for file in result.files)

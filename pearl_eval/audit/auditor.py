@@ -8,11 +8,11 @@ from functools import partial
 import torch
 
 from decoders.model.cached_model import CachedModel
-from pearl_eval.audit.ends import End, Ends
+from pearl_eval.audit.ends import Ends, OutputEnd
 from pearl_eval.audit.inputs import Inputs
 from pearl_eval.audit.scoring import Scorer, Span
-from pearl_eval.audit.texts import Text
-from pearl_eval.audit.verdicts import Judge, Judged
+from pearl_eval.audit.texts import RowText
+from pearl_eval.audit.verdicts import JudgedOutput, OutputJudge
 from pearl_eval.checks.equivalence import stand_ins
 from pearl_eval.pairs.pair import Pair
 
@@ -43,7 +43,7 @@ class Auditor:
         self._scorer = Scorer(target)
 
     @torch.inference_mode()
-    def judge(self, texts: Sequence[Text]) -> list[Judged]:
+    def judge(self, texts: Sequence[RowText]) -> list[JudgedOutput]:
         """What is found of each text, in their order."""
         found = self._once(texts)
         for _ in range(_TRIES):
@@ -59,7 +59,7 @@ class Auditor:
                 found[index] = judged
         return found
 
-    def _once(self, texts: Sequence[Text]) -> list[Judged]:
+    def _once(self, texts: Sequence[RowText]) -> list[JudgedOutput]:
         judges = [self._judge(text) for text in texts]
         spans = [Span(text.ids, text.begin) for text in texts]
         for piece in self._scorer.pieces(spans):
@@ -68,12 +68,12 @@ class Auditor:
             judge.reconsider(partial(stand_ins, self._target))
         return [judge.judged for judge in judges]
 
-    def _judge(self, text: Text) -> Judge:
+    def _judge(self, text: RowText) -> OutputJudge:
         processed = self._inputs.processed(text, self._target.device)
         stops = self._ends.stops(text.applied)
-        return Judge(text, self._end(text), processed, stops, self._target.model.dtype)
+        return OutputJudge(text, self._end(text), processed, stops, self._target.model.dtype)
 
-    def _end(self, text: Text) -> End:
+    def _end(self, text: RowText) -> OutputEnd:
         return self._ends.judge(
             text.applied,
             text.output,
@@ -84,7 +84,7 @@ class Auditor:
             retokenised=text.retokenised,
         )
 
-    def _otherwise(self, judged: Judged) -> Text | None:
+    def _otherwise(self, judged: JudgedOutput) -> RowText | None:
         """An output of text that may be the target's own in other tokens."""
         text, wrong = judged.text, judged.violations
         if not text.retokenised or text.applied.random or not wrong:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pearl_eval.audit.rows import Place
-from pearl_eval.audit.verdicts import VIOLATION, Judged
+from pearl_eval.audit.verdicts import VIOLATION, JudgedOutput
 from pearl_eval.checks.equivalence import first_difference
 
 
@@ -38,8 +38,8 @@ class Parting:
 
 
 def pair_up(
-    first: Sequence[Judged], second: Sequence[Judged]
-) -> tuple[list[tuple[Judged, Judged]], list[Judged]]:
+    first: Sequence[JudgedOutput], second: Sequence[JudgedOutput]
+) -> tuple[list[tuple[JudgedOutput, JudgedOutput]], list[JudgedOutput]]:
     """The outputs of the same prompts, and those that have no counterpart.
 
     By their names, where both files name each row differently; else by their prompts, several of
@@ -48,7 +48,7 @@ def pair_up(
     by_name = all(
         len({one.text.row.name for one in rows} - {""}) == len(rows) for rows in (first, second)
     )
-    waiting: dict[object, list[Judged]] = defaultdict(list)
+    waiting: dict[object, list[JudgedOutput]] = defaultdict(list)
     for one in second:
         waiting[_key(one, by_name)].append(one)
     pairs, alone = [], []
@@ -61,7 +61,7 @@ def pair_up(
     return pairs, alone + [one for left in waiting.values() for one in left]
 
 
-def part(first: Judged, second: Judged) -> Parting:
+def part(first: JudgedOutput, second: JudgedOutput) -> Parting:
     """Where two outputs of one prompt differ, and what each is there."""
     texts = first.text, second.text
     name = texts[0].row.name or texts[1].row.name
@@ -77,5 +77,5 @@ def part(first: Judged, second: Judged) -> Parting:
     )
 
 
-def _key(judged: Judged, by_name: bool) -> object:
+def _key(judged: JudgedOutput, by_name: bool) -> object:
     return judged.text.row.name if by_name else tuple(judged.text.prompt)

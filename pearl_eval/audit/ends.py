@@ -28,7 +28,7 @@ class EndKind(Enum):
 
 
 @dataclass(frozen=True)
-class End:
+class OutputEnd:
     """Whether an output ends where it should; if not, ``why``, and the ``position`` in it."""
 
     kind: EndKind
@@ -85,7 +85,7 @@ class Ends:
         finish_reason: str,
         stop_reason: str | int | None,
         retokenised: bool,
-    ) -> End:
+    ) -> OutputEnd:
         """Whether an output, whose text is ``said``, ends where it should."""
         certain = {*applied.stop_ids, *(() if applied.ignore_eos else self.certain)}
         for position, token in enumerate(output[:-1]):
@@ -96,24 +96,24 @@ class Ends:
             return _improper(f"has {count} tokens, more than the limit of {limit}", limit)
         last = output[-1] if output else None
         if last is not None and (last in self.stops(applied) or last == stop_reason):
-            return End(EndKind.proper)
+            return OutputEnd(EndKind.proper)
         if count == limit or prompt_tokens + count >= self.context:
-            return End(EndKind.proper)
+            return OutputEnd(EndKind.proper)
         if reason in _LIMITS:
             if limit is None or retokenised:
-                return End(EndKind.unknown)
+                return OutputEnd(EndKind.unknown)
             return _improper(f"ends at {count} tokens for its length, the limit is {limit}", count)
         strings = [*applied.stops, *([stop_reason] if isinstance(stop_reason, str) else [])]
         if strings:
             # Which is left out of most texts, so that there may be nothing to be seen of it.
             found = any(one in said for one in strings)
-            return End(EndKind.proper if found else EndKind.unknown)
+            return OutputEnd(EndKind.proper if found else EndKind.unknown)
         if stop_reason is not None or reason not in _STOPS or (not reason and limit is None):
-            return End(EndKind.unknown)
+            return OutputEnd(EndKind.unknown)
         if not self.stops(applied):
             return _improper(f"ends at {count} tokens, the limit is {limit}", count)
-        return End(EndKind.next)
+        return OutputEnd(EndKind.next)
 
 
-def _improper(why: str, position: int) -> End:
-    return End(EndKind.improper, why, position)
+def _improper(why: str, position: int) -> OutputEnd:
+    return OutputEnd(EndKind.improper, why, position)

@@ -10,7 +10,7 @@ from typing import Any
 
 from pearl_eval.audit.lines import read_objects
 from pearl_eval.audit.processors import CONTROLS
-from pearl_eval.audit.rows import Messages, Place, Prompt, Recorded, Row, Unfit, Unusable
+from pearl_eval.audit.rows import AuditRow, Messages, Place, Prompt, Recorded, UnfitRow, Unusable
 from pearl_eval.errors import UserError
 from pearl_eval.results.formats import current
 from pearl_eval.results.version_0 import upgrade_record
@@ -33,7 +33,7 @@ class Outputs:
     """The rows of a file, and what of it can't be judged. ``lines`` counts what was there."""
 
     file: str
-    rows: list[Row] = field(default_factory=list)
+    rows: list[AuditRow] = field(default_factory=list)
     unusable: list[Unusable] = field(default_factory=list)
     lines: int = 0
 
@@ -58,7 +58,7 @@ def read_outputs(path: Path, requests: Path | None = None) -> Outputs:
         try:
             # Before any is kept: one with a bad choice is unusable as a whole.
             found = list(reader.rows(place, content))
-        except Unfit as error:
+        except UnfitRow as error:
             outputs.unusable.append(Unusable(place, str(error)))
             continue
         for row in found:
@@ -94,9 +94,9 @@ class _Reader:
         #: Of our runs: the reference's answers, by problem and sample, in the order of turns.
         self._answers: dict[tuple[str, int], list[list[int]]] = {}
 
-    def rows(self, place: Place, content: Object) -> Iterator[Row]:
+    def rows(self, place: Place, content: Object) -> Iterator[AuditRow]:
         """The rows of an object: more than one where a prompt was answered several times."""
-        form: Callable[[Place, Object], Iterator[Row]]
+        form: Callable[[Place, Object], Iterator[AuditRow]]
         if {"task_id", "output_ids", "reference_output_ids"} <= content.keys():
             form = self._recorded
         elif "arguments" in content and "resps" in content:
@@ -109,7 +109,7 @@ class _Reader:
             form = _simple
         yield from form(place, content)
 
-    def another_model(self, row: Row) -> str:
+    def another_model(self, row: AuditRow) -> str:
         """Why a row is not of the model that the file's first is of; empty if it may be."""
         if not row.model:
             return ""
@@ -123,21 +123,21 @@ class _Reader:
             " holds all to one model; put the others into a file of their own"
         )
 
-    def _recorded(self, place: Place, content: Object) -> Iterator[Row]:
+    def _recorded(self, place: Place, content: Object) -> Iterator[AuditRow]:
         """A line of a run's ``records.jsonl``; its prompts are in the task that the run names."""
         record = current(dict(content), self._path, upgrade_record)
         if record.get("synthetic"):
-            raise Unfit("it is of a synthetic pair, which makes its tokens up")
+            raise UnfitRow("it is of a synthetic pair, which makes its tokens up")
         key = str(record["task_id"]), int(record.get("sample", 0))
         turn = int(record.get("turn", 0))
         earlier = self._answers.setdefault(key, [])
         if turn and len(earlier) != turn - 1:
-            raise Unfit(f"it is turn {turn}, and not all turns before it are above it")
+            raise UnfitRow(f"it is turn {turn}, and not all turns before it are above it")
         prompt = Recorded(self._path.parent, key[0], list(earlier) if turn else ())
         if turn:
             earlier.append(_ids("reference_output_ids", record["reference_output_ids"]))
         sample = f", sample {key[1]}" if key[1] else ""
-        yield Row(
+        yield AuditRow(
             place,
             key[0] + (f", turn {turn}" if turn else "") + sample,
             prompt,
@@ -146,7 +146,7 @@ class _Reader:
             own_run=True,
         )
 
-    def _served(self, place: Place, content: Object) -> Iterator[Row]:
+    def _served(self, place: Place, content: Object) -> Iterator[AuditRow]:
         """A response of an OpenAI-compatible server, alone, beside its request, or in a batch."""
         response, request = content, content.get("request") or {}
         if "choices" not in content:
@@ -155,16 +155,16 @@ class _Reader:
         name = str(content.get("custom_id", ""))
         if "body" in response:
             if response.get("status_code", 200) != 200:
-                raise Unfit(f"its request failed with status {response['status_code']}")
+                raise UnfitRow(f"its request failed with status {response['status_code']}")
             response = response["body"]
         asked = {**self._requests.get(name, {}), **request, **_asked(content)}
         choices = response.get("choices")
         if not isinstance(choices, list) or not choices:
-            raise Unfit("its response has no choices, so no output")
+            raise UnfitRow("its response has no choices, so no output")
         for number, choice in enumerate(choices):
             one = choice if isinstance(choice, Mapping) else {}
             prompt, text = _prompt_of(one, response, asked)
-            yield Row(
+            yield AuditRow(
                 place,
                 _numbered(name or _name(content), number, len(choices)),
                 prompt,
@@ -195,16 +195,18 @@ def _prompt_of(choice: Object, response: Object, asked: Object) -> tuple[Prompt,
     if ids:
         return _ids("prompt_token_ids", ids), text if isinstance(text, str) else None
     if asked.get("echo"):
-        raise Unfit("its text begins with the prompt (echo), and no token ids tell where that ends")
+        raise UnfitRow(
+            "its text begins with the prompt (echo), and no token ids tell where that ends"
+        )
     if asked.get("messages"):
         return _messages(asked["messages"], asked), None
     if text is None:
-        raise Unfit(
+        raise UnfitRow(
             "it has no prompt: a response alone does not; ask the server for return_token_ids, or"
             " put the request beside it (docs/audit.md)"
         )
     if isinstance(text, list) and text and not isinstance(text[0], int):
-        raise Unfit("its request has several prompts, and which one it is of is not told")
+        raise UnfitRow("its request has several prompts, and which one it is of is not told")
     return _prompt("prompt", text, asked), None
 
 
@@ -218,7 +220,7 @@ def _text_of(choice: Object) -> str | None:
     if not choice.get("token_ids"):
         for part in ("tool_calls", "reasoning", "reasoning_content"):
             if message.get(part):
-                raise Unfit(
+                raise UnfitRow(
                     f"its message has {part}, which the server parsed out of the text; ask it for"
                     " return_token_ids"
                 )
@@ -228,17 +230,17 @@ def _text_of(choice: Object) -> str | None:
     return content if isinstance(content, str) else None
 
 
-def _offline(place: Place, content: Object) -> Iterator[Row]:
+def _offline(place: Place, content: Object) -> Iterator[AuditRow]:
     """What vLLM's ``LLM.generate`` returns, written out."""
     outputs = content["outputs"]
     if not outputs:
-        raise Unfit("its outputs are empty")
+        raise UnfitRow("its outputs are empty")
     for number, output in enumerate(outputs):
         one = output if isinstance(output, Mapping) else {}
         ids = content.get("prompt_token_ids")
         text = content.get("prompt")
         prompt: Prompt = _ids("prompt_token_ids", ids) if ids else _prompt("prompt", text, content)
-        yield Row(
+        yield AuditRow(
             place,
             _numbered(_name(content), number, len(outputs)),
             prompt,
@@ -250,7 +252,7 @@ def _offline(place: Place, content: Object) -> Iterator[Row]:
         )
 
 
-def _harness(place: Place, content: Object) -> Iterator[Row]:
+def _harness(place: Place, content: Object) -> Iterator[AuditRow]:
     """A sample of lm-evaluation-harness, as ``--log_samples`` leaves it."""
     arguments, responses = content["arguments"], content["resps"]
     if isinstance(arguments, Mapping):
@@ -263,11 +265,11 @@ def _harness(place: Place, content: Object) -> Iterator[Row]:
         for text in (answers if isinstance(answers, list) else [answers])
     ]
     if not made:
-        raise Unfit("it has no requests")
+        raise UnfitRow("it has no requests")
     for number, (request, text) in enumerate(made):
         options = request[1] if len(request) > 1 else None
         if not isinstance(options, Mapping) or not isinstance(text, str):
-            raise Unfit(
+            raise UnfitRow(
                 "its request is no generation (a choice is scored, nothing is generated); take"
                 " samples of a task whose output_type is generate_until"
             )
@@ -277,7 +279,7 @@ def _harness(place: Place, content: Object) -> Iterator[Row]:
         settings |= {"stop": stops} if stops else {}
         settings |= {"max_tokens": limit} if limit else {}
         settings.setdefault("do_sample", bool(settings.get("temperature")))
-        yield Row(
+        yield AuditRow(
             place,
             _numbered(_name(content), number, len(made)),
             _harness_prompt(request[0]),
@@ -299,19 +301,19 @@ def _harness_prompt(given: Any) -> Prompt:
     return _prompt("arguments", given, {})
 
 
-def _simple(place: Place, content: Object) -> Iterator[Row]:
+def _simple(place: Place, content: Object) -> Iterator[AuditRow]:
     """Ours: a prompt and an output, each as text or as token ids."""
     asked = next((name for name in _PROMPTS if content.get(name) is not None), None)
     made = next((name for name in _OUTPUTS if content.get(name) is not None), None)
     if made is None:
-        raise Unfit(f"it has no output; expected token ids or text as {' or '.join(_OUTPUTS)}")
+        raise UnfitRow(f"it has no output; expected token ids or text as {' or '.join(_OUTPUTS)}")
     if asked is None:
-        raise Unfit(f"it has no prompt; expected {' or '.join(_PROMPTS)}")
+        raise UnfitRow(f"it has no prompt; expected {' or '.join(_PROMPTS)}")
     output = content[made]
     is_text = isinstance(output, str)
     other = content.get("text") if not is_text else None
     prompt_text = content.get("prompt")
-    yield Row(
+    yield AuditRow(
         place,
         _name(content),
         _prompt(asked, content[asked], content),
@@ -338,13 +340,15 @@ def _messages(given: Any, options: Object) -> Messages:
         isinstance(one, Mapping) and isinstance(one.get("role"), str) for one in given
     )
     if not fits or not given:
-        raise Unfit("its messages are no list of objects with a role and a content each")
+        raise UnfitRow("its messages are no list of objects with a role and a content each")
     if any(isinstance(one.get("content"), list) for one in given):
         parts = [
             part for one in given for part in one["content"] if isinstance(one["content"], list)
         ]
         if any(not isinstance(part, Mapping) or part.get("type") != "text" for part in parts):
-            raise Unfit("its messages have parts that are no text, which a text model can't read")
+            raise UnfitRow(
+                "its messages have parts that are no text, which a text model can't read"
+            )
     kept = {name: options[name] for name in _OF_TEMPLATES if options.get(name)}
     return Messages(given, kept | dict(options.get("chat_template_kwargs") or {}))
 
@@ -354,7 +358,7 @@ def _settings(content: Object) -> dict[str, Any]:
     told = {name: value for name, value in content.items() if name in CONTROLS}
     inner = content.get(SAMPLING) or content.get("sampling_params") or {}
     if not isinstance(inner, Mapping):
-        raise Unfit(f"its {SAMPLING} is no object of names and values")
+        raise UnfitRow(f"its {SAMPLING} is no object of names and values")
     return {name: value for name, value in {**told, **inner}.items() if value is not None}
 
 
@@ -382,5 +386,5 @@ def _optional_ids(name: str, value: Any) -> list[int] | None:
 
 def _ids(name: str, value: Any) -> list[int]:
     if not isinstance(value, Sequence) or not all(type(one) is int for one in value):
-        raise Unfit(f"its {name} is neither a text nor a list of token ids")
+        raise UnfitRow(f"its {name} is neither a text nor a list of token ids")
     return list(value)

@@ -13,8 +13,8 @@ from pearl_eval.audit.defaults import Defaults
 from pearl_eval.audit.forms import read_outputs
 from pearl_eval.audit.own_runs import run_settings
 from pearl_eval.audit.processors import Applied, Processed
-from pearl_eval.audit.rows import Row, Unfit, Unusable
-from pearl_eval.audit.texts import Reading, Text
+from pearl_eval.audit.rows import AuditRow, UnfitRow, Unusable
+from pearl_eval.audit.texts import RowText, TextReading
 from pearl_eval.config.building import plain
 from pearl_eval.errors import UserError
 from pearl_eval.pairs.pair import Pair
@@ -25,7 +25,7 @@ class Input:
     """What is to be judged of a file, and what of it can't be."""
 
     file: str
-    texts: list[Text]
+    texts: list[RowText]
     unusable: list[Unusable]
 
 
@@ -46,7 +46,7 @@ class Inputs:
         self._requests = Path(config.requests) if config.requests else None
         self._told: dict[str, Any] = plain(OmegaConf.create(config.applied))
         self._pair, self._defaults = pair, defaults
-        self.reading = Reading(pair, config.special_tokens)
+        self.reading = TextReading(pair, config.special_tokens)
         self._runs: dict[Path, dict[str, Any]] = {}
 
     def file(self, name: str) -> Input:
@@ -56,19 +56,19 @@ class Inputs:
         for row in outputs.rows:
             try:
                 texts.append(self._text(row))
-            except (Unfit, UserError) as error:
+            except (UnfitRow, UserError) as error:
                 unusable.append(Unusable(row.place, str(error)))
         unusable.sort(key=lambda one: one.place.line)
         return Input(name, texts, unusable)
 
-    def processed(self, text: Text, device: Any = "cpu") -> Processed:
-        """What was applied to the scores of a text. Unfit where that can't be."""
+    def processed(self, text: RowText, device: Any = "cpu") -> Processed:
+        """What was applied to the scores of a text. UnfitRow where that can't be."""
         forbidden = self._defaults.ends.forbidden(text.applied)
         return Processed(
             text.applied, text.ids, text.begin, forbidden, self._pair.tokenizer, device
         )
 
-    def _text(self, row: Row) -> Text:
+    def _text(self, row: AuditRow) -> RowText:
         if row.own_run:
             applied = Applied.of(self._of_run(Path(row.place.file).parent), {})
         else:

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from decoders.sampling.sampler import Sampler
 from decoders.sampling.temperature import Temperature
-from pearl_eval.audit.rows import Recorded, Unfit
+from pearl_eval.audit.rows import Recorded, UnfitRow
 from pearl_eval.config.building import build
 from pearl_eval.errors import UserError
 from pearl_eval.evaluation.plan import load_problems
@@ -32,7 +32,7 @@ class OwnRuns:
         self._problems: dict[Path, dict[str, Problem] | str] = {}
 
     def prompt(self, recorded: Recorded) -> list[int]:
-        """The token ids of a prompt. Unfit where the run does not tell them."""
+        """The token ids of a prompt. UnfitRow where the run does not tell them."""
         if recorded.folder not in self._problems:
             try:
                 self._problems[recorded.folder] = _problems(recorded.folder)
@@ -40,15 +40,15 @@ class OwnRuns:
                 self._problems[recorded.folder] = str(error)
         problems = self._problems[recorded.folder]
         if isinstance(problems, str):
-            raise Unfit(problems)
+            raise UnfitRow(problems)
         problem = problems.get(recorded.task_id)
         if problem is None:
-            raise Unfit(f"the run's task has no problem {recorded.task_id!r}")
+            raise UnfitRow(f"the run's task has no problem {recorded.task_id!r}")
         try:
             answers = [self._pair.answer(one) for one in recorded.answers]
             return self._pair.prompt(problem, answers)
         except UserError as error:
-            raise Unfit(str(error)) from error
+            raise UnfitRow(str(error)) from error
 
 
 def run_settings(folder: Path) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def run_settings(folder: Path) -> dict[str, Any]:
     if isinstance(sampler, Temperature):
         settings |= {name: getattr(sampler, name) for name in ("temperature", "top_k", "top_p")}
     elif sampler.random:
-        raise Unfit(f"the run's sampling, {type(sampler).__name__}, can't be judged here")
+        raise UnfitRow(f"the run's sampling, {type(sampler).__name__}, can't be judged here")
     return settings
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pearl_eval.audit.comparison import Parting
-from pearl_eval.audit.result import MEANINGS, FileResult, Result
-from pearl_eval.audit.verdicts import TIE, Judged
+from pearl_eval.audit.result import MEANINGS, AuditResult, FileResult
+from pearl_eval.audit.verdicts import TIE, JudgedOutput
 
 #: So many outputs of a kind are told of one by one; all are in ``audit.json``.
 _SHOWN = 20
@@ -19,12 +19,12 @@ _WHY = {
 }
 
 
-def page(result: Result) -> str:
+def page(result: AuditResult) -> str:
     """The whole audit as Markdown."""
     return "\n".join(_lines(result)) + "\n"
 
 
-def _lines(result: Result) -> Iterator[str]:
+def _lines(result: AuditResult) -> Iterator[str]:
     yield "# Audit"
     yield ""
     yield f"Target: {result.target}, in {result.dtype}. Tolerance: {result.tolerance}."
@@ -89,7 +89,7 @@ def _totals(file: FileResult) -> Iterator[str]:
         yield f"- applied to the scores: {'; '.join(applied[:_SHOWN])}"
 
 
-def _shown(title: str, judged: list[Judged]) -> Iterator[str]:
+def _shown(title: str, judged: list[JudgedOutput]) -> Iterator[str]:
     if not judged:
         return
     yield ""
@@ -98,7 +98,7 @@ def _shown(title: str, judged: list[Judged]) -> Iterator[str]:
     yield from _rest([_told(one) for one in judged[:_SHOWN]], len(judged))
 
 
-def _told(one: Judged) -> str:
+def _told(one: JudgedOutput) -> str:
     row = one.text.row
     name = f" ({row.name})" if row.name else ""
     more = len(one.violations or one.ties) - 1

@@ -29,7 +29,7 @@ from transformers import (
 )
 
 from decoders.sampling.sampler import OwnChoice, most_probable
-from pearl_eval.audit.rows import Unfit
+from pearl_eval.audit.rows import UnfitRow
 
 #: Of sampling alone: what is drawn from, not what is most probable. In transformers' order.
 _WARPERS = {
@@ -141,7 +141,7 @@ class Applied:
 
     @classmethod
     def of(cls, told: Mapping[str, Any], defaults: Mapping[str, Any]) -> Applied:
-        """``told`` by a row, and the ``defaults`` of what that does not tell. Unfit where that is
+        """``told`` by a row, and the ``defaults`` of what that does not tell. UnfitRow where that is
         something that no processor of transformers does."""
         own = _named(told)
         merged = {**_named(defaults), **own}
@@ -179,23 +179,23 @@ def _refuse(settings: Mapping[str, Any]) -> None:
     for name, value in settings.items():
         if name in _REFUSED:
             if value not in _REFUSED[name]:
-                raise Unfit(
+                raise UnfitRow(
                     f"{name}={value!r:.60} was applied, which no processor of transformers does, so"
                     " it can't be judged"
                 )
         elif name not in CONTROLS and name not in _HARMLESS:
-            raise Unfit(f"{name}={value!r:.60} is nothing that is known to be applied to scores")
+            raise UnfitRow(f"{name}={value!r:.60} is nothing that is known to be applied to scores")
     for name in (*_WARPERS, "repetition_penalty", "min_new_tokens", "min_length", "max_tokens"):
         value = settings.get(name)
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-            raise Unfit(f"{name}={value!r:.60} is no number")
+            raise UnfitRow(f"{name}={value!r:.60} is no number")
     for name, kind in _LISTS.items():
         value = settings.get(name)
         one_text = name == "stop" and isinstance(value, str)
         if value is None or one_text:
             continue
         if not isinstance(value, list | tuple) or not all(type(one) is kind for one in value):
-            raise Unfit(f"{name}={value!r:.60} is no list of {_CALLED[kind]}")
+            raise UnfitRow(f"{name}={value!r:.60} is no list of {_CALLED[kind]}")
 
 
 def _matters(name: str, settings: Mapping[str, Any]) -> bool:
@@ -330,12 +330,12 @@ def _no_text(scores: torch.Tensor) -> torch.LongTensor:
 
 
 def _made(name: str, kind: type[LogitsProcessor], *settings: Any) -> LogitsProcessor:
-    """A processor; Unfit where it does not take its settings."""
+    """A processor; UnfitRow where it does not take its settings."""
     try:
         return kind(*settings)
     except (ValueError, TypeError) as error:
         told = ", ".join(map(repr, settings))
-        raise Unfit(f"{name} can't be applied with {told:.80}: {error}") from error
+        raise UnfitRow(f"{name} can't be applied with {told:.80}: {error}") from error
 
 
 def _biases(told: Any) -> list[list[Any]]:
@@ -345,7 +345,7 @@ def _biases(told: Any) -> list[list[Any]]:
     try:
         return [[[int(token)], float(bias)] for token, bias in dict(told).items()]
     except (ValueError, TypeError):
-        raise Unfit(f"logit_bias={told!r:.60} is no object of numbers by token id") from None
+        raise UnfitRow(f"logit_bias={told!r:.60} is no object of numbers by token id") from None
 
 
 def _sequences(told: Any) -> list[list[Any]]:
@@ -354,13 +354,15 @@ def _sequences(told: Any) -> list[list[Any]]:
     try:
         return [[list(ids), float(bias)] for ids, bias in pairs]
     except (ValueError, TypeError):
-        raise Unfit(f"sequence_bias={told!r:.60} is no list of token ids and biases") from None
+        raise UnfitRow(f"sequence_bias={told!r:.60} is no list of token ids and biases") from None
 
 
 def _check_known(size: int, what: str, sequences: Sequence[Sequence[Any]]) -> None:
     for token in (token for ids in sequences for token in ids):
         if type(token) is not int or not 0 <= token < size:
-            raise Unfit(f"its {what} have {token!r:.20}, which is no token of the target's {size}")
+            raise UnfitRow(
+                f"its {what} have {token!r:.20}, which is no token of the target's {size}"
+            )
 
 
 def _words(told: Any, tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:

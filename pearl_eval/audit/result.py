@@ -13,7 +13,7 @@ from scipy import stats
 from pearl_eval.audit.comparison import Parting
 from pearl_eval.audit.ends import EndKind
 from pearl_eval.audit.rows import Unusable
-from pearl_eval.audit.verdicts import IDENTICAL, SAMPLED, TIE, VIOLATION, Judged, as_json
+from pearl_eval.audit.verdicts import IDENTICAL, SAMPLED, TIE, VIOLATION, JudgedOutput, as_json
 from pearl_eval.checks.distribution import Fit, SampledTokens
 from pearl_eval.results.intervals import Interval
 
@@ -27,7 +27,7 @@ class FileResult:
     """What was found of the outputs of one file."""
 
     file: str
-    judged: Sequence[Judged]
+    judged: Sequence[JudgedOutput]
     unusable: Sequence[Unusable]
 
     @cached_property
@@ -40,7 +40,7 @@ class FileResult:
         return Counter(one.kind for one in self.judged)
 
     @property
-    def violations(self) -> list[Judged]:
+    def violations(self) -> list[JudgedOutput]:
         return [one for one in self.judged if one.kind == VIOLATION]
 
     @property
@@ -96,7 +96,7 @@ class FileResult:
         ]
 
 
-def fit_of(judged: Iterable[Judged]) -> Fit | None:
+def fit_of(judged: Iterable[JudgedOutput]) -> Fit | None:
     """How well the sampled tokens of some outputs fit the target's distribution, if any are."""
     sampled = SampledTokens()
     for one in judged:
@@ -105,7 +105,7 @@ def fit_of(judged: Iterable[Judged]) -> Fit | None:
 
 
 @dataclass(frozen=True)
-class Result:
+class AuditResult:
     """What an audit found.
 
     ``tolerance`` says where tolerances come from. ``partings`` are of two files, and ``alone`` the

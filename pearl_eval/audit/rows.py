@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 
-class Unfit(ValueError):
+class UnfitRow(ValueError):
     """Why a row can't be judged. The others still are."""
 
 
@@ -56,7 +56,7 @@ Prompt = str | list[int] | Messages | Recorded
 
 
 @dataclass(frozen=True)
-class Row:
+class AuditRow:
     """A prompt and what an engine made of it.
 
     Parameters

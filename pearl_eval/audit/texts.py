@@ -10,19 +10,19 @@ from jinja2 import TemplateError
 from pearl_eval.audit.ends import Ends
 from pearl_eval.audit.own_runs import OwnRuns
 from pearl_eval.audit.processors import Applied
-from pearl_eval.audit.rows import Messages, Recorded, Row, Unfit
+from pearl_eval.audit.rows import AuditRow, Messages, Recorded, UnfitRow
 from pearl_eval.pairs.pair import Pair
 
 
 @dataclass(frozen=True)
-class Text:
+class RowText:
     """A row whose prompt and output are token ids, and what was applied to its scores.
 
     ``retokenised``: the output was given as text, so its tokens are those of the tokenizer, which
     need not be those that the engine generated.
     """
 
-    row: Row
+    row: AuditRow
     prompt: list[int]
     output: list[int]
     applied: Applied
@@ -37,7 +37,7 @@ class Text:
         return len(self.prompt)
 
 
-class Reading:
+class TextReading:
     """Makes texts of rows.
 
     Parameters
@@ -55,11 +55,11 @@ class Reading:
         self._runs = OwnRuns(pair)
         self._size = max(len(pair.tokenizer), 1 + max(pair.tokenizer.get_vocab().values()))
 
-    def text(self, row: Row, applied: Applied, ends: Ends) -> Text:
-        """A row as tokens. Unfit where it can't be, or they can't be the target's."""
+    def text(self, row: AuditRow, applied: Applied, ends: Ends) -> RowText:
+        """A row as tokens. UnfitRow where it can't be, or they can't be the target's."""
         prompt = self._prompt(row)
         if not prompt:
-            raise Unfit("its prompt is empty, so nothing says what the first token should be")
+            raise UnfitRow("its prompt is empty, so nothing says what the first token should be")
         self._check_ids("prompt", prompt)
         if row.output is not None:
             output = list(row.output)
@@ -69,18 +69,18 @@ class Reading:
             if not applied.ignore_eos:
                 output = ends.unpadded(output)
         elif row.text is None:
-            raise Unfit("it has no output: neither token ids nor text")
+            raise UnfitRow("it has no output: neither token ids nor text")
         else:
             output = self._output(prompt, row.text)
         context = self._pair.contexts["target"]
         if len(prompt) + len(output) > context:
-            raise Unfit(
+            raise UnfitRow(
                 f"its prompt of {len(prompt)} tokens and output of {len(output)} do not fit the"
                 f" target's context of {context}"
             )
-        return Text(row, prompt, output, applied, row.output is None)
+        return RowText(row, prompt, output, applied, row.output is None)
 
-    def otherwise(self, text: Text, position: int, token: int) -> Text | None:
+    def otherwise(self, text: RowText, position: int, token: int) -> RowText | None:
         """The same output of text in other tokens, with ``token`` at a position.
 
         Where a text can be written in several ways, an engine may have chosen another than the
@@ -97,7 +97,7 @@ class Reading:
             return None
         return replace(text, output=head + tail)
 
-    def _prompt(self, row: Row) -> list[int]:
+    def _prompt(self, row: AuditRow) -> list[int]:
         prompt = row.prompt
         if isinstance(prompt, list):
             return prompt
@@ -123,9 +123,9 @@ class Reading:
             )
         except (ValueError, TypeError, TemplateError) as error:
             said = " ".join(str(error).split())
-            raise Unfit(f"the target's chat template can't write its messages: {said:.200}") from (
-                error
-            )
+            raise UnfitRow(
+                f"the target's chat template can't write its messages: {said:.200}"
+            ) from (error)
         return list(ids)
 
     def _output(self, prompt: list[int], text: str) -> list[int]:
@@ -142,7 +142,9 @@ class Reading:
         for ids in candidates:
             if self._decoded(prompt, ids) == text:
                 return ids
-        raise Unfit("its text is not what its tokens are decoded to, so they can't be told from it")
+        raise UnfitRow(
+            "its text is not what its tokens are decoded to, so they can't be told from it"
+        )
 
     def _plain(self, text: str) -> list[int]:
         """The tokens of a text, without any that the tokenizer adds."""
@@ -154,7 +156,7 @@ class Reading:
     def _check_ids(self, what: str, ids: Sequence[int]) -> None:
         for position, token in enumerate(ids):
             if not 0 <= token < self._size:
-                raise Unfit(
+                raise UnfitRow(
                     f"token {token} at position {position} of its {what} is beyond the target's"
                     f" vocabulary of {self._size}: ids of another tokenizer?"
                 )
@@ -167,7 +169,7 @@ class Reading:
             found = str(self._tokenizer.decode(ids, skip_special_tokens=skip))
             if expected in found:
                 return
-        raise Unfit(
+        raise UnfitRow(
             f"its {what}'s token ids read {found.strip()[:40]!r} by the target's tokenizer, and its"
             f" text {expected[:40]!r}: ids of another tokenizer?"
         )

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from pearl_eval.audit.ends import End, EndKind
+from pearl_eval.audit.ends import EndKind, OutputEnd
 from pearl_eval.audit.processors import Processed
-from pearl_eval.audit.texts import Text
+from pearl_eval.audit.texts import RowText
 from pearl_eval.checks.distribution import SampledTokens
 from pearl_eval.checks.equivalence import (
     FACTOR,
@@ -30,7 +30,7 @@ Ways = Callable[[list[int], int], list[StandIn]]
 
 
 @dataclass
-class Judged:
+class JudgedOutput:
     """What was found of one output.
 
     ``ties`` and ``violations`` are its tokens that are not, or not alone, the target's first
@@ -40,8 +40,8 @@ class Judged:
     ``sampled`` has its tokens beside what they were drawn from, where they were drawn at random.
     """
 
-    text: Text
-    end: End
+    text: RowText
+    end: OutputEnd
     tokens: int = 0
     near: int = 0
     ties: list[Divergence] = field(default_factory=list)
@@ -93,7 +93,7 @@ class Judged:
         return TIE if any(one.position == position for one in self.ties) else "own"
 
 
-class Judge:
+class OutputJudge:
     """Judges the output of one text from its logits, piece by piece.
 
     Parameters
@@ -112,13 +112,13 @@ class Judge:
 
     def __init__(
         self,
-        text: Text,
-        end: End,
+        text: RowText,
+        end: OutputEnd,
         processed: Processed,
         stops: Sequence[int],
         dtype: torch.dtype,
     ) -> None:
-        self.judged = Judged(text, end)
+        self.judged = JudgedOutput(text, end)
         self._processed = processed
         self._stops = list(stops)
         self._dtype = dtype

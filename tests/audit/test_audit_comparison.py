@@ -5,26 +5,26 @@ from __future__ import annotations
 import pytest
 
 from pearl_eval.audit.comparison import pair_up, part
-from pearl_eval.audit.ends import End, EndKind
+from pearl_eval.audit.ends import EndKind, OutputEnd
 from pearl_eval.audit.page import page
 from pearl_eval.audit.processors import Applied
-from pearl_eval.audit.result import FileResult, Result
-from pearl_eval.audit.rows import Place, Row, Unusable
-from pearl_eval.audit.texts import Text
-from pearl_eval.audit.verdicts import Judged
+from pearl_eval.audit.result import AuditResult, FileResult
+from pearl_eval.audit.rows import AuditRow, Place, Unusable
+from pearl_eval.audit.texts import RowText
+from pearl_eval.audit.verdicts import JudgedOutput
 from pearl_eval.checks.equivalence import Divergence
 
 
 def judged(
     line: int, prompt: list[int], output: list[int], name: str = "", tie: int | None = None,
     wrong: int | None = None, end: int | None = None,
-) -> Judged:  # fmt: skip
+) -> JudgedOutput:  # fmt: skip
     """An output with a tie and a violation at these positions, that ends wrongly at ``end``."""
-    row = Row(Place("f", line), name, prompt, output)
+    row = AuditRow(Place("f", line), name, prompt, output)
     kind = EndKind.proper if end is None else EndKind.improper
-    found = Judged(
-        Text(row, prompt, output, Applied.of({}, {})),
-        End(kind, "ends badly", end or 0),
+    found = JudgedOutput(
+        RowText(row, prompt, output, Applied.of({}, {})),
+        OutputEnd(kind, "ends badly", end or 0),
         tokens=len(output),
     )
     for position, into in ((tie, found.ties), (wrong, found.violations)):
@@ -55,7 +55,7 @@ def test_where_two_outputs_part(first, second, position, tokens, found, meaning)
     assert (parting.name, [place.line for place in parting.places]) == ("b", [1, 4])
 
 
-def lines(pairs: list[tuple[Judged, Judged]]) -> list[tuple[int, int]]:
+def lines(pairs: list[tuple[JudgedOutput, JudgedOutput]]) -> list[tuple[int, int]]:
     return [(a.text.row.place.line, b.text.row.place.line) for a, b in pairs]
 
 
@@ -92,7 +92,7 @@ def test_figures_and_the_page() -> None:
     # Wilson's interval of 2 of 4 is 0.5 ± 0.3500.
     assert figures["violation_rate_ci95"] == pytest.approx((0.15, 0.85), abs=1e-3)
     assert figures["runner_up_pass_rate"] == 0.3
-    text = page(Result([result], "so much", "model", "bfloat16"))
+    text = page(AuditResult([result], "so much", "model", "bfloat16"))
     assert "Target: model, in bfloat16. Tolerance: so much." in text
     assert "| 5 | 1 | 1 | 2 | 0 | 1 | 10 |" in text
     assert (
@@ -105,6 +105,6 @@ def test_figures_and_the_page() -> None:
 
 def test_a_long_list_is_cut_on_the_page() -> None:
     outputs = [judged(line, [7], [1], wrong=0) for line in range(1, 23)]
-    text = page(Result([FileResult("f", outputs, [])], "", "", ""))
+    text = page(AuditResult([FileResult("f", outputs, [])], "", "", ""))
     assert text.count("where the target's own is 9") == 20
     assert "- and 2 more, in audit.json" in text

@@ -9,12 +9,12 @@ import torch
 from audit_faults import KINDS, PROMPTS, Bench, Engine, Faults, measure, pool, refused, row_of
 
 from pearl_eval.audit.result import fit_of
-from pearl_eval.audit.verdicts import Judged
+from pearl_eval.audit.verdicts import JudgedOutput
 
 DTYPES = [torch.float32, torch.bfloat16]
 
 
-def kinds(judged: list[Judged]) -> set[str]:
+def kinds(judged: list[JudgedOutput]) -> set[str]:
     return {one.kind for one in judged}
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pearl_eval.audit.forms import Outputs, read_outputs
-from pearl_eval.audit.rows import Messages, Recorded, Row
+from pearl_eval.audit.rows import AuditRow, Messages, Recorded
 from pearl_eval.errors import UserError
 
 USER = {"role": "user", "content": "Hi"}
@@ -23,7 +23,7 @@ def read(tmp_path: Path, *objects: Any, requests: list[Any] | None = None) -> Ou
     return read_outputs(file, asked if requests is not None else None)
 
 
-def row(tmp_path: Path, content: Any, requests: list[Any] | None = None) -> Row:
+def row(tmp_path: Path, content: Any, requests: list[Any] | None = None) -> AuditRow:
     found = read(tmp_path, content, requests=requests)
     assert not found.unusable, found.unusable
     (one,) = found.rows

@@ -11,11 +11,11 @@ import pytest
 import torch
 from small_pair import make_tokenizer
 
-from pearl_eval.audit.ends import End, EndKind
+from pearl_eval.audit.ends import EndKind, OutputEnd
 from pearl_eval.audit.processors import Applied, Processed
-from pearl_eval.audit.rows import Place, Row
-from pearl_eval.audit.texts import Text
-from pearl_eval.audit.verdicts import Judge, Judged, source
+from pearl_eval.audit.rows import AuditRow, Place
+from pearl_eval.audit.texts import RowText
+from pearl_eval.audit.verdicts import JudgedOutput, OutputJudge, source
 from pearl_eval.checks.equivalence import StandIn
 from pearl_eval.checks.rounding import Logits
 
@@ -28,11 +28,13 @@ EQUAL = [3.0, 3.0, -3.0, -3.0]
 PROMPT = [1]
 
 
-def judge_of(output: list[int], end: EndKind = EndKind.proper, **told: Any) -> Judge:
-    row = Row(Place("f", 1), "", PROMPT, output)
-    text = Text(row, PROMPT, output, Applied.of(told, {}))
+def judge_of(output: list[int], end: EndKind = EndKind.proper, **told: Any) -> OutputJudge:
+    row = AuditRow(Place("f", 1), "", PROMPT, output)
+    text = RowText(row, PROMPT, output, Applied.of(told, {}))
     processed = Processed(text.applied, text.ids, text.begin, [3], make_tokenizer())
-    return Judge(text, End(end, "ends here", len(output)), processed, [3], torch.bfloat16)
+    return OutputJudge(
+        text, OutputEnd(end, "ends here", len(output)), processed, [3], torch.bfloat16
+    )
 
 
 def tensor(rows: list[list[float]]) -> torch.Tensor:
@@ -41,7 +43,7 @@ def tensor(rows: list[list[float]]) -> torch.Tensor:
 
 def judged(
     output: list[int], rows: list[list[float]], end: EndKind = EndKind.proper, **told: Any
-) -> Judged:
+) -> JudgedOutput:
     judge = judge_of(output, end, **told)
     judge.take(0, tensor(rows))
     return judge.judged

@@ -9,7 +9,7 @@ import torch
 from small_pair import make_tokenizer
 
 from pearl_eval.audit.processors import Applied, Processed
-from pearl_eval.audit.rows import Unfit
+from pearl_eval.audit.rows import UnfitRow
 
 INF = float("inf")
 LOGITS = [1.0, 2.0, -1.0, 0.0]
@@ -143,21 +143,23 @@ def test_where_texts_end_has_several_names() -> None:
     ],
 )
 def test_what_cannot_be_judged_is_refused_by_name(told: dict[str, Any], reason: str) -> None:
-    with pytest.raises(Unfit, match=f"^{reason}".replace("{", r"\{")):
+    with pytest.raises(UnfitRow, match=f"^{reason}".replace("{", r"\{")):
         Applied.of(told, {})
     Applied.of({"presence_penalty": 0.0, "num_beams": 1, "n": 2, "seed": 3}, {})
     Applied.of({"response_format": {"type": "text"}}, {})
 
 
 def test_settings_that_a_processor_does_not_take() -> None:
-    with pytest.raises(Unfit, match=r"top_p can't be applied with 1\.5"):
+    with pytest.raises(UnfitRow, match=r"top_p can't be applied with 1\.5"):
         processed([2], 1, temperature=1.0, top_p=1.5)
-    with pytest.raises(Unfit, match="logit_bias='x' is no object"):
+    with pytest.raises(UnfitRow, match="logit_bias='x' is no object"):
         processed([2], 1, logit_bias="x")
-    with pytest.raises(Unfit, match=r"its biases have 300, which is no token of the target's 300"):
+    with pytest.raises(
+        UnfitRow, match=r"its biases have 300, which is no token of the target's 300"
+    ):
         processed([2], 1, logit_bias={300: 1.0})
     processed([2], 1, logit_bias={299: 1.0})
-    with pytest.raises(Unfit, match="its forbidden words have -1, which is no token"):
+    with pytest.raises(UnfitRow, match="its forbidden words have -1, which is no token"):
         processed([2], 1, bad_words_ids=[[4, -1]])
-    with pytest.raises(Unfit, match=r"sequence_bias=.* is no list"):
+    with pytest.raises(UnfitRow, match=r"sequence_bias=.* is no list"):
         processed([2], 1, sequence_bias=[3])

@@ -24,8 +24,8 @@ from pearl_eval.audit.config import AuditConfig
 from pearl_eval.audit.defaults import Defaults
 from pearl_eval.audit.inputs import Inputs
 from pearl_eval.audit.result import fit_of
-from pearl_eval.audit.texts import Text
-from pearl_eval.audit.verdicts import VIOLATION, Judged
+from pearl_eval.audit.texts import RowText
+from pearl_eval.audit.verdicts import VIOLATION, JudgedOutput
 from pearl_eval.config.schema import RuntimeConfig
 from pearl_eval.pairs.setup import Setup
 from tasks.humaneval import HumanEval
@@ -48,7 +48,7 @@ _EPSILONS = {torch.float32: 1024.0, torch.bfloat16: 32.0}
 _TIMES = 10.0
 _WIDER = {torch.float32: torch.float64, torch.bfloat16: torch.float32}
 
-Row = dict[str, Any]
+AuditRow = dict[str, Any]
 
 
 class Engine:
@@ -121,11 +121,11 @@ class Engine:
 class Planted:
     """An output with a fault, as a row of a file; ``positions`` are of single wrong tokens."""
 
-    row: Row
+    row: AuditRow
     positions: tuple[int, ...] = ()
 
 
-def row_of(prompt: list[int], output: list[int], **more: Any) -> Row:
+def row_of(prompt: list[int], output: list[int], **more: Any) -> AuditRow:
     return {"prompt_token_ids": prompt, "output_token_ids": output, **more}
 
 
@@ -148,7 +148,7 @@ class Faults:
         #: Those that end by themselves.
         self.ended = engine.generate(prompts, new, stop=True)
 
-    def right(self) -> list[Row]:
+    def right(self) -> list[AuditRow]:
         """Without a fault: up to the limit, and up to a stop token."""
         limited = [self._limited(*both) for both in zip(self._prompts, self.whole, strict=True)]
         return limited + [
@@ -232,7 +232,7 @@ class Faults:
             found.append(Planted(row, (at,)))
         return found
 
-    def _limited(self, prompt: list[int], output: list[int]) -> Row:
+    def _limited(self, prompt: list[int], output: list[int]) -> AuditRow:
         return row_of(prompt, output, max_tokens=self._new, ignore_eos=True)
 
 
@@ -253,10 +253,10 @@ class Bench:
         self.inputs = Inputs(config, setup.pair, defaults)
         self._auditor = Auditor(setup.pair.load_target(), setup.pair, self.inputs, defaults.ends)
 
-    def judge(self, rows: Sequence[Row]) -> list[Judged]:
+    def judge(self, rows: Sequence[AuditRow]) -> list[JudgedOutput]:
         return self._auditor.judge(self.texts(rows))
 
-    def texts(self, rows: Sequence[Row]) -> list[Text]:
+    def texts(self, rows: Sequence[AuditRow]) -> list[RowText]:
         """Rows as they are read from a file."""
         with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as file:
             file.writelines(json.dumps(row) + "\n" for row in rows)
@@ -334,7 +334,7 @@ def measure(engine: Engine, bench: Bench, faults: Faults, kind: str, each: int =
     return count
 
 
-def pool(engine: Engine, bench: Bench, actual: float, texts: int) -> list[Judged]:
+def pool(engine: Engine, bench: Bench, actual: float, texts: int) -> list[JudgedOutput]:
     """Sampled outputs that are claimed to be of temperature 1, judged."""
     prompts = engine.prompts()
     chosen = (prompts * -(-texts // len(prompts)))[:texts]
@@ -347,7 +347,7 @@ def pool(engine: Engine, bench: Bench, actual: float, texts: int) -> list[Judged
     return bench.judge(rows)
 
 
-def refused(judged: Sequence[Judged], sets: int, texts: int) -> int:
+def refused(judged: Sequence[JudgedOutput], sets: int, texts: int) -> int:
     """How many of some sets, each of so many texts drawn from those judged, are refused."""
     draw = random.Random(texts)
     fits = [fit_of(draw.sample(judged, texts)) for _ in range(sets)]
