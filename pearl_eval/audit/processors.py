@@ -141,8 +141,10 @@ class Applied:
 
     @classmethod
     def of(cls, told: Mapping[str, Any], defaults: Mapping[str, Any]) -> Applied:
-        """``told`` by a row, and the ``defaults`` of what that does not tell. UnfitRow where that is
-        something that no processor of transformers does."""
+        """``told`` by a row, and the ``defaults`` of what that does not tell.
+
+        UnfitRow where that is something that no processor of transformers does.
+        """
         own = _named(told)
         merged = {**_named(defaults), **own}
         _refuse(merged)
