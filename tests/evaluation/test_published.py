@@ -119,6 +119,15 @@ def test_record() -> None:
         "tie": "near",
         "runner_up_pass_rate": 0.0625,
         "lost": "",
+        "verifications": [1, 3],
+        # Of rounds that say nothing of when tokens were there.
+        "ttft_seconds": None,
+        "tpot_seconds": None,
+        "itl_seconds_p50": None,
+        "itl_seconds_p95": None,
+        "itl_seconds_p99": None,
+        "equal_hardware_seconds": None,
+        "equal_hardware_new_tokens": None,
     }
     assert record.key == ("T/7", 2, 0)
 
@@ -182,6 +191,8 @@ def summary_of(records: list[Record], **values: Any) -> dict[str, Any]:
         "cost": {"joules_per_token": 1.0},
         "facts": {"data": {"rows": 3}},
         "traces": {"rounds": 9},
+        "latency": {"ttft_seconds_p50": 0.25},
+        "devices": {"decoder": ["core 1", "core 0"], "reference": ["core 1"]},
         "seed": 5,
         "reference": "cached",
         "peak_memory_bytes": 77,
@@ -191,8 +202,14 @@ def summary_of(records: list[Record], **values: Any) -> dict[str, Any]:
     return summarize(records, names, **(arguments | values))
 
 
+#: What records without verifications, and without a second reference, have not.
+NOTHING = dict.fromkeys(
+    ("acceptance_length", "equal_hardware_tokens_per_second", "equal_hardware_speedup")
+)
+
+
 def without_intervals(figures: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in figures.items() if name != "speedup_ci95"}
+    return {name: value for name, value in figures.items() if not name.endswith("speedup_ci95")}
 
 
 def test_summary() -> None:
@@ -222,6 +239,13 @@ def test_summary() -> None:
         "violations": 1,
         "lossy": 0,
         "lost_from": None,
+        # test_summary.py has more of these.
+        **NOTHING,
+        "equal_hardware_tokens_per_second_per_device": None,
+        "ttft_seconds_p50": 0.25,
+        "tokens_per_second_per_device": pytest.approx(50 / 12 / 2),
+        "reference_tokens_per_second_per_device": pytest.approx(47 / 18.5),
+        "devices": {"decoder": ["core 1", "core 0"], "reference": ["core 1"]},
         "runner_up_pass_rate": None,
         "sampled_tokens": 60,
         "sampling_p_value": 0.25,
@@ -256,6 +280,7 @@ def test_summary() -> None:
         "reference_mean_prompt_tokens_per_second": pytest.approx(14 / 7),
         "speedup": pytest.approx(2.0),
         "timed_problems": 1,
+        **NOTHING,
         "mean_accepted_tokens": 13 / 5,
         "acceptance_rate": 13 / 19,
         "accuracy": 1.0,
@@ -268,6 +293,7 @@ def test_summary() -> None:
         "reference_mean_prompt_tokens_per_second": pytest.approx((13 / 6.5 + 20 / 5) / 2),
         "speedup": pytest.approx((38 / 9) / (33 / 11.5)),
         "timed_problems": 2,
+        **NOTHING,
         "mean_accepted_tokens": 14 / 3,
         "acceptance_rate": 14 / 26,
         "accuracy": 1 / 2,
@@ -425,9 +451,14 @@ def test_traces() -> None:
         ],
         # Rounds began at 0; 0, 1, 4 and 40.
         "by_text_position": [
-            {"start": 0, "judged": 8, "accepted": 5, "rate": 0.625},
-            {"start": 32, "judged": 1, "accepted": 0, "rate": 0.0},
+            # 1 + 5 accepted in 4 verifications; 1 + 0 in one.
+            {"start": 0, "judged": 8, "accepted": 5, "rate": 0.625, "acceptance_length": 2.25},
+            {"start": 32, "judged": 1, "accepted": 0, "rate": 0.0, "acceptance_length": 1.0},
         ],
+        # Of five verifications two accepted nothing, one a token, two both.
+        "verifications": 5,
+        "accepted_per_verification": [2, 1, 2],
+        "acceptance_by_position": [0.6, 0.4],
     }
 
 
@@ -479,11 +510,16 @@ def test_metrics_of_a_prompt() -> None:
         "prompt/reference_tokens_per_second": 2.0,
         "prompt/acceptance_rate": 4 / 7,
         "prompt/mean_accepted_tokens": 2.0,
+        "prompt/acceptance_length": 3.0,  # 1 + 4 accepted in two verifications
         "prompt/wait_fraction_draft": 2.75 / 4,
         "prompt/wait_fraction_target": 4.125 / 4,
     }
-    large = {"output_ids", "reference_output_ids", "text", "accepted_runs"}
-    assert {f.name for f in fields(Record)} - large < {name.split("/")[1] for name in metrics}
+    large = {"output_ids", "reference_output_ids", "text", "accepted_runs", "verifications"}
+    # This record has none of these.
+    lacking = {name for name, value in asdict(made()).items() if value is None}
+    assert {f.name for f in fields(Record)} - large - lacking < {
+        name.split("/")[1] for name in metrics
+    }
 
 
 def test_a_row_of_the_worst_prompts() -> None:
@@ -523,14 +559,15 @@ def test_a_row_of_the_table() -> None:
         "tokens/s": "12.3",
         "speedup\n(95 % CI)": "2.35× (1.23–3.46)",
         "mean accepted\ntokens": "4.57",
+        "acceptance\nlength": "–",
         "acceptance\nrate": "0.679",
         "waited\ndraft / target": "12% / 34%",
         "equivalence": "identical 6/8, 2 ties",
         "pass@1": "0.876",
         "reference": "inline",
     }
-    assert cells(row_of(draft_forwards=1))[4] == "12% / 34%"
-    assert cells(row_of(draft_forwards=0))[4] == "–"
+    assert cells(row_of(draft_forwards=1))[5] == "12% / 34%"
+    assert cells(row_of(draft_forwards=0))[5] == "–"
     assert cells(row_of(speedup_ci95=None))[1] == "2.35×"
     mixed = [row_of(), row_of(decoder_about={"engine": "vLLM"}), Row("pearl", "run", error="no")]
     assert headings(mixed)[:2] == ["engine", "tokens/s"]
@@ -540,7 +577,7 @@ def test_a_row_of_the_table() -> None:
     assert notes([row_of(lost_from="Task/3")])[0].endswith(
         "from Task/3 on it had no drafts (records.jsonl says why, under lost)."
     )
-    assert cells(Row("pearl", "run", error="no")) == ["–"] * 5 + ["failed", "–", "–"]
+    assert cells(Row("pearl", "run", error="no")) == ["–"] * 6 + ["failed", "–", "–"]
 
 
 def test_a_row_of_the_table_of_categories() -> None:
@@ -551,6 +588,7 @@ def test_a_row_of_the_table_of_categories() -> None:
         "speedup\n(95 % CI)": "2.35× (1.23–3.46)",
         "mean accepted\ntokens": "4.57",
         "same\nanswer": "0.876",
+        "acceptance\nlength": "–",
         "acceptance\nrate": "0.679",
         "prompts": "8",
     }
@@ -570,7 +608,7 @@ def test_a_row_of_the_table_of_categories() -> None:
     ],
 )  # fmt: skip
 def test_equivalence_in_the_table(figures: dict[str, Any], text: str) -> None:
-    assert cells(row_of(**figures))[5] == text
+    assert cells(row_of(**figures))[6] == text
 
 
 def test_rows_that_violate_or_failed() -> None:
