@@ -279,7 +279,7 @@ BUGS = [
         "speculative",
         "VBM",
         "pearl_eval.checks.equivalence",
-        "for one in self._divergences(candidates[0], allowed):",
+        "for one in divergences(scores, self.output, allowed, self.verifier.sharpness):",
         "for one in ():",
     ),
     Bug(
