@@ -117,6 +117,14 @@ class DraftProcess:
         with self.understood(f"was silent for {self._settings.answer_timeout} s"):
             return self._checked(self._channel.receive(self._settings.answer_timeout), name)
 
+    def receive_within(self, name: str, seconds: float) -> Message | None:
+        """Wait for a message for so long; ``None`` where none came."""
+        with self.understood():
+            try:
+                return self._checked(self._channel.receive(seconds), name)
+            except ChannelTimeout:
+                return None
+
     def receive_now(self, name: str) -> Message | None:
         """The next message if it is there."""
         with self.understood():

@@ -19,6 +19,8 @@ from decoders.vllm.texts import Changes, ServedText, ServedTexts
 if TYPE_CHECKING:
     from vllm.config import VllmConfig
 
+#: How many steps' time is waited for drafts at most, where it is chosen how long is waited.
+_MOST_STEPS = 2.0
 #: Steps of which it is kept what was done in them, where nobody asks.
 _LOGGED = 8192
 
@@ -192,7 +194,10 @@ class PearlProposer:
         if self._settings.gamma is None:
             self._tell(draft, changes)
             self._read(draft)
-            waited = self._wait(draft, self._is_worth_it)
+            # A draft process that was not let run must not hold up the target.
+            patient = self._settings.wait != AUTO
+            limit = None if patient else _MOST_STEPS * self._pace.costs.step
+            waited = self._wait(draft, self._is_worth_it, limit)
         self._settle()
         for row, (text, gained) in enumerate(zip(texts, step.sampled, strict=True)):
             if text is not None and gained:
@@ -219,11 +224,23 @@ class PearlProposer:
         if silent > self._settings.answer_timeout:
             raise draft.lost(f"was silent for {silent:.1f} s")
 
-    def _wait(self, draft: DraftProcess, is_wanted: Callable[[], bool]) -> float:
-        """Take in what is drafted as long as more of it is wanted; gives the seconds it took."""
+    def _wait(
+        self, draft: DraftProcess, is_wanted: Callable[[], bool], limit: float | None = None
+    ) -> float:
+        """Take in what is drafted as long as more of it is wanted; gives the seconds it took.
+
+        For ``limit`` seconds at most, if there is a limit.
+        """
         start = clock()
         while is_wanted():
-            self._take(draft, draft.receive(DRAFTED))
+            if limit is None:
+                self._take(draft, draft.receive(DRAFTED))
+                continue
+            left = start + limit - clock()
+            message = draft.receive_within(DRAFTED, left) if left > 0 else None
+            if message is None:
+                break
+            self._take(draft, message)
         return clock() - start
 
     def _is_short(self) -> bool:

@@ -66,7 +66,7 @@ class PearlSettings:
     dtype: str | None = None
     cores: tuple[int, ...] | None = None
     threads: int = 1
-    nice: int = 19
+    nice: int = 10
     ahead: int = 32
     wait: int | Literal["auto"] = "auto"
     gamma: int | None = None
