@@ -110,7 +110,7 @@ class ServedText:
 class Changes:
     """What a step has changed."""
 
-    #: ServedTexts that are over.
+    #: Texts that are over.
     over: list[ServedText] = field(default_factory=list)
     begun: list[ServedText] = field(default_factory=list)
     #: Those that go on: update, position, and verified tokens from there on.

@@ -38,7 +38,7 @@ _TOLD = 20
 
 
 def audit(cfg: DictConfig, pair_name: str, directory: Path) -> None:
-    """OutputJudge files of outputs, tell what was found, and leave it in a folder.
+    """Judge files of outputs, tell what was found, and leave it in a folder.
 
     Raises
     ------

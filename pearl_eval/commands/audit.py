@@ -27,7 +27,7 @@ def _job(cfg: DictConfig) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """OutputJudge the files that are named among settings."""
+    """Judge the files that are named among settings."""
     flags, words = parted(arguments)
     files = [word for word in words if _is_file(word)]
     if files:
