@@ -11,7 +11,7 @@ from pearl_eval.checks.equivalence import Verdict
 from pearl_eval.evaluation.plan import Prompt
 from pearl_eval.evaluation.reference import ReferenceRun
 from pearl_eval.evaluation.run_files import Finished
-from pearl_eval.results.latency import Latency, percentiles
+from pearl_eval.results.latency import Latency
 from pearl_eval.results.records import Record
 from tasks.scoring.score import Score
 
@@ -48,7 +48,6 @@ def record_of(
     rounds = generation.rounds
     rate = len(generation.output_ids) / generation.seconds
     reference_rate = len(reference.output_ids) / reference.seconds
-    latency = Latency.of_rounds(rounds, generation.seconds)
     return Record(
         task_id=prompt.problem.task_id,
         sample=prompt.sample,
@@ -86,9 +85,7 @@ def record_of(
         runner_up_pass_rate=verdict.runner_up_pass_rate,
         lost=generation.lost,
         verifications=verifications(rounds),
-        ttft_seconds=latency.ttft_seconds,
-        tpot_seconds=latency.tpot_seconds,
-        **percentiles("itl_seconds", latency.gaps),
+        **Latency.of_rounds(rounds, generation.seconds).figures(),
         equal_hardware_seconds=equal.seconds if equal else None,
         equal_hardware_new_tokens=len(equal.output_ids) if equal else None,
     )

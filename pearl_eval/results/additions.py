@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import pandas as pd
 
 from decoders.accepted_runs import verifications
 from decoders.round import Round
-from pearl_eval.results.latency import Latency, percentiles
+from pearl_eval.results.latency import Latency
 from pearl_eval.results.records import KEY_FIELDS, Record
 
 #: The mode of rounds whose target forward had no drafted token to judge.
@@ -25,14 +24,7 @@ def with_measures(record: Record, rounds: Sequence[Round]) -> Record:
     if record.verifications is not None:
         return record
     latency = Latency.of_rounds(rounds, record.seconds)
-    gaps: dict[str, Any] = percentiles("itl_seconds", latency.gaps)
-    return replace(
-        record,
-        verifications=verifications(rounds),
-        ttft_seconds=latency.ttft_seconds,
-        tpot_seconds=latency.tpot_seconds,
-        **gaps,
-    )
+    return replace(record, verifications=verifications(rounds), **latency.figures())
 
 
 def with_comparisons(rounds: pd.DataFrame) -> pd.DataFrame:

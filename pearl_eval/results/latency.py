@@ -10,13 +10,12 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
 from decoders.round import Round
-
-#: What is told of many times.
-PERCENTILES = (50, 95, 99)
+from pearl_eval.results.records import PERCENTILES
 
 
 @dataclass(frozen=True)
@@ -45,6 +44,11 @@ class Latency:
             (times[-1] - times[0]) / after if after else None,
             tuple(later - sooner for sooner, later in pairwise(times)),
         )
+
+    def figures(self) -> dict[str, Any]:
+        """As a record has them, by its names."""
+        own = {"ttft_seconds": self.ttft_seconds, "tpot_seconds": self.tpot_seconds}
+        return own | percentiles("itl_seconds", self.gaps)
 
     @classmethod
     def of_rounds(cls, rounds: Sequence[Round], seconds: float) -> Latency:

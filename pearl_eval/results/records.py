@@ -35,7 +35,8 @@ SIGNIFICANCE = 1e-6
 _OF_SUMMARIES: dict[str, type] = {name: str for name in ("decoder", "pair", "task")}
 _OF_SUMMARIES |= {name: int for name in ("prompts", "violations", "ties")} | {"environment": dict}
 
-_PERCENTILES = ("p50", "p95", "p99")
+#: What is told of many times.
+PERCENTILES = (50, 95, 99)
 #: Figures that runs of before lack: of a run and each of its categories, and of a run alone.
 _ADDED_FIGURES = (
     "acceptance_length",
@@ -45,7 +46,7 @@ _ADDED_FIGURES = (
 )
 _ADDED = (
     *_ADDED_FIGURES,
-    *(f"{name}_seconds_{which}" for name in ("ttft", "tpot", "itl") for which in _PERCENTILES),
+    *(f"{name}_seconds_p{which}" for name in ("ttft", "tpot", "itl") for which in PERCENTILES),
     *(f"{whose}tokens_per_second_per_device" for whose in ("", "reference_", "equal_hardware_")),
     "devices",
 )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pearl_eval.results.about import engine_of
+from pearl_eval.results.records import PERCENTILES
 
 
 @dataclass(frozen=True)
@@ -178,7 +179,7 @@ def _speedup(figures: Mapping[str, Any], name: str = "speedup") -> str:
 
 
 def _milliseconds(summary: Mapping[str, Any], name: str) -> str:
-    found = (summary.get(f"{name}_{which}") for which in ("p50", "p95", "p99"))
+    found = (summary.get(f"{name}_p{which}") for which in PERCENTILES)
     return " / ".join(number(None if one is None else 1e3 * one, ".1f") for one in found)
 
 

@@ -173,7 +173,7 @@ class Traces:
 
     def accepted_per_verification(self) -> list[int]:
         """How many verifications accepted 0, 1, 2 … tokens: the histogram that engines print."""
-        return np.bincount(self.verifications()).tolist() if self.verifications() else []
+        return np.bincount(np.array(self.verifications(), dtype=int)).tolist()
 
     def acceptance_by_position(self) -> list[float]:
         """The share of verifications that accepted at least 1, 2, … tokens.
@@ -281,14 +281,10 @@ def _with_measures(records: pd.DataFrame, rounds: pd.DataFrame) -> pd.DataFrame:
     found = [known.get(key, Latency(None, None, ())) for key in keys]
     accepted = rounds.dropna(subset="verified").groupby(KEY, sort=False)["verified"]
     lists = {key: own.astype(int).tolist() for key, own in accepted}
-    gaps = pd.DataFrame(
-        [percentiles("itl_seconds", one.gaps) for one in found], index=records.index, dtype=float
-    )
+    times = pd.DataFrame([one.figures() for one in found], index=records.index, dtype=float)
     return records.assign(
         verifications=pd.Series([lists.get(key, []) for key in keys], records.index, object),
-        ttft_seconds=pd.Series([one.ttft_seconds for one in found], records.index, float),
-        tpot_seconds=pd.Series([one.tpot_seconds for one in found], records.index, float),
-        **{str(name): gaps[name] for name in gaps},
+        **{str(name): times[name] for name in times},
     )
 
 

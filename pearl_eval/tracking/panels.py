@@ -9,6 +9,7 @@ import wandb_workspaces.reports.v2 as wr
 import wandb_workspaces.workspaces as ws
 from wandb_workspaces import expr
 
+from pearl_eval.results.records import PERCENTILES
 from pearl_eval.tracking import metrics
 
 _TASK, _DECODER, _PAIR = "choices.task", "choices.decoder", "choices.pair"
@@ -53,7 +54,7 @@ def _latency() -> list[wr.BarPlot]:
         "itl": "Gaps between outputs, seconds",
     }
     return [
-        _bars(title, *(f"{name}_seconds_{which}" for which in ("p50", "p95", "p99")))
+        _bars(title, *(f"{name}_seconds_p{which}" for which in PERCENTILES))
         for name, title in titles.items()
     ]
 
