@@ -8,14 +8,12 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
-from scipy import stats
-
 from pearl_eval.audit.comparison import Parting
 from pearl_eval.audit.ends import EndKind
 from pearl_eval.audit.rows import Unusable
 from pearl_eval.audit.verdicts import IDENTICAL, SAMPLED, TIE, VIOLATION, JudgedOutput, as_json
 from pearl_eval.checks.distribution import Fit, SampledTokens
-from pearl_eval.results.intervals import Interval
+from pearl_eval.results.intervals import wilson
 
 KINDS = (IDENTICAL, TIE, VIOLATION, SAMPLED)
 #: Why two outputs of one prompt part.
@@ -51,6 +49,7 @@ class FileResult:
     def figures(self) -> dict[str, Any]:
         """The totals, by the names that are written."""
         judged, kinds = self.judged, self.kinds
+        rate = kinds[VIOLATION] / len(judged) if judged else None
         chosen = sum(one.tokens for one in judged if not one.text.applied.random)
         return {
             "outputs": len(judged) + len(self.unusable),
@@ -60,8 +59,8 @@ class FileResult:
             "violations": kinds[VIOLATION],
             "sampled": kinds[SAMPLED],
             "unusable": len(self.unusable),
-            "violation_rate": kinds[VIOLATION] / len(judged) if judged else None,
-            "violation_rate_ci95": _wilson(kinds[VIOLATION], len(judged)),
+            "violation_rate": rate,
+            "violation_rate_ci95": wilson(rate, len(judged)) if rate is not None else None,
             "tokens": sum(one.tokens for one in judged),
             "tie_tokens": sum(len(one.ties) for one in judged),
             "violation_tokens": sum(len(one.violations) for one in judged),
@@ -156,11 +155,3 @@ def _parting(one: Parting) -> dict[str, Any]:
         "found": list(one.found),
         "meaning": one.meaning,
     }
-
-
-def _wilson(count: int, total: int) -> Interval | None:
-    """The 95 % interval of a share (Wilson, 1927)."""
-    if not total:
-        return None
-    found = stats.binomtest(count, total).proportion_ci(method="wilson")
-    return float(found.low), float(found.high)

@@ -13,6 +13,7 @@ from scipy import stats
 from decoders.accepted_runs import acceptance_length, acceptance_rate
 from pearl_eval.checks.distribution import Fit
 from pearl_eval.config.schema import Names
+from pearl_eval.results.intervals import wilson
 from pearl_eval.results.records import Record
 from pearl_eval.results.speed import EqualHardware, Speed, by_problem
 
@@ -125,12 +126,8 @@ class _Scores:
         return None if self.theirs is None else float(self.theirs.sum() / self.samples.sum())
 
     def wilson(self) -> list[float]:
-        """The 95 % interval of the share that is right (Wilson, 1927)."""
-        share, n = self.ours.sum() / self.samples.sum(), len(self.samples)
-        z = stats.norm.ppf(0.975)
-        middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-        half = z / (1 + z * z / n) * np.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2)
-        return [float(middle - half), float(middle + half)]
+        """The 95 % interval of the share that is right."""
+        return list(wilson(self.ours.sum() / self.samples.sum(), len(self.samples)))
 
     def mcnemar(self) -> float | None:
         """Exact p-value of McNemar's test: are two decoders right equally often?

@@ -21,6 +21,15 @@ _LEVEL = 0.965
 Interval = tuple[float, float]
 
 
+def wilson(share: float, n: int) -> Interval:
+    """The 95 % interval of a share of ``n`` (Wilson, 1927), which need not be whole in number."""
+    z = stats.norm.ppf(0.975)
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * np.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2)
+    # Rounding may take an end a little beyond what a share can be.
+    return max(0.0, float(middle - half)), min(1.0, float(middle + half))
+
+
 def total_ratio(
     tokens: NDArray[np.float64],
     seconds: NDArray[np.float64],
