@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from transformers import GenerationConfig
-from transformers.utils import GENERATION_CONFIG_NAME, cached_file
 
 from pearl_eval.audit.ends import Ends
 from pearl_eval.audit.processors import CONTROLS
 from pearl_eval.errors import UserError, reason
+from pearl_eval.pairs.generation_config import end_ids, read_generation_config
 from pearl_eval.pairs.pair import Pair
 
 #: Not an engine's default: how long a text may be is said by each request.
@@ -35,9 +35,9 @@ class Defaults:
             for name, value in own.items()
             if name in CONTROLS and name not in _LEFT_OUT and generation_config
         }
-        eos = own.get("eos_token_id")
-        named = [] if eos is None else list(eos) if isinstance(eos, list) else [eos]
-        certain = named or [one for one in [pair.tokenizer.eos_token_id] if one is not None]
+        certain = end_ids(config) or [
+            one for one in [pair.tokenizer.eos_token_id] if one is not None
+        ]
         padding = own.get("pad_token_id")
         if padding is None:
             padding = pair.tokenizer.pad_token_id
@@ -50,13 +50,9 @@ def _config_of(pair: Pair) -> GenerationConfig | None:
     checkpoint = pair.checkpoints.get("target")
     if checkpoint is None:
         return None
-    place, revision = checkpoint.location, checkpoint.revision or "main"
     try:
-        known = {"revision": revision, "_raise_exceptions_for_missing_entries": False}
-        if cached_file(place, GENERATION_CONFIG_NAME, **known) is None:
-            return None
-        return GenerationConfig.from_pretrained(place, revision=revision)
+        return read_generation_config(checkpoint)
     except Exception as error:  # whatever is thrown over a file that is not ours
         raise UserError(
-            f"{place}: its generation config can't be read ({reason(error)})"
+            f"{checkpoint.location}: its generation config can't be read ({reason(error)})"
         ) from error

@@ -20,12 +20,10 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
-    GenerationConfig,
     PreTrainedConfig,
     PreTrainedTokenizerBase,
 )
 from transformers.quantizers.auto import get_hf_quantizer
-from transformers.utils import GENERATION_CONFIG_NAME, cached_file
 from transformers.utils import logging as transformers_logging
 
 from decoders.model.architecture import Architecture, unfit
@@ -36,6 +34,7 @@ from pearl_eval.errors import UserError, reason
 from pearl_eval.machine.devices import Devices
 from pearl_eval.pairs.chat import end_of_turn
 from pearl_eval.pairs.fingerprint import folder_fingerprint
+from pearl_eval.pairs.generation_config import end_ids, read_generation_config
 from pearl_eval.pairs.pair import Pair, PairSource
 from pearl_eval.sizes.memory import free_bytes
 from pearl_eval.sizes.model_shapes import known_shapes
@@ -281,16 +280,11 @@ def read_tokenizer(role: str, model: ModelConfig) -> PreTrainedTokenizerBase:
 def stop_ids(role: str, model: ModelConfig, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
     """Tokens that end a text: those of the generation config, the tokenizer's own, and what ends a
     turn in the chat template, which either may lack."""
-    revision = model.revision or "main"
     try:
-        known = {"revision": revision, "_raise_exceptions_for_missing_entries": False}
-        there = cached_file(model.location, GENERATION_CONFIG_NAME, **known)
-        ids = None
-        if there is not None:
-            ids = GenerationConfig.from_pretrained(model.location, revision=revision).eos_token_id
-        found = [] if ids is None else list(ids) if isinstance(ids, list) else [ids]
-        if not all(isinstance(one, int) for one in found):
-            raise ValueError(f"eos_token_id is {ids!r}, which is no token's number")
+        config = read_generation_config(model.checkpoint)
+        found = end_ids(config)
+        if config is not None and not all(isinstance(one, int) for one in found):
+            raise ValueError(f"eos_token_id is {config.eos_token_id!r}, which is no token's number")
     except Exception as error:  # whatever is thrown over a file that is not ours
         raise _not_readable(role, model, "generation config", error) from error
     own = (tokenizer.eos_token_id, end_of_turn(tokenizer))
