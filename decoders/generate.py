@@ -18,8 +18,8 @@ from decoders.model.cached_model import CachedModel
 from decoders.model.reading import Reading
 from decoders.process.clock import clock
 from decoders.process.models import Models
-from decoders.sampling.sampler import Greedy, Sampler, common_length
-from decoders.sampling.temperature import Temperature, Warping
+from decoders.sampling.sampler import Sampler, common_length
+from decoders.sampling.temperature import Temperature, Warping, check_library
 from decoders.schedule import Alone, Schedule
 from decoders.sequence import Sequence
 from decoders.session import Session
@@ -41,18 +41,7 @@ class Generate(Decoder):
         return Alone(library=True)
 
     def check(self, sampler: Sampler) -> None:
-        if isinstance(sampler, Greedy):
-            return
-        if not isinstance(sampler, Temperature):
-            raise ValueError(
-                "transformers' generate knows sampling=greedy and sampling=temperature, not"
-                f" {type(sampler).__name__}"
-            )
-        if sampler.coupled:
-            raise ValueError(
-                "sampling.coupled: transformers' generate draws without shared noise; take"
-                " sampling=temperature or another decoder"
-            )
+        check_library(sampler, "transformers' generate")
 
     def start(self, models: Models, sampler: Sampler) -> Session:
         self.check(sampler)

@@ -10,7 +10,7 @@ from decoders.decoder import Decoder
 from decoders.process.models import Models
 from decoders.round import UNKNOWN
 from decoders.sampling.sampler import Sampler, common_length
-from decoders.schedule import Schedule
+from decoders.sampling.temperature import check_library
 from decoders.sequence import Sequence
 from decoders.session import Session
 from decoders.vllm import engine
@@ -54,12 +54,9 @@ class Vllm(Decoder):
     def reference(self) -> Decoder:
         return Vllm(self.arguments)
 
-    def simulated_as(self) -> Schedule | None:
-        return None
-
     def check(self, sampler: Sampler) -> None:
         engine.check(self.arguments)
-        engine.check_sampler(sampler)
+        check_library(sampler, self.engine)
 
     def start(self, models: Models, sampler: Sampler) -> Session:
         return VllmSession(self, models, sampler)

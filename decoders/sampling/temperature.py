@@ -17,6 +17,7 @@ from transformers import (
 from decoders.sampling.chance import Chance, SharedNoise
 from decoders.sampling.sampler import (
     Draft,
+    Greedy,
     Judgement,
     OwnChoice,
     Proposer,
@@ -255,3 +256,19 @@ class _CoupledVerifier(OwnChoice):
 
 def _or(value: float | int | None, otherwise: float | int) -> Any:
     return otherwise if value is None else value
+
+
+def check_library(sampler: Sampler, library: str) -> None:
+    """Raise ValueError for a rule that another ``library``, by what it is called, does not have."""
+    if isinstance(sampler, Greedy):
+        return
+    if not isinstance(sampler, Temperature):
+        raise ValueError(
+            f"{library} knows sampling=greedy and sampling=temperature, not"
+            f" {type(sampler).__name__}"
+        )
+    if sampler.coupled:
+        raise ValueError(
+            f"sampling.coupled: {library} draws without shared noise; take sampling=temperature or"
+            " another decoder"
+        )

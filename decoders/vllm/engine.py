@@ -21,7 +21,7 @@ from decoders.process.memory_use import peak_resident_bytes
 from decoders.process.models import Checkpoint
 from decoders.process.placement import available_cores
 from decoders.process.worker import WorkerError
-from decoders.sampling.sampler import Greedy, Sampler
+from decoders.sampling.sampler import Sampler
 from decoders.sampling.temperature import Temperature
 from decoders.vllm.probe import PROBE, EngineStep
 
@@ -80,22 +80,6 @@ def check(settings: Mapping[str, Any]) -> None:
             alike = difflib.get_close_matches(name, known)
             meant = f" (did you mean {' or '.join(alike)}?)" if alike else ""
             raise ValueError(f"engine.{name}: vLLM's engine has no such argument{meant}")
-
-
-def check_sampler(sampler: Sampler) -> None:
-    """Raise ValueError for a sampling rule that vLLM does not have."""
-    if isinstance(sampler, Greedy):
-        return
-    if not isinstance(sampler, Temperature):
-        raise ValueError(
-            "vLLM knows sampling=greedy and sampling=temperature, not"
-            f" {type(sampler).__name__.lower()}"
-        )
-    if sampler.coupled:
-        raise ValueError(
-            "sampling.coupled: vLLM draws without shared noise; take sampling=temperature or"
-            " another decoder"
-        )
 
 
 @dataclass

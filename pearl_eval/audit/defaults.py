@@ -35,9 +35,8 @@ class Defaults:
             for name, value in own.items()
             if name in CONTROLS and name not in _LEFT_OUT and generation_config
         }
-        certain = end_ids(config) or [
-            one for one in [pair.tokenizer.eos_token_id] if one is not None
-        ]
+        usual = pair.tokenizer.eos_token_id
+        certain = end_ids(config) or ([] if usual is None else [usual])
         padding = own.get("pad_token_id")
         if padding is None:
             padding = pair.tokenizer.pad_token_id

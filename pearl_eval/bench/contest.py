@@ -115,7 +115,9 @@ def contenders(
 
 def _has_gamma(node: DictConfig) -> bool:
     """Whether a decoder has a draft length, as it is configured."""
-    return "gamma" in node and OmegaConf.to_container(node)["gamma"] is not None  # type: ignore[index,call-overload]
+    # One that follows from the pair can't be resolved yet.
+    known = "gamma" in node
+    return known and (OmegaConf.is_interpolation(node, "gamma") or node.gamma is not None)
 
 
 def _decoder(name: str) -> DictConfig:
@@ -193,7 +195,7 @@ def hold(entrants: Sequence[Contender], forward_repeats: int, seed: int, label: 
 
 def _reference(plan: Plan) -> str:
     """What tells the reference of a contender from those of others."""
-    return repr(plan.decoder.reference())
+    return repr(plan.reference)
 
 
 @contextlib.contextmanager

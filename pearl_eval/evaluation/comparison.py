@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from decoders.autoregressive import Autoregressive
 from decoders.generation import Generation
 from decoders.model.cached_model import CachedModel
 from decoders.model.fixed_window import WINDOW
@@ -35,9 +34,8 @@ Made = tuple[Generation, float | None]
 
 
 def reference_of(plan: Plan, models: Models) -> Callable[[], Session]:
-    """What starts the reference of a run: autoregressive decoding, in the decoder's own engine."""
-    decoder = plan.decoder.reference() or Autoregressive()
-    return functools.partial(decoder.start, models, plan.sampler)
+    """What starts the reference of a run."""
+    return functools.partial(plan.reference.start, models, plan.sampler)
 
 
 class Comparison:

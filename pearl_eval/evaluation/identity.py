@@ -28,7 +28,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
-from decoders.autoregressive import Autoregressive
 from decoders.decoder import Decoder
 from pearl_eval.evaluation.plan import Plan
 from pearl_eval.evaluation.sources import code_digest
@@ -157,9 +156,12 @@ def run_code(plan: Plan) -> Identity:
 
 def reference_code(plan: Plan) -> str:
     """A digest of the code that makes a reference run."""
-    decoder = plan.decoder.reference() or Autoregressive()
     return code_digest(
-        [type(decoder).__module__, "pearl_eval.evaluation.plan", "pearl_eval.machine.energy"],
+        [
+            type(plan.reference).__module__,
+            "pearl_eval.evaluation.plan",
+            "pearl_eval.machine.energy",
+        ],
         _files_of(plan.sampler, plan.setup.source),
         (*_TELLING, *_NOT_THE_REFERENCES_CODE),
     )

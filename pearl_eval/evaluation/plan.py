@@ -9,6 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from decoders.autoregressive import Autoregressive
 from decoders.decoder import Decoder
 from decoders.sampling.sampler import Sampler
 from pearl_eval.config.building import build, typed
@@ -133,6 +134,11 @@ class Plan:
     @property
     def pair(self) -> Pair:
         return self.setup.pair
+
+    @property
+    def reference(self) -> Decoder:
+        """What the decoder is measured against: autoregressive decoding, in its own engine."""
+        return self.decoder.reference() or Autoregressive()
 
     @property
     def turns(self) -> int:

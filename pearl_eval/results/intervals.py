@@ -1,4 +1,4 @@
-"""The 95 % interval of a speedup: one for a run, its categories, comparisons and the benchmark.
+"""The 95 % interval of a speedup, in runs, comparisons and the benchmark alike; and of a share.
 
 What is independent is problems: samples of one problem, turns of one dialogue and repeats of one
 prompt are alike, and are added up before. docs/intervals.md says how the interval was chosen, and

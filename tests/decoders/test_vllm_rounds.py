@@ -17,9 +17,9 @@ from decoders.process.placement import Placement
 from decoders.process.worker import WorkerOptions
 from decoders.round import Fate
 from decoders.sampling.sampler import Greedy, Sampler
-from decoders.sampling.temperature import Temperature
+from decoders.sampling.temperature import Temperature, check_library
 from decoders.vllm import engine as engines
-from decoders.vllm.engine import Answer, check, check_sampler, shares
+from decoders.vllm.engine import Answer, check, shares
 from decoders.vllm.probe import EngineStep, Probe
 from decoders.vllm_alone import Vllm
 from decoders.vllm_method import VllmMethod
@@ -311,10 +311,10 @@ def test_without_vllm_it_says_how_to_have_it(monkeypatch: pytest.MonkeyPatch) ->
 )
 def test_sampling_that_vllm_does_not_have_is_refused(sampler: Any, said: str) -> None:
     if not said:
-        check_sampler(sampler)
+        check_library(sampler, "vLLM")
         return
     with pytest.raises(ValueError, match=said):
-        check_sampler(sampler)
+        check_library(sampler, "vLLM")
 
 
 def test_ranks_share_the_targets_cores(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -421,4 +421,4 @@ def test_what_vllm_says_last_of_an_error_is_the_error(tmp_path: Any) -> None:
 
 def test_a_sampler_is_told_to_vllm_as_one_of_ours() -> None:
     sampler: Sampler = Temperature(temperature=0.5)
-    check_sampler(sampler)
+    check_library(sampler, "vLLM")

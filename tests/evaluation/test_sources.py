@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from decoders.autoregressive import Autoregressive
 from decoders.lookahead import Lookahead
 from decoders.pearl import Pearl
 from decoders.sampling.sampler import Greedy
@@ -167,7 +168,11 @@ def test_what_counts_for_a_run_and_for_its_reference(
     made = [object.__new__(one) for one in (Pearl, Greedy, Pretrained, HumanEval)]
     decoder, sampler, source, task = made
     plan: Any = SimpleNamespace(
-        decoder=decoder, sampler=sampler, setup=SimpleNamespace(source=source), task=task
+        decoder=decoder,
+        reference=Autoregressive(),
+        sampler=sampler,
+        setup=SimpleNamespace(source=source),
+        task=task,
     )
     before = run_code(plan), reference_code(plan)
     parsed = sources._parsed
