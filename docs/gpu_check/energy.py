@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -50,29 +51,26 @@ def why(where: torch.device) -> str:
     """What stands in the way of counting."""
     if where.type != "cuda":
         return "a CPU has no counter"
-    try:
-        nvml: Any = importlib.import_module("pynvml")
-        nvml.nvmlInit()
-        handle = nvml.nvmlDeviceGetHandleByUUID(
-            f"GPU-{torch.cuda.get_device_properties(where).uuid}"
-        )
-        return str(nvml.nvmlDeviceGetTotalEnergyConsumption(handle))
-    except Exception as error:  # of any kind: it is what is asked for
-        return f"{type(error).__name__}: {error}"
+    return _asked(where, lambda nvml, handle: str(nvml.nvmlDeviceGetTotalEnergyConsumption(handle)))
 
 
 def drawn(where: torch.device) -> str:
     """Power by the driver, where it says it."""
     if where.type != "cuda":
         return "none on a CPU"
+    return _asked(
+        where, lambda nvml, handle: f"{nvml.nvmlDeviceGetPowerUsage(handle) / 1000:.0f} W"
+    )
+
+
+def _asked(where: torch.device, question: Callable[[Any, Any], str]) -> str:
+    """What the driver says of a card, or what stands in the way of asking it."""
     try:
         nvml: Any = importlib.import_module("pynvml")
         nvml.nvmlInit()
-        handle = nvml.nvmlDeviceGetHandleByUUID(
-            f"GPU-{torch.cuda.get_device_properties(where).uuid}"
-        )
-        return f"{nvml.nvmlDeviceGetPowerUsage(handle) / 1000:.0f} W"
-    except Exception as error:  # of any kind
+        uuid = torch.cuda.get_device_properties(where).uuid
+        return question(nvml, nvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}"))
+    except Exception as error:  # of any kind: it is what is asked for
         return f"{type(error).__name__}: {error}"
 
 

@@ -38,21 +38,30 @@ def alone(load: Load, prompt: list[int], count: int) -> list[int]:
 PROMPTS = [list(range(5, 9)), list(range(40, 90)), [7], list(range(200, 220))]
 
 
-@pytest.mark.parametrize("load", [dense, mixture])
-def test_texts_are_drafted_together_as_each_is_alone(load: Load) -> None:
-    batch, texts = Batch(load()), copy.deepcopy(PROMPTS)
+def begun(load: Load, prompts: list[list[int]]) -> tuple[Batch, list[list[int]]]:
+    """Prompts in slots, each read and with its first token."""
+    batch, texts = Batch(load()), copy.deepcopy(prompts)
     for slot, text in enumerate(texts):
         text.append(batch.read(slot, text))
-    for _ in range(9):
-        for text, token in zip(texts, batch.step(range(4), texts), strict=True):
+    return batch, texts
+
+
+def draft(batch: Batch, texts: list[list[int]], count: int) -> None:
+    """So many tokens more of each."""
+    for _ in range(count):
+        for text, token in zip(texts, batch.step(range(len(texts)), texts), strict=True):
             text.append(token)
+
+
+@pytest.mark.parametrize("load", [dense, mixture])
+def test_texts_are_drafted_together_as_each_is_alone(load: Load) -> None:
+    batch, texts = begun(load, PROMPTS)
+    draft(batch, texts, 9)
     assert texts == [alone(load, prompt, 10) for prompt in PROMPTS]
 
 
 def test_slots_between_those_asked_for_stay_as_they_are() -> None:
-    batch, texts = Batch(dense()), copy.deepcopy(PROMPTS)
-    for slot, text in enumerate(texts):
-        text.append(batch.read(slot, text))
+    batch, texts = begun(dense, PROMPTS)
     for slots in ([0, 2], [1, 3], [3, 0], [0, 1, 2, 3], [2, 0, 3]):
         for slot, token in zip(slots, batch.step(slots, [texts[s] for s in slots]), strict=True):
             texts[slot].append(token)
@@ -64,20 +73,14 @@ def test_slots_between_those_asked_for_stay_as_they_are() -> None:
 
 
 def test_a_text_is_rolled_back_for_itself() -> None:
-    batch, texts = Batch(dense()), copy.deepcopy(PROMPTS[:3])
-    for slot, text in enumerate(texts):
-        text.append(batch.read(slot, text))
-    for _ in range(4):
-        for text, token in zip(texts, batch.step([0, 1, 2], texts), strict=True):
-            text.append(token)
+    batch, texts = begun(dense, PROMPTS[:3])
+    draft(batch, texts, 4)
     # After two of its drafts text 1 goes on with other tokens.
     other = [*texts[1][:52], 17, 18]
     batch.rollback(1, 52)
     assert [batch.length(slot) for slot in range(3)] == [8, 52, 5]
     texts[1] = [*other, batch.read(1, other)]
-    for _ in range(3):
-        for text, token in zip(texts, batch.step([0, 1, 2], texts), strict=True):
-            text.append(token)
+    draft(batch, texts, 3)
     assert texts[1] == alone(dense, other, 4)
     assert texts[0] == alone(dense, PROMPTS[0], 8)
     assert texts[2] == alone(dense, PROMPTS[2], 8)
@@ -85,12 +88,8 @@ def test_a_text_is_rolled_back_for_itself() -> None:
 
 def test_room_grows_with_the_texts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch_module, "INITIAL_CAPACITY", 6)
-    batch, texts = Batch(dense()), copy.deepcopy(PROMPTS)
-    for slot, text in enumerate(texts):
-        text.append(batch.read(slot, text))
-    for _ in range(70):
-        for text, token in zip(texts, batch.step(range(4), texts), strict=True):
-            text.append(token)
+    batch, texts = begun(dense, PROMPTS)
+    draft(batch, texts, 70)
     assert texts == [alone(dense, prompt, 71) for prompt in PROMPTS]
 
 

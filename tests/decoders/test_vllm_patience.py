@@ -116,12 +116,18 @@ def test_a_pace_is_measured() -> None:
     assert pace.wait(8, 1) == best_wait(8, 1, pace.costs) == 8
 
 
-def test_how_long_to_wait_is_chosen_anew_every_8_steps_or_for_other_texts() -> None:
+def quick_draft() -> Pace:
+    """Of a run whose draft model is quick beside a step, so that all that it can make pays."""
     pace = Pace()
     for _ in range(4):
         pace.stepped(0.1, verified=0)
         pace.drafted(0.0005)
     assert pace.wait(8, 1) == 8
+    return pace
+
+
+def test_how_long_to_wait_is_chosen_anew_every_8_steps_or_for_other_texts() -> None:
+    pace = quick_draft()
     for _ in range(500):
         pace.judged(0, 1)
         pace.drafted(0.2)
@@ -133,11 +139,7 @@ def test_how_long_to_wait_is_chosen_anew_every_8_steps_or_for_other_texts() -> N
 
 
 def test_a_choice_is_kept_for_8_steps() -> None:
-    pace = Pace()
-    for _ in range(4):
-        pace.stepped(0.1, verified=0)
-        pace.drafted(0.0005)
-    assert pace.wait(8, 1) == 8
+    pace = quick_draft()
     for _ in range(500):
         pace.drafted(0.2)
     for _ in range(8):

@@ -52,6 +52,19 @@ def log_of(engine: Any) -> list[dict[str, Any]]:
     return found
 
 
+def outputs(inner: Any, step: int, meanwhile: Callable[[], None]) -> dict[str, list[int]]:
+    """What becomes of the engine's requests, by name; something is done after one of its steps."""
+    found: dict[str, list[int]] = {}
+    steps = 0
+    while inner.has_unfinished_requests():
+        for answer in inner.step():
+            found[answer.request_id.split("-")[0]] = list(answer.outputs[0].token_ids)
+        steps += 1
+        if steps == step:
+            meanwhile()
+    return found
+
+
 def handed(log: list[dict[str, Any]]) -> list[list[int]]:
     """Drafted tokens that were handed over, row by row."""
     return [row["handed"] for entry in log for row in entry["rows"]]
@@ -131,16 +144,13 @@ def test_requests_that_are_aborted_leave_the_others_as_they_are(
     for number in range(TEXTS):
         prompt = TokensPrompt(prompt_token_ids=prompts()[number])
         ids[number] = inner.add_request(str(number), prompt, options) or str(number)
-    found: dict[str, list[int]] = {}
-    steps = 0
-    while inner.has_unfinished_requests():
-        for answer in inner.step():
-            found[answer.request_id.split("-")[0]] = list(answer.outputs[0].token_ids)
-        steps += 1
-        if steps == 6:
-            inner.abort_request([ids[0], ids[2]])
-            # The same text comes again, in another row.
-            inner.add_request("9", TokensPrompt(prompt_token_ids=prompts()[2]), options)
+
+    def abort() -> None:
+        inner.abort_request([ids[0], ids[2]])
+        # The same text comes again, in another row.
+        inner.add_request("9", TokensPrompt(prompt_token_ids=prompts()[2]), options)
+
+    found = outputs(inner, 6, abort)
     assert [found[name] for name in ("1", "3", "9")] == [expected[1], expected[3], expected[2]]
     assert log_of(engine)[-1]["failed"] is None
 
@@ -170,14 +180,7 @@ def test_a_draft_process_that_is_gone_in_the_middle_harms_nothing(
     inner = engine.llm_engine
     for number in (0, 1):
         inner.add_request(str(number), TokensPrompt(prompt_token_ids=prompts()[number]), options)
-    found: dict[str, list[int]] = {}
-    steps = 0
-    while inner.has_unfinished_requests():
-        for answer in inner.step():
-            found[answer.request_id.split("-")[0]] = list(answer.outputs[0].token_ids)
-        steps += 1
-        if steps == 8:
-            os.kill(pid, fault)
+    found = outputs(inner, 8, lambda: os.kill(pid, fault))
     assert [found["0"], found["1"]] == expected[:2]
     failed = [entry["failed"] for entry in log_of(engine)]
     assert failed[0] is None and f"pid {pid}" in failed[-1]
