@@ -34,6 +34,19 @@ PREPARE = "prepare"
 PREPARED = "prepared"
 
 
+#: What is thrown where an answer of another process makes no sense.
+SENSELESS = (ValueError, TypeError, LookupError, AttributeError, EOFError)
+
+
+def how_it_ended(exit_code: int | None) -> str:
+    """How a process left that does not answer any more; ``None``: it is still there."""
+    if exit_code is None:
+        return "closed its connection"
+    if exit_code < 0:
+        return f"was killed by {signal.Signals(-exit_code).name}"
+    return f"ended with exit code {exit_code}"
+
+
 class WorkerError(RuntimeError):
     """A draft process, or an engine, failed, died or did not answer."""
 
@@ -193,7 +206,7 @@ class Worker:
         """Where the body can't make sense of an answer, say so."""
         try:
             yield
-        except (ValueError, TypeError, LookupError, AttributeError, EOFError) as error:
+        except SENSELESS as error:
             raise WorkerError(
                 f"{self.role} (pid {self.pid}) gave an answer that makes no sense: {error}"
             ) from error
@@ -266,11 +279,5 @@ class Worker:
 
     def _died(self) -> WorkerError:
         self._process.join(_GRACE_SECONDS)
-        code = self._process.exitcode
-        if code is None:
-            how = "closed its connection"
-        elif code < 0:
-            how = f"was killed by {signal.Signals(-code).name}"
-        else:
-            how = f"ended with exit code {code}"
+        how = how_it_ended(self._process.exitcode)
         return WorkerError(f"{self.role} (pid {self.pid}) {how}")

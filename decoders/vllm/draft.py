@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from decoders.process.channel import Channel, ChannelClosed, ChannelTimeout, Message
+from decoders.process.worker import SENSELESS, how_it_ended
 from decoders.vllm.drafting import FAILED, READY
 from decoders.vllm.settings import PearlSettings
 
@@ -155,7 +155,7 @@ class DraftProcess:
             raise self.lost(self._ended()) from None
         except ChannelTimeout:
             raise self.lost(silent) from None
-        except (ValueError, TypeError, LookupError, AttributeError, EOFError) as error:
+        except SENSELESS as error:
             raise self.lost(f"gave an answer that makes no sense: {error}") from error
 
     def _checked(self, message: Any, name: str) -> Message:
@@ -167,11 +167,8 @@ class DraftProcess:
 
     def _ended(self) -> str:
         with contextlib.suppress(subprocess.TimeoutExpired):
-            code = self._process.wait(_GRACE_SECONDS)
-            if code < 0:
-                return f"was killed by {signal.Signals(-code).name}"
-            return f"ended with exit code {code}"
-        return "closed its connection"
+            return how_it_ended(self._process.wait(_GRACE_SECONDS))
+        return how_it_ended(None)
 
     def lost(self, how: str) -> DraftLost:
         """The error that it is of no more use."""

@@ -137,22 +137,20 @@ class Engine:
         ranks = arguments.get("tensor_parallel_size") or 1
         #: What its processes write.
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (they write as long as they live)
-        try:
-            with _environment(cores, ranks), _written_to(self._log):
-                from vllm import EngineArgs
-                from vllm.platforms import current_platform
-                from vllm.v1.engine.llm_engine import LLMEngine
+        started = self._understood("could not be started")
+        with started, _environment(cores, ranks), _written_to(self._log):
+            from vllm import EngineArgs
+            from vllm.platforms import current_platform
+            from vllm.v1.engine.llm_engine import LLMEngine
 
-                if current_platform.is_cpu():
-                    arguments.setdefault("kv_cache_memory_bytes", _CPU_CACHE_BYTES)
-                    arguments.setdefault("enforce_eager", True)
-                self._engine = LLMEngine.from_engine_args(EngineArgs(**arguments))
-                # What it has to say to this process of each request is of no use to anybody.
-                logging.getLogger("vllm").setLevel(logging.ERROR)
-                self._engine.collective_rpc("probe_begin")
-                self._pids: list[int] = self._engine.collective_rpc("probe_pid")
-        except Exception as error:
-            raise self._failed("could not be started", error) from error
+            if current_platform.is_cpu():
+                arguments.setdefault("kv_cache_memory_bytes", _CPU_CACHE_BYTES)
+                arguments.setdefault("enforce_eager", True)
+            self._engine = LLMEngine.from_engine_args(EngineArgs(**arguments))
+            # What it has to say to this process of each request is of no use to anybody.
+            logging.getLogger("vllm").setLevel(logging.ERROR)
+            self._engine.collective_rpc("probe_begin")
+            self._pids: list[int] = self._engine.collective_rpc("probe_pid")
         self._names = map(str, count())
 
     def decode(self, prompt: Sequence[int], params: Any) -> Answer:
@@ -160,7 +158,7 @@ class Engine:
         from vllm.inputs import TokensPrompt
 
         answer = Answer(clock())
-        try:
+        with self._understood("failed"):
             self._engine.add_request(
                 next(self._names), TokensPrompt(prompt_token_ids=list(prompt)), params
             )
@@ -169,8 +167,6 @@ class Engine:
                     tokens = [int(token) for token in output.outputs[0].token_ids]
                     if tokens:
                         answer.arrivals.append((clock(), tokens))
-        except Exception as error:
-            raise self._failed("failed", error) from error
         return answer
 
     def decode_at_once(
@@ -187,7 +183,7 @@ class Engine:
         begun: dict[str, float] = {}
         seconds: dict[str, float] = {}
         made: dict[str, list[int]] = {name: [] for name in names}
-        try:
+        with self._understood("failed"):
             while waiting or self._engine.has_unfinished_requests():
                 while waiting and len(begun) - len(seconds) < at_once:
                     name, prompt, own = waiting.popleft()
@@ -198,16 +194,12 @@ class Engine:
                     made[name] += map(int, output.outputs[0].token_ids)
                     if output.finished:
                         seconds[name] = clock() - begun[name]
-        except Exception as error:
-            raise self._failed("failed", error) from error
         return [(made[name], seconds[name]) for name in names]
 
     def explain(self, answer: Answer) -> None:
         """Fill in what the engine did for an answer. No part of what is timed."""
-        try:
+        with self._understood("failed"):
             steps, answer.log = self._engine.collective_rpc("probe_take")[0]
-        except Exception as error:
-            raise self._failed("failed", error) from error
         answer.steps = [EngineStep(*one) for one in steps]
 
     def params(
@@ -243,6 +235,14 @@ class Engine:
         with _quiet():
             self._engine.engine_core.shutdown(timeout=_GRACE_SECONDS)
         self._log.close()
+
+    @contextlib.contextmanager
+    def _understood(self, how: str) -> Iterator[None]:
+        """Whatever is thrown in the body of a ``with`` is told as an error of the engine's."""
+        try:
+            yield
+        except Exception as error:
+            raise self._failed(how, error) from error
 
     def _failed(self, how: str, error: BaseException) -> WorkerError:
         """The error in a line: its own processes know more of it than this one."""

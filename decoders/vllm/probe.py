@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, replace
 from functools import wraps
 from typing import Any
 
@@ -33,7 +33,7 @@ class EngineStep:
     target_seconds: float | None = None
     draft_start: float | None = None
     draft_seconds: float | None = None
-    drafts: Any = field(default=None)
+    drafts: Any = None
 
 
 class _Watch:
@@ -51,21 +51,9 @@ class _Watch:
         self._wrap("propose_draft_token_ids", self._propose)
 
     def take(self) -> list[tuple[Any, ...]]:
-        """The steps since this was last asked, as plain values, and what the drafter noted."""
+        """The steps since this was last asked, as plain values."""
         steps, self._steps = self._steps, []
-        return [
-            (
-                one.read,
-                one.completes,
-                one.judged,
-                one.target_start,
-                one.target_seconds,
-                one.draft_start,
-                one.draft_seconds,
-                _plain(one.drafts),
-            )
-            for one in steps
-        ]
+        return [astuple(replace(one, drafts=_plain(one.drafts))) for one in steps]
 
     def take_log(self) -> list[dict[str, Any]]:
         """What the drafter itself has noted, if it does."""

@@ -21,6 +21,7 @@ from pearl_eval.audit.inputs import Input, Inputs
 from pearl_eval.audit.page import page
 from pearl_eval.audit.result import AuditResult, FileResult
 from pearl_eval.audit.rows import Unusable
+from pearl_eval.audit.texts import RowText
 from pearl_eval.audit.verdicts import source
 from pearl_eval.config.building import plain, section
 from pearl_eval.config.schema import Names, RuntimeConfig, TrackingConfig
@@ -77,11 +78,13 @@ def _judged(
     auditor = Auditor(target, setup.pair, inputs, defaults.ends)
     files = []
     for one in read:
-        beyond = [text for text in one.texts if max(text.ids) >= target.vocab_size]
+        known, beyond = list[RowText](), list[RowText]()
+        for text in one.texts:
+            (beyond if max(text.ids) >= target.vocab_size else known).append(text)
         told = f"it has token ids that the target, of {target.vocab_size}, does not have"
         unusable = [Unusable(text.row.place, told) for text in beyond]
         _tell(unusable)
-        judged = auditor.judge([text for text in one.texts if text not in beyond])
+        judged = auditor.judge(known)
         files.append(FileResult(one.file, judged, [*one.unusable, *unusable]))
     settings = setup.source.target_settings()
     model = settings.get("model") or {}

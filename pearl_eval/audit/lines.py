@@ -26,7 +26,7 @@ def read_objects(path: Path) -> Iterator[tuple[Place, dict[str, Any]] | Unusable
     except OSError as error:
         raise UserError(
             f"{path}: it can't be read ({reason(error)}); name a file of outputs"
-        ) from (error)
+        ) from error
     except UnicodeDecodeError as error:
         raise UserError(
             f"{path}: it is no text ({reason(error)}); expected JSON, one object a line"

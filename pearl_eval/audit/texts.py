@@ -11,6 +11,7 @@ from pearl_eval.audit.ends import Ends
 from pearl_eval.audit.own_runs import OwnRuns
 from pearl_eval.audit.processors import Applied
 from pearl_eval.audit.rows import AuditRow, Messages, Recorded, UnfitRow
+from pearl_eval.errors import reason
 from pearl_eval.pairs.pair import Pair
 
 
@@ -122,10 +123,10 @@ class TextReading:
                 **options,
             )
         except (ValueError, TypeError, TemplateError) as error:
-            said = " ".join(str(error).split())
+            said = f"{reason(error):.200}"
             raise UnfitRow(
-                f"the target's chat template can't write its messages: {said:.200}"
-            ) from (error)
+                f"the target's chat template can't write its messages: {said}"
+            ) from error
         return list(ids)
 
     def _output(self, prompt: list[int], text: str) -> list[int]:

@@ -147,7 +147,8 @@ class OutputJudge:
         allowed = self._allowed(rows)
         for one in divergences(scores, tokens, allowed, processed.sharpness):
             self._sort(one, start)
-        (best, second), choices = scores.topk(2).values.T, scores.topk(2).indices.tolist()
+        top = scores.topk(2)
+        (best, second), choices = top.values.T, top.indices.tolist()
         near = best - second <= processed.sharpness * scores.new_tensor(allowed)
         judged.near += int(near.sum())
         for position in (best == second).nonzero()[:, 0].tolist():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Collection, Iterable, Sequence
 from itertools import compress
+from typing import Any
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -67,23 +68,26 @@ def _marked(cell: str) -> str:
     return f"[bold red]{cell}[/]" if cell.startswith(("VIOLATION", "failed")) else cell
 
 
+def _begun(first: str, headings: Iterable[str], **options: Any) -> Table:
+    """A table without rows: a column of names, which may be folded, then one of each heading."""
+    drawn = Table(title_justify="left", **options)
+    drawn.add_column(first, overflow="fold")
+    for heading in headings:
+        drawn.add_column(heading, justify="right", no_wrap=True)
+    return drawn
+
+
 def _run_table(title: str, rows: Sequence[Row], without: Collection[str]) -> Table:
-    drawn = Table(title=escape(title), title_justify="left", title_style="bold")
-    drawn.add_column("run", overflow="fold")
     headings = table.headings(rows)
     shown = [heading not in without for heading in headings]
-    for heading in compress(headings, shown):
-        drawn.add_column(heading, justify="right", no_wrap=True)
+    drawn = _begun("run", compress(headings, shown), title=escape(title), title_style="bold")
     for row in rows:
         drawn.add_row(escape(row.label), *compress(map(_marked, table.cells(row, rows)), shown))
     return drawn
 
 
 def _latency_table(rows: Sequence[Row]) -> Table:
-    drawn = Table(title="Latency", title_justify="left")
-    drawn.add_column("run", overflow="fold")
-    for heading in LATENCY_HEADINGS:
-        drawn.add_column(heading, justify="right", no_wrap=True)
+    drawn = _begun("run", LATENCY_HEADINGS, title="Latency")
     for row in rows:
         if cells := table.latency_cells(row):
             drawn.add_row(escape(row.label), *cells)
@@ -92,12 +96,9 @@ def _latency_table(rows: Sequence[Row]) -> Table:
 
 def _category_table(rows: Sequence[Row], without: Collection[str]) -> Table:
     """The categories of each run, below its label where there are several."""
-    drawn = Table(title="By category", title_justify="left")
-    drawn.add_column("category", overflow="fold")
     headings = table.category_headings(rows)
     shown = [heading not in without for heading in headings]
-    for heading in compress(headings, shown):
-        drawn.add_column(heading, justify="right", no_wrap=True)
+    drawn = _begun("category", compress(headings, shown), title="By category")
     for row in rows:
         categories = (row.summary["by_category"] if row.summary else None) or {}
         if categories and len(rows) > 1:
