@@ -13,7 +13,7 @@ from pearl_eval.audit.inputs import Inputs
 from pearl_eval.audit.scoring import Scorer, Span
 from pearl_eval.audit.texts import RowText
 from pearl_eval.audit.verdicts import JudgedOutput, OutputJudge
-from pearl_eval.checks.equivalence import stand_ins
+from pearl_eval.checks.stand_ins import stand_ins
 from pearl_eval.pairs.pair import Pair
 
 #: How often an output of text is tried in other tokens that make the same text.

@@ -13,7 +13,6 @@ from decoders.model.cached_model import CachedModel
 from decoders.model.reading import Event
 from decoders.sampling.sampler import OwnChoice, common_length
 from pearl_eval.checks.rounding import (
-    CHUNK,
     Logits,
     RouterTie,
     errors,
@@ -23,14 +22,13 @@ from pearl_eval.checks.rounding import (
     router_ties,
     stepwise,
 )
-
-#: How many times as much as single tokens a decoder's forwards may err on average. (Seen: 0.9 to
-#: 1.1 where nothing is wrong, 3.8 and more with rotary positions off by one.)
-_FORWARD_LIMIT = 3.0
-#: In how many tokens at a time a text is read where a decoder's own forwards are not known.
-_STAND_INS = (CHUNK, 8, 4, 2, 1)
-#: How many times the error that is measured is allowed, unless a run says otherwise.
-FACTOR = 10.0
+from pearl_eval.checks.stand_ins import (
+    FACTOR,
+    allowed_unknown,
+    average_fault,
+    stand_ins,
+    uneven,
+)
 
 
 @dataclass(frozen=True)
@@ -73,42 +71,6 @@ def divergences(
             float(best[position]),
             sharpness * allowed[position],
         )
-
-
-@dataclass(frozen=True)
-class StandIn:
-    """A way of reading a text, where it is not known how that was read: what it gives, and what
-    higher precision gives by the same experts."""
-
-    run: Logits
-    precise: Logits
-
-
-def stand_ins(target: CachedModel, text: list[int], begin: int) -> list[StandIn]:
-    """Ways of reading a text whose output begins at ``begin``.
-
-    There is one for a dense model. Of a mixture of experts there are several, since how many tokens
-    are read in a forward may change which experts are chosen.
-    """
-    found = []
-    for size in _STAND_INS:
-        run = stepwise(target, text, begin, size)
-        found.append(StandIn(run, exact(target, text, begin, run.routing)))
-        if not run.routing:
-            break
-    return found
-
-
-def allowed_unknown(
-    found: Sequence[StandIn], dtype: torch.dtype, factor: float = FACTOR
-) -> torch.Tensor:
-    """How far two logits may be off by rounding in forwards that are not known, ``[tokens]``.
-
-    What rounding explains of any model; or, where this one makes more of it in that place (some
-    texts have tokens that it does), ``factor`` times the error that is seen there.
-    """
-    in_place = torch.stack([errors(one.run, one.precise) for one in found]).amax(0)
-    return torch.maximum(explained(found[0].precise, dtype), factor * in_place)
 
 
 @dataclass(frozen=True)
@@ -228,18 +190,13 @@ class EquivalenceChecker:
         usual = errors(single, alone)
         typical = float(usual.mean())
         in_place = usual.clamp(min=typical)
-        by_rounding = float(explained(alone, single.rows.dtype).mean())
+        by_rounding = explained(alone, single.rows.dtype)
         ties = router_ties(
             own.routing, precise.routing, single.routing, alone.routing, self._factor
         )
-        reason = self._fault(errors(own, precise), in_place, typical, by_rounding, ties)
+        reason = self._fault(errors(own, precise), usual, by_rounding, ties)
         if reason:
-            return Verdict(
-                "violation",
-                case.first,
-                f"the target's forward is what is wrong, not the decoder: "
-                f"held against {_name(precise.rows.dtype)}, {reason}",
-            )
+            return _wrong_forward(case, precise, reason)
         allowed = (self._factor * in_place).tolist()
         outside = case.outside([precise], allowed)
         if outside is not None:
@@ -259,9 +216,8 @@ class EquivalenceChecker:
     def _fault(
         self,
         wrong: torch.Tensor,
-        in_place: torch.Tensor,
-        typical: float,
-        by_rounding: float,
+        usual: torch.Tensor,
+        by_rounding: torch.Tensor,
         ties: Sequence[RouterTie],
     ) -> str:
         """What is wrong with the target's forwards; empty where rounding accounts for all.
@@ -270,22 +226,18 @@ class EquivalenceChecker:
         ----------
         wrong
             The error of the decoder's forwards at each token, ``[output tokens]``.
-        in_place, typical
-            That of single tokens at each token, or the typical one if that is more; and on average.
+        usual
+            That of single tokens.
         by_rounding
             What rounding explains of the latter.
         ties
             Where other experts were chosen, the least excusable first.
         """
+        fault = average_fault(wrong, usual, by_rounding)
+        if fault:
+            return fault
+        in_place = usual.clamp(min=float(usual.mean()))
         worst = int((wrong / in_place).argmax())
-        average = float(wrong.mean())
-        if typical > by_rounding:
-            return f"single tokens err by {typical:.2g} logits, rounding explains {by_rounding:.2g}"
-        if not typical / _FORWARD_LIMIT <= average <= typical * _FORWARD_LIMIT:
-            return (
-                f"forwards of several tokens err by {average:.2g} logits on average,"
-                f" those of single tokens by {typical:.2g} (factor allowed: {_FORWARD_LIMIT:g})"
-            )
         if wrong[worst] > self._factor * in_place[worst]:
             return (
                 f"at position {worst} a forward of several tokens errs by"
@@ -300,6 +252,9 @@ class EquivalenceChecker:
         """The verdict on an output of which it is not known what was read in one forward."""
         dtype = self._target.model.dtype
         ways = stand_ins(self._target, case.text, case.begin)
+        reason = uneven(ways, dtype)
+        if reason:
+            return _wrong_forward(case, ways[0].precise, reason)
         candidates = [one.precise for one in ways]
         # One that was not tried may change more.
         routed = 2 * case.spread(candidates)
@@ -312,7 +267,7 @@ class EquivalenceChecker:
             f" logits so far spread out, or {self._factor:g} times the error seen in that place if"
             " that is more); the decoder's own forwards are not known"
         )
-        if len(candidates) > 1:
+        if ways[0].run.routing:
             why += (
                 f", so {routed:.2g} more is allowed: twice the most that other experts changed"
                 f" between {len(candidates)} ways of reading the text"
@@ -428,6 +383,15 @@ class _Case:
             first if first != token else second
             for (first, second), token in zip(tokens, self.output, strict=True)
         ]
+
+
+def _wrong_forward(case: _Case, precise: Logits, reason: str) -> Verdict:
+    return Verdict(
+        "violation",
+        case.first,
+        f"the target's forward is what is wrong, not the decoder: "
+        f"held against {_name(precise.rows.dtype)}, {reason}",
+    )
 
 
 def _name(dtype: torch.dtype) -> str:

@@ -16,8 +16,8 @@ from pearl_eval.audit.processors import Applied, Processed
 from pearl_eval.audit.rows import AuditRow, Place
 from pearl_eval.audit.texts import RowText
 from pearl_eval.audit.verdicts import JudgedOutput, OutputJudge, source
-from pearl_eval.checks.equivalence import StandIn
 from pearl_eval.checks.rounding import Logits
+from pearl_eval.checks.stand_ins import StandIn
 
 #: The first two choices are 0.4 apart; deviation √3.28, so 0.4528 is allowed.
 NEAR = [4.0, 3.6, 0.0, 0.4]

@@ -19,7 +19,8 @@ from decoders.sampling.temperature import Temperature
 from decoders.speculative import Speculative
 from pearl_eval.checks import equivalence
 from pearl_eval.checks.equivalence import EquivalenceChecker, Verdict
-from pearl_eval.checks.rounding import RouterTie
+from pearl_eval.checks.rounding import Logits, RouterTie
+from pearl_eval.checks.stand_ins import StandIn, allowed_unknown, uneven
 
 OWN = Greedy().verifier(0, 0)
 PROMPT = [20, 21, 22, 23]
@@ -235,6 +236,69 @@ def test_single_tokens_that_are_wrong_are_seen_as_well(
     found = [one for one in verdicts(target, draft, Greedy(), 4) if one.kind != "identical"]
     assert found and {verdict.kind for verdict in found} == {"violation"}
     assert all("single tokens err by" in verdict.why for verdict in found)
+
+
+@PAIRS
+def test_a_forward_that_is_wrong_does_not_widen_what_it_is_held_to(
+    pair: Pair, small_pair: SmallPair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a decoder's forwards are not known, the target's own errors stand in for theirs: here
+    rotary positions are off by one when many tokens of an output are read at once."""
+    run = CachedModel.run
+
+    def shifted(self: CachedModel, unseen: list[int], **options: Any) -> torch.Tensor:
+        if len(unseen) >= 10 and self.length and self.model.dtype == torch.bfloat16:
+            positions = torch.arange(self.length, self.length + len(unseen)) + 1
+            options["position_ids"] = positions[None]
+        return run(self, unseen, **options)
+
+    monkeypatch.setattr(CachedModel, "run", shifted)
+    made = verdicts(*pair(small_pair), Greedy(), 8, known=False)
+    found = [one for one in made if one.kind != "identical"]
+    assert found and {verdict.kind for verdict in found} == {"violation"}
+    assert all("forward is what is wrong, not the decoder" in one.why for one in found)
+    assert all("forwards of several tokens err by" in one.why for one in found)
+
+
+def stand_in(off: float, spread: float = 1.0) -> StandIn:
+    """Of three tokens whose logits have a standard deviation of ``spread``, and an error of ``off``
+    at the first and of a tenth of that at the others."""
+    precise = torch.tensor([[spread, -spread]] * 3, dtype=torch.float64)
+    wrong = torch.tensor([[off, -off], [off / 10, -off / 10], [off / 10, -off / 10]])
+    return StandIn(Logits((precise + wrong).float()), Logits(precise))
+
+
+def first_of(one: StandIn) -> StandIn:
+    return StandIn(Logits(one.run.rows[:1]), Logits(one.precise.rows[:1]))
+
+
+def test_how_far_logits_may_be_off_in_forwards_that_are_not_known() -> None:
+    """32 epsilons of bfloat16, 1/128 each: 0.25; or ten times what is seen there."""
+    bound = 0.25
+    few = allowed_unknown([stand_in(0.001), stand_in(0.002)], torch.bfloat16)
+    assert few.tolist() == pytest.approx([bound] * 3)
+    one = allowed_unknown([stand_in(0.06), stand_in(0.05)], torch.bfloat16)
+    assert one.tolist() == pytest.approx([0.6, bound, bound], rel=1e-4)
+    other = allowed_unknown([stand_in(0.05), stand_in(0.06)], torch.bfloat16, factor=20.0)
+    assert other.tolist() == pytest.approx([1.2, bound, bound], rel=1e-4)
+    # Averages are 0.4 of the first's. Thrice as much as single tokens is allowed, and no more.
+    alike = allowed_unknown([stand_in(0.14), stand_in(0.05)], torch.bfloat16)
+    assert alike.tolist() == pytest.approx([1.4, bound, bound], rel=1e-4)
+    for several, single in ((0.16, 0.05), (0.05, 0.16)):
+        found = [stand_in(several), stand_in(single)]
+        assert allowed_unknown(found, torch.bfloat16).tolist() == pytest.approx([bound] * 3)
+        assert "forwards of several tokens err by" in uneven(found, torch.bfloat16)
+    # 0.28 on average, where rounding explains 0.25.
+    found = [stand_in(0.7), stand_in(0.7)]
+    assert allowed_unknown(found, torch.bfloat16).tolist() == pytest.approx([bound] * 3)
+    assert uneven(found, torch.bfloat16).startswith("single tokens err by 0.28 logits, rounding")
+    # Of one token there is no average, and ten times as much is allowed.
+    for several, single, wrong in ((0.19, 0.02, False), (0.02, 0.19, False), (0.21, 0.02, True)):
+        found = [first_of(stand_in(several)), first_of(stand_in(single))]
+        assert bool(uneven(found, torch.bfloat16)) is wrong
+    # Of a mixture, the worst of several ways counts.
+    found = [stand_in(0.05), stand_in(0.2), stand_in(0.05)]
+    assert uneven(found, torch.bfloat16) and not uneven([found[0], found[2]], torch.bfloat16)
 
 
 def test_what_no_forward_had_read_is_a_violation(target: CachedModel) -> None:

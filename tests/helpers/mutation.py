@@ -39,6 +39,7 @@ PARTS = {
     "verdicts": [
         "pearl_eval/**/equivalence.py",
         "pearl_eval/**/rounding.py",
+        "pearl_eval/**/stand_ins.py",
         "pearl_eval/**/comparison.py",
     ],
     "distribution": ["pearl_eval/**/distribution.py"],
