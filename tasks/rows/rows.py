@@ -34,7 +34,7 @@ class Hub:
     revision
         Commit hash or branch.
     files
-        The file, such as ``hf://datasets/ID@REVISION/FILE``.
+        The file, such as ``hf://datasets/ID@REVISION/FILE``, or one elsewhere: ``https://…``.
     """
 
     path: str
@@ -143,9 +143,10 @@ def _hub_rows(hub: Hub, fields: Fields, setting: str) -> Found:
     except Exception as error:
         # Whatever the library raises, the user has the same two ways to go on.
         reason = " ".join(str(error).split())[:200]
+        whence = "" if name.startswith("https:") else " from the Hugging Face hub"
         raise ValueError(
-            f"{name} can't be loaded from the Hugging Face hub ({type(error).__name__}: {reason});"
-            f" get on a network that reaches it, or give a local file: {setting}=PATH"
+            f"{name} can't be loaded{whence} ({type(error).__name__}: {reason}); get on a network"
+            f" that reaches it, or give a local file: {setting}=PATH"
         ) from error
     return ((f"{name}, row {i}", dict(row)) for i, row in enumerate(loaded))
 

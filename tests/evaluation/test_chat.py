@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import pytest
 from small_pair import make_tokenizer
+from templates import PLAIN
 
 from pearl_eval.errors import UserError
 from pearl_eval.pairs.chat import dialogue_ids, end_of_turn
 
-PLAIN = (
-    "{% for m in messages %}<{{ m.role }}>{{ m.content | trim }}</>{% endfor %}"
-    "{% if add_generation_prompt %}<assistant>{% endif %}"
-)
 ALTERNATING = (
     "{% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}"
     "{{ raise_exception('roles must alternate user/assistant') }}{% endif %}{% endfor %}"
