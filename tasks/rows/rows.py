@@ -105,7 +105,7 @@ def load_rows(
         return read_rows(data, fields, unique, check, adapt)
     if hub is None:
         raise ValueError(f"{setting} is missing: give a file of rows, such as JSON lines")
-    return _checked(_hub_rows(hub, fields, setting), _name(hub), fields, unique, check, adapt)
+    return checked_rows(_hub_rows(hub, fields, setting), _name(hub), fields, unique, check, adapt)
 
 
 def read_rows(
@@ -116,7 +116,7 @@ def read_rows(
     adapt: Adapt | None = None,
 ) -> Rows:
     """The rows of a local file. See ``load_rows``."""
-    return _checked(read_file(path, list(fields)), path, fields, unique, check, adapt)
+    return checked_rows(read_file(path, list(fields)), path, fields, unique, check, adapt)
 
 
 def _name(hub: Hub) -> str:
@@ -177,14 +177,15 @@ def _check_fields(where: str, row: dict[str, Any], fields: Fields) -> None:
             raise ValueError(f"{where}: {name} must be a {kind}, got {row[name]!r:.60}")
 
 
-def _checked(
+def checked_rows(
     found: Iterator[tuple[str, dict[str, Any]]],
     source: str,
     fields: Fields,
-    unique: str | None,
-    check: Check | None,
-    adapt: Adapt | None,
+    unique: str | None = None,
+    check: Check | None = None,
+    adapt: Adapt | None = None,
 ) -> Rows:
+    """Rows that were found in ``source``, as they must be. See ``load_rows``."""
     rows: list[dict[str, Any]] = []
     first: dict[Any, str] = {}
     places = []
