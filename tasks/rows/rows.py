@@ -15,7 +15,7 @@ from tasks.rows.files import Found, read_file
 Fields = Mapping[str, type | tuple[type, ...]]
 #: Raises ``ValueError`` for a row that won't do for another reason.
 Check = Callable[[dict[str, Any]], None]
-#: Makes of a row as it is found one as it is needed.
+#: Makes of a row as it is found one as it is needed. Raises ``ValueError`` where it can't.
 Adapt = Callable[[dict[str, Any]], dict[str, Any]]
 
 
@@ -190,7 +190,10 @@ def checked_rows(
     first: dict[Any, str] = {}
     places = []
     for where, as_found in found:
-        row = as_found if adapt is None else adapt(as_found)
+        try:
+            row = as_found if adapt is None else adapt(as_found)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from None
         _check_fields(where, row, fields)
         if unique is not None and row[unique] in first:
             raise ValueError(
