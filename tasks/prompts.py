@@ -9,7 +9,7 @@ from typing import Any
 
 from tasks.mt_bench import check_turns
 from tasks.rows.files import is_text, read_texts
-from tasks.rows.messages import Dialogue, read_dialogue
+from tasks.rows.messages import Conversation, read_messages
 from tasks.rows.rows import Rows, checked_rows, read_rows
 from tasks.scoring.answers import said
 from tasks.scoring.score import UNSCORED, Score
@@ -91,7 +91,7 @@ class Prompts(Task):
         asked = _asked(row)
         if isinstance(asked, str) and not self.chat:
             return Problem(task_id, asked, category, row)
-        dialogue = Dialogue((asked,)) if isinstance(asked, str) else asked
+        dialogue = Conversation((asked,)) if isinstance(asked, str) else asked
         return Problem(
             task_id,
             category=category,
@@ -114,7 +114,7 @@ def _read(data: str | None) -> Rows:
     return read_rows(data, {}, check=_check_row)
 
 
-def _asked(row: dict[str, Any]) -> str | Dialogue:
+def _asked(row: dict[str, Any]) -> str | Conversation:
     """What is asked in a row: a text, or a dialogue to go on with. ``ValueError`` for no such."""
     given = [name for name in _FORMS if row.get(name) is not None]
     if len(given) != 1:
@@ -124,10 +124,10 @@ def _asked(row: dict[str, Any]) -> str | Dialogue:
         )
     (form,) = given
     if form == "messages":
-        return read_dialogue(row[form])
+        return read_messages(row[form])
     if form == "turns":
         check_turns(row)
-        return Dialogue(tuple(row[form]))
+        return Conversation(tuple(row[form]))
     prompt = row[form]
     if not isinstance(prompt, str):
         raise ValueError(f"prompt must be a str (or give messages, or turns), got {prompt!r:.60}")
@@ -141,7 +141,7 @@ def _check_row(row: dict[str, Any]) -> None:
     for name in _TEXTS:
         if row.get(name) is not None and not isinstance(row[name], str):
             raise ValueError(f"{name} must be a str, got {row[name]!r:.60}")
-    if _answer(row) and isinstance(asked, Dialogue) and len(asked.turns) > 1:
+    if _answer(row) and isinstance(asked, Conversation) and len(asked.turns) > 1:
         raise ValueError(
             f"an answer is that of one text, and the model is to answer {len(asked.turns)} turns"
             " here: leave the answer out"

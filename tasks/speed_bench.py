@@ -11,7 +11,7 @@ from typing import Any
 
 from tasks.mt_bench import check_turns
 from tasks.rows.files import find_file
-from tasks.rows.messages import read_dialogue
+from tasks.rows.messages import read_messages
 from tasks.rows.rows import Fields, Hub, Rows, load_rows
 from tasks.scoring.score import UNSCORED, Score
 from tasks.task import Problem, Task, count_texts, evenly
@@ -164,7 +164,7 @@ def _with_turns(row: dict[str, Any]) -> dict[str, Any]:
     """The fields that are needed; messages, as prepare.py writes them, as turns."""
     needed = {name: row[name] for name in _FIELDS if name in row}
     if "turns" not in row and row.get("messages") is not None:
-        dialogue = read_dialogue(row["messages"])
+        dialogue = read_messages(row["messages"])
         if dialogue.earlier or dialogue.system_prompt:
             raise ValueError("messages must be the user's alone, as those of SPEED-Bench are")
         return needed | {"turns": list(dialogue.turns)}

@@ -11,7 +11,7 @@ _SYSTEM = ("system", "developer")
 
 
 @dataclass(frozen=True)
-class Dialogue:
+class Conversation:
     """A dialogue that a model is to go on with.
 
     ``earlier`` are the user's messages that were answered, with their answers; ``turns`` are those
@@ -23,7 +23,7 @@ class Dialogue:
     system_prompt: str = ""
 
 
-def read_dialogue(messages: Any) -> Dialogue:
+def read_messages(messages: Any) -> Conversation:
     """The dialogue that a list of messages is.
 
     An answer at its end is what the model is to write itself, so it is left out. ``ValueError`` for
@@ -51,7 +51,7 @@ def read_dialogue(messages: Any) -> Dialogue:
             raise ValueError(f"messages: the {role} message must be the first")
     if not turns:
         raise ValueError("messages: there is no message of the user to be answered")
-    return Dialogue(tuple(turns), tuple(earlier), system)
+    return Conversation(tuple(turns), tuple(earlier), system)
 
 
 def _read(messages: Any) -> Iterator[tuple[str, str]]:

@@ -16,7 +16,7 @@ from transformers import AutoTokenizer
 from pearl_eval.pairs.pair import Pair
 from pearl_eval.sizes.model_size import ModelSize
 from tasks.prompts import Match, Prompts
-from tasks.rows.messages import Dialogue, read_dialogue
+from tasks.rows.messages import Conversation, read_messages
 from tasks.task import Problem
 
 Run = Callable[..., tuple[int, str, str]]
@@ -116,16 +116,16 @@ def test_turns_and_messages_are_dialogues(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("messages", "expected"),
     [
-        ([user("Why?")], Dialogue(("Why?",))),
-        ([user("Why?"), assistant("So.")], Dialogue(("Why?",))),
-        ([user("Why?"), user("How?")], Dialogue(("Why?", "How?"))),
+        ([user("Why?")], Conversation(("Why?",))),
+        ([user("Why?"), assistant("So.")], Conversation(("Why?",))),
+        ([user("Why?"), user("How?")], Conversation(("Why?", "How?"))),
         (
             [user("Why?"), assistant("So."), user("How?"), user("Where?"), assistant("There.")],
-            Dialogue(("How?", "Where?"), (("Why?", "So."),)),
+            Conversation(("How?", "Where?"), (("Why?", "So."),)),
         ),
         (
             [{"role": "developer", "content": "Be kind."}, user("Why?")],
-            Dialogue(("Why?",), (), "Be kind."),
+            Conversation(("Why?",), (), "Be kind."),
         ),
         (
             [
@@ -134,12 +134,12 @@ def test_turns_and_messages_are_dialogues(tmp_path: Path) -> None:
                     "content": [{"type": "text", "text": "Why"}, {"type": "text", "text": "?"}],
                 }
             ],
-            Dialogue(("Why?",)),
+            Conversation(("Why?",)),
         ),
     ],
 )
-def test_what_a_list_of_messages_is(messages: list[dict], expected: Dialogue) -> None:
-    assert read_dialogue(messages) == expected
+def test_what_a_list_of_messages_is(messages: list[dict], expected: Conversation) -> None:
+    assert read_messages(messages) == expected
 
 
 def test_earlier_answers_are_read_and_not_given_again(chat_pair: SmallPair) -> None:
