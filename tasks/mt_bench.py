@@ -77,7 +77,8 @@ class MtBench(Task):
 def check_turns(row: dict[str, Any]) -> None:
     """Raise ``ValueError`` for a row whose turns are no messages, or whose category is no text."""
     turns, category = row["turns"], row.get("category")
-    if not turns or not all(isinstance(one, str) and one.strip() for one in turns):
+    messages = turns if isinstance(turns, list) else []
+    if not messages or not all(isinstance(one, str) and one.strip() for one in messages):
         raise ValueError(
             f"turns must be a list of messages, got {json.dumps(turns, default=str)[:80]}"
         )

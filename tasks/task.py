@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any, ClassVar
 
 from tasks.rows.rows import Rows
@@ -16,7 +17,9 @@ class Problem:
     """One entry of a task: a prompt that the model continues, or a dialogue that it takes part in.
 
     A dialogue has no ``prompt`` but the user's messages as ``turns``, each of which the model
-    answers, and may have a ``system_prompt``. ``data`` is whatever scoring and output need.
+    answers, and may have a ``system_prompt``. What came ``earlier``, messages of the user with the
+    answers that they got, is read and not answered again. ``data`` is whatever scoring and output
+    need.
     """
 
     task_id: str
@@ -25,6 +28,7 @@ class Problem:
     data: Mapping[str, Any] = field(default_factory=dict)
     turns: tuple[str, ...] = ()
     system_prompt: str = ""
+    earlier: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def ask(
@@ -83,7 +87,7 @@ class Task(ABC):
         """Whether ``text``, decoded from the generated tokens, solves the problem.
 
         ``None`` where no answer is right by itself. Then the target model's own counts as right,
-        as ``accuracy_name`` must say.
+        as ``accuracy_name`` must say. ``UNSCORED`` where none is to count as right.
         """
         return None
 
@@ -120,6 +124,47 @@ class Task(ABC):
         """How many problems a run is about, told without a network; ``None`` where it can't be."""
         return len(self.problems())
 
+    def texts(self) -> int | None:
+        """How many texts are generated for them, at most; ``None`` where ``size`` is."""
+        size = self.size()
+        return None if size is None else size * self.turns * self.samples
+
     def problems(self) -> list[Problem]:
         """The problems this run is about."""
         return list(self.load())[: self.limit]
+
+
+def count_texts(problems: Iterable[Problem]) -> int:
+    """How many texts are generated for some problems, each decoded once."""
+    return sum(max(1, len(problem.turns)) for problem in problems)
+
+
+def evenly(
+    problems: Sequence[Problem], limit: int | None, *kinds: Callable[[Problem], Any]
+) -> list[Problem]:
+    """So many of some problems, as many of each kind, the first of each, in their own order.
+
+    Parameters
+    ----------
+    problems
+        All there are.
+    limit
+        How many are taken; a larger number takes what a smaller one does, and more. ``None`` takes
+        all.
+    kinds
+        What tells problems apart. After the first, each further one is about the problems of one
+        kind by the one before.
+    """
+    order = list(range(len(problems)))
+    for kind in reversed(kinds):
+        order = _in_turn(order, [kind(problem) for problem in problems])
+    return [problems[index] for index in sorted(order[:limit])]
+
+
+def _in_turn(order: Sequence[int], kinds: Sequence[Any]) -> list[int]:
+    """One of each kind, then another of each, and so on; the kinds as they come in ``order``."""
+    members: dict[Any, list[int]] = {}
+    for index in order:
+        members.setdefault(kinds[index], []).append(index)
+    rounds = zip_longest(*members.values())
+    return [index for one in rounds for index in one if index is not None]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from small_pair import SmallPair, save_pair
+from templates import PLAIN
 
 from decoders.process import fork_server
 from pearl_eval.commands import program
@@ -37,6 +39,15 @@ def draft_modules() -> None:
 def small_pair(tmp_path_factory: pytest.TempPathFactory) -> SmallPair:
     """A pair with random weights whose draft is accepted about as often as not."""
     return save_pair(tmp_path_factory.mktemp("small_pair"))
+
+
+@pytest.fixture(scope="session")
+def chat_pair(small_pair: SmallPair, tmp_path_factory: pytest.TempPathFactory) -> SmallPair:
+    """The small pair with a chat template."""
+    folder = tmp_path_factory.mktemp("chat_pair")
+    shutil.copytree(small_pair.folder, folder, dirs_exist_ok=True)
+    (folder / "target" / "chat_template.jinja").write_text(PLAIN)
+    return SmallPair(folder)
 
 
 Command = Callable[..., tuple[int, str, str]]
@@ -90,3 +101,9 @@ def run_profile(run_command: Command, small_pair: SmallPair) -> Command:
 def run_bench(run_command: Command, small_pair: SmallPair) -> Command:
     """``pearl-eval bench`` on the small pair."""
     return lambda *arguments: run_command("bench", *small_pair.overrides, *arguments)
+
+
+@pytest.fixture
+def run_chat(run_cli: Command, chat_pair: SmallPair) -> Command:
+    """``pearl-eval`` on the small pair with a chat template."""
+    return lambda *arguments: run_cli(*chat_pair.overrides, *arguments, small_pair=False)

@@ -71,6 +71,7 @@ COLUMNS: dict[str, Column] = {
     "mean_prompt_tokens_per_second": Column("tokens/s", "mean of the prompts' own speeds"),
     "reference_mean_prompt_tokens_per_second": Column("tokens/s", "the same of the reference"),
     "speedup": Column("×", "over the paired autoregressive reference"),
+    "speedup_of_mean_speeds": Column("×", "of the means of the problems' own speeds"),
     "speedup_low": Column("×", "lower end of its 95 % interval"),
     "speedup_high": Column("×", "upper end of its 95 % interval"),
     "equal_hardware_tokens_per_second": Column(

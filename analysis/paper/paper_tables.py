@@ -23,6 +23,8 @@ _SPEEDUP = (
 )
 #: Of figures that are no speeds.
 _PROMPTS = "n: prompts (each sample, and each turn of a dialogue, is one), with the warm-up"
+#: Two figures that are both called the mean number of accepted tokens.
+_ACCEPTED = ("mean_accepted_tokens", "acceptance_length")
 #: GSM8K's column beside MGSM's English.
 GSM8K = "en (GSM8K)"
 #: Tasks of which the paper's scripts take the mean of the entries' tokens/s.
@@ -63,6 +65,33 @@ def mt_bench(frame: pd.DataFrame) -> Table:
     return _table(
         "mt_bench", title, ("pair", "decoder"), cells, runs, ("pair",), _mean_notes(cells)
     )
+
+
+def spec_bench(frame: pd.DataFrame) -> Table:
+    """What Spec-Bench's script prints by subtask, and the same as it is defined here."""
+    runs = _of_tasks(frame, "Spec-Bench", "spec_bench")
+    figures = ("speedup", "speedup_of_mean_speeds", *_ACCEPTED)
+    note = (
+        "Spec-Bench's \"Speedup ratio\" is the speedup of mean speeds (the mean of problems'"
+        ' tokens/s over that of the reference\'s), its "#Mean accepted tokens" the acceptance'
+        " length (docs/tasks.md)."
+    )
+    title = "Spec-Bench: figures by subtask"
+    return _figures_by_category("spec_bench", title, runs, figures, [note])
+
+
+def speed_bench(frame: pd.DataFrame) -> Table:
+    """SPEED-Bench by category, and by length and entropy."""
+    runs = _of_tasks(frame, "SPEED-Bench", "speed_bench")
+    title = "SPEED-Bench: figures by category"
+    return _figures_by_category("speed_bench", title, runs, ("speedup", *_ACCEPTED))
+
+
+def prompts(frame: pd.DataFrame) -> Table:
+    """A user's own prompts, by category where they have some."""
+    runs = _of_tasks(frame, "task=prompts", "prompts")
+    title = "Own prompts: figures by category"
+    return _figures_by_category("prompts", title, runs, ("speedup", *_ACCEPTED))
 
 
 def ablations(frame: pd.DataFrame) -> Table:
@@ -240,6 +269,9 @@ TABLES: dict[str, Callable[[pd.DataFrame], Table]] = {
         humaneval,
         languages,
         mt_bench,
+        spec_bench,
+        speed_bench,
+        prompts,
         ablations,
         gamma_sweep,
         mean_accepted_tokens,
@@ -316,6 +348,33 @@ def _by_category(runs: pd.DataFrame, named: Callable[[Any], str | None]) -> list
             if run["task"].startswith(_MEANS) and pd.notna(run[_MEAN]):
                 cells.append(_mean_speedup(section, row(run), run))
     return cells
+
+
+def _figures_by_category(
+    name: str,
+    title: str,
+    runs: pd.DataFrame,
+    figures: Sequence[str],
+    notes: Sequence[str] = (),
+) -> Table:
+    """Figures in rows, more of each being better; in columns categories, then all of a task."""
+    cells = []
+    for section, part in sections(runs):
+        parts = [(str(one["category"]), one) for one in _rows(categories(part))]
+        parts += [("all", run) for run in _rows(part)]
+        # The figures of a run one below the other, whatever they are of.
+        for figure in figures:
+            for column, one in parts:
+                row = (_place(one, runs), _decoder(one), figure.replace("_", " "))
+                if figure == "speedup":
+                    cells.append(_speedup(section, row, column, one))
+                elif figure in _ACCEPTED:
+                    cells.append(_cell(section, row, column, one, figure, "prompts", best=1))
+                else:
+                    cells.append(_cell(section, row, column, one, figure, unit="×", best=1))
+    index = ("pair", "decoder", "figure")
+    notes = [_SPEEDUP, *notes, f"Of accepted tokens and acceptance lengths {_PROMPTS}."]
+    return _table(name, title, index, cells, runs, ("pair", "figure"), notes)
 
 
 def _variant(task: str) -> str:

@@ -127,10 +127,9 @@ def _estimate(job: Job, config: EstimateConfig, knowledge: Knowledge) -> JobEsti
         basis = " + ".join(dict.fromkeys(sources))
 
     try:
-        prompts = task.size()
+        prompts, texts = task.size(), task.texts()
     except (OSError, ValueError) as error:
         raise UserError(f"the task's problems can't be loaded: {error}") from error
-    texts = None if prompts is None else prompts * task.turns * task.samples
 
     def whole(per_token: float | None) -> float | None:
         if texts is None or per_token is None:

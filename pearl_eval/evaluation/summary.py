@@ -153,6 +153,7 @@ def _figures(records: Sequence[Record]) -> dict[str, Any]:
         "mean_prompt_tokens_per_second": speed.mean_prompt_tokens_per_second,
         "reference_mean_prompt_tokens_per_second": speed.reference_mean_prompt_tokens_per_second,
         "speedup": speed.speedup,
+        "speedup_of_mean_speeds": speed.speedup_of_mean_speeds,
         "speedup_ci95": list(speed.speedup_ci95) if speed.speedup_ci95 else None,
         "timed_problems": speed.problems,
         **asdict(EqualHardware.of(records)),

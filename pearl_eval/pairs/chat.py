@@ -16,6 +16,8 @@ Messages = list[dict[str, str]]
 
 #: An answer of which no template has a word.
 _ANSWER = "Seventeen"
+#: What transformers calls its warning that a text is longer than its model's context.
+_TOO_LONG = "sequence-length-is-longer-than-the-specified-maximum"
 #: transformers has this from 5.20 on: what looks like a control token in a message is read as text.
 _SANITIZE = "sanitize_control_tokens"
 _SANITIZES = _SANITIZE in inspect.signature(PreTrainedTokenizerBase.apply_chat_template).parameters
@@ -50,6 +52,8 @@ def dialogue_ids(
         transformers before 5.20, makes a control token of a message's text in any case.
     """
     found = _messages(tokenizer, system_prompt, turns, answers)
+    # What is too long is said by ``Pair.check_context``. A template has no ``verbose`` to turn off.
+    tokenizer.deprecation_warnings[_TOO_LONG] = True
     options: dict[str, Any] = {"add_generation_prompt": True, "return_dict": False}
     if _SANITIZES:
         options[_SANITIZE] = True

@@ -74,7 +74,11 @@ class Pair:
         """Token ids that a model answers a problem from; of a dialogue, after ``answers`` to it."""
         if not problem.turns:
             return self.encode(problem.prompt, problem.task_id)
-        return dialogue_ids(self.tokenizer, problem.system_prompt, problem.turns, answers)
+        asked = [message for message, _ in problem.earlier]
+        said = [answer for _, answer in problem.earlier]
+        return dialogue_ids(
+            self.tokenizer, problem.system_prompt, [*asked, *problem.turns], [*said, *answers]
+        )
 
     def decode(self, prompt_ids: Sequence[int], output_ids: Sequence[int]) -> str:
         """Text of generated tokens, exactly as it continues the prompt.

@@ -40,6 +40,7 @@ PERCENTILES = (50, 95, 99)
 #: Figures that runs of before lack: of a run and each of its categories, and of a run alone.
 _ADDED_FIGURES = (
     "acceptance_length",
+    "speedup_of_mean_speeds",
     "equal_hardware_tokens_per_second",
     "equal_hardware_speedup",
     "equal_hardware_speedup_ci95",
@@ -175,8 +176,9 @@ class Record:
     it was held to; ``runner_up_pass_rate`` what share of the target's second choices would have
     passed as ties, where there is one. Energy is ``None`` where no device counts it, waiting where
     an engine does not tell it. ``sample`` counts the samples of one problem from 0. ``correct`` and
-    ``reference_correct`` are ``None``, and ``text`` and ``result`` empty, where the pair is
-    synthetic. ``lost`` is what the decoder had to go on without, such as a draft process.
+    ``reference_correct`` are ``None`` where there is nothing to hold a text to. They are, and
+    ``text`` and ``result`` are empty, where the pair is synthetic. ``lost`` is what the decoder had
+    to go on without, such as a draft process.
 
     ``verifications`` says how many tokens each target forward accepted that judged any. For times
     to tokens see :mod:`pearl_eval.results.latency`. ``equal_hardware_*`` are of the reference on

@@ -19,8 +19,9 @@ class Speed:
     ``speedup_ci95`` is its 95 % interval over problems (``pearl_eval.results.intervals``): the
     turns of a dialogue and the samples of one problem are added up, since they are alike. It is
     ``None`` below three problems, as the others are below one prompt. ``mean_prompt_*`` are means
-    of the prompts' own rates, as the paper's scripts have them for MT-bench and MGSM. ``problems``
-    is how many all is over.
+    of the prompts' own rates, as the paper's scripts have them for MT-bench and MGSM.
+    ``speedup_of_mean_speeds`` is the ratio of the means of the problems' own rates, as Spec-Bench's
+    script has it: the turns of a dialogue are added up. ``problems`` is how many all is over.
     """
 
     tokens_per_second: float | None
@@ -29,6 +30,7 @@ class Speed:
     speedup_ci95: tuple[float, float] | None
     mean_prompt_tokens_per_second: float | None
     reference_mean_prompt_tokens_per_second: float | None
+    speedup_of_mean_speeds: float | None
     problems: int
 
     @classmethod
@@ -36,7 +38,7 @@ class Speed:
         """Speed of the decoder that made ``records``."""
         timed = [record for record in records if not record.warmup]
         if not timed:
-            return cls(None, None, None, None, None, None, 0)
+            return cls(None, None, None, None, None, None, None, 0)
         columns = np.array(
             [
                 (r.new_tokens, r.seconds, len(r.reference_output_ids), r.reference_seconds)
@@ -53,6 +55,7 @@ class Speed:
             total_ratio_interval(*problems),
             float((tokens / seconds).mean()),
             float((reference_tokens / reference_seconds).mean()),
+            float((problems[0] / problems[1]).mean() / (problems[2] / problems[3]).mean()),
             problems.shape[1],
         )
 

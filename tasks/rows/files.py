@@ -16,6 +16,8 @@ Found = Iterator[tuple[str, dict[str, Any]]]
 #: What files of rows are called. JSON is taken for lines of it unless it is one array.
 _SUFFIXES = (".tsv", ".jsonl", ".json", ".ndjson", ".csv", ".parquet")
 _GZIP = ".gz"
+#: What plain text is called.
+_TEXT = ".txt"
 
 
 def is_own(path: str) -> bool:
@@ -44,30 +46,73 @@ def read_file(path: str, columns: Sequence[str]) -> Found:
     OSError
         The file can't be read.
     """
-    data = Path(path).read_bytes()
-    name = path.lower()
-    if name.endswith(_GZIP):
-        name = name.removesuffix(_GZIP)
-        try:
-            data = gzip.decompress(data)
-        except (OSError, EOFError, zlib.error) as error:
-            raise ValueError(f"{path}: not gzip, or not all of it ({error})") from None
+    name, data = path.lower().removesuffix(_GZIP), _unpacked(path)
     if name.endswith(".parquet"):
         return _parquet(path, data)
+    text = _decoded(path, data)
+    if name.endswith(".csv"):
+        return _csv(path, text)
+    text = _one_kind_of_line(text)
+    if name.endswith(".tsv"):
+        return _tsv(path, text.split("\n"), columns)
+    array = _json_array(text)
+    return _json_lines(path, text.split("\n")) if array is None else _rows(path, array)
+
+
+def is_text(path: str) -> bool:
+    """Whether prompts are read from a path as plain text: a folder, or a file that says so."""
+    return Path(path).is_dir() or path.lower().removesuffix(_GZIP).endswith(_TEXT)
+
+
+def read_texts(path: str) -> Found:
+    """Rows with a ``prompt``: each line of a text file, or each text file of a folder, by name.
+
+    Empty lines are passed over. The last line's end is no part of a prompt that is a whole file,
+    and the file's name is its ``id``.
+
+    Raises
+    ------
+    ValueError
+        Names the file that is not as it must be, or the folder that has none.
+    OSError
+        The file can't be read.
+    """
+    if not Path(path).is_dir():
+        lines = _one_kind_of_line(_decoded(path, _unpacked(path))).split("\n")
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                yield f"{path}, line {number}", {"prompt": line}
+        return
+    files = sorted(one for one in Path(path).iterdir() if one.is_file() and is_text(one.name))
+    if not files:
+        raise ValueError(f"{path}: no {_TEXT} file in it; of a folder each is a prompt")
+    for one in files:
+        text = _one_kind_of_line(_decoded(str(one), _unpacked(str(one))))
+        yield str(one), {"prompt": text.removesuffix("\n"), "id": one.name}
+
+
+def _unpacked(path: str) -> bytes:
+    data = Path(path).read_bytes()
+    if not path.lower().endswith(_GZIP):
+        return data
     try:
-        text = data.decode("utf-8-sig")
+        return gzip.decompress(data)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"{path}: not gzip, or not all of it ({error})") from None
+
+
+def _decoded(path: str, data: bytes) -> str:
+    try:
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{path}: not UTF-8 text ({error.reason} at byte {error.start}); rows are read from"
             f" {', '.join(_SUFFIXES)}, and these with {_GZIP} behind"
         ) from None
-    if name.endswith(".csv"):
-        return _csv(path, text)
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-    if name.endswith(".tsv"):
-        return _tsv(path, text.split("\n"), columns)
-    array = _json_array(text)
-    return _json_lines(path, text.split("\n")) if array is None else _rows(path, array)
+
+
+def _one_kind_of_line(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _rows(path: str, rows: Sequence[Any]) -> Found:

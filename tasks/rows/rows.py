@@ -15,7 +15,7 @@ from tasks.rows.files import Found, read_file
 Fields = Mapping[str, type | tuple[type, ...]]
 #: Raises ``ValueError`` for a row that won't do for another reason.
 Check = Callable[[dict[str, Any]], None]
-#: Makes of a row as it is found one as it is needed.
+#: Makes of a row as it is found one as it is needed. Raises ``ValueError`` where it can't.
 Adapt = Callable[[dict[str, Any]], dict[str, Any]]
 
 
@@ -34,7 +34,7 @@ class Hub:
     revision
         Commit hash or branch.
     files
-        The file, such as ``hf://datasets/ID@REVISION/FILE``.
+        The file, such as ``hf://datasets/ID@REVISION/FILE``, or one elsewhere: ``https://…``.
     """
 
     path: str
@@ -105,7 +105,7 @@ def load_rows(
         return read_rows(data, fields, unique, check, adapt)
     if hub is None:
         raise ValueError(f"{setting} is missing: give a file of rows, such as JSON lines")
-    return _checked(_hub_rows(hub, fields, setting), _name(hub), fields, unique, check, adapt)
+    return checked_rows(_hub_rows(hub, fields, setting), _name(hub), fields, unique, check, adapt)
 
 
 def read_rows(
@@ -116,7 +116,7 @@ def read_rows(
     adapt: Adapt | None = None,
 ) -> Rows:
     """The rows of a local file. See ``load_rows``."""
-    return _checked(read_file(path, list(fields)), path, fields, unique, check, adapt)
+    return checked_rows(read_file(path, list(fields)), path, fields, unique, check, adapt)
 
 
 def _name(hub: Hub) -> str:
@@ -143,9 +143,10 @@ def _hub_rows(hub: Hub, fields: Fields, setting: str) -> Found:
     except Exception as error:
         # Whatever the library raises, the user has the same two ways to go on.
         reason = " ".join(str(error).split())[:200]
+        whence = "" if name.startswith("https:") else " from the Hugging Face hub"
         raise ValueError(
-            f"{name} can't be loaded from the Hugging Face hub ({type(error).__name__}: {reason});"
-            f" get on a network that reaches it, or give a local file: {setting}=PATH"
+            f"{name} can't be loaded{whence} ({type(error).__name__}: {reason}); get on a network"
+            f" that reaches it, or give a local file: {setting}=PATH"
         ) from error
     return ((f"{name}, row {i}", dict(row)) for i, row in enumerate(loaded))
 
@@ -176,19 +177,23 @@ def _check_fields(where: str, row: dict[str, Any], fields: Fields) -> None:
             raise ValueError(f"{where}: {name} must be a {kind}, got {row[name]!r:.60}")
 
 
-def _checked(
+def checked_rows(
     found: Iterator[tuple[str, dict[str, Any]]],
     source: str,
     fields: Fields,
-    unique: str | None,
-    check: Check | None,
-    adapt: Adapt | None,
+    unique: str | None = None,
+    check: Check | None = None,
+    adapt: Adapt | None = None,
 ) -> Rows:
+    """Rows that were found in ``source``, as they must be. See ``load_rows``."""
     rows: list[dict[str, Any]] = []
     first: dict[Any, str] = {}
     places = []
     for where, as_found in found:
-        row = as_found if adapt is None else adapt(as_found)
+        try:
+            row = as_found if adapt is None else adapt(as_found)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from None
         _check_fields(where, row, fields)
         if unique is not None and row[unique] in first:
             raise ValueError(

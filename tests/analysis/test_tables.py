@@ -34,6 +34,16 @@ MEASURES: dict[str, Any] = {
 }
 
 
+#: Of what Spec-Bench's script prints.
+MEAN = {"speedup_of_mean_speeds": 2.25}
+
+
+def subtask() -> dict[str, Any]:
+    """The figures of a category that were not made from the run's."""
+    own = {"mean_accepted_tokens": 3.5, "acceptance_length": 4.5, "speedup_of_mean_speeds": 1.25}
+    return figures(1.5) | own | {"prompts": 7, "timed_problems": 5}
+
+
 def write_all(folder: Path) -> Path:
     """A sweep with runs for every table."""
     runs: list[tuple[str, str, float, int, dict[str, Any]]] = [
@@ -46,6 +56,9 @@ def write_all(folder: Path) -> Path:
         ("pearl", "gsm8k", 2.2, 3, {}),
         ("pearl", "mgsm", 2.1, 3, {"by_category": {"de": figures(1.9), "es": figures(2.3)}}),
         ("pearl", "mt_bench", 2.4, 3, {"by_category": {"writing": figures(2.4)}}),
+        ("pearl", "spec_bench", 2.7, 3, {"by_category": {"rag": subtask()}} | MEAN),
+        ("pearl", "speed_bench", 2.8, 3, {"by_category": {"1k mixed": subtask()}}),
+        ("pearl", "prompts", 2.9, 3, {}),
     ]
     for number, (decoder, task, speedup, gamma, more) in enumerate(runs):
         own = figures(speedup) | {"decoder_settings": {"gamma": gamma}} | more
@@ -145,6 +158,49 @@ def test_categories_of_mt_bench(sweep: Path) -> None:
     figures = {"writing": 2.4, "all": 2.4, "all, mean of speeds": 2.75}
     assert table.frame.iloc[0].to_dict() == figures
     assert "all, mean of speeds: of the means of prompts' tokens/s" in table.markdown()
+
+
+def test_figures_of_spec_bench_are_by_subtask(sweep: Path) -> None:
+    """The speedup has an interval; the script's own has none, and goes by other means."""
+    table = TABLES["spec_bench"](load([sweep]))
+    frame = table.frame.droplevel(["section", "pair", "decoder"])
+    assert list(frame.columns) == ["rag", "all"]
+    assert {name: list(row) for name, row in frame.T.items()} == {
+        "speedup": [1.5, 2.7],
+        "speedup of mean speeds": [1.25, 2.25],
+        "mean accepted tokens": [3.5, 4.25],
+        "acceptance length": [4.5, 2.5],
+    }
+    rag = [cell for cell in table.cells if cell.column == "rag"]
+    assert [(cell.low, cell.high, cell.n, cell.unit) for cell in rag] == [
+        (1.4, 1.6, 5, "×"),
+        (None, None, 5, "×"),
+        (None, None, 7, ""),
+        (None, None, 7, ""),
+    ]
+    assert 'Spec-Bench\'s "Speedup ratio" is the speedup of mean speeds' in table.markdown()
+    # One decoder: its figures do not contend with each other.
+    assert len(bold(table.markdown())) == 0
+
+
+def test_the_best_of_a_figure_is_bold(tmp_path: Path) -> None:
+    for number, (decoder, more) in enumerate((("pearl", 0.5), ("speculative", 0.0))):
+        own = subtask() | {"speedup": 1.5 + more, "acceptance_length": 4.5 - more}
+        by_category = {"by_category": {"1k mixed": own}, "identity": {"data": "speed_bench"}}
+        folder = tmp_path / str(number)
+        write(folder, decoder, task="speed_bench", **figures(2.0), **MEASURES, **by_category)
+    text = TABLES["speed_bench"](load([tmp_path])).markdown()
+    assert "**2.00×** (1.40–1.60)" in text and "**4.50**" in text
+    assert "speedup of mean speeds" not in text and "SPEED-Bench: figures by category" in text
+
+
+def test_prompts_without_categories_are_all_there_is(sweep: Path) -> None:
+    frame = TABLES["prompts"](load([sweep])).frame.droplevel(["section", "pair", "decoder"])
+    assert frame["all"].to_dict() == {
+        "speedup": 2.9,
+        "mean accepted tokens": 4.25,
+        "acceptance length": 2.5,
+    }
 
 
 def test_speeds_beside_the_papers_are_means_where_theirs_are(tmp_path: Path) -> None:
@@ -301,7 +357,7 @@ def test_command_prints_what_the_runs_give(sweep: Path, capsys: pytest.CaptureFi
 def test_command_says_what_keeps_runs_apart(
     sweep: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write(sweep / "9", identity={"data": "humaneval"}, environment={"dtype": "float32"})
+    write(sweep / "other", identity={"data": "humaneval"}, environment={"dtype": "float32"})
     program.main(["tables", str(sweep)])
     assert "The runs differ in dtype: kept apart" in capsys.readouterr().out
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import pytest
 from small_pair import make_tokenizer
+from templates import PLAIN
 
 from pearl_eval.errors import UserError
 from pearl_eval.pairs.chat import dialogue_ids, end_of_turn
 
-PLAIN = (
-    "{% for m in messages %}<{{ m.role }}>{{ m.content | trim }}</>{% endfor %}"
-    "{% if add_generation_prompt %}<assistant>{% endif %}"
-)
 ALTERNATING = (
     "{% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}"
     "{{ raise_exception('roles must alternate user/assistant') }}{% endif %}{% endfor %}"
@@ -88,3 +85,12 @@ def test_without_a_template_that_has_answers_nothing_ends_a_turn(template: str |
     tokenizer = make_tokenizer()
     tokenizer.chat_template = template
     assert end_of_turn(tokenizer) is None
+
+
+def test_a_long_dialogue_is_no_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run refuses it in one line, where it does not fit."""
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = PLAIN
+    tokenizer.model_max_length = 8
+    monkeypatch.setattr("transformers.tokenization_utils_base.logger.warning", pytest.fail)
+    assert len(dialogue_ids(tokenizer, "", ["Why is it so? " * 9], [])) > 8

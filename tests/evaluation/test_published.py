@@ -224,6 +224,7 @@ def test_summary() -> None:
         "mean_prompt_tokens_per_second": pytest.approx((12 / 3 + 18 / 5 + 20 / 4) / 3),
         "reference_mean_prompt_tokens_per_second": pytest.approx((14 / 7 + 13 / 6.5 + 20 / 5) / 3),
         "speedup": pytest.approx((50 / 12) / (47 / 18.5)),
+        "speedup_of_mean_speeds": pytest.approx((4 + 3.6 + 5) / (2 + 2 + 4)),
         "timed_problems": 3,
         "mean_accepted_tokens": 27 / 8,  # 3, 3; 4, 2, 1; 0, 5; 9
         "acceptance_rate": 27 / 45,
@@ -279,6 +280,7 @@ def test_summary() -> None:
         "mean_prompt_tokens_per_second": pytest.approx(12 / 3),
         "reference_mean_prompt_tokens_per_second": pytest.approx(14 / 7),
         "speedup": pytest.approx(2.0),
+        "speedup_of_mean_speeds": pytest.approx(2.0),
         "timed_problems": 1,
         **NOTHING,
         "mean_accepted_tokens": 13 / 5,
@@ -292,6 +294,7 @@ def test_summary() -> None:
         "mean_prompt_tokens_per_second": pytest.approx((18 / 5 + 20 / 4) / 2),
         "reference_mean_prompt_tokens_per_second": pytest.approx((13 / 6.5 + 20 / 5) / 2),
         "speedup": pytest.approx((38 / 9) / (33 / 11.5)),
+        "speedup_of_mean_speeds": pytest.approx((3.6 + 5) / (2 + 4)),
         "timed_problems": 2,
         **NOTHING,
         "mean_accepted_tokens": 14 / 3,

@@ -37,7 +37,7 @@ def test_samples_of_one_problem_are_no_further_evidence() -> None:
 
 
 def test_no_speed_of_a_warm_up_alone() -> None:
-    assert Speed.of([make_record(warmup=True)]) == Speed(*[None] * 6, 0)
+    assert Speed.of([make_record(warmup=True)]) == Speed(*[None] * 7, 0)
     assert Speed.of([make_record(warmup=True), make_record(1)]).speedup_ci95 is None
 
 
@@ -109,6 +109,24 @@ def test_each_category_has_figures_of_its_own() -> None:
     assert writing["acceptance_rate"] == pytest.approx((2 + 5 + 5) / (2 + 2 + 8))
     assert writing["mean_accepted_tokens"] == pytest.approx((3 + 2 + 3 + 2 + 9) / 5)
     assert (writing["accuracy"], math["accuracy"]) == (0.0, 1.0)
+
+
+def test_spec_benchs_speedup_is_of_the_means_of_problems() -> None:
+    """A dialogue is one problem, of its turns' tokens over their seconds; the warm-up is none."""
+    first, second = (
+        make_record(1, seconds=one, reference_seconds=theirs)
+        for one, theirs in ((1.0, 2.0), (4.0, 8.0))
+    )
+    records = [
+        make_record(0, warmup=True, seconds=0.125),
+        dataclasses.replace(first, turn=1),
+        dataclasses.replace(second, turn=2),
+        make_record(2, seconds=0.5, reference_seconds=5.0),
+    ]
+    summary = summary_of(*records)
+    # 20 tokens in 5 s and 10 in 0.5 s; by the reference 20 in 10 s and 10 in 5 s.
+    assert summary["speedup_of_mean_speeds"] == pytest.approx((4 + 20) / (2 + 2))
+    assert summary["speedup"] == pytest.approx((30 / 5.5) / (30 / 15))
 
 
 def test_acceptance_length_is_one_more_than_a_verification_accepts() -> None:

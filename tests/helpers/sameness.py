@@ -11,6 +11,7 @@ import pandas as pd
 #: Of a run's figures, those that are times, and what follows from them.
 TIMES = """
     tokens_per_second reference_tokens_per_second mean_prompt_tokens_per_second speedup_ci95 speedup
+    speedup_of_mean_speeds
     reference_mean_prompt_tokens_per_second wait_fraction_draft wait_fraction_target by_category
     traces peak_memory_bytes environment
     equal_hardware_tokens_per_second equal_hardware_speedup equal_hardware_speedup_ci95

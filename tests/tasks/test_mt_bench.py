@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +11,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 from small_pair import SmallPair, load, make_tokenizer
-from test_chat import PLAIN
+from templates import PLAIN
 from transformers import AutoTokenizer
 
 from decoders.autoregressive import Autoregressive
@@ -44,21 +43,6 @@ CHAT = ("task=dialogue_mini", "task.limit=2", "task.max_new_tokens=16", "hydra.r
 def write(path: Path, *rows: object) -> str:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return str(path)
-
-
-@pytest.fixture(scope="module")
-def chat_pair(small_pair: SmallPair, tmp_path_factory: pytest.TempPathFactory) -> SmallPair:
-    """The small pair with a chat template."""
-    folder = tmp_path_factory.mktemp("chat_pair")
-    shutil.copytree(small_pair.folder, folder, dirs_exist_ok=True)
-    (folder / "target" / "chat_template.jinja").write_text(PLAIN)
-    return SmallPair(folder)
-
-
-@pytest.fixture
-def run_chat(run_cli: Run, chat_pair: SmallPair) -> Run:
-    """``pearl-eval`` on the small pair with a chat template."""
-    return lambda *arguments: run_cli(*chat_pair.overrides, *arguments, small_pair=False)
 
 
 def read_lines(path: Path) -> list[dict]:
