@@ -130,6 +130,8 @@ class VllmSession(Session):
             one.target_tokens = step.read
             one.target_start = _known(step.target_start)
             one.target_seconds = _known(step.target_seconds)
+            one.step_start = _known(step.step_start)
+            one.step_seconds = _known(step.step_seconds)
             candidates = sequence.until_stop(self.note_drafts(sequence, before, step))
             accepted = common_length(candidates, tokens)
             judged = min(accepted + 1, len(candidates))
@@ -161,6 +163,8 @@ class VllmSession(Session):
         if before is not None and drafted and self.decoder.uses_draft:
             sequence.round.draft_start = _known(before.draft_start)
             sequence.round.draft_seconds = _known(before.draft_seconds)
+            # It drafts where the target computes, which waits meanwhile.
+            sequence.round.wait_start = sequence.round.draft_start
         return judged
 
     def after_step(self, sequence: Sequence, tokens: list[int], accepted: int, judged: int) -> None:

@@ -110,7 +110,9 @@ class VllmPearlSession(VllmSession):
         call = self._call_of(before)
         drafted = call["rows"][0]["drafted"] if call["rows"] else []
         sequence.note_drafted([d[2] for d in drafted], [d[1] for d in drafted])
-        one.wait_target_seconds = call["waited"]
+        one.wait_target_seconds, one.wait_start = call["waited"], call["wait_start"]
+        one.drafted_from = [start for *_, start in drafted]
+        one.drafted_until = [start + seconds for *_, seconds, start in drafted]
         if drafted:
             one.draft_start = drafted[0][4]
             for _, _, _, seconds, start in drafted:
@@ -146,4 +148,4 @@ class VllmPearlSession(VllmSession):
         begin = step.draft_start or 0.0
         end = begin + (step.draft_seconds or 0.0)
         calls = (one for one in self._answer.log if begin <= one["start"] <= end)
-        return next(calls, {"rows": [], "waited": 0.0})
+        return next(calls, {"rows": [], "waited": 0.0, "wait_start": 0.0})

@@ -94,7 +94,7 @@ def decode(
 def test_a_round_is_a_step_that_gives_tokens_and_reads_what_was_read_before_it() -> None:
     steps = [
         EngineStep(2, False, [], 100.5, 0.25),
-        EngineStep(1, True, [], 101.0, 0.5),
+        EngineStep(1, True, [], 101.0, 0.5, step_start=100.875, step_seconds=0.75),
         # Begun before the one before it was told of.
         EngineStep(1, True, [], 101.625, 0.75),
         # One that an engine had begun ahead, for nothing.
@@ -109,6 +109,8 @@ def test_a_round_is_a_step_that_gives_tokens_and_reads_what_was_read_before_it()
         (0.0, 1.0, 0.5),
         (1.625, 1.625, 0.75),
     ]
+    assert (made.rounds[0].step_start, made.rounds[0].step_seconds) == (0.875, 0.75)
+    assert math.isnan(made.rounds[1].step_seconds)
     assert [r.own_tokens for r in made.rounds] == [1, 1]
     assert all(math.isnan(r.bytes_sent) for r in made.rounds)
     assert [r.busy_seconds for r in made.rounds] == [0.5, 0.75]
@@ -138,7 +140,8 @@ def test_what_was_drafted_after_a_step_is_judged_in_the_next() -> None:
     assert (second.drafted, second.judged, second.accepted, second.own_tokens) == (3, 3, 2, 1)
     assert (second.drafted_ids, second.drafted_at) == ([10, 11, 12], [1, 2, 3])
     assert second.fates == [A, A, R]
-    assert (second.draft_start, second.draft_seconds) == (1.0, 0.5)
+    assert (second.draft_start, second.draft_seconds, second.wait_start) == (1.0, 0.5, 1.0)
+    assert (second.drafted_from, first.wait_start) == ([], 0.0)
     assert (second.wait_draft_seconds, second.wait_target_seconds) == (2.0, 0.5)
     assert second.busy_seconds == 2.5
     assert (third.drafted, third.judged, third.accepted, third.own_tokens) == (3, 2, 2, 0)
@@ -190,7 +193,8 @@ def test_a_method_of_vllms_own_drafts_with_no_model_of_the_pair() -> None:
 
 def call(start: float, waited: float = 0.0, drafted: Any = (), failed: Any = None) -> Any:
     rows = [{"length": 0, "handed": [], "drafted": list(drafted)}]
-    return {"start": start, "seconds": 0.1, "waited": waited, "rows": rows, "failed": failed}
+    told = {"start": start, "seconds": 0.1, "waited": waited, "rows": rows, "failed": failed}
+    return told | {"wait_start": start + 0.0625 if waited else 0.0}
 
 
 def test_what_ran_ahead_in_pearl_is_judged_by_the_targets_own_tokens_too() -> None:
@@ -221,6 +225,9 @@ def test_what_ran_ahead_in_pearl_is_judged_by_the_targets_own_tokens_too() -> No
     assert third.fates == [A, A, A]
     assert (third.draft_start, third.draft_seconds) == (2.0, 1.5)
     assert (third.wait_target_seconds, third.wait_draft_seconds) == (0.25, 0.5)
+    assert (third.wait_start, second.wait_start, fourth.wait_start) == (3.0625, 0.0, 0.0)
+    assert (third.drafted_from, third.drafted_until) == ([2.0, 2.5, 3.5], [2.5, 3.0, 4.0])
+    assert (fourth.drafted_from, fourth.drafted_until) == ([4.0, 4.75], [4.5, 5.25])
     assert (fourth.drafted_ids, fourth.fates) == ([13, 14], [A, R])
     assert (fourth.judged, fourth.accepted, fourth.own_tokens) == (2, 1, 1)
     assert fourth.wait_draft_seconds == 0.25
@@ -343,6 +350,11 @@ class Runner:
     def _model_forward(self) -> None:
         self.seen.append("forward")
 
+    def sample_tokens(self, drafts: bool) -> str:
+        if drafts:
+            self.propose_draft_token_ids(None)
+        return "sampled"
+
     def propose_draft_token_ids(self, scheduled: Any) -> Any:
         return self.drafts
 
@@ -377,7 +389,8 @@ def test_a_probe_notes_what_the_worker_does(device: str, monkeypatch: pytest.Mon
     drafted[0, 0] = 9  # its buffer is used again
     runner.execute_model(scheduled(3, [4, -1]))
     runner.drafts = [[]]
-    runner.propose_draft_token_ids(None)
+    # What is drafted in choosing tokens is a part of the step.
+    assert runner.sample_tokens(True) == "sampled"
     steps, log = probe.probe_take()
     assert log == []
     assert [one[:3] for one in steps] == [
@@ -389,12 +402,14 @@ def test_a_probe_notes_what_the_worker_does(device: str, monkeypatch: pytest.Mon
     told = [one[3:7] for one in steps]
     if device == "cpu":
         assert told == [
-            (50.0, 1.0, None, None),
-            (52.0, 1.0, 54.0, 1.0),
-            (56.0, 1.0, 58.0, 1.0),
+            (51.0, 1.0, None, None),
+            (54.0, 1.0, 56.0, 1.0),
+            (59.0, 1.0, 61.0, 1.0),
         ]
+        assert [one[8:] for one in steps] == [(50.0, 2.0), (53.0, 2.0), (58.0, 5.0)]
     else:
         assert told == [(None,) * 4] * 3
+        assert [one[8:] for one in steps] == [(None, None)] * 3
     assert probe.probe_take() == ([], [])
 
 
