@@ -25,10 +25,11 @@ from pearl_eval.figures.palette import (
 from pearl_eval.results.stretch import MOMENT, Decoding, Stretch
 
 _DISCARDED = "#F6D3BC"
-_WAITING = {"facecolor": "none", "edgecolor": IDLE, "hatch": "////"}
+_WAITING: dict[str, Any] = {"facecolor": "none", "edgecolor": IDLE, "hatch": "////"}
+_ENGINE_WAITING = _WAITING | {"facecolor": "white"}
 #: What an engine does in a step beside its target's forward.
 WORK = "#C9C9CC"
-_WORK = {"facecolor": WORK, "edgecolor": "white"}
+_WORK: dict[str, Any] = {"facecolor": WORK, "edgecolor": "white"}
 _FATES = {Fate.accepted: GREEN, Fate.rejected: VERMILLION, Fate.discarded: _DISCARDED}
 _LEGEND: list[tuple[str, dict[str, Any]]] = [
     ("drafted, accepted", {"facecolor": GREEN}),
@@ -187,8 +188,8 @@ class _Lanes:
             elif row["drafted"]:
                 self._guesses(row, lanes["guesses"], heights["guesses"])
             if row["wait_start"] > 0:
-                waiting = row["wait_start"], row["wait_target_seconds"]
-                self._span_of(*waiting, lanes[target], **_WAITING | {"facecolor": "white"})
+                waited = row["wait_target_seconds"]
+                self._span_of(row["wait_start"], waited, lanes[target], **_ENGINE_WAITING)
             if row["target_seconds"] > 0:
                 self._target(row, lanes[target])
             # What is not final when the stretch is over is not counted either.

@@ -34,7 +34,7 @@ def with_engine_times(rounds: pd.DataFrame) -> pd.DataFrame:
             rounds = rounds.assign(**{name: 0.0})
     for name in ("drafted_from", "drafted_until"):
         if name not in rounds:
-            rounds = rounds.assign(**{name: [[] for _ in range(len(rounds))]})
+            rounds = rounds.assign(**{name: pd.Series([[] for _ in rounds.index], rounds.index)})
     return rounds
 
 

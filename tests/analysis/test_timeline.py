@@ -23,7 +23,14 @@ from pearl_eval.figures.timeline import timeline
 from pearl_eval.figures.token_text import TokenText, visible
 from pearl_eval.results.about import about_decoder
 from pearl_eval.results.runs import read_runs
-from pearl_eval.results.stretch import TOKENS, Decoding, Stretch, choose_runs, choose_stretch, decodings
+from pearl_eval.results.stretch import (
+    TOKENS,
+    Decoding,
+    Stretch,
+    choose_runs,
+    choose_stretch,
+    decodings,
+)
 
 #: What a decoder says of itself that says nothing.
 UNKNOWN = about_decoder("unknown", {})
