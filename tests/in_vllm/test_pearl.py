@@ -11,7 +11,17 @@ import pytest
 
 pytest.importorskip("vllm")
 
-from vllm_tiny import ARGUMENTS, MOST, TEXTS, generate, pearl_arguments, prompts
+from vllm_tiny import (
+    ARGUMENTS,
+    MOST,
+    TEXTS,
+    generate,
+    handed,
+    log_of,
+    pearl_arguments,
+    prompts,
+    set_pearl,
+)
 
 
 @pytest.fixture(scope="module")
@@ -28,28 +38,10 @@ def pearl(engine: Any) -> Iterator[Pearl]:
     """The engine, once its proposer has other settings and an empty log."""
 
     def pearl(**changes: Any) -> Any:
-        def set_up(worker: Any) -> None:
-            import dataclasses
-
-            drafter = worker.model_runner.drafter
-            drafter.take_log()
-            changed = {"wait": 0, "gamma": None, "ahead": 32, **changes}
-            drafter._settings = dataclasses.replace(drafter._settings, **changed)
-            if drafter._draft is not None:
-                drafter._draft._settings = drafter._settings
-
-        engine.collective_rpc(set_up)
+        set_pearl(engine, **changes)
         return engine
 
     yield pearl
-
-
-def log_of(engine: Any) -> list[dict[str, Any]]:
-    """What the proposer did since it was last asked."""
-    found: list[dict[str, Any]] = engine.collective_rpc(
-        lambda worker: worker.model_runner.drafter.take_log()
-    )[0]
-    return found
 
 
 def outputs(inner: Any, step: int, meanwhile: Callable[[], None]) -> dict[str, list[int]]:
@@ -63,11 +55,6 @@ def outputs(inner: Any, step: int, meanwhile: Callable[[], None]) -> dict[str, l
         if steps == step:
             meanwhile()
     return found
-
-
-def handed(log: list[dict[str, Any]]) -> list[list[int]]:
-    """Drafted tokens that were handed over, row by row."""
-    return [row["handed"] for entry in log for row in entry["rows"]]
 
 
 @pytest.mark.parametrize(
