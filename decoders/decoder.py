@@ -55,6 +55,14 @@ class Decoder(ABC):
         return 1
 
     @property
+    def engine_gpus(self) -> int:
+        """GPUs that an engine in processes of its own computes the target on, where there are any.
+
+        0: the target is computed in the run's own process.
+        """
+        return 0
+
+    @property
     def memory_share(self) -> float:
         """The share of each of its GPUs' memory that what computes the target may take."""
         return 1.0

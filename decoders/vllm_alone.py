@@ -45,11 +45,14 @@ class Vllm(Decoder):
     def ranks(self) -> int:
         return int(self.arguments.get("tensor_parallel_size") or 1)
 
+    @property
+    def engine_gpus(self) -> int:
+        return self.ranks * int(self.arguments.get("pipeline_parallel_size") or 1)
+
     def gpus(self, target: int, draft: int) -> tuple[int, int]:
-        stages = int(self.arguments.get("pipeline_parallel_size") or 1)
         _, beside = super().gpus(target, draft)
         # A draft model in a process of its own is on one.
-        return self.ranks * stages if target else 0, min(beside, 1)
+        return self.engine_gpus if target else 0, min(beside, 1)
 
     def reference(self) -> Decoder:
         return Vllm(self.arguments)
@@ -79,13 +82,18 @@ class VllmSession(Session):
         dtype = str(models.target.model.dtype).removeprefix("torch.")
         arguments = self.decoder.arguments | dict(self.additional(models))
         cores = models.target_process.cores
+        speculation = self.speculation(models, dtype)
         self.engine = self.hold(
-            Engine(target, dtype, arguments, cores, self.speculation(models, dtype))
+            Engine(target, dtype, arguments, cores, speculation, self.visible(models))
         )
 
     def speculation(self, models: Models, dtype: str) -> Mapping[str, Any] | None:
         """vLLM's ``speculative_config``; ``None``: it decodes alone."""
         return None
+
+    def visible(self, models: Models) -> list[str]:
+        """GPUs that the engine's processes see, by their names here, those of the target first."""
+        return list(models.engine)
 
     def additional(self, models: Models) -> Mapping[str, Any]:
         """Further arguments of the engine."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from decoders.overlap import Overlap
-from decoders.process.models import Models
+from decoders.process.models import CPU, Models
 from decoders.round import Round
 from decoders.sampling.sampler import Sampler
 from decoders.sequence import Sequence
@@ -73,6 +73,7 @@ class VllmPearlSession(VllmSession):
         told: dict[str, Any] = {
             "draft_model": draft.location,
             "revision": draft.revision,
+            "device": self._device(models),
             "cores": list(process.placement.cores) or None,
             "threads": process.placement.threads,
             "ahead": own.ahead,
@@ -82,6 +83,16 @@ class VllmPearlSession(VllmSession):
         }
         given = own.arguments.get("additional_config") or {}
         return {"additional_config": {**given, KEY: told | dict(given.get(KEY, {}))}}
+
+    def visible(self, models: Models) -> list[str]:
+        beside = models.draft_device
+        return [*models.engine, *([] if beside in (CPU, *models.engine) else [beside])]
+
+    def _device(self, models: Models) -> str:
+        """The draft model's, by its name in the engine's processes."""
+        if not models.engine or models.draft_device == CPU:
+            return CPU
+        return f"cuda:{self.visible(models).index(models.draft_device)}"
 
     def speculation(self, models: Models, dtype: str) -> Mapping[str, Any]:
         return {

@@ -130,7 +130,8 @@ class Plan:
             check_everything(self.setup, decoder)
         if self.setup.runtime.fixed_window or not decoder.follows_rope_switch:
             _check_rope_switch(pair, self.prompts, self.task.max_new_tokens)
-        return replace(self, config=parts.config, decoder=decoder)
+        setup = self.setup.with_engine(decoder.engine_gpus)
+        return replace(self, config=parts.config, decoder=decoder, setup=setup)
 
     def with_settings(self, settings: Mapping[str, Any]) -> Plan:
         """The same with the decoder's settings as an earlier attempt had them in use."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from types import SimpleNamespace
 from typing import Any
 
@@ -37,7 +38,7 @@ class Played:
     answer: Answer
 
     def __init__(self, *arguments: Any) -> None:
-        names = ("model", "dtype", "settings", "cores", "speculative_config")
+        names = ("model", "dtype", "settings", "cores", "speculative_config", "gpus")
         Played.asked = dict(zip(names, arguments, strict=True))
 
     def params(self, *arguments: Any) -> Any:
@@ -61,7 +62,11 @@ def played(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def decode(
-    decoder: Decoder, answer: Answer, most: int = 100, stops: tuple[int, ...] = ()
+    decoder: Decoder,
+    answer: Answer,
+    most: int = 100,
+    stops: tuple[int, ...] = (),
+    gpus: tuple[tuple[str, ...], str] = ((), "cpu"),
 ) -> Generation:
     target: Any = SimpleNamespace(
         model=SimpleNamespace(dtype=torch.float32),
@@ -83,7 +88,7 @@ def decode(
 
     where = WorkerOptions(Placement((5,), 2), start_timeout=7.0)
     checkpoint: Any = Held
-    models = Models(target, lambda: target, where, (), checkpoint, Placement((3, 4), 2))
+    models = Models(target, lambda: target, where, (), checkpoint, Placement((3, 4), 2), *gpus)
     Played.answer = answer
     session = decoder.start(models, Greedy())
     made = session.decode(PROMPT, most, stops, 9)
@@ -264,6 +269,7 @@ def test_pearl_hands_its_settings_to_the_proposer() -> None:
             "pearl": {
                 "draft_model": "/draft",
                 "revision": None,
+                "device": "cpu",
                 "cores": [5],
                 "threads": 2,
                 "ahead": 20,
@@ -274,6 +280,41 @@ def test_pearl_hands_its_settings_to_the_proposer() -> None:
             },
         },
     }
+
+
+@pytest.mark.parametrize(
+    ("engine", "draft", "device", "seen"),
+    [
+        (("cuda:1", "cuda:2"), "cuda:0", "cuda:2", ["cuda:1", "cuda:2", "cuda:0"]),
+        (("cuda:1", "cuda:2"), "cuda:2", "cuda:1", ["cuda:1", "cuda:2"]),
+        (("cuda:3",), "cpu", "cpu", ["cuda:3"]),
+        ((), "cpu", "cpu", []),
+    ],
+)
+def test_the_engine_sees_its_own_gpus_and_the_draft_models(
+    engine: tuple[str, ...], draft: str, device: str, seen: list[str]
+) -> None:
+    steps = [EngineStep(3, True, [], 100.0, 1.0)]
+    answer = Answer(100.0, [(101.5, [9])], steps)
+    decode(VllmPearl(), answer, most=1, gpus=(engine, draft))
+    assert Played.asked["gpus"] == seen
+    assert Played.asked["settings"]["additional_config"]["pearl"]["device"] == device
+    # vLLM's own draft model is within the engine.
+    decode(VllmSpeculative(), answer, most=1, gpus=(engine, draft))
+    assert Played.asked["gpus"] == list(engine)
+
+
+def test_gpus_are_told_to_an_engine_by_what_this_process_sees() -> None:
+    assert engines.visible(["cuda:2", "cuda:0"], None) == "2,0"
+    assert engines.visible(["cuda:2", "cuda:0"], "") == "2,0"
+    assert engines.visible(["cuda:2", "cuda:0"], "4,GPU-5,7") == "7,4"
+    name = "CUDA_VISIBLE_DEVICES"
+    before = os.environ.get(name)
+    with engines._environment([0], 1, ["cuda:1"]):
+        assert os.environ[name] == "1" if before is None else before.split(",")[1]
+    assert os.environ.get(name) == before
+    with engines._environment([0], 1, []):
+        assert os.environ.get(name) == before
 
 
 @pytest.mark.parametrize(
