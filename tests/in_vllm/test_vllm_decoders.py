@@ -115,7 +115,7 @@ def test_another_run_takes_the_reference_of_the_same_engine_only(sweep: Path) ->
 
 def test_pictures_and_tables_take_runs_in_vllm(sweep: Path) -> None:
     runs = [str(of(sweep, "vllm_speculative")), str(of(sweep, "vllm_pearl"))]
-    made = run(sweep.parent, "timeline", *runs, "--output", "timeline.png")
+    made = run(sweep.parent, "timeline", *runs, "-o", "timeline.png")
     assert made.returncode == 0, made.stderr
     assert (sweep.parent / "timeline.png").stat().st_size > 10_000
     made = run(sweep.parent, "table", str(sweep))
