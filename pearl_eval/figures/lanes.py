@@ -87,11 +87,14 @@ def draw_lanes(
     title = _title(shown, stretch)
     figure.text(0.015, 1 - 0.28 / height, title, fontsize=12.5, weight="bold")
     figure.text(0.015, 1 - 0.52 / height, where, fontsize=9)
-    legend = _LEGEND + (_OF_ENGINES if any(map(_steps, shown)) else [])
+    # In one row, or two where that would be too long.
+    legend, columns = _LEGEND, len(_LEGEND)
+    if any(map(_steps, shown)):
+        legend, columns = _LEGEND + _OF_ENGINES, 4
     figure.legend(
         handles=[Patch(label=label, linewidth=0, **style) for label, style in legend],
         loc="lower center",
-        ncols=len(_LEGEND),
+        ncols=columns,
         fontsize=_FONT,
         frameon=False,
         handlelength=1.5,

@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from small_pair import load
 
 pytest.importorskip("vllm")
 
 from vllm_tiny import (
     ARGUMENTS,
+    DRAFT,
     MOST,
+    TARGET,
     TEXTS,
     generate,
     handed,
@@ -22,6 +26,9 @@ from vllm_tiny import (
     prompts,
     set_pearl,
 )
+
+from decoders.sampling.temperature import Temperature
+from pearl_eval.checks.distribution import DistributionCheck
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +154,27 @@ def test_a_prompt_that_comes_again_is_drafted_from_nothing(pearl: Pearl) -> None
     first = (generate(engine, prompts()[:1]), handed(log_of(engine)))
     assert (generate(engine, prompts()[:1]), handed(log_of(engine))) == first
     assert first[1][0] == [] and len(first[1]) > 128 / 6
+
+
+def test_sampled_tokens_are_distributed_as_the_targets(pearl: Pearl) -> None:
+    engine, sampling = pearl(wait=4), Temperature(temperature=1.0)
+    asked = [prompt for prompt in prompts() for _ in range(8)]
+    each = [{"seed": number} for number in range(len(asked))]
+    outputs = generate(engine, asked, each, temperature=sampling.temperature, max_tokens=32)
+    check = DistributionCheck(
+        load(Path(TARGET)),
+        sampling.probabilities,
+        load(Path(DRAFT)),
+        sampling.draft_probabilities,
+    )
+    for prompt, output in zip(asked, outputs, strict=True):
+        check.add(prompt, output)
+    found = check.fit()
+    assert found.tokens == len(asked) * 32 and not found.refused
+    # With so many tokens a bias of this size would have been seen.
+    assert found.smallest_bias < 0.1
+    log = log_of(engine)
+    assert log[-1]["failed"] is None and any(handed(log))
 
 
 @pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSTOP])
