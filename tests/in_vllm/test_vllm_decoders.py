@@ -111,7 +111,8 @@ def test_each_speculates_in_its_own_way(sweep: dict[str, Path]) -> None:
     assert drafted["drafted"].max() == 11  # the tiny pair's best
     assert (drafted.loc[drafted["drafted"] > 0, "draft_seconds"] > 0).all()
     ahead = rounds("vllm_pearl")
-    assert ahead["judged"].max() <= 12 + 1
+    # Beside those that a step verifies there are some for which the target had chosen itself.
+    assert 0 < (ahead["judged"] - ahead["compared"]).max() <= 12
     assert ahead["draft_seconds"].sum() > 0
     for decoder in NOW[1:]:
         assert read_summary(sweep[decoder])["tokens_per_target_forward"] > 1.1
