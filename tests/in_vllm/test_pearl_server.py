@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 pytest.importorskip("vllm")
@@ -49,11 +50,13 @@ def server(folder: Path, **arguments: Any) -> Iterator[Any]:
     try:
         yield OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", max_retries=0), process
     finally:
+        everything = [psutil.Process(process.pid)]
+        everything += everything[0].children(recursive=True)
         process.terminate()
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
+        # One that is slow to end would leave its engine behind.
+        _, left = psutil.wait_procs(everything, timeout=60)
+        for one in left:
+            one.kill()
 
 
 def wait_for(client: Any, process: Any, folder: Path) -> None:
