@@ -19,6 +19,9 @@ from decoders.vllm.settings import KEY
 from decoders.vllm.texts import ServedText
 from decoders.vllm_alone import Vllm, VllmSession
 
+#: vLLM's name for what runs its workers.
+_EXECUTOR = "distributed_executor_backend"
+
 
 @dataclass
 class VllmPearl(Vllm):
@@ -82,7 +85,11 @@ class VllmPearlSession(VllmSession):
             "start_timeout": process.start_timeout,
         }
         given = own.arguments.get("additional_config") or {}
-        return {"additional_config": {**given, KEY: told | dict(given.get(KEY, {}))}}
+        more = {"additional_config": {**given, KEY: told | dict(given.get(KEY, {}))}}
+        if not models.engine and own.arguments.get(_EXECUTOR) is None:
+            # On a CPU vLLM's own takes a core while it waits.
+            more[_EXECUTOR] = "pearl_eval.vllm.Executor"
+        return more
 
     def visible(self, models: Models) -> list[str]:
         beside = models.draft_device

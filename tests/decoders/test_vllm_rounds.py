@@ -264,6 +264,7 @@ def test_pearl_hands_its_settings_to_the_proposer() -> None:
     }
     assert Played.asked["settings"] == {
         "max_num_seqs": 4,
+        "distributed_executor_backend": "pearl_eval.vllm.Executor",
         "additional_config": {
             "other": 1,
             "pearl": {
@@ -280,6 +281,18 @@ def test_pearl_hands_its_settings_to_the_proposer() -> None:
             },
         },
     }
+
+
+def test_pearl_brings_its_executor_to_a_cpu_unless_told_otherwise() -> None:
+    def executor(gpus: tuple[tuple[str, ...], str] = ((), "cpu"), **given: Any) -> Any:
+        answer = Answer(100.0, [(101.5, [9])], [EngineStep(3, True, [], 100.0, 1.0)])
+        decode(VllmPearl(given), answer, most=1, gpus=gpus)
+        return Played.asked["settings"].get("distributed_executor_backend")
+
+    assert executor() == "pearl_eval.vllm.Executor"
+    assert executor(distributed_executor_backend=None) == "pearl_eval.vllm.Executor"
+    assert executor(distributed_executor_backend="mp") == "mp"
+    assert executor(gpus=(("cuda:0",), "cuda:1")) is None
 
 
 @pytest.mark.parametrize(
