@@ -139,7 +139,8 @@ def test_when_each_step_did_what_is_told(sweep: dict[str, Path]) -> None:
             assert ((begin <= own["target_start"]) & (forward <= end)).all()
             assert (end.to_numpy()[:-1] <= begin.to_numpy()[1:]).all()
             waits = own[own["wait_start"] > 0]
-            assert waits.empty == (decoder == "vllm")
+            # PEARL has nothing to wait for where its draft process is never let run.
+            assert decoder == "vllm_pearl" or waits.empty == (decoder == "vllm")
             # It waits in the step before.
             assert (waits["wait_start"] + waits["wait_target_seconds"] < waits["step_start"]).all()
             for _, one in own.iterrows():
