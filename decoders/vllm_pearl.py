@@ -85,7 +85,9 @@ class VllmPearlSession(VllmSession):
             "start_timeout": process.start_timeout,
         }
         given = own.arguments.get("additional_config") or {}
-        more: dict[str, Any] = {"additional_config": {**given, KEY: told | dict(given.get(KEY, {}))}}
+        more: dict[str, Any] = {
+            "additional_config": {**given, KEY: told | dict(given.get(KEY, {}))}
+        }
         if not models.engine and own.arguments.get(_EXECUTOR) is None:
             # On a CPU vLLM's own takes a core while it waits.
             more[_EXECUTOR] = "pearl_eval.vllm.Executor"

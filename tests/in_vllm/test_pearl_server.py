@@ -21,7 +21,8 @@ pytest.importorskip("vllm")
 
 from vllm_tiny import ARGUMENTS, ENVIRONMENT, TARGET, pearl_arguments, prompts
 
-LIMIT = 240
+#: Seconds that a start may take: some 30 on two idle cores.
+LIMIT = 600
 
 
 def free_port() -> int:
