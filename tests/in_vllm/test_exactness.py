@@ -95,11 +95,11 @@ def test_texts_end_where_the_targets_own_do(
     assert generate(engine, asked, each, max_tokens=NEW) == stopped
 
 
-def fit(engine: Any, asked: list[list[int]], seed: int) -> Fit:
+def fit(engine: Any, asked: list[list[int]]) -> Fit:
     """How well what is sampled fits the target's distribution."""
     several = list(chain.from_iterable([prompt] * SAMPLES for prompt in asked))
-    each = [{"seed": seed + number} for number in range(len(several))]
-    made = generate(engine, several, each, temperature=SAMPLING.temperature, max_tokens=NEW)
+    # By the engine's own seed: on a CPU vLLM fails where a request's own meets a prompt in parts.
+    made = generate(engine, several, temperature=SAMPLING.temperature, max_tokens=NEW)
     check = DistributionCheck(
         load(Path(TARGET)),
         SAMPLING.probabilities,
@@ -119,7 +119,7 @@ def test_sampled_text_is_distributed_as_the_targets(
     engine: Any, asked: list[list[int]], changes: dict[str, Any]
 ) -> None:
     set_pearl(engine, **changes)
-    found = fit(engine, asked, 1)
+    found = fit(engine, asked)
     assert not found.refused
     assert found.smallest_bias < 0.02
     assert any(handed(log_of(engine)))
@@ -138,6 +138,6 @@ def test_a_target_that_accepts_too_often_is_seen(engine: Any, asked: list[list[i
     set_pearl(engine, wait=8)
     engine.collective_rpc(too_often, args=(0.9,))
     try:
-        assert fit(engine, asked, 1).refused
+        assert fit(engine, asked).refused
     finally:
         engine.collective_rpc(too_often, args=(1.0,))

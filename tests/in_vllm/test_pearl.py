@@ -159,8 +159,8 @@ def test_a_prompt_that_comes_again_is_drafted_from_nothing(pearl: Pearl) -> None
 def test_sampled_tokens_are_distributed_as_the_targets(pearl: Pearl) -> None:
     engine, sampling = pearl(wait=4), Temperature(temperature=1.0)
     asked = [prompt for prompt in prompts() for _ in range(8)]
-    each = [{"seed": number} for number in range(len(asked))]
-    outputs = generate(engine, asked, each, temperature=sampling.temperature, max_tokens=32)
+    # By the engine's own seed: on a CPU vLLM fails where a request's own meets a prompt in parts.
+    outputs = generate(engine, asked, temperature=sampling.temperature, max_tokens=32)
     check = DistributionCheck(
         load(Path(TARGET)),
         sampling.probabilities,

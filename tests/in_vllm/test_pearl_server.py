@@ -51,9 +51,11 @@ def server(folder: Path, **arguments: Any) -> Iterator[Any]:
     try:
         yield OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", max_retries=0), process
     finally:
-        everything = [psutil.Process(process.pid)]
-        everything += everything[0].children(recursive=True)
-        process.terminate()
+        everything = []
+        with contextlib.suppress(psutil.NoSuchProcess):  # it may have ended by itself
+            everything.append(psutil.Process(process.pid))
+            everything += everything[0].children(recursive=True)
+            process.terminate()
         # One that is slow to end would leave its engine behind.
         _, left = psutil.wait_procs(everything, timeout=60)
         for one in left:
