@@ -76,7 +76,8 @@ def test_greedy_text_is_the_targets_own(
     assert log[-1]["failed"] is None
     longest = max(map(len, handed(log)))
     assert longest <= min(changes.get("gamma", LONGEST + 1) - 1, changes.get("ahead", LONGEST))
-    if changes.get("wait", 1) != 0 and changes != {"gamma": 1}:
+    # A draft process that is hardly let run may have nothing at hand where nobody waits for it.
+    if changes.get("wait") not in (0, "auto") and changes != {"gamma": 1}:
         assert longest > 0
 
 
