@@ -48,7 +48,6 @@ def pearl_arguments(**pearl: Any) -> dict[str, Any]:
             "num_speculative_tokens": MOST,
         },
         "additional_config": {"pearl": {"draft_model": DRAFT, **pearl}},
-        "distributed_executor_backend": "pearl_eval.vllm.Executor",
     }
 
 
