@@ -2,13 +2,14 @@
 # take too long for that. make mutation: which of 300 small changes to the code the checks see, over
 # hours; goes on where it was if it was ended. make coverage: which lines the checks run, in a third
 # more time. make notebooks: run what docs/notebooks shows anew, on an idle machine. make vllm: set up
-# decoders that run in vLLM, in an environment of their own. make test-vllm: and run their checks.
+# decoders that run in vLLM, in an environment of their own. make test-vllm: and run their checks;
+# make test-vllm-slow: those that take too long for that.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo vllm test-vllm test test-slow mutation coverage notebooks gpu-wheels gpu-check lint types format clean
+.PHONY: demo vllm test-vllm test-vllm-slow test test-slow mutation coverage notebooks gpu-wheels gpu-check lint types format clean
 
 demo: $(VENV)/installed
 	$(BIN)/pearl-eval experiment=quickstart
@@ -26,6 +27,9 @@ vllm: $(VLLM)/installed
 
 test-vllm: $(VLLM)/installed
 	$(VLLM)/bin/python -m pytest --timeout 900 tests/in_vllm
+
+test-vllm-slow: $(VLLM)/installed
+	$(VLLM)/bin/python -m pytest -m nightly --timeout 7200 tests/in_vllm
 
 $(VLLM)/installed: pyproject.toml constraints-vllm.txt
 	$(PYTHON) -m venv $(VLLM)

@@ -54,6 +54,19 @@ class Decoder(ABC):
         """How many processes compute the target together, each with a share of every layer."""
         return 1
 
+    @property
+    def engine_gpus(self) -> int:
+        """GPUs that an engine in processes of its own computes the target on, where there are any.
+
+        0: the target is computed in the run's own process.
+        """
+        return 0
+
+    @property
+    def memory_share(self) -> float:
+        """The share of each of its GPUs' memory that what computes the target may take."""
+        return 1.0
+
     def gpus(self, target: int, draft: int) -> tuple[int, int]:
         """GPUs for the target, and further ones for the draft model, where a pair's need so many.
 
@@ -91,6 +104,12 @@ class Decoder(ABC):
         """Raise ValueError for a sampling rule that can't be followed.
 
         Called before weights are loaded.
+        """
+
+    def check_here(self) -> None:
+        """Raise ValueError where what it runs in is not installed.
+
+        Called before weights are loaded, where it is to run; not where only its cost is asked for.
         """
 
     def check_target(self, target: Architecture) -> None:

@@ -48,6 +48,10 @@ class Round:
     ``end``
         When its tokens were there, likewise, of an engine that may begin the next round before.
         0: they were there when the next round began, or the text ended.
+    ``step_start``, ``step_seconds``
+        The step of an engine's worker that the target's forward is a part of. 0: of no engine.
+    ``wait_start``
+        When the target's side of an engine began to wait for the draft model; 0: it did not.
     ``bytes_sent``
         Between the processes, both directions.
     ``verified_length``
@@ -58,6 +62,8 @@ class Round:
         The drafted tokens, the positions in the generated text, from 0, that they were drafted for,
         and what became of each, in whichever round. A tree is given depth first, so that each of
         its tokens follows the last one before it that is a position earlier.
+    ``drafted_from``, ``drafted_until``
+        When the forward of each drafted token began and ended. Empty where only their sum is known.
     ``target_tokens``
         Tokens that the target's forward read, the prompt's included.
     """
@@ -84,6 +90,11 @@ class Round:
     compared: int = 0
     compared_accepted: int = 0
     end: float = 0.0
+    step_start: float = 0.0
+    step_seconds: float = 0.0
+    wait_start: float = 0.0
+    drafted_from: list[float] = field(default_factory=list)
+    drafted_until: list[float] = field(default_factory=list)
 
     def since(self, begin: float) -> None:
         """Count times from ``begin``, on the clock that they were read from."""
@@ -91,3 +102,7 @@ class Round:
         self.draft_start = max(0.0, self.draft_start - begin)
         self.target_start = max(0.0, self.target_start - begin)
         self.end = max(0.0, self.end - begin)
+        self.step_start = max(0.0, self.step_start - begin)
+        self.wait_start = max(0.0, self.wait_start - begin)
+        self.drafted_from = [one - begin for one in self.drafted_from]
+        self.drafted_until = [one - begin for one in self.drafted_until]

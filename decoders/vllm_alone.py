@@ -45,18 +45,28 @@ class Vllm(Decoder):
     def ranks(self) -> int:
         return int(self.arguments.get("tensor_parallel_size") or 1)
 
+    @property
+    def engine_gpus(self) -> int:
+        return self.ranks * int(self.arguments.get("pipeline_parallel_size") or 1)
+
     def gpus(self, target: int, draft: int) -> tuple[int, int]:
-        stages = int(self.arguments.get("pipeline_parallel_size") or 1)
         _, beside = super().gpus(target, draft)
         # A draft model in a process of its own is on one.
-        return self.ranks * stages if target else 0, min(beside, 1)
+        return self.engine_gpus if target else 0, min(beside, 1)
 
     def reference(self) -> Decoder:
         return Vllm(self.arguments)
 
+    @property
+    def memory_share(self) -> float:
+        return float(self.arguments.get("gpu_memory_utilization") or engine.MEMORY_SHARE)
+
     def check(self, sampler: Sampler) -> None:
         engine.check(self.arguments)
         check_library(sampler, self.engine)
+
+    def check_here(self) -> None:
+        engine.check_installed()
 
     def start(self, models: Models, sampler: Sampler) -> Session:
         return VllmSession(self, models, sampler)
@@ -72,13 +82,18 @@ class VllmSession(Session):
         dtype = str(models.target.model.dtype).removeprefix("torch.")
         arguments = self.decoder.arguments | dict(self.additional(models))
         cores = models.target_process.cores
+        speculation = self.speculation(models, dtype)
         self.engine = self.hold(
-            Engine(target, dtype, arguments, cores, self.speculation(models, dtype))
+            Engine(target, dtype, arguments, cores, speculation, self.visible(models))
         )
 
     def speculation(self, models: Models, dtype: str) -> Mapping[str, Any] | None:
         """vLLM's ``speculative_config``; ``None``: it decodes alone."""
         return None
+
+    def visible(self, models: Models) -> list[str]:
+        """GPUs that the engine's processes see, by their names here, those of the target first."""
+        return list(models.engine)
 
     def additional(self, models: Models) -> Mapping[str, Any]:
         """Further arguments of the engine."""
@@ -130,6 +145,8 @@ class VllmSession(Session):
             one.target_tokens = step.read
             one.target_start = _known(step.target_start)
             one.target_seconds = _known(step.target_seconds)
+            one.step_start = _known(step.step_start)
+            one.step_seconds = _known(step.step_seconds)
             candidates = sequence.until_stop(self.note_drafts(sequence, before, step))
             accepted = common_length(candidates, tokens)
             judged = min(accepted + 1, len(candidates))
@@ -161,6 +178,8 @@ class VllmSession(Session):
         if before is not None and drafted and self.decoder.uses_draft:
             sequence.round.draft_start = _known(before.draft_start)
             sequence.round.draft_seconds = _known(before.draft_seconds)
+            # It drafts where the target computes, which waits meanwhile.
+            sequence.round.wait_start = sequence.round.draft_start
         return judged
 
     def after_step(self, sequence: Sequence, tokens: list[int], accepted: int, judged: int) -> None:

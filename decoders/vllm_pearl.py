@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from decoders.overlap import Overlap
-from decoders.process.models import Models
+from decoders.process.models import CPU, Models
 from decoders.round import Round
 from decoders.sampling.sampler import Sampler
 from decoders.sequence import Sequence
@@ -18,6 +18,9 @@ from decoders.vllm.probe import EngineStep
 from decoders.vllm.settings import KEY
 from decoders.vllm.texts import ServedText
 from decoders.vllm_alone import Vllm, VllmSession
+
+#: vLLM's name for what runs its workers.
+_EXECUTOR = "distributed_executor_backend"
 
 
 @dataclass
@@ -73,6 +76,7 @@ class VllmPearlSession(VllmSession):
         told: dict[str, Any] = {
             "draft_model": draft.location,
             "revision": draft.revision,
+            "device": self._device(models),
             "cores": list(process.placement.cores) or None,
             "threads": process.placement.threads,
             "ahead": own.ahead,
@@ -81,7 +85,23 @@ class VllmPearlSession(VllmSession):
             "start_timeout": process.start_timeout,
         }
         given = own.arguments.get("additional_config") or {}
-        return {"additional_config": {**given, KEY: told | dict(given.get(KEY, {}))}}
+        more: dict[str, Any] = {
+            "additional_config": {**given, KEY: told | dict(given.get(KEY, {}))}
+        }
+        if not models.engine and own.arguments.get(_EXECUTOR) is None:
+            # On a CPU vLLM's own takes a core while it waits.
+            more[_EXECUTOR] = "pearl_eval.vllm.Executor"
+        return more
+
+    def visible(self, models: Models) -> list[str]:
+        beside = models.draft_device
+        return [*models.engine, *([] if beside in (CPU, *models.engine) else [beside])]
+
+    def _device(self, models: Models) -> str:
+        """The draft model's, by its name in the engine's processes."""
+        if not models.engine or models.draft_device == CPU:
+            return CPU
+        return f"cuda:{self.visible(models).index(models.draft_device)}"
 
     def speculation(self, models: Models, dtype: str) -> Mapping[str, Any]:
         return {
@@ -110,7 +130,9 @@ class VllmPearlSession(VllmSession):
         call = self._call_of(before)
         drafted = call["rows"][0]["drafted"] if call["rows"] else []
         sequence.note_drafted([d[2] for d in drafted], [d[1] for d in drafted])
-        one.wait_target_seconds = call["waited"]
+        one.wait_target_seconds, one.wait_start = call["waited"], call["wait_start"]
+        one.drafted_from = [start for *_, start in drafted]
+        one.drafted_until = [start + seconds for *_, seconds, start in drafted]
         if drafted:
             one.draft_start = drafted[0][4]
             for _, _, _, seconds, start in drafted:
@@ -146,4 +168,4 @@ class VllmPearlSession(VllmSession):
         begin = step.draft_start or 0.0
         end = begin + (step.draft_seconds or 0.0)
         calls = (one for one in self._answer.log if begin <= one["start"] <= end)
-        return next(calls, {"rows": [], "waited": 0.0})
+        return next(calls, {"rows": [], "waited": 0.0, "wait_start": 0.0})

@@ -10,6 +10,8 @@ from decoders.model.cached_model import CachedModel
 from decoders.process.placement import Placement
 from decoders.process.worker import WorkerOptions
 
+CPU = "cpu"
+
 
 @dataclass(frozen=True)
 class End:
@@ -44,7 +46,8 @@ class Models:
     ``ends`` is where the draft model shares what the target computes on: the first end of the
     target and its last, or one where that is the same. ``checkpoint`` has a model by its role on
     disk while the body of a ``with`` runs, for an engine that loads it itself; ``target_process``
-    is where the target computes.
+    is where the target computes. ``engine`` names the GPUs of such an engine, none of which need be
+    the target's here, and ``draft_device`` the draft model's device.
     """
 
     target: CachedModel
@@ -53,3 +56,5 @@ class Models:
     ends: tuple[End, ...] = ()
     checkpoint: Callable[[str], AbstractContextManager[Checkpoint]] = _nowhere
     target_process: Placement = field(default_factory=Placement)
+    engine: tuple[str, ...] = ()
+    draft_device: str = CPU

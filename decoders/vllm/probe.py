@@ -23,7 +23,8 @@ class EngineStep:
     has been read to its end then, so that a token follows. ``judged``: drafted tokens among those
     read, ``None`` in place of one that is not known. ``drafts``: what was drafted after the step,
     to be judged in the next. Times are seconds on the clock that all processes share; they are
-    ``None`` on a device that works on after it was asked to, as a GPU does.
+    ``None`` on a device that works on after it was asked to, as a GPU does. ``step_start`` and
+    ``step_seconds`` are of all that the worker does in the step, drafting included.
     """
 
     read: int
@@ -34,6 +35,8 @@ class EngineStep:
     draft_start: float | None = None
     draft_seconds: float | None = None
     drafts: Any = None
+    step_start: float | None = None
+    step_seconds: float | None = None
 
 
 class _Watch:
@@ -48,6 +51,7 @@ class _Watch:
         self._left = 0
         self._wrap("execute_model", self._execute)
         self._wrap("_model_forward", self._forward)
+        self._wrap("sample_tokens", self._sample)
         self._wrap("propose_draft_token_ids", self._propose)
 
     def take(self) -> list[tuple[Any, ...]]:
@@ -77,11 +81,21 @@ class _Watch:
         # An engine that schedules ahead knows how many drafts there are before it knows which.
         known = [None if token < 0 else token for token in judged]
         self._steps.append(EngineStep(read, self._left <= 0, known))
+        start = clock()
         result = inner(scheduled, *rest, **options)
         if self._timed:
             one = self._steps[-1]
-            one.target_start = self._forward_start
-            one.target_seconds = clock() - self._forward_start
+            one.step_start, one.target_start = start, self._forward_start
+            end = clock()
+            one.target_seconds = end - self._forward_start
+            one.step_seconds = end - start
+        return result
+
+    def _sample(self, inner: Any, *args: Any, **options: Any) -> Any:
+        """What follows the target's forward: tokens are chosen, and drafted."""
+        result = inner(*args, **options)
+        if self._timed and self._steps and (start := self._steps[-1].step_start) is not None:
+            self._steps[-1].step_seconds = clock() - start
         return result
 
     def _forward(self, inner: Any, *args: Any, **options: Any) -> Any:

@@ -33,6 +33,13 @@ class _Step(NamedTuple):
     tokens: Any
 
 
+class _Waited(NamedTuple):
+    """When the target waited for drafts, if it did."""
+
+    start: float = 0.0
+    seconds: float = 0.0
+
+
 class PearlProposer:
     """What vLLM calls for drafted tokens, with ``"method": "custom_class"``.
 
@@ -121,7 +128,7 @@ class PearlProposer:
         if self._draft is None and self._failed is None:
             # Of another rank.
             return handed
-        start, waited = clock(), 0.0
+        start, waited = clock(), _Waited()
         rows: list[dict[str, Any]] = []
         try:
             lengths = [int(length) for length in num_tokens_no_spec[: len(handed)]]
@@ -144,7 +151,8 @@ class PearlProposer:
             {
                 "start": start,
                 "seconds": end - start,
-                "waited": waited,
+                "waited": waited.seconds,
+                "wait_start": waited.start,
                 "rows": rows,
                 "failed": self._failed,
             }
@@ -154,10 +162,10 @@ class PearlProposer:
     def take_log(self) -> list[dict[str, Any]]:
         """What was done since this was last asked, a dictionary for each call of ``propose``.
 
-        ``start``; ``seconds``, of which ``waited`` for drafts; ``rows``, each with its ``length``,
-        what was ``handed`` and what was ``drafted`` for it since the last call: lineage, position,
-        token, seconds of the forward and its start; ``failed``: why there are no more drafts, if
-        so. The latest 8192 are kept.
+        ``start``; ``seconds``, of which ``waited`` for drafts, from ``wait_start`` on (0 if it did
+        not wait); ``rows``, each with its ``length``, what was ``handed`` and what was ``drafted``
+        for it since the last call: lineage, position, token, seconds of the forward and its start;
+        ``failed``: why there are no more drafts, if so. The latest 8192 are kept.
         """
         taken = list(self._log)
         self._log.clear()
@@ -181,10 +189,10 @@ class PearlProposer:
         start: float,
         handed: list[list[int]],
         rows: list[dict[str, Any]],
-    ) -> float:
-        """Fill in what is handed over, and what is logged; gives the seconds spent waiting."""
+    ) -> _Waited:
+        """Fill in what is handed over, and what is logged; gives when it waited."""
         self._read(draft)
-        waited = 0.0
+        waited = _Waited()
         if self._settings.gamma is not None:
             # The step is over once both are done.
             waited = self._wait(draft, self._is_short)
@@ -226,13 +234,14 @@ class PearlProposer:
 
     def _wait(
         self, draft: DraftProcess, is_wanted: Callable[[], bool], limit: float | None = None
-    ) -> float:
-        """Take in what is drafted as long as more of it is wanted; gives the seconds it took.
+    ) -> _Waited:
+        """Take in what is drafted as long as more of it is wanted; gives when that was.
 
         For ``limit`` seconds at most, if there is a limit.
         """
-        start = clock()
+        start: float | None = None
         while is_wanted():
+            start = clock() if start is None else start
             if limit is None:
                 self._take(draft, draft.receive(DRAFTED))
                 continue
@@ -241,7 +250,7 @@ class PearlProposer:
             if message is None:
                 break
             self._take(draft, message)
-        return clock() - start
+        return _Waited() if start is None else _Waited(start, clock() - start)
 
     def _is_short(self) -> bool:
         """Whether the draft model has not done yet what it was asked for."""

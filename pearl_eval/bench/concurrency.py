@@ -7,6 +7,7 @@ import copy
 import random
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,12 @@ from omegaconf import DictConfig, open_dict
 from decoders.generation import Generation
 from decoders.process.clock import clock
 from pearl_eval.bench.config import ConcurrencyConfig
-from pearl_eval.bench.contest import Contender, contenders, started
+from pearl_eval.bench.contest import Contender, contenders, held, started
 from pearl_eval.bench.table import print_table
 from pearl_eval.config.schema import Names
 from pearl_eval.errors import EquivalenceViolation, UserError
 from pearl_eval.evaluation.judge import Judge
 from pearl_eval.evaluation.plan import Parts, Plan
-from pearl_eval.evaluation.reservation import reserved
 from pearl_eval.machine.placement import placed
 from pearl_eval.pairs.setup import Setup
 from pearl_eval.results.labels import labels, of_overrides
@@ -72,7 +72,7 @@ def measure(
     known = labels([of_overrides(one.overrides, one.names.decoder) for one in entrants])
     chance = random.Random(seed)
     with contextlib.ExitStack() as stack:
-        whole = stack.enter_context(reserved(entrants[0].plan))
+        whole = replace(entrants[0].plan, setup=stack.enter_context(held(entrants)))
         stack.enter_context(placed(whole.setup.processes.target))
         models = whole.setup.models(whole.setup.load_target())
         judge = Judge(whole, models.target)

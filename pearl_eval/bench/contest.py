@@ -27,10 +27,11 @@ from pearl_eval.evaluation.identity import run_identity
 from pearl_eval.evaluation.judge import Judge
 from pearl_eval.evaluation.plan import Parts, Plan, Prompt
 from pearl_eval.evaluation.recorder import Recorder
-from pearl_eval.evaluation.reservation import reserved
+from pearl_eval.evaluation.reservation import reserve
 from pearl_eval.evaluation.run_files import RunFiles
 from pearl_eval.machine import environment
 from pearl_eval.machine.placement import placed
+from pearl_eval.pairs.setup import Setup
 from pearl_eval.results.labels import labels, of_overrides
 from pearl_eval.results.records import OVERRIDES
 from pearl_eval.shell.progress import steps
@@ -154,7 +155,7 @@ def hold(entrants: Sequence[Contender], forward_repeats: int, seed: int, label: 
         ]
         for one in entrants:
             one.write_config()
-        setup = stack.enter_context(reserved(entrants[0].plan)).setup
+        setup = stack.enter_context(held(entrants))
         stack.enter_context(placed(setup.processes.target))
         models = setup.models(setup.load_target())
         plans = [replace(one.plan, setup=setup) for one in entrants]
@@ -191,6 +192,15 @@ def hold(entrants: Sequence[Contender], forward_repeats: int, seed: int, label: 
             if (why := own.wrong_outputs())
         ],
     )
+
+
+@contextlib.contextmanager
+def held(entrants: Sequence[Contender]) -> Iterator[Setup]:
+    """Their pair, with cores and GPUs to itself: enough for the engine that needs most."""
+    setups = [one.plan.setup for one in entrants]
+    most = max(setup.engine_gpus for setup in setups)
+    with reserve(setups[0].with_engine(most)) as setup:
+        yield setup
 
 
 def _reference(plan: Plan) -> str:

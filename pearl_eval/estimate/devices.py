@@ -22,12 +22,14 @@ class DevicesNeeded:
     """The GPUs that a job needs, and the bytes of the fullest of its devices.
 
     ``memory`` is ``None`` where a model's size is not known. Without GPUs it is that of the CPU.
-    ``competing``: the models are on the same device at once.
+    ``competing``: the models are on the same device at once. ``share``: what the target's side may
+    take of a GPU's memory.
     """
 
     gpus: int
     memory: int | None
     competing: bool
+    share: float = 1.0
 
     @classmethod
     def of(
@@ -59,14 +61,14 @@ class DevicesNeeded:
             competing = bool(set(target) & set(where["draft"]) - {_CPU})
         gpus = len({device for devices in where.values() for device in devices} - {_CPU})
         if not where.keys() <= sizes.keys():
-            return cls(gpus, None, competing)
+            return cls(gpus, None, competing, decoder.memory_share)
         dtype = getattr(torch, source.dtype.value)
         memory: Counter[str] = Counter()
         for role, devices in where.items():
             whole = model_bytes(sizes[role], dtype) * (copies if role == "draft" else 1)
             for device in devices:
                 memory[device] += whole // len(devices)
-        return cls(gpus, max(memory.values()), competing)
+        return cls(gpus, max(memory.values()), competing, decoder.memory_share)
 
 
 def _devices(role: str, device: str, needed: int) -> list[str]:

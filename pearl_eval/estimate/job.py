@@ -85,7 +85,7 @@ def estimate_job(job: Job, config: EstimateConfig, knowledge: Knowledge) -> JobE
 
 
 def _estimate(job: Job, config: EstimateConfig, knowledge: Knowledge) -> JobEstimate:
-    parts = Parts.make(job.cfg)
+    parts = Parts.make(job.cfg, here=False)
     decoder, task, run = parts.decoder, parts.task, parts.config
     source = build("pair", run.pair, PairSource)
     sizes = source.sizes()

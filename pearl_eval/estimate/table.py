@@ -114,8 +114,8 @@ def _counted(count: int, noun: str) -> str:
 
 
 def _too_large(job: JobEstimate, config: EstimateConfig) -> bool:
-    memory, gpus = job.places.memory, job.places.gpus
-    return bool(gpus and memory is not None and memory > config.gpu_memory * _GIB)
+    memory, gpus, share = job.places.memory, job.places.gpus, job.places.share
+    return bool(gpus and memory is not None and memory > share * config.gpu_memory * _GIB)
 
 
 def _notes(estimate: Estimate) -> list[str]:
@@ -143,7 +143,8 @@ def _notes(estimate: Estimate) -> list[str]:
         )
     if any(_too_large(job, config) for job in jobs):
         lines.append(
-            f"!: more than one GPU of {config.gpu_memory:g} GiB has, for texts of 4096 tokens."
+            f"!: more than one GPU of {config.gpu_memory:g} GiB has, for texts of 4096 tokens; in"
+            " vLLM than engine.gpu_memory_utilization gives it of one."
         )
     if any(job.at_most for job in jobs):
         lines.append("≤: an upper limit: texts may stop early, or the decoder has no prediction.")

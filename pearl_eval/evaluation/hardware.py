@@ -49,7 +49,9 @@ class UsedDevices:
         """Of a run. With the rule ``all`` a decoder that has a draft model uses what either model
         may: one that has both in one process has the cores of both."""
         devices, processes = setup.devices, setup.processes
-        target = _named(devices.target, processes.target, "target")
+        # An engine has the target on GPUs of its own choice.
+        on = (setup.engine if decoder.engine_gpus else ()) or devices.target
+        target = _named(on, processes.target, "target")
         draft = _named(devices.draft, processes.draft.placement, "draft")
         if decoder.draft_ends:
             # Copies of the draft model are where the target is; on CPUs the second end is a core

@@ -60,14 +60,19 @@ class Parts:
     task: Task
 
     @classmethod
-    def make(cls, cfg: DictConfig) -> Parts:
-        """Raises :class:`UserError` for parts that are not known or don't go together."""
+    def make(cls, cfg: DictConfig, here: bool = True) -> Parts:
+        """Raises :class:`UserError` for parts that are not known or don't go together.
+
+        Also for a decoder that lacks what it runs in, unless it is not to run ``here``.
+        """
         config = typed(cfg)
         decoder = build("decoder", config.decoder, Decoder)
         task = build("task", config.task, Task)
         sampler = build("sampling", config.sampling, Sampler)
         try:
             decoder.check(sampler)
+            if here:
+                decoder.check_here()
             decoder.describe()  # which is written at the end, when it is late to be wrong
         except ValueError as error:
             raise UserError(str(error)) from error
@@ -125,7 +130,8 @@ class Plan:
             check_everything(self.setup, decoder)
         if self.setup.runtime.fixed_window or not decoder.follows_rope_switch:
             _check_rope_switch(pair, self.prompts, self.task.max_new_tokens)
-        return replace(self, config=parts.config, decoder=decoder)
+        setup = self.setup.with_engine(decoder.engine_gpus)
+        return replace(self, config=parts.config, decoder=decoder, setup=setup)
 
     def with_settings(self, settings: Mapping[str, Any]) -> Plan:
         """The same with the decoder's settings as an earlier attempt had them in use."""

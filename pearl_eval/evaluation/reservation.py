@@ -78,8 +78,8 @@ def names(places: Places) -> set[str]:
     """What a run would lock: its cores, where it is bound to some, and its GPUs."""
     processes = places.processes
     cores = {*processes.target.cores, *processes.draft.placement.cores}
-    gpus = {device for device in (*places.devices.target, *places.devices.draft) if device != "cpu"}
-    return {f"core-{core}" for core in cores} | {gpu_name(gpu) for gpu in gpus}
+    devices = {*places.devices.target, *places.devices.draft, *places.engine} - {"cpu"}
+    return {f"core-{core}" for core in cores} | {gpu_name(gpu) for gpu in devices}
 
 
 def gpu_name(device: str) -> str:

@@ -25,7 +25,11 @@ from pearl_eval.figures.palette import (
 from pearl_eval.results.stretch import MOMENT, Decoding, Stretch
 
 _DISCARDED = "#F6D3BC"
-_WAITING = {"facecolor": "none", "edgecolor": IDLE, "hatch": "////"}
+_WAITING: dict[str, Any] = {"facecolor": "none", "edgecolor": IDLE, "hatch": "////"}
+_ENGINE_WAITING = _WAITING | {"facecolor": "white"}
+#: What an engine does in a step beside its target's forward.
+WORK = "#C9C9CC"
+_WORK: dict[str, Any] = {"facecolor": WORK, "edgecolor": "white"}
 _FATES = {Fate.accepted: GREEN, Fate.rejected: VERMILLION, Fate.discarded: _DISCARDED}
 _LEGEND: list[tuple[str, dict[str, Any]]] = [
     ("drafted, accepted", {"facecolor": GREEN}),
@@ -35,6 +39,8 @@ _LEGEND: list[tuple[str, dict[str, Any]]] = [
     ("target forward: accepted of judged", {"facecolor": SKY}),
     ("waiting", _WAITING),
 ]
+#: Where an engine is among those shown.
+_OF_ENGINES = [("the engine's other work", _WORK)]
 #: Sizes in inches, but for fonts: points.
 _WIDTH, _LEFT, _RIGHT, _LANE, _HEADING, _GAP = 10.0, 0.95, 0.15, 0.34, 0.32, 0.2
 _BRANCH = 0.17
@@ -81,10 +87,14 @@ def draw_lanes(
     title = _title(shown, stretch)
     figure.text(0.015, 1 - 0.28 / height, title, fontsize=12.5, weight="bold")
     figure.text(0.015, 1 - 0.52 / height, where, fontsize=9)
+    # In one row, or two where that would be too long.
+    legend, columns = _LEGEND, len(_LEGEND)
+    if any(map(_steps, shown)):
+        legend, columns = _LEGEND + _OF_ENGINES, 4
     figure.legend(
-        handles=[Patch(label=label, linewidth=0, **style) for label, style in _LEGEND],
+        handles=[Patch(label=label, linewidth=0, **style) for label, style in legend],
         loc="lower center",
-        ncols=len(_LEGEND),
+        ncols=columns,
         fontsize=_FONT,
         frameon=False,
         handlelength=1.5,
@@ -95,7 +105,8 @@ def draw_lanes(
 
 def _lanes(one: Decoding, stretch: Stretch) -> dict[str, float]:
     """The lanes of a decoder, from the top, and their heights."""
-    lanes = {"target model": _LANE, "text": _LANE}
+    own = f"{one.run.summary['decoder_about']['engine']}'s step" if _steps(one) else "target model"
+    lanes = {own: _LANE, "text": _LANE}
     if (one.rounds["draft_seconds"] > 0).any():
         return {"draft model": _LANE} | lanes
     if one.rounds["drafted"].any():
@@ -103,6 +114,11 @@ def _lanes(one: Decoding, stretch: Stretch) -> dict[str, float]:
         most = max((branch + 1 for row in shown for branch, _ in row), default=1)
         return {"guesses": max(_LANE, most * _BRANCH)} | lanes
     return lanes
+
+
+def _steps(one: Decoding) -> bool:
+    """Whether an engine told of its steps."""
+    return bool((one.rounds["step_seconds"] > 0).any())
 
 
 def _branches(places: Sequence[int]) -> list[tuple[int, int]]:
@@ -154,15 +170,19 @@ class _Lanes:
         self._label(_INSIDE, heading, count, weight="bold", fontsize=10.5, ha="right")
         lanes: dict[str, float] = {}
         y = top + _HEADING
+        *drafting, target, text = heights
         for lane, height in heights.items():
             lanes[lane] = y
             self._label(-0.07, y + height / 2, lane, ha="right", fontsize=8.5)
-            # A model alone waits for no other.
-            if lane != "text" and "draft model" in lanes:
+            # A model alone waits for no other; when an engine's target waits is told.
+            waits = lane == "draft model" or (lane == target and not _steps(one))
+            if waits and "draft model" in drafting:
                 self._box(0, self._span, y, _LANE, **_WAITING)
             y += height
         drafted_until = 0.0
         for row in one.within(self._stretch):
+            if row["step_seconds"] > 0:
+                self._span_of(row["step_start"], row["step_seconds"], lanes[target], **_WORK)
             if row["draft_seconds"] > 0:
                 # Where it runs on by itself, when it began is known up to the time of a message.
                 start = max(drafted_until, row["draft_start"])
@@ -170,19 +190,26 @@ class _Lanes:
                 self._draft(row, start, lanes["draft model"])
             elif row["drafted"]:
                 self._guesses(row, lanes["guesses"], heights["guesses"])
+            if row["wait_start"] > 0:
+                waited = row["wait_target_seconds"]
+                self._span_of(row["wait_start"], waited, lanes[target], **_ENGINE_WAITING)
             if row["target_seconds"] > 0:
-                self._target(row, lanes["target model"])
+                self._target(row, lanes[target])
             # What is not final when the stretch is over is not counted either.
             if row["start"] + row["wall"] <= self._begin + self._stretch.seconds + MOMENT:
-                self._text(row, one, lanes["text"])
+                self._text(row, one, lanes[text])
 
     def _draft(self, row: dict[str, Any], start: float, y: float) -> None:
-        """A block for each token, all of a round equally long: rounds hold their sum."""
-        each = row["draft_seconds"] / max(1, row["drafted"])
-        drafted = zip(row["drafted_ids"], row["fates"], strict=True)
-        for place, (token, fate) in enumerate(drafted):
-            left, right = self._ms(start + place * each), self._ms(start + (place + 1) * each)
-            self._token(left, right, y, token, fate)
+        """A block for each token. All of a round are equally long where it holds but their sum."""
+        count = row["drafted"]
+        each = row["draft_seconds"] / max(1, count)
+        begun, ended = row["drafted_from"], row["drafted_until"]
+        if not len(begun):
+            begun = [start + place * each for place in range(count)]
+            ended = [start + (place + 1) * each for place in range(count)]
+        drafted = zip(begun, ended, row["drafted_ids"], row["fates"], strict=True)
+        for left, right, token, fate in drafted:
+            self._token(self._ms(left), self._ms(right), y, token, fate)
 
     def _guesses(self, row: dict[str, Any], y: float, height: float) -> None:
         """What no model drafted, above the forward that judges it: a row for each branch."""
@@ -237,6 +264,9 @@ class _Lanes:
         margin = 0.06 * height
         box = Rectangle((left, y + margin), right - left, height - 2 * margin, lw=0.6, **style)
         self._axes.add_patch(box)
+
+    def _span_of(self, start: float, seconds: float, y: float, **style: Any) -> None:
+        self._box(self._ms(start), self._ms(start + seconds), y, **style)
 
     def _size(self, left: float, right: float, text: str) -> float:
         """The font size, in points, at which a text fits between two times."""

@@ -60,6 +60,29 @@ class Devices:
         return self.target == self.draft == ("cpu",)
 
 
+def engine_devices(
+    devices: Devices, count: int, among: Sequence[int] | None = None
+) -> tuple[str, ...]:
+    """The GPUs of an engine that computes the target in processes of its own, on ``count`` of them.
+
+    First those that the target has in this process, then others, the draft model's last. None where
+    there is no GPU, or the engine needs none. ``among`` is as for :meth:`Devices.choose`.
+    """
+    there = torch.cuda.device_count()
+    if not count or not there:
+        return ()
+    gpus = [f"cuda:{index}" for index in (range(there) if among is None else among)]
+    own = [device for device in devices.target if device != "cpu"]
+    apart = [gpu for gpu in gpus if gpu not in devices.draft]
+    found = tuple(dict.fromkeys([*own, *apart, *gpus]))
+    if len(found) < count:
+        raise UserError(
+            f"engine.tensor_parallel_size and pipeline_parallel_size ask for {count} GPUs, but"
+            f" there are {len(found)} for this run"
+        )
+    return found[:count]
+
+
 def _checked(device: str, gpus: int) -> str:
     """The device's full name, so that one device never goes by two."""
     match = re.fullmatch(r"cpu|cuda(?::(\d+))?", device)

@@ -19,7 +19,7 @@ from pearl_eval.config.building import build
 from pearl_eval.config.schema import ForwardKind, RuntimeConfig
 from pearl_eval.errors import UserError
 from pearl_eval.machine import environment
-from pearl_eval.machine.devices import Devices
+from pearl_eval.machine.devices import Devices, engine_devices
 from pearl_eval.machine.placement import Processes
 from pearl_eval.pairs.pair import Pair, PairSource
 from pearl_eval.sizes.memory import check_fits, model_bytes
@@ -27,15 +27,22 @@ from pearl_eval.sizes.memory import check_fits, model_bytes
 
 @dataclass(frozen=True)
 class Places:
-    """The devices of the two models, and the processes that run them."""
+    """The devices of the two models, and the processes that run them.
+
+    ``engine``: GPUs of an engine that computes the target in processes of its own.
+    """
 
     devices: Devices
     processes: Processes
+    engine: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Setup:
-    """A pair, found and checked but not loaded, its devices and the processes that run it."""
+    """A pair, found and checked but not loaded, its devices and the processes that run it.
+
+    ``engine``: see :class:`Places`; ``engine_gpus``: how many GPUs it needs.
+    """
 
     source: PairSource
     pair: Pair
@@ -43,6 +50,8 @@ class Setup:
     processes: Processes
     runtime: RuntimeConfig
     uses_draft: bool = True
+    engine: tuple[str, ...] = ()
+    engine_gpus: int = 0
 
     @classmethod
     def make(cls, pair: DictConfig, runtime: RuntimeConfig, uses_draft: bool) -> Setup:
@@ -60,19 +69,27 @@ class Setup:
 
     @property
     def places(self) -> Places:
-        return Places(self.devices, self.processes)
+        return Places(self.devices, self.processes, self.engine)
+
+    def with_engine(self, gpus: int) -> Setup:
+        """The same pair for an engine that needs so many GPUs. UserError where there are fewer."""
+        engine = engine_devices(self.devices, gpus, self.runtime.gpus)
+        return replace(self, engine=engine, engine_gpus=gpus)
 
     def places_in(self, runtime: RuntimeConfig) -> Places:
         """Where the pair would go by another runtime."""
         devices = self.source.choose_devices(runtime)
-        return Places(devices, Processes.choose(runtime, devices.all_cpu))
+        engine = engine_devices(devices, self.engine_gpus, runtime.gpus)
+        return Places(devices, Processes.choose(runtime, devices.all_cpu), engine)
 
     def moved(self, places: Places) -> Setup:
         """The same pair in other places."""
         devices, pair = places.devices, self.pair
         if devices != self.devices:
             pair = _opened(self.source, devices, self.uses_draft)
-        return replace(self, pair=pair, devices=devices, processes=places.processes)
+        return replace(
+            self, pair=pair, devices=devices, processes=places.processes, engine=places.engine
+        )
 
     def load_target(self) -> CachedModel:
         """The target model, loaded as the runtime asks for it."""
@@ -95,6 +112,8 @@ class Setup:
             self._ends(),
             self.checkpoint,
             self.processes.target,
+            self.engine,
+            self.devices.draft[0],
         )
 
     @contextlib.contextmanager

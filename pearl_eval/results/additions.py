@@ -27,6 +27,17 @@ def with_measures(record: Record, rounds: Sequence[Round]) -> Record:
     return replace(record, verifications=verifications(rounds), **latency.figures())
 
 
+def with_engine_times(rounds: pd.DataFrame) -> pd.DataFrame:
+    """Rounds that say what an engine did when, or that nobody knows."""
+    for name in ("step_start", "step_seconds", "wait_start"):
+        if name not in rounds:
+            rounds = rounds.assign(**{name: 0.0})
+    for name in ("drafted_from", "drafted_until"):
+        if name not in rounds:
+            rounds = rounds.assign(**{name: pd.Series([[] for _ in rounds.index], rounds.index)})
+    return rounds
+
+
 def with_comparisons(rounds: pd.DataFrame) -> pd.DataFrame:
     """Rounds that say which of their tokens were compared with the target's own of before.
 

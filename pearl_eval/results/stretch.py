@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from pearl_eval.errors import UserError
@@ -82,10 +83,12 @@ class Decoding:
         return int((self.rounds["verified_length"] - self.rounds["length_before"])[over].sum())
 
     def within(self, stretch: Stretch) -> Iterator[dict[str, Any]]:
-        """The rounds of which a part lies in a stretch."""
+        """The rounds of which a part lies in a stretch, if only what was drafted for them."""
         begin = self.begin(stretch.token)
         end = begin + stretch.seconds
-        seen = (self.ends > begin + MOMENT) & (self.rounds["start"] < end - MOMENT)
+        drafts = self.rounds["draft_start"].where(self.rounds["draft_seconds"] > 0, math.inf)
+        start = np.minimum(self.rounds["start"], drafts)
+        seen = (self.ends > begin + MOMENT) & (start < end - MOMENT)
         for row in self.rounds[seen].to_dict("records"):
             yield {str(name): value for name, value in row.items()}
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from pearl_eval.errors import UserError
-from pearl_eval.results.additions import with_comparisons
+from pearl_eval.results.additions import with_comparisons, with_engine_times
 from pearl_eval.results.formats import NAME, VERSION, known_version
 from pearl_eval.results.latency import Latency, percentiles
 from pearl_eval.results.records import KEY_FIELDS, RECORDS, ROUNDS, read_records
@@ -103,7 +103,7 @@ class Traces:
         # Earlier rounds do not say it.
         there = rounds["end"] if "end" in rounds else pd.Series(0.0, rounds.index)
         rounds["there"] = there.where(there > 0, end)
-        rounds = with_comparisons(rounds)
+        rounds = with_engine_times(with_comparisons(rounds))
         verified = (rounds["accepted"] - rounds["compared_accepted"]).astype(float)
         rounds["verified"] = verified.where(rounds["judged"] > rounds["compared"])
         return cls(_with_measures(frame, rounds), rounds.drop(columns="seconds"))

@@ -17,13 +17,20 @@ from written_run import OUTPUT, autoregressive, fates, pearl, write_run
 from decoders.round import Round
 from pearl_eval.errors import UserError
 from pearl_eval.figures.fonts import cells, family
-from pearl_eval.figures.lanes import draw_lanes
+from pearl_eval.figures.lanes import WORK, draw_lanes
 from pearl_eval.figures.palette import GREEN, SKY, VERMILLION
 from pearl_eval.figures.timeline import timeline
 from pearl_eval.figures.token_text import TokenText, visible
 from pearl_eval.results.about import about_decoder
 from pearl_eval.results.runs import read_runs
-from pearl_eval.results.stretch import TOKENS, Stretch, choose_runs, choose_stretch, decodings
+from pearl_eval.results.stretch import (
+    TOKENS,
+    Decoding,
+    Stretch,
+    choose_runs,
+    choose_stretch,
+    decodings,
+)
 
 #: What a decoder says of itself that says nothing.
 UNKNOWN = about_decoder("unknown", {})
@@ -185,6 +192,50 @@ def test_what_lookahead_guessed_and_accepted_is_told(run_cli: Command, tmp_path:
     accepted = [list(own).count("accepted") for own in one.rounds["fates"]]
     assert accepted == list(one.rounds["accepted"]) and sum(accepted)
     assert any(len(set(places)) < len(places) for places in one.rounds["drafted_at"])
+
+
+def served() -> list[Round]:
+    """Two steps of an engine: the second judges what was drafted, and waited for, in the first."""
+    prompt = Round("decode", target_seconds=0.1, verified_length=1, own_tokens=1, end=0.21)
+    prompt.step_seconds = 0.2
+    step = Round("verify", 2, 2, 1, draft_seconds=0.06, target_seconds=0.1, start=0.21, end=0.45)
+    step.draft_start, step.drafted_from, step.drafted_until = 0.12, [0.12, 0.16], [0.14, 0.2]
+    step.wait_start, step.wait_target_seconds = 0.15, 0.05
+    step.step_start, step.step_seconds, step.target_start = 0.23, 0.2, 0.25
+    step.drafted_ids, step.drafted_at, step.fates = [101, 9], [1, 2], fates("ar")
+    step.verified_length, step.own_tokens = 3, 1
+    return [prompt, step]
+
+
+def test_an_engines_steps_are_drawn_with_the_forwards_and_waits_in_them(tmp_path: Path) -> None:
+    about = UNKNOWN | {"engine": "vLLM"}
+    write_run(tmp_path / "0", "served", served(), decoder_about=about)
+    write_run(tmp_path / "1", "pearl", pearl())
+    shown = decodings(read_runs(tmp_path))
+    figure = draw_lanes(shown[:1], Stretch(0, 0.5), str, "")
+    said = texts(figure)
+    assert "vLLM's step" in said and "draft model" in said and "target model" not in said
+    assert "verify: 1 of 2" in said
+
+    def boxes(colour: str) -> list[tuple[int, int]]:
+        (axes,) = figure.axes
+        mine = [box for box in axes.patches if colour_of(box) == colour.upper()]
+        return [(round(box.get_x()), round(box.get_width())) for box in mine]
+
+    # Each drafted token where its own forward was.
+    assert (boxes(GREEN), boxes(VERMILLION)) == ([(120, 20)], [(160, 40)])
+    assert boxes(WORK) == [(0, 200), (230, 200)]
+    assert boxes(SKY) == [(0, 100), (250, 100)]
+    assert boxes("#FFFFFF") == [(150, 50)]
+    # What was drafted within a stretch, for a step after it, is a part of it.
+    figure = draw_lanes(shown[:1], Stretch(0, 0.19), str, "")
+    assert (boxes(GREEN), boxes(VERMILLION)) == ([(120, 20)], [(160, 40)])
+
+    def legend(shown: list[Decoding]) -> set[str]:
+        (one,) = draw_lanes(shown, Stretch(0, 0.5), str, "").legends
+        return {text.get_text() for text in one.get_texts()}
+
+    assert legend(shown) - legend(shown[1:]) == {"the engine's other work"}
 
 
 def test_dollar_signs_are_no_formula(sweep: Path) -> None:

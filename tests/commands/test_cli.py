@@ -96,7 +96,7 @@ def test_on_equal_hardware_there_are_two_references(run_cli: Run, tmp_path: Path
 
 
 def test_vllm_has_no_other_hardware(run_cli: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("decoders.vllm.engine.check", lambda settings: None)
+    monkeypatch.setattr("decoders.vllm.engine.check_installed", lambda: None)
     code, out, err = run_cli("decoder=vllm", "reference.hardware=all", *SHORT)
     assert code == 2 and not out
     assert "reference.hardware=all: a decoder that runs in vLLM is measured against vLLM" in err

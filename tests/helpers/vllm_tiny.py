@@ -62,15 +62,63 @@ def prompts() -> list[list[int]]:
     return found
 
 
-def generate(engine: Any, asked: list[list[int]], **sampling: Any) -> list[list[int]]:
-    """What an engine makes of some prompts, as many at once as it takes."""
+def generate(
+    engine: Any,
+    asked: list[list[int]],
+    each: list[dict[str, Any]] | None = None,
+    **sampling: Any,
+) -> list[list[int]]:
+    """What an engine makes of some prompts, as many at once as it takes.
+
+    By the same sampling parameters, or by ``each`` prompt's own.
+    """
     from vllm import SamplingParams
     from vllm.inputs import TokensPrompt
 
     options = {"temperature": 0, "max_tokens": 128, "ignore_eos": True, "detokenize": False}
     answers = engine.generate(
         [TokensPrompt(prompt_token_ids=prompt) for prompt in asked],
-        SamplingParams(**{**options, **sampling}),
+        [SamplingParams(**{**options, **sampling, **own}) for own in each or [{}] * len(asked)],
         use_tqdm=False,
     )
     return [list(answer.outputs[0].token_ids) for answer in answers]
+
+
+def humaneval(count: int, longest: int) -> list[list[int]]:
+    """The first prompts of HumanEval that are no longer than so many tokens."""
+    from transformers import AutoTokenizer
+
+    from tasks.humaneval import HumanEval
+
+    tokenizer = AutoTokenizer.from_pretrained(TARGET)
+    found = (list(tokenizer(one.prompt)["input_ids"]) for one in HumanEval().load())
+    return [ids for ids in found if len(ids) <= longest][:count]
+
+
+def set_pearl(engine: Any, **changes: Any) -> None:
+    """Give an engine's proposer other settings, and an empty log."""
+
+    def set_up(worker: Any) -> None:
+        import dataclasses
+
+        drafter = worker.model_runner.drafter
+        drafter.take_log()
+        changed = {"wait": 0, "gamma": None, "ahead": 32, **changes}
+        drafter._settings = dataclasses.replace(drafter._settings, **changed)
+        if drafter._draft is not None:
+            drafter._draft._settings = drafter._settings
+
+    engine.collective_rpc(set_up)
+
+
+def log_of(engine: Any) -> list[dict[str, Any]]:
+    """What an engine's proposer did since it was last asked."""
+    found: list[dict[str, Any]] = engine.collective_rpc(
+        lambda worker: worker.model_runner.drafter.take_log()
+    )[0]
+    return found
+
+
+def handed(log: list[dict[str, Any]]) -> list[list[int]]:
+    """Drafted tokens that were handed over, row by row."""
+    return [row["handed"] for entry in log for row in entry["rows"]]

@@ -5,13 +5,30 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from small_pair import load
 
 pytest.importorskip("vllm")
 
-from vllm_tiny import ARGUMENTS, MOST, TEXTS, generate, pearl_arguments, prompts
+from vllm_tiny import (
+    ARGUMENTS,
+    DRAFT,
+    MOST,
+    TARGET,
+    TEXTS,
+    generate,
+    handed,
+    log_of,
+    pearl_arguments,
+    prompts,
+    set_pearl,
+)
+
+from decoders.sampling.temperature import Temperature
+from pearl_eval.checks.distribution import DistributionCheck
 
 
 @pytest.fixture(scope="module")
@@ -28,28 +45,10 @@ def pearl(engine: Any) -> Iterator[Pearl]:
     """The engine, once its proposer has other settings and an empty log."""
 
     def pearl(**changes: Any) -> Any:
-        def set_up(worker: Any) -> None:
-            import dataclasses
-
-            drafter = worker.model_runner.drafter
-            drafter.take_log()
-            changed = {"wait": 0, "gamma": None, "ahead": 32, **changes}
-            drafter._settings = dataclasses.replace(drafter._settings, **changed)
-            if drafter._draft is not None:
-                drafter._draft._settings = drafter._settings
-
-        engine.collective_rpc(set_up)
+        set_pearl(engine, **changes)
         return engine
 
     yield pearl
-
-
-def log_of(engine: Any) -> list[dict[str, Any]]:
-    """What the proposer did since it was last asked."""
-    found: list[dict[str, Any]] = engine.collective_rpc(
-        lambda worker: worker.model_runner.drafter.take_log()
-    )[0]
-    return found
 
 
 def outputs(inner: Any, step: int, meanwhile: Callable[[], None]) -> dict[str, list[int]]:
@@ -63,11 +62,6 @@ def outputs(inner: Any, step: int, meanwhile: Callable[[], None]) -> dict[str, l
         if steps == step:
             meanwhile()
     return found
-
-
-def handed(log: list[dict[str, Any]]) -> list[list[int]]:
-    """Drafted tokens that were handed over, row by row."""
-    return [row["handed"] for entry in log for row in entry["rows"]]
 
 
 @pytest.mark.parametrize(
@@ -160,6 +154,28 @@ def test_a_prompt_that_comes_again_is_drafted_from_nothing(pearl: Pearl) -> None
     first = (generate(engine, prompts()[:1]), handed(log_of(engine)))
     assert (generate(engine, prompts()[:1]), handed(log_of(engine))) == first
     assert first[1][0] == [] and len(first[1]) > 128 / 6
+
+
+@pytest.mark.nightly  # not understood yet: without seeds it is refused
+def test_sampled_tokens_are_distributed_as_the_targets(pearl: Pearl) -> None:
+    engine, sampling = pearl(wait=4), Temperature(temperature=1.0)
+    asked = [prompt for prompt in prompts() for _ in range(8)]
+    # By the engine's own seed: on a CPU vLLM fails where a request's own meets a prompt in parts.
+    outputs = generate(engine, asked, temperature=sampling.temperature, max_tokens=32)
+    check = DistributionCheck(
+        load(Path(TARGET)),
+        sampling.probabilities,
+        load(Path(DRAFT)),
+        sampling.draft_probabilities,
+    )
+    for prompt, output in zip(asked, outputs, strict=True):
+        check.add(prompt, output)
+    found = check.fit()
+    assert found.tokens == len(asked) * 32 and not found.refused
+    # With so many tokens a bias of this size would have been seen.
+    assert found.smallest_bias < 0.1
+    log = log_of(engine)
+    assert log[-1]["failed"] is None and any(handed(log))
 
 
 @pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSTOP])

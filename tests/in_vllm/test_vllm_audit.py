@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 import torch
 from audit_faults import NEW, Bench, Engine, row_of
+from tiers import kept
 from vllm_tiny import generate
 
 pytest.importorskip("vllm")
 Start = Callable[..., AbstractContextManager[Any]]
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", kept([torch.float32, torch.bfloat16], [torch.bfloat16]))
 def test_what_vllm_generates_is_the_targets_own(start: Start, dtype: torch.dtype) -> None:
     prompts, bench = Engine(dtype).prompts(), Bench(dtype)
     name = str(dtype).removeprefix("torch.")
