@@ -1,10 +1,11 @@
 """Keys and values of a long text that lie as oneDNN's kernels read them.
 
-A window of several tokens multiplies all keys, and then all values, by a few rows. PyTorch's float32
-product of a few rows on a CPU first puts what it multiplies them by into the order in which its
-kernel reads it: most of the time that a window takes after a long text. Here that is done once for
-the text's first tokens, in a copy beside the cache. To oneDNN, keys of several heads are the weights
-of one convolution in groups, a group for each head, over pixels that are the window's queries.
+A window of several tokens multiplies all keys, and then all values, by a few rows. PyTorch's
+float32 product of a few rows on a CPU first puts what it multiplies them by into the order in which
+its kernel reads it, every time: after a long text that takes longer than the arithmetic. Here it is
+done once for the text's first tokens, in a copy beside the cache. To oneDNN, the keys of several
+heads are the weights of one convolution in groups, a group for each head, and the queries its
+pixels.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import torch
 
 #: The copy has a multiple of so many tokens, as many as there are of the text before the window: a
 #: window is then computed in the same way whatever was read before it.
-BLOCK = 1024
+BLOCK = 512
 #: From so many tokens on the copy pays.
 SHORTEST = 2048
 #: Up to so many tokens of a window it pays.
@@ -40,7 +41,7 @@ def fits(layers: int, heads: int, head_dim: int, tokens: int) -> bool:
 
 @dataclass(frozen=True)
 class Window:
-    """What the tokens of a window attend to: all before it, ``copied`` of them by copies, and itself.
+    """A window that reads the text's first ``copied`` tokens from copies, then the rest and itself.
 
     ``hidden_from`` is added to the window's scores of itself, ``[window, window]``.
     """
