@@ -7,6 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from decoders.model import cached_model as model_module
+from decoders.model import fused as fused_module
 from decoders.model import packed_context
 from decoders.model.cached_model import CachedModel
 from decoders.model.fixed_window import FixedWindowModel
@@ -162,3 +163,22 @@ def test_narrow_types_are_read_as_they_are(made: list[int]) -> None:
     model.extend(TEXT[:64], 1)
     model.extend(TEXT[:68], 4)
     assert not made
+
+
+def test_a_single_token_in_float32_reads_by_two_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of whatever length the text is; a narrow type would be rounded between the two."""
+    narrow = CachedModel(plain().model.to(torch.bfloat16))
+    narrow.fuse()
+    ours, theirs = fused(), plain()
+    for model in (narrow, ours, theirs):
+        model.extend(TEXT[:5], 1)
+
+    def none(*args: object, **options: object) -> torch.Tensor:
+        raise AssertionError("PyTorch's attention was called")
+
+    expected = theirs.extend(TEXT[:6], 1)
+    monkeypatch.setattr(fused_module, "scaled_dot_product_attention", none)
+    close(ours.extend(TEXT[:6], 1), expected)
+    for model, end in ((narrow, 6), (ours, 8)):
+        with pytest.raises(AssertionError, match="attention was called"):
+            model.extend(TEXT[:end], 1)
