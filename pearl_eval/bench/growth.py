@@ -87,7 +87,7 @@ def plan(
 
 
 @dataclass(frozen=True)
-class Forwards:
+class WindowTimes:
     """Seconds of the target's forwards over 1 and ``window`` tokens after ``context``: medians."""
 
     context: int
@@ -98,7 +98,7 @@ class Forwards:
 
 def time_windows(
     entrants: Sequence[Contender], contexts: Sequence[int], repeats: int
-) -> list[Forwards]:
+) -> list[WindowTimes]:
     """Time the target alone, where the runs had it: what a window costs beside a single token.
 
     The two kinds take turns, so what slows the machine down for a while slows both.
@@ -111,11 +111,11 @@ def time_windows(
             for size, seconds in (turn for _ in range(_TURNS) for turn in times.items()):
                 seconds += time_forwards(target, size, context, repeats)
             one, several = (statistics.median(times[size]) for size in (1, WINDOW))
-            found.append(Forwards(context, WINDOW, one, several))
+            found.append(WindowTimes(context, WINDOW, one, several))
     return found
 
 
-def print_windows(found: Sequence[Forwards]) -> None:
+def print_windows(found: Sequence[WindowTimes]) -> None:
     """The table, on standard output."""
     print_table(
         "Growth: milliseconds of the target's forwards alone, by tokens of context",
