@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
 
+from decoders.model.packed_context import PackedContext
+
 
 class PreallocatedLayer(CacheLayerMixin):
     """One layer's keys and values in a buffer that is written in place and read as a view.
@@ -26,6 +28,8 @@ class PreallocatedLayer(CacheLayerMixin):
         super().__init__()
         self.capacity = capacity
         self.length = 0
+        #: A copy of the first keys and values, as long as none of them is written anew.
+        self._packed: PackedContext | None = None
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         batch, heads, _, key_dim = key_states.shape
@@ -44,6 +48,7 @@ class PreallocatedLayer(CacheLayerMixin):
         if end > self.capacity:
             self.grow(end)
         assert self.keys is not None and self.values is not None
+        self.forget_packed(self.length)
         self.keys[:, :, self.length : end] = key_states
         self.values[:, :, self.length : end] = value_states
         self.length = end
@@ -57,6 +62,19 @@ class PreallocatedLayer(CacheLayerMixin):
         self.lazy_initialization(old_keys, old_values)
         self.keys[:, :, : self.length] = old_keys[:, :, : self.length]
         self.values[:, :, : self.length] = old_values[:, :, : self.length]
+
+    def packed(self, tokens: int) -> PackedContext:
+        """A copy of what is held at the first ``tokens`` positions, made where there is none."""
+        if self._packed is None or self._packed.tokens != tokens:
+            assert self.keys is not None and self.values is not None
+            self._packed = None  # Its memory is free before as much is taken.
+            self._packed = PackedContext.of(self.keys, self.values, tokens)
+        return self._packed
+
+    def forget_packed(self, length: int) -> None:
+        """Positions from ``length`` on are written: a copy of any of them is out of date."""
+        if self._packed is not None and self._packed.tokens > length:
+            self._packed = None
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         return self.length + query_length, 0
@@ -75,6 +93,7 @@ class PreallocatedLayer(CacheLayerMixin):
             return
         # Entries that are in place already, as of the first guess mostly, need not be moved.
         if list(entries) != list(range(len(entries))):
+            self.forget_packed(length)
             index = torch.tensor(entries, device=self.keys.device) + length
             for states in (self.keys, self.values):
                 states[:, :, length : self.length] = states[:, :, index]
@@ -111,6 +130,7 @@ class RollbackCache(Cache):
     def advance(self, tokens: int) -> None:
         """So many tokens more were written behind the held ones, by whoever knows the buffers."""
         for layer in self.layers:
+            layer.forget_packed(layer.length)
             layer.length += tokens
 
     def rollback(self, length: int) -> None:

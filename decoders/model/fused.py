@@ -16,6 +16,7 @@ from torch.nn.functional import embedding, rms_norm, scaled_dot_product_attentio
 from transformers import Cache, PreTrainedModel
 
 from decoders.model.packed import pack, packable, product
+from decoders.model.packed_context import Window, fits, packed_tokens
 
 #: Model types of transformers whose layers these can take the place of: with or without biases of
 #: queries, keys and values, with or without norms of queries and keys.
@@ -51,7 +52,9 @@ class FusedForward:
         self._head = _columns(head.weight)
         head.weight = nn.Parameter(self._head.t(), requires_grad=False)
         self._packed_head: Any = None
-        if packable([self._head, *(one for layer in self.layers for one in layer.products)]):
+        weights = [self._head, *(one for layer in self.layers for one in layer.products)]
+        self._packs = packable(weights)
+        if self._packs:
             self._packed_head = pack(self._head)
             for layer in self.layers:
                 layer.pack()
@@ -74,16 +77,26 @@ class FusedForward:
             rotations = self.rotations.between(seen, seen + tokens)
         else:
             rotations = self.rotations(self._embedding, position_ids)
-        if attention_mask is None and tokens > 1 and seen:
-            # Added to the scores, as attention would make it of a bool mask in every layer.
-            hidden_from = self._embedding.new_full((tokens, seen + tokens), -torch.inf)
-            attention_mask = hidden_from.triu_(diagonal=seen + 1)
-        hidden = self._through(ids, attention_mask, rotations, cache)
+        mask: torch.Tensor | Window | None = attention_mask
+        if mask is None and tokens > 1 and seen:
+            mask = self._window(seen, tokens)
+        hidden = self._through(ids, mask, rotations, cache)
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         return self.logits(hidden[kept])
 
+    def _window(self, seen: int, tokens: int) -> torch.Tensor | Window:
+        """What each of so many tokens does not attend to: those after it."""
+        copied = packed_tokens(seen, tokens) if self._packs else 0
+        first = self.layers[0]
+        if copied and fits(len(self.layers), first.kv_heads, first.head_dim, copied):
+            hidden_from = self._embedding.new_full((tokens, tokens), -torch.inf)
+            return Window(copied, hidden_from.triu_(diagonal=1))
+        # Added to the scores, as attention would make it of a bool mask in every layer.
+        hidden_from = self._embedding.new_full((tokens, seen + tokens), -torch.inf)
+        return hidden_from.triu_(diagonal=seen + 1)
+
     def _through(
-        self, ids: torch.Tensor, mask: torch.Tensor | None, rotations: Any, cache: Any
+        self, ids: torch.Tensor, mask: torch.Tensor | Window | None, rotations: Any, cache: Any
     ) -> torch.Tensor:
         """What comes out of the last layer, ``[tokens, hidden]``."""
         hidden = self.embed(ids)
@@ -205,20 +218,28 @@ class FusedLayer(nn.Module):
     def forward(
         self,
         hidden_states: torch.Tensor,
-        attention_mask: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | Window | None = None,
         position_embeddings: Any = None,
         past_key_values: Any = None,
         **kwargs: Any,
     ) -> torch.Tensor:
-        """As of transformers' layers; ``hidden_states``: ``[1, tokens, hidden]``."""
+        """As of transformers' layers; ``hidden_states``: ``[1, tokens, hidden]``.
+
+        Under a :class:`Window` the cache is one of ours.
+        """
         hidden = hidden_states[0]
         tokens = hidden.shape[0]
         heads = self.project(hidden, *position_embeddings)
         queries, keys, values = (one.transpose(0, 1)[None] for one in heads)
         if past_key_values is not None:
             keys, values = past_key_values.update(keys, values, self.index)
-        is_causal = attention_mask is None and tokens > 1
-        read = self.attend(queries, keys, values, attention_mask, is_causal)
+        if isinstance(attention_mask, Window):
+            context = past_key_values.layers[self.index].packed(attention_mask.copied)
+            hidden_from = attention_mask.hidden_from
+            read = context.attend(queries, keys, values, hidden_from, self.scaling)
+        else:
+            is_causal = attention_mask is None and tokens > 1
+            read = self.attend(queries, keys, values, attention_mask, is_causal)
         return self.finish(hidden, read[0].transpose(0, 1).reshape(tokens, -1))[None]
 
     def project(
@@ -248,6 +269,10 @@ class FusedLayer(nn.Module):
         is_causal: bool = False,
     ) -> torch.Tensor:
         """What is read of ``values``; all are ``[texts, heads, tokens, head_dim]``."""
+        if mask is None and queries.shape[:3:2] == (1, 1) and _plain_is_quicker(queries):
+            grouped = queries.view(self.kv_heads, -1, self.head_dim) * self.scaling
+            shares = (grouped @ keys[0].mT).softmax(dim=-1)
+            return (shares @ values[0]).view(queries.shape)
         return scaled_dot_product_attention(
             queries,
             keys,
@@ -271,6 +296,15 @@ class FusedLayer(nn.Module):
         if self.qk_norm is not None:
             heads = rms_norm(heads, (self.head_dim,), None, self.eps) * self.qk_norm
         return torch.addcmul(heads * cosines, heads.roll(self.head_dim // 2, -1), sines)
+
+
+def _plain_is_quicker(queries: torch.Tensor) -> bool:
+    """Whether one token reads a text sooner by two products than by PyTorch's attention.
+
+    That reads keys and values once for each head of queries, not once for all that share them. The
+    narrow types would be rounded between the two.
+    """
+    return queries.device.type == "cpu" and queries.dtype is torch.float32
 
 
 def _columns(*weights: torch.Tensor) -> nn.Parameter:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
@@ -128,12 +129,17 @@ class Benchmark:
                 wrong += results.wrong
                 self._write()
             grid.print_cells(cells)
-        if self._growth:
+        if config.growth:
             results = hold(self._growth, 0, config.seed, "growth with the context")
             points = growth.points(results)
             self.content["growth"] = {"folder": "growth", "points": points}
             growth.print_points(points)
             wrong += results.wrong
+            self._write()
+            contexts = config.growth.contexts
+            forwards = growth.time_windows(self._growth, contexts, config.forward_repeats)
+            self.content["growth"]["forwards"] = [asdict(one) for one in forwards]
+            growth.print_windows(forwards)
             self._write()
         if config.concurrency:
             several = concurrency.measure(self._concurrency, config.concurrency, config.seed)

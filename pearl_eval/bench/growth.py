@@ -13,6 +13,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from decoders.accepted_runs import acceptance_rate
+from decoders.draft_length import time_forwards
 from pearl_eval.bench.config import GrowthConfig
 from pearl_eval.bench.contest import Contender, contenders
 from pearl_eval.bench.results import Results
@@ -20,12 +21,18 @@ from pearl_eval.bench.table import print_table
 from pearl_eval.config.schema import Names, RuntimeConfig
 from pearl_eval.errors import UserError
 from pearl_eval.evaluation.plan import Parts, Plan, Prompt
+from pearl_eval.evaluation.reservation import reserved
+from pearl_eval.machine.placement import placed
 from pearl_eval.pairs.setup import Setup
 from pearl_eval.results.traces import KEY
 from tasks.task import Problem, Task
 
 #: Fewest tokens that are timed.
 _FEWEST = 32
+#: How often the kinds of forwards take turns.
+_TURNS = 3
+#: Tokens of the window that is timed beside a single token.
+WINDOW = 8
 
 
 @dataclass
@@ -77,6 +84,48 @@ def plan(
         return made.beside(parts)
 
     return contenders(growth, own, Names("", names.pair, "growth"), folder, first)
+
+
+@dataclass(frozen=True)
+class WindowTimes:
+    """Seconds of the target's forwards over 1 and ``window`` tokens after ``context``: medians."""
+
+    context: int
+    window: int
+    one: float
+    several: float
+
+
+def time_windows(
+    entrants: Sequence[Contender], contexts: Sequence[int], repeats: int
+) -> list[WindowTimes]:
+    """Time the target alone, where the runs had it: what a window costs beside a single token.
+
+    The two kinds take turns, so what slows the machine down for a while slows both.
+    """
+    found = []
+    with reserved(entrants[0].plan) as plan, placed(plan.setup.processes.target):
+        target = plan.setup.load_target()
+        for context in contexts:
+            times: dict[int, list[float]] = {1: [], WINDOW: []}
+            for size, seconds in (turn for _ in range(_TURNS) for turn in times.items()):
+                seconds += time_forwards(target, size, context, repeats)
+            one, several = (statistics.median(times[size]) for size in (1, WINDOW))
+            found.append(WindowTimes(context, WINDOW, one, several))
+    return found
+
+
+def print_windows(found: Sequence[WindowTimes]) -> None:
+    """The table, on standard output."""
+    print_table(
+        "Growth: milliseconds of the target's forwards alone, by tokens of context",
+        ["forward over", *(str(one.context) for one in found)],
+        [
+            ["1 token", *(f"{1e3 * one.one:.2f}" for one in found)],
+            [f"{WINDOW} tokens", *(f"{1e3 * one.several:.2f}" for one in found)],
+            ["ratio", *(f"{one.several / one.one:.2f}" for one in found)],
+        ],
+    )
 
 
 def points(results: Results) -> list[dict[str, Any]]:

@@ -415,6 +415,11 @@ def test_growth_times_long_texts(run_command: Run, small_pair: Any, tmp_path: Pa
     assert all(point["identical"] == point["outputs"] == 1 for point in points)
     assert all(point["median"] > 0 for point in points)
     assert "2100" in out and "2/2" in out
+    forwards = content["growth"]["forwards"]
+    assert [(one["context"], one["window"]) for one in forwards] == [(16, 8), (2100, 8)]
+    ratios = [one["several"] / one["one"] for one in forwards]
+    (line,) = (line for line in out.splitlines() if line.startswith("│ ratio "))
+    assert line.split()[3:7:2] == [f"{ratio:.2f}" for ratio in ratios]
 
 
 @pytest.mark.parametrize(
