@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from scipy import special, stats
+from torch.nn import functional
 
 from decoders.model.cached_model import CachedModel
 from pearl_eval.checks.rounding import CHUNK
@@ -79,9 +80,8 @@ class SampledTokens:
         cell = cell + _RANK_CELLS * (torch.arange(len(p)) % 2)
         cell = cell + 2 * _RANK_CELLS * (q > p)
         quantile = p.cumsum(-1) - p / 2 - 0.5
-        features = torch.zeros(len(p), 4 * _RANK_CELLS + 1, dtype=p.dtype)
-        features[torch.arange(len(p)), cell] = 1.0
-        features[:, -1] = quantile * before
+        entered = functional.one_hot(cell, 4 * _RANK_CELLS).to(p.dtype)
+        features = torch.column_stack([entered, quantile * before])
         weighted = p[:, None] * features
         mean = weighted.sum(0)
         self.tokens += 1
@@ -105,8 +105,8 @@ class SampledTokens:
             return Fit(self.tokens, 1.0, 1.0)
         correlation = covariance[np.ix_(kept, kept)] / np.outer(scale[kept], scale[kept])
         standard = deviation[kept] / scale[kept]
-        inverse = np.linalg.pinv(correlation, rcond=1e-6, hermitian=True)
-        degrees = int(np.linalg.matrix_rank(correlation, tol=1e-6 * len(correlation)))
+        inverse = np.linalg.pinv(correlation, rcond=1e-6)
+        degrees = int(np.linalg.matrix_rank(correlation, tol=1e-6))
         statistic = float(standard @ inverse @ standard)
         limit = stats.chi2.isf(SIGNIFICANCE, degrees)
         # The noncentrality at which a statistic exceeds the limit with that chance.

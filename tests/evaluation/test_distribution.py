@@ -207,16 +207,20 @@ def test_what_tokens_are_told_apart_by(
 
 
 #: Hundredths by id: the probabilities of tokens, and those of a draft model.
-MIXED = [17, 10, 12, 24, 9, 13, 8, 7], [17, 10, 12, 20, 9, 13, 10, 9]
+MIXED = [17, 10, 12, 24, 9, 13, 8, 4, 0, 3], [11, 8, 12, 28, 9, 13, 10, 6, 0, 3]
 EVEN = [25, 0, 15, 0, 30, 0, 10, 0, 20], [25, 0, 15, 0, 30, 0, 10, 0, 20]
 
 
 @pytest.mark.parametrize(
     ("hundredths", "counts", "cells"),
     [
-        # Ranks 1, 2, 3 and 4, 5 and more, each with an odd id and an even one; of the last ranks
-        # the draft model finds 6 and 7 more probable than the target does.
-        (MIXED, [40, 17, 21, 52, 22, 23, 13, 12], [[3], [0], [5], [2], [1], [4], [6], [7]]),
+        # Ranks 1, 2, 3 and 4, 5 and more, each with odd ids and even ones; of the last ranks the
+        # draft model finds 6 and 7 more probable than the target does.
+        (
+            MIXED,
+            [40, 17, 21, 52, 22, 23, 13, 7, 0, 5],
+            [[3], [0], [5], [2], [1, 9], [4], [6], [7]],
+        ),
         # Ids 8 and 2 are of ranks 3 and 4.
         (EVEN, [61, 0, 26, 0, 52, 0, 24, 0, 37], [[4], [0], [8, 2], [6]]),
     ],
@@ -258,7 +262,28 @@ def test_the_correlation_with_the_token_before_by_hand() -> None:
         for toss in range(100):
             quantile = check.count(p, p, int(toss < second), before)
             assert quantile == (0.375 if toss < second else -0.125)
-    assert check.fit().p_value == pytest.approx(math.exp(-10 / 3), rel=1e-6)
+    fit = check.fit()
+    assert fit.p_value == pytest.approx(math.exp(-10 / 3), rel=1e-6)
+    off = (200 * fit.smallest_bias) ** 2 / 37.5
+    assert ncx2.sf(chi2.isf(SIGNIFICANCE, 2), 2, off) == pytest.approx(0.99, abs=1e-6)
+
+
+@pytest.mark.parametrize(("tosses", "known"), [(4, False), (5, True)])
+def test_below_a_standard_deviation_of_more_than_one_token_nothing_is_said(
+    tosses: int, known: bool
+) -> None:
+    """Of a fair coin always the first side, which varies by √(tosses) / 2: 1 for four tosses.
+
+    The smallest bias of five would be 7.2 × 1.1 / 5, and no probability is wrong by more than 1.
+    """
+    check = SampledTokens()
+    p = torch.tensor([0.5, 0.5], dtype=torch.float64)
+    for _ in range(tosses):
+        check.count(p, p, 0, 0.0)
+    fit = check.fit()
+    # Five of five where 2.5 should be: 2.5² / 1.25.
+    assert fit.p_value == pytest.approx(chi2.sf(5.0, 1) if known else 1.0)
+    assert (fit.tokens, fit.smallest_bias) == (tosses, 1.0)
 
 
 def test_cells_that_can_hardly_be_entered_are_left_out() -> None:
@@ -285,7 +310,7 @@ class Places:
         self.length = length
 
     def extend(self, tokens: list[int], rows: int) -> torch.Tensor:
-        assert self.length == len(tokens) - rows
+        assert rows > 0 and self.length == len(tokens) - rows
         self.length = len(tokens)
         return torch.tensor([[i + 1, self.name] for i in range(len(tokens) - rows, len(tokens))])
 

@@ -5,4 +5,19 @@ A file, the line as it was, and as it was made: what is listed here is left out 
 
 from __future__ import annotations
 
-EQUIVALENT: list[tuple[str, str, str, str]] = []
+_DISTRIBUTION = "pearl_eval/checks/distribution.py"
+
+EQUIVALENT: list[tuple[str, str, str, str]] = [
+    (
+        _DISTRIBUTION,
+        "_RANK_CELLS = len(_RANKS) + 1",
+        "_RANK_CELLS = len(_RANKS) + 2",
+        "there are cells that no token enters, and such are left out",
+    ),
+    (
+        _DISTRIBUTION,
+        "quantile = p.cumsum(-1) - p / 2 - 0.5",
+        "quantile = p.cumsum(- 0) - p / 2 - 0.5",
+        "p has but one dimension",
+    ),
+]
