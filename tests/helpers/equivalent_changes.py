@@ -20,4 +20,10 @@ EQUIVALENT: list[tuple[str, str, str, str]] = [
         "quantile = p.cumsum(- 0) - p / 2 - 0.5",
         "p has but one dimension",
     ),
+    (
+        "pearl_eval/results/traces.py",
+        "positions = np.arange(1, judged.max(initial=0) + 1)",
+        "positions = np.arange(1, judged.max(initial= -1) + 1)",
+        "from 1 to 0 there is as little as from 1 to 1",
+    ),
 ]
