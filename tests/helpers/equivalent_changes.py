@@ -26,4 +26,13 @@ EQUIVALENT: list[tuple[str, str, str, str]] = [
         "positions = np.arange(1, judged.max(initial= -1) + 1)",
         "from 1 to 0 there is as little as from 1 to 1",
     ),
+    *(
+        (
+            "decoders/draft_length.py",
+            "_FILLER = 1",
+            f"_FILLER = {other}",
+            "how long a forward takes does not depend on its tokens",
+        )
+        for other in (0, 2)
+    ),
 ]
