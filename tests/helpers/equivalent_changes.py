@@ -35,4 +35,10 @@ EQUIVALENT: list[tuple[str, str, str, str]] = [
         )
         for other in (0, 2)
     ),
+    (
+        "pearl_eval/tracking/metrics.py",
+        "for step in itertools.count(2)",
+        "for step in itertools.count( 1)",
+        "all prompts are more than what is asked for, else none would be left out",
+    ),
 ]
