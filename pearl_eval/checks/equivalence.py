@@ -47,7 +47,7 @@ class Divergence:
     expected: int
     token_logit: float
     expected_logit: float
-    tolerance: float = 0.0
+    tolerance: float
 
     @property
     def gap(self) -> float:

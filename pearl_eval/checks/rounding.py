@@ -178,7 +178,8 @@ def router_ties(
         left_out = scores.masked_fill(~own, -torch.inf).amax(-1)
         gaps = (left_out - scores.gather(-1, experts).amin(-1)).amax(-1)
         wrong = single.scores[index][:tokens].to(scores.dtype) - precise_single.scores[index]
-        squares = wrong.nan_to_num(0, 0, 0).square().flatten(1).mean(-1)
+        wrong = wrong.masked_fill(~wrong.isfinite(), 0)
+        squares = wrong.square().flatten(1).mean(-1)
         allowed = factor * torch.maximum(squares, squares.mean()).sqrt()
         found += [
             RouterTie(router, place, float(gaps[place]), float(allowed[place]))
