@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import tensor
 
 from decoders.model.reading import Reading
 from decoders.model.routing import Routing
-from decoders.sampling.sampler import Greedy
+from decoders.sampling.sampler import Greedy, OwnChoice
 from pearl_eval.checks import equivalence
 from pearl_eval.checks.equivalence import (
     Divergence,
@@ -249,7 +250,7 @@ def test_without_forwards_that_repeat_themselves_a_bound_is_asked_for(
     monkeypatch.undo()
     ways = [
         way([[2.0, 0.0], [0.5, 0.6], [2.0, 0.0]], [0.01, 0.02, 0.01]),
-        way([[2.0, 0.0], [0.5, 0.9], [2.0, 0.0]], [0.03, 0.01, 0.01]),
+        way([[2.0, 1.5], [0.5, 0.9], [2.0, 0.0]], [0.03, 0.01, 0.01]),
     ]
     monkeypatch.setattr(equivalence, "stand_ins", lambda *_: ways)
     why = (
@@ -317,4 +318,60 @@ def test_a_token_that_is_cut_off_has_no_logit() -> None:
         "position 3: token 5 (cut off by top-k or top-p) where the target's own is 6 (logit 1.25),"
         " tolerance 0.5"
     )
-    assert Divergence(3, 5, 6, 1.0, 1.25, 0.5).gap == 0.25
+    assert Divergence(3, 5, 6, 1.0, 3.5, 0.5).gap == 2.5
+
+
+class Sharp(OwnChoice):
+    """Scores are twice the logits; the third logit says which of the output's tokens it is for."""
+
+    sharpness = 2.0
+
+    def scores(self, logits: torch.Tensor, position: int) -> torch.Tensor:
+        assert logits[:, 2].tolist() == [2 - position - i for i in range(len(logits))]
+        return 2 * logits
+
+    def reduce(self, logits: torch.Tensor, position: int) -> Any:
+        raise NotImplementedError
+
+    def own(self, target: Any, index: int) -> int:
+        raise NotImplementedError
+
+
+CASE = equivalence._Case(PROMPT + OUTPUT, 2, 1, 1, Sharp())
+
+
+def logits(*rows: tuple[float, float]) -> Logits:
+    return Logits(tensor([[*row, -float(i)] for i, row in enumerate(rows)]))
+
+
+def test_what_scores_make_of_logits_is_taken_back() -> None:
+    """Where they are twice as far apart as logits, twice as much is allowed of them."""
+    precise = logits((0.5, 0.25), (-0.5, -0.25), (1.0, 0.0))
+    allowed = [0.125, 0.25, 0.5]
+    assert CASE.outside([precise], allowed) is None
+    assert CASE.outside([precise], [9.0, 0.2, 9.0]) == Divergence(
+        1, 0, 1, -1.0, -0.5, pytest.approx(0.4)
+    )
+    assert CASE.at_first(precise, allowed) == (
+        "position 1: in float32 token 0 is 0.5 logits below the best choice and the reference's, 1,"
+        " 0; held to 0.5"
+    )
+    # The second choices are 0.25 below the best, the best, and 1 below.
+    assert CASE.runners_up_within(precise, allowed) == pytest.approx(1 / 3)
+    assert CASE.runners_up_within(precise, [0.25, 0.0, 1.0]) == 1.0
+    own = logits((0.5, 0.5), (0.5, 0.25), (1.0, 1.0))
+    assert CASE.runners_up_chosen(own, precise) == pytest.approx(2 / 3)
+    assert CASE.not_chosen(own) == ""
+    assert "gives 1 (logit -0.5)" in CASE.not_chosen(precise)
+
+
+def test_how_far_ways_of_reading_are_apart_is_told_in_logits() -> None:
+    """The output's tokens are 0, 0.25 and 1 below the best, and 0.125, 0 and 0.25 below."""
+    first = logits((0.5, 0.25), (-0.5, -0.25), (0.0, 1.0))
+    second = logits((0.5, 0.625), (0.5, 0.25), (0.0, 0.25))
+    assert CASE.spread([first, second]) == 0.75
+    assert CASE.spread([first]) == 0.0
+    # A token that a cut leaves out in both is as far below in both.
+    cut = [logits((-math.inf, 1.0), (0.5, second), (0.5, 0.0)) for second in (0.0, 0.75)]
+    assert CASE.spread(cut) == 0.25
+    assert CASE.spread([first, cut[0]]) == 1.0
