@@ -158,6 +158,8 @@ def test_beyond_the_largest_window_time_grows_as_from_the_smallest() -> None:
         (4, 6.0, 2.0, Slowdown(1.5, 3.0)),
         # Of the target's 4 s 3.25 are done alone afterwards, so next to nothing is told of it.
         (1, 4.0, 0.75, Slowdown(1.0, 1.0)),
+        (1, 4.25, 0.75, Slowdown(1.0, 1.0)),
+        (1, 8.0, 8.8, Slowdown(2.0, 1.0)),
         # Just a quarter: 1 of 4; and a little more, 1.25 in 2 s.
         (1, 5.0, 2.0, Slowdown(1.0, 2.0)),
         (1, 4.75, 2.0, Slowdown(1.6, 2.0)),
@@ -187,6 +189,28 @@ def test_shapes_are_timed_in_each_small_window_and_some_large_ones() -> None:
     assert times.target.windows == times.draft.windows == windows
     assert times.target.contexts == (0, target.max_position_embeddings)
     assert times.draft.contexts == (0, draft.max_position_embeddings)
+
+
+def test_gpus_share_the_target_and_not_the_draft_model() -> None:
+    target, draft = model_shape("Qwen/Qwen3-8B"), model_shape("Qwen/Qwen3-0.6B")
+    hardware = Hardware(1e12, 1e14)
+    for gpus in (1, 2):
+        times = ForwardTimes.from_shapes(target, draft, hardware, gpus)
+        assert times.target(4, 0) == hardware.forward_seconds(target, 4, 0, gpus)
+        assert times.draft(4, 0) == hardware.forward_seconds(draft, 4, 0, 1)
+
+
+def test_a_point_that_was_not_timed_is_named() -> None:
+    with pytest.raises(ValueError, match=r"none for window, context \(2, 8\)"):
+        Surface.of({(1, 0): 1.0, (2, 0): 1.5, (1, 8): 2.0})
+
+
+def test_what_little_is_left_beside_the_other_runs_alone() -> None:
+    """At half speed 1.9 s take 3.8, in which 1.9 of the other's 2 are done."""
+    slowdown = Slowdown(2.0, 2.0)
+    assert slowdown.beside(2.0, 1.9) == pytest.approx((3.9, 3.8))
+    assert slowdown.beside(1.9, 2.0) == pytest.approx((3.8, 3.9))
+    assert slowdown.beside(2.0, 2.0) == (4.0, 4.0)
 
 
 def test_a_forward_of_shapes_by_hand() -> None:

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 _DISTRIBUTION = "pearl_eval/checks/distribution.py"
 
+_FORWARDS = "pearl_eval/simulation/forwards.py"
+_BELOW = "below the smallest window a forward takes as long as there"
+
 EQUIVALENT: list[tuple[str, str, str, str]] = [
     (
         _DISTRIBUTION,
@@ -40,5 +43,26 @@ EQUIVALENT: list[tuple[str, str, str, str]] = [
         "for step in itertools.count(2)",
         "for step in itertools.count( 1)",
         "all prompts are more than what is asked for, else none would be left out",
+    ),
+    *(
+        (
+            _FORWARDS,
+            "return cls((1,), (0,), ((seconds,),))",
+            f"return cls({other}, ((seconds,),))",
+            "whatever the one point is, it is taken for all",
+        )
+        for other in ("( 2,), (0,)", "( 0,), (0,)", "(1,), ( -1,)", "(1,), ( 1,)")
+    ),
+    (
+        _FORWARDS,
+        "return self.target(1, 0) / self.draft(1, 0)",
+        "return self.target( 0, 0) / self.draft(1, 0)",
+        _BELOW,
+    ),
+    (
+        _FORWARDS,
+        "alone = [n * draft(1, context) + target(n + 1, context) for n in lengths]",
+        "alone = [n * draft( 0, context) + target(n + 1, context) for n in lengths]",
+        _BELOW,
     ),
 ]
