@@ -74,4 +74,13 @@ EQUIVALENT: list[tuple[str, str, str, str]] = [
         )
         for other in (63, 65)
     ),
+    *(
+        (
+            "analysis/paper/paper_tables.py",
+            "figures = dict.fromkeys(names, -1)",
+            f"figures = dict.fromkeys(names, {other})",
+            "less is better, by whatever it is multiplied",
+        )
+        for other in ("~1", "- 2")
+    ),
 ]
