@@ -83,4 +83,16 @@ EQUIVALENT: list[tuple[str, str, str, str]] = [
         )
         for other in ("~1", "- 2")
     ),
+    (
+        "pearl_eval/checks/rounding.py",
+        "if begin <= len(read) < len(text) and read == text[: len(read)]:",
+        "if begin <= len(read) != len(text) and read == text[: len(read)]:",
+        "what is longer than the text is none of its beginnings",
+    ),
+    (
+        "decoders/sampling/temperature.py",
+        "if top_p < 1.0:",
+        "if top_p < 2.0:",
+        "of all the probability nothing is cut off but tokens that have none",
+    ),
 ]
