@@ -1,4 +1,4 @@
-"""How forwards are timed: of models by a clock of their own, which read what is said beside them."""
+"""How forwards are timed: which ones, and by what clock."""
 
 from __future__ import annotations
 

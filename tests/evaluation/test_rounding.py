@@ -187,14 +187,14 @@ def test_ties_of_routers() -> None:
 
 @pytest.mark.parametrize(("factor", "order"), [(2.0, [0, 1]), (0.0, [1, 0])])
 def test_ties_of_a_router_that_chooses_twice_for_a_token(factor: float, order: list[int]) -> None:
-    """Two tokens, of which one expert of three is chosen twice each. For the first the second
-    choice is 0.5 below the best; for the second both are below, by 0.3 and 0.6.
+    """Two tokens, of which one expert of three is chosen twice each. For the first the choices are
+    0.05 and 0.5 below the best, for the second 0.3 and 0.6.
 
     Single tokens err by 0.06 at one of six scores of the second: its mean square is 0.0006, and
     0.0003 over both. So the first tie is the farther one from what is allowed, unless nothing is.
     A token more was read than in higher precision.
     """
-    scores = tensor([[[0.5, 0.25, 0.1], [0.8, 0.3, 0.2]], [[0.2, 0.7, 0.4], [0.9, 0.1, 0.3]]])
+    scores = tensor([[[0.1, 0.15, 0.0], [0.8, 0.3, 0.2]], [[0.2, 0.7, 0.4], [0.9, 0.1, 0.3]]])
     off = torch.zeros(3, 2, 3)
     off[1, 1, 0] = 0.06
     longer = torch.cat([scores, torch.full((1, 2, 3), 9.0)])

@@ -206,8 +206,8 @@ def checker() -> EquivalenceChecker:
             [2.0, 1.0, 4.0, 9.0],
             4.0,
             4.0,
-            "at position 1 a forward of several tokens errs by 10 logits, single tokens by 1 (factor"
-            " allowed: 10)",
+            "at position 1 a forward of several tokens errs by 10 logits, single tokens by 1"
+            " (factor allowed: 10)",
         ),
     ],
 )

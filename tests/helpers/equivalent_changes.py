@@ -95,4 +95,22 @@ EQUIVALENT: list[tuple[str, str, str, str]] = [
         "if top_p < 2.0:",
         "of all the probability nothing is cut off but tokens that have none",
     ),
+    (
+        "pearl_eval/results/records.py",
+        "if version == 0:",
+        "if version <= 0:",
+        "there is no version below 0",
+    ),
+    (
+        "tasks/sandbox/inside/warden.py",
+        "if judging == 0:",
+        "if judging <= 0:",
+        "a fork gives no number below 0",
+    ),
+    (
+        "pearl_eval/tracking/metrics.py",
+        "if (prompt % step == 0).sum() <= limit or step > prompt.max()",
+        "if (prompt % step <= 0).sum() <= limit or step > prompt.max()",
+        "what is left of a division is not below 0",
+    ),
 ]
