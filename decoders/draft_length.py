@@ -182,10 +182,11 @@ def time_sequential(
 
 
 def _warm_up(forward: Callable[[], float]) -> None:
-    spent, count = 0.0, 0
-    while spent < _WARM_UP_SECONDS and count < _WARM_UPS:
+    spent = 0.0
+    for _ in range(_WARM_UPS):
         spent += forward()
-        count += 1
+        if spent >= _WARM_UP_SECONDS:
+            break
 
 
 def choose_balanced(target: CachedModel, drafter: OnRequest) -> int:

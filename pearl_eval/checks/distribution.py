@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy import optimize, stats
+from scipy import special, stats
+from torch.nn import functional
 
 from decoders.model.cached_model import CachedModel
+from pearl_eval.checks.rounding import CHUNK
 from pearl_eval.results.records import SIGNIFICANCE
 
 #: The chance with which the smallest bias that is named would be seen.
@@ -17,7 +19,6 @@ _POWER = 0.99
 #: First ranks of the cells that tokens are counted in, most probable token first.
 _RANKS = (1, 2, 4)
 _RANK_CELLS = len(_RANKS) + 1
-_CHUNK = 256
 
 #: Logits ``[rows, vocab]`` to the probabilities that are sampled from.
 Probabilities = Callable[[torch.Tensor], torch.Tensor]
@@ -79,9 +80,8 @@ class SampledTokens:
         cell = cell + _RANK_CELLS * (torch.arange(len(p)) % 2)
         cell = cell + 2 * _RANK_CELLS * (q > p)
         quantile = p.cumsum(-1) - p / 2 - 0.5
-        features = torch.zeros(len(p), 4 * _RANK_CELLS + 1, dtype=p.dtype)
-        features[torch.arange(len(p)), cell] = 1.0
-        features[:, -1] = quantile * before
+        entered = functional.one_hot(cell, 4 * _RANK_CELLS).to(p.dtype)
+        features = torch.column_stack([entered, quantile * before])
         weighted = p[:, None] * features
         mean = weighted.sum(0)
         self.tokens += 1
@@ -105,11 +105,12 @@ class SampledTokens:
             return Fit(self.tokens, 1.0, 1.0)
         correlation = covariance[np.ix_(kept, kept)] / np.outer(scale[kept], scale[kept])
         standard = deviation[kept] / scale[kept]
-        inverse = np.linalg.pinv(correlation, rcond=1e-6, hermitian=True)
-        degrees = int(np.linalg.matrix_rank(correlation, tol=1e-6 * len(correlation)))
+        inverse = np.linalg.pinv(correlation, rcond=1e-6)
+        degrees = int(np.linalg.matrix_rank(correlation, tol=1e-6))
         statistic = float(standard @ inverse @ standard)
         limit = stats.chi2.isf(SIGNIFICANCE, degrees)
-        shift = optimize.brentq(lambda x: stats.ncx2.sf(limit, degrees, x) - _POWER, 1.0, 1e4)
+        # The noncentrality at which a statistic exceeds the limit with that chance.
+        shift = special.chndtrinc(limit, degrees, 1 - _POWER)
         first = self._top_variance(covariance)
         bias = min(1.0, float(np.sqrt(shift * first)) / self.tokens)
         return Fit(self.tokens, float(stats.chi2.sf(statistic, degrees)), bias)
@@ -158,8 +159,8 @@ class DistributionCheck(SampledTokens):
         for model in (self._target, self._draft):
             if model is not None:
                 model.rollback(0)
-        for start in range(0, len(text) - 1, _CHUNK):
-            seen = text[: min(start + _CHUNK, len(text) - 1)]
+        for start in range(0, len(text) - 1, CHUNK):
+            seen = text[: min(start + CHUNK, len(text) - 1)]
             skip = max(0, len(prompt) - 1 - start)
             rows = self._rows(self._target, self._probabilities, seen, start)
             drafts = rows

@@ -45,7 +45,7 @@ class Divergence:
     expected: int
     token_logit: float
     expected_logit: float
-    tolerance: float = 0.0
+    tolerance: float
 
     @property
     def gap(self) -> float:
@@ -61,7 +61,7 @@ def divergences(
     difference of logits is multiplied with in ``scores``.
     """
     best, choices = scores.max(dim=-1)
-    theirs = scores.gather(-1, torch.tensor(tokens, device=scores.device)[:, None])[:, 0]
+    theirs = _of(scores, tokens)
     for position in (theirs < best).nonzero()[:, 0].tolist():
         yield Divergence(
             position,
@@ -294,15 +294,11 @@ class _Case:
     def scores(self, logits: Logits) -> torch.Tensor:
         return self.verifier.scores(logits.rows, self.begin)
 
-    def _of(self, scores: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:
-        """The score of one token for each position of the output."""
-        return scores.gather(-1, torch.tensor(tokens, device=scores.device)[:, None])[:, 0]
-
     def not_chosen(self, own: Logits) -> str:
         """Which token the forwards of ``own`` did not choose; empty if they chose all."""
         scores = self.scores(own)
         best, choices = scores.max(dim=-1)
-        theirs = self._of(scores, self.output)
+        theirs = _of(scores, self.output)
         wrong = (theirs < best).nonzero()[:, 0].tolist()
         position = min([*wrong, *own.missing], default=None)
         if position is None:
@@ -325,8 +321,10 @@ class _Case:
         leads = []
         for precise in candidates:
             scores = self.scores(precise)
-            leads.append(self._of(scores, self.output) - scores.amax(-1))
-        every = torch.stack(leads).nan_to_num(0, 0, 0)
+            leads.append(_of(scores, self.output) - scores.amax(-1))
+        every = torch.stack(leads)
+        # A token that is cut off has none.
+        every = every.masked_fill(~every.isfinite(), 0)
         return float((every.amax(0) - every.amin(0)).max()) / self.verifier.sharpness
 
     def outside(self, candidates: Sequence[Logits], allowed: Sequence[float]) -> Divergence | None:
@@ -336,11 +334,8 @@ class _Case:
         """
         scores = self.scores(candidates[0])
         for one in divergences(scores, self.output, allowed, self.verifier.sharpness):
-            place = slice(one.position, one.position + 1)
             if not any(
-                self.verifier.could_choose(
-                    one.token, precise.rows[place], self.begin + one.position, allowed[one.position]
-                )
+                self._could_choose(one.token, precise, one.position, allowed)
                 for precise in candidates
             ):
                 return one
@@ -351,8 +346,7 @@ class _Case:
         if self.other is None or self.first >= len(self.output):
             return f"position {self.first}: one of the outputs ends"
         token = self.output[self.first]
-        place = slice(self.first, self.first + 1)
-        row = self.verifier.scores(precise.rows[place], self.begin + self.first)[0]
+        (row,) = self.verifier.scores(precise.rows[self.first][None], self.begin + self.first)
         ours, theirs = (float(row.max() - row[one]) for one in (token, self.other))
         return (
             f"position {self.first}: in {_name(precise.rows.dtype)} token {token} is {ours:.2g}"
@@ -364,17 +358,23 @@ class _Case:
         """At which share of positions the target's second choice scores as high as its first in the
         decoder's own forwards."""
         scores = self.scores(own)
-        seconds = self._of(scores, self._second(precise))
-        firsts = self._of(scores, self.output)
-        return float((seconds >= firsts).double().mean())
+        seconds = _of(scores, self._second(precise))
+        firsts = _of(scores, self.output)
+        return float((seconds == firsts).double().mean())
 
     def runners_up_within(self, precise: Logits, allowed: Sequence[float]) -> float:
         """At which share of positions the target's second choice is within what is ``allowed``."""
         passing = [
-            self.verifier.could_choose(token, precise.rows[i : i + 1], self.begin + i, allowed[i])
+            self._could_choose(token, precise, i, allowed)
             for i, token in enumerate(self._second(precise))
         ]
         return sum(passing) / len(passing)
+
+    def _could_choose(
+        self, token: int, precise: Logits, place: int, allowed: Sequence[float]
+    ) -> bool:
+        row = precise.rows[place][None]
+        return self.verifier.could_choose(token, row, self.begin + place, allowed[place])
 
     def _second(self, precise: Logits) -> list[int]:
         """Of the first two choices of each position, the one that the output does not have."""
@@ -392,6 +392,12 @@ def _wrong_forward(case: _Case, precise: Logits, reason: str) -> Verdict:
         f"the target's forward is what is wrong, not the decoder: "
         f"held against {_name(precise.rows.dtype)}, {reason}",
     )
+
+
+def _of(scores: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:
+    """The score of one token in each row."""
+    index = torch.tensor(tokens, device=scores.device)
+    return scores[torch.arange(len(index), device=scores.device), index]
 
 
 def _name(dtype: torch.dtype) -> str:

@@ -45,7 +45,6 @@ def replayed(target: CachedModel, events: Sequence[Event], text: list[int], begi
     found: dict[int, torch.Tensor] = {}
     routing = Routing()
     content: list[int] = []
-    target.rollback(0)
     for event in events:
         if isinstance(event, Kept):
             path = [content[event.length + node] for node in event.nodes]
@@ -171,14 +170,17 @@ def router_ties(
         How many times those forwards' error is allowed: the typical one, or the one in this place.
     """
     found: list[RouterTie] = []
-    tokens = precise.scores[0].shape[0] if precise else 0
     for index, router in enumerate(precise.routers):
-        scores, experts = precise.scores[index], chosen.chosen[index][:tokens]
+        scores = precise.scores[index]
+        # The last token of a text is read in some forwards and not in others.
+        tokens = len(scores)
+        experts = chosen.chosen[index][:tokens]
         own = torch.ones_like(scores, dtype=torch.bool).scatter_(-1, experts, False)
         left_out = scores.masked_fill(~own, -torch.inf).amax(-1)
         gaps = (left_out - scores.gather(-1, experts).amin(-1)).amax(-1)
         wrong = single.scores[index][:tokens].to(scores.dtype) - precise_single.scores[index]
-        squares = wrong.nan_to_num(0, 0, 0).square().flatten(1).mean(-1)
+        wrong = wrong.masked_fill(~wrong.isfinite(), 0)
+        squares = wrong.square().flatten(1).mean(-1)
         allowed = factor * torch.maximum(squares, squares.mean()).sqrt()
         found += [
             RouterTie(router, place, float(gaps[place]), float(allowed[place]))

@@ -6,7 +6,7 @@ derives its figures in one way.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,14 +95,13 @@ class Traces:
         frame = pd.DataFrame(list(records))
         prompts = frame[[*KEY, "warmup", "seconds"]]
         rounds = rounds.merge(prompts, on=KEY, how="left", validate="many_to_one")
-        of_prompt = rounds.groupby(KEY, sort=False)
+        of_prompt = rounds.groupby(KEY)
         rounds["length_before"] = of_prompt["verified_length"].shift(fill_value=0)
         end = of_prompt["start"].shift(-1).fillna(rounds["seconds"])
         rounds["wall"] = end - rounds["start"]
         rounds["overhead"] = rounds["wall"] - rounds["busy_seconds"]
         # Earlier rounds do not say it.
-        there = rounds["end"] if "end" in rounds else pd.Series(0.0, rounds.index)
-        rounds["there"] = there.where(there > 0, end)
+        rounds["there"] = rounds["end"].where(rounds["end"] > 0, end) if "end" in rounds else end
         rounds = with_engine_times(with_comparisons(rounds))
         verified = (rounds["accepted"] - rounds["compared_accepted"]).astype(float)
         rounds["verified"] = verified.where(rounds["judged"] > rounds["compared"])
@@ -258,8 +257,8 @@ class Traces:
         }
 
 
-def _refuse_lacking(names: Iterable[str], there: Any, what: str) -> None:
-    lacking = [name for name in names if not isinstance(there, Iterable) or name not in there]
+def _refuse_lacking(names: Iterable[str], there: Container[str], what: str) -> None:
+    lacking = [name for name in names if name not in there]
     if lacking:
         raise UserError(f"{what} is damaged (it lacks {lacking[0]!r})")
 
@@ -268,7 +267,7 @@ def _latencies(rounds: pd.DataFrame) -> dict[object, Latency]:
     """By the key of each prompt."""
     return {
         key: Latency.of(own["there"].tolist(), own["verified_length"].tolist())
-        for key, own in rounds.groupby(KEY, sort=False)
+        for key, own in rounds.groupby(KEY)
     }
 
 
@@ -279,7 +278,7 @@ def _with_measures(records: pd.DataFrame, rounds: pd.DataFrame) -> pd.DataFrame:
     known = _latencies(rounds)
     keys = [tuple(key) for key in records[KEY].itertuples(index=False)]
     found = [known.get(key, Latency(None, None, ())) for key in keys]
-    accepted = rounds.dropna(subset="verified").groupby(KEY, sort=False)["verified"]
+    accepted = rounds.dropna(subset="verified").groupby(KEY)["verified"]
     lists = {key: own.astype(int).tolist() for key, own in accepted}
     times = pd.DataFrame([one.figures() for one in found], index=records.index, dtype=float)
     return records.assign(

@@ -83,8 +83,8 @@ class Slowdown:
         """Seconds of both sides, begun at once, of which each would take so long alone."""
         slow_target, slow_draft = target * self.target, draft * self.draft
         if slow_target <= slow_draft:
-            return slow_target, slow_target + max(0.0, draft - slow_target / self.draft)
-        return slow_draft + max(0.0, target - slow_draft / self.target), slow_draft
+            return slow_target, slow_target + draft - slow_target / self.draft
+        return slow_draft + target - slow_draft / self.target, slow_draft
 
 
 @dataclass(frozen=True)

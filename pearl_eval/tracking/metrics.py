@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -77,7 +78,7 @@ def sampled_rounds(rounds: pd.DataFrame, limit: int) -> pd.DataFrame:
         prompt = rounds.groupby(_KEY, sort=False).ngroup().to_numpy()
         stride = next(
             step
-            for step in range(1, int(prompt.max()) + 2)
+            for step in itertools.count(2)
             if (prompt % step == 0).sum() <= limit or step > prompt.max()
         )
         rounds = rounds[prompt % stride == 0].head(limit)

@@ -90,6 +90,15 @@ def test_waiting_is_of_both_models(sweep: Path) -> None:
         figures.waiting(load([sweep / "3"]))
 
 
+def test_runs_of_several_tasks_are_named_with_theirs_where_they_wait(sweep: Path) -> None:
+    def names(*runs: Path) -> list[str]:
+        return [tick.get_text() for tick in figures.waiting(load(runs)).axes[0].get_yticklabels()]
+
+    assert names(sweep / "0", sweep / "3") == ["speculative"]
+    other = write(sweep / "4", "speculative", task="gsm8k", target_forwards=12)
+    assert names(sweep / "0", other) == ["speculative, humaneval, tiny", "speculative, gsm8k, tiny"]
+
+
 def test_acceptance_is_of_one_pair_and_task(sweep: Path) -> None:
     write(sweep / "4", "pearl", pair="big", speedup=9.0)
     figure = figures.acceptance(load([sweep]))

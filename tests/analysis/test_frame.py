@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from written_run import SUMMARY, autoregressive, pearl, write_run
 
 from analysis.frames.columns import COLUMNS
 from analysis.frames.frame import (
+    _with_speed,
     categories,
     load,
     mixed,
@@ -138,6 +140,8 @@ def test_prompts_and_rounds_know_their_runs(tmp_path: Path) -> None:
     own = prompts(frame)
     assert list(own["label"]) == ["pearl"] * 2 + ["autoregressive"] * 2
     assert own["tokens_per_second"].iloc[0] == pytest.approx(12 / 0.6)
+    speeds = _with_speed(pd.DataFrame({"new_tokens": [10, 9], "seconds": [4.0, 2.0]}))
+    assert list(speeds["tokens_per_second"]) == [2.5, 4.5]
     assert rounds(frame).groupby("run", sort=False).size().to_list() == [2 * 6, 2 * 12]
 
 

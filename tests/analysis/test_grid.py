@@ -193,6 +193,31 @@ def test_the_noise_is_what_the_reference_differs_from_itself(cells: list[Measure
     assert "off by 3.0% in the median, 10.0% at worst, 4 pairs" in noise(own)
 
 
+def test_one_half_is_predicted_by_what_was_fitted_on_the_other(
+    cells: list[MeasuredCell],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Unless told otherwise it is drawn into the benchmark's folder."""
+    fitted: list[Any] = []
+
+    def fit(own: list[MeasuredCell]) -> Costs:
+        fitted.append([(cell.depth, cell.perturbation) for cell in own])
+        return COSTS
+
+    monkeypatch.setattr(prediction, "read_grid", lambda directory: cells)
+    monkeypatch.setattr(prediction, "fit", fit)
+    prediction.predict_grid(tmp_path)
+    prediction.predict_grid(tmp_path, tmp_path / "other.svg", swap=True)
+    said = capsys.readouterr().out
+    first, second = ([(c.depth, c.perturbation) for c in half] for half in halves(cells))
+    assert fitted == [first, second]
+    assert {path.name for path in tmp_path.iterdir()} == {"prediction.png", "other.svg"}
+    for name in ("prediction.png", "other.svg"):
+        assert str(tmp_path / name) in said
+
+
 def test_simulated_surfaces_pass_through_their_own_grid(cells: list[MeasuredCell]) -> None:
     """The middle cell's own forwards at its own c; another c is another target."""
     surfaces = heatmap.simulated(cells, COSTS)

@@ -337,6 +337,64 @@ def test_ties_for_the_best_are_all_bold_but_not_where_all_tie() -> None:
     assert bold(table(2.0, 2.0).markdown()) == []
 
 
+def test_what_is_the_best_is_by_the_cells() -> None:
+    """More, less, or neither; what does not contend or is missing is left out."""
+
+    def marked(best: int | None, *values: float | None, contends: int = 3) -> list[str]:
+        look = {} if best is None else {"best": best}
+        cells = [
+            Cell("", (str(i),), "x", value, contends=i < contends, **look)  # type: ignore[arg-type]
+            for i, value in enumerate(values)
+        ]
+        return bold(Table("one", "One", ("row",), cells).markdown())
+
+    assert marked(1, 1.0, 3.0, 2.0) == ["3.00"]
+    assert marked(-1, 1.0, 3.0, 2.0) == ["1.00"]
+    assert marked(0, 1.0, 3.0, 2.0) == marked(None, 1.0, 3.0, 2.0) == []
+    assert marked(1, 1.0, 2.0, None) == ["2.00"]
+    assert marked(1, 1.0, 2.0, 3.0, contends=2) == ["2.00"]
+    assert marked(1, 1.0, 2.0, 3.0, contends=1) == []
+
+
+def test_the_best_are_of_a_section_a_column_and_what_they_share() -> None:
+    values = {("s", "a", "x"): 1.0, ("s", "b", "x"): 2.0, ("s", "a", "y"): 4.0}
+    values |= {("s", "b", "y"): 3.0, ("t", "a", "x"): 6.0, ("t", "b", "x"): 5.0}
+    cells = [
+        Cell(section, (pair, row), column, value + (10.0 if pair == "q" else 0.0), best=1)
+        for pair in ("p", "q")
+        for (section, row, column), value in values.items()
+    ]
+    table = Table("one", "One", ("pair", "row"), cells, within=("pair",))
+    assert sorted(bold(table.markdown())) == sorted(
+        ["2.00", "4.00", "6.00", "12.00", "14.00", "16.00"]
+    )
+    # Without anything that rows must share it is of the column.
+    whole = Table("one", "One", ("pair", "row"), cells)
+    assert sorted(bold(whole.markdown())) == ["12.00", "14.00", "16.00"]
+
+
+def test_heads_say_over_how_many_problems_figures_are() -> None:
+    cells = [Cell("", (row,), "x", 1.0, n=n) for row, n in (("a", 3), ("b", 5), ("c", None))]
+    cells += [Cell("", (row,), "y", 1.0, n=4) for row in "abc"]
+    cells += [Cell("", (row,), "z", 1.0) for row in "abc"]
+    text = Table("one", "One", ("row",), cells).markdown()
+    assert "| row | x (n = 3–5) | y (n = 4) | z |" in text
+
+
+def test_means_of_speeds_are_told_where_they_are_known(tmp_path: Path) -> None:
+    """An earlier version did not have them."""
+    english = {"by_category": {"en": figures(1.5)}}
+    mean = "mean_prompt_tokens_per_second"
+    for number, (task, known) in enumerate((("mgsm", {}), ("mgsm_mini", {mean: None}))):
+        own = figures(2.0) | english | known
+        write(tmp_path / str(number), task=task, identity={"data": task}, **own)
+    column = TABLES["languages"](load([tmp_path])).frame["all, mean of speeds"]
+    assert column.dropna().to_dict() == {("", "tiny", "pearl"): 2.75}
+    write(tmp_path / "only", task="mgsm", identity={"data": "mgsm"}, **own)
+    table = TABLES["languages"](load([tmp_path / "only"]))
+    assert list(table.frame) == ["en", "all"] and "mean of speeds" not in table.markdown()
+
+
 def test_a_table_without_runs_is_refused(tmp_path: Path) -> None:
     write(tmp_path, task="gsm8k")
     with pytest.raises(NoRuns, match="is of HumanEval"):

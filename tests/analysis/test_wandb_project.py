@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -92,6 +93,26 @@ def test_runs_come_back_as_they_were_logged(
         pd.testing.assert_frame_equal(
             part(found).drop(columns="run"), part(expected).drop(columns="run")
         )
+
+
+def test_a_run_without_files_hides_none_of_those_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fetched(root: str) -> None:
+        Path(root).mkdir()
+        (Path(root) / "summary.json").write_text("{}")
+
+    def exists(name: str, type: str) -> bool:
+        assert type == "evaluation"
+        return name != "me/lab/evaluation-b:latest"
+
+    api = SimpleNamespace(
+        runs=lambda project: [SimpleNamespace(id=one) for one in "abc"],
+        artifact_exists=exists,
+        artifact=lambda name, type: SimpleNamespace(download=fetched),
+    )
+    monkeypatch.setattr(wandb, "Api", lambda timeout: api)
+    assert download("me/lab", tmp_path) == [tmp_path / "a", tmp_path / "c"]
 
 
 def test_what_is_there_already_is_not_fetched_again(

@@ -89,6 +89,19 @@ def test_a_message_whose_number_came_first_is_not_taken(ends: tuple[Channel, Cha
         assert right.receive_now() == ("whole", round_trip)
 
 
+@pytest.mark.parametrize("off", [1, -1])
+def test_a_message_is_not_taken_before_its_check_is_right(
+    ends: tuple[Channel, Channel], off: int
+) -> None:
+    left, right = ends
+    at = left._writes_at
+    left.send(("message", 1))
+    left._ours[at + _CHECK] += off
+    assert right.receive_now() is None
+    left._ours[at + _CHECK] -= off
+    assert right.receive_now() == ("message", 1)
+
+
 def test_an_old_message_under_a_new_number_is_not_taken(ends: tuple[Channel, Channel]) -> None:
     left, right = ends
     for number in range(SLOTS):

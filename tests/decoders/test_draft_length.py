@@ -34,10 +34,11 @@ def test_expected_best_for_a_constant_speed_ratio() -> None:
     assert expected_best(1.0, target, 0.95) == 10
 
 
-def test_expected_best_counts_the_window_of_the_added_token() -> None:
-    """A window of 5 is much dearer than one of 4, so 4 drafts and one's own token do not pay."""
-    target = {1: 5.0, 2: 5.0, 3: 5.0, 4: 5.0, 5: 50.0, 6: 50.0}
-    assert expected_best(1.0, target, 0.8) == 3
+@pytest.mark.parametrize("cheap", [2, 3, 4])
+def test_expected_best_counts_the_window_of_the_added_token(cheap: int) -> None:
+    """Wider windows are much dearer, so as many drafts and one's own token do not pay."""
+    target = {window: 5.0 if window <= cheap else 50.0 for window in range(1, 7)}
+    assert expected_best(1.0, target, 0.8) == cheap - 1
 
 
 def test_expected_best_for_drafts_always_and_never_right() -> None:
@@ -50,6 +51,11 @@ def test_expected_best_for_drafts_always_and_never_right() -> None:
 def test_bad_draft_lengths_are_refused(gamma: int | str) -> None:
     with pytest.raises(ValueError, match=r"decoder\.gamma is the draft length"):
         check_gamma(gamma)
+
+
+@pytest.mark.parametrize("gamma", [1, 2, 99, "auto"])
+def test_good_draft_lengths_are_taken(gamma: int | str) -> None:
+    check_gamma(gamma)
 
 
 @pytest.mark.parametrize(

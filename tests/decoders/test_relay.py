@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -16,6 +17,7 @@ from decoders.decoder import Decoder
 from decoders.model.cached_model import CachedModel
 from decoders.pearl import Pearl
 from decoders.pearl_shared import PearlShared
+from decoders.process import relay as relay_module
 from decoders.process.drafter import Drafter
 from decoders.process.ends import crossing, layers_of
 from decoders.process.models import End, Models
@@ -202,6 +204,48 @@ def test_what_is_drawn_does_not_depend_on_who_draws(small_pair: SmallPair) -> No
         assert ours == theirs
     for one in decoders:
         one.stop()
+
+
+class Wire:
+    """An end of a channel: what is to be received, and what was sent."""
+
+    def __init__(self, *messages: Any) -> None:
+        self.messages, self.sent = list(messages), list[Any]()
+
+    def receive(self) -> Any:
+        return self.messages.pop(0)
+
+    def receive_now(self) -> Any:
+        return self.messages.pop(0) if self.messages else None
+
+    def send(self, message: Any) -> None:
+        self.sent.append(message)
+
+
+def test_a_copy_leaves_out_the_random_numbers_that_the_other_used() -> None:
+    """Four were drawn before its three; then two more by itself elsewhere, and the baton's two."""
+    runner: Any = object.__new__(relay_module._Runner)
+    runner._drawn = 0
+    runner._channel, runner._peer = Wire(), Wire(("baton", [7, 8]))
+    skipped: list[int] = []
+    runner._proposer = SimpleNamespace(skip=skipped.append)
+    asked: list[Any] = []
+
+    def draft(keep: int, tail: list[int], count: int, verified: int, is_cut: Any) -> Any:
+        asked.append((keep, tail, count, verified, is_cut()))
+        return "drafted", [9] * count
+
+    runner.draft = draft
+    assert runner._run(1, [5], 3, 1, 4, False) == [9, 9, 9]
+    assert runner._run(2, [6], 5, 3, 9, True) == [9, 9, 9]
+    assert skipped == [4, 9 + 2 - 7] and runner._drawn == 14
+    assert asked == [(1, [5], 3, 1, False), (2, [6, 7, 8], 3, 3, False)]
+    assert runner._channel.sent == [("drafted", [9, 9, 9])] * 2 and runner._peer.sent == []
+    # Told to hand over, it gives the other copy what it has.
+    runner._channel = Wire(("hand over",))
+    assert runner._run(2, [], 1, 3, 14, False) == [9]
+    assert asked[-1] == (2, [], 1, 3, True) and skipped[-1] == 0
+    assert runner._peer.sent == [("baton", [9])]
 
 
 def test_one_end_has_one_draft_model_there(small_pair: SmallPair) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 from small_pair import SmallPair
 
+from decoders.vllm import engine
 from decoders.vllm.settings import PearlSettings, SettingsError
 
 
@@ -97,3 +100,49 @@ def test_an_unknown_one_is_named_with_those_there_are() -> None:
 def test_a_draft_model_is_asked_for() -> None:
     with pytest.raises(SettingsError, match=r"pearl\.draft_model: .* it is missing"):
         of({"pearl": {"wait": 3}})
+
+
+@dataclass
+class Arguments:
+    """Stands for those of vLLM's engine."""
+
+    block_size: int = 16
+    enforce_eager: bool = False
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({}, None),
+        ({"block_size": 8}, None),
+        (
+            {"blok_size": 8},
+            "engine.blok_size: vLLM's engine has no such argument (did you mean block_size?)",
+        ),
+        ({"block_size": 8, "zzz": 8}, "engine.zzz: vLLM's engine has no such argument"),
+        (
+            {"model": "x"},
+            "engine.model follows from the run's pair, decoder and runtime: leave it out",
+        ),
+    ],
+)
+def test_arguments_that_the_engine_does_not_take_are_refused(
+    settings: dict[str, Any], told: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("vllm", "vllm.engine", "vllm.engine.arg_utils"):
+        module: Any = ModuleType(name)
+        module.EngineArgs = Arguments
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(engine, "vllm_versions", lambda: {"vllm": "1"})
+    if told is None:
+        engine.check(settings)
+        return
+    with pytest.raises(ValueError) as refused:
+        engine.check(settings)
+    assert str(refused.value) == told
+
+
+def test_without_vllm_it_is_told_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "vllm_versions", lambda: {})
+    with pytest.raises(ValueError, match=r"which is not installed: pip install 'pearl-eval\[vllm-"):
+        engine.check({})

@@ -132,6 +132,23 @@ def test_who_begins_alternates_from_prompt_to_prompt() -> None:
     assert {one.record.verdict for one in outcomes} == {"identical"}
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "taken"),
+    [(10.0, 14.5, 4.5), (None, 14.5, None), (10.0, None, None), (0.0, 2.5, 2.5)],
+)
+def test_energy_is_what_was_counted_meanwhile(
+    before: float | None, after: float | None, taken: float | None
+) -> None:
+    """In joules, of each decoder."""
+    case = Case()
+    readings: list[float | None] = []
+    case.comparison._meter = SimpleNamespace(joules=lambda: readings.pop(0))  # type: ignore[assignment]
+    readings += [before, after]
+    assert case.comparison.decode(case.prompts[0])[1] == taken
+    readings += [before, after]
+    assert case.comparison.measure_reference(case.prompts[0]).joules == taken
+
+
 def test_each_turn_follows_the_references_answer_and_alternates_too() -> None:
     case = Case(turns=2)
     case.prompts = case.prompts[:1]

@@ -64,6 +64,13 @@ def test_autoregressive_decoding_wastes_nothing() -> None:
     assert "joules_per_token" not in figures
 
 
+def test_a_prompt_whose_beginning_was_known_costs_a_token_all_the_same() -> None:
+    """As in an engine that keeps the prompts of before: it read but four tokens of ten."""
+    figures = cost(Round("decode", target_tokens=4, verified_length=1))
+    assert figures["target_flops_per_token"] == SIZE.flops(1, 10)
+    assert figures["target_wasted_flops_per_token"] == 0
+
+
 def test_rejected_tokens_are_wasted_by_both() -> None:
     """Five drafted, two accepted and one of the target's own: of six read, three stay."""
     one = Round(

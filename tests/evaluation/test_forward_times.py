@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from pearl_eval.profile.profile import Timing
 from pearl_eval.simulation import ForwardTimes, Hardware, Slowdown, Surface
+from pearl_eval.simulation.forwards import measured_slowdown
 from pearl_eval.sizes.model_shapes import model_shape
 
 DRAFT = Surface.of({(1, 0): 1.0, (1, 100): 1.5})
@@ -126,3 +129,102 @@ def test_shapes_give_the_longest_of_reading_computing_and_launching() -> None:
     assert halved.target(1, 0) == pytest.approx(reading / 2, rel=1e-3)
     alone = ForwardTimes.from_shapes(target, draft, Hardware(bandwidth, flops, 0.0))
     assert halved.draft(1, 0) == alone.draft(1, 0)
+
+
+def test_the_speed_ratio_is_of_single_tokens_after_the_shortest_text() -> None:
+    target = Surface.of({(1, 0): 12.0, (2, 0): 15.0, (1, 9): 20.0, (2, 9): 21.0})
+    draft = Surface.of({(1, 0): 3.0, (2, 0): 4.0, (1, 9): 7.0, (2, 9): 8.0})
+    assert ForwardTimes(target, draft).speed_ratio == 4.0
+    assert ForwardTimes.constant(6.0).draft(1, 0) == 1.0
+    constant = ForwardTimes.constant(6.0, 0.5)
+    assert (constant.draft(9, 9), constant.target(9, 9)) == (0.5, 3.0)
+
+
+def test_beyond_the_largest_window_time_grows_as_from_the_smallest() -> None:
+    """From 1 to 4 s over three tokens, whatever is between; and never falls."""
+    bent = Surface((1, 2, 4), (0,), ((1.0, 5.0, 4.0),))
+    assert [bent(window, 0) for window in (1, 2, 3, 4, 5, 7)] == [1.0, 5.0, 4.5, 4.0, 5.0, 7.0]
+    falling = Surface((1, 4), (0,), ((4.0, 1.0),))
+    assert [falling(window, 0) for window in (4, 9)] == [1.0, 1.0]
+    assert Surface.constant(2.0)(9, 9) == 2.0
+
+
+@pytest.mark.parametrize(
+    ("window", "target", "draft", "told"),
+    [
+        # Two draft forwards of 1.5 s while the target takes 5: in 3 s it does what takes 2 alone.
+        (2, 5.0, 1.5, Slowdown(1.5, 1.5)),
+        # Drafting takes 8 s; in the 6 s of the target's it does what takes 2 alone.
+        (4, 6.0, 2.0, Slowdown(1.5, 3.0)),
+        # Of the target's 4 s 3.25 are done alone afterwards, so next to nothing is told of it.
+        (1, 4.0, 0.75, Slowdown(1.0, 1.0)),
+        (1, 4.25, 0.75, Slowdown(1.0, 1.0)),
+        (1, 8.0, 8.8, Slowdown(2.0, 1.0)),
+        # Just a quarter: 1 of 4; and a little more, 1.25 in 2 s.
+        (1, 5.0, 2.0, Slowdown(1.0, 2.0)),
+        (1, 4.75, 2.0, Slowdown(1.6, 2.0)),
+    ],
+)
+def test_slowdown_is_of_what_was_done_meanwhile(
+    window: int, target: float, draft: float, told: Slowdown
+) -> None:
+    """Alone the target takes 4 s, a draft forward 1."""
+    alone = Surface.constant(4.0), Surface.constant(1.0)
+    assert measured_slowdown(*alone, [(window, target, draft, 0)]) == told
+
+
+def test_slowdown_is_the_median_over_windows() -> None:
+    alone = Surface.constant(4.0), Surface.constant(1.0)
+    # Beside draft forwards that take 1.5, 2 and 4 times as long.
+    beside = [(4, 99.0, factor, 0) for factor in (1.5, 4.0, 2.0)]
+    assert measured_slowdown(*alone, beside) == Slowdown(1.0, 2.0)
+    beside = [(8, 4.0 * factor, 99.0, 0) for factor in (1.5, 4.0, 2.0)]
+    assert measured_slowdown(*alone, beside) == Slowdown(2.0, 1.0)
+
+
+def test_shapes_are_timed_in_each_small_window_and_some_large_ones() -> None:
+    target, draft = model_shape("Qwen/Qwen3-8B"), model_shape("Qwen/Qwen3-0.6B")
+    times = ForwardTimes.from_shapes(target, draft, Hardware(1e12, 1e14))
+    windows = (*range(1, 65), *range(80, 513, 16), 1024, 2048)
+    assert times.target.windows == times.draft.windows == windows
+    assert times.target.contexts == (0, target.max_position_embeddings)
+    assert times.draft.contexts == (0, draft.max_position_embeddings)
+
+
+def test_gpus_share_the_target_and_not_the_draft_model() -> None:
+    target, draft = model_shape("Qwen/Qwen3-8B"), model_shape("Qwen/Qwen3-0.6B")
+    hardware = Hardware(1e12, 1e14)
+    for gpus in (1, 2):
+        times = ForwardTimes.from_shapes(target, draft, hardware, gpus)
+        assert times.target(4, 0) == hardware.forward_seconds(target, 4, 0, gpus)
+        assert times.draft(4, 0) == hardware.forward_seconds(draft, 4, 0, 1)
+
+
+def test_a_point_that_was_not_timed_is_named() -> None:
+    with pytest.raises(ValueError, match=r"none for window, context \(2, 8\)"):
+        Surface.of({(1, 0): 1.0, (2, 0): 1.5, (1, 8): 2.0})
+
+
+def test_what_little_is_left_beside_the_other_runs_alone() -> None:
+    """At half speed 1.9 s take 3.8, in which 1.9 of the other's 2 are done."""
+    slowdown = Slowdown(2.0, 2.0)
+    assert slowdown.beside(2.0, 1.9) == pytest.approx((3.9, 3.8))
+    assert slowdown.beside(1.9, 2.0) == pytest.approx((3.8, 3.9))
+    assert slowdown.beside(2.0, 2.0) == (4.0, 4.0)
+
+
+def test_a_forward_of_shapes_by_hand() -> None:
+    """100 values that are multiplied and 3 in the cache for each of 4 + 6 tokens are 130; of 3
+    bytes each 390, which take 39 s, or 19.5 on two GPUs. 2 · 4 · 100 operations take 40 s. Three
+    layers are launched in 30 s, on however many GPUs."""
+    shape = SimpleNamespace(multiplied=100, cached=3, num_hidden_layers=3)
+    reading = Hardware(10.0, 1e9, 1.0, bytes_per_value=3)
+    computing = Hardware(1e9, 20.0, 1.0, bytes_per_value=3)
+    launching = Hardware(1e9, 1e9, 10.0)
+    for hardware, seconds in ((reading, 39.0), (computing, 40.0)):
+        assert hardware.forward_seconds(shape, 4, 6) == pytest.approx(seconds)  # type: ignore[arg-type]
+        assert hardware.forward_seconds(shape, 4, 6, 2) == pytest.approx(seconds / 2)  # type: ignore[arg-type]
+    assert launching.forward_seconds(shape, 4, 6, 2) == 30.0  # type: ignore[arg-type]
+    # Unless told, values have 2 bytes, and launching takes no time.
+    assert Hardware(10.0, 1e9).forward_seconds(shape, 4, 6) == 26.0  # type: ignore[arg-type]
+    assert Hardware(1e9, 1e9).layer_seconds == 0.0

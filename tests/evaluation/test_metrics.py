@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pandas as pd
+import pytest
 from make_record import make_record
 from tracked import some_records, some_rounds
 
@@ -32,6 +33,13 @@ def test_acceptance_length_and_times_to_tokens_are_metrics() -> None:
     assert "prompt/acceptance_length" not in prompt_metrics(make_record(verifications=[]))
 
 
+def test_speeds_are_tokens_over_seconds() -> None:
+    record = make_record(seconds=4.0, reference_seconds=8.0, reference_output_ids=[1] * 9)
+    metrics = prompt_metrics(record)
+    assert metrics["prompt/tokens_per_second"] == 2.5
+    assert metrics["prompt/reference_tokens_per_second"] == 1.125
+
+
 def test_a_short_table_of_rounds_is_whole() -> None:
     rounds = pd.DataFrame(some_rounds(prompts=4, each=5))
     assert len(sampled_rounds(rounds, limit=20)) == 20
@@ -42,6 +50,31 @@ def test_of_one_prompt_with_too_many_rounds_there_are_the_first() -> None:
     rounds = pd.DataFrame(some_rounds(prompts=2, each=50))
     kept = sampled_rounds(rounds, limit=30)
     assert list(kept["round"]) == list(range(30)) and set(kept["task_id"]) == {"Task/0"}
+
+
+@pytest.mark.parametrize(
+    ("limit", "kept"),
+    [
+        (10, "eeaaddbbcc"),
+        # Every second prompt, every third,
+        (9, "eeddcc"),
+        (6, "eeddcc"),
+        (5, "eebb"),
+        (4, "eebb"),
+        # and the first alone, since every fourth of five would be two.
+        (3, "ee"),
+        (2, "ee"),
+        (1, "e"),
+    ],
+)
+def test_prompts_are_evenly_spread_and_whole(limit: int, kept: str) -> None:
+    """Five prompts of two rounds, which are not in the order of their names."""
+    prompts = {"task_id": list("eeaaddbbcc"), "sample": 0, "turn": 0, "round": [0, 1] * 5}
+    rounds = pd.DataFrame(prompts | {"drafted_ids": [[5, 6]] * 10})
+    found = sampled_rounds(rounds, limit)
+    assert "".join(found["task_id"]) == kept
+    assert list(found["round"]) == ([0, 1] * 5)[: len(kept)]
+    assert set(found["drafted_ids"]) == {"5 6"}
 
 
 def test_worst_prompts_are_the_slowest_without_the_warm_up() -> None:
@@ -56,6 +89,14 @@ def test_each_length_of_a_run_has_its_own_bin() -> None:
     counts, edges = histogram
     assert list(counts) == [1, 0, 1, 2] and list(edges) == [-0.5, 0.5, 1.5, 2.5, 3.5]
     assert run_length_histogram([make_record(accepted_runs=[])]) is None
+
+
+@pytest.mark.parametrize(("longest", "bins"), [(510, 511), (511, 512), (512, 512), (600, 512)])
+def test_there_are_no_more_bins_than_are_shown(longest: int, bins: int) -> None:
+    histogram = run_length_histogram([make_record(accepted_runs=[0, longest])])
+    assert histogram is not None
+    counts, edges = histogram
+    assert (len(counts), edges[0], edges[-1]) == (bins, -0.5, longest + 0.5)
 
 
 def test_violations_are_a_red_number() -> None:

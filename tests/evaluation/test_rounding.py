@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -73,6 +75,38 @@ def test_a_text_in_steps_and_in_higher_precision_is_predicted_token_by_token(
     torch.testing.assert_close(wide.rows.float(), rows[2:-1], rtol=1e-4, atol=1e-4)
 
 
+class Wide:
+    """A model in higher precision, whose logits say after how many tokens they come."""
+
+    one_forward = False
+
+    def __init__(self) -> None:
+        self.length = 0
+
+    def in_higher_precision(self) -> Wide:
+        return self
+
+    def extend(self, tokens: list[int], rows: int) -> torch.Tensor:
+        assert 0 < rows == len(tokens) - self.length <= 256
+        self.length = len(tokens)
+        return torch.arange(len(tokens) - rows + 1, len(tokens) + 1)[:, None]
+
+
+@pytest.mark.parametrize("length", [2, 256, 257, 258, 513, 514, 800])
+@pytest.mark.parametrize("begin", [1, 2, 3, 255, 256, 257, 258, 513, 700])
+def test_long_texts_are_read_in_pieces(length: int, begin: int) -> None:
+    """Each of an output's tokens has the logits after the text before it, and its experts."""
+    if begin >= length:
+        return
+    asked: list[tuple[int, int]] = []
+    imposed: Any = SimpleNamespace(between=lambda start, end: asked.append((start, end)))
+    wide: Any = Wide()
+    rows = exact(wide, [0] * length, begin, imposed).rows
+    assert rows[:, 0].tolist() == list(range(begin, length))
+    ends = [*range(256, length - 1, 256), length - 1]
+    assert asked == list(zip([0, *ends], ends, strict=False))
+
+
 def test_what_was_read_is_read_again_and_only_what_had_the_right_text_counts(
     model: CachedModel,
 ) -> None:
@@ -92,7 +126,10 @@ def test_what_was_read_is_read_again_and_only_what_had_the_right_text_counts(
     assert not lacking.rows[3].any()
 
 
-def test_trees_are_read_again(model: CachedModel) -> None:
+@pytest.mark.parametrize("mixture", [False, True])
+def test_trees_are_read_again(model: CachedModel, mixture: bool) -> None:
+    if mixture:
+        model = CachedModel(make_mixture(dtype=torch.float32))
     tree = Tree()
     left = tree.add(90)
     right = tree.add(TEXT[3])
@@ -106,6 +143,8 @@ def test_trees_are_read_again(model: CachedModel) -> None:
     found = replayed(model, events, TEXT[:7], 3)
     assert torch.equal(found.rows, torch.cat([rows[[0, 2, 3]], last]))
     assert found.missing == []
+    # Three tokens of the text, the two that were kept of the tree, and one more.
+    assert [len(one) for one in found.routing.chosen] == [6, 6, 6] * mixture
 
 
 def test_a_new_text_begins_a_new_list(model: CachedModel) -> None:
@@ -144,6 +183,43 @@ def test_ties_of_routers() -> None:
     assert [(tie.router, tie.position) for tie in found] == [("b", 2), ("a", 1)]
     assert [tie.gap for tie in found] == pytest.approx([0.2, 0.01])
     assert [tie.tolerance for tie in found] == pytest.approx([0.3, 0.2 / math.sqrt(3)])
+
+
+@pytest.mark.parametrize(("factor", "order"), [(2.0, [0, 1]), (0.0, [1, 0])])
+def test_ties_of_a_router_that_chooses_twice_for_a_token(factor: float, order: list[int]) -> None:
+    """Two tokens, of which one expert of three is chosen twice each. For the first the choices are
+    0.05 and 0.5 below the best, for the second 0.3 and 0.6.
+
+    Single tokens err by 0.06 at one of six scores of the second: its mean square is 0.0006, and
+    0.0003 over both. So the first tie is the farther one from what is allowed, unless nothing is.
+    A token more was read than in higher precision.
+    """
+    scores = tensor([[[0.1, 0.15, 0.0], [0.8, 0.3, 0.2]], [[0.2, 0.7, 0.4], [0.9, 0.1, 0.3]]])
+    off = torch.zeros(3, 2, 3)
+    off[1, 1, 0] = 0.06
+    longer = torch.cat([scores, torch.full((1, 2, 3), 9.0)])
+    chosen = tensor([[[0], [1]], [[2], [2]], [[0], [0]]])
+    precise = routing(["r"], [scores], [chosen[:2]])
+    single = routing(["r"], [longer + off], [chosen])
+    made = routing(["r"], [longer], [chosen])
+    found = router_ties(made, precise, single, precise, factor)
+    assert [tie.position for tie in found] == order
+    by_place = {tie.position: (tie.gap, tie.tolerance) for tie in found}
+    assert by_place[0] == pytest.approx((0.5, factor * math.sqrt(0.0003)), rel=1e-4)
+    assert by_place[1] == pytest.approx((0.6, factor * math.sqrt(0.0006)), rel=1e-4)
+
+
+def test_scores_of_experts_that_can_not_be_chosen_are_no_error() -> None:
+    """Single tokens err by 0.02 at one of two experts, and where none has a score there is none."""
+    none = -math.inf
+    precise = [tensor([[[0.5, 0.25, none]]])]
+    single = [tensor([[[0.5, 0.27, none]]])]
+    chosen = [tensor([[[1]]])]
+    made = routing(["r"], precise, chosen)
+    (found,) = router_ties(made, made, routing(["r"], single, chosen), made, factor=3.0)
+    assert found.gap == pytest.approx(0.25)
+    # Root mean square over the three: 0.02 / √3.
+    assert found.tolerance == pytest.approx(0.06 / math.sqrt(3), rel=1e-4)
 
 
 def test_routers_are_recorded_and_imposed() -> None:

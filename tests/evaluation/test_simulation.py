@@ -41,6 +41,7 @@ from pearl_eval.simulation import (
     Switching,
     Trace,
     describe,
+    predict_speedup,
     read_schedule,
 )
 from pearl_eval.simulation.acceptance import merge
@@ -308,6 +309,40 @@ def test_a_seed_gives_one_text_to_every_decoder() -> None:
     first, again = (Simulation(Parallel(4), times, Rate(0.7)).run(5000, seed=3) for _ in range(2))
     assert first == again
     assert first != Simulation(Parallel(4), times, Rate(0.7)).run(5000, seed=4)
+
+
+def test_without_a_seed_it_is_zero_and_texts_are_those_of_the_first() -> None:
+    simulation = Simulation(Sequential(3), ForwardTimes.constant(4.0), Rate(0.5))
+    assert (simulation.max_new_tokens, simulation.prompts) == (256, (128,))
+    others = [list(simulation.rounds(index, seed)) for index, seed in ((1, 0), (0, 1))]
+    assert list(simulation.rounds()) == list(simulation.rounds(0, 0)) not in others
+    assert simulation.run() == simulation.run(seed=0) != simulation.run(seed=1)
+    # 20,000 tokens are 78.1 texts of 256.
+    said = {"tokens": 79 * 256, "seed": 0, "costs": Costs(), "max_new_tokens": 256}
+    arguments = Sequential(3), ForwardTimes.constant(4.0), Rate(0.5)
+    speedup = predict_speedup(*arguments)
+    assert speedup == predict_speedup(*arguments, **said, prompts=(128,))  # type: ignore[arg-type]
+    fewer = predict_speedup(*arguments, **said | {"tokens": 78 * 256})  # type: ignore[arg-type]
+    assert speedup != fewer
+
+
+@pytest.mark.parametrize(("tokens", "texts"), [(None, 3), (1, 1), (20, 1), (21, 2), (100, 5)])
+def test_as_many_texts_are_simulated_as_there_are_tokens_for(
+    tokens: int | None, texts: int
+) -> None:
+    simulation = Simulation(
+        Alone(), ForwardTimes.constant(4.0), Rate(0.5), max_new_tokens=20, prompts=[5, 6, 7]
+    )
+    result = simulation.run(tokens)
+    assert (len(result.text_seconds), result.tokens) == (texts, 20 * texts)
+
+
+def test_prompts_are_taken_in_turns() -> None:
+    """A target forward takes a second for each token it reads."""
+    surface = Surface.of({(1, 0): 1.0, (2, 0): 2.0})
+    times = ForwardTimes(surface, Surface.constant(1.0))
+    simulation = Simulation(Alone(), times, Rate(0.5), max_new_tokens=1, prompts=[5, 6, 7])
+    assert simulation.run(5).text_seconds == [5.0, 6.0, 7.0, 5.0, 6.0]
 
 
 def test_decoders_that_are_not_simulated_say_so() -> None:

@@ -186,6 +186,20 @@ def test_a_directory_without_a_run_is_an_oserror(tmp_path: Path) -> None:
         Traces.read(tmp_path)
 
 
+def test_what_a_record_or_the_rounds_lack_is_told_with_its_place(tmp_path: Path) -> None:
+    traces(tmp_path, (make_record(0), [Round("decode")]), (make_record(1), [Round("decode")]))
+    path = tmp_path / "records.jsonl"
+    first, second = path.read_text().splitlines(keepends=True)
+    path.write_text(first + second.replace('"speedup"', '"speeedup"'))
+    told = r"records\.jsonl, line 2, is damaged \(it lacks 'speedup'\)"
+    with pytest.raises(UserError, match=told):
+        Traces.read(tmp_path)
+    path.write_text(first + second)
+    write_rounds(read_rounds(tmp_path).drop(columns=["mode", "fates"]), tmp_path / "rounds.parquet")
+    with pytest.raises(UserError, match=r"rounds\.parquet is damaged \(it lacks 'mode'\)"):
+        Traces.read(tmp_path)
+
+
 def test_rounds_that_cannot_be_read_are_not_called_damaged(tmp_path: Path) -> None:
     """A folder is there instead of the file; another program's lock would be told alike."""
     (tmp_path / "rounds.parquet").mkdir()

@@ -72,6 +72,9 @@ IN_CHILDREN = {"tasks/sandbox/inside": ("test_sandbox.py", "test_judge.py", "tes
 TEST_SECONDS = 60.0
 
 
+#: Operators that change nothing. Where ``is`` stands there is but one object of a kind: None, a
+#: member of an enumeration.
+_NO_CHANGE = ("NoOp", "_Is_Eq", "_IsNot_NotEq")
 #: Line, from 1, and column.
 Place = tuple[int, int]
 #: Those of each pattern, below the root.
@@ -114,16 +117,35 @@ def durations(report: Path) -> dict[str, float]:
 
 
 @functools.cache
-def in_annotation(source: str) -> Callable[[Place], bool]:
-    """Whether a place is in an annotation, which nothing evaluates."""
-    nodes = list(ast.walk(ast.parse(source)))
-    parts = [getattr(node, name, None) for node in nodes for name in ("annotation", "returns")]
+def declares(source: str) -> Callable[[Place], bool]:
+    """Whether a place only declares something, so that right code does the same without it.
+
+    Annotations, which nothing evaluates; decorators in a protocol, which is never called; that a
+    dataclass is frozen, and that what a zip takes is of one length, which right code keeps to.
+    """
+    parts: list[ast.AST | None] = []
+    for node in ast.walk(ast.parse(source)):
+        parts += [getattr(node, name, None) for name in ("annotation", "returns")]
+        if isinstance(node, ast.ClassDef) and any(_named(base, "Protocol") for base in node.bases):
+            parts += [one for own in node.body for one in getattr(own, "decorator_list", ())]
+        if isinstance(node, ast.Call):
+            kept = {"frozen"} if _named(node.func, "dataclass") else set()
+            kept |= {"strict"} if _named(node.func, "zip") else set()
+            parts += [
+                one.value
+                for one in node.keywords
+                if one.arg in kept and getattr(one.value, "value", None) is True
+            ]
     ranges = [
         ((part.lineno, part.col_offset), (part.end_lineno, part.end_col_offset))
         for part in parts
-        if part is not None
+        if isinstance(part, ast.expr)
     ]
     return lambda place: any(begin <= place < end for begin, end in ranges)
+
+
+def _named(node: ast.AST, name: str) -> bool:
+    return getattr(node, "id", getattr(node, "attr", None)) == name
 
 
 def draw(specs: Iterable[WorkItem], count: int, seed: int) -> Iterator[WorkItem]:
@@ -131,8 +153,8 @@ def draw(specs: Iterable[WorkItem], count: int, seed: int) -> Iterator[WorkItem]
     places: dict[str, dict[tuple[object, ...], list[WorkItem]]] = {name: {} for name in PARTS}
     for item in specs:
         (spec,) = item.mutations
-        quiet = in_annotation((ROOT / spec.module_path).read_text())
-        if not quiet(spec.start_pos) and "NoOp" not in spec.operator_name:
+        declared = declares((ROOT / spec.module_path).read_text())
+        if not declared(spec.start_pos) and not spec.operator_name.endswith(_NO_CHANGE):
             place = spec.module_path, spec.start_pos, spec.end_pos
             places[part_of(spec)].setdefault(place, []).append(item)
     chance = random.Random(seed)

@@ -37,16 +37,46 @@ def test_as_many_are_drawn_of_each_part_and_the_same_for_a_seed() -> None:
     assert not any("NoOp" in spec.operator_name for spec in specs)
 
 
-def test_annotations_are_not_changed() -> None:
-    source = "def f(a: int | None, b=1 | 2) -> x | y:\n    c: p | q = 3 | 4\n"
-    quiet = mutation.in_annotation(source)
-    bars = [
+def places(source: str, sign: str) -> list[mutation.Place]:
+    return [
         (number, column)
         for number, line in enumerate(source.splitlines(), start=1)
-        for column, sign in enumerate(line)
-        if sign == "|"
+        for column in range(len(line))
+        if line.startswith(sign, column)
     ]
-    assert [quiet(bar) for bar in bars] == [True, False, True, True, False]
+
+
+def test_annotations_are_not_changed() -> None:
+    source = "def f(a: int | None, b=1 | 2) -> x | y:\n    c: p | q = 3 | 4\n"
+    bars = places(source, "|")
+    assert [mutation.declares(source)(bar) for bar in bars] == [True, False, True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("source", "sign", "only_said"),
+    [
+        ("@dataclass(frozen=True, order=True)\nclass A: ...\n", "True", [True, False]),
+        ("@dataclasses.dataclass(frozen=True)\nclass A: ...\n", "True", [True]),
+        ("f(frozen=True)\n", "True", [False]),
+        ("zip(a, b, strict=True), zip(a, b, strict=False)\n", "e)", [True, False]),
+        ("load(strict=True)\n", "True", [False]),
+        ("class A(Protocol):\n    @property\n    def x(self) -> int: ...\n", "property", [True]),
+        ("class A(Thing):\n    @property\n    def x(self) -> int: ...\n", "property", [False]),
+    ],
+)
+def test_what_only_declares_something_is_not_changed(
+    source: str, sign: str, only_said: list[bool]
+) -> None:
+    assert [mutation.declares(source)(place) for place in places(source, sign)] == only_said
+
+
+def test_is_becomes_no_equality() -> None:
+    ways = ["Is_Eq", "IsNot_NotEq", "Is_IsNot", "Eq_Is"]
+    items = [
+        item("decoders/pearl.py", line, f"core/ReplaceComparisonOperator_{way}")
+        for line, way in enumerate(ways)
+    ]
+    assert [one.mutations[0].start_pos[0] for one in mutation.draw(items, 100, 1)] == [2, 3]
 
 
 def test_what_was_not_seen_is_printed_and_what_changes_nothing_is_left_out(

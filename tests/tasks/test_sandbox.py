@@ -115,6 +115,25 @@ def test_the_program_is_alone_with_the_interpreter(isolated: Checker) -> None:
     assert isolated.check(PROBLEM, code).result == "passed"
 
 
+def test_the_program_is_nobody_and_has_what_it_is_said_to_have(isolated: Checker) -> None:
+    """Bubblewrap leaves a user that is not root who it is."""
+    nobody = isolated.isolation is Isolation.namespaces or os.getuid() == 0
+    code = f"""\
+    import ctypes, os, resource
+    if {nobody}:
+        assert (os.getuid(), os.getgid()) == (65534, 65534)
+    if {isolated.isolation is Isolation.namespaces}:
+        # PR_CAPBSET_READ
+        assert not any(ctypes.CDLL(None).prctl(23, each) for each in range(41))
+    limits = dict(AS={MEMORY_MB * 2**20}, NPROC=0, FSIZE=16 * 2**20, NOFILE=64, MSGQUEUE=0, CORE=0)
+    for name, value in limits.items():
+        found = resource.getrlimit(getattr(resource, "RLIMIT_" + name))
+        assert found == (value, value), (name, found)
+    return 2 * x
+"""
+    assert isolated.check(PROBLEM, code).result == "passed"
+
+
 def test_the_program_inherits_nothing_of_the_judge(isolated: Checker) -> None:
     code = """\
     import os

@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 
 from tasks.gsm8k import Gsm8k
+from tasks.humaneval import HumanEval
+from tasks.mgsm import Mgsm
+from tasks.mt_bench import MtBench
 from tasks.scoring.score import Score
-from tasks.task import Problem
+from tasks.task import Problem, Task
 
 Run = Callable[..., tuple[int, str, str]]
 SHORT = (
@@ -65,3 +68,8 @@ def test_where_nothing_can_be_scored_any_longer_the_run_ends_and_is_continued(
     assert code == 0 and "continued, 1 of 3 are done" in err, err
     records = read_lines(tmp_path / "run" / "records.jsonl")
     assert [record["correct"] for record in records] == [True, True, False]
+
+
+def test_a_problem_is_one_text_but_for_dialogues() -> None:
+    """What an estimate counts with before any problem was read."""
+    assert [kind.turns for kind in (Task, Gsm8k, HumanEval, Mgsm, MtBench)] == [1, 1, 1, 1, 2]

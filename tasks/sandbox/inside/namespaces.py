@@ -22,8 +22,7 @@ _NEW_USER, _NEW_PID, _NEW_NET = 0x10000000, 0x20000000, 0x40000000
 _RDONLY, _NOSUID, _NODEV, _NOEXEC, _REMOUNT = 1, 2, 4, 8, 32
 _BIND, _MOVE, _REC, _PRIVATE = 4096, 8192, 16384, 1 << 18
 #: Flags of a mount that a namespace may not take off it again; statvfs has the same numbers.
-_KEPT = _RDONLY | _NOSUID | _NODEV | _NOEXEC | os.ST_NOATIME | os.ST_NODIRATIME
-_RELATIME = 1 << 21
+_KEPT = _RDONLY | _NOSUID | _NODEV | _NOEXEC
 _CAPABILITY_VERSION_3 = 0x20080522
 _CAPBSET_DROP = 24
 #: User and group that programs run as, in the namespace.
@@ -108,8 +107,8 @@ def _change_root(binds: list[str], tmp_bytes: int) -> None:
         else:
             Path(target).touch()
         _mount(path, target, "", _BIND | _REC)
-        flags = os.statvfs(target).f_flag
-        kept = flags & _KEPT | (_RELATIME if flags & os.ST_RELATIME else 0)
+        # How times of access are noted stays as it is where nothing is said of it.
+        kept = os.statvfs(target).f_flag & _KEPT
         _mount("none", target, "", _REMOUNT | _BIND | _RDONLY | _NOSUID | kept)
     _mount("none", _BASE, "", _REMOUNT | _BIND | _RDONLY | _NOSUID | _NODEV)
     os.chdir(_BASE)

@@ -1,0 +1,181 @@
+"""How forwards are timed: which ones, and by what clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from decoders import draft_length
+from decoders.draft_length import (
+    choose_balanced,
+    choose_expected_best,
+    time_drafts,
+    time_forwards,
+    time_sequential,
+    time_together,
+)
+from decoders.process.drafter import Proposal
+from decoders.sampling.sampler import Draft
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = -1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(draft_length, "clock", made)
+    return made
+
+
+class Rows:
+    """Logits of which nothing is asked but the first choices."""
+
+    def argmax(self, dim: int) -> torch.Tensor:
+        assert dim == -1
+        return torch.zeros(1)
+
+
+class Model:
+    """Whose n-th forward takes ``seconds(n)``. ``read`` has of each forward: after how many tokens,
+    how many it read, and of how many it gave logits."""
+
+    def __init__(self, clock: Clock, seconds: Callable[[int], float]) -> None:
+        self._clock, self._seconds = clock, seconds
+        self.length = 0
+        self.read: list[tuple[int, int, int]] = []
+
+    def rollback(self, length: int) -> None:
+        assert 0 <= length <= self.length
+        self.length = length
+
+    def synchronize(self) -> None:
+        pass
+
+    def extend(self, tokens: list[int], rows: int) -> Rows:
+        self.read.append((self.length, len(tokens) - self.length, rows))
+        self.length = len(tokens)
+        self._clock.now += self._seconds(len(self.read))
+        return Rows()
+
+
+class Drafter:
+    """Whose n-th answer took n seconds. ``asked`` has of each request: how many tokens it keeps,
+    how many it reads, and how many it is to draft."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[int, int, int]] = []
+
+    def request(self, keep: int, tail: list[int], count: int, verified: int = 0) -> None:
+        self.asked.append((keep, len(tail), count))
+
+    def collect(self) -> Proposal:
+        return Proposal(Draft(), float(len(self.asked)))
+
+
+def test_forwards_of_a_kind_are_timed_after_one_that_warms_up(clock: Clock) -> None:
+    """The first reads what is before them, the second warms up: the third and fourth are timed."""
+    model: Any = Model(clock, float)
+    assert time_forwards(model, window=3, context=5, repeats=2) == [3.0, 4.0]
+    assert model.read == [(0, 5, 1), *[(5, 3, 3)] * 3] and model.length == 0
+    cold: Any = Model(clock, float)
+    assert time_forwards(cold, window=3, context=5, repeats=2, warm=False) == [2.0, 3.0]
+    assert cold.read == [(0, 5, 1), *[(5, 3, 3)] * 2]
+    nothing_before: Any = Model(clock, float)
+    assert time_forwards(nothing_before, window=3, context=0, repeats=1) == [2.0]
+    assert nothing_before.read == [(0, 3, 3)] * 2
+
+
+@pytest.mark.parametrize(
+    ("seconds", "warm_ups"),
+    [
+        # Until they have taken 0.02 s,
+        (0.03, 1),
+        (0.02, 1),
+        (0.01, 2),
+        (0.006, 4),
+        # or are twelve.
+        (0.00125, 12),
+        (0.0, 12),
+    ],
+)
+def test_how_many_forwards_warm_up(clock: Clock, seconds: float, warm_ups: int) -> None:
+    clock.now = 0.0  # so that sums are exact
+    counted: Any = Model(clock, lambda number: seconds)
+    time_forwards(counted, window=1, context=0, repeats=5)
+    assert len(counted.read) == warm_ups + 5
+
+
+def test_drafts_are_timed_in_rows(clock: Clock) -> None:
+    """Of rows of three forwards, of which the first reads two tokens: a third of a row's time."""
+    drafter: Any = Drafter()
+    assert time_drafts(drafter, context=5, repeats=2, count=3, window=2) == [1.0, 4 / 3]
+    assert drafter.asked == [(0, 5, 1), *[(5, 2, 3)] * 3]
+    plain: Any = Drafter()
+    assert time_drafts(plain, context=5, repeats=2, warm=False) == [2.0, 3.0]
+    assert plain.asked == [(0, 5, 1), *[(5, 1, 1)] * 2]
+    nothing_before: Any = Drafter()
+    assert time_drafts(nothing_before, context=0, repeats=1, window=2) == [3.0]
+    # Before anything is asked of a drafter it reads at least one token.
+    assert nothing_before.asked == [(0, 1, 1), *[(0, 2, 1)] * 2]
+
+
+def test_both_are_timed_together(clock: Clock) -> None:
+    """A target forward over three tokens, and as many draft forwards of one token each."""
+    target: Any = Model(clock, float)
+    drafter: Any = Drafter()
+    together = time_together(target, drafter, window=3, context=5, repeats=2)
+    assert together == ([3.0, 4.0], [1.0, 4 / 3])
+    assert target.read == [(0, 5, 1), *[(5, 3, 3)] * 3] and target.length == 0
+    assert drafter.asked == [(0, 5, 1), *[(5, 1, 3)] * 3]
+    # It is the target that warms up: of 0.0125 s each, two forwards.
+    counted: Any = Model(clock, lambda number: 0.0125)
+    time_together(counted, drafter, window=3, context=5, repeats=2)
+    assert counted.read == [(0, 5, 1), *[(5, 3, 3)] * 4]
+
+
+def test_both_are_timed_in_turn(clock: Clock) -> None:
+    """Two draft forwards, then one of the target that reads the token before the drafted, too."""
+    target: Any = Model(clock, float)
+    draft: Any = Model(clock, lambda number: 100.0 * number)
+    # The draft's 4th and 5th and the target's 3rd; then the 6th and 7th, and the 4th.
+    assert time_sequential(target, draft, count=2, context=5, repeats=2) == [903.0, 1304.0]
+    assert target.read == [(0, 5, 1), *[(5, 3, 3)] * 3]
+    assert draft.read == [(0, 5, 1), *[(5, 1, 1), (6, 1, 1)] * 3]
+    assert target.length == draft.length == 0
+
+
+def test_draft_lengths_are_chosen_by_medians_of_nine_after_256_tokens(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A target forward takes 7 s, a draft forward 1 s; in means outliers would tell otherwise."""
+    target, draft, drafter = (object() for _ in range(3))
+    asked: list[Any] = []
+
+    def together(*arguments: Any) -> tuple[list[float], list[float]]:
+        asked.append(arguments)
+        return [7.0, 7.0, 700.0], [1.0, 1.0, 100.0]
+
+    def forwards(model: object, *arguments: Any) -> list[float]:
+        asked.append((model, *arguments))
+        return [7.0, 7.0, 700.0] if model is target else [1.0, 1.0, 100.0]
+
+    monkeypatch.setattr(draft_length, "time_together", together)
+    monkeypatch.setattr(draft_length, "time_forwards", forwards)
+    assert choose_balanced(target, drafter) == 7  # type: ignore[arg-type]
+    assert asked == [(target, drafter, window, 256, 9) for window in range(1, 17)]
+    asked.clear()
+    # 3.362 tokens in 11 s, 3.689 in 12 s, 3.951 in 13 s: 0.3056, 0.3074 and 0.3039 a second.
+    assert choose_expected_best(target, draft, 0.8) == 5  # type: ignore[arg-type]
+    assert asked == [
+        *((target, window, 256, 9) for window in range(1, 17)),
+        (draft, 1, 256, 9),
+    ]
