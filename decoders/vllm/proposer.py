@@ -12,6 +12,7 @@ from decoders.process.clock import clock
 from decoders.process.drafter import check_seconds, check_tokens
 from decoders.vllm.draft import DraftLost, DraftProcess
 from decoders.vllm.drafting import DRAFTED, STEP
+from decoders.vllm.expansion import mend
 from decoders.vllm.patience import Pace
 from decoders.vllm.settings import AUTO, PearlSettings
 from decoders.vllm.texts import Changes, ServedText, ServedTexts
@@ -89,6 +90,11 @@ class PearlProposer:
 
     def load_model(self, target: Any) -> None:
         """Start the draft process and wait until its model is loaded; vLLM calls this."""
+        if mend():
+            _logger().warning(
+                "vLLM loses temperatures, top-k and top-p of drafted tokens on this CPU"
+                " (_expand_kernel_impl): PEARL has mended that in this process"
+            )
         parallel = self._config.parallel_config
         if parallel.rank % parallel.tensor_parallel_size:
             # The drafts that count are those of the first rank.
