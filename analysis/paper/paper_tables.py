@@ -9,18 +9,33 @@ from typing import Any
 import pandas as pd
 
 from analysis.frames.frame import categories, sections
-from analysis.frames.table import LOSSY, Cell, NoRuns, Table
-from pearl_eval.results.comparable import CONDITIONS, MOOT
+from analysis.frames.table import LOSSY, Cell, Table
+from analysis.paper.cells import (
+    MEAN,
+    SPEEDUP,
+    cell_of,
+    decoder,
+    draft_length,
+    forwards,
+    mean_notes,
+    mean_speedup,
+    place,
+    speedup,
+)
+from analysis.paper.selection import (
+    of_tasks,
+    rows_of,
+    run_alike,
+    scheduled,
+    several_lengths,
+    some,
+    where_all,
+)
 
 #: PEARL and vanilla speculative decoding, as a frame has their schedules.
 _PEARL, _VANILLA = "Parallel", "Sequential"
 _ABLATIONS = (_PEARL, "Parallel pre_verify=False", "Parallel post_verify=False")
 _SHARED = (_PEARL, "Parallel ends=2", "Parallel ends=1")
-_SPEEDUP = (
-    "Speedup over the autoregressive reference of the same prompts, of total tokens over total"
-    " time; in brackets its 95 % interval (over problems); n: problems, without the"
-    " warm-up."
-)
 #: Of figures that are no speeds.
 _PROMPTS = "n: prompts (each sample, and each turn of a dialogue, is one), with the warm-up"
 #: Two figures that are both called the mean number of accepted tokens.
@@ -29,47 +44,41 @@ _ACCEPTED = ("mean_accepted_tokens", "acceptance_length")
 GSM8K = "en (GSM8K)"
 #: Tasks of which the paper's scripts take the mean of the entries' tokens/s.
 _MEANS = ("mgsm", "mt_bench", "dialogue")
-_MEAN = "mean_prompt_tokens_per_second"
-#: The column of a speedup that is of such means. The paper's figures of these tasks are.
-MEAN_SPEEDUP = "all, mean of speeds"
-_MEAN_NOTE = f"{MEAN_SPEEDUP}: of the means of prompts' tokens/s, as the paper's of MGSM, MT-bench."
 
 
 def humaneval(frame: pd.DataFrame) -> Table:
     """Speedups on HumanEval, by pair and decoder."""
-    runs = _of_tasks(frame, "HumanEval", "humaneval")
+    runs = of_tasks(frame, "HumanEval", "humaneval")
     cells = [
-        _speedup(section, (_decoder(run),), _place(run, runs), run)
+        speedup(section, (decoder(run),), place(run, runs), run)
         for section, part in sections(runs)
-        for run in _rows(part)
+        for run in rows_of(part)
     ]
     return _table("humaneval", "HumanEval: speedup by pair and decoder", ("decoder",), cells, runs)
 
 
 def languages(frame: pd.DataFrame) -> Table:
     """Speedups on GSM8K and MGSM, by language: the English column is GSM8K."""
-    runs = _of_tasks(frame, "GSM8K or MGSM", "gsm8k", "mgsm")
+    runs = of_tasks(frame, "GSM8K or MGSM", "gsm8k", "mgsm")
     english = GSM8K if "en" in set(categories(runs).get("category", ())) else "en"
     cells = _by_category(runs, lambda run: english if run["task"].startswith("gsm8k") else None)
     title = "GSM8K (en) and MGSM: speedup by language"
     return _table(
-        "languages", title, ("pair", "decoder"), cells, runs, ("pair",), _mean_notes(cells)
+        "languages", title, ("pair", "decoder"), cells, runs, ("pair",), mean_notes(cells)
     )
 
 
 def mt_bench(frame: pd.DataFrame) -> Table:
     """Speedups on MT-bench, by category."""
-    runs = _of_tasks(frame, "MT-bench", "mt_bench", "dialogue")
+    runs = of_tasks(frame, "MT-bench", "mt_bench", "dialogue")
     cells = _by_category(runs, lambda run: None)
     title = "MT-bench: speedup by category"
-    return _table(
-        "mt_bench", title, ("pair", "decoder"), cells, runs, ("pair",), _mean_notes(cells)
-    )
+    return _table("mt_bench", title, ("pair", "decoder"), cells, runs, ("pair",), mean_notes(cells))
 
 
 def spec_bench(frame: pd.DataFrame) -> Table:
     """What Spec-Bench's script prints by subtask, and the same as it is defined here."""
-    runs = _of_tasks(frame, "Spec-Bench", "spec_bench")
+    runs = of_tasks(frame, "Spec-Bench", "spec_bench")
     figures = ("speedup", "speedup_of_mean_speeds", *_ACCEPTED)
     note = (
         "Spec-Bench's \"Speedup ratio\" is the speedup of mean speeds (the mean of problems'"
@@ -82,25 +91,25 @@ def spec_bench(frame: pd.DataFrame) -> Table:
 
 def speed_bench(frame: pd.DataFrame) -> Table:
     """SPEED-Bench by category, and by length and entropy."""
-    runs = _of_tasks(frame, "SPEED-Bench", "speed_bench")
+    runs = of_tasks(frame, "SPEED-Bench", "speed_bench")
     title = "SPEED-Bench: figures by category"
     return _figures_by_category("speed_bench", title, runs, ("speedup", *_ACCEPTED))
 
 
 def prompts(frame: pd.DataFrame) -> Table:
     """A user's own prompts, by category where they have some."""
-    runs = _of_tasks(frame, "task=prompts", "prompts")
+    runs = of_tasks(frame, "task=prompts", "prompts")
     title = "Own prompts: figures by category"
     return _figures_by_category("prompts", title, runs, ("speedup", *_ACCEPTED))
 
 
 def ablations(frame: pd.DataFrame) -> Table:
     """PEARL without pre-verify, and without post-verify."""
-    runs = _scheduled(frame, _ABLATIONS, "PEARL and an ablation (without pre-verify, …)")
+    runs = scheduled(frame, _ABLATIONS, "PEARL and an ablation (without pre-verify, …)")
     cells = [
-        _speedup(section, (_decoder(run),), _place(run, runs), run)
+        speedup(section, (decoder(run),), place(run, runs), run)
         for section, part in sections(runs)
-        for run in _rows(part)
+        for run in rows_of(part)
     ]
     return _table("ablations", "Ablations: speedup", ("decoder",), cells, runs)
 
@@ -108,11 +117,11 @@ def ablations(frame: pd.DataFrame) -> Table:
 def gamma_sweep(frame: pd.DataFrame) -> Table:
     """Speedups over the draft length, where a decoder ran with more than one."""
     runs = frame[frame["gamma"].notna()]
-    runs = _where_all(runs, _several, "one decoder with several draft lengths", "decoder")
+    runs = where_all(runs, several_lengths, "one decoder with several draft lengths", "decoder")
     cells = [
-        _speedup(section, (str(run["decoder"]), _draft_length(run)), _place(run, runs), run)
+        speedup(section, (str(run["decoder"]), draft_length(run)), place(run, runs), run)
         for section, part in sections(runs)
-        for run in _rows(part.sort_values(["decoder", "gamma"], kind="stable"))
+        for run in rows_of(part.sort_values(["decoder", "gamma"], kind="stable"))
     ]
     title = "Speedup by draft length γ"
     return _table("gamma_sweep", title, ("decoder", "γ"), cells, runs, ("decoder",))
@@ -121,12 +130,12 @@ def gamma_sweep(frame: pd.DataFrame) -> Table:
 def mean_accepted_tokens(frame: pd.DataFrame) -> Table:
     """Mean lengths of runs of accepted tokens."""
     runs = frame[frame["mean_accepted_tokens"].notna()]
-    _some(runs, "a decoder that accepts drafted tokens")
+    some(runs, "a decoder that accepts drafted tokens")
     figure = "mean_accepted_tokens"
     cells = [
-        _cell(section, (_decoder(run),), _place(run, runs), run, figure, "prompts", best=1)
+        cell_of(section, (decoder(run),), place(run, runs), run, figure, "prompts", best=1)
         for section, part in sections(runs)
-        for run in _rows(part)
+        for run in rows_of(part)
     ]
     note = (
         "Mean length of runs of accepted tokens up to a rejection (of vanilla speculative decoding"
@@ -139,7 +148,7 @@ def mean_accepted_tokens(frame: pd.DataFrame) -> Table:
 def acceptance(frame: pd.DataFrame) -> Table:
     """Three figures that are all called the mean number of accepted tokens."""
     runs = frame[frame["acceptance_length"].notna()]
-    _some(runs, "a decoder whose target judges drafted tokens")
+    some(runs, "a decoder whose target judges drafted tokens")
     names = ("mean_accepted_tokens", "acceptance_length", "tokens_per_target_forward")
     note = (
         "Mean accepted tokens: the paper's, the mean length of a run of accepted tokens. Acceptance"
@@ -152,7 +161,7 @@ def acceptance(frame: pd.DataFrame) -> Table:
 def latency(frame: pd.DataFrame) -> Table:
     """Times to tokens, as serving benchmarks have them."""
     runs = frame[frame["ttft_seconds_p50"].notna()]
-    _some(runs, "one that says when its tokens came")
+    some(runs, "one that says when its tokens came")
     names = (f"{name}_seconds_{p}" for name in ("ttft", "tpot", "itl") for p in ("p50", "p99"))
     note = (
         "Milliseconds. TTFT: to the first token; TPOT: by token after the first, over prompts; ITL:"
@@ -166,24 +175,24 @@ def latency(frame: pd.DataFrame) -> Table:
 def equal_hardware(frame: pd.DataFrame) -> Table:
     """Speedups over the target alone by the paper's rule, and on all that the decoder has."""
     runs = frame[frame["equal_hardware_speedup"].notna()]
-    _some(runs, "one with reference.hardware=all")
+    some(runs, "one with reference.hardware=all")
     cells: list[Cell] = []
     for section, part in sections(runs):
-        for run in _rows(part):
-            row, own = (_place(run, runs), _decoder(run)), "equal_hardware_speedup"
+        for run in rows_of(part):
+            row, own = (place(run, runs), decoder(run)), "equal_hardware_speedup"
             interval = {"low": run[f"{own}_low"], "high": run[f"{own}_high"]}
-            cells.append(_speedup(section, row, "÷ AR on the target's", run))
+            cells.append(speedup(section, row, "÷ AR on the target's", run))
             cells.append(
-                _cell(section, row, "÷ AR on equal", run, own, unit="×", best=1, **interval)
+                cell_of(section, row, "÷ AR on equal", run, own, unit="×", best=1, **interval)
             )
             for column, whose in (("decoder", ""), ("AR", "reference_"), ("AR on equal", own[:15])):
                 figure = f"{whose}tokens_per_second_per_device"
                 name = f"tokens/s per device, {column}"
-                cells.append(_cell(section, row, name, run, figure, form=".1f", best=0))
+                cells.append(cell_of(section, row, name, run, figure, form=".1f", best=0))
     title = "Speedup on equal hardware"
     note = "Equal: autoregressive decoding (AR) on every core or GPU that the decoder computes on."
     index = ("pair", "decoder")
-    return _table("equal_hardware", title, index, cells, runs, ("pair",), [_SPEEDUP, note])
+    return _table("equal_hardware", title, index, cells, runs, ("pair",), [SPEEDUP, note])
 
 
 def _side_by_side(
@@ -197,11 +206,11 @@ def _side_by_side(
     """Figures in columns, each with whether more (1) or less (-1) of it is better."""
     cells = []
     for section, part in sections(runs):
-        for run in _rows(part):
+        for run in rows_of(part):
             for figure, best in figures.items():
                 column = figure.replace("_seconds_", " ").replace("_", " ")
-                row = (_place(run, runs), _decoder(run))
-                cell = _cell(section, row, column, run, None, "prompts", best=best)
+                row = (place(run, runs), decoder(run))
+                cell = cell_of(section, row, column, run, None, "prompts", best=best)
                 cells.append(replace(cell, value=run[figure] * unit))
     return _table(name, title, ("pair", "decoder"), cells, runs, ("pair",), notes)
 
@@ -209,24 +218,24 @@ def _side_by_side(
 def model_runs(frame: pd.DataFrame) -> Table:
     """How often each model ran for a token, and that over vanilla speculative decoding's."""
     runs = frame[(frame["draft_forwards"] > 0) & (frame["target_forwards"] > 0)]
-    _some(runs, "a decoder with two models")
+    some(runs, "a decoder with two models")
     cells: list[Cell] = []
     for section, part in sections(runs):
-        for run in _rows(part):
-            row = (_place(run, runs), _decoder(run))
-            vanilla = _alike(part, run, _VANILLA)
+        for run in rows_of(part):
+            row = (place(run, runs), decoder(run))
+            vanilla = run_alike(part, run, _VANILLA)
             for model in ("target", "draft"):
                 name = f"{model} forwards"
-                each = _forwards(run, model)
+                each = forwards(run, model)
                 whole = Cell(section, row, name, run[f"{model}_forwards"], form=".0f")
                 source = (str(run["run"]),)
                 cells.append(replace(whole, runs=source))
-                per_token = _cell(
+                per_token = cell_of(
                     section, row, f"{name} / token", run, None, "prompts", form=".3f", best=-1
                 )
                 cells.append(replace(per_token, value=each))
                 if vanilla is not None:
-                    ratio = each / _forwards(vanilla, model)
+                    ratio = each / forwards(vanilla, model)
                     both = tuple(dict.fromkeys((*source, str(vanilla["run"]))))
                     name = f"{model}, ratio to {vanilla['decoder']}"
                     cells.append(Cell(section, row, name, ratio, runs=both))
@@ -241,22 +250,22 @@ def model_runs(frame: pd.DataFrame) -> Table:
 
 def resource_competition(frame: pd.DataFrame) -> Table:
     """PEARL with devices of its own for the draft model, and on the target's."""
-    runs = _scheduled(frame, _SHARED, "PEARL both with devices of its own and on shared ones")
+    runs = scheduled(frame, _SHARED, "PEARL both with devices of its own and on shared ones")
     cells: list[Cell] = []
     for section, part in sections(runs):
-        for run in _rows(part):
-            row = (_place(run, runs), _decoder(run))
-            figure = _MEAN if run["task"].startswith(_MEANS) else "tokens_per_second"
-            cells.append(_cell(section, row, "tokens/s", run, figure, form=".2f"))
-            cells.append(_speedup(section, row, "speedup", run))
-            apart = _alike(part, run, _PEARL)
+        for run in rows_of(part):
+            row = (place(run, runs), decoder(run))
+            figure = MEAN if run["task"].startswith(_MEANS) else "tokens_per_second"
+            cells.append(cell_of(section, row, "tokens/s", run, figure, form=".2f"))
+            cells.append(speedup(section, row, "speedup", run))
+            apart = run_alike(part, run, _PEARL)
             if apart is not None:
                 both = tuple(dict.fromkeys((run["run"], apart["run"])))
                 ratio = run["speedup"] / apart["speedup"]
                 name = f"speedup ÷ {apart['decoder']}'s"
                 cells.append(Cell(section, row, name, ratio, runs=both, form=".3f"))
     title = "Resource competition: PEARL with devices of its own, and on shared ones"
-    notes = [_SPEEDUP]
+    notes = [SPEEDUP]
     if runs["task"].str.startswith(_MEANS).any():
         notes.append("tokens/s on MGSM and MT-bench: means of the prompts' own, as the paper's.")
     index = ("pair", "decoder")
@@ -291,7 +300,7 @@ def _table(
     cells: list[Cell],
     runs: pd.DataFrame,
     within: tuple[str, ...] = (),
-    notes: Iterable[str] = (_SPEEDUP,),
+    notes: Iterable[str] = (SPEEDUP,),
 ) -> Table:
     return Table(name, title, index, cells, within, [*notes, *_notes(runs)])
 
@@ -332,21 +341,21 @@ def _by_category(runs: pd.DataFrame, named: Callable[[Any], str | None]) -> list
 
     def row(run: Any) -> tuple[str, str]:
         variant = _variant(run["task"]) if several else ""
-        return ", ".join(filter(None, (str(run["pair"]), variant))), _decoder(run)
+        return ", ".join(filter(None, (str(run["pair"]), variant))), decoder(run)
 
     for section, part in sections(runs):
         own = categories(part)
         kept: list[str] = list(own["run"]) if len(own) else []
-        for run in _rows(part):
+        for run in rows_of(part):
             whole = named(run)
             if whole is not None:
-                cells.append(_speedup(section, row(run), whole, run))
-        for one in _rows(own):
-            cells.append(_speedup(section, row(one), str(one["category"]), one))
-        for run in _rows(part[part["run"].isin(kept)]):
-            cells.append(_speedup(section, row(run), "all", run))
-            if run["task"].startswith(_MEANS) and pd.notna(run[_MEAN]):
-                cells.append(_mean_speedup(section, row(run), run))
+                cells.append(speedup(section, row(run), whole, run))
+        for one in rows_of(own):
+            cells.append(speedup(section, row(one), str(one["category"]), one))
+        for run in rows_of(part[part["run"].isin(kept)]):
+            cells.append(speedup(section, row(run), "all", run))
+            if run["task"].startswith(_MEANS) and pd.notna(run[MEAN]):
+                cells.append(mean_speedup(section, row(run), run))
     return cells
 
 
@@ -360,126 +369,23 @@ def _figures_by_category(
     """Figures in rows, more of each being better; in columns categories, then all of a task."""
     cells = []
     for section, part in sections(runs):
-        parts = [(str(one["category"]), one) for one in _rows(categories(part))]
-        parts += [("all", run) for run in _rows(part)]
+        parts = [(str(one["category"]), one) for one in rows_of(categories(part))]
+        parts += [("all", run) for run in rows_of(part)]
         # The figures of a run one below the other, whatever they are of.
         for figure in figures:
             for column, one in parts:
-                row = (_place(one, runs), _decoder(one), figure.replace("_", " "))
+                row = (place(one, runs), decoder(one), figure.replace("_", " "))
                 if figure == "speedup":
-                    cells.append(_speedup(section, row, column, one))
+                    cells.append(speedup(section, row, column, one))
                 elif figure in _ACCEPTED:
-                    cells.append(_cell(section, row, column, one, figure, "prompts", best=1))
+                    cells.append(cell_of(section, row, column, one, figure, "prompts", best=1))
                 else:
-                    cells.append(_cell(section, row, column, one, figure, unit="×", best=1))
+                    cells.append(cell_of(section, row, column, one, figure, unit="×", best=1))
     index = ("pair", "decoder", "figure")
-    notes = [_SPEEDUP, *notes, f"Of accepted tokens and acceptance lengths {_PROMPTS}."]
+    notes = [SPEEDUP, *notes, f"Of accepted tokens and acceptance lengths {_PROMPTS}."]
     return _table(name, title, index, cells, runs, ("pair", "figure"), notes)
 
 
 def _variant(task: str) -> str:
     """``mini`` of ``gsm8k_mini``: two tasks of one variant stand in one row."""
     return task.removeprefix("mt_bench").removeprefix("dialogue").partition("_")[2]
-
-
-def _cell(
-    section: str,
-    row: tuple[str, ...],
-    column: str,
-    run: Any,
-    figure: str | None,
-    over: str = "timed_problems",
-    **look: Any,
-) -> Cell:
-    """The cell of a figure ``over`` so many problems, or prompts."""
-    return Cell(
-        section,
-        row,
-        column,
-        run[figure] if figure else None,
-        # An older version did not count them.
-        n=int(run["prompts"] if pd.isna(number := run.get(over)) else number),
-        runs=(str(run["run"]),),
-        contends=bool(run["lossless"]),
-        **look,
-    )
-
-
-def _forwards(run: Any, model: str) -> float:
-    """Of a model, for each generated token."""
-    return float(run[f"{model}_forwards"] / run["new_tokens"])
-
-
-def _speedup(section: str, row: tuple[str, ...], column: str, run: Any) -> Cell:
-    interval = {"low": run["speedup_low"], "high": run["speedup_high"]}
-    return _cell(section, row, column, run, "speedup", unit="×", best=1, **interval)
-
-
-def _mean_speedup(section: str, row: tuple[str, ...], run: Any) -> Cell:
-    cell = _cell(section, row, MEAN_SPEEDUP, run, None, unit="×", best=1)
-    return replace(cell, value=run[_MEAN] / run[f"reference_{_MEAN}"])
-
-
-def _mean_notes(cells: Iterable[Cell]) -> list[str]:
-    several = any(cell.column == MEAN_SPEEDUP for cell in cells)
-    return [_SPEEDUP, _MEAN_NOTE] if several else [_SPEEDUP]
-
-
-def _draft_length(run: Any) -> str:
-    """With what else a run's label says: which seed, which repeat."""
-    gamma = f"{float(run['gamma']):g}"
-    return gamma + str(run["label"]).removeprefix(str(run["decoder"])).replace(f" γ{gamma}", "")
-
-
-def _decoder(run: Any) -> str:
-    return str(run["label"]) + ("" if run["lossless"] else LOSSY)
-
-
-def _place(run: Any, runs: pd.DataFrame) -> str:
-    """The pair of a run, and its task where there are several."""
-    return f"{run['pair']}, {run['task']}" if runs["task"].nunique() > 1 else str(run["pair"])
-
-
-def _alike(part: pd.DataFrame, run: Any, schedule: str) -> Any | None:
-    """The run of such a schedule on a run's pair and task; of several that of its sweep, draft
-    length and seed. None where there is none, or it can't be told."""
-    same = (part["schedule"] == schedule) & (part["pair"] == run["pair"])
-    found = part[same & (part["task"] == run["task"])]
-    for name in ("sweep", "gamma", "seed"):
-        closer = found[found[name] == run[name]]
-        found = closer if len(closer) else found
-    return found.iloc[0] if len(found) == 1 else None
-
-
-def _several(group: pd.DataFrame) -> bool:
-    return group["gamma"].nunique() > 1
-
-
-def _scheduled(frame: pd.DataFrame, schedules: Sequence[str], what: str) -> pd.DataFrame:
-    """The runs of some schedules on pairs and tasks that have more than one of them."""
-    runs = frame[frame["schedule"].isin(schedules)]
-    return _where_all(runs, lambda group: group["schedule"].nunique() > 1, what)
-
-
-def _of_tasks(frame: pd.DataFrame, what: str, *names: str) -> pd.DataFrame:
-    """The runs of tasks of these names, in whatever variant."""
-    return _some(frame[frame["task"].str.startswith(names)], f"a run of {what}")
-
-
-def _where_all(
-    frame: pd.DataFrame, holds: Callable[[pd.DataFrame], bool], what: str, *by: str
-) -> pd.DataFrame:
-    """The runs of those pairs and tasks, under one set of conditions, for which something holds."""
-    keys = ["pair", "task", *by, *(name for name in CONDITIONS if name not in MOOT)]
-    kept = [group for _, group in frame.groupby(keys, dropna=False, sort=False) if holds(group)]
-    return _some(pd.concat(kept).sort_index() if kept else frame[:0], what)
-
-
-def _some(frame: pd.DataFrame, what: str) -> pd.DataFrame:
-    if frame.empty:
-        raise NoRuns(f"none of these runs is {what}".replace("is a run of", "is of"))
-    return frame
-
-
-def _rows(frame: pd.DataFrame) -> Iterable[Any]:
-    return (row for _, row in frame.iterrows())
