@@ -145,4 +145,4 @@ def test_arguments_that_the_engine_does_not_take_are_refused(
 def test_without_vllm_it_is_told_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "vllm_versions", lambda: {})
     with pytest.raises(ValueError, match=r"which is not installed: pip install 'pearl-eval\[vllm-"):
-        engine.check({})
+        engine.check_installed()

@@ -48,7 +48,11 @@ def test_what_an_earlier_summary_lacks_is_none(tmp_path: Path) -> None:
     categories = {"de": {"acceptance_length": 2.5}, "es": {}}
     summary = read_summary(written(tmp_path, by_category=categories, devices={"decoder": []}))
     equal = ["speedup", "speedup_ci95", "tokens_per_second"]
-    figures = ["acceptance_length", *(f"equal_hardware_{name}" for name in equal)]
+    figures = [
+        "acceptance_length",
+        "speedup_of_mean_speeds",
+        *(f"equal_hardware_{name}" for name in equal),
+    ]
     per_device = [
         f"{whose}tokens_per_second_per_device" for whose in ("", "reference_", "equal_hardware_")
     ]
