@@ -17,5 +17,7 @@ def __getattr__(name: str) -> Any:
     if name == "Executor":
         from decoders.vllm.executor import Executor
 
+        # vLLM sends it to another process by its name, which must be one that is found there, too.
+        Executor.__module__ = __name__
         return Executor
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -32,6 +32,8 @@ def waiting(monkeypatch: pytest.MonkeyPatch) -> Any:
     import pearl_eval.vllm
 
     made = pearl_eval.vllm.Executor()
+    # By that name it is found in a process of vLLM's, whatever the user's own folders are called.
+    assert f"{type(made).__module__}.{type(made).__qualname__}" == "pearl_eval.vllm.Executor"
     own = sys.modules.pop("decoders.vllm.executor")
     now = SimpleNamespace(monotonic=lambda: 50.0, sleep=slept.append)
     monkeypatch.setattr(own, "time", now)

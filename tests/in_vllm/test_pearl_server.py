@@ -23,6 +23,7 @@ from vllm_tiny import ARGUMENTS, ENVIRONMENT, TARGET, pearl_arguments, prompts
 
 #: Seconds that a start may take: some 30 on two idle cores.
 LIMIT = 600
+EXECUTOR = {"distributed_executor_backend": "pearl_eval.vllm.Executor"}
 
 
 def free_port() -> int:
@@ -93,7 +94,7 @@ def clients(folders: dict[str, Path]) -> Iterator[dict[str, Any]]:
     """Clients of a plain server and of one with PEARL."""
     with (
         server(folders["plain"]) as plain,
-        server(folders["pearl"], **pearl_arguments(wait=4)) as pearl,
+        server(folders["pearl"], **pearl_arguments(wait=4), **EXECUTOR) as pearl,
     ):
         wait_for(*plain, folders["plain"])
         wait_for(*pearl, folders["pearl"])
