@@ -8,7 +8,7 @@ model do.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -68,15 +68,24 @@ class Routers(TorchFunctionMode):
     imposed
         For each router the experts, ``[tokens, groups, k]``, that it is made to choose instead of
         its own.
+    disturbed
+        Makes of the scores of a router, by its number, those that it is to choose by instead.
     """
 
-    def __init__(self, model: nn.Module, tokens: int, imposed: Sequence[torch.Tensor] = ()) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        tokens: int,
+        imposed: Sequence[torch.Tensor] = (),
+        disturbed: Callable[[int, torch.Tensor], torch.Tensor] | None = None,
+    ) -> None:
         super().__init__()
         self.routers: list[str] = []
         self.scores: list[torch.Tensor] = []
         self.chosen: list[torch.Tensor] = []
         self._tokens = tokens
         self._imposed = list(imposed)
+        self._disturbed = disturbed
         self._names = {id(module): name for name, module in model.named_modules()}
         self._running = ""
         self._hook: Any = None
@@ -102,6 +111,10 @@ class Routers(TorchFunctionMode):
         scores, experts = args[0], result.indices
         if self._imposed:
             experts = self._imposed[len(self.routers)].reshape(experts.shape)
+        elif self._disturbed is not None:
+            chosen_by = self._disturbed(len(self.routers), scores)
+            experts = function(chosen_by, *args[1:], **(kwargs or {})).indices
+        if experts is not result.indices:
             result = torch.return_types.topk((scores.gather(-1, experts), experts))
         self.routers.append(self._running)
         self.scores.append(scores.reshape(self._tokens, -1, scores.shape[-1]).clone())

@@ -13,7 +13,7 @@ from pearl_eval.audit.inputs import Inputs
 from pearl_eval.audit.scoring import Scorer, Span
 from pearl_eval.audit.texts import RowText
 from pearl_eval.audit.verdicts import JudgedOutput, OutputJudge
-from pearl_eval.checks.stand_ins import stand_ins
+from pearl_eval.checks.stand_ins import other_experts, stand_ins
 from pearl_eval.pairs.pair import Pair
 
 #: How often an output of text is tried in other tokens that make the same text.
@@ -65,7 +65,7 @@ class Auditor:
         for piece in self._scorer.pieces(spans):
             judges[piece.index].take(piece.start, piece.rows)
         for judge in judges:
-            judge.reconsider(partial(stand_ins, self._target))
+            judge.reconsider(partial(stand_ins, self._target), partial(other_experts, self._target))
         return [judge.judged for judge in judges]
 
     def _judge(self, text: RowText) -> OutputJudge:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -21,6 +21,8 @@ IDENTICAL, TIE, VIOLATION, SAMPLED = "identical", "tie", "violation", "sampled"
 
 #: Ways of reading a text whose output begins there: see :func:`stand_ins`.
 Ways = Callable[[list[int], int], list[StandIn]]
+#: What it gives by other experts: see :func:`other_experts`.
+Others = Callable[[list[int], int, StandIn], Iterable[Logits]]
 
 
 @dataclass
@@ -190,34 +192,48 @@ class OutputJudge:
         into = self.judged.ties if one.gap <= one.tolerance else self.judged.violations
         into.append(replace(one, position=one.position + start))
 
-    def reconsider(self, ways: Ways) -> None:
+    def reconsider(self, ways: Ways, others: Others) -> None:
         """Look again at what seems to be violations: this place may be one where rounding does more
         than elsewhere, or, of a mixture, one where other experts may be chosen."""
         judged, text = self.judged, self.judged.text
         if not judged.violations or text.applied.random:
             return
         # One token more, as what follows the last may be judged, too.
-        found = ways([*text.ids, text.ids[-1]], text.begin)
-        tokens = torch.tensor([*text.output, 0], device=found[0].precise.rows.device)[:, None]
-        leads = []
-        for way in found:
-            scores = self._processed.scores(way.precise.rows, text.begin)
-            leads.append((scores.gather(-1, tokens)[:, 0] - scores.amax(-1))[:-1])
-        every = torch.stack(leads)
+        ids = [*text.ids, text.ids[-1]]
+        found = ways(ids, text.begin)
+        leads = torch.stack([self._leads(way.precise) for way in found])
         if len(found) > 1:
-            known = every.nan_to_num(0, 0, 0)
+            known = leads.nan_to_num(0, 0, 0)
             spread = float((known.amax(0) - known.amin(0)).max())
             # One that was not tried may change more.
             judged.more = 2 * spread / self._processed.sharpness
         allowed = (allowed_unknown(found, self._dtype) + judged.more).tolist()
-        wrong, judged.violations = judged.violations, []
+        best = leads.amax(0) if len(found) > 1 else None
+        self._sort_again(allowed, best)
+        if judged.violations:
+            for other in others(ids, text.begin, found[0]):
+                self._sort_again(allowed, self._leads(other))
+                if not judged.violations:
+                    break
+        judged.ties.sort(key=lambda one: one.position)
+
+    def _leads(self, precise: Logits) -> torch.Tensor:
+        """How far the output's tokens are ahead of the best choice, which is 0 at most."""
+        text = self.judged.text
+        scores = self._processed.scores(precise.rows, text.begin)
+        tokens = torch.tensor([*text.output, 0], device=scores.device)[:, None]
+        return (scores.gather(-1, tokens)[:, 0] - scores.amax(-1))[:-1]
+
+    def _sort_again(self, allowed: Sequence[float], leads: torch.Tensor | None) -> None:
+        """Hold violations to what is ``allowed`` for each token, and to other ``leads`` of the
+        output's tokens where those are known and better."""
+        wrong, self.judged.violations = self.judged.violations, []
         for one in wrong:
             score, place = one.token_logit, one.position
-            if place < len(text.output) and len(found) > 1:
-                score = one.expected_logit + float(every[:, place].max())
+            if leads is not None and place < len(leads):
+                score = max(score, one.expected_logit + float(leads[place]))
             tolerance = self._processed.sharpness * allowed[place]
             self._sort(replace(one, token_logit=score, tolerance=tolerance), 0)
-        judged.ties.sort(key=lambda one: one.position)
 
 
 def source(dtype: torch.dtype) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -19,6 +19,10 @@ CHUNK = 256
 #: spread of the logits. For the narrow types products are summed in float32, so that only what is
 #: stored is rounded; in float32 the sums are, too. docs/validity.md has what was seen.
 EXPLAINED = {torch.float32: 1024.0, torch.bfloat16: 32.0, torch.float16: 32.0}
+
+
+#: Makes of the scores of a router, by its number, those that it is to choose by.
+Disturbed = Callable[[int, torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -89,12 +93,38 @@ def stepwise(target: CachedModel, text: list[int], begin: int, size: int) -> Log
 
 def exact(target: CachedModel, text: list[int], begin: int, routing: Routing) -> Logits:
     """The output read in higher precision, where its experts were chosen by ``routing``."""
+    return _precise(target, text, begin, routing)
+
+
+def with_router_errors(
+    target: CachedModel, text: list[int], begin: int, sizes: Sequence[float], seed: int
+) -> Logits:
+    """The output read in higher precision, but that routers choose by scores that are off.
+
+    By random errors with standard deviations of ``sizes``, one for each router.
+    """
+    chance = torch.Generator(device=target.device).manual_seed(seed)
+
+    def disturbed(router: int, scores: torch.Tensor) -> torch.Tensor:
+        off = torch.empty_like(scores).normal_(generator=chance)
+        return scores + sizes[router] * off
+
+    return _precise(target, text, begin, Routing(), disturbed)
+
+
+def _precise(
+    target: CachedModel,
+    text: list[int],
+    begin: int,
+    routing: Routing,
+    disturbed: Disturbed | None = None,
+) -> Logits:
     wide = target.in_higher_precision()
     rows: list[torch.Tensor] = []
     own = Routing()
     for start in range(0, len(text) - 1, CHUNK):
         end = min(start + CHUNK, len(text) - 1)
-        with _noted(own, wide, end - start, routing.between(start, end)):
+        with _noted(own, wide, end - start, routing.between(start, end), disturbed):
             logits = wide.extend(text[:end], end - start)
         rows.append(logits[max(0, begin - 1 - start) :])
     return Logits(torch.cat(rows), own)
@@ -102,14 +132,18 @@ def exact(target: CachedModel, text: list[int], begin: int, routing: Routing) ->
 
 @contextlib.contextmanager
 def _noted(
-    routing: Routing, model: CachedModel, tokens: int, imposed: Sequence[torch.Tensor] = ()
+    routing: Routing,
+    model: CachedModel,
+    tokens: int,
+    imposed: Sequence[torch.Tensor] = (),
+    disturbed: Disturbed | None = None,
 ) -> Iterator[None]:
     """Note in ``routing`` what is chosen by the forward in the body, which reads ``tokens``."""
     if not model.one_forward:
         yield
         return
     start = model.length
-    with Routers(model.model, tokens, imposed) as routers:
+    with Routers(model.model, tokens, imposed, disturbed) as routers:
         yield
     routing.add(start, routers)
 

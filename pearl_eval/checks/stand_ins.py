@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from decoders.model.cached_model import CachedModel
-from pearl_eval.checks.rounding import CHUNK, Logits, errors, exact, explained, stepwise
+from pearl_eval.checks.rounding import (
+    CHUNK,
+    Logits,
+    errors,
+    exact,
+    explained,
+    stepwise,
+    with_router_errors,
+)
 
 #: How many times as much as single tokens a decoder's forwards may err on average. (Seen: 0.9 to
 #: 1.1 where nothing is wrong, 3.8 and more with rotary positions off by one.)
@@ -17,6 +25,8 @@ _FORWARD_LIMIT = 3.0
 #: mixture, and of a dense model.
 _STAND_INS = (CHUNK, 8, 4, 2, 1)
 _DENSE_STAND_INS = (CHUNK, 1)
+#: How often experts are drawn that an engine may have chosen.
+_DRAWS = 24
 #: How many times the error that is measured is allowed, unless a run says otherwise.
 FACTOR = 10.0
 
@@ -43,6 +53,26 @@ def stand_ins(target: CachedModel, text: list[int], begin: int) -> list[StandIn]
         precise = exact(target, text, begin, run.routing) if run.routing else found[0].precise
         found.append(StandIn(run, precise))
     return found
+
+
+def other_experts(
+    target: CachedModel, text: list[int], begin: int, known: StandIn
+) -> Iterator[Logits]:
+    """What a text gives in higher precision by other experts that rounding may make routers choose.
+
+    They are drawn: routers choose by scores that are off by as much as those of a ``known`` way of
+    reading the text. None of a dense model.
+    """
+    if known.run.routing:
+        both = zip(known.run.routing.scores, known.precise.routing.scores, strict=True)
+        sizes = [_deviation(run[: len(precise)], precise) for run, precise in both]
+        for seed in range(_DRAWS):
+            yield with_router_errors(target, text, begin, sizes, seed)
+
+
+def _deviation(run: torch.Tensor, precise: torch.Tensor) -> float:
+    """The root of the mean square of what scores are off by, those of no expert left out."""
+    return float((run.to(precise.dtype) - precise).nan_to_num(0, 0, 0).square().mean().sqrt())
 
 
 def allowed_unknown(

@@ -147,7 +147,7 @@ def test_a_place_that_errs_more_is_allowed_as_much() -> None:
         asked.append((text, begin))
         return [StandIn(Logits(tensor(off)), Logits(tensor(precise)))]
 
-    judge.reconsider(ways)
+    judge.reconsider(ways, no_others)
     found = judge.judged
     assert asked == [([1, 1, 1, 1], 1)]
     assert [one.position for one in found.ties] == [0]
@@ -162,7 +162,7 @@ def test_of_a_mixture_other_experts_may_have_been_chosen() -> None:
     judge.take(0, tensor([FAR, FAR]))
     other = [[3.5, 3.0, 1.0, 0.5], FAR, FAR]
     ways = [StandIn(Logits(tensor(rows)), Logits(tensor(rows))) for rows in ([FAR] * 3, other)]
-    judge.reconsider(lambda text, begin: ways)
+    judge.reconsider(lambda text, begin: ways, no_others)
     found = judge.judged
     # Token 1 is 1 behind in one way and 0.5 in the other; twice that difference is allowed more.
     assert found.more == pytest.approx(1.0)
@@ -172,13 +172,38 @@ def test_of_a_mixture_other_experts_may_have_been_chosen() -> None:
     assert [one.position for one in found.violations] == [1]
 
 
+def test_of_a_mixture_experts_are_drawn_until_one_draw_could_choose_a_token() -> None:
+    """Token 1 is 1 behind, and in the second draw 0.2; 0.25 times the deviation is allowed."""
+    judge = judge_of([1, 1])
+    judge.take(0, tensor([FAR, FAR]))
+    nearer = [[4.0, 3.8, 1.0, 0.0], FAR, FAR]
+    draws = [Logits(tensor(rows)) for rows in ([FAR] * 3, nearer, [FAR] * 3)]
+    way = StandIn(Logits(tensor([FAR] * 3)), Logits(tensor([FAR] * 3)))
+    asked = []
+
+    def others(text: list[int], begin: int, known: StandIn) -> list[Logits]:
+        asked.append((text, begin, known))
+        return draws
+
+    judge.reconsider(lambda text, begin: [way], others)
+    found = judge.judged
+    assert asked == [([1, 1, 1, 1], 1, way)]
+    assert [(one.position, one.gap) for one in found.ties] == [(0, pytest.approx(0.2))]
+    assert [(one.position, one.gap) for one in found.violations] == [(1, pytest.approx(1.0))]
+    assert found.more == 0.0
+
+
+def no_others(text: list[int], begin: int, known: StandIn) -> list[Logits]:
+    return []
+
+
 def test_nothing_is_asked_again_of_what_needs_it_not() -> None:
     def ways(text: list[int], begin: int) -> list[StandIn]:
         raise AssertionError
 
     judge = judge_of([1])
     judge.take(0, tensor([NEAR]))
-    judge.reconsider(ways)
+    judge.reconsider(ways, no_others)
     assert judge.judged.kind == "tie"
 
 

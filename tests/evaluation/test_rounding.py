@@ -23,6 +23,7 @@ from pearl_eval.checks.rounding import (
     replayed,
     router_ties,
     stepwise,
+    with_router_errors,
 )
 
 TEXT = [20, 21, 22, 23, 24, 25, 26, 27]
@@ -239,6 +240,27 @@ def test_routers_are_recorded_and_imposed() -> None:
         changed = mixture.extend(TEXT[:4], 1)
     assert all(map(torch.equal, imposed.chosen, others))
     assert not torch.allclose(changed, rows, atol=1e-2)
+
+
+def test_routers_choose_by_scores_that_are_off() -> None:
+    """What they choose is weighed by what it scores all the same."""
+    mixture = CachedModel(make_mixture(dtype=torch.float32))
+    text = [(7 * i) % 250 for i in range(40)]
+    routing = stepwise(mixture, text, 10, 1).routing
+    own = exact(mixture, text, 10, routing)
+    count = len(routing.routers)
+    alike = with_router_errors(mixture, text, 10, [0.0] * count, seed=1)
+    torch.testing.assert_close(alike.rows, own.rows, rtol=0, atol=1e-9)
+    assert all(map(torch.equal, alike.routing.chosen, own.routing.chosen))
+    # Only the last router errs, so much that it chooses at random.
+    sizes = [*[0.0] * (count - 1), 1e3]
+    off = with_router_errors(mixture, text, 10, sizes, seed=1)
+    same = [torch.equal(*both) for both in zip(off.routing.chosen, own.routing.chosen, strict=True)]
+    assert same == [True] * (count - 1) + [False]
+    imposed = exact(mixture, text, 10, off.routing)
+    torch.testing.assert_close(off.rows, imposed.rows, rtol=0, atol=1e-9)
+    again, other = (with_router_errors(mixture, text, 10, sizes, seed=seed) for seed in (1, 2))
+    assert torch.equal(again.rows, off.rows) and not torch.equal(other.rows, off.rows)
 
 
 def test_a_dense_model_has_no_routers(model: CachedModel) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -256,6 +257,7 @@ def test_without_forwards_that_repeat_themselves_a_bound_is_asked_for(
         way([[2.0, 1.5], [0.5, 0.9], [2.0, 0.0]], [0.03, 0.01, 0.01]),
     ]
     monkeypatch.setattr(equivalence, "stand_ins", lambda *_: ways)
+    monkeypatch.setattr(equivalence, "other_experts", lambda *_: [])
     why = (
         "position 1: in float64 token 0 is 0.1 logits below the best choice and the reference's, 1,"
         " 0; held to {} (what rounding in bfloat16 may do to logits so far spread out, or 10 times"
@@ -265,9 +267,10 @@ def test_without_forwards_that_repeat_themselves_a_bound_is_asked_for(
         ", so 0.6 more is allowed: twice the most that other experts changed between 2 ways of"
         " reading the text"
     )
-    # At one of three places the second choice would have passed, too.
+    # At one of three places the second choice would have passed, too, and at another by the second
+    # way of reading.
     rate = pytest.approx(1 / 3)
-    tie = Verdict("tie", 1, why.format("0.8") + more, rate)
+    tie = Verdict("tie", 1, why.format("0.8") + more, pytest.approx(2 / 3))
     assert verdict(events=()) == tie
     unlike = [off_by([[0.0, 1.0]] * 3, [0.0, 0.0, error]) for error in (0.0, 0.25)]
     monkeypatch.setattr(equivalence, "replayed", lambda *_: unlike.pop())
@@ -297,6 +300,7 @@ def test_one_way_of_reading_that_could_choose_a_token_is_enough(
     """Token 0 has a logit of 0.5; 0.8 is allowed where the two ways differ by 0.3, else 0.2."""
     ways = [way([[2.0, 0.0], [0.5, best], [2.0, 0.0]], [0.02] * 3) for best in (first, second)]
     monkeypatch.setattr(equivalence, "stand_ins", lambda *_: ways)
+    monkeypatch.setattr(equivalence, "other_experts", lambda *_: [])
     found = verdict(events=())
     assert found.kind == kind
     if kind == "violation":
@@ -305,6 +309,30 @@ def test_one_way_of_reading_that_could_choose_a_token_is_enough(
             f"position 1: token 0 (logit 0.5) where the target's own is 1 (logit {first}),"
             f" tolerance {allowed}"
         )
+
+
+@pytest.mark.parametrize(
+    ("draws", "kind", "drawn"), [([2.0, 0.65, 9.0], "tie", 2), ([2.0] * 3, "violation", 3)]
+)
+def test_experts_are_drawn_until_a_draw_could_choose_the_token(
+    monkeypatch: pytest.MonkeyPatch, draws: list[float], kind: str, drawn: int
+) -> None:
+    """Token 0 has a logit of 0.5; 0.2 is allowed."""
+    ways = [way([[2.0, 0.0], [0.5, 2.0], [2.0, 0.0]], [0.02] * 3)] * 2
+    asked: list[Any] = []
+
+    def others(*arguments: Any) -> Iterator[Logits]:
+        for best in draws:
+            asked.append(arguments)
+            yield way([[2.0, 0.0], [0.5, best], [2.0, 0.0]], [0.0] * 3).precise
+
+    monkeypatch.setattr(equivalence, "stand_ins", lambda *_: ways)
+    monkeypatch.setattr(equivalence, "other_experts", others)
+    found = verdict(events=())
+    assert asked == [(TARGET, PROMPT + OUTPUT, 2, ways[0])] * drawn
+    assert found.kind == kind
+    said = "and experts drawn 2 times by routers that err as much as they are seen to"
+    assert (said in found.why) == (kind == "tie")
 
 
 def test_a_text_is_read_in_several_ways_where_experts_may_change(forwards: Forwards) -> None:
@@ -317,6 +345,24 @@ def test_a_text_is_read_in_several_ways_where_experts_may_change(forwards: Forwa
     assert forwards.sizes == [256, 8, 4, 2, 1]
     assert all(one.run is forwards.single for one in found)
     assert all(one is forwards.single.routing for one in forwards.routings[1:])
+
+
+def test_experts_are_drawn_by_as_much_as_routers_are_seen_to_err(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The one router's scores are off by 0.3 and 0.5 for the two tokens that both readings have,
+    and of an expert that can't be chosen by nothing: a deviation of the root of 0.34 / 4."""
+    made = way([[0.0, 0.0]], [0.0])
+    made.run.routing.scores = [tensor([[[1.3, -math.inf]], [[2.5, 0.0]], [[9.0, 9.0]]])]
+    made.precise.routing.scores = [tensor([[[1.0, -math.inf]], [[2.0, 0.0]]], dtype=torch.float64)]
+    asked: list[Any] = []
+    monkeypatch.setattr(reading, "with_router_errors", lambda *given: asked.append(given))
+    assert len(list(reading.other_experts(TARGET, PROMPT, 1, made))) == len(asked) == 24
+    assert asked[0][:3] == (TARGET, PROMPT, 1)
+    assert all(given[3] == [pytest.approx(0.085**0.5)] for given in asked)
+    assert len({given[4] for given in asked}) == 24
+    dense = way([[0.0, 0.0]], [0.0], False)
+    assert list(reading.other_experts(TARGET, PROMPT, 1, dense)) == []
 
 
 def test_an_output_that_ends_where_the_other_goes_on_says_so(forwards: Forwards) -> None:
@@ -371,8 +417,12 @@ def test_what_scores_make_of_logits_is_taken_back() -> None:
         " 0; held to 0.5"
     )
     # The second choices are 0.25 below the best, the best, and 1 below.
-    assert CASE.runners_up_within(precise, allowed) == pytest.approx(1 / 3)
-    assert CASE.runners_up_within(precise, [0.25, 0.0, 1.0]) == 1.0
+    assert CASE.runners_up_within([precise], allowed) == pytest.approx(1 / 3)
+    assert CASE.runners_up_within([precise], [0.25, 0.0, 1.0]) == 1.0
+    # One of several ways of reading the text is enough: here the third token's are alike.
+    other = logits((9.0, 0.0), (0.0, 9.0), (1.0, 1.0))
+    for both in ([precise, other], [precise, other, precise]):
+        assert CASE.runners_up_within(both, allowed) == pytest.approx(2 / 3)
     own = logits((0.5, 0.5), (0.5, 0.25), (1.0, 1.0))
     assert CASE.runners_up_chosen(own, precise) == pytest.approx(2 / 3)
     assert CASE.not_chosen(own) == ""
