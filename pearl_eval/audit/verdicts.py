@@ -202,14 +202,12 @@ class OutputJudge:
         ids = [*text.ids, text.ids[-1]]
         found = ways(ids, text.begin)
         leads = torch.stack([self._leads(way.precise) for way in found])
-        if len(found) > 1:
-            known = leads.nan_to_num(0, 0, 0)
-            spread = float((known.amax(0) - known.amin(0)).max())
-            # One that was not tried may change more.
-            judged.more = 2 * spread / self._processed.sharpness
+        known = leads.nan_to_num(0, 0, 0)
+        spread = float((known.amax(0) - known.amin(0)).max())
+        # One that was not tried may change more.
+        judged.more = 2 * spread / self._processed.sharpness
         allowed = (allowed_unknown(found, self._dtype) + judged.more).tolist()
-        best = leads.amax(0) if len(found) > 1 else None
-        self._sort_again(allowed, best)
+        self._sort_again(allowed, leads.amax(0))
         if judged.violations:
             for other in others(ids, text.begin, found[0]):
                 self._sort_again(allowed, self._leads(other))
@@ -224,13 +222,13 @@ class OutputJudge:
         tokens = torch.tensor([*text.output, 0], device=scores.device)[:, None]
         return (scores.gather(-1, tokens)[:, 0] - scores.amax(-1))[:-1]
 
-    def _sort_again(self, allowed: Sequence[float], leads: torch.Tensor | None) -> None:
+    def _sort_again(self, allowed: Sequence[float], leads: torch.Tensor) -> None:
         """Hold violations to what is ``allowed`` for each token, and to other ``leads`` of the
-        output's tokens where those are known and better."""
+        output's tokens where those are better."""
         wrong, self.judged.violations = self.judged.violations, []
         for one in wrong:
             score, place = one.token_logit, one.position
-            if leads is not None and place < len(leads):
+            if place < len(leads):
                 score = max(score, one.expected_logit + float(leads[place]))
             tolerance = self._processed.sharpness * allowed[place]
             self._sort(replace(one, token_logit=score, tolerance=tolerance), 0)

@@ -188,6 +188,16 @@ class RouterTie:
     tolerance: float
 
 
+def squared_errors(scores: torch.Tensor, precise: torch.Tensor) -> torch.Tensor:
+    """Mean square error of a router's scores, ``[tokens of both]``.
+
+    Both are ``[tokens, groups, experts]``. What is not finite, of experts that can't be chosen, is
+    no error.
+    """
+    wrong = scores[: len(precise)].to(precise.dtype) - precise
+    return wrong.masked_fill(~wrong.isfinite(), 0).square().flatten(1).mean(-1)
+
+
 def router_ties(
     chosen: Routing, precise: Routing, single: Routing, precise_single: Routing, factor: float
 ) -> list[RouterTie]:
@@ -212,9 +222,7 @@ def router_ties(
         own = torch.ones_like(scores, dtype=torch.bool).scatter_(-1, experts, False)
         left_out = scores.masked_fill(~own, -torch.inf).amax(-1)
         gaps = (left_out - scores.gather(-1, experts).amin(-1)).amax(-1)
-        wrong = single.scores[index][:tokens].to(scores.dtype) - precise_single.scores[index]
-        wrong = wrong.masked_fill(~wrong.isfinite(), 0)
-        squares = wrong.square().flatten(1).mean(-1)
+        squares = squared_errors(single.scores[index], precise_single.scores[index])
         allowed = factor * torch.maximum(squares, squares.mean()).sqrt()
         found += [
             RouterTie(router, place, float(gaps[place]), float(allowed[place]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 
@@ -14,6 +15,7 @@ from pearl_eval.checks.rounding import (
     errors,
     exact,
     explained,
+    squared_errors,
     stepwise,
     with_router_errors,
 )
@@ -38,6 +40,11 @@ class StandIn:
 
     run: Logits
     precise: Logits
+
+    @cached_property
+    def errors(self) -> torch.Tensor:
+        """Those of its logits, ``[output tokens]``."""
+        return errors(self.run, self.precise)
 
 
 def stand_ins(target: CachedModel, text: list[int], begin: int) -> list[StandIn]:
@@ -65,14 +72,9 @@ def other_experts(
     """
     if known.run.routing:
         both = zip(known.run.routing.scores, known.precise.routing.scores, strict=True)
-        sizes = [_deviation(run[: len(precise)], precise) for run, precise in both]
+        sizes = [float(squared_errors(*scores).mean().sqrt()) for scores in both]
         for seed in range(_DRAWS):
             yield with_router_errors(target, text, begin, sizes, seed)
-
-
-def _deviation(run: torch.Tensor, precise: torch.Tensor) -> float:
-    """The root of the mean square of what scores are off by, those of no expert left out."""
-    return float((run.to(precise.dtype) - precise).nan_to_num(0, 0, 0).square().mean().sqrt())
 
 
 def allowed_unknown(
@@ -88,14 +90,14 @@ def allowed_unknown(
     by_rounding = explained(found[0].precise, dtype)
     if uneven(found, dtype):
         return by_rounding
-    in_place = torch.stack([errors(one.run, one.precise) for one in found]).amax(0)
+    in_place = torch.stack([one.errors for one in found]).amax(0)
     return torch.maximum(by_rounding, factor * in_place)
 
 
 def uneven(found: Sequence[StandIn], dtype: torch.dtype) -> str:
     """What is wrong with the target's forwards, the first of which read many tokens at once and the
     last of which single ones; empty where rounding accounts for all."""
-    *several, single = (errors(one.run, one.precise) for one in found)
+    *several, single = (one.errors for one in found)
     worst = max(several, key=lambda one: float(one.mean()), default=single)
     return average_fault(worst, single, explained(found[-1].precise, dtype))
 
