@@ -7,6 +7,11 @@ import os
 from pathlib import Path
 from typing import Any
 
+from small_pair import load
+
+from decoders.sampling.temperature import Temperature
+from pearl_eval.checks.distribution import DistributionCheck, Fit
+
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / "pearl_eval" / "assets" / "tiny"
 TARGET, DRAFT = str(TINY / "target"), str(TINY / "draft")
@@ -82,6 +87,19 @@ def generate(
         use_tqdm=False,
     )
     return [list(answer.outputs[0].token_ids) for answer in answers]
+
+
+def fit(asked: list[list[int]], made: list[list[int]], sampling: Temperature) -> Fit:
+    """How well outputs that were sampled fit the target's distribution."""
+    check = DistributionCheck(
+        load(Path(TARGET)),
+        sampling.probabilities,
+        load(Path(DRAFT)),
+        sampling.draft_probabilities,
+    )
+    for prompt, output in zip(asked, made, strict=True):
+        check.add(prompt, output)
+    return check.fit()
 
 
 def humaneval(count: int, longest: int) -> list[list[int]]:

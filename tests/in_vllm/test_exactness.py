@@ -5,18 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import pytest
-from small_pair import load
 
 pytest.importorskip("vllm")
 
 from vllm_tiny import (
     ARGUMENTS,
-    DRAFT,
-    TARGET,
+    fit,
     generate,
     handed,
     humaneval,
@@ -26,7 +23,7 @@ from vllm_tiny import (
 )
 
 from decoders.sampling.temperature import Temperature
-from pearl_eval.checks.distribution import DistributionCheck, Fit
+from pearl_eval.checks.distribution import Fit
 
 pytestmark = pytest.mark.nightly
 #: Prompts, tokens generated of each, and the longest draft.
@@ -96,20 +93,12 @@ def test_texts_end_where_the_targets_own_do(
     assert generate(engine, asked, each, max_tokens=NEW) == stopped
 
 
-def fit(engine: Any, asked: list[list[int]]) -> Fit:
+def sampled(engine: Any, asked: list[list[int]]) -> Fit:
     """How well what is sampled fits the target's distribution."""
     several = list(chain.from_iterable([prompt] * SAMPLES for prompt in asked))
     # By the engine's own seed: on a CPU vLLM fails where a request's own meets a prompt in parts.
     made = generate(engine, several, temperature=SAMPLING.temperature, max_tokens=NEW)
-    check = DistributionCheck(
-        load(Path(TARGET)),
-        SAMPLING.probabilities,
-        load(Path(DRAFT)),
-        SAMPLING.draft_probabilities,
-    )
-    for prompt, output in zip(several, made, strict=True):
-        check.add(prompt, output)
-    found = check.fit()
+    found = fit(several, made, SAMPLING)
     assert found.tokens == COUNT * SAMPLES * NEW
     print(found)
     return found
@@ -120,7 +109,7 @@ def test_sampled_text_is_distributed_as_the_targets(
     engine: Any, asked: list[list[int]], changes: dict[str, Any]
 ) -> None:
     set_pearl(engine, **changes)
-    found = fit(engine, asked)
+    found = sampled(engine, asked)
     assert not found.refused
     assert found.smallest_bias < 0.02
     assert any(handed(log_of(engine)))
@@ -139,6 +128,6 @@ def test_a_target_that_accepts_too_often_is_seen(engine: Any, asked: list[list[i
     set_pearl(engine, wait=8)
     engine.collective_rpc(too_often, args=(0.9,))
     try:
-        assert fit(engine, asked).refused
+        assert sampled(engine, asked).refused
     finally:
         engine.collective_rpc(too_often, args=(1.0,))

@@ -5,20 +5,17 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from small_pair import load
 
 pytest.importorskip("vllm")
 
 from vllm_tiny import (
     ARGUMENTS,
-    DRAFT,
     MOST,
-    TARGET,
     TEXTS,
+    fit,
     generate,
     handed,
     log_of,
@@ -28,7 +25,6 @@ from vllm_tiny import (
 )
 
 from decoders.sampling.temperature import Temperature
-from pearl_eval.checks.distribution import DistributionCheck
 
 
 @pytest.fixture(scope="module")
@@ -161,15 +157,7 @@ def test_sampled_tokens_are_distributed_as_the_targets(pearl: Pearl) -> None:
     asked = [prompt for prompt in prompts() for _ in range(8)]
     # By the engine's own seed: on a CPU vLLM fails where a request's own meets a prompt in parts.
     outputs = generate(engine, asked, temperature=sampling.temperature, max_tokens=32)
-    check = DistributionCheck(
-        load(Path(TARGET)),
-        sampling.probabilities,
-        load(Path(DRAFT)),
-        sampling.draft_probabilities,
-    )
-    for prompt, output in zip(asked, outputs, strict=True):
-        check.add(prompt, output)
-    found = check.fit()
+    found = fit(asked, outputs, sampling)
     assert found.tokens == len(asked) * 32 and not found.refused
     # With so many tokens a bias of this size would have been seen.
     assert found.smallest_bias < 0.1
