@@ -12,6 +12,7 @@ from test_frame import write
 from analysis.frames.frame import load
 from analysis.frames.table import Cell, NoRuns, Table, latex_escaped
 from analysis.paper.paper_tables import TABLES
+from analysis.tables import print_tables
 from pearl_eval.commands import program
 
 
@@ -410,6 +411,13 @@ def test_command_prints_what_the_runs_give(sweep: Path, capsys: pytest.CaptureFi
     out = capsys.readouterr().out
     assert out.splitlines()[0] == "section,decoder,column,value,unit,low,high,n,runs,source"
     assert len(out.splitlines()) == 1 + 6
+
+
+def test_cells_are_told_on_demand_only(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    print_tables([str(sweep)], ["humaneval"])
+    assert f"pearl γ4 / tiny: {sweep / '2'}" not in capsys.readouterr().out
+    print_tables([str(sweep)], ["humaneval"], cells=True)
+    assert f"pearl γ4 / tiny: {sweep / '2'}" in capsys.readouterr().out
 
 
 def test_command_says_what_keeps_runs_apart(

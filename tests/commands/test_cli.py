@@ -450,6 +450,7 @@ def test_both_models_compute_as_the_runtime_says(
     assert code == 0 and "identical 3/3" in out
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["environment"]["forward"] == forward
+    assert summary["environment"]["target_parallel"] is None
 
 
 @pytest.mark.parametrize("old", ["runtime=compiled", "runtime.forward=compiled"])

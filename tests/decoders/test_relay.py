@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import psutil
 import pytest
@@ -18,6 +19,7 @@ from decoders.model.cached_model import CachedModel
 from decoders.pearl import Pearl
 from decoders.pearl_shared import PearlShared
 from decoders.process import relay as relay_module
+from decoders.process.channel import ChannelClosed
 from decoders.process.drafter import Drafter
 from decoders.process.ends import crossing, layers_of
 from decoders.process.models import End, Models
@@ -103,6 +105,50 @@ def test_both_copies_keep_to_the_verified_text(relay: RelayDrafter, small_pair: 
         text += drafted[:accepted]
         keep, tail = len(text), [7 + step]
         text += tail
+
+
+class Told:
+    """A channel on which all messages have come already."""
+
+    def __init__(self, *messages: Any) -> None:
+        self.messages = list(messages)
+        self.answers: list[Any] = []
+
+    def receive(self) -> Any:
+        if not self.messages:
+            raise ChannelClosed
+        return self.messages.pop(0)
+
+    def receive_now(self) -> None:
+        return None
+
+    def send(self, message: Any) -> None:
+        self.answers.append(message)
+
+
+def test_both_copies_draw_from_one_stream_anew_for_each_prompt(small_pair: SmallPair) -> None:
+    """So that what is drawn does not depend on who draws it."""
+    sampler, model = Temperature(1.0), small_pair.load_draft()
+
+    def played(messages: list[Any], batons: list[Any]) -> list[list[int]]:
+        channel, peer = Told(*messages), Told(*batons)
+        with pytest.raises(ChannelClosed):
+            relay_module._Runner(model, sampler, cast(Any, channel), cast(Any, peer)).serve()
+        return [answer[1] for answer in channel.answers]
+
+    begins = [("begin", 0, len(TEXT)), ("begin", 1, len(TEXT))]
+    more = [("request", len(TEXT) + 5, [], 2, 0)]
+    alone = played([m for one in begins for m in (one, ("request", 0, TEXT, 5, 0), *more)], [])
+    assert alone[0] != alone[2]
+    # The other copy drew two, this one the next three; then the other one again, and this one one.
+    after = len(TEXT) + 5
+    legs = [
+        ("leg", 0, list(TEXT), 5, 0, 0, True),
+        ("leg", after, [], 2, 0, 5, True),
+    ]
+    batons = [("baton", alone[i][:n]) for i, n in ((0, 2), (1, 1), (2, 2), (3, 1))]
+    drawn = played([m for one in begins for m in (one, *map(deepcopy, legs))], batons)
+    assert drawn == [alone[0][2:], alone[1][1:], alone[2][2:], alone[3][1:]]
 
 
 def test_a_handover_that_comes_too_late_changes_nothing(

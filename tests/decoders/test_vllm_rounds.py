@@ -244,6 +244,20 @@ def test_what_ran_ahead_in_pearl_is_judged_by_the_targets_own_tokens_too() -> No
     assert made.lost == ""
 
 
+def test_a_step_after_which_nobody_asked_the_proposer_waited_for_nothing() -> None:
+    steps = [
+        EngineStep(3, True, [], 100.0, 1.0),
+        EngineStep(1, True, [], 102.0, 1.0, 103.0, 0.5, []),
+        EngineStep(1, True, [], 104.0, 1.0),
+    ]
+    # Of another text: before and after the second step's own.
+    log = [call(102.75, 0.5), call(103.75, 0.5)]
+    arrivals = [(101.5, [9]), (103.5, [10]), (105.5, [11])]
+    made = decode(VllmPearl(), Answer(100.0, arrivals, steps, log), most=3)
+    assert [(one.wait_target_seconds, one.wait_start) for one in made.rounds] == [(0.0, 0.0)] * 3
+    assert [(one.drafted, one.draft_start) for one in made.rounds] == [(0, 0.0)] * 3
+
+
 def test_pearl_says_what_it_has_to_go_on_without() -> None:
     steps = [EngineStep(3, True, [], 100.0, 1.0, 101.0, 0.5, [])]
     answer = Answer(100.0, [(101.5, [9])], steps, [call(101.0, failed="the draft process died")])

@@ -207,3 +207,11 @@ def test_only_a_newline_ends_a_record(tmp_path: Path) -> None:
     assert [record["text"] for record in read_lines(tmp_path / "records.jsonl")] == [
         "one\u2028two\x85three\nfour"
     ]
+
+
+def test_lines_of_a_tasks_own_are_written_as_they_read(tmp_path: Path) -> None:
+    files = RunFiles(tmp_path, {})
+    files.write_lines([{"a.jsonl": {"é": "ж"}, "b.jsonl": {"n": 1}}, {"a.jsonl": {"é": 2}}])
+    files.close()
+    assert (tmp_path / "a.jsonl").read_text(encoding="utf-8") == '{"é": "ж"}\n{"é": 2}\n'
+    assert (tmp_path / "b.jsonl").read_text(encoding="utf-8") == '{"n": 1}\n'

@@ -113,4 +113,10 @@ EQUIVALENT: list[tuple[str, str, str, str]] = [
         "if (prompt % step <= 0).sum() <= limit or step > prompt.max()",
         "what is left of a division is not below 0",
     ),
+    (
+        "pearl_eval/simulation/acceptance.py",
+        'return FixedText(np.where(recorded == ord("-"), drawn, recorded == ord("1")))',
+        'return FixedText(np.where(recorded == ord("-"), drawn, recorded >= ord("1")))',
+        "a trace has no sign beyond 1",
+    ),
 ]

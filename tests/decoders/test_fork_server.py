@@ -1,0 +1,42 @@
+"""How long is waited for the process that draft processes are forked from."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from decoders.process import fork_server
+
+
+class Started:
+    """A process whose start takes so long on a clock that nothing else moves."""
+
+    def __init__(self, takes: float) -> None:
+        self.now, self.takes = 100.0, takes
+        self.waited: list[float] = []
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def start(self) -> None:
+        self.now += self.takes
+
+    def join(self, timeout: float) -> None:
+        self.waited.append(timeout)
+
+
+@pytest.mark.parametrize(("takes", "rest"), [(4.0, 6.0), (10.0, 0.0), (12.0, 0.0)])
+def test_a_process_of_its_has_what_the_start_left_of_the_time(
+    monkeypatch: pytest.MonkeyPatch, takes: float, rest: float
+) -> None:
+    process = Started(takes)
+
+    def context(method: str) -> SimpleNamespace:
+        assert method == "forkserver"
+        return SimpleNamespace(Process=lambda target: process)
+
+    monkeypatch.setattr(fork_server.multiprocessing, "get_context", context)
+    monkeypatch.setattr(fork_server, "time", process)
+    fork_server.wait_ready(10.0)
+    assert process.waited == [rest]
