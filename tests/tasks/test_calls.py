@@ -152,7 +152,7 @@ def test_what_does_not_cross_is_told(sockets: Any) -> None:
 
 
 def test_functions_cross_by_their_number(sockets: Any) -> None:
-    """One of ours comes back as itself, one of theirs can be called, a built-in one is here, too."""
+    """One of ours comes back as itself, one of theirs can be called; what is built in is here."""
 
     def double(x: int) -> int:
         return 2 * x
