@@ -17,6 +17,7 @@ from transformers import Cache, PreTrainedModel
 
 from decoders.model.packed import pack, packable, product
 from decoders.model.packed_context import Window, fits, packed_tokens
+from decoders.model.small_head import SmallHead
 
 #: Model types of transformers whose layers these can take the place of: with or without biases of
 #: queries, keys and values, with or without norms of queries and keys.
@@ -49,6 +50,7 @@ class FusedForward:
         self._embedding: torch.Tensor = body.embed_tokens.weight
         self._norm, self._eps = body.norm.weight, body.norm.variance_epsilon
         head: Any = model.lm_head
+        self._spread = head.spread if isinstance(head, SmallHead) else None
         self._head = _columns(head.weight)
         head.weight = nn.Parameter(self._head.t(), requires_grad=False)
         self._packed_head: Any = None
@@ -111,7 +113,8 @@ class FusedForward:
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Logits, ``[rows, vocab]``, from what comes out of the last layer."""
         normed = rms_norm(hidden, hidden.shape[1:], self._norm, self._eps)
-        return product(normed, self._head, self._packed_head)
+        logits = product(normed, self._head, self._packed_head)
+        return self._spread(logits) if self._spread else logits
 
 
 def _not_fusible(model: PreTrainedModel) -> str:

@@ -132,8 +132,8 @@ def train_target(
         ids, weights = batches(step)
         return next_token_loss(logits_of(target, ids[:, :-1], recipe.bf16), ids[:, 1:], weights)
 
-    losses = fit(target, loss_of, recipe.target_schedule, work / "target.pt", "target")
-    return target, losses
+    fitted = fit(target, loss_of, recipe.target_schedule, work / "target.pt", "target")
+    return target, fitted.losses
 
 
 def distil_draft(
@@ -162,5 +162,5 @@ def distil_draft(
             logits_of(draft, ids[:, :-1], recipe.bf16), wanted, weights, plan.greedy
         )
 
-    losses = fit(draft, loss_of, recipe.draft_schedule, work / "draft.pt", "draft")
-    return draft, losses
+    fitted = fit(draft, loss_of, recipe.draft_schedule, work / "draft.pt", "draft")
+    return draft, fitted.losses

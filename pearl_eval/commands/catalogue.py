@@ -19,6 +19,10 @@ PROFILE = Command(
     "Times of a pair's forwards, and the draft lengths that follow",
     "pearl_eval.commands.profile:main",
 )
+DISTILL = Command(
+    "A draft model for a target, trained on what the target says",
+    "pearl_eval.commands.distill:main",
+)
 ESTIMATE = Command(
     "The jobs of a run or a sweep, with the GPUs, memory and hours they would need",
     "pearl_eval.commands.estimate:main",

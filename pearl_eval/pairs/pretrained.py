@@ -34,6 +34,7 @@ from pearl_eval.errors import UserError, reason
 from pearl_eval.machine.devices import Devices
 from pearl_eval.pairs.chat import end_of_turn
 from pearl_eval.pairs.fingerprint import folder_fingerprint
+from pearl_eval.pairs.frequent_tokens import cut_head
 from pearl_eval.pairs.generation_config import end_ids, read_generation_config
 from pearl_eval.pairs.pair import Pair, PairSource
 from pearl_eval.sizes.memory import free_bytes
@@ -162,6 +163,8 @@ def load_model(
             f"{model.path}: the weights are not those of its config: {len(absent)} are missing or"
             f" of another shape, the first is {absent[0]}"
         )
+    if is_local(model.path):
+        cut_head(loaded, Path(model.location))
     return CachedModel(loaded, vocab_size, known)
 
 

@@ -45,13 +45,22 @@ class Schedule:
         return float(np.interp(step, list(self.rate), list(self.rate.values())))
 
 
+@dataclass(frozen=True)
+class Fitted:
+    """The loss at each step, and what was measured after which steps."""
+
+    losses: list[float]
+    measured: list[tuple[int, float]]
+
+
 def fit(
     model: nn.Module,
     loss_of: Callable[[int], Tensor],
     schedule: Schedule,
     checkpoint: Path,
     name: str,
-) -> list[float]:
+    measure: Callable[[], float] | None = None,
+) -> Fitted:
     """Train ``model`` in place, from the checkpoint if there is one.
 
     Parameters
@@ -64,39 +73,52 @@ def fit(
         Written every few steps and at the end; a broken run goes on from it, to the same weights.
     name : str
         Label of the progress bar.
-
-    Returns
-    -------
-    list of float
-        The loss at each step.
+    measure : callable, optional
+        A figure of the model as it is, measured and shown at each checkpoint.
     """
     optimizers = _optimizers(model, schedule)
     losses: list[float] = []
+    measured: list[tuple[int, float]] = []
     if checkpoint.exists():
-        losses = _restore(checkpoint, model, optimizers)
+        losses, measured = _restore(checkpoint, model, optimizers)
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-        TextColumn("loss {task.fields[loss]}"),
+        TextColumn("loss {task.fields[loss]}{task.fields[measured]}"),
     )  # fmt: skip
     model.train()
     with Progress(*columns) as progress:
-        task = progress.add_task(name, total=schedule.steps, completed=len(losses), loss="-")
+        task = progress.add_task(
+            name, total=schedule.steps, completed=len(losses), loss="-", measured=_last(measured)
+        )
         for step in range(len(losses), schedule.steps):
             losses.append(_step(model, loss_of, optimizers, schedule, step))
             recent = losses[-50:]
             progress.update(task, advance=1, loss=f"{sum(recent) / len(recent):.3f}")
             if (step + 1) % schedule.checkpoint_every == 0 or step + 1 == schedule.steps:
-                _save(checkpoint, model, optimizers, losses)
+                if measure:
+                    model.eval()
+                    measured.append((step + 1, measure()))
+                    model.train()
+                    progress.update(task, measured=_last(measured))
+                _save(checkpoint, model, optimizers, losses, measured)
                 # A log file shows no bar.
-                log.info("%s: step %d, loss %.4f", name, step + 1, sum(recent) / len(recent))
+                log.info(
+                    "%s: step %d, loss %.4f%s",
+                    name, step + 1, sum(recent) / len(recent), _last(measured),
+                )  # fmt: skip
     model.eval()
-    return losses
+    return Fitted(losses, measured)
+
+
+def _last(measured: list[tuple[int, float]]) -> str:
+    return f", accepted {measured[-1][1]:.3f}" if measured else ""
 
 
 def _optimizers(model: nn.Module, schedule: Schedule) -> list[torch.optim.Optimizer]:
-    matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
+    learned = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+    matrices = [p for n, p in learned if p.ndim == 2 and "embed" not in n]
     known = {id(p) for p in matrices}
-    others = [p for p in model.parameters() if id(p) not in known]
+    others = [p for _, p in learned if id(p) not in known]
     return [
         torch.optim.Muon(
             matrices, lr=schedule.matrix_lr, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"
@@ -126,12 +148,17 @@ def _step(
 
 
 def _save(
-    path: Path, model: nn.Module, optimizers: list[torch.optim.Optimizer], losses: list[float]
+    path: Path,
+    model: nn.Module,
+    optimizers: list[torch.optim.Optimizer],
+    losses: list[float],
+    measured: list[tuple[int, float]],
 ) -> None:
     state: dict[str, Any] = {
         "model": model.state_dict(),
         "optimizers": [optimizer.state_dict() for optimizer in optimizers],
         "losses": losses,
+        "measured": measured,
     }
     # Written beside and moved, so that a kill while writing leaves the last one whole.
     beside = path.with_suffix(".part")
@@ -139,10 +166,11 @@ def _save(
     os.replace(beside, path)
 
 
-def _restore(path: Path, model: nn.Module, optimizers: list[torch.optim.Optimizer]) -> list[float]:
+def _restore(
+    path: Path, model: nn.Module, optimizers: list[torch.optim.Optimizer]
+) -> tuple[list[float], list[tuple[int, float]]]:
     state = torch.load(path, weights_only=True)
     model.load_state_dict(state["model"])
     for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
         optimizer.load_state_dict(saved)
-    losses: list[float] = state["losses"]
-    return losses
+    return state["losses"], [(step, value) for step, value in state["measured"]]

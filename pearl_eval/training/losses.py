@@ -1,4 +1,4 @@
-"""The two losses: next token of the corpus, and the target's own choice of it."""
+"""The losses: next token of the corpus, and the target's own choice of it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 from transformers import LlamaForCausalLM
+
+from pearl_eval.training.config import Loss
 
 
 def logits_of(model: LlamaForCausalLM, ids: Tensor, bf16: bool) -> Tensor:
@@ -31,23 +33,33 @@ def next_token_loss(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     return (each * weights.flatten()).sum() / weights.sum()
 
 
-def distillation_loss(draft: Tensor, target: Tensor, weights: Tensor, greedy: float) -> Tensor:
-    """How far the draft is from the target: KL divergence, and cross-entropy on its first choice.
+def distillation_loss(
+    draft: Tensor, target: Tensor, weights: Tensor, greedy: float, loss: Loss = Loss.kl
+) -> Tensor:
+    """How far the draft is from the target, and cross-entropy on the target's first choice.
 
     Under greedy decoding only the first choice counts, under sampling the whole distribution;
-    ``greedy`` in [0, 1] is the share of the first.
+    ``greedy`` in [0, 1] is the share of the first. For the whole distribution ``loss`` is ``kl``,
+    the KL divergence; ``total_variation``, half the sum of the differences of probabilities, which
+    is how often a drafted token is rejected (DistillSpec, arXiv 2310.08461); or ``acceptance``, the
+    negative logarithm of how often one is accepted.
 
     Parameters
     ----------
     draft, target : Tensor
-        Logits, (rows, length, vocabulary).
+        Logits, (…, vocabulary).
     weights : Tensor
-        (rows, length).
+        (…).
     greedy : float
+    loss : Loss
     """
     log_q = functional.log_softmax(draft, -1)
     log_p = functional.log_softmax(target, -1)
-    divergence = (log_p.exp() * (log_p - log_q)).sum(-1)
+    if loss is Loss.kl:
+        whole = (log_p.exp() * (log_p - log_q)).sum(-1)
+    else:
+        accepted = torch.minimum(log_p, log_q).exp().sum(-1)
+        whole = 1 - accepted if loss is Loss.total_variation else -accepted.log()
     first = -log_q.gather(-1, target.argmax(-1, keepdim=True)).squeeze(-1)
-    each = (1 - greedy) * divergence + greedy * first
+    each = (1 - greedy) * whole + greedy * first
     return (each * weights).sum() / weights.sum()

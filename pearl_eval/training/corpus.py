@@ -1,0 +1,275 @@
+"""The texts that a draft model learns from, made in batches that do not depend on each other."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from jinja2 import TemplateError
+from transformers import PreTrainedTokenizerBase
+
+from pearl_eval.errors import UserError
+from pearl_eval.pairs.pair import Pair
+from pearl_eval.shell.progress import steps
+from pearl_eval.training.config import TextConfig
+from pearl_eval.training.overlap import Overlap
+from pearl_eval.training.target_text import Drawn, TargetText, load_texts, read, save_texts, write
+from tasks.prompts import Prompts
+from tasks.task import Problem
+
+#: Texts of each kind that acceptance is measured on and nothing is learned from, at most.
+_HELD_OUT = 48
+#: Tokens that a prompt of the target's own making is drawn to, at least and at most.
+_DRAWN = 8, 80
+#: What a user's message is found by in a written dialogue.
+_MARK = "Seventeen"
+_KINDS = {"prompts": "prompts", "own": "its own prompts", "texts": "other text"}
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Texts that are made at once, by the target.
+
+    ``name`` is its file's, ``kind`` what its texts are, ``held_out`` whether they are for measuring
+    alone.
+    """
+
+    name: str
+    kind: str
+    held_out: bool
+    make: Callable[[Any], list[TargetText]]
+
+
+class Corpus:
+    """Plans what is made, makes it or finds it made, and gives it.
+
+    Parameters
+    ----------
+    pair
+        Its target's tokenizer and chat template.
+    config
+        What the texts are.
+    seed
+        Of all that is drawn.
+    folder
+        Where they are kept.
+
+    Raises
+    ------
+    UserError
+        Something in a file can't be used, or there is nothing to learn from.
+    """
+
+    def __init__(self, pair: Pair, config: TextConfig, seed: int, folder: Path) -> None:
+        self._pair, self._config, self._seed, self._folder = pair, config, seed, folder
+        self._overlap = Overlap(
+            (text for name in config.held_back for text in _whole(_problems(name, False))),
+            config.overlap,
+        )
+        self.batches = [*self._of_prompts(), *self._of_own_prompts(), *self._of_texts()]
+        if not any(not batch.held_out for batch in self.batches):
+            raise UserError(
+                "there is nothing to learn from: give text.prompts=[FILE], text.own_prompts=N with"
+                " a chat model or text.openings=[FILE], or text.texts=[FILE] with"
+                " text.other_tokens=N"
+            )
+
+    def make(self, model: Any) -> None:
+        """Let the target make what is not there yet."""
+        missing = [batch for batch in self.batches if not self._path(batch).exists()]
+        # Mixed, so that what has been made when it is broken off is of all kinds.
+        random.Random(self._seed).shuffle(missing)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for batch in steps(missing, "the target's text"):
+            kept = [one for one in batch.make(model) if not self._is_held_back(one)]
+            save_texts(kept, self._path(batch))
+
+    def texts(self, held_out: bool) -> Iterator[tuple[str, TargetText]]:
+        """What was made, with its kind."""
+        for batch in self.batches:
+            if batch.held_out is held_out:
+                for text in load_texts(self._path(batch)):
+                    yield _KINDS[batch.kind], text
+
+    def _path(self, batch: Batch) -> Path:
+        return self._folder / f"{batch.name}.safetensors"
+
+    def _is_held_back(self, text: TargetText) -> bool:
+        return self._overlap(str(self._pair.tokenizer.decode(text.ids.tolist())))
+
+    def _of_prompts(self) -> Iterator[Batch]:
+        config = self._config
+        prompts = [
+            ids
+            for name in config.prompts
+            for problem in _problems(name, config.chat)
+            # Of a dialogue the first message.
+            for asked in [replace(problem, turns=problem.turns[:1])]
+            if len(ids := self._pair.prompt(asked)) <= config.longest - config.new_tokens
+        ]
+        random.Random(f"{self._seed} prompts").shuffle(prompts)
+        aside = min(_HELD_OUT, len(prompts) // 4)
+        # Of about one length, so that little of a batch is padding.
+        for held_out, some in ((True, prompts[:aside]), (False, sorted(prompts[aside:], key=len))):
+            for index, start in enumerate(range(0, len(some), config.batch)):
+                yield self._batch(
+                    "prompts", index, held_out, _Continued(some[start : start + config.batch])
+                )
+
+    def _of_own_prompts(self) -> Iterator[Batch]:
+        config = self._config
+        openings = [
+            self._pair.encode(problem.prompt, f"{name}: {problem.task_id}")
+            for name in config.openings
+            for problem in _problems(name, False)
+        ]
+        asks = user_opening(self._pair.tokenizer) if config.own_prompts else []
+        if config.own_prompts and not (openings or asks):
+            raise UserError(
+                f"text.own_prompts={config.own_prompts}: the target has no chat template that it"
+                " could write a user's message in; give text.openings=[FILE]"
+            )
+        kinds: list[list[list[int]]] = [one for one in (openings, [asks]) if one and one[0]]
+        for index in range(-(-config.own_prompts // config.batch)):
+            kind = kinds[index % len(kinds)]
+            held_out = index < len(kinds) and config.own_prompts > 4 * config.batch
+            drawn = _Drawn(kind, kind == [asks], (self._seed, index))
+            yield self._batch("own", index, held_out, drawn)
+
+    def _of_texts(self) -> Iterator[Batch]:
+        config = self._config
+        if not config.other_tokens:
+            return
+        pieces = [
+            ids[start : start + config.longest]
+            for name in config.texts
+            for path in _files(name)
+            for ids in [self._pair.tokenizer(_text(path), verbose=False).input_ids]
+            for start in range(0, len(ids), config.longest)
+        ]
+        random.Random(f"{self._seed} texts").shuffle(pieces)
+        taken, count = list[list[int]](), 0
+        for piece in pieces:
+            if len(piece) > 1 and count < config.other_tokens:
+                taken.append(piece)
+                count += len(piece)
+        if not taken:
+            raise UserError(f"text.other_tokens={config.other_tokens}: give text.texts=[FILE]")
+        aside = min(_HELD_OUT, len(taken) // 4)
+        for held_out, some in ((True, taken[:aside]), (False, taken[aside:])):
+            for index, start in enumerate(range(0, len(some), config.batch)):
+                yield self._batch(
+                    "texts", index, held_out, _Read(some[start : start + config.batch])
+                )
+
+    def _batch(self, kind: str, index: int, held_out: bool, make: _Maker) -> Batch:
+        name = f"{kind}-{'held-out-' * held_out}{index:05d}"
+        return Batch(name, kind, held_out, lambda model: make(model, self._config, self._pair))
+
+
+_Maker = Callable[[Any, TextConfig, Pair], list[TargetText]]
+
+
+@dataclass(frozen=True)
+class _Continued:
+    """Prompts that the target continues."""
+
+    prompts: Sequence[Sequence[int]]
+
+    def __call__(self, model: Any, config: TextConfig, pair: Pair) -> list[TargetText]:
+        return write(model, self.prompts, config.new_tokens, pair.stop_ids)
+
+
+@dataclass(frozen=True)
+class _Read:
+    """Texts that the target reads."""
+
+    texts: Sequence[Sequence[int]]
+
+    def __call__(self, model: Any, config: TextConfig, pair: Pair) -> list[TargetText]:
+        # A forward of so many tokens needs more memory than one that writes.
+        few = 8
+        return [
+            text
+            for start in range(0, len(self.texts), few)
+            for text in read(model, self.texts[start : start + few])
+        ]
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """Prompts that the target draws itself, and then continues.
+
+    ``asks``: they are messages of a user, which it answers (as Magpie has it, arXiv 2406.08464).
+    """
+
+    openings: Sequence[Sequence[int]]
+    asks: bool
+    seed: tuple[int, int]
+
+    def __call__(self, model: Any, config: TextConfig, pair: Pair) -> list[TargetText]:
+        rng = random.Random(f"own {self.seed}")
+        begun = [list(rng.choice(self.openings)) for _ in range(config.batch)]
+        choose = Drawn(config.temperature, rng.getrandbits(40))
+        lengths = [rng.randint(*_DRAWN) for _ in begun]
+        drawn = write(model, begun, max(lengths), pair.stop_ids, choose)
+        prompts = []
+        for opening, text, length in zip(begun, drawn, lengths, strict=True):
+            ids = text.ids.tolist()
+            if self.asks:
+                message = pair.answer(ids[len(opening) :])
+                if message:
+                    prompts.append(pair.prompt(Problem("own", turns=(message,))))
+            elif ids[-1] not in pair.stop_ids:
+                prompts.append(ids[: len(opening) + length])
+        if not prompts:
+            return []
+        # What follows is its own first choice, as greedy decoding has it.
+        return write(model, sorted(prompts, key=len), config.new_tokens, pair.stop_ids)
+
+
+def user_opening(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """What stands before a user's message in the tokenizer's own chat format; empty without one."""
+    try:
+        written = tokenizer.apply_chat_template(
+            [{"role": "user", "content": _MARK}], tokenize=False
+        )
+    except (ValueError, TemplateError):
+        return []
+    before, found, _ = str(written).partition(_MARK)
+    return list(tokenizer(before, add_special_tokens=False).input_ids) if found else []
+
+
+def _problems(name: str, chat: bool) -> list[Problem]:
+    try:
+        return list(Prompts(data=name, chat=chat).load())
+    except (OSError, ValueError) as error:
+        raise UserError(str(error)) from error
+
+
+def _whole(problems: Sequence[Problem]) -> Iterator[str]:
+    for problem in problems:
+        yield from problem.turns or (problem.prompt,)
+
+
+def _files(name: str) -> list[Path]:
+    path = Path(name).expanduser()
+    found = sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
+    if not found or not all(one.is_file() for one in found):
+        raise UserError(f"text.texts: {name}: there is no such file")
+    return found
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"text.texts: {path}: expected a text in UTF-8 ({error})") from error
+
+
+def counted(corpus: Mapping[str, int]) -> str:
+    """Tokens by kind, in words."""
+    return ", ".join(f"{count:,} tokens of {kind}" for kind, count in corpus.items())

@@ -1,0 +1,196 @@
+"""A draft model for a target, from prompts to a folder that any decoder can load."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+
+from pearl_eval.config.building import section
+from pearl_eval.config.schema import RuntimeConfig, check_seed
+from pearl_eval.errors import UserError
+from pearl_eval.evaluation.reservation import reserve
+from pearl_eval.machine.placement import placed
+from pearl_eval.pairs.setup import Setup
+from pearl_eval.results.journal import write_json
+from pearl_eval.shell.console import console, print_note
+from pearl_eval.training.card import write_card
+from pearl_eval.training.config import DistillConfig, DraftConfig, FitConfig, TextConfig
+from pearl_eval.training.corpus import Corpus
+from pearl_eval.training.distillation import Distillation, schedule
+from pearl_eval.training.draft import (
+    check_head,
+    frequent_tokens,
+    make_draft,
+    save_draft,
+    spread,
+)
+from pearl_eval.training.fitting import Fitted, fit
+from pearl_eval.training.target_text import TargetText
+
+#: Within the folder: what the draft model is made of, which is not needed once it is there.
+WORK = "work"
+RESULTS = "distillation.json"
+
+
+def distill(cfg: DictConfig) -> Path:
+    """Make the draft model that a configuration describes, going on from where it was broken off.
+
+    Raises
+    ------
+    UserError
+        For whatever can't be, before the target is loaded where that can be told.
+    """
+    config = DistillConfig(**{name: cfg[name] for name in DistillConfig.__dataclass_fields__})
+    text = section("text", TextConfig, config.text)
+    shape = section("draft", DraftConfig, config.draft)
+    fitting = section("fit", FitConfig, config.fit)
+    _check(config.seed, text, fitting)
+    folder = Path(config.folder).expanduser()
+    setup = Setup.make(
+        config.pair, section("runtime", RuntimeConfig, config.runtime), uses_draft=False
+    )
+    if setup.pair.synthetic:
+        raise UserError("a synthetic pair makes its tokens up: there is nothing to learn")
+    corpus = Corpus(setup.pair, text, config.seed, folder / WORK / "texts")
+    target = dict(setup.pair.weights) | setup.source.target_settings()
+    _go_on(folder / WORK / "texts.json", {"target": target, "text": text, "seed": config.seed})
+    learned = {"draft": shape, "fit": fitting}
+    _go_on(folder / WORK / "fit.json", learned)
+    with reserve(setup) as setup, placed(setup.processes.target):
+        model: Any = setup.pair.load_target().model
+        check_head(model)
+        count = model.config.get_text_config().num_hidden_layers
+        layers = shape.layers if shape.layers is not None else spread(count, shape.depth)
+        draft = make_draft(model, layers)
+        corpus.make(model)
+        del model
+        results = _fitted(draft, layers, setup, corpus, config.seed, shape, fitting, folder)
+    write_json(folder / RESULTS, results | {"text": asdict(text), "seed": config.seed})
+    write_card(folder / "README.md", str(target.get("model", {}).get("path", "")), results)
+    _tell(results, folder)
+    return folder
+
+
+def _fitted(
+    draft: Any,
+    layers: list[int],
+    setup: Setup,
+    corpus: Corpus,
+    seed: int,
+    shape: DraftConfig,
+    fitting: FitConfig,
+    folder: Path,
+) -> dict[str, Any]:
+    """Train and save a draft model; what came of it."""
+    learned = [text for _, text in corpus.texts(held_out=False)]
+    held_out: dict[str, list[TargetText]] = defaultdict(list)
+    for kind, text in corpus.texts(held_out=True):
+        held_out[kind].append(text)
+    if not learned:
+        raise UserError("all that the target wrote has a prompt of text.held_back in it")
+    vocab_size = draft.config.get_text_config().vocab_size
+    tokens = frequent_tokens((text.ids for text in learned), shape.head, vocab_size)
+    draft.to(setup.devices.target[0])
+    of = Distillation(draft, learned, tokens, fitting, seed)
+
+    def accepted() -> float:
+        found = of.accepted(held_out)
+        return sum(found.values()) / len(found) if found else float("nan")
+
+    fitted = fit(
+        draft, of.loss, schedule(fitting), folder / WORK / "draft.pt", "the draft model", accepted
+    )
+    draft.to("cpu")
+    save_draft(draft, setup.pair.tokenizer, tokens, folder)
+    return _results(draft, layers, tokens, learned, of.accepted(held_out), fitted, fitting)
+
+
+def _results(
+    draft: Any,
+    layers: list[int],
+    tokens: torch.Tensor | None,
+    learned: list[TargetText],
+    accepted: Mapping[str, float],
+    fitted: Fitted,
+    fitting: FitConfig,
+) -> dict[str, Any]:
+    frozen = (draft.get_input_embeddings(), draft.get_output_embeddings())
+    shared = {id(weights) for module in frozen for weights in module.parameters()}
+    own = sum(one.numel() for one in draft.parameters() if id(one) not in shared)
+    return {
+        "layers": layers,
+        "own_parameters": own,
+        "head": len(tokens) if tokens is not None else None,
+        "learned_texts": len(learned),
+        "learned_tokens": sum(len(text.ids) for text in learned),
+        "steps": len(fitted.losses),
+        "step_tokens": fitting.tokens,
+        "loss": fitting.loss.value,
+        "first_loss": sum(fitted.losses[:20]) / max(1, len(fitted.losses[:20])),
+        "last_loss": sum(fitted.losses[-20:]) / max(1, len(fitted.losses[-20:])),
+        "accepted": dict(accepted),
+        "accepted_by_step": fitted.measured,
+    }
+
+
+def _check(seed: int, text: TextConfig, fitting: FitConfig) -> None:
+    """Refuse numbers that no text and no training can have."""
+    try:
+        check_seed("seed", seed)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    least = {
+        "text.new_tokens": text.new_tokens,
+        "text.batch": text.batch,
+        "text.overlap": text.overlap,
+        "fit.steps": fitting.steps,
+        "fit.tokens": fitting.tokens,
+        "fit.every": fitting.every,
+    }
+    for name, value in least.items():
+        if value < 1:
+            raise UserError(f"{name} must be at least 1, got {value}")
+    if text.longest <= text.new_tokens:
+        raise UserError(
+            f"text.longest={text.longest} must be more than text.new_tokens={text.new_tokens}: a"
+            " prompt comes before them"
+        )
+    if text.temperature <= 0:
+        raise UserError(f"text.temperature must be above 0, got {text.temperature}")
+    if text.own_prompts < 0 or text.other_tokens < 0:
+        raise UserError("text.own_prompts and text.other_tokens must be at least 0")
+    if not 0 <= fitting.first_choice <= 1 or not 0 <= fitting.prompt_weight <= 1:
+        raise UserError("fit.first_choice and fit.prompt_weight must be between 0 and 1")
+
+
+def _go_on(path: Path, settings: Mapping[str, Any]) -> None:
+    """Refuse to go on with what was begun with other settings: mixing two gives neither."""
+    text = json.dumps(settings, indent=2, default=_plain) + "\n"
+    if path.exists():
+        if path.read_text(encoding="utf-8") != text:
+            raise UserError(
+                f"{path.parent.parent} was begun with other settings, which are in {path}; give"
+                f" another folder=, or delete {path.parent} to begin anew"
+            )
+        print_note(f"goes on in {path.parent.parent} with what was made there")
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def _plain(value: Any) -> Any:
+    return value.value if hasattr(value, "value") else asdict(value)
+
+
+def _tell(results: Mapping[str, Any], folder: Path) -> None:
+    out = console(stderr=False)
+    for kind, rate in results["accepted"].items():
+        out.print(f"accepted of {kind}, held out: {rate:.1%}")
+    out.print(f"written: {folder}; use it with pair.draft.path={folder}", soft_wrap=True)
