@@ -13,6 +13,7 @@ from torch import Tensor
 
 from decoders.model.cache import RollbackCache
 from pearl_eval.results.journal import replacing
+from pearl_eval.training.grouped_attention import grouped
 
 #: Chooses tokens, ``[texts]``, from logits, ``[texts, vocabulary]``.
 Choose = Callable[[Tensor], Tensor]
@@ -77,21 +78,21 @@ def write(
     ends = torch.tensor(sorted(stops), device=device)
     ended = torch.zeros(len(prompts), dtype=torch.bool, device=device)
     states, every = [], [ids]
-    for end in range(length, length + new_tokens):
-        start = cache.length
-        hidden = model.base_model(
-            input_ids=every[-1],
-            attention_mask=visible[:, :end],
-            position_ids=positions[:, start:end],
-            past_key_values=cache,
-            use_cache=True,
-        ).last_hidden_state
-        states.append(hidden)
-        chosen = choose(model.get_output_embeddings()(hidden[:, -1]))
-        every.append(chosen[:, None])
-        ended |= torch.isin(chosen, ends)
-        if bool(ended.all()):
-            break
+    with grouped(model):
+        for end in range(length, length + new_tokens):
+            hidden = model.base_model(
+                input_ids=every[-1],
+                attention_mask=visible[:, :end],
+                position_ids=positions[:, cache.length : end],
+                past_key_values=cache,
+                use_cache=True,
+            ).last_hidden_state
+            states.append(hidden)
+            chosen = choose(model.get_output_embeddings()(hidden[:, -1]))
+            every.append(chosen[:, None])
+            ended |= torch.isin(chosen, ends)
+            if bool(ended.all()):
+                break
     whole, hidden = torch.cat(every, 1).cpu(), torch.cat(states, 1).cpu()
     made = []
     for row, prompt in enumerate(prompts):
