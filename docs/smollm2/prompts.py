@@ -18,7 +18,7 @@ from pathlib import Path
 
 #: How code and questions begin in the tasks that the pair is measured on, and elsewhere.
 OPENINGS = (
-    "def", "\ndef", "from typing import List\n\n\ndef", "from typing import List, Optional\n\n\ndef",
+    "def", "\ndef", "from typing import List\n\n\ndef", "from typing import Dict\n\n\ndef",
     "import math\n\n\ndef", "import re\n\n\ndef", "from collections import Counter\n\n\ndef",
     "class", "import numpy as np\n\n\ndef", "#!/usr/bin/env python\n", "import os\nimport",
     "def is_", "def find_", "def count_", "def get_", "def sum_", "def max_", "def sort_",

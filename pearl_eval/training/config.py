@@ -49,6 +49,9 @@ class TextConfig:
         Tokens of a text, at most; a longer prompt is left out.
     batch
         Texts that the target writes at once.
+    tokens
+        Tokens of all texts together that are enough; null: until all prompts are answered. More
+        can be asked for later, of what was begun.
     """
 
     prompts: list[str] = field(default_factory=list)
@@ -63,6 +66,7 @@ class TextConfig:
     new_tokens: int = 160
     longest: int = 512
     batch: int = 64
+    tokens: int | None = None
 
 
 @dataclass

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -78,21 +79,29 @@ class Corpus:
             )
 
     def make(self, model: Any) -> None:
-        """Let the target make what is not there yet."""
-        missing = [batch for batch in self.batches if not self._path(batch).exists()]
-        # Mixed, so that what has been made when it is broken off is of all kinds.
+        """Let the target make what is not there yet, up to as many tokens as are wanted."""
+        made = sum(_tokens(self._path(batch)) for batch in self.batches if self._is_made(batch))
+        missing = [batch for batch in self.batches if not self._is_made(batch)]
+        # Mixed, so that a part of it is of all kinds; what is measured on comes first.
         random.Random(self._seed).shuffle(missing)
+        missing.sort(key=lambda batch: not batch.held_out)
         self._folder.mkdir(parents=True, exist_ok=True)
         for batch in steps(missing, "the target's text"):
+            if not batch.held_out and made >= (self._config.tokens or math.inf):
+                return
             kept = [one for one in batch.make(model) if not self._is_held_back(one)]
             save_texts(kept, self._path(batch))
+            made += _tokens(self._path(batch))
 
     def texts(self, held_out: bool) -> Iterator[tuple[str, TargetText]]:
         """What was made, with its kind."""
         for batch in self.batches:
-            if batch.held_out is held_out:
+            if batch.held_out is held_out and self._is_made(batch):
                 for text in load_texts(self._path(batch)):
                     yield _KINDS[batch.kind], text
+
+    def _is_made(self, batch: Batch) -> bool:
+        return self._path(batch).exists()
 
     def _path(self, batch: Batch) -> Path:
         return self._folder / f"{batch.name}.safetensors"
@@ -270,6 +279,6 @@ def _text(path: Path) -> str:
         raise UserError(f"text.texts: {path}: expected a text in UTF-8 ({error})") from error
 
 
-def counted(corpus: Mapping[str, int]) -> str:
-    """Tokens by kind, in words."""
-    return ", ".join(f"{count:,} tokens of {kind}" for kind, count in corpus.items())
+def _tokens(path: Path) -> int:
+    """Tokens of the texts of a file."""
+    return sum(len(text.ids) for text in load_texts(path))

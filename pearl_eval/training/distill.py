@@ -60,7 +60,9 @@ def distill(cfg: DictConfig) -> Path:
         raise UserError("a synthetic pair makes its tokens up: there is nothing to learn")
     corpus = Corpus(setup.pair, text, config.seed, folder / WORK / "texts")
     target = dict(setup.pair.weights) | setup.source.target_settings()
-    _go_on(folder / WORK / "texts.json", {"target": target, "text": text, "seed": config.seed})
+    # How much of it there is may change: what is there already stays as it is.
+    planned = {name: value for name, value in asdict(text).items() if name != "tokens"}
+    _go_on(folder / WORK / "texts.json", {"target": target, "text": planned, "seed": config.seed})
     learned = {"draft": shape, "fit": fitting}
     _go_on(folder / WORK / "fit.json", learned)
     with reserve(setup) as setup, placed(setup.processes.target):
