@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from transformers import LlamaForCausalLM
 
 from pearl_eval.training import fitting
+from pearl_eval.training.config import Loss
 from pearl_eval.training.continuations import Continuations, greedy
-from pearl_eval.training.fitting import Schedule, fit
+from pearl_eval.training.fitting import Fitted, Schedule, fit
 from pearl_eval.training.losses import distillation_loss, next_token_loss
 
 
@@ -49,6 +50,27 @@ def test_distillation_loss_is_of_the_target_and_of_its_first_choice(share: float
     assert loss.item() == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("loss", "expected"), [("total_variation", 0.25), ("acceptance", -log(0.75))]
+)
+def test_other_losses_are_of_how_often_a_token_is_accepted(loss: str, expected: float) -> None:
+    """Of the smaller probability each: 0.25 + 0.25 + 0.25 are accepted. The second weighs nothing."""
+    target = logits([0.5, 0.25, 0.25], [0.1, 0.1, 0.8])
+    draft = logits([0.25, 0.5, 0.25], [0.8, 0.1, 0.1])
+    found = distillation_loss(draft, target, torch.tensor([[2.0, 0.0]]), 0.0, Loss(loss))
+    assert found.item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_what_is_not_to_be_learned_stays(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    model[0].requires_grad_(False)
+    before = [weights.clone() for weights in model.parameters()]
+    schedule = Schedule(2, 0.1, 0.1, {0: 1.0, 2: 1.0}, checkpoint_every=2)
+    fit(model, lambda _: model(torch.eye(3)).pow(2).mean(), schedule, tmp_path / "c.pt", "x")
+    same = [torch.equal(*pair) for pair in zip(model.parameters(), before, strict=True)]
+    assert same == [True, True, False, False]
+
+
 def test_a_batch_of_continuations_weighs_what_was_generated() -> None:
     """Prompts of one and of three tokens, each continued by two; of the first, two are padding."""
     ids = np.array([[5, 6, 7, 0, 0], [1, 2, 3, 8, 9]], np.uint16)
@@ -78,16 +100,20 @@ def test_a_training_that_was_broken_off_comes_to_the_same_weights(
 ) -> None:
     schedule = Schedule(7, 0.1, 0.1, {0: 1.0, 7: 0.0}, checkpoint_every=3)
 
-    def trained(name: str) -> tuple[nn.Module, list[float]]:
+    def trained(name: str) -> tuple[nn.Module, Fitted]:
         torch.manual_seed(0)
         model = nn.Linear(4, 4)
 
         def loss_of(step: int) -> Tensor:
             return (model(torch.eye(4)) - step).pow(2).mean()
 
-        return model, fit(model, loss_of, schedule, tmp_path / name, name)
+        def largest() -> float:
+            assert not model.training
+            return float(model.weight.abs().max())
 
-    whole, losses = trained("whole")
+        return model, fit(model, loss_of, schedule, tmp_path / name, name, largest)
+
+    whole, fitted = trained("whole")
     real, steps = fitting._step, iter(range(20))
 
     def breaking(*args):  # type: ignore[no-untyped-def]
@@ -98,9 +124,11 @@ def test_a_training_that_was_broken_off_comes_to_the_same_weights(
     monkeypatch.setattr(fitting, "_step", breaking)
     with pytest.raises(KeyboardInterrupt):
         trained("broken")
-    broken, others = trained("broken")
+    broken, other = trained("broken")
     # Steps 0 to 3, of which three were kept, and then 3 to 6.
     assert next(steps) == 5 + 4
-    assert others == losses and len(losses) == 7
+    assert other == fitted and len(fitted.losses) == 7
+    assert [step for step, _ in fitted.measured] == [3, 6, 7]
+    assert fitted.measured[-1][1] == float(whole.weight.abs().max())
     assert all(map(torch.equal, broken.parameters(), whole.parameters()))
     assert whole.training is False

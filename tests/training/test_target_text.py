@@ -1,0 +1,115 @@
+"""What a target writes and reads for a draft model: its own greedy text, its own hidden states."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from small_pair import make_model
+from transformers import LlamaForCausalLM
+
+from pearl_eval.training.grouped_attention import grouped
+from pearl_eval.training.target_text import (
+    Drawn,
+    TargetText,
+    load_texts,
+    read,
+    save_texts,
+    write,
+)
+
+PROMPTS = [[3, 4, 5, 6, 7], [9], [11, 12]]
+
+
+@pytest.fixture(scope="module")
+def model() -> LlamaForCausalLM:
+    return make_model(300, 2, 0).eval()
+
+
+@torch.inference_mode()
+def alone(model: Any, prompt: list[int], new: int, stops: tuple[int, ...] = ()) -> list[int]:
+    text = list(prompt)
+    for _ in range(new):
+        text.append(int(model(torch.tensor([text])).logits[0, -1].argmax()))
+        if text[-1] in stops:
+            break
+    return text
+
+
+@torch.inference_mode()
+def states(model: Any, text: list[int]) -> torch.Tensor:
+    found: torch.Tensor = model.model(torch.tensor([text])).last_hidden_state[0]
+    return found
+
+
+def check(model: Any, made: TargetText, expected: list[int], start: int) -> None:
+    assert made.ids.tolist() == expected
+    assert made.start == start
+    torch.testing.assert_close(made.hidden, states(model, expected)[:-1], atol=1e-5, rtol=1e-4)
+
+
+def test_each_text_is_the_models_own_whoever_is_beside_it(model: LlamaForCausalLM) -> None:
+    made = write(model, PROMPTS, 6, stops=())
+    for one, prompt in zip(made, PROMPTS, strict=True):
+        check(model, one, alone(model, prompt, 6), len(prompt))
+
+
+def test_a_text_ends_with_its_first_stop_token(model: LlamaForCausalLM) -> None:
+    # The third new token of the first ends it, and the first of the second; the third goes on.
+    plain = [alone(model, prompt, 6) for prompt in PROMPTS]
+    stops = (plain[0][7], plain[1][1])
+    expected = [alone(model, prompt, 6, stops) for prompt in PROMPTS]
+    assert [len(one) for one in expected[:2]] == [8, 2]
+    for one, prompt, text in zip(write(model, PROMPTS, 6, stops), PROMPTS, expected, strict=True):
+        check(model, one, text, len(prompt))
+
+
+def test_nothing_is_computed_once_all_have_ended(model: LlamaForCausalLM) -> None:
+    calls: list[int] = []
+    stop = alone(model, PROMPTS[0], 2)[-1]
+    hook = model.model.register_forward_hook(lambda *_: calls.append(1))
+    write(model, PROMPTS[:1], 50, (stop,))
+    hook.remove()
+    assert len(calls) == 2
+
+
+def test_what_is_read_has_no_token_of_the_targets(model: LlamaForCausalLM) -> None:
+    for one, text in zip(read(model, PROMPTS), PROMPTS, strict=True):
+        check(model, one, text, len(text))
+
+
+def test_texts_are_saved_as_they_are(tmp_path: Path, model: LlamaForCausalLM) -> None:
+    texts = [*write(model, PROMPTS, 4, stops=()), *read(model, [[8, 9, 10]])]
+    save_texts(texts, tmp_path / "some.safetensors")
+    loaded = list(load_texts(tmp_path / "some.safetensors"))
+    assert [one.start for one in loaded] == [5, 1, 2, 3]
+    for one, other in zip(loaded, texts, strict=True):
+        assert one.ids.tolist() == other.ids.tolist()
+        assert torch.equal(one.hidden, other.hidden)
+    save_texts([], tmp_path / "none.safetensors")
+    assert list(load_texts(tmp_path / "none.safetensors")) == []
+
+
+def test_tokens_are_drawn_by_their_chances_and_a_seed() -> None:
+    # At a temperature of 2: chances of 9 to 1 become 3 to 1.
+    logits = torch.tensor([[0.9, 0.1, 1e-30]]).log().expand(4000, 3)
+    drawn = Drawn(2.0, seed=5)(logits)
+    assert 0.72 < float((drawn == 0).float().mean()) < 0.78
+    assert not (drawn == 2).any()
+    assert torch.equal(drawn, Drawn(2.0, seed=5)(logits))
+    assert not torch.equal(drawn, Drawn(2.0, seed=6)(logits))
+
+
+def test_attention_in_groups_is_put_back(model: LlamaForCausalLM) -> None:
+    before = model.config._attn_implementation
+    assert before == "sdpa"
+    with pytest.raises(KeyError), grouped(model):
+        assert model.config._attn_implementation != before
+        raise KeyError
+    assert model.config._attn_implementation == before
+    eager = make_model(300, 1, 0)
+    eager.set_attn_implementation("eager")
+    with grouped(eager):
+        assert eager.config._attn_implementation == "eager"
