@@ -80,7 +80,7 @@ class Corpus:
 
     def make(self, model: Any) -> None:
         """Let the target make what is not there yet, up to as many tokens as are wanted."""
-        made = sum(_tokens(self._path(batch)) for batch in self.batches if self._is_made(batch))
+        made = sum(len(text.ids) for _, text in self.texts(held_out=False))
         missing = [batch for batch in self.batches if not self._is_made(batch)]
         # Mixed, so that a part of it is of all kinds; what is measured on comes first.
         random.Random(self._seed).shuffle(missing)
@@ -91,7 +91,7 @@ class Corpus:
                 return
             kept = [one for one in batch.make(model) if not self._is_held_back(one)]
             save_texts(kept, self._path(batch))
-            made += _tokens(self._path(batch))
+            made += sum(len(one.ids) for one in kept) * (not batch.held_out)
 
     def texts(self, held_out: bool) -> Iterator[tuple[str, TargetText]]:
         """What was made, with its kind."""
@@ -107,7 +107,10 @@ class Corpus:
         return self._folder / f"{batch.name}.safetensors"
 
     def _is_held_back(self, text: TargetText) -> bool:
-        return self._overlap(str(self._pair.tokenizer.decode(text.ids.tolist())))
+        ids = text.ids.tolist()
+        # The prompt alone as well: what was written may have made another word of its last one.
+        parts = (ids[: text.start], ids)
+        return any(self._overlap(str(self._pair.tokenizer.decode(part))) for part in parts)
 
     def _of_prompts(self) -> Iterator[Batch]:
         config = self._config
@@ -277,8 +280,3 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"text.texts: {path}: expected a text in UTF-8 ({error})") from error
-
-
-def _tokens(path: Path) -> int:
-    """Tokens of the texts of a file."""
-    return sum(len(text.ids) for text in load_texts(path))

@@ -35,7 +35,7 @@ from pearl_eval.training.fitting import Fitted, fit
 from pearl_eval.training.target_text import TargetText
 
 #: Within the folder: what the draft model is made of, which is not needed once it is there.
-WORK = "work"
+WORK, CHECKPOINT = "work", "draft.pt"
 RESULTS = "distillation.json"
 
 
@@ -59,12 +59,7 @@ def distill(cfg: DictConfig) -> Path:
     if setup.pair.synthetic:
         raise UserError("a synthetic pair makes its tokens up: there is nothing to learn")
     corpus = Corpus(setup.pair, text, config.seed, folder / WORK / "texts")
-    target = dict(setup.pair.weights) | setup.source.target_settings()
-    # How much of it there is may change: what is there already stays as it is.
-    planned = {name: value for name, value in asdict(text).items() if name != "tokens"}
-    _go_on(folder / WORK / "texts.json", {"target": target, "text": planned, "seed": config.seed})
-    learned = {"draft": shape, "fit": fitting}
-    _go_on(folder / WORK / "fit.json", learned)
+    _go_on(folder / WORK, setup, text, shape, fitting, config.seed)
     with reserve(setup) as setup, placed(setup.processes.target):
         model: Any = setup.pair.load_target().model
         check_head(model)
@@ -75,7 +70,8 @@ def distill(cfg: DictConfig) -> Path:
         del model
         results = _fitted(draft, layers, setup, corpus, config.seed, shape, fitting, folder)
     write_json(folder / RESULTS, results | {"text": asdict(text), "seed": config.seed})
-    write_card(folder / "README.md", str(target.get("model", {}).get("path", "")), results)
+    named = setup.source.target_settings().get("model") or {}
+    write_card(folder / "README.md", str(named.get("path", "")), results)
     _tell(results, folder)
     return folder
 
@@ -107,7 +103,7 @@ def _fitted(
         return sum(found.values()) / len(found) if found else float("nan")
 
     fitted = fit(
-        draft, of.loss, schedule(fitting), folder / WORK / "draft.pt", "the draft model", accepted
+        draft, of.loss, schedule(fitting), folder / WORK / CHECKPOINT, "the draft model", accepted
     )
     draft.to("cpu")
     save_draft(draft, setup.pair.tokenizer, tokens, folder)
@@ -172,23 +168,42 @@ def _check(seed: int, text: TextConfig, fitting: FitConfig) -> None:
         raise UserError("fit.first_choice and fit.prompt_weight must be between 0 and 1")
 
 
-def _go_on(path: Path, settings: Mapping[str, Any]) -> None:
+def _go_on(
+    work: Path,
+    setup: Setup,
+    text: TextConfig,
+    shape: DraftConfig,
+    fitting: FitConfig,
+    seed: int,
+) -> None:
     """Refuse to go on with what was begun with other settings: mixing two gives neither."""
-    text = json.dumps(settings, indent=2, default=_plain) + "\n"
-    if path.exists():
-        if path.read_text(encoding="utf-8") != text:
+    # How much text there is may change: what is there already stays as it is.
+    planned = {name: value for name, value in asdict(text).items() if name != "tokens"}
+    target = dict(setup.pair.weights) | setup.source.target_settings()
+    begun = {
+        "texts.json": ({"target": target, "text": planned, "seed": seed}, str(work)),
+        "fit.json": (
+            {"draft": asdict(shape), "fit": asdict(fitting)},
+            f"{work / 'fit.json'} and {work / CHECKPOINT} to train anew on the same text",
+        ),
+    }
+    contents = {
+        name: json.dumps(settings, indent=2, default=lambda value: value.value) + "\n"
+        for name, (settings, _) in begun.items()
+    }
+    found = False
+    for name, (_, remedy) in begun.items():
+        if (work / name).exists() and (work / name).read_text(encoding="utf-8") != contents[name]:
             raise UserError(
-                f"{path.parent.parent} was begun with other settings, which are in {path}; give"
-                f" another folder=, or delete {path.parent} to begin anew"
+                f"{work.parent} was begun with other settings, which are in {work / name}; give"
+                f" another folder=, or delete {remedy}"
             )
-        print_note(f"goes on in {path.parent.parent} with what was made there")
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-
-
-def _plain(value: Any) -> Any:
-    return value.value if hasattr(value, "value") else asdict(value)
+        found |= (work / name).exists()
+    if found:
+        print_note(f"goes on in {work.parent} with what was made there")
+    work.mkdir(parents=True, exist_ok=True)
+    for name, content in contents.items():
+        (work / name).write_text(content, encoding="utf-8")
 
 
 def _tell(results: Mapping[str, Any], folder: Path) -> None:

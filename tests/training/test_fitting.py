@@ -54,7 +54,7 @@ def test_distillation_loss_is_of_the_target_and_of_its_first_choice(share: float
     ("loss", "expected"), [("total_variation", 0.25), ("acceptance", -log(0.75))]
 )
 def test_other_losses_are_of_how_often_a_token_is_accepted(loss: str, expected: float) -> None:
-    """Of the smaller probability each: 0.25 + 0.25 + 0.25 are accepted. The second weighs nothing."""
+    """The smaller probability of each: 0.25 + 0.25 + 0.25. The second place weighs nothing."""
     target = logits([0.5, 0.25, 0.25], [0.1, 0.1, 0.8])
     draft = logits([0.25, 0.5, 0.25], [0.8, 0.1, 0.1])
     found = distillation_loss(draft, target, torch.tensor([[2.0, 0.0]]), 0.0, Loss(loss))

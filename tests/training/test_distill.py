@@ -1,0 +1,196 @@
+"""``pearl-eval distill``, from prompts to a draft model that decoders use."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from small_pair import SmallPair
+from transformers import AutoModelForCausalLM
+
+from pearl_eval.pairs.frequent_tokens import FREQUENT
+from pearl_eval.training import corpus as corpora
+from pearl_eval.training.target_text import load_texts
+
+#: What all of these have in common: little of everything.
+SMALL = ("pair.dtype=float32", "text.new_tokens=12", "text.longest=48", "text.batch=8")
+FIT = ("draft.depth=1", "draft.head=200", "fit.steps=6", "fit.tokens=120", "fit.every=4")
+
+
+@pytest.fixture
+def prompts(tmp_path: Path) -> Path:
+    path = tmp_path / "prompts.txt"
+    path.write_text("".join(f"def f{n}(x): return x + {n}\n" for n in range(24)))
+    return path
+
+
+@pytest.fixture
+def distil(run_command: Any, small_pair: SmallPair, prompts: Path) -> Any:
+    def run(*arguments: str, target: Path = small_pair.folder / "target") -> tuple[int, str, str]:
+        own = [f"pair.target.path={target}", f"text.prompts=[{prompts}]", "folder=made"]
+        code, out, err = run_command("distill", *SMALL, *FIT, *own, *arguments)
+        return code, out, err
+
+    return run
+
+
+def made(tmp_path: Path) -> dict[str, Any]:
+    result: dict[str, Any] = json.loads((tmp_path / "made" / "distillation.json").read_text())
+    return result
+
+
+def test_it_leaves_a_draft_model_that_decoders_use(
+    distil: Any, run_cli: Any, tmp_path: Path, small_pair: SmallPair
+) -> None:
+    code, out, err = distil()
+    assert code == 0, err
+    assert "accepted of prompts, held out" in out and "pair.draft.path=made" in out
+    result = made(tmp_path)
+    # 24 prompts, a quarter of them held out.
+    assert result["learned_texts"] == 18
+    assert result["layers"] == [0] and result["head"] == 200 and result["steps"] == 6
+    assert [step for step, _ in result["accepted_by_step"]] == [4, 6]
+    assert result["accepted_by_step"][-1][1] == result["accepted"]["prompts"]
+    card = (tmp_path / "made" / "README.md").read_text()
+    assert f"| prompts | {result['accepted']['prompts']:.1%} |" in card
+    assert len(json.loads((tmp_path / "made" / FREQUENT).read_text())) == 200
+    # The target's embeddings and head, as bfloat16 has them.
+    draft = AutoModelForCausalLM.from_pretrained(tmp_path / "made")
+    target = small_pair.load_target().model
+    for name in ("get_input_embeddings", "get_output_embeddings"):
+        own, its = (getattr(one, name)().weight for one in (draft, target))
+        assert torch.equal(own, its.to(torch.bfloat16))
+    code, out, err = run_cli(
+        "decoder=speculative", "decoder.gamma=3", f"pair.draft.path={tmp_path / 'made'}",
+        "task=humaneval", "task.limit=3", "task.max_new_tokens=12", "hydra.run.dir=run",
+    )  # fmt: skip
+    assert code == 0 and "identical 3/3" in out, err
+
+
+def test_the_same_settings_make_the_same_model(distil: Any, tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        assert distil(f"folder={name}")[0] == 0
+    one, other = ((tmp_path / n / "model.safetensors").read_bytes() for n in ("one", "other"))
+    assert one == other
+    assert distil("folder=third", "seed=1")[0] == 0
+    assert (tmp_path / "third" / "model.safetensors").read_bytes() != one
+
+
+def test_it_goes_on_from_where_it_was_broken_off(
+    distil: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert distil("folder=whole")[0] == 0
+    real, calls = corpora.write, list[int]()
+
+    def breaking(*arguments: Any) -> Any:
+        calls.append(len(arguments[1]))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(corpora, "write", breaking)
+    assert distil()[0] != 0
+    code, _, err = distil()
+    assert code == 0 and "goes on in made" in err
+    # Batches of 6, held out, and of 8, 8 and 2; the second was made again.
+    assert sorted(calls) == sorted([6, 8, 8, 2, calls[1]])
+    whole, own = ((tmp_path / n / "model.safetensors").read_bytes() for n in ("whole", "made"))
+    assert whole == own
+
+
+def test_other_settings_do_not_go_on_with_what_was_begun(distil: Any, tmp_path: Path) -> None:
+    assert distil()[0] == 0
+    for setting, file, remedy in (
+        ("text.new_tokens=11", "texts.json", "delete made/work\n"),
+        ("fit.steps=7", "fit.json", "delete made/work/fit.json and made/work/draft.pt"),
+    ):
+        code, _, err = distil(setting)
+        assert code == 2 and len(err.strip().splitlines()) == 1
+        assert "made was begun with other settings" in err and file in err and remedy in err
+    # But how much is enough may be said anew.
+    assert distil("text.tokens=100000")[0] == 0
+
+
+def test_so_many_tokens_are_enough(distil: Any, tmp_path: Path) -> None:
+    assert distil("text.tokens=200")[0] == 0
+    paths = sorted((tmp_path / "made" / "work" / "texts").glob("*.safetensors"))
+    counts = {path.name: sum(len(t.ids) for t in load_texts(path)) for path in paths}
+    # What is held out comes first, and counts nothing; a batch more is begun below 200 only.
+    assert counts.pop("prompts-held-out-00000.safetensors")
+    assert sum(counts.values()) >= 200 > sum(counts.values()) - max(counts.values())
+    assert len(counts) < 3
+    assert distil("text.tokens=null")[0] == 0
+    assert len(list((tmp_path / "made" / "work" / "texts").glob("*.safetensors"))) == 4
+
+
+def test_the_target_makes_prompts_up(distil: Any, tmp_path: Path, chat_pair: SmallPair) -> None:
+    openings = tmp_path / "openings.txt"
+    openings.write_text("def\nclass\n")
+    code, _, err = distil(
+        "text.prompts=[]", f"text.openings=[{openings}]", "text.own_prompts=48",
+        target=chat_pair.folder / "target",
+    )  # fmt: skip
+    assert code == 0, err
+    texts = tmp_path / "made" / "work" / "texts"
+    assert len(list(texts.glob("own-held-out-*"))) == 2 and len(list(texts.glob("own-*"))) == 6
+    assert list(made(tmp_path)["accepted"]) == ["its own prompts"]
+
+
+def test_any_text_is_read(distil: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "files"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "a.txt").write_text("some words in a row " * 40)
+    (folder / "deep" / "b.py").write_text("def f(x):\n    return x\n" * 40)
+    code, _, err = distil("text.prompts=[]", f"text.texts=[{folder}]", "text.other_tokens=300")
+    assert code == 0, err
+    texts = [
+        text
+        for path in (tmp_path / "made" / "work" / "texts").glob("*")
+        for text in load_texts(path)
+    ]
+    assert all(text.start == len(text.ids) <= 48 for text in texts)
+    assert 300 <= sum(len(text.ids) for text in texts) < 348
+    assert list(made(tmp_path)["accepted"]) == ["other text"]
+
+
+def test_what_is_held_back_is_not_learned(distil: Any, tmp_path: Path) -> None:
+    held = tmp_path / "held.txt"
+    held.write_text("f7 x return x 7\nf23 x return x 23\n")
+    assert distil(f"text.held_back=[{held}]", "text.overlap=5")[0] == 0
+    count = sum(
+        len(list(load_texts(path))) for path in (tmp_path / "made" / "work" / "texts").glob("*")
+    )
+    assert count == 22
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["text.prompts=[]"], "there is nothing to learn from"),
+        (["text.prompts=[]", "text.own_prompts=8"], "give text.openings=[FILE]"),
+        (["text.prompts=[]", "text.texts=[nowhere]", "text.other_tokens=9"], "no such file"),
+        (["text.other_tokens=9"], "give text.texts=[FILE]"),
+        (["text.prompts=[nowhere.txt]"], "nowhere.txt"),
+        (["text.longest=12"], "text.longest=12 must be more than text.new_tokens=12"),
+        (["text.batch=0"], "text.batch must be at least 1, got 0"),
+        (["text.temperature=0"], "text.temperature must be above 0"),
+        (["fit.first_choice=1.5"], "must be between 0 and 1"),
+        (["fit.loss=l2"], "fit.loss"),
+        (["draft.depth=9"], "draft.depth must be 1 to 2, the target's layers, got 9"),
+        (["draft.layers=[0,3]"], "numbers of layers from 0 to 1, got [0, 3]"),
+        (["text.own_prompts=-1"], "at least 0"),
+        (["seed=-1"], "seed"),
+    ],
+)
+def test_what_can_not_be_is_told_in_one_line(distil: Any, arguments: list[str], said: str) -> None:
+    code, _, err = distil(*arguments)
+    assert code == 2 and said in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_it_wants_a_folder(run_command: Any, small_pair: SmallPair) -> None:
+    code, _, err = run_command("distill", f"pair.target.path={small_pair.folder / 'target'}")
+    assert code == 2 and "folder" in err
