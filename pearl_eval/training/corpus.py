@@ -16,7 +16,7 @@ from pearl_eval.errors import UserError
 from pearl_eval.pairs.pair import Pair
 from pearl_eval.shell.progress import steps
 from pearl_eval.training.config import TextConfig
-from pearl_eval.training.overlap import Overlap
+from pearl_eval.training.held_back import HeldBack
 from pearl_eval.training.target_text import Drawn, TargetText, load_texts, read, save_texts, write
 from tasks.prompts import Prompts
 from tasks.task import Problem
@@ -31,7 +31,7 @@ _KINDS = {"prompts": "prompts", "own": "its own prompts", "texts": "other text"}
 
 
 @dataclass(frozen=True)
-class Batch:
+class TextBatch:
     """Texts that are made at once, by the target.
 
     ``name`` is its file's, ``kind`` what its texts are, ``held_out`` whether they are for measuring
@@ -66,7 +66,7 @@ class Corpus:
 
     def __init__(self, pair: Pair, config: TextConfig, seed: int, folder: Path) -> None:
         self._pair, self._config, self._seed, self._folder = pair, config, seed, folder
-        self._overlap = Overlap(
+        self._held_back = HeldBack(
             (text for name in config.held_back for text in _whole(_problems(name, False))),
             config.overlap,
         )
@@ -89,7 +89,7 @@ class Corpus:
         for batch in steps(missing, "the target's text"):
             if not batch.held_out and made >= (self._config.tokens or math.inf):
                 return
-            kept = [one for one in batch.make(model) if not self._is_held_back(one)]
+            kept = [one for one in batch.make(model) if not self._has_held_back(one)]
             save_texts(kept, self._path(batch))
             made += sum(len(one.ids) for one in kept) * (not batch.held_out)
 
@@ -100,19 +100,19 @@ class Corpus:
                 for text in load_texts(self._path(batch)):
                     yield _KINDS[batch.kind], text
 
-    def _is_made(self, batch: Batch) -> bool:
+    def _is_made(self, batch: TextBatch) -> bool:
         return self._path(batch).exists()
 
-    def _path(self, batch: Batch) -> Path:
+    def _path(self, batch: TextBatch) -> Path:
         return self._folder / f"{batch.name}.safetensors"
 
-    def _is_held_back(self, text: TargetText) -> bool:
+    def _has_held_back(self, text: TargetText) -> bool:
         ids = text.ids.tolist()
         # The prompt alone as well: what was written may have made another word of its last one.
         parts = (ids[: text.start], ids)
-        return any(self._overlap(str(self._pair.tokenizer.decode(part))) for part in parts)
+        return any(self._held_back(str(self._pair.tokenizer.decode(part))) for part in parts)
 
-    def _of_prompts(self) -> Iterator[Batch]:
+    def _of_prompts(self) -> Iterator[TextBatch]:
         config = self._config
         prompts = [
             ids
@@ -131,7 +131,7 @@ class Corpus:
                     "prompts", index, held_out, _Continued(some[start : start + config.batch])
                 )
 
-    def _of_own_prompts(self) -> Iterator[Batch]:
+    def _of_own_prompts(self) -> Iterator[TextBatch]:
         config = self._config
         openings = [
             self._pair.encode(problem.prompt, f"{name}: {problem.task_id}")
@@ -151,7 +151,7 @@ class Corpus:
             drawn = _Drawn(kind, kind == [asks], (self._seed, index))
             yield self._batch("own", index, held_out, drawn)
 
-    def _of_texts(self) -> Iterator[Batch]:
+    def _of_texts(self) -> Iterator[TextBatch]:
         config = self._config
         if not config.other_tokens:
             return
@@ -177,9 +177,9 @@ class Corpus:
                     "texts", index, held_out, _Read(some[start : start + config.batch])
                 )
 
-    def _batch(self, kind: str, index: int, held_out: bool, make: _Maker) -> Batch:
+    def _batch(self, kind: str, index: int, held_out: bool, make: _Maker) -> TextBatch:
         name = f"{kind}-{'held-out-' * held_out}{index:05d}"
-        return Batch(name, kind, held_out, lambda model: make(model, self._config, self._pair))
+        return TextBatch(name, kind, held_out, lambda model: make(model, self._config, self._pair))
 
 
 _Maker = Callable[[Any, TextConfig, Pair], list[TargetText]]

@@ -23,7 +23,6 @@ from pearl_eval.shell.console import console, print_note
 from pearl_eval.training.card import write_card
 from pearl_eval.training.config import DistillConfig, DraftConfig, FitConfig, TextConfig
 from pearl_eval.training.corpus import Corpus
-from pearl_eval.training.distillation import Distillation, schedule
 from pearl_eval.training.draft import (
     check_head,
     frequent_tokens,
@@ -31,6 +30,7 @@ from pearl_eval.training.draft import (
     save_draft,
     spread,
 )
+from pearl_eval.training.draft_training import DraftTraining, schedule
 from pearl_eval.training.fitting import Fitted, fit
 from pearl_eval.training.target_text import TargetText
 
@@ -96,7 +96,7 @@ def _fitted(
     vocab_size = draft.config.get_text_config().vocab_size
     tokens = frequent_tokens((text.ids for text in learned), shape.head, vocab_size)
     draft.to(setup.devices.target[0])
-    of = Distillation(draft, learned, tokens, fitting, seed)
+    of = DraftTraining(draft, learned, tokens, fitting, seed)
 
     def accepted() -> float:
         found = of.accepted(held_out)

@@ -109,7 +109,7 @@ def test_a_training_that_was_broken_off_comes_to_the_same_weights(
 
         def largest() -> float:
             assert not model.training
-            return float(model.weight.abs().max())
+            return float(model.weight.detach().abs().max())
 
         return model, fit(model, loss_of, schedule, tmp_path / name, name, largest)
 

@@ -21,7 +21,7 @@ from pearl_eval.training.target_text import TargetText
 _AT_ONCE = 2048
 
 
-class Distillation:
+class DraftTraining:
     """The loss of a draft model at each step.
 
     Only what is between embeddings and head is trained: those are the target's, and stay so.
@@ -121,7 +121,7 @@ class Distillation:
             return linear(hidden.to(self._head.dtype), self._head).float()
 
     def _batch(self, step: int) -> list[TargetText]:
-        """Texts of about one length, of about so many tokens together."""
+        """Texts of about one length, of at most so many tokens together with what fills them up."""
         random = np.random.default_rng((self._seed, step))
         first = int(random.integers(len(self._texts)))
         longest = len(self._texts[first].ids)
@@ -129,7 +129,13 @@ class Distillation:
         # A stretch of the sorted texts, four times as long as it need be, drawn from.
         low = max(0, min(first - 2 * rows, len(self._texts) - 4 * rows))
         near = self._texts[low : low + 4 * rows]
-        return [near[index] for index in random.permutation(len(near))[:rows]]
+        taken, longest = list[TargetText](), 0
+        for index in random.permutation(len(near)):
+            longest = max(longest, len(near[index].ids))
+            if taken and (len(taken) + 1) * longest > self._config.tokens:
+                break
+            taken.append(near[index])
+        return taken
 
     def _padded(self, batch: Sequence[TargetText]) -> tuple[Tensor, Tensor, Tensor]:
         """Token ids, the target's last hidden states, and weights of what follows each token."""

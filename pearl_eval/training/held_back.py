@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 _WORD = re.compile(r"\w+")
 
 
-class Overlap:
+class HeldBack:
     """Tells texts that have a stretch of words in common with a prompt that is held back.
 
     Case and all that is between words count nothing. A prompt of fewer words than a stretch is one
