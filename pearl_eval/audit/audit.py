@@ -87,15 +87,21 @@ def _judged(
         judged = auditor.judge(known)
         files.append(FileResult(one.file, judged, [*one.unusable, *unusable]))
     settings = setup.source.target_settings()
-    model = settings.get("model") or {}
     result = AuditResult(
         files,
         source(target.model.dtype),
-        str(model.get("path", "")),
+        _name(settings.get("model") or {}),
         setup.source.dtype.value,
         environment=setup.describe(),
     )
     return result if len(files) < 2 else _beside(result)
+
+
+def _name(model: Mapping[str, Any]) -> str:
+    """The name of a model by its settings: a package or path, and the file there if one is told."""
+    where = model.get("package") or model.get("path") or ""
+    name = where if isinstance(where, str) else ", ".join(where)
+    return f"{name}/{model['gguf_file']}" if model.get("gguf_file") else name
 
 
 def _beside(result: AuditResult) -> AuditResult:

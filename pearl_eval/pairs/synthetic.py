@@ -14,8 +14,9 @@ from decoders.model.cached_model import CachedModel
 from pearl_eval.config.schema import check_seed
 from pearl_eval.errors import UserError
 from pearl_eval.machine.devices import Devices
+from pearl_eval.pairs.model_config import ModelConfig
 from pearl_eval.pairs.pair import Pair, PairSource
-from pearl_eval.pairs.pretrained import ModelConfig, read_tokenizer
+from pearl_eval.pairs.pretrained import read_tokenizer
 from pearl_eval.sizes.model_size import ModelSize
 
 _MASK = 2**64 - 1
@@ -77,6 +78,7 @@ class Synthetic(PairSource):
     tokenizer: ModelConfig = field(default_factory=ModelConfig)
 
     def __post_init__(self) -> None:
+        self.tokenizer.check("tokenizer")
         if not 0.0 <= self.acceptance_rate <= 1.0:
             raise ValueError(
                 f"pair.acceptance_rate is a probability, from 0 to 1, got {self.acceptance_rate}"
