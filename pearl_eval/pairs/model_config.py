@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,12 +94,17 @@ class ModelConfig:
         except UserError as error:
             raise UserError(f"{self.named(role)}: {error}") from error
 
-    def checkpoint(self, role: str) -> Checkpoint:
-        """What transformers and engines load from. A GGUF is converted for that, once."""
+    def checkpoint(
+        self, role: str, check: Callable[[PreTrainedConfig], None] = lambda config: None
+    ) -> Checkpoint:
+        """What transformers and engines load from. A GGUF is converted for that, once.
+
+        ``check`` raises :class:`UserError` for a config whose model need not be converted.
+        """
         gguf = self.gguf(role)
         if gguf is not None:
             try:
-                return Checkpoint(str(converted(gguf, print_note)))
+                return Checkpoint(str(converted(gguf, print_note, check)))
             except UserError as error:
                 raise UserError(f"{self.named(role)}: {error}") from error
         path = self.path or ""

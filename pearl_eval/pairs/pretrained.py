@@ -39,7 +39,6 @@ from pearl_eval.pairs.pair import Pair, PairSource
 from pearl_eval.sizes.memory import free_bytes
 from pearl_eval.sizes.model_shapes import known_shapes
 from pearl_eval.sizes.model_size import ModelSize
-from pearl_eval.weights.conversion import converted_before
 
 _INDEX = "model.safetensors.index.json"
 
@@ -164,8 +163,7 @@ def read_config(
 
     ``devices`` are those that it would be loaded onto, where it would be.
     """
-    _check_unconverted(role, model)
-    where = model.checkpoint(role)
+    where = model.checkpoint(role, check_kind)
     if model.is_local:
         folder = Path(where.location)
         if not folder.is_dir():
@@ -188,13 +186,6 @@ def read_config(
     return text
 
 
-def _check_unconverted(role: str, model: ModelConfig) -> None:
-    """Refuse a GGUF of a model that can't be used before it is converted for nothing."""
-    gguf = model.gguf(role)
-    if gguf is not None and converted_before(gguf) is None:
-        _check_kind(role, model, gguf.config())
-
-
 def _hint(role: str, folder: Path) -> str:
     """How to name a GGUF file of a folder, if it has one."""
     found = sorted(path.name for path in folder.glob("*.gguf"))
@@ -206,7 +197,7 @@ def config_architecture(config: PreTrainedConfig) -> Architecture:
     return Architecture.of(config, MODEL_FOR_CAUSAL_LM_MAPPING[type(config)])
 
 
-def _check_kind(role: str, model: ModelConfig, config: PreTrainedConfig) -> None:
+def check_kind(config: PreTrainedConfig) -> None:
     """Refuse a model that is not of a kind that decoders can work with."""
     known = (type(one) in MODEL_FOR_CAUSAL_LM_MAPPING for one in (config, config.get_text_config()))
     why = "which is no causal language model"
@@ -215,9 +206,16 @@ def _check_kind(role: str, model: ModelConfig, config: PreTrainedConfig) -> None
         why = unfit(config.get_text_config(), kind)
     if why:
         raise UserError(
-            f"{model.named(role)}: a {config.model_type} model, {why}; take a"
-            " decoder-only model of attention layers alone"
+            f"a {config.model_type} model, {why}; take a decoder-only model of attention layers"
+            " alone"
         )
+
+
+def _check_kind(role: str, model: ModelConfig, config: PreTrainedConfig) -> None:
+    try:
+        check_kind(config)
+    except UserError as error:
+        raise UserError(f"{model.named(role)}: {error}") from error
 
 
 def _check_quantised(

@@ -12,8 +12,10 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from huggingface_hub import constants
 from safetensors import SafetensorError
+from transformers import PreTrainedConfig
 
 from pearl_eval.errors import UserError, reason
+from pearl_eval.sizes.memory import free_bytes
 from pearl_eval.weights.gguf import Gguf
 
 #: Raised when another thing is made of the same GGUF.
@@ -48,7 +50,11 @@ def converted_before(gguf: Gguf) -> Path | None:
     return folder if whole else None
 
 
-def converted(gguf: Gguf, tell: Callable[[str], None] = lambda text: None) -> Path:
+def converted(
+    gguf: Gguf,
+    tell: Callable[[str], None] = lambda text: None,
+    check: Callable[[PreTrainedConfig], None] = lambda config: None,
+) -> Path:
     """The folder that a GGUF is converted into: now, if it was not before.
 
     Of several processes that want it at once one converts it, while the others wait. Whatever
@@ -61,11 +67,14 @@ def converted(gguf: Gguf, tell: Callable[[str], None] = lambda text: None) -> Pa
         What is converted.
     tell
         Is told what takes long.
+    check
+        Raises :class:`UserError` for the config of a model that is not worth the conversion.
 
     Raises
     ------
     UserError
-        The file is no GGUF, or not whole, or of a model that can't be read, or there is no room.
+        The file is no GGUF, or not whole, or of a model that can't be read; or disk or memory are
+        too small.
     """
     found = converted_before(gguf)
     if found is not None:
@@ -74,7 +83,7 @@ def converted(gguf: Gguf, tell: Callable[[str], None] = lambda text: None) -> Pa
     try:
         with _alone(folder.parent, tell):
             if converted_before(gguf) is None:
-                _convert(gguf, folder, tell)
+                _convert(gguf, folder, tell, check)
     except (OSError, SafetensorError) as error:
         raise UserError(
             f"{gguf.name} can't be converted into {folder.parent}: {reason(error)}; {_ELSEWHERE}"
@@ -102,35 +111,53 @@ def _alone(root: Path, tell: Callable[[str], None]) -> Iterator[None]:
         yield
 
 
-def _convert(gguf: Gguf, folder: Path, tell: Callable[[str], None]) -> None:
+def _convert(
+    gguf: Gguf,
+    folder: Path,
+    tell: Callable[[str], None],
+    check: Callable[[PreTrainedConfig], None],
+) -> None:
     unfinished = folder.parent / f"{_UNFINISHED}{os.getpid()}"
+    source, made = unfinished / "source", unfinished / "made"
     try:
-        unfinished.mkdir()
-        joined = sum(path.stat().st_size for path in gguf.parts) if len(gguf.parts) > 1 else 0
-        _check_room(gguf, joined, unfinished)
-        with gguf.whole(unfinished) as file:
-            size = _BYTES * gguf.weights(file)
-            _check_room(gguf, size, unfinished)
-            tell(f"converting {gguf.name} once, into {folder} ({size / _MB:.0f} MB)")
-            gguf.save(file, unfinished)
-        _finish(unfinished)
+        source.mkdir(parents=True)
+        made.mkdir()
+        if len(gguf.parts) > 1:
+            _check_disk(gguf, sum(path.stat().st_size for path in gguf.parts), unfinished)
+        file = gguf.whole(source)
+        size = _BYTES * gguf.weights(file)
+        _check_disk(gguf, size, unfinished)
+        _check_memory(gguf, size)
+        tell(f"converting {gguf.name} once, into {folder} ({size / _MB:.0f} MB)")
+        gguf.save(file, made, check)
+        _finish(made)
         shutil.rmtree(folder, ignore_errors=True)  # one that is damaged
-        unfinished.rename(folder)
+        made.rename(folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _check_room(gguf: Gguf, size: int, folder: Path) -> None:
+def _check_disk(gguf: Gguf, size: int, folder: Path) -> None:
     free = shutil.disk_usage(folder).free
     if size + _MARGIN > free:
         raise UserError(
-            f"{gguf.name}: converting it takes {(size + _MARGIN) / _MB:.0f} MB in {folder.parent},"
+            f"{gguf.name}: to convert it takes {(size + _MARGIN) / _MB:.0f} MB in {folder.parent},"
             f" where {free / _MB:.0f} MB are free; {_ELSEWHERE}"
         )
 
 
+def _check_memory(gguf: Gguf, size: int) -> None:
+    free = free_bytes("cpu")
+    if size > free:
+        raise UserError(
+            f"{gguf.name}: to convert it takes at least {size / _MB:.0f} MB of memory, of which"
+            f" {free / _MB:.0f} MB are free; convert it on a larger machine, into the same"
+            f" {constants.HF_ASSETS_CACHE}"
+        )
+
+
 def _finish(folder: Path) -> None:
-    """Let whoever may read the folder read its files, and note how large they are."""
+    """Let whoever may read the folder read its files, and note how large these are."""
     files = [path for path in folder.rglob("*") if path.is_file()]
     for path in files:
         path.chmod(folder.stat().st_mode & 0o666)

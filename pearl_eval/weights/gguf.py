@@ -6,8 +6,10 @@ import contextlib
 import functools
 import hashlib
 import importlib.util
+import io
 import re
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,10 +48,9 @@ class Gguf:
         except OSError as error:
             raise UserError(f"{self.name} can't be read: {reason(error)}") from error
 
-    def config(self) -> PreTrainedConfig:
-        """The config of its model. Reads no weights, and of a GGUF in parts the first alone."""
-        path = self.parts[0]
-        return self._read(lambda: AutoConfig.from_pretrained(path.parent, gguf_file=path.name))
+    def config(self) -> PreTrainedConfig | None:
+        """The config of its model, read without its weights; ``None`` where it is in parts."""
+        return None if len(self.parts) > 1 else self._read(lambda: _config(self.parts[0]))
 
     def weights(self, file: Path) -> int:
         """How many weights there are in ``file``, which holds all of it."""
@@ -69,17 +70,25 @@ class Gguf:
 
         return self._read(count)
 
-    def save(self, file: Path, folder: Path) -> None:
+    def save(self, file: Path, folder: Path, check: Callable[[PreTrainedConfig], None]) -> None:
         """Write its model, in float32, its tokenizer and its configs as transformers does.
 
-        ``file`` holds all of the GGUF.
+        Parameters
+        ----------
+        file
+            Holds all of the GGUF.
+        folder
+            Where they are written.
+        check
+            Raises :class:`UserError` for the config of a model that is of no use.
         """
-        where = {"gguf_file": file.name}
-        model, tokenizer = self._read(
-            lambda: (_load(file), AutoTokenizer.from_pretrained(file.parent, **where))
-        )
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
+        config = self._read(lambda: _config(file))
+        check(config)
+        model = self._read(lambda: _model(file, config))
+        tokenizer = self._read(lambda: AutoTokenizer.from_pretrained(**_where(file)))
+        with _quiet():
+            model.save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
 
     def _read(self, read: Callable[[], T]) -> T:
         """What ``read`` gives, which a damaged file makes fail in any way, in silence."""
@@ -99,19 +108,20 @@ class Gguf:
                 f" damaged or cut short, or of another kind ({reason(error)})"
             ) from error
 
-    @contextlib.contextmanager
-    def whole(self, folder: Path) -> Iterator[Path]:
-        """A file that holds all of it, for the body of a ``with``; parts are joined in a folder."""
+    def whole(self, folder: Path) -> Path:
+        """A file that holds all of it, alone in a folder, and so read without what lies beside it.
+
+        Parts are joined there.
+        """
+        file = folder / f"model{_SUFFIX}"
         if len(self.parts) == 1:
-            yield self.parts[0]
-            return
-        joined = folder / self.name
-        with joined.open("xb") as file:
+            file.symlink_to(self.parts[0].absolute())
+            return file
+        with file.open("xb") as joined:
             for path in self.parts:
                 with path.open("rb") as part:
-                    shutil.copyfileobj(part, file, _BLOCK)
-        yield joined
-        joined.unlink()
+                    shutil.copyfileobj(part, joined, _BLOCK)
+        return file
 
 
 def find_gguf(
@@ -162,18 +172,27 @@ def _digest(files: tuple[tuple[Path, int, int], ...]) -> str:
     return found.hexdigest()
 
 
-def _load(file: Path) -> Any:
+def _where(file: Path) -> dict[str, Any]:
+    """As transformers is told of a file."""
+    return {
+        "pretrained_model_name_or_path": file.parent,
+        "gguf_file": file.name,
+        "trust_remote_code": False,
+    }
+
+
+def _config(file: Path) -> PreTrainedConfig:
+    return AutoConfig.from_pretrained(**_where(file))
+
+
+def _model(file: Path, config: PreTrainedConfig) -> Any:
     """The model in a file as one that can be saved: what is loaded of a GGUF can't be."""
     options: dict[str, Any] = {}
     # Not every version that we work with has it: there, all weights are always dequantised.
     if hasattr(transformers, "GgufConfig"):
         options["quantization_config"] = transformers.GgufConfig(dequantize=True)
     loaded, report = cast(Any, AutoModelForCausalLM).from_pretrained(
-        file.parent,
-        gguf_file=file.name,
-        dtype=torch.float32,
-        output_loading_info=True,
-        **options,
+        **_where(file), config=config, dtype=torch.float32, output_loading_info=True, **options
     )
     absent = sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
     if absent:
@@ -191,14 +210,13 @@ def _load(file: Path) -> Any:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without transformers' own account of how it reads a GGUF, and its bars."""
+    """Without transformers' own account of how it reads a GGUF; its bars are for terminals."""
     verbosity = transformers_logging.get_verbosity()
-    bars = transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-        if bars:
-            transformers_logging.enable_progress_bar()
+    with contextlib.ExitStack() as bars:
+        if not sys.stderr.isatty():
+            bars.enter_context(contextlib.redirect_stderr(io.StringIO()))
+        try:
+            yield
+        finally:
+            transformers_logging.set_verbosity(verbosity)
