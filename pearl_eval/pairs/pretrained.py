@@ -310,12 +310,13 @@ def shared_tokens(target: PreTrainedTokenizerBase, draft: PreTrainedTokenizerBas
     ours, theirs = ({i: t for t, i in tok.get_vocab().items()} for tok in (target, draft))
     size = max(max(ours), max(theirs)) + 1
     first = next((i for i in range(size) if ours.get(i) != theirs.get(i)), size)
-    ordinary = [
-        index
-        for tokenizer, tokens in ((target, ours), (draft, theirs))
+    # Each tokenizer makes this anew whenever it is asked, of up to thousands.
+    added = [tokenizer.added_tokens_decoder for tokenizer in (target, draft)]
+    ordinary = any(
+        index >= first and index not in special
+        for tokens, special in zip((ours, theirs), added, strict=True)
         for index in tokens
-        if index >= first and index not in tokenizer.added_tokens_decoder
-    ]
+    )
     if ordinary or first == 0:
         raise UserError(
             "draft and target have different vocabularies, so one can't draft for the other:"
