@@ -367,6 +367,23 @@ def test_too_little_disk(
     assert left(cache) == [] and all(one.is_relative_to(cache) for one in asked)
 
 
+def test_parts_need_disk_to_be_joined(
+    model: LlamaForCausalLM, file: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = sum(one.numel() for one in model.parameters())
+    free = SimpleNamespace(free=4 * weights + 64 * 2**20)  # as much as it takes in one file
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: free)
+    monkeypatch.setattr(Gguf, "whole", pytest.fail)
+    content = file.read_bytes()
+    parts = (file.with_suffix(".gguf.1"), file.with_suffix(".gguf.2"))
+    for part, piece in zip(parts, (content[:5000], content[5000:]), strict=True):
+        part.write_bytes(piece)
+    assert len(content) > 4 * weights
+    with pytest.raises(UserError, match=r"^small\.gguf: to convert it takes 67 MB in"):
+        converted(Gguf(parts))
+    assert left(cache) == []
+
+
 @pytest.mark.parametrize("short", [0, 1])
 def test_too_little_memory(
     model: LlamaForCausalLM, file: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, short: int
