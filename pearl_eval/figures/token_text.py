@@ -52,11 +52,14 @@ def _tokenizer(directory: Path) -> Any | None:
         pair = OmegaConf.select(config, "pair")
         models = (pair.get(role, {}) for role in ("target", "draft"))
         model = next(one for one in models if one.get("path") or one.get("package"))
+        where = _location(model)
+        if where is None:
+            return None
         # Imported late: it takes seconds, which a wrong command line should not.
         from transformers import AutoTokenizer
 
         return AutoTokenizer.from_pretrained(
-            _location(model),
+            where,
             revision=model.get("revision"),
             local_files_only=True,
             trust_remote_code=False,
@@ -72,8 +75,9 @@ def _tokenizer(directory: Path) -> Any | None:
         return None
 
 
-def _location(model: Any) -> str:
-    """Where transformers finds a model of a run's configuration: of a GGUF, if it was converted."""
+def _location(model: Any) -> str | None:
+    """Where transformers finds a model of a run's configuration; ``None``: not converted yet."""
+    # Imported late, as the tokenizer is.
     from pearl_eval.weights.conversion import converted_before
     from pearl_eval.weights.gguf import find_gguf
 
@@ -85,7 +89,8 @@ def _location(model: Any) -> str:
         local_files_only=True,
     )
     if gguf is not None:
-        return str(converted_before(gguf) or "")
+        folder = converted_before(gguf)
+        return None if folder is None else str(folder)
     path = Path(model.path).expanduser()
     return str(path) if path.is_dir() else str(model.path)
 

@@ -79,6 +79,8 @@ class Pretrained(PairSource):
     def open(self, devices: Devices, uses_draft: bool) -> Pair:
         # The hub client's own account of each retry; what matters of it is in our error.
         hub_logging.set_verbosity_error()
+        if uses_draft:
+            self.draft.gguf("draft")  # if it is not there, that is told before any is converted
         config = read_config("target", self.target, devices.target)
         architectures = {"target": config_architecture(config)}
         tokenizer = read_tokenizer("target", self.target)

@@ -133,7 +133,7 @@ def find_gguf(
 ) -> Gguf | None:
     """The GGUF that a model's settings name; ``None`` where they name none, or it is not here.
 
-    See :class:`pearl_eval.pairs.pretrained.ModelConfig` for the settings.
+    See ``ModelConfig`` in ``pearl_eval/pairs/model_config.py`` for the settings.
 
     Raises
     ------

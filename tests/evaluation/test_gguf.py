@@ -479,6 +479,16 @@ def test_what_is_not_there_is_one_line(
     assert left(cache) == []
 
 
+def test_a_draft_model_that_is_not_there_is_told_before_the_target_is_converted(
+    file: Path, cache: Path
+) -> None:
+    with pytest.raises(
+        UserError, match=r"pair\.draft\.package=not_there: package not_there is not"
+    ):
+        opened(ModelConfig(str(file)), ModelConfig(package="not_there"))
+    assert left(cache) == []
+
+
 @pytest.mark.parametrize(
     ("named", "said"),
     [
@@ -580,6 +590,10 @@ def test_runs_and_audits_by_the_command_line(
     # The draft model is the target, in another file.
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["acceptance_rate"] == 1.0
     assert TokenText(tmp_path / "run")(1) == "<|end|>"
+    (folder,) = left(cache)
+    (cache / folder).rename(cache / "away")
+    assert TokenText(tmp_path / "run")(1) == "1" and saved == ["small.gguf"]
+    (cache / "away").rename(cache / folder)
     code, out, err = run_command("", *run, target, "--dry-run")
     assert code == 0, err
 
