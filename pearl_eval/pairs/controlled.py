@@ -63,7 +63,6 @@ class Controlled(PairSource):
     context: int | None = None
 
     def __post_init__(self) -> None:
-        self.draft.check("draft")
         if self.depth < 1:
             raise ValueError(f"pair.depth must be at least 1 layer, got {self.depth}")
         if not 0.0 <= self.perturbation < float("inf"):

@@ -85,8 +85,12 @@ class ModelConfig:
         Raises
         ------
         UserError
-            Its file is not there.
+            Its file is not there, or it names no model, or two.
         """
+        try:
+            self.check(role)
+        except ValueError as error:
+            raise UserError(str(error)) from error
         try:
             return find_gguf(
                 self.path, self.gguf_file, self.package, self.revision, local_files_only

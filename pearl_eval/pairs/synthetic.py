@@ -78,7 +78,6 @@ class Synthetic(PairSource):
     tokenizer: ModelConfig = field(default_factory=ModelConfig)
 
     def __post_init__(self) -> None:
-        self.tokenizer.check("tokenizer")
         if not 0.0 <= self.acceptance_rate <= 1.0:
             raise ValueError(
                 f"pair.acceptance_rate is a probability, from 0 to 1, got {self.acceptance_rate}"

@@ -34,8 +34,10 @@ from transformers import (
 from pearl_eval.errors import UserError
 from pearl_eval.figures.token_text import TokenText
 from pearl_eval.machine.devices import Devices
+from pearl_eval.pairs.controlled import Controlled
 from pearl_eval.pairs.pair import Pair
 from pearl_eval.pairs.pretrained import ModelConfig, Pretrained, shared_tokens
+from pearl_eval.pairs.synthetic import Synthetic
 from pearl_eval.weights import conversion, gguf
 from pearl_eval.weights.conversion import converted, converted_before
 from pearl_eval.weights.gguf import Gguf
@@ -507,6 +509,8 @@ def test_settings_that_name_no_model_or_two(named: ModelConfig, said: str) -> No
         Pretrained(target=ModelConfig("x"), draft=named)
     with pytest.raises(ValueError, match=said.replace("draft", "target")):
         Pretrained(target=named, draft=ModelConfig("x"))
+    with pytest.raises(UserError, match=said):
+        Controlled(draft=named).open(Devices(("cpu",), ("cpu",)), uses_draft=True)
 
 
 def test_a_file_of_the_hub(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -529,6 +533,15 @@ def test_a_file_of_the_hub(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match=r"path=some/model-GGUF: some/model-GGUF has no file other"):
         opened(other)
     assert Pretrained(target=other, draft=other).sizes() == {}
+
+
+def test_pairs_that_are_made_of_one_model_take_a_gguf_as_well(file: Path) -> None:
+    model = ModelConfig(str(file.parent), gguf_file="small.gguf")
+    pair = Controlled(draft=model, depth=1).open(Devices(("cpu",), ("cpu",)), uses_draft=True)
+    assert pair.load_draft().model.config.num_hidden_layers == 2
+    assert pair.load_target().model.config.num_hidden_layers == 3
+    made_up = Synthetic(tokenizer=model).open(Devices(("cpu",), ("cpu",)), uses_draft=True)
+    assert made_up.encode("x = 1") == small_tokenizer()("x = 1").input_ids
 
 
 def test_a_draft_model_with_another_tokenizer(file: Path, tmp_path: Path) -> None:
