@@ -662,7 +662,6 @@ def test_smollm2_from_its_package(run_command: Run, tmp_path: Path, saved: list[
     tokenizer = AutoTokenizer.from_pretrained(checkpoint.location)
     model = AutoModelForCausalLM.from_pretrained(checkpoint.location, dtype=torch.float32)
     assert sum(one.numel() for one in model.parameters()) == 134_515_008
-    made = model.generate(
-        **tokenizer("def fibonacci(n):", return_tensors="pt"), max_new_tokens=48, do_sample=False
-    )
-    assert "fibonacci(n-1) + fibonacci(n-2)" in tokenizer.decode(made[0])
+    asked = tokenizer("The capital of France is", return_tensors="pt")
+    made = model.generate(**asked, max_new_tokens=8, do_sample=False)
+    assert tokenizer.decode(made[0]).startswith("The capital of France is Paris")
