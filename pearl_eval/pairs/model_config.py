@@ -44,7 +44,7 @@ class ModelConfig:
 
     def check(self, role: str) -> None:
         """Raise ``ValueError`` where it names no model, or two."""
-        one, several = isinstance(self.package, str), isinstance(self.package, list)
+        several = isinstance(self.package, list)
         names = self.package if several else [self.package]
         if self.package is None:
             if not self.path:
@@ -62,7 +62,7 @@ class ModelConfig:
                 f"pair.{role} names two models, path={self.path} and package={self.package}: set"
                 " one of them to null"
             )
-        elif self.gguf_file is not None and not one:
+        elif self.gguf_file is not None and several:
             raise ValueError(
                 f"pair.{role}.gguf_file={self.gguf_file} chooses a file of one package, and"
                 f" pair.{role}.package has a list of them: leave it out"

@@ -275,11 +275,15 @@ def test_a_damaged_file_is_one_line_and_leaves_nothing(
     file: Path, cache: Path, damage: Callable[[bytes], bytes]
 ) -> None:
     file.write_bytes(damage(file.read_bytes()))
+    model = ModelConfig(str(file))
     with pytest.raises(UserError) as raised:
-        opened(ModelConfig(str(file)))
+        opened(model)
     said = str(raised.value)
     assert said.startswith(f"pair.target.path={file}: small.gguf is not a whole GGUF of a model")
     assert "\n" not in said and len(said) < 600
+    # Nor does a dry run take it.
+    with pytest.raises(UserError, match="is not a whole GGUF of a model"):
+        Pretrained(target=model, draft=model).sizes()
     assert left(cache) == []
 
 
@@ -423,7 +427,8 @@ def test_packages_are_found_without_being_imported(
     file: Path, package: Callable[..., Path], saved: list[str]
 ) -> None:
     content = file.read_bytes()
-    package("one_model", small_gguf=content, notes_txt=b"")
+    folder = package("one_model", small_gguf=content, notes_txt=b"")
+    (folder / "a_folder.gguf").mkdir()
     package("two_models", a_gguf=content, b_gguf=content)
     cuts = [0, 100, 5000, len(content)]
     for number, (start, end) in enumerate(itertools.pairwise(cuts), 1):
