@@ -28,6 +28,7 @@ from pearl_eval.config.schema import Names, RuntimeConfig, TrackingConfig
 from pearl_eval.errors import EquivalenceViolation, UserError
 from pearl_eval.evaluation.reservation import reserve
 from pearl_eval.machine.placement import placed
+from pearl_eval.pairs.model_config import model_name
 from pearl_eval.pairs.setup import Setup
 from pearl_eval.shell.console import console, print_note
 from pearl_eval.tracking.tracker import TrackedRun
@@ -86,12 +87,10 @@ def _judged(
         _tell(unusable)
         judged = auditor.judge(known)
         files.append(FileResult(one.file, judged, [*one.unusable, *unusable]))
-    settings = setup.source.target_settings()
-    model = settings.get("model") or {}
     result = AuditResult(
         files,
         source(target.model.dtype),
-        str(model.get("path", "")),
+        model_name(setup.source.target_settings()),
         setup.source.dtype.value,
         environment=setup.describe(),
     )

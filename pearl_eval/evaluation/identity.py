@@ -6,7 +6,7 @@ sampling, pair and task, each of which has a digest of its own:
 
 - ``decoders``: what its decoder uses. Another decoder's file is none of it.
 - ``tasks``: what its task uses, with the sandbox, which decides what is correct.
-- ``pearl_eval/config``, ``pairs``, ``machine``: what is loaded, and where.
+- ``pearl_eval/config``, ``pairs``, ``weights``, ``machine``: what is loaded, and where.
 - ``pearl_eval/checks``, ``evaluation``, ``results``, ``sizes``: verdicts and figures. ``results``
   has modules that only read what runs left: no run imports those.
 

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pearl_eval.config.registry import register
+from pearl_eval.errors import UserError
 from pearl_eval.figures.fonts import family
 
 #: What stands for a sign of which a token has only some bytes.
@@ -49,20 +50,49 @@ def _tokenizer(directory: Path) -> Any | None:
     try:
         config = OmegaConf.load(directory / ".hydra" / "config.yaml")
         pair = OmegaConf.select(config, "pair")
-        model = next(pair[role] for role in ("target", "draft") if "path" in pair.get(role, {}))
+        models = (pair.get(role, {}) for role in ("target", "draft"))
+        model = next(one for one in models if one.get("path") or one.get("package"))
+        where = _location(model)
+        if where is None:
+            return None
         # Imported late: it takes seconds, which a wrong command line should not.
         from transformers import AutoTokenizer
 
-        path = Path(model.path).expanduser()
-        where = str(path) if path.is_dir() else model.path
         return AutoTokenizer.from_pretrained(
             where,
             revision=model.get("revision"),
             local_files_only=True,
             trust_remote_code=False,
         )
-    except (OSError, ValueError, AttributeError, StopIteration, OmegaConfBaseException):
+    except (
+        OSError,
+        ValueError,
+        AttributeError,
+        StopIteration,
+        OmegaConfBaseException,
+        UserError,
+    ):
         return None
+
+
+def _location(model: Any) -> str | None:
+    """Where transformers finds a model of a run's configuration; ``None``: not converted yet."""
+    # Imported late, as the tokenizer is.
+    from pearl_eval.weights.conversion import converted_before
+    from pearl_eval.weights.gguf import find_gguf
+
+    gguf = find_gguf(
+        model.get("path"),
+        model.get("gguf_file"),
+        model.get("package"),
+        model.get("revision"),
+        local_files_only=True,
+    )
+    if gguf is not None:
+        folder = converted_before(gguf)
+        return None if folder is None else str(folder)
+    path = Path(model.path).expanduser()
+    return str(path) if path.is_dir() else str(model.path)
 
 
 def visible(text: str) -> str:

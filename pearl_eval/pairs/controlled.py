@@ -12,12 +12,13 @@ from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedConfig
 
 from decoders.model.cached_model import CachedModel
+from decoders.process.models import Checkpoint
 from pearl_eval.config.schema import check_seed
 from pearl_eval.errors import UserError
 from pearl_eval.machine.devices import Devices
+from pearl_eval.pairs.model_config import ModelConfig
 from pearl_eval.pairs.pair import Pair, PairSource
 from pearl_eval.pairs.pretrained import (
-    ModelConfig,
     config_architecture,
     load_model,
     read_config,
@@ -81,8 +82,9 @@ class Controlled(PairSource):
         tokenizer = read_tokenizer("draft", self.draft)
         sizes = {"target": ModelSize.of(_deeper(config, self.depth)), "draft": ModelSize.of(config)}
         vocab_size = min(len(tokenizer), config.vocab_size)
-        mark = weights_mark(self.draft, config)  # the target is made of the draft model
-        load = functools.partial(_load, tokens, self.draft, self.dtype.value)
+        mark = weights_mark("draft", self.draft, config)  # the target is made of the draft model
+        checkpoint = self.draft.checkpoint("draft")
+        load = functools.partial(_load, tokens, checkpoint, self.dtype.value)
         return Pair(
             tokenizer,
             sizes,
@@ -100,7 +102,7 @@ class Controlled(PairSource):
         )
 
 
-def _load(context: int, draft: ModelConfig, dtype: str, *where: Any, **options: Any) -> CachedModel:
+def _load(context: int, draft: Checkpoint, dtype: str, *where: Any, **options: Any) -> CachedModel:
     """Load the draft model for texts of ``context`` tokens."""
     model = load_model(draft, dtype, *where, **options)
     model.model.config.max_position_embeddings = context

@@ -13,7 +13,6 @@ from typing import Any, cast
 
 import torch
 from huggingface_hub.utils import logging as hub_logging
-from omegaconf import MISSING
 from safetensors import SafetensorError, safe_open
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
@@ -36,6 +35,7 @@ from pearl_eval.pairs.chat import end_of_turn
 from pearl_eval.pairs.fingerprint import folder_fingerprint
 from pearl_eval.pairs.frequent_tokens import cut_head
 from pearl_eval.pairs.generation_config import end_ids, read_generation_config
+from pearl_eval.pairs.model_config import ModelConfig
 from pearl_eval.pairs.pair import Pair, PairSource
 from pearl_eval.sizes.memory import free_bytes
 from pearl_eval.sizes.model_shapes import known_shapes
@@ -45,32 +45,15 @@ _INDEX = "model.safetensors.index.json"
 
 
 @dataclass
-class ModelConfig:
-    """A model by local folder or hub id, and how many GPUs it is spread over, by layers.
-
-    ``gpus`` null: it needs none, and takes one where there is one.
-    """
-
-    path: str = MISSING
-    revision: str | None = None
-    gpus: int | None = None
-
-    @property
-    def location(self) -> str:
-        """What transformers loads from: the path, with ``~`` written out where it is a folder."""
-        return str(Path(self.path).expanduser()) if is_local(self.path) else self.path
-
-    @property
-    def checkpoint(self) -> Checkpoint:
-        return Checkpoint(self.location, self.revision)
-
-
-@dataclass
 class Pretrained(PairSource):
     """A trained target and a trained draft model."""
 
     target: ModelConfig = field(default_factory=ModelConfig)
     draft: ModelConfig = field(default_factory=ModelConfig)
+
+    def __post_init__(self) -> None:
+        self.target.check("target")
+        self.draft.check("draft")
 
     def choose_devices(self, runtime: RuntimeConfig) -> Devices:
         return Devices.choose(
@@ -97,11 +80,13 @@ class Pretrained(PairSource):
     def open(self, devices: Devices, uses_draft: bool) -> Pair:
         # The hub client's own account of each retry; what matters of it is in our error.
         hub_logging.set_verbosity_error()
+        if uses_draft:
+            self.draft.gguf("draft")  # if it is not there, that is told before any is converted
         config = read_config("target", self.target, devices.target)
         architectures = {"target": config_architecture(config)}
         tokenizer = read_tokenizer("target", self.target)
         sizes = {"target": ModelSize.of(config)}
-        weights = {"target": weights_mark(self.target, config)}
+        weights = {"target": weights_mark("target", self.target, config)}
         dtype = self.dtype.value
         vocab_size = known = min(len(tokenizer), config.vocab_size)
         if uses_draft:
@@ -110,28 +95,29 @@ class Pretrained(PairSource):
             shared = shared_tokens(tokenizer, read_tokenizer("draft", self.draft))
             known = min(vocab_size, config.vocab_size, shared)
             sizes["draft"] = ModelSize.of(config)
-            weights["draft"] = weights_mark(self.draft, config)
+            weights["draft"] = weights_mark("draft", self.draft, config)
+        checkpoints = {role: getattr(self, role).checkpoint(role) for role in sizes}
         return Pair(
             tokenizer,
             sizes,
             stop_ids("target", self.target, tokenizer),
-            functools.partial(load_model, self.target, dtype, devices.target, vocab_size),
+            functools.partial(load_model, checkpoints["target"], dtype, devices.target, vocab_size),
             functools.partial(
                 load_model,
-                self.draft,
+                checkpoints.get("draft", Checkpoint("")),
                 dtype,
                 devices=devices.draft,
                 vocab_size=vocab_size,
                 known=known,
             ),
             weights,
-            {role: getattr(self, role).checkpoint for role in sizes},
+            checkpoints,
             architectures=architectures,
         )
 
 
 def load_model(
-    model: ModelConfig,
+    model: Checkpoint,
     dtype: str,
     devices: tuple[str, ...],
     vocab_size: int,
@@ -156,15 +142,16 @@ def load_model(
             **where,
         )
     except (OSError, SafetensorError, RuntimeError, ImportError, ValueError) as error:
-        raise UserError(f"{model.path}: its weights can't be loaded: {reason(error)}") from error
+        raise UserError(
+            f"{model.location}: its weights can't be loaded: {reason(error)}"
+        ) from error
     absent = sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
     if absent:
         raise UserError(
-            f"{model.path}: the weights are not those of its config: {len(absent)} are missing or"
-            f" of another shape, the first is {absent[0]}"
+            f"{model.location}: the weights are not those of its config: {len(absent)} are missing"
+            f" or of another shape, the first is {absent[0]}"
         )
-    if is_local(model.path):
-        cut_head(loaded, Path(model.location))
+    cut_head(loaded, Path(model.location))
     return CachedModel(loaded, vocab_size, known)
 
 
@@ -180,16 +167,19 @@ def read_config(
 
     ``devices`` are those that it would be loaded onto, where it would be.
     """
-    if is_local(model.path):
-        folder = Path(model.location)
+    where = model.checkpoint(role, check_kind)
+    if model.is_local:
+        folder = Path(where.location)
         if not folder.is_dir():
-            raise UserError(f"pair.{role}.path={model.path}: there is no such folder")
+            raise UserError(f"{model.named(role)}: there is no such folder")
         if not (folder / "config.json").is_file():
-            raise UserError(f"pair.{role}.path={model.path}: no config.json there, so no model")
+            raise UserError(
+                f"{model.named(role)}: no config.json there, so no model{_hint(role, folder)}"
+            )
         check_weights(role, folder)
     try:
         config = AutoConfig.from_pretrained(
-            model.location, revision=model.revision, trust_remote_code=False
+            where.location, revision=where.revision, trust_remote_code=False
         )
         text = config.get_text_config()
     except Exception as error:  # whatever is thrown over a file that is not ours
@@ -200,12 +190,18 @@ def read_config(
     return text
 
 
+def _hint(role: str, folder: Path) -> str:
+    """How to name a GGUF file of a folder, if it has one."""
+    found = sorted(path.name for path in folder.glob("*.gguf"))
+    return f"; for a GGUF file, pair.{role}.gguf_file={found[0]}" if found else ""
+
+
 def config_architecture(config: PreTrainedConfig) -> Architecture:
     """The architecture of a model by the config of its text."""
     return Architecture.of(config, MODEL_FOR_CAUSAL_LM_MAPPING[type(config)])
 
 
-def _check_kind(role: str, model: ModelConfig, config: PreTrainedConfig) -> None:
+def check_kind(config: PreTrainedConfig) -> None:
     """Refuse a model that is not of a kind that decoders can work with."""
     known = (type(one) in MODEL_FOR_CAUSAL_LM_MAPPING for one in (config, config.get_text_config()))
     why = "which is no causal language model"
@@ -214,9 +210,16 @@ def _check_kind(role: str, model: ModelConfig, config: PreTrainedConfig) -> None
         why = unfit(config.get_text_config(), kind)
     if why:
         raise UserError(
-            f"pair.{role}.path={model.path}: a {config.model_type} model, {why}; take a"
-            " decoder-only model of attention layers alone"
+            f"a {config.model_type} model, {why}; take a decoder-only model of attention layers"
+            " alone"
         )
+
+
+def _check_kind(role: str, model: ModelConfig, config: PreTrainedConfig) -> None:
+    try:
+        check_kind(config)
+    except UserError as error:
+        raise UserError(f"{model.named(role)}: {error}") from error
 
 
 def _check_quantised(
@@ -232,7 +235,7 @@ def _check_quantised(
     except Exception as error:  # each kind has its own words and types for what it lacks
         method = settings.get("quant_method") if isinstance(settings, dict) else None
         raise UserError(
-            f"pair.{role}.path={model.path}: its weights are quantised ({method}) and can't be read"
+            f"{model.named(role)}: its weights are quantised ({method}) and can't be read"
             f" here: {reason(error)}"
         ) from error
 
@@ -243,48 +246,44 @@ def size_without_hub(role: str, model: ModelConfig) -> ModelSize | None:
     From the folder, from the shapes that come with the package, or from the hub's local cache.
     Raises :class:`UserError` for a model that decoders can't work with.
     """
-    shape = None if is_local(model.path) else known_shapes().get(model.path)
+    shape = None if model.is_local else known_shapes().get(model.path or "")
     if shape is not None:
         return ModelSize.of_shape(shape)
-    try:
-        config = AutoConfig.from_pretrained(
-            model.location,
-            revision=model.revision,
-            local_files_only=True,
-            trust_remote_code=False,
-        )
-    except (OSError, ValueError):
+    config = model.config_without_hub(role)
+    if config is None:
         return None
     _check_kind(role, model, config)
     return ModelSize.of(config.get_text_config())
 
 
-def weights_mark(model: ModelConfig, config: PreTrainedConfig) -> str:
+def weights_mark(role: str, model: ModelConfig, config: PreTrainedConfig) -> str:
     """What tells a model's weights from others: of the hub's, their commit."""
-    if is_local(model.path):
-        return folder_fingerprint(Path(model.location))
+    if model.is_local or model.gguf_file is not None:
+        return folder_fingerprint(Path(model.checkpoint(role).location))
     commit = getattr(config, "_commit_hash", None)
     return f"commit {commit or model.revision}"
 
 
 def read_tokenizer(role: str, model: ModelConfig) -> PreTrainedTokenizerBase:
     """The model's tokenizer, or a clear word on what is missing."""
+    where = model.checkpoint(role)
     try:
         tokenizer = AutoTokenizer.from_pretrained(
-            model.location, revision=model.revision, trust_remote_code=False
+            where.location, revision=where.revision, trust_remote_code=False
         )
     except Exception as error:  # whatever is thrown over a file that is not ours
         raise _not_readable(role, model, "tokenizer", error) from error
     if not tokenizer("x").input_ids:
-        raise UserError(f"pair.{role}.path={model.path}: its tokenizer has no tokens")
+        raise UserError(f"{model.named(role)}: its tokenizer has no tokens")
     return tokenizer
 
 
 def stop_ids(role: str, model: ModelConfig, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
     """Tokens that end a text: those of the generation config, the tokenizer's own, and what ends a
     turn in the chat template, which either may lack."""
+    where = model.checkpoint(role)
     try:
-        config = read_generation_config(model.checkpoint)
+        config = read_generation_config(where)
         found = end_ids(config)
         if config is not None and not all(isinstance(one, int) for one in found):
             raise ValueError(f"eos_token_id is {config.eos_token_id!r}, which is no token's number")
@@ -294,19 +293,14 @@ def stop_ids(role: str, model: ModelConfig, tokenizer: PreTrainedTokenizerBase) 
     return tuple(dict.fromkeys([*found, *(one for one in own if one is not None)]))
 
 
-def is_local(path: str) -> bool:
-    """Whether a path means a folder here, not a hub id."""
-    return path.startswith(("/", ".", "~")) or path.count("/") > 1 or Path(path).exists()
-
-
 def _not_readable(role: str, model: ModelConfig, what: str, error: Exception) -> UserError:
     if "trust_remote_code" in str(error):
         return UserError(
-            f"pair.{role}.path={model.path}: its {what} is read by code that comes with the model,"
+            f"{model.named(role)}: its {what} is read by code that comes with the model,"
             " which is never run; take a model of a kind that transformers knows"
         )
     return UserError(
-        f"pair.{role}.path={model.path}: its {what} could not be read ({reason(error)});"
+        f"{model.named(role)}: its {what} could not be read ({reason(error)});"
         f" give a local folder by pair.{role}.path=, or log in to the hub if the model is gated"
     )
 
@@ -320,12 +314,13 @@ def shared_tokens(target: PreTrainedTokenizerBase, draft: PreTrainedTokenizerBas
     ours, theirs = ({i: t for t, i in tok.get_vocab().items()} for tok in (target, draft))
     size = max(max(ours), max(theirs)) + 1
     first = next((i for i in range(size) if ours.get(i) != theirs.get(i)), size)
-    ordinary = [
-        index
-        for tokenizer, tokens in ((target, ours), (draft, theirs))
+    # Each tokenizer makes this anew whenever it is asked, of up to thousands.
+    added = [tokenizer.added_tokens_decoder for tokenizer in (target, draft)]
+    ordinary = any(
+        index >= first and index not in special
+        for tokens, special in zip((ours, theirs), added, strict=True)
         for index in tokens
-        if index >= first and index not in tokenizer.added_tokens_decoder
-    ]
+    )
     if ordinary or first == 0:
         raise UserError(
             "draft and target have different vocabularies, so one can't draft for the other:"

@@ -14,8 +14,9 @@ from decoders.model.cached_model import CachedModel
 from pearl_eval.config.schema import check_seed
 from pearl_eval.errors import UserError
 from pearl_eval.machine.devices import Devices
+from pearl_eval.pairs.model_config import ModelConfig
 from pearl_eval.pairs.pair import Pair, PairSource
-from pearl_eval.pairs.pretrained import ModelConfig, read_tokenizer
+from pearl_eval.pairs.pretrained import read_tokenizer
 from pearl_eval.sizes.model_size import ModelSize
 
 _MASK = 2**64 - 1

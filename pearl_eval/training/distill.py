@@ -17,6 +17,7 @@ from pearl_eval.config.schema import RuntimeConfig, check_seed
 from pearl_eval.errors import UserError
 from pearl_eval.evaluation.reservation import reserve
 from pearl_eval.machine.placement import placed
+from pearl_eval.pairs.model_config import model_name
 from pearl_eval.pairs.setup import Setup
 from pearl_eval.results.journal import write_json
 from pearl_eval.shell.console import console, print_note
@@ -70,8 +71,7 @@ def distill(cfg: DictConfig) -> Path:
         del model
         results = _fitted(draft, layers, setup, corpus, config.seed, shape, fitting, folder)
     write_json(folder / RESULTS, results | {"text": asdict(text), "seed": config.seed})
-    named = setup.source.target_settings().get("model") or {}
-    write_card(folder / "README.md", str(named.get("path", "")), results)
+    write_card(folder / "README.md", model_name(setup.source.target_settings()), results)
     _tell(results, folder)
     return folder
 

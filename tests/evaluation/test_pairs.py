@@ -395,7 +395,7 @@ def test_the_tokenizer_and_its_chat_template_have_a_say_in_what_ends_a_text(
     model.generation_config.eos_token_id = ends
     model.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
-    source = Pretrained(target=ModelConfig(str(tmp_path)))
+    source = Pretrained(target=ModelConfig(str(tmp_path)), draft=ModelConfig(str(tmp_path)))
     pair = source.open(Devices(("cpu",), ("cpu",)), uses_draft=False)
     ids = [x if isinstance(x, int) else tokenizer.convert_tokens_to_ids(x) for x in expected]
     assert list(pair.stop_ids) == ids

@@ -6,6 +6,7 @@ from typing import Any, cast
 import pytest
 from small_pair import SmallPair
 
+from decoders.process.models import Checkpoint
 from pearl_eval.config.schema import Dtype, ForwardKind, RuntimeConfig
 from pearl_eval.machine.devices import Devices
 from pearl_eval.machine.environment import describe
@@ -93,7 +94,7 @@ def test_a_target_over_several_gpus_is_spread_by_layers_over_their_free_memory(
 
     monkeypatch.setattr(pretrained.AutoModelForCausalLM, "from_pretrained", from_pretrained)
     monkeypatch.setattr(pretrained, "free_bytes", {"cuda:1": 10, "cuda:2": 20}.__getitem__)
-    target = pretrained.ModelConfig(str(small_pair.folder / "target"))
+    target = Checkpoint(str(small_pair.folder / "target"))
     pretrained.load_model(target, "bfloat16", ("cuda:1", "cuda:2"), 300)
     assert (asked["device_map"], asked["max_memory"]) == ("auto", {1: 10, 2: 20})
     pretrained.load_model(target, "bfloat16", ("cuda:2",), 300)
