@@ -76,7 +76,7 @@ def file(written: Path, tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(constants, "HF_ASSETS_CACHE", str(tmp_path / "assets"))
-    return tmp_path / "assets" / "pearl_eval" / "gguf"
+    return tmp_path / "assets" / "pearl_eval" / "weights"
 
 
 @pytest.fixture
