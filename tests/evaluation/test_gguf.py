@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import importlib.util
 import itertools
 import json
@@ -157,8 +158,14 @@ def test_whoever_may_read_the_folder_may_read_the_weights(file: Path, cache: Pat
     assert modes["model.safetensors"] == modes["tokenizer.json"] == 0o640
 
 
-def test_it_is_converted_once_for_its_content(file: Path, cache: Path, saved: list[str]) -> None:
+def test_it_is_converted_once_for_its_content(
+    file: Path, cache: Path, saved: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = converted(Gguf((file,)))
+    with monkeypatch.context() as patch:
+        # Whoever may only read the cache can use it.
+        patch.setattr(conversion, "_alone", pytest.fail)
+        assert converted(Gguf((file,))) == first
     copy = Path(shutil.copy(file, file.parent / "copy.gguf"))
     assert converted_before(Gguf((copy,))) == converted(Gguf((copy,))) == first
     mark = opened(ModelConfig(str(copy))).weights["target"]
@@ -172,6 +179,21 @@ def test_it_is_converted_once_for_its_content(file: Path, cache: Path, saved: li
     assert saved == ["small.gguf"] * 2 and second != first
     assert left(cache) == sorted([first.name, second.name])
     assert opened(ModelConfig(str(file))).weights["target"] != mark
+
+
+def test_a_checksum_is_that_of_all_bytes_in_order(tmp_path: Path) -> None:
+    parts = (tmp_path / "a.gguf.1", tmp_path / "a.gguf.2")
+    for part, content in zip(parts, (b"one", b"two"), strict=True):
+        part.write_bytes(content)
+    assert Gguf(parts).digest() == hashlib.sha256(b"onetwo").hexdigest()
+    assert Gguf(parts[::-1]).digest() == hashlib.sha256(b"twoone").hexdigest()
+    changed = parts[1].stat().st_mtime_ns
+    parts[1].write_bytes(b"three")
+    os.utime(parts[1], ns=(changed, changed))
+    assert Gguf(parts).digest() == hashlib.sha256(b"onethree").hexdigest()
+    parts[1].unlink()
+    with pytest.raises(UserError, match=r"^a\.gguf can't be read: .*No such file"):
+        Gguf(parts).digest()
 
 
 def test_weights_are_known_by_their_content_not_by_the_cache(
