@@ -7,7 +7,7 @@ import copy
 import functools
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -37,9 +37,11 @@ from pearl_eval.pairs.frequent_tokens import cut_head
 from pearl_eval.pairs.generation_config import end_ids, read_generation_config
 from pearl_eval.pairs.model_config import ModelConfig
 from pearl_eval.pairs.pair import Pair, PairSource
+from pearl_eval.shell.console import print_note
 from pearl_eval.sizes.memory import free_bytes
 from pearl_eval.sizes.model_shapes import known_shapes
 from pearl_eval.sizes.model_size import ModelSize
+from pearl_eval.weights.completed import completed, lacks_embeddings
 
 _INDEX = "model.safetensors.index.json"
 
@@ -89,14 +91,16 @@ class Pretrained(PairSource):
         weights = {"target": weights_mark("target", self.target, config)}
         dtype = self.dtype.value
         vocab_size = known = min(len(tokenizer), config.vocab_size)
+        models = {"target": self.target}
         if uses_draft:
-            config = read_config("draft", self.draft, devices.draft)
+            models["draft"] = draft = self._whole_draft(weights["target"])
+            config = read_config("draft", draft, devices.draft)
             architectures["draft"] = config_architecture(config)
-            shared = shared_tokens(tokenizer, read_tokenizer("draft", self.draft))
+            shared = shared_tokens(tokenizer, read_tokenizer("draft", draft))
             known = min(vocab_size, config.vocab_size, shared)
             sizes["draft"] = ModelSize.of(config)
-            weights["draft"] = weights_mark("draft", self.draft, config)
-        checkpoints = {role: getattr(self, role).checkpoint(role) for role in sizes}
+            weights["draft"] = weights_mark("draft", draft, config)
+        checkpoints = {role: model.checkpoint(role) for role, model in models.items()}
         return Pair(
             tokenizer,
             sizes,
@@ -114,6 +118,25 @@ class Pretrained(PairSource):
             checkpoints,
             architectures=architectures,
         )
+
+    def _whole_draft(self, target_mark: str) -> ModelConfig:
+        """The draft model; with the target's embeddings where its folder is without any."""
+        if not self.draft.is_local or self.draft.package or self.draft.gguf_file:
+            return self.draft
+        folder = Path(self.draft.checkpoint("draft").location)
+        if not (folder / "config.json").is_file() or not lacks_embeddings(folder):
+            return self.draft
+        target = Path(self.target.checkpoint("target").location)
+        if not target.is_dir():
+            raise UserError(
+                f"pair.draft.path={self.draft.path}: its embeddings are its target's, which must be"
+                f" on this machine for that, and {self.target.named('target')} is the hub's"
+            )
+        mark = f"{target_mark} {folder_fingerprint(folder)}"
+        try:
+            return replace(self.draft, path=str(completed(folder, target, mark, print_note)))
+        except UserError as error:
+            raise UserError(f"pair.draft.path={self.draft.path}: {error}") from error
 
 
 def load_model(

@@ -82,11 +82,14 @@ class DraftConfig:
         How many, where ``layers`` is null.
     head
         Most frequent tokens that it can propose; null for all. The others it never proposes.
+    whole
+        Whether its folder has the embeddings, head and tokenizer, too, which are its target's.
     """
 
     layers: list[int] | None = None
     depth: int = 4
     head: int | None = 8192
+    whole: bool = True
 
 
 @dataclass

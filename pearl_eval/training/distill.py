@@ -106,7 +106,7 @@ def _fitted(
         draft, of.loss, schedule(fitting), folder / WORK / CHECKPOINT, "the draft model", accepted
     )
     draft.to("cpu")
-    save_draft(draft, setup.pair.tokenizer, tokens, folder)
+    save_draft(draft, setup.pair.tokenizer, tokens, folder, shape.whole)
     return _results(draft, layers, tokens, learned, of.accepted(held_out), fitted, fitting)
 
 
@@ -177,13 +177,15 @@ def _go_on(
     seed: int,
 ) -> None:
     """Refuse to go on with what was begun with other settings: mixing two gives neither."""
-    # How much text there is may change: what is there already stays as it is.
+    # How much text there is may change, as what is there already stays as it is; and how it is
+    # saved.
     planned = {name: value for name, value in asdict(text).items() if name != "tokens"}
+    made = {name: value for name, value in asdict(shape).items() if name != "whole"}
     target = dict(setup.pair.weights) | setup.source.target_settings()
     begun = {
         "texts.json": ({"target": target, "text": planned, "seed": seed}, str(work)),
         "fit.json": (
-            {"draft": asdict(shape), "fit": asdict(fitting)},
+            {"draft": made, "fit": asdict(fitting)},
             f"{work / 'fit.json'} and {work / CHECKPOINT} to train anew on the same text",
         ),
     }

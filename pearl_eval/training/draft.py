@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
 from pearl_eval.errors import UserError
 from pearl_eval.pairs.frequent_tokens import write_frequent
+from pearl_eval.results.journal import replacing
 
 
 def spread(layers: int, depth: int) -> list[int]:
@@ -112,14 +114,31 @@ def frequent_tokens(texts: Iterable[Tensor], head: int | None, vocab_size: int) 
 
 
 def save_draft(
-    draft: Any, tokenizer: PreTrainedTokenizerBase, tokens: Tensor | None, folder: Path
+    draft: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    tokens: Tensor | None,
+    folder: Path,
+    whole: bool = True,
 ) -> None:
     """Save a draft model as transformers saves one, in bfloat16, and what its head is cut down to.
 
-    Whoever does not know of that finds a whole head.
+    Whoever does not know of that finds a whole head. One that is not ``whole`` is saved without
+    what is its target's, embeddings, head and tokenizer, which the pair gives back to it.
     """
     saved = copy.deepcopy(draft).to(torch.bfloat16)
     saved.config.dtype = torch.bfloat16
     saved.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
     write_frequent(folder, tokens)
+    if whole:
+        tokenizer.save_pretrained(folder)
+        return
+    path = folder / "model.safetensors"
+    theirs = {
+        id(one.weight) for one in (saved.get_input_embeddings(), saved.get_output_embeddings())
+    }
+    names = {
+        name for name, one in saved.named_parameters(remove_duplicate=False) if id(one) in theirs
+    }
+    own = {name: one for name, one in load_file(path).items() if name not in names}
+    with replacing(path) as unfinished:
+        save_file(own, unfinished, {"format": "pt"})

@@ -74,9 +74,7 @@ def _tensors(folder: Path) -> dict[str, torch.Tensor]:
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 
-def _taken(
-    draft: Path, target: Path, own: dict[str, torch.Tensor]
-) -> dict[str, torch.Tensor]:
+def _taken(draft: Path, target: Path, own: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """What a draft model lacks, from its target, in its own dtype."""
     config = AutoConfig.from_pretrained(draft, trust_remote_code=False)
     with torch.device("meta"):

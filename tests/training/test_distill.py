@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from small_pair import SmallPair
+from huggingface_hub import constants
+from safetensors import safe_open
+from safetensors.torch import load, load_file
+from small_pair import SmallPair, make_model, make_tokenizer
 from transformers import AutoModelForCausalLM
 
 from pearl_eval.pairs.frequent_tokens import FREQUENT
 from pearl_eval.training import corpus as corpora
+from pearl_eval.training import fitting
 from pearl_eval.training.target_text import load_texts
 
 #: What all of these have in common: little of everything.
@@ -68,6 +73,47 @@ def test_it_leaves_a_draft_model_that_decoders_use(
         "task=humaneval", "task.limit=3", "task.max_new_tokens=12", "hydra.run.dir=run",
     )  # fmt: skip
     assert code == 0 and "identical 3/3" in out, err
+
+
+def test_a_small_folder_is_completed_with_what_is_the_targets(
+    distil: Any,
+    run_cli: Any,
+    tmp_path: Path,
+    small_pair: SmallPair,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(constants, "HF_ASSETS_CACHE", str(tmp_path / "assets"))
+    assert distil()[0] == 0
+    whole = (tmp_path / "made" / "model.safetensors").read_bytes()
+    # Nothing is trained anew for that.
+    monkeypatch.setattr(fitting, "_step", pytest.fail)
+    assert distil("draft.whole=false")[0] == 0
+    small = tmp_path / "small"
+    (tmp_path / "made").rename(small)
+    shutil.rmtree(small / "work")
+    with safe_open(small / "model.safetensors", framework="pt") as file:
+        assert not any("embed" in name or "head" in name for name in file.keys())  # noqa: SIM118
+        assert "model.layers.0.mlp.up_proj.weight" in file.keys()  # noqa: SIM118
+    run = (
+        "decoder=speculative", "decoder.gamma=3", f"pair.draft.path={small}", "task=humaneval",
+        "task.limit=2", "task.max_new_tokens=8",
+    )  # fmt: skip
+    for name in ("one", "again"):
+        code, out, err = run_cli(*run, f"hydra.run.dir={name}")
+        assert code == 0 and "identical 2/2" in out, err
+    (completed,) = (tmp_path / "assets" / "pearl_eval" / "weights").glob("draft-*")
+    assert load_file(completed / "model.safetensors").keys() == load(whole).keys()
+    assert all(
+        torch.equal(one, load(whole)[name])
+        for name, one in load_file(completed / "model.safetensors").items()
+    )
+    # Another target's embeddings do not fit it.
+    other = tmp_path / "other"
+    make_model(310, 2, 3).save_pretrained(other)
+    make_tokenizer().save_pretrained(other)
+    code, _, err = run_cli(*run, f"pair.target.path={other}")
+    assert code == 2 and len(err.strip().splitlines()) == 1
+    assert "of shape [300, 32]" in err and "the draft model of another target" in err
 
 
 def test_the_same_settings_make_the_same_model(distil: Any, tmp_path: Path) -> None:

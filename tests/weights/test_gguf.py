@@ -39,6 +39,7 @@ from pearl_eval.pairs.controlled import Controlled
 from pearl_eval.pairs.pair import Pair
 from pearl_eval.pairs.pretrained import ModelConfig, Pretrained, shared_tokens
 from pearl_eval.pairs.synthetic import Synthetic
+from pearl_eval.weights import cache as folders
 from pearl_eval.weights import conversion, gguf
 from pearl_eval.weights.conversion import converted, converted_before
 from pearl_eval.weights.gguf import Gguf
@@ -164,7 +165,7 @@ def test_it_is_converted_once_for_its_content(
     first = converted(Gguf((file,)))
     with monkeypatch.context() as patch:
         # Whoever may only read the cache can use it.
-        patch.setattr(conversion, "_alone", pytest.fail)
+        patch.setattr(folders, "_alone", pytest.fail)
         assert converted(Gguf((file,))) == first
     copy = Path(shutil.copy(file, file.parent / "copy.gguf"))
     assert converted_before(Gguf((copy,))) == converted(Gguf((copy,))) == first
