@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import hashlib
 import importlib.util
@@ -21,9 +22,11 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from gguf import GGUFWriter
 from gguf_file import write_gguf
 from huggingface_hub import constants
+from safetensors.torch import load_file
 from small_pair import make_model, make_tokenizer
 from transformers import (
     AutoModelForCausalLM,
@@ -145,6 +148,37 @@ def test_a_conversion_has_the_weights_tokens_and_template_that_were_written(
     assert (tokenizer.eos_token, tokenizer.chat_template) == ("<|eos|>", TEMPLATE)
     pair = opened(ModelConfig(str(file.parent), gguf_file="small.gguf"))
     assert pair.stop_ids == (0, 1)  # <|eos|> and what the template ends an answer with
+
+
+def test_embeddings_that_are_the_head_are_stored_once(model: LlamaForCausalLM, file: Path) -> None:
+    config = copy.deepcopy(model.config)
+    config.tie_word_embeddings = True
+    tied = LlamaForCausalLM(config)
+    write_gguf(file, tied, small_tokenizer())
+    folder = converted(Gguf((file,)))
+    stored = load_file(folder / "model.safetensors")
+    assert "lm_head.weight" not in stored
+    assert torch.equal(stored["model.embed_tokens.weight"], tied.lm_head.weight)
+    loaded = AutoModelForCausalLM.from_pretrained(folder)
+    ids = torch.tensor([[5, 6, 7]])
+    assert torch.equal(loaded(ids).logits, tied(ids).logits)
+
+
+@pytest.mark.skipif(not hasattr(transformers, "GgufConfig"), reason="it always dequantises")
+def test_all_weights_are_dequantised_whatever_else_is_installed(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the package kernels transformers keeps them in blocks, which could not be saved."""
+    asked: list[Any] = []
+    load = AutoModelForCausalLM.from_pretrained
+
+    def from_pretrained(*where: Any, **options: Any) -> Any:
+        asked.append(options["quantization_config"].dequantize)
+        return load(*where, **options)
+
+    monkeypatch.setattr(gguf.AutoModelForCausalLM, "from_pretrained", from_pretrained)
+    converted(Gguf((file,)))
+    assert asked == [True]
 
 
 def test_whoever_may_read_the_folder_may_read_the_weights(file: Path, cache: Path) -> None:
@@ -486,6 +520,7 @@ MISSING = [
     (ModelConfig(package=["no_model", "two_models"]), "no_model: expected one part .* got none"),
     (ModelConfig(package=["two_models"]), r"expected one part .* got data/a\.gguf, data/b\.gguf"),
     (ModelConfig("models", gguf_file="other.gguf"), "models has no file other.gguf"),
+    (ModelConfig("models/notes.txt"), "notes.txt is not a whole GGUF"),
     (ModelConfig("models"), r"no config\.json there.*; for a GGUF file, pair\.target\.gguf_file=s"),
 ]
 
@@ -500,6 +535,7 @@ def test_what_is_not_there_is_one_line(
     said: str,
 ) -> None:
     monkeypatch.chdir(file.parent.parent)
+    (file.parent / "notes.txt").write_text("no model")
     package("two_models", a_gguf=b"", b_gguf=b"")
     package("no_model", notes_txt=b"")
     with pytest.raises(UserError, match=said) as raised:
