@@ -28,6 +28,8 @@ from gguf_file import write_gguf
 from huggingface_hub import constants
 from safetensors.torch import load_file
 from small_pair import make_model, make_tokenizer
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -35,6 +37,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from decoders.process.models import Checkpoint
 from pearl_eval.errors import UserError
 from pearl_eval.figures.token_text import TokenText
 from pearl_eval.machine.devices import Devices
@@ -400,9 +403,19 @@ def test_without_the_library_the_line_names_the_extra(
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name: None if name == "gguf" else find(name)
     )
-    with pytest.raises(UserError, match=r"pip install 'pearl-eval\[gguf\]'"):
-        converted(Gguf((file,)))
+    model = ModelConfig(str(file))
+    source = Pretrained(target=model, draft=model)
+    for use in (source.sizes, lambda: opened(model)):
+        with pytest.raises(UserError, match=r"pip install 'pearl-eval\[gguf\]'"):
+            use()
     assert left(cache) == []
+    # What was converted elsewhere needs it no more.
+    monkeypatch.setattr(importlib.util, "find_spec", find)
+    converted(Gguf((file,)))
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "gguf" else find(name)
+    )
+    assert source.sizes()["target"] == opened(model).sizes["target"]
 
 
 @pytest.mark.parametrize("short", [0, 1])
@@ -613,6 +626,28 @@ def test_a_draft_model_with_another_tokenizer(file: Path, tmp_path: Path) -> Non
     other.save_pretrained(tmp_path / "other")
     with pytest.raises(UserError, match=r"token 1 is '<\|end\|>' for the target, '<\|start\|>'"):
         opened(ModelConfig(str(file)), ModelConfig(str(tmp_path / "other")))
+
+
+@pytest.mark.parametrize(("last", "shared"), [("b", 2), ("c", None)])
+def test_the_last_ordinary_token_counts(last: str, shared: int | None) -> None:
+    ours, theirs = (
+        PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordLevel({"a": 0, token: 1})))
+        for token in ("b", last)
+    )
+    if shared:
+        assert shared_tokens(ours, theirs) == shared
+        return
+    with pytest.raises(UserError, match="token 1 is 'b' for the target, 'c' for the draft"):
+        shared_tokens(ours, theirs)
+
+
+def test_what_is_in_no_gguf_is_loaded_from_where_it_is(tmp_path: Path) -> None:
+    for model, where in (
+        (ModelConfig("some/model", "abc"), Checkpoint("some/model", "abc")),
+        (ModelConfig("~/model"), Checkpoint(str(Path.home() / "model"))),
+        (ModelConfig(str(tmp_path)), Checkpoint(str(tmp_path))),
+    ):
+        assert model.checkpoint("target") == where
 
 
 def test_large_vocabularies_are_compared_in_one_go(monkeypatch: pytest.MonkeyPatch) -> None:
