@@ -147,7 +147,7 @@ def find_gguf(
     path = path or ""
     here = Path(path).expanduser()
     if gguf_file is None:
-        return Gguf((here,)) if here.suffix == _SUFFIX and here.is_file() else None
+        return Gguf((here,)) if here.is_file() else None
     if here.is_dir():
         if not (here / gguf_file).is_file():
             raise UserError(f"{here} has no file {gguf_file}")
@@ -204,7 +204,6 @@ def _model(file: Path, config: PreTrainedConfig) -> Any:
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     # Assigned, not copied: there is never a second copy of the weights.
     model.load_state_dict(loaded.state_dict(), assign=True)
-    model.tie_weights()
     return model
 
 

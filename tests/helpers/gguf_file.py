@@ -39,6 +39,8 @@ def write_gguf(file: Path, model: LlamaForCausalLM, tokenizer: PreTrainedTokeniz
     writer.add_vocab_size(config.vocab_size)
     _add_tokenizer(writer, tokenizer)
     for name, weights in model.state_dict().items():
+        if name == "lm_head.weight" and config.tie_word_embeddings:
+            continue
         writer.add_tensor(_name(name), _reordered(name, weights, model).numpy())
     writer.write_header_to_file()
     writer.write_kv_data_to_file()

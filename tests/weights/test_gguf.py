@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import hashlib
 import importlib.util
@@ -21,10 +22,14 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from gguf import GGUFWriter
 from gguf_file import write_gguf
 from huggingface_hub import constants
+from safetensors.torch import load_file
 from small_pair import make_model, make_tokenizer
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -32,6 +37,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from decoders.process.models import Checkpoint
 from pearl_eval.errors import UserError
 from pearl_eval.figures.token_text import TokenText
 from pearl_eval.machine.devices import Devices
@@ -146,6 +152,37 @@ def test_a_conversion_has_the_weights_tokens_and_template_that_were_written(
     assert (tokenizer.eos_token, tokenizer.chat_template) == ("<|eos|>", TEMPLATE)
     pair = opened(ModelConfig(str(file.parent), gguf_file="small.gguf"))
     assert pair.stop_ids == (0, 1)  # <|eos|> and what the template ends an answer with
+
+
+def test_embeddings_that_are_the_head_are_stored_once(model: LlamaForCausalLM, file: Path) -> None:
+    config = copy.deepcopy(model.config)
+    config.tie_word_embeddings = True
+    tied = LlamaForCausalLM(config)
+    write_gguf(file, tied, small_tokenizer())
+    folder = converted(Gguf((file,)))
+    stored = load_file(folder / "model.safetensors")
+    assert "lm_head.weight" not in stored
+    assert torch.equal(stored["model.embed_tokens.weight"], tied.lm_head.weight)
+    loaded = AutoModelForCausalLM.from_pretrained(folder)
+    ids = torch.tensor([[5, 6, 7]])
+    assert torch.equal(loaded(ids).logits, tied(ids).logits)
+
+
+@pytest.mark.skipif(not hasattr(transformers, "GgufConfig"), reason="it always dequantises")
+def test_all_weights_are_dequantised_whatever_else_is_installed(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the package kernels transformers keeps them in blocks, which could not be saved."""
+    asked: list[Any] = []
+    load = AutoModelForCausalLM.from_pretrained
+
+    def from_pretrained(*where: Any, **options: Any) -> Any:
+        asked.append(options["quantization_config"].dequantize)
+        return load(*where, **options)
+
+    monkeypatch.setattr(gguf.AutoModelForCausalLM, "from_pretrained", from_pretrained)
+    converted(Gguf((file,)))
+    assert asked == [True]
 
 
 def test_whoever_may_read_the_folder_may_read_the_weights(file: Path, cache: Path) -> None:
@@ -367,9 +404,19 @@ def test_without_the_library_the_line_names_the_extra(
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name: None if name == "gguf" else find(name)
     )
-    with pytest.raises(UserError, match=r"pip install 'pearl-eval\[gguf\]'"):
-        converted(Gguf((file,)))
+    model = ModelConfig(str(file))
+    source = Pretrained(target=model, draft=model)
+    for use in (source.sizes, lambda: opened(model)):
+        with pytest.raises(UserError, match=r"pip install 'pearl-eval\[gguf\]'"):
+            use()
     assert left(cache) == []
+    # What was converted elsewhere needs it no more.
+    monkeypatch.setattr(importlib.util, "find_spec", find)
+    converted(Gguf((file,)))
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "gguf" else find(name)
+    )
+    assert source.sizes()["target"] == opened(model).sizes["target"]
 
 
 @pytest.mark.parametrize("short", [0, 1])
@@ -487,6 +534,7 @@ MISSING = [
     (ModelConfig(package=["no_model", "two_models"]), "no_model: expected one part .* got none"),
     (ModelConfig(package=["two_models"]), r"expected one part .* got data/a\.gguf, data/b\.gguf"),
     (ModelConfig("models", gguf_file="other.gguf"), "models has no file other.gguf"),
+    (ModelConfig("models/notes.txt"), "notes.txt is not a whole GGUF"),
     (ModelConfig("models"), r"no config\.json there.*; for a GGUF file, pair\.target\.gguf_file=s"),
 ]
 
@@ -501,6 +549,7 @@ def test_what_is_not_there_is_one_line(
     said: str,
 ) -> None:
     monkeypatch.chdir(file.parent.parent)
+    (file.parent / "notes.txt").write_text("no model")
     package("two_models", a_gguf=b"", b_gguf=b"")
     package("no_model", notes_txt=b"")
     with pytest.raises(UserError, match=said) as raised:
@@ -578,6 +627,28 @@ def test_a_draft_model_with_another_tokenizer(file: Path, tmp_path: Path) -> Non
     other.save_pretrained(tmp_path / "other")
     with pytest.raises(UserError, match=r"token 1 is '<\|end\|>' for the target, '<\|start\|>'"):
         opened(ModelConfig(str(file)), ModelConfig(str(tmp_path / "other")))
+
+
+@pytest.mark.parametrize(("last", "shared"), [("b", 2), ("c", None)])
+def test_the_last_ordinary_token_counts(last: str, shared: int | None) -> None:
+    ours, theirs = (
+        PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordLevel({"a": 0, token: 1})))
+        for token in ("b", last)
+    )
+    if shared:
+        assert shared_tokens(ours, theirs) == shared
+        return
+    with pytest.raises(UserError, match="token 1 is 'b' for the target, 'c' for the draft"):
+        shared_tokens(ours, theirs)
+
+
+def test_what_is_in_no_gguf_is_loaded_from_where_it_is(tmp_path: Path) -> None:
+    for model, where in (
+        (ModelConfig("some/model", "abc"), Checkpoint("some/model", "abc")),
+        (ModelConfig("~/model"), Checkpoint(str(Path.home() / "model"))),
+        (ModelConfig(str(tmp_path)), Checkpoint(str(tmp_path))),
+    ):
+        assert model.checkpoint("target") == where
 
 
 def test_large_vocabularies_are_compared_in_one_go(monkeypatch: pytest.MonkeyPatch) -> None:
