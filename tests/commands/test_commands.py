@@ -23,6 +23,7 @@ NAMES = [
     "bench",
     "compare",
     "dashboard",
+    "distill",
     "estimate",
     "figures",
     "heatmap",
@@ -35,7 +36,7 @@ NAMES = [
     "timeline",
 ]
 #: Those that Hydra composes a configuration for, so their help pages show it.
-HYDRAS = ["audit", "bench", "estimate", "profile"]
+HYDRAS = ["audit", "bench", "distill", "estimate", "profile"]
 
 
 def test_there_is_one_script_and_these_commands() -> None:
