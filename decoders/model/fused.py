@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn.functional import embedding, rms_norm, scaled_dot_product_attention
 from transformers import Cache, PreTrainedModel
 
-from decoders.model.packed import pack, packable, product
+from decoders.model.packed import Projection, packable
 from decoders.model.packed_context import Window, fits, packed_tokens
 
 #: Model types of transformers whose layers these can take the place of: with or without biases of
@@ -39,8 +39,11 @@ class FusedForward:
         if reason:
             raise ValueError(reason)
         body: Any = model.model
+        head: Any = model.lm_head
+        self._packs = packable([head.weight, *body.layers.parameters()])
+        # One at a time: each lets go of the weights that it takes.
         for index, layer in enumerate(body.layers):
-            body.layers[index] = FusedLayer(layer, index)
+            body.layers[index] = FusedLayer(layer, index, self._packs)
         body.rotary_emb = RotationTable(
             body.rotary_emb, model.config.max_position_embeddings, model.dtype
         )
@@ -48,16 +51,7 @@ class FusedForward:
         self.rotations: RotationTable = body.rotary_emb
         self._embedding: torch.Tensor = body.embed_tokens.weight
         self._norm, self._eps = body.norm.weight, body.norm.variance_epsilon
-        head: Any = model.lm_head
-        self._head = _columns(head.weight)
-        head.weight = nn.Parameter(self._head.t(), requires_grad=False)
-        self._packed_head: Any = None
-        weights = [self._head, *(one for layer in self.layers for one in layer.products)]
-        self._packs = packable(weights)
-        if self._packs:
-            self._packed_head = pack(self._head)
-            for layer in self.layers:
-                layer.pack()
+        self._head = model.lm_head = Projection(head, packed=self._packs)
 
     def __call__(
         self,
@@ -111,7 +105,7 @@ class FusedForward:
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Logits, ``[rows, vocab]``, from what comes out of the last layer."""
         normed = rms_norm(hidden, hidden.shape[1:], self._norm, self._eps)
-        return product(normed, self._head, self._packed_head)
+        return self._head(normed)
 
 
 def _not_fusible(model: PreTrainedModel) -> str:
@@ -176,9 +170,11 @@ class FusedLayer(nn.Module):
         The layer whose weights are taken.
     index
         Its number in the model, which the cache knows it by.
+    packed
+        Whether its weights are to lie as oneDNN reads them, see :mod:`decoders.model.packed`.
     """
 
-    def __init__(self, layer: Any, index: int) -> None:
+    def __init__(self, layer: Any, index: int, packed: bool = False) -> None:
         super().__init__()
         attention, mlp = layer.self_attn, layer.mlp
         self.index = index
@@ -188,26 +184,14 @@ class FusedLayer(nn.Module):
         self.scaling = attention.scaling
         self.act = mlp.act_fn
         self.eps = layer.input_layernorm.variance_epsilon
-        qkv = (attention.q_proj, attention.k_proj, attention.v_proj)
         self.input_norm = layer.input_layernorm.weight
-        self.qkv = _columns(*(p.weight for p in qkv))
-        has_bias = attention.q_proj.bias is not None
-        self.qkv_bias = _parameter(torch.cat([p.bias for p in qkv])) if has_bias else None
+        qkv = (attention.q_proj, attention.k_proj, attention.v_proj)
+        self.qkv = Projection(*qkv, packed=packed)
         self.qk_norm = self._qk_norm(attention)
-        self.o = _columns(attention.o_proj.weight)
+        self.o = Projection(attention.o_proj, packed=packed)
         self.post_norm = layer.post_attention_layernorm.weight
-        self.gate_up = _columns(mlp.gate_proj.weight, mlp.up_proj.weight)
-        self.down = _columns(mlp.down_proj.weight)
-        self._packed: tuple[Any, Any] = (None, None)
-
-    @property
-    def products(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Weights that can be packed: those of products that add to nothing."""
-        return self.qkv, self.gate_up
-
-    def pack(self) -> None:
-        """Keep a copy of these weights for forwards over several tokens, see ``packed``."""
-        self._packed = pack(self.qkv), pack(self.gate_up)
+        self.gate_up = Projection(mlp.gate_proj, mlp.up_proj, packed=packed)
+        self.down = Projection(mlp.down_proj, packed=packed)
 
     def _qk_norm(self, attention: Any) -> nn.Parameter | None:
         if not hasattr(attention, "q_norm"):
@@ -250,12 +234,7 @@ class FusedLayer(nn.Module):
         ``hidden``: ``[tokens, hidden]``, of any texts.
         """
         normed = rms_norm(hidden, hidden.shape[1:], self.input_norm, self.eps)
-        states = (
-            product(normed, self.qkv, self._packed[0])
-            if self.qkv_bias is None
-            else torch.addmm(self.qkv_bias, normed, self.qkv)
-        )
-        heads = states.view(hidden.shape[0], -1, self.head_dim)
+        heads = self.qkv(normed).view(hidden.shape[0], -1, self.head_dim)
         rotated = self._rotate(heads[:, : self.heads + self.kv_heads], cosines, sines)
         values = heads[:, self.heads + self.kv_heads :]
         return rotated[:, : self.heads], rotated[:, self.heads :], values
@@ -285,10 +264,10 @@ class FusedLayer(nn.Module):
 
     def finish(self, hidden: torch.Tensor, read: torch.Tensor) -> torch.Tensor:
         """What comes out, from what came in and what attention read, ``[tokens, heads × dim]``."""
-        hidden = torch.addmm(hidden, read, self.o)
+        hidden = self.o(read, added_to=hidden)
         normed = rms_norm(hidden, hidden.shape[1:], self.post_norm, self.eps)
-        gate, up = product(normed, self.gate_up, self._packed[1]).chunk(2, dim=-1)
-        return torch.addmm(hidden, self.act(gate) * up, self.down)
+        gate, up = self.gate_up(normed).chunk(2, dim=-1)
+        return self.down(self.act(gate) * up, added_to=hidden)
 
     def _rotate(
         self, heads: torch.Tensor, cosines: torch.Tensor, sines: torch.Tensor
@@ -305,11 +284,6 @@ def _plain_is_quicker(queries: torch.Tensor) -> bool:
     narrow types would be rounded between the two.
     """
     return queries.device.type == "cpu" and queries.dtype is torch.float32
-
-
-def _columns(*weights: torch.Tensor) -> nn.Parameter:
-    """Weights of linear layers that read the same, side by side: ``[inputs, outputs]``."""
-    return _parameter(torch.cat(list(weights)).t().contiguous())
 
 
 def _parameter(values: torch.Tensor) -> nn.Parameter:

@@ -1,44 +1,130 @@
-"""Products of several rows with weights that lie as oneDNN's kernels read them.
+"""Products with weights that lie as oneDNN's kernels read them.
 
-PyTorch's float32 product of a few rows on a CPU puts its weights into the order in which its kernel
-reads them, every time. Here they are put so once, in a copy beside the plain ones.
+PyTorch's product of a few rows on a CPU puts its weights into the order in which its kernel reads
+them, every time. Here they are put so once, when the model is loaded, and take the place of the
+plain ones: the same values in as many bytes. They are exact, and can be had back.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from typing import Any
 
 import torch
+from torch import nn
 
-#: From so many rows on the packed weights are quicker.
-ROWS = 4
-#: Products with fewer weights are over before the packed kernel has begun.
+#: Rows that the order of packed weights is made for; it serves any number as well.
+_ROWS = 16
+#: Products in float32 with fewer weights, which caches hold, are quicker with plain ones for a few
+#: rows, and keep both.
+import os
+LARGE = int(os.environ.get('LARGE', 1<<19))
+#: Fewer than so many are not packed then: the product is over before the packed kernel has begun.
 SMALLEST = 100_000
-#: Bytes of packed weights that a model may have: a large one is not kept in memory twice.
-ROOM = 1 << 28
+#: From so many rows on the packed ones of those are quicker.
+ROWS = 4
 
 
 def packable(weights: Iterable[torch.Tensor]) -> bool:
-    """Whether a model's ``weights``, ``[inputs, outputs]`` each, can be packed and are few."""
+    """Whether a model's ``weights`` can be packed: all are on a CPU that has kernels for them."""
     every = list(weights)
-    return (
-        torch.backends.mkldnn.is_available()
-        and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
-        and all(one.device.type == "cpu" and one.dtype is torch.float32 for one in every)
-        and sum(one.nbytes for one in every if one.numel() >= SMALLEST) <= ROOM
-    )
+    kinds = {(one.device.type, one.dtype) for one in every}
+    return len(kinds) == 1 and all(where == "cpu" and _works(dtype) for where, dtype in kinds)
 
 
-def pack(weights: torch.Tensor) -> Any:
-    """A packed copy of ``weights``, ``[inputs, outputs]``; ``None`` where it would not pay."""
-    if weights.numel() < SMALLEST:
-        return None
-    return torch.ops.mkldnn._reorder_linear_weight(weights.t().contiguous())
+@functools.cache
+def _works(dtype: torch.dtype) -> bool:
+    """Whether this PyTorch packs weights of a dtype, multiplies by them and gives them back.
+
+    Its operations for that are not public, and not the same on every machine: they are tried.
+    """
+    if dtype not in (torch.float32, torch.bfloat16) or not torch.backends.mkldnn.is_available():
+        return False
+    weights = torch.arange(-48, 48, dtype=dtype).view(6, 16)
+    bias, rows = torch.arange(6, dtype=dtype), torch.arange(32, dtype=dtype).view(2, 16) % 5
+    try:
+        packed = _pack(weights)
+        alone = _kernel().default(rows, packed, bias, "none", [], "")
+        added = _kernel().binary(rows, alone, packed, None, "add")
+        plain = packed.to_dense()
+        bytes_of(packed)
+    except (AttributeError, RuntimeError, NotImplementedError):
+        return False
+    # Sums of small whole numbers, which are exact in float32.
+    expected = (rows.float() @ weights.float().t() + bias.float()).to(dtype)
+    return torch.equal(plain, weights) and torch.equal(alone, expected) and added.shape == (2, 6)
 
 
-def product(rows: torch.Tensor, weights: torch.Tensor, packed: Any) -> torch.Tensor:
-    """``rows @ weights``, by the packed copy if there is one and it is quicker."""
-    if packed is None or rows.shape[0] < ROWS or rows.dtype is not torch.float32:
-        return rows @ weights
-    return torch.ops.mkldnn._linear_pointwise(rows, packed, None, "none", [], "")
+def _kernel() -> Any:
+    return torch.ops.mkldnn._linear_pointwise
+
+
+def _pack(weights: torch.Tensor) -> Any:
+    """``weights``, ``[outputs, inputs]``, in oneDNN's order."""
+    return torch.ops.mkldnn._reorder_linear_weight(weights.contiguous(), _ROWS)
+
+
+def bytes_of(packed: Any) -> int:
+    """Memory of packed weights."""
+    return int(torch.ops.mkldnn._nbytes(packed))
+
+
+class Projection(nn.Module):
+    """Linear layers that read the same, as one: their outputs side by side.
+
+    Parameters
+    ----------
+    layers
+        Whose weights and biases are taken. All have biases, or none.
+    packed
+        Whether weights are to lie as oneDNN reads them, see ``packable``.
+    """
+
+    def __init__(self, *layers: nn.Linear, packed: bool = False) -> None:
+        super().__init__()
+        weights = torch.cat([layer.weight for layer in layers]).detach()
+        biases = [layer.bias for layer in layers if layer.bias is not None]
+        self.outputs, self.dtype = weights.shape[0], weights.dtype
+        self.bias = _parameter(torch.cat(biases)) if biases else None
+        small = weights.dtype is torch.float32 and weights.numel() < LARGE
+        #: Packed weights, and from how many rows on they are read.
+        self._packed: Any = None
+        self._rows = ROWS if small else 1
+        if packed and not (small and weights.numel() < SMALLEST):
+            self._packed = _pack(weights)
+        #: Plain weights, ``[inputs, outputs]``, unless the packed ones serve any number of rows.
+        self.weight: nn.Parameter | None = None
+        if self._packed is None or small:
+            self.weight = _parameter(weights.t().contiguous())
+        if self._packed is not None:
+            self._alone, self._added = _kernel().default, _kernel().binary
+
+    def forward(self, rows: torch.Tensor, added_to: torch.Tensor | None = None) -> torch.Tensor:
+        """The layers' outputs of ``rows``, ``[…, inputs]``; added to what is given, if anything."""
+        packed = self._packed
+        if packed is None or rows.shape[-2] < self._rows or rows.dtype is not self.dtype:
+            return self._plain(rows, added_to)
+        if added_to is None:
+            return self._alone(rows, packed, self.bias, "none", [], "")
+        return self._added(rows, added_to, packed, self.bias, "add")
+
+    def _plain(self, rows: torch.Tensor, added_to: torch.Tensor | None) -> torch.Tensor:
+        columns = self._packed.to_dense().t() if self.weight is None else self.weight
+        columns = columns.to(rows.dtype)
+        bias = self.bias
+        if added_to is None and bias is None:
+            return rows @ columns
+        if added_to is None or bias is None:
+            return torch.addmm(bias.to(rows.dtype) if added_to is None else added_to, rows, columns)
+        return torch.addmm(added_to + bias, rows, columns)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of all its weights, in whatever order."""
+        packed = 0 if self._packed is None else bytes_of(self._packed)
+        return packed + sum(one.nbytes for one in self.parameters())
+
+
+def _parameter(values: torch.Tensor) -> nn.Parameter:
+    return nn.Parameter(values, requires_grad=False)
