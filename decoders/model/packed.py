@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable
+from enum import Enum, auto
 from typing import Any
 
 import torch
@@ -16,21 +17,32 @@ from torch import nn
 
 #: Rows that the order of packed weights is made for; it serves any number as well.
 _ROWS = 16
-#: Products in float32 with fewer weights, which caches hold, are quicker with plain ones for a few
-#: rows, and keep both.
-import os
-LARGE = int(os.environ.get('LARGE', 1<<19))
-#: Fewer than so many are not packed then: the product is over before the packed kernel has begun.
-SMALLEST = 100_000
+#: Bytes that a core's caches may hold: of a model that is not larger, plain weights in float32 are
+#: quicker for a few rows, and it keeps both.
+CACHED = 1 << 26
 #: From so many rows on the packed ones of those are quicker.
-ROWS = 4
+ROWS = 3
+#: Products with fewer weights are over then before the packed kernel has begun.
+SMALLEST = 100_000
 
 
-def packable(weights: Iterable[torch.Tensor]) -> bool:
-    """Whether a model's ``weights`` can be packed: all are on a CPU that has kernels for them."""
+class Layout(Enum):
+    """How a model's weights lie."""
+
+    plain = auto()
+    packed = auto()
+    #: Plain for a few rows, and a packed copy for more of them.
+    both = auto()
+
+
+def best_layout(weights: Iterable[torch.Tensor]) -> Layout:
+    """How a model's ``weights`` should lie: packed where all are on a CPU with kernels for that."""
     every = list(weights)
     kinds = {(one.device.type, one.dtype) for one in every}
-    return len(kinds) == 1 and all(where == "cpu" and _works(dtype) for where, dtype in kinds)
+    if len(kinds) != 1 or not all(where == "cpu" and _works(dtype) for where, dtype in kinds):
+        return Layout.plain
+    small = sum(one.nbytes for one in every) <= CACHED
+    return Layout.both if small and every[0].dtype is torch.float32 else Layout.packed
 
 
 @functools.cache
@@ -77,33 +89,33 @@ class Projection(nn.Module):
     ----------
     layers
         Whose weights and biases are taken. All have biases, or none.
-    packed
-        Whether weights are to lie as oneDNN reads them, see ``packable``.
+    layout
+        How weights are to lie, see ``best_layout``.
     """
 
-    def __init__(self, *layers: nn.Linear, packed: bool = False) -> None:
+    def __init__(self, *layers: nn.Linear, layout: Layout = Layout.plain) -> None:
         super().__init__()
-        weights = torch.cat([layer.weight for layer in layers]).detach()
-        biases = [layer.bias for layer in layers if layer.bias is not None]
-        self.outputs, self.dtype = weights.shape[0], weights.dtype
+        weights = torch.cat([layer.weight.detach() for layer in layers])
+        biases = [layer.bias.detach() for layer in layers if layer.bias is not None]
         self.bias = _parameter(torch.cat(biases)) if biases else None
-        small = weights.dtype is torch.float32 and weights.numel() < LARGE
-        #: Packed weights, and from how many rows on they are read.
+        if layout is Layout.both and weights.numel() < SMALLEST:
+            layout = Layout.plain
+        self._dtype = weights.dtype
+        #: From how many rows on the packed weights are read.
+        self._rows = ROWS if layout is Layout.both else 1
         self._packed: Any = None
-        self._rows = ROWS if small else 1
-        if packed and not (small and weights.numel() < SMALLEST):
+        if layout is not Layout.plain:
             self._packed = _pack(weights)
-        #: Plain weights, ``[inputs, outputs]``, unless the packed ones serve any number of rows.
-        self.weight: nn.Parameter | None = None
-        if self._packed is None or small:
-            self.weight = _parameter(weights.t().contiguous())
-        if self._packed is not None:
             self._alone, self._added = _kernel().default, _kernel().binary
+        #: ``[inputs, outputs]``; none where the packed ones serve any number of rows.
+        self.weight: nn.Parameter | None = None
+        if layout is not Layout.packed:
+            self.weight = _parameter(weights.t().contiguous())
 
     def forward(self, rows: torch.Tensor, added_to: torch.Tensor | None = None) -> torch.Tensor:
         """The layers' outputs of ``rows``, ``[…, inputs]``; added to what is given, if anything."""
         packed = self._packed
-        if packed is None or rows.shape[-2] < self._rows or rows.dtype is not self.dtype:
+        if packed is None or rows.shape[-2] < self._rows or rows.dtype is not self._dtype:
             return self._plain(rows, added_to)
         if added_to is None:
             return self._alone(rows, packed, self.bias, "none", [], "")
