@@ -12,8 +12,8 @@ from torch.nn.functional import rms_norm
 class RootMeanSquareNorm(nn.Module):
     """Divides rows by the root of their mean square, and multiplies them by weights.
 
-    PyTorch's own is one kernel on a GPU, but a dozen operations on a CPU, which cost a small forward
-    more than the arithmetic. Here they are five there, in float32, rounded once.
+    PyTorch's own is one kernel on a GPU, but a dozen operations on a CPU, which cost a small
+    forward more than the arithmetic. Here they are five there, in float32, rounded once.
 
     Parameters
     ----------

@@ -2,7 +2,7 @@
 
 PyTorch's product of a few rows on a CPU puts its weights into the order in which its kernel reads
 them, every time. Here they are put so once, when the model is loaded, and take the place of the
-plain ones: the same values in as many bytes. They are exact, and can be had back.
+plain ones: the same values in as many bytes, which can be had back.
 """
 
 from __future__ import annotations
@@ -53,8 +53,9 @@ def _works(dtype: torch.dtype) -> bool:
     """
     if dtype not in (torch.float32, torch.bfloat16) or not torch.backends.mkldnn.is_available():
         return False
-    weights = torch.arange(-48, 48, dtype=dtype).view(6, 16)
-    bias, rows = torch.arange(6, dtype=dtype), torch.arange(32, dtype=dtype).view(2, 16) % 5
+    # Small whole numbers, whose sums are exact in float32.
+    weights = torch.arange(-48, 48).view(6, 16).to(dtype)
+    rows, bias = (torch.arange(32) % 5).view(2, 16).to(dtype), torch.arange(6).to(dtype)
     try:
         packed = _pack(weights)
         alone = _kernel().default(rows, packed, bias, "none", [], "")
@@ -63,7 +64,6 @@ def _works(dtype: torch.dtype) -> bool:
         held = torch.ops.mkldnn._nbytes(packed)
     except (AttributeError, RuntimeError, NotImplementedError):
         return False
-    # Small whole numbers, whose sums are exact in float32.
     expected = rows.float() @ weights.float().t()
     return (
         torch.equal(plain, weights)
@@ -95,7 +95,8 @@ class Projection(nn.Module):
 
     def __init__(self, *layers: nn.Linear, layout: Layout = Layout.plain) -> None:
         super().__init__()
-        weights = torch.cat([layer.weight.detach() for layer in layers])
+        every = [layer.weight.detach() for layer in layers]
+        weights = every[0] if len(every) == 1 else torch.cat(every)
         biases = [layer.bias.detach() for layer in layers if layer.bias is not None]
         self.bias = _parameter(torch.cat(biases)) if biases else None
         if layout is Layout.both and weights.numel() < SMALLEST:
@@ -113,23 +114,25 @@ class Projection(nn.Module):
             self.weight = _parameter(weights.t().contiguous())
 
     def forward(self, rows: torch.Tensor, added_to: torch.Tensor | None = None) -> torch.Tensor:
-        """The layers' outputs of ``rows``, ``[…, inputs]``; added to what is given, if anything."""
+        """The layers' outputs of ``rows``, ``[…, inputs]``, ``added_to`` what is given.
+
+        Those of layers with biases can't be added to anything.
+        """
         packed = self._packed
         if packed is None or rows.shape[-2] < self._rows or rows.dtype is not self._dtype:
             return self._plain(rows, added_to)
         if added_to is None:
             return self._alone(rows, packed, self.bias, "none", [], "")
-        return self._added(rows, added_to, packed, self.bias, "add")
+        return self._added(rows, added_to, packed, None, "add")
 
     def _plain(self, rows: torch.Tensor, added_to: torch.Tensor | None) -> torch.Tensor:
-        columns = self._packed.to_dense().t() if self.weight is None else self.weight
+        columns: Any = self.weight
+        if columns is None:
+            columns = self._packed.to_dense().t()
         columns = columns.to(rows.dtype)
-        bias = self.bias
-        if added_to is None and bias is None:
-            return rows @ columns
-        if added_to is None or bias is None:
-            return torch.addmm(bias.to(rows.dtype) if added_to is None else added_to, rows, columns)
-        return torch.addmm(added_to + bias, rows, columns)
+        if added_to is None and self.bias is not None:
+            added_to = self.bias.to(rows.dtype)
+        return rows @ columns if added_to is None else torch.addmm(added_to, rows, columns)
 
     @property
     def packed_bytes(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 from transformers import PreTrainedModel
@@ -29,10 +30,10 @@ class WeightBytes:
         # Only experts' weights have three dimensions: one for each expert.
         if any(weights.dim() > 2 for weights in parameters):
             return cls(every, None)
-        embeddings = model.get_input_embeddings().weight
-        head = model.get_output_embeddings()
-        tied = head is not None and head.weight is embeddings
-        return cls(every, every if tied else every - embeddings.nbytes)
+        embeddings: Any = model.get_input_embeddings()
+        head: Any = model.get_output_embeddings()
+        tied = head is not None and head.weight is embeddings.weight
+        return cls(every, every if tied else every - embeddings.weight.nbytes)
 
 
 def held_bytes(model: nn.Module) -> int:

@@ -41,12 +41,10 @@ def print_profile(profile: Profile, peak_memory: int) -> None:
             label = f"{model}, {window} token{'s' if window > 1 else ''}"
             table.add_row(label, f"{1e3 * alone:.2f}", f"{1e3 * both:.2f}", f"{both / alone:.2f}×")
         out.print(table)
-        windows = [window for window in _WINDOWS if window in profile.windows()]
-        costs = ", ".join(f"{w} take {profile.window_cost(w, context):.2f}×" for w in windows)
-        out.print(f"beside a forward of one token, those of {costs} as long")
+        out.print(f"target's forwards beside its forward of one token: {_costs(profile, context)}")
         share = profile.share_of_reading(context)
         if share is not None:
-            out.print(f"reading the target's weights once takes {share:.2f} of a forward of one token")
+            out.print(f"a plain read of the target's weights takes {share:.2f} of the latter")
         out.print(
             f"speed ratio c: {profile.speed_ratio(context):.2f} alone,"
             f" {profile.speed_ratio(context, together=True):.2f} both at once"
@@ -60,6 +58,11 @@ def print_profile(profile: Profile, peak_memory: int) -> None:
         f" in memory {memory.held_bytes / memory.weight_bytes:.2f}× that"
     )
     out.print(f"peak memory: {peak_memory / 2**20:.0f} MiB, both processes")
+
+
+def _costs(profile: Profile, context: int) -> str:
+    windows = [window for window in _WINDOWS if window in profile.windows()]
+    return ", ".join(f"{w} tokens {profile.window_cost(w, context):.2f}×" for w in windows)
 
 
 def profile_pair(config: ProfileConfig, name: str, directory: Path) -> None:
