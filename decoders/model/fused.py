@@ -96,7 +96,8 @@ class FusedForward:
         hidden_from.triu_(diagonal=seen + 1)
         if hidden_from.device.type != "cpu":
             return hidden_from
-        return Window(0, hidden_from.repeat(first.heads // first.kv_heads, 1))
+        group = first.heads // first.kv_heads
+        return Window(0, hidden_from.repeat(group, 1) if group > 1 else hidden_from)
 
     def _through(
         self, ids: torch.Tensor, mask: torch.Tensor | Window | None, rotations: Any, cache: Any
@@ -202,6 +203,10 @@ class FusedLayer(nn.Module):
         self.o = Projection(attention.o_proj, layout=layout)
         self.gate_up = Projection(mlp.gate_proj, mlp.up_proj, layout=layout)
         self.down = Projection(mlp.down_proj, layout=layout)
+        # Called and found without what nn.Module does around it, which takes longer than a norm.
+        self._norms = self.input_norm.forward, self.post_norm.forward
+        self._project, self._output = self.qkv.forward, self.o.forward
+        self._expand, self._contract = self.gate_up.forward, self.down.forward
 
     def _qk_norm(self, attention: Any) -> nn.Parameter | None:
         if not hasattr(attention, "q_norm"):
@@ -221,34 +226,34 @@ class FusedLayer(nn.Module):
 
         Under a :class:`Window` the cache is one of ours.
         """
-        hidden = hidden_states[0]
+        hidden = hidden_states.squeeze(0)
         tokens = hidden.shape[0]
         queries, keys, values = self.project(hidden, *position_embeddings)
-        keys, values = keys[None], values[None]
         if past_key_values is not None:
             keys, values = past_key_values.update(keys, values, self.index)
         if not isinstance(attention_mask, Window):
             is_causal = attention_mask is None and tokens > 1
-            read = self.attend(queries[None], keys, values, attention_mask, is_causal)
+            read = self.attend(queries, keys, values, attention_mask, is_causal)
         elif attention_mask.copied:
             context = past_key_values.layers[self.index].packed(attention_mask.copied)
             hidden_from = attention_mask.hidden_from
-            read = context.attend(queries[None], keys, values, hidden_from, self.scaling)
+            read = context.attend(queries, keys, values, hidden_from, self.scaling)
         else:
-            read = self._attend_grouped(queries[None], keys, values, attention_mask.hidden_from)
-        return self.finish(hidden, read[0].transpose(0, 1).reshape(tokens, -1))[None]
+            read = self._attend_grouped(queries, keys, values, attention_mask.hidden_from)
+        read = read.transpose(1, 2).reshape(tokens, -1)
+        return self.finish(hidden, read).unsqueeze(0)
 
     def project(
         self, hidden: torch.Tensor, cosines: torch.Tensor, sines: torch.Tensor
     ) -> tuple[torch.Tensor, ...]:
-        """Rotated queries and keys, and values, ``[heads, tokens, head_dim]``, of what comes in.
+        """Rotated queries and keys, and values, ``[1, heads, tokens, head_dim]``, of what comes in.
 
         ``hidden``: ``[tokens, hidden]``, of any texts.
         """
-        states = self.qkv(self.input_norm(hidden))
-        heads = states.view(hidden.shape[0], -1, self.head_dim).transpose(0, 1)
-        turned, values = heads.split(self._turned)
-        queries, keys = self._rotate(turned, cosines, sines).split(self._of_keys)
+        states = self._project(self._norms[0](hidden))
+        heads = states.view(1, hidden.shape[0], -1, self.head_dim).transpose(1, 2)
+        turned, values = heads.split(self._turned, 1)
+        queries, keys = self._rotate(turned, cosines, sines).split(self._of_keys, 1)
         return queries, keys, values
 
     def attend(
@@ -296,9 +301,9 @@ class FusedLayer(nn.Module):
 
     def finish(self, hidden: torch.Tensor, read: torch.Tensor) -> torch.Tensor:
         """What comes out, from what came in and what attention read, ``[tokens, heads × dim]``."""
-        hidden = self.o(read, hidden)
-        gate, up = self.gate_up(self.post_norm(hidden)).chunk(2, dim=-1)
-        return self.down(self.act(gate) * up, hidden)
+        hidden = self._output(read, hidden)
+        gate, up = self._expand(self._norms[1](hidden)).chunk(2, dim=-1)
+        return self._contract(self.act(gate) * up, hidden)
 
     def _rotate(
         self, heads: torch.Tensor, cosines: torch.Tensor, sines: torch.Tensor

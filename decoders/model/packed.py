@@ -21,7 +21,7 @@ _ROWS = 16
 #: quicker for a few rows, and it keeps both.
 CACHED = 1 << 26
 #: From so many rows on the packed ones of those are quicker.
-ROWS = 3
+ROWS = 4
 #: Products with fewer weights are over then before the packed kernel has begun.
 SMALLEST = 100_000
 
@@ -112,6 +112,8 @@ class Projection(nn.Module):
         self.weight: nn.Parameter | None = None
         if layout is not Layout.packed:
             self.weight = _parameter(weights.t().contiguous())
+        # The same, found without nn.Module's search for it.
+        self._columns = None if self.weight is None else self.weight.detach()
 
     def forward(self, rows: torch.Tensor, added_to: torch.Tensor | None = None) -> torch.Tensor:
         """The layers' outputs of ``rows``, ``[…, inputs]``, ``added_to`` what is given.
@@ -126,10 +128,11 @@ class Projection(nn.Module):
         return self._added(rows, added_to, packed, None, "add")
 
     def _plain(self, rows: torch.Tensor, added_to: torch.Tensor | None) -> torch.Tensor:
-        columns: Any = self.weight
+        columns = self._columns
         if columns is None:
             columns = self._packed.to_dense().t()
-        columns = columns.to(rows.dtype)
+        if columns.dtype is not rows.dtype:
+            columns = columns.to(rows.dtype)
         if added_to is None and self.bias is not None:
             added_to = self.bias.to(rows.dtype)
         return rows @ columns if added_to is None else torch.addmm(added_to, rows, columns)

@@ -72,7 +72,7 @@ def test_products_of_any_number_of_rows(
 
 @works
 @pytest.mark.parametrize(
-    ("layout", "first"), [(Layout.packed, 1), (Layout.both, 3), (Layout.plain, 9)]
+    ("layout", "first"), [(Layout.packed, 1), (Layout.both, 4), (Layout.plain, 9)]
 )
 def test_which_products_read_packed_weights(
     layout: Layout, first: int, monkeypatch: pytest.MonkeyPatch
