@@ -17,7 +17,7 @@ from transformers import Cache, PreTrainedModel
 from transformers.activations import SiLUActivation
 
 from decoders.model.norm import RootMeanSquareNorm
-from decoders.model.packed import Layout, Projection, best_layout
+from decoders.model.packed import Layout, Projection, best_layout, give_back
 from decoders.model.packed_context import Window, fits, packed_tokens
 
 #: Model types of transformers whose layers these can take the place of: with or without biases of
@@ -58,6 +58,7 @@ class FusedForward:
         #: Whether windows after long texts may read copies of keys and values.
         self._copies = self._layout is not Layout.plain and model.dtype is torch.float32
         self._head = model.lm_head = Projection(head, layout=self._layout)
+        give_back()
 
     def __call__(
         self,

@@ -7,6 +7,7 @@ plain ones: the same values in as many bytes, which can be had back.
 
 from __future__ import annotations
 
+import ctypes
 import functools
 from collections.abc import Iterable
 from enum import Enum, auto
@@ -141,6 +142,13 @@ class Projection(nn.Module):
     def packed_bytes(self) -> int:
         """Memory of the packed weights."""
         return 0 if self._packed is None else int(torch.ops.mkldnn._nbytes(self._packed))
+
+
+def give_back() -> None:
+    """Return memory to the system that plain weights had, which glibc would keep for later."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def _parameter(values: torch.Tensor) -> nn.Parameter:

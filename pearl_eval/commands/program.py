@@ -20,8 +20,8 @@ from pearl_eval.shell.manners import manners
 GROUP = "pearl_eval.commands"
 #: What a command line without a command is given to.
 RUN = Command("One run, or a sweep with -m", "pearl_eval.commands.run:main")
-#: Whether PyTorch asks the system for huge pages, of which it takes memory from then on. Weights are
-#: read a tenth faster there. It looks when it first takes memory, so this comes before all else.
+#: Whether PyTorch asks the system for huge pages, in which weights are read a tenth faster.
+#: It looks when it first takes memory, so this comes before all else.
 _HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"
 _HELP = ("-h", "--help")
 #: Short for the command.
