@@ -98,7 +98,7 @@ class Projection(nn.Module):
         super().__init__()
         every = [layer.weight.detach() for layer in layers]
         weights = every[0] if len(every) == 1 else torch.cat(every)
-        biases = [layer.bias.detach() for layer in layers if layer.bias is not None]
+        biases = [one.bias.detach() for one in layers if getattr(one, "bias", None) is not None]
         self.bias = _parameter(torch.cat(biases)) if biases else None
         if layout is Layout.both and weights.numel() < SMALLEST:
             layout = Layout.plain
