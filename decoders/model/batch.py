@@ -99,11 +99,10 @@ class Batch:
         for layer in fused.layers:
             queries, new_keys, new_values = layer.project(hidden, *rotations)
             keys, values = room.between(layer.index, start, start + len(positions))
-            keys[rows, :, at] = new_keys
-            values[rows, :, at] = new_values
-            read = layer.attend(
-                queries[:, :, None], keys[:, :, :longest], values[:, :, :longest], mask
-            )
+            keys[rows, :, at] = new_keys[0].transpose(0, 1)
+            values[rows, :, at] = new_values[0].transpose(0, 1)
+            each = queries.permute(2, 1, 0, 3)
+            read = layer.attend(each, keys[:, :, :longest], values[:, :, :longest], mask)
             hidden = layer.finish(hidden, read.reshape(len(positions), -1))
         return fused.logits(hidden)
 

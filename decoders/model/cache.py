@@ -49,10 +49,11 @@ class PreallocatedLayer(CacheLayerMixin):
             self.grow(end)
         assert self.keys is not None and self.values is not None
         self.forget_packed(self.length)
-        self.keys[:, :, self.length : end] = key_states
-        self.values[:, :, self.length : end] = value_states
+        new = end - self.length
+        self.keys.narrow(2, self.length, new).copy_(key_states)
+        self.values.narrow(2, self.length, new).copy_(value_states)
         self.length = end
-        return self.keys[:, :, :end], self.values[:, :, :end]
+        return self.keys.narrow(2, 0, end), self.values.narrow(2, 0, end)
 
     def grow(self, needed: int) -> None:
         """Move to buffers with room for ``needed`` tokens, or twice as many as before."""

@@ -19,6 +19,7 @@ from decoders.model.fused import FusedForward
 from decoders.model.reading import Event, Kept, Reading, TreeReading
 from decoders.model.tree import ROOT, Tree
 from decoders.model.waiting import wait_for
+from decoders.model.weights import WeightBytes
 
 #: Tokens a cache has room for before it first grows.
 INITIAL_CAPACITY = 1024
@@ -55,6 +56,7 @@ class CachedModel:
         self.device = model.device
         # A model that is spread by layers has more than the one its tokens go to.
         self._devices = {weights.device for weights in model.parameters()}
+        self.weight_bytes = WeightBytes.of(model)
         self.vocab_size = vocab_size or config.vocab_size
         self._known = self.vocab_size if known is None else known
         self.architecture = Architecture.of(config, type(model))

@@ -12,16 +12,20 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.functional import embedding, rms_norm, scaled_dot_product_attention
+from torch.nn.functional import embedding, rms_norm, scaled_dot_product_attention, silu
 from transformers import Cache, PreTrainedModel
+from transformers.activations import SiLUActivation
 
-from decoders.model.packed import pack, packable, product
+from decoders.model.norm import RootMeanSquareNorm
+from decoders.model.packed import Layout, Projection, best_layout, give_back
 from decoders.model.packed_context import Window, fits, packed_tokens
 from decoders.model.small_head import SmallHead
 
 #: Model types of transformers whose layers these can take the place of: with or without biases of
 #: queries, keys and values, with or without norms of queries and keys.
 FUSIBLE = ("llama", "mistral", "qwen2", "qwen3")
+#: From so many tokens of a text on one token reads it by two products, see ``_plain_is_quicker``.
+TWO_PRODUCTS = 1024
 #: Rotary embeddings that do not depend on the length of the text.
 _STATIC_ROPE = ("default", "linear", "llama3", "yarn")
 
@@ -40,26 +44,27 @@ class FusedForward:
         if reason:
             raise ValueError(reason)
         body: Any = model.model
+        head: Any = model.lm_head
+        linear: Any = head.project if isinstance(head, SmallHead) else head
+        self._layout = best_layout([linear.weight, *body.layers.parameters()])
+        # One at a time: each lets go of the weights that it takes.
         for index, layer in enumerate(body.layers):
-            body.layers[index] = FusedLayer(layer, index)
+            body.layers[index] = FusedLayer(layer, index, self._layout)
         body.rotary_emb = RotationTable(
             body.rotary_emb, model.config.max_position_embeddings, model.dtype
         )
         self.layers: list[FusedLayer] = list(body.layers)
         self.rotations: RotationTable = body.rotary_emb
         self._embedding: torch.Tensor = body.embed_tokens.weight
-        self._norm, self._eps = body.norm.weight, body.norm.variance_epsilon
-        head: Any = model.lm_head
-        self._spread = head.spread if isinstance(head, SmallHead) else None
-        self._head = _columns(head.weight)
-        head.weight = nn.Parameter(self._head.t(), requires_grad=False)
-        self._packed_head: Any = None
-        weights = [self._head, *(one for layer in self.layers for one in layer.products)]
-        self._packs = packable(weights)
-        if self._packs:
-            self._packed_head = pack(self._head)
-            for layer in self.layers:
-                layer.pack()
+        self._norm = body.norm = _norm_of(body.norm)
+        #: Whether windows after long texts may read copies of keys and values.
+        self._copies = self._layout is not Layout.plain and model.dtype is torch.float32
+        if isinstance(head, SmallHead):
+            head.project = Projection(linear, layout=self._layout)
+        else:
+            head = model.lm_head = Projection(linear, layout=self._layout)
+        self._head: nn.Module = head
+        give_back()
 
     def __call__(
         self,
@@ -88,14 +93,18 @@ class FusedForward:
 
     def _window(self, seen: int, tokens: int) -> torch.Tensor | Window:
         """What each of so many tokens does not attend to: those after it."""
-        copied = packed_tokens(seen, tokens) if self._packs else 0
+        copied = packed_tokens(seen, tokens) if self._copies else 0
         first = self.layers[0]
         if copied and fits(len(self.layers), first.kv_heads, first.head_dim, copied):
             hidden_from = self._embedding.new_full((tokens, tokens), -torch.inf)
             return Window(copied, hidden_from.triu_(diagonal=1))
         # Added to the scores, as attention would make it of a bool mask in every layer.
         hidden_from = self._embedding.new_full((tokens, seen + tokens), -torch.inf)
-        return hidden_from.triu_(diagonal=seen + 1)
+        hidden_from.triu_(diagonal=seen + 1)
+        if hidden_from.device.type != "cpu":
+            return hidden_from
+        group = first.heads // first.kv_heads
+        return Window(0, hidden_from.repeat(group, 1) if group > 1 else hidden_from)
 
     def _through(
         self, ids: torch.Tensor, mask: torch.Tensor | Window | None, rotations: Any, cache: Any
@@ -112,9 +121,8 @@ class FusedForward:
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Logits, ``[rows, vocab]``, from what comes out of the last layer."""
-        normed = rms_norm(hidden, hidden.shape[1:], self._norm, self._eps)
-        logits = product(normed, self._head, self._packed_head)
-        return self._spread(logits) if self._spread else logits
+        logits: torch.Tensor = self._head(self._norm(hidden))
+        return logits
 
 
 def _not_fusible(model: PreTrainedModel) -> str:
@@ -142,7 +150,7 @@ def _mlp(layer: Any) -> tuple[nn.Linear, nn.Linear, nn.Linear]:
 class RotationTable(nn.Module):
     """Looks up the rotation of each position, instead of computing it anew in every forward.
 
-    Gives cosines and sines, ``[tokens, 1, head_dim]``; the sines of the first half of the
+    Gives cosines and sines, ``[tokens, head_dim]``; the sines of the first half of the
     dimensions have the sign with which halves are exchanged.
     """
 
@@ -155,7 +163,7 @@ class RotationTable(nn.Module):
         every = torch.arange(positions, device=frequencies.device)[None]
         cosines, sines = rotary(frequencies.float(), every)
         sines[..., : sines.shape[-1] // 2] *= -1
-        exact = torch.stack([cosines[0], sines[0]])[:, :, None]
+        exact = torch.stack([cosines[0], sines[0]])
         self.register_buffer("exact", exact, persistent=False)
         self.register_buffer("rounded", exact.to(dtype), persistent=False)
 
@@ -179,9 +187,11 @@ class FusedLayer(nn.Module):
         The layer whose weights are taken.
     index
         Its number in the model, which the cache knows it by.
+    layout
+        How its weights are to lie, see :mod:`decoders.model.packed`.
     """
 
-    def __init__(self, layer: Any, index: int) -> None:
+    def __init__(self, layer: Any, index: int, layout: Layout = Layout.plain) -> None:
         super().__init__()
         attention, mlp = layer.self_attn, layer.mlp
         self.index = index
@@ -189,34 +199,28 @@ class FusedLayer(nn.Module):
         self.heads = attention.q_proj.out_features // self.head_dim
         self.kv_heads = attention.k_proj.out_features // self.head_dim
         self.scaling = attention.scaling
-        self.act = mlp.act_fn
-        self.eps = layer.input_layernorm.variance_epsilon
+        self.act = silu if isinstance(mlp.act_fn, SiLUActivation | nn.SiLU) else mlp.act_fn
+        self._eps = layer.input_layernorm.variance_epsilon
+        self.input_norm = _norm_of(layer.input_layernorm)
+        self.post_norm = _norm_of(layer.post_attention_layernorm)
         qkv = (attention.q_proj, attention.k_proj, attention.v_proj)
-        self.input_norm = layer.input_layernorm.weight
-        self.qkv = _columns(*(p.weight for p in qkv))
-        has_bias = attention.q_proj.bias is not None
-        self.qkv_bias = _parameter(torch.cat([p.bias for p in qkv])) if has_bias else None
+        self.qkv = Projection(*qkv, layout=layout)
+        self._turned = (self.heads + self.kv_heads, self.kv_heads)
+        self._of_keys = (self.heads, self.kv_heads)
         self.qk_norm = self._qk_norm(attention)
-        self.o = _columns(attention.o_proj.weight)
-        self.post_norm = layer.post_attention_layernorm.weight
-        self.gate_up = _columns(mlp.gate_proj.weight, mlp.up_proj.weight)
-        self.down = _columns(mlp.down_proj.weight)
-        self._packed: tuple[Any, Any] = (None, None)
-
-    @property
-    def products(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Weights that can be packed: those of products that add to nothing."""
-        return self.qkv, self.gate_up
-
-    def pack(self) -> None:
-        """Keep a copy of these weights for forwards over several tokens, see ``packed``."""
-        self._packed = pack(self.qkv), pack(self.gate_up)
+        self.o = Projection(attention.o_proj, layout=layout)
+        self.gate_up = Projection(mlp.gate_proj, mlp.up_proj, layout=layout)
+        self.down = Projection(mlp.down_proj, layout=layout)
+        # Called and found without what nn.Module does around it, which takes longer than a norm.
+        self._norms = self.input_norm.forward, self.post_norm.forward
+        self._project, self._output = self.qkv.forward, self.o.forward
+        self._expand, self._contract = self.gate_up.forward, self.down.forward
 
     def _qk_norm(self, attention: Any) -> nn.Parameter | None:
         if not hasattr(attention, "q_norm"):
             return None
         weights = [attention.q_norm.weight] * self.heads + [attention.k_norm.weight] * self.kv_heads
-        return _parameter(torch.stack(weights))
+        return _parameter(torch.stack(weights)[:, None])
 
     def forward(
         self,
@@ -230,38 +234,35 @@ class FusedLayer(nn.Module):
 
         Under a :class:`Window` the cache is one of ours.
         """
-        hidden = hidden_states[0]
+        hidden = hidden_states.squeeze(0)
         tokens = hidden.shape[0]
-        heads = self.project(hidden, *position_embeddings)
-        queries, keys, values = (one.transpose(0, 1)[None] for one in heads)
+        queries, keys, values = self.project(hidden, *position_embeddings)
         if past_key_values is not None:
             keys, values = past_key_values.update(keys, values, self.index)
-        if isinstance(attention_mask, Window):
+        if not isinstance(attention_mask, Window):
+            is_causal = attention_mask is None and tokens > 1
+            read = self.attend(queries, keys, values, attention_mask, is_causal)
+        elif attention_mask.copied:
             context = past_key_values.layers[self.index].packed(attention_mask.copied)
             hidden_from = attention_mask.hidden_from
             read = context.attend(queries, keys, values, hidden_from, self.scaling)
         else:
-            is_causal = attention_mask is None and tokens > 1
-            read = self.attend(queries, keys, values, attention_mask, is_causal)
-        return self.finish(hidden, read[0].transpose(0, 1).reshape(tokens, -1))[None]
+            read = self._attend_grouped(queries, keys, values, attention_mask.hidden_from)
+        read = read.transpose(1, 2).reshape(tokens, -1)
+        return self.finish(hidden, read).unsqueeze(0)
 
     def project(
         self, hidden: torch.Tensor, cosines: torch.Tensor, sines: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Rotated queries and keys, and values, ``[tokens, heads, head_dim]``, of what comes in.
+    ) -> tuple[torch.Tensor, ...]:
+        """Rotated queries and keys, and values, ``[1, heads, tokens, head_dim]``, of what comes in.
 
         ``hidden``: ``[tokens, hidden]``, of any texts.
         """
-        normed = rms_norm(hidden, hidden.shape[1:], self.input_norm, self.eps)
-        states = (
-            product(normed, self.qkv, self._packed[0])
-            if self.qkv_bias is None
-            else torch.addmm(self.qkv_bias, normed, self.qkv)
-        )
-        heads = states.view(hidden.shape[0], -1, self.head_dim)
-        rotated = self._rotate(heads[:, : self.heads + self.kv_heads], cosines, sines)
-        values = heads[:, self.heads + self.kv_heads :]
-        return rotated[:, : self.heads], rotated[:, self.heads :], values
+        states = self._project(self._norms[0](hidden))
+        heads = states.view(1, hidden.shape[0], -1, self.head_dim).transpose(1, 2)
+        turned, values = heads.split(self._turned, 1)
+        queries, keys = self._rotate(turned, cosines, sines).split(self._of_keys, 1)
+        return queries, keys, values
 
     def attend(
         self,
@@ -272,10 +273,12 @@ class FusedLayer(nn.Module):
         is_causal: bool = False,
     ) -> torch.Tensor:
         """What is read of ``values``; all are ``[texts, heads, tokens, head_dim]``."""
-        if mask is None and queries.shape[:3:2] == (1, 1) and _plain_is_quicker(queries):
-            grouped = queries.view(self.kv_heads, -1, self.head_dim) * self.scaling
-            shares = (grouped @ keys[0].mT).softmax(dim=-1)
-            return (shares @ values[0]).view(queries.shape)
+        if queries.shape[2] == 1 and queries.device.type == "cpu":
+            if mask is None and _plain_is_quicker(queries, keys):
+                grouped = queries.view(self.kv_heads, -1, self.head_dim) * self.scaling
+                shares = (grouped @ keys[0].mT).softmax(dim=-1)
+                return (shares @ values[0]).view(queries.shape)
+            return self._attend_grouped(queries, keys, values, mask)
         return scaled_dot_product_attention(
             queries,
             keys,
@@ -286,33 +289,50 @@ class FusedLayer(nn.Module):
             enable_gqa=self.heads != self.kv_heads,
         )
 
+    def _attend_grouped(
+        self,
+        queries: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        mask: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """As ``attend``, with heads of queries that share keys as further tokens of one head.
+
+        On a CPU keys and values are read once then, not once for each of these heads. ``mask`` has
+        a row for each of those tokens, head by head, or one for all.
+        """
+        grouped = queries.reshape(len(queries), self.kv_heads, -1, self.head_dim)
+        read = scaled_dot_product_attention(
+            grouped, keys, values, attn_mask=mask, scale=self.scaling
+        )
+        return read.reshape(queries.shape)
+
     def finish(self, hidden: torch.Tensor, read: torch.Tensor) -> torch.Tensor:
         """What comes out, from what came in and what attention read, ``[tokens, heads × dim]``."""
-        hidden = torch.addmm(hidden, read, self.o)
-        normed = rms_norm(hidden, hidden.shape[1:], self.post_norm, self.eps)
-        gate, up = product(normed, self.gate_up, self._packed[1]).chunk(2, dim=-1)
-        return torch.addmm(hidden, self.act(gate) * up, self.down)
+        hidden = self._output(read, hidden)
+        gate, up = self._expand(self._norms[1](hidden)).chunk(2, dim=-1)
+        return self._contract(self.act(gate) * up, hidden)
 
     def _rotate(
         self, heads: torch.Tensor, cosines: torch.Tensor, sines: torch.Tensor
     ) -> torch.Tensor:
         if self.qk_norm is not None:
-            heads = rms_norm(heads, (self.head_dim,), None, self.eps) * self.qk_norm
+            heads = rms_norm(heads, (self.head_dim,), None, self._eps) * self.qk_norm
         return torch.addcmul(heads * cosines, heads.roll(self.head_dim // 2, -1), sines)
 
 
-def _plain_is_quicker(queries: torch.Tensor) -> bool:
+def _plain_is_quicker(queries: torch.Tensor, keys: torch.Tensor) -> bool:
     """Whether one token reads a text sooner by two products than by PyTorch's attention.
 
-    That reads keys and values once for each head of queries, not once for all that share them. The
-    narrow types would be rounded between the two.
+    A long one it does. The narrow types would be rounded between the two.
     """
-    return queries.device.type == "cpu" and queries.dtype is torch.float32
+    one_text = len(queries) == 1
+    return one_text and queries.dtype is torch.float32 and keys.shape[2] >= TWO_PRODUCTS
 
 
-def _columns(*weights: torch.Tensor) -> nn.Parameter:
-    """Weights of linear layers that read the same, side by side: ``[inputs, outputs]``."""
-    return _parameter(torch.cat(list(weights)).t().contiguous())
+def _norm_of(norm: Any) -> RootMeanSquareNorm:
+    """One of transformers' norms in fewer operations."""
+    return RootMeanSquareNorm(norm.weight, norm.variance_epsilon)
 
 
 def _parameter(values: torch.Tensor) -> nn.Parameter:

@@ -1,44 +1,155 @@
-"""Products of several rows with weights that lie as oneDNN's kernels read them.
+"""Products with weights that lie as oneDNN's kernels read them.
 
-PyTorch's float32 product of a few rows on a CPU puts its weights into the order in which its kernel
-reads them, every time. Here they are put so once, in a copy beside the plain ones.
+PyTorch's product of a few rows on a CPU puts its weights into the order in which its kernel reads
+them, every time. Here they are put so once, when the model is loaded, and take the place of the
+plain ones: the same values in as many bytes, which can be had back.
 """
 
 from __future__ import annotations
 
+import ctypes
+import functools
 from collections.abc import Iterable
+from enum import Enum, auto
 from typing import Any
 
 import torch
+from torch import nn
 
-#: From so many rows on the packed weights are quicker.
+#: Rows that the order of packed weights is made for; it serves any number as well.
+_ROWS = 16
+#: Bytes that a core's caches may hold: of a model that is not larger, plain weights in float32 are
+#: quicker for a few rows, and it keeps both.
+CACHED = 1 << 26
+#: From so many rows on the packed ones of those are quicker.
 ROWS = 4
-#: Products with fewer weights are over before the packed kernel has begun.
+#: Products with fewer weights are over then before the packed kernel has begun.
 SMALLEST = 100_000
-#: Bytes of packed weights that a model may have: a large one is not kept in memory twice.
-ROOM = 1 << 28
 
 
-def packable(weights: Iterable[torch.Tensor]) -> bool:
-    """Whether a model's ``weights``, ``[inputs, outputs]`` each, can be packed and are few."""
+class Layout(Enum):
+    """How a model's weights lie."""
+
+    plain = auto()
+    packed = auto()
+    #: Plain for a few rows, and a packed copy for more of them.
+    both = auto()
+
+
+def best_layout(weights: Iterable[torch.Tensor]) -> Layout:
+    """How a model's ``weights`` should lie: packed where all are on a CPU with kernels for that."""
     every = list(weights)
+    kinds = {(one.device.type, one.dtype) for one in every}
+    if len(kinds) != 1 or not all(where == "cpu" and _works(dtype) for where, dtype in kinds):
+        return Layout.plain
+    small = sum(one.nbytes for one in every) <= CACHED
+    return Layout.both if small and every[0].dtype is torch.float32 else Layout.packed
+
+
+@functools.cache
+def _works(dtype: torch.dtype) -> bool:
+    """Whether this PyTorch packs weights of a dtype, multiplies by them and gives them back.
+
+    Its operations for that are not public, and not the same on every machine: they are tried.
+    """
+    if dtype not in (torch.float32, torch.bfloat16) or not torch.backends.mkldnn.is_available():
+        return False
+    # Small whole numbers, whose sums are exact in float32.
+    weights = torch.arange(-48, 48).view(6, 16).to(dtype)
+    rows, bias = (torch.arange(32) % 5).view(2, 16).to(dtype), torch.arange(6).to(dtype)
+    try:
+        packed = _pack(weights)
+        alone = _kernel().default(rows, packed, bias, "none", [], "")
+        added = _kernel().binary(rows, alone, packed, None, "add")
+        plain = packed.to_dense()
+        held = torch.ops.mkldnn._nbytes(packed)
+    except (AttributeError, RuntimeError, NotImplementedError):
+        return False
+    expected = rows.float() @ weights.float().t()
     return (
-        torch.backends.mkldnn.is_available()
-        and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
-        and all(one.device.type == "cpu" and one.dtype is torch.float32 for one in every)
-        and sum(one.nbytes for one in every if one.numel() >= SMALLEST) <= ROOM
+        torch.equal(plain, weights)
+        and torch.equal(alone, (expected + bias).to(dtype))
+        and torch.equal(added, (expected + alone).to(dtype))
+        and held >= weights.nbytes
     )
 
 
-def pack(weights: torch.Tensor) -> Any:
-    """A packed copy of ``weights``, ``[inputs, outputs]``; ``None`` where it would not pay."""
-    if weights.numel() < SMALLEST:
-        return None
-    return torch.ops.mkldnn._reorder_linear_weight(weights.t().contiguous())
+def _kernel() -> Any:
+    return torch.ops.mkldnn._linear_pointwise
 
 
-def product(rows: torch.Tensor, weights: torch.Tensor, packed: Any) -> torch.Tensor:
-    """``rows @ weights``, by the packed copy if there is one and it is quicker."""
-    if packed is None or rows.shape[0] < ROWS or rows.dtype is not torch.float32:
-        return rows @ weights
-    return torch.ops.mkldnn._linear_pointwise(rows, packed, None, "none", [], "")
+def _pack(weights: torch.Tensor) -> Any:
+    """``weights``, ``[outputs, inputs]``, in oneDNN's order."""
+    return torch.ops.mkldnn._reorder_linear_weight(weights.contiguous(), _ROWS)
+
+
+class Projection(nn.Module):
+    """Linear layers that read the same, as one: their outputs side by side.
+
+    Parameters
+    ----------
+    layers
+        Whose weights and biases are taken. All have biases, or none.
+    layout
+        How weights are to lie, see ``best_layout``.
+    """
+
+    def __init__(self, *layers: nn.Linear, layout: Layout = Layout.plain) -> None:
+        super().__init__()
+        every = [layer.weight.detach() for layer in layers]
+        weights = every[0] if len(every) == 1 else torch.cat(every)
+        biases = [one.bias.detach() for one in layers if getattr(one, "bias", None) is not None]
+        self.bias = _parameter(torch.cat(biases)) if biases else None
+        if layout is Layout.both and weights.numel() < SMALLEST:
+            layout = Layout.plain
+        self._dtype = weights.dtype
+        #: From how many rows on the packed weights are read.
+        self._rows = ROWS if layout is Layout.both else 1
+        self._packed: Any = None
+        if layout is not Layout.plain:
+            self._packed = _pack(weights)
+            self._alone, self._added = _kernel().default, _kernel().binary
+        #: ``[inputs, outputs]``; none where the packed ones serve any number of rows.
+        self.weight: nn.Parameter | None = None
+        if layout is not Layout.packed:
+            self.weight = _parameter(weights.t().contiguous())
+        # The same, found without nn.Module's search for it.
+        self._columns = None if self.weight is None else self.weight.detach()
+
+    def forward(self, rows: torch.Tensor, added_to: torch.Tensor | None = None) -> torch.Tensor:
+        """The layers' outputs of ``rows``, ``[…, inputs]``, ``added_to`` what is given.
+
+        Those of layers with biases can't be added to anything.
+        """
+        packed = self._packed
+        if packed is None or rows.shape[-2] < self._rows or rows.dtype is not self._dtype:
+            return self._plain(rows, added_to)
+        if added_to is None:
+            return self._alone(rows, packed, self.bias, "none", [], "")
+        return self._added(rows, added_to, packed, None, "add")
+
+    def _plain(self, rows: torch.Tensor, added_to: torch.Tensor | None) -> torch.Tensor:
+        columns = self._columns
+        if columns is None:
+            columns = self._packed.to_dense().t()
+        if columns.dtype is not rows.dtype:
+            columns = columns.to(rows.dtype)
+        if added_to is None and self.bias is not None:
+            added_to = self.bias.to(rows.dtype)
+        return rows @ columns if added_to is None else torch.addmm(added_to, rows, columns)
+
+    @property
+    def packed_bytes(self) -> int:
+        """Memory of the packed weights."""
+        return 0 if self._packed is None else int(torch.ops.mkldnn._nbytes(self._packed))
+
+
+def give_back() -> None:
+    """Return memory to the system that plain weights had, which glibc would keep for later."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
+def _parameter(values: torch.Tensor) -> nn.Parameter:
+    return nn.Parameter(values, requires_grad=False)

@@ -43,7 +43,8 @@ def fits(layers: int, heads: int, head_dim: int, tokens: int) -> bool:
 class Window:
     """A window that reads the text's first ``copied`` tokens from copies, then the rest and itself.
 
-    ``hidden_from`` is added to the window's scores of itself, ``[window, window]``.
+    ``hidden_from`` is added to the window's scores of itself, ``[window, window]``; where nothing
+    is copied, to those of the whole text, ``[heads that share keys × window, tokens]``.
     """
 
     copied: int

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-from torch.nn.functional import linear
 
 
 class SmallHead(nn.Module):
@@ -27,15 +26,18 @@ class SmallHead(nn.Module):
     """
 
     tokens: torch.Tensor
+    #: Gives logits of its own tokens.
+    project: nn.Module
 
     def __init__(self, rows: torch.Tensor, tokens: torch.Tensor, vocab_size: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(rows, requires_grad=False)
+        self.project = nn.Linear(rows.shape[1], rows.shape[0], bias=False, device="meta")
+        self.project.weight = nn.Parameter(rows, requires_grad=False)
         self.register_buffer("tokens", tokens, persistent=False)
         self.vocab_size = vocab_size
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        return self.spread(linear(hidden, self.weight))
+        return self.spread(self.project(hidden))
 
     def spread(self, logits: torch.Tensor) -> torch.Tensor:
         """Logits of all tokens, ``[…, vocab_size]``, of those of its own, ``[…, tokens]``."""

@@ -24,6 +24,8 @@ from pearl_eval.profile.profile import Profile, measure
 from pearl_eval.shell.console import console
 
 _RATES = (0.6, 0.7, 0.8, 0.9, 0.95)
+#: Windows of which it is said what they cost beside a single token.
+_WINDOWS = (2, 4, 8)
 
 
 def print_profile(profile: Profile, peak_memory: int) -> None:
@@ -39,6 +41,10 @@ def print_profile(profile: Profile, peak_memory: int) -> None:
             label = f"{model}, {window} token{'s' if window > 1 else ''}"
             table.add_row(label, f"{1e3 * alone:.2f}", f"{1e3 * both:.2f}", f"{both / alone:.2f}×")
         out.print(table)
+        out.print(f"target's forwards beside its forward of one token: {_costs(profile, context)}")
+        share = profile.share_of_reading(context)
+        if share is not None:
+            out.print(f"a plain read of the target's weights takes {share:.2f} of the latter")
         out.print(
             f"speed ratio c: {profile.speed_ratio(context):.2f} alone,"
             f" {profile.speed_ratio(context, together=True):.2f} both at once"
@@ -46,7 +52,17 @@ def print_profile(profile: Profile, peak_memory: int) -> None:
         out.print(f"PEARL, γ that balances draft and target: {profile.pearl_gamma(context)}")
         gammas = ", ".join(f"{profile.speculative_gamma(context, a)} at α = {a}" for a in _RATES)
         out.print(f"vanilla speculative decoding, best expected γ: {gammas}\n")
+    memory = profile.memory
+    out.print(
+        f"target's weights: {memory.weight_bytes / 2**20:.0f} MiB,"
+        f" in memory {memory.held_bytes / memory.weight_bytes:.2f}× that"
+    )
     out.print(f"peak memory: {peak_memory / 2**20:.0f} MiB, both processes")
+
+
+def _costs(profile: Profile, context: int) -> str:
+    windows = [window for window in _WINDOWS if window in profile.windows()]
+    return ", ".join(f"{w} tokens {profile.window_cost(w, context):.2f}×" for w in windows)
 
 
 def profile_pair(config: ProfileConfig, name: str, directory: Path) -> None:
@@ -61,6 +77,7 @@ def profile_pair(config: ProfileConfig, name: str, directory: Path) -> None:
     content = {
         "pair": name,
         "timings": [asdict(timing) for timing in profile.timings],
+        "memory": asdict(profile.memory),
         "peak_memory_bytes": memory,
         "synthetic": setup.pair.synthetic,
         "environment": setup.describe(),

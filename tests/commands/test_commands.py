@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import pkgutil
 import subprocess
 import sys
@@ -23,6 +24,7 @@ NAMES = [
     "bench",
     "compare",
     "dashboard",
+    "distill",
     "estimate",
     "figures",
     "heatmap",
@@ -35,7 +37,7 @@ NAMES = [
     "timeline",
 ]
 #: Those that Hydra composes a configuration for, so their help pages show it.
-HYDRAS = ["audit", "bench", "estimate", "profile"]
+HYDRAS = ["audit", "bench", "distill", "estimate", "profile"]
 
 
 def test_there_is_one_script_and_these_commands() -> None:
@@ -120,6 +122,17 @@ def test_flags_may_stand_anywhere(run_command: Run) -> None:
     assert (code, out.splitlines()[-1], err) == (0, "7", "")
     code, out, err = run_command("", "seed=7", "--info", "searchpath", "task.limit=3")
     assert (code, err) == (0, "") and "command-line" not in out
+
+
+def test_weights_lie_in_huge_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch is told so before it is loaded, unless somebody has said otherwise."""
+    for given, kept in ((None, "1"), ("0", "0")):
+        with monkeypatch.context() as patch:
+            patch.delenv("THP_MEM_ALLOC_ENABLE", raising=False)
+            if given is not None:
+                patch.setenv("THP_MEM_ALLOC_ENABLE", given)
+            program.main(["--version"])
+            assert os.environ.pop("THP_MEM_ALLOC_ENABLE") == kept
 
 
 def test_versions(run_command: Run) -> None:

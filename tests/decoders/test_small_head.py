@@ -34,7 +34,7 @@ def test_it_holds_its_rows_only_and_the_embeddings_stay() -> None:
     shrink_head(model, TOKENS)
     head = model.get_output_embeddings()
     assert isinstance(head, SmallHead)
-    assert head.weight.shape == (4, 32) and head.tokens.tolist() == [3, 7, 120, 299]
+    assert head.project.weight.shape == (4, 32) and head.tokens.tolist() == [3, 7, 120, 299]
     assert torch.equal(model.get_input_embeddings().weight, embeddings)
 
 

@@ -1,0 +1,240 @@
+"""Weights in oneDNN's order give the same products, and take the place of the plain ones."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+import pytest
+import torch
+from test_fused import CONFIGS, TOKENS, close, make
+from torch import nn
+from transformers import LlamaConfig, LlamaForCausalLM, MixtralConfig, MixtralForCausalLM
+
+from decoders.model import packed as packed_module
+from decoders.model.cached_model import CachedModel
+from decoders.model.fixed_window import FixedWindowModel
+from decoders.model.norm import RootMeanSquareNorm
+from decoders.model.packed import Layout, Projection, best_layout
+from decoders.model.weights import WeightBytes, held_bytes
+
+NARROW = [torch.float32, torch.bfloat16]
+works = pytest.mark.skipif(
+    best_layout([torch.ones(1)]) is Layout.plain, reason="this PyTorch packs no weights"
+)
+
+
+@pytest.fixture
+def large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No model fits into caches, so that all are packed."""
+    monkeypatch.setattr(packed_module, "CACHED", 0)
+
+
+def linear(inputs: int, outputs: int, dtype: torch.dtype, bias: bool = False) -> nn.Linear:
+    torch.manual_seed(outputs)
+    return nn.Linear(inputs, outputs, bias).to(dtype).requires_grad_(False)
+
+
+def exact(rows: torch.Tensor, *layers: nn.Linear) -> torch.Tensor:
+    """In float64, which the weights' own dtype rounds."""
+    every = [
+        rows.double() @ one.weight.double().t() + (0 if one.bias is None else one.bias.double())
+        for one in layers
+    ]
+    return torch.cat(every, dim=-1)
+
+
+def rounded(ours: torch.Tensor, expected: torch.Tensor) -> None:
+    """Off by float32's sums and one rounding to the dtype of what is given."""
+    ulp = {torch.float32: 0.0, torch.bfloat16: 2.0**-8}[ours.dtype]
+    torch.testing.assert_close(ours.double(), expected, rtol=1.01 * ulp, atol=2e-5)
+
+
+@works
+@pytest.mark.parametrize("dtype", NARROW, ids=str)
+@pytest.mark.parametrize("layout", Layout)
+@pytest.mark.parametrize("bias", [False, True])
+def test_products_of_any_number_of_rows(
+    dtype: torch.dtype, layout: Layout, bias: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two layers of 40 and 23 outputs, which no kernel's blocks divide."""
+    monkeypatch.setattr(packed_module, "SMALLEST", 0)
+    layers = [linear(50, outputs, dtype, bias) for outputs in (40, 23)]
+    ours = Projection(*layers, layout=layout)
+    for count in (*range(1, 18), 150):
+        rows = torch.randn(count, 50).to(dtype)
+        rounded(ours(rows), exact(rows, *layers))
+        if not bias:
+            other = torch.randn(count, 63).to(dtype)
+            rounded(ours(rows, other), exact(rows, *layers) + other.double())
+            rounded(ours(rows[None])[0], exact(rows, *layers))
+
+
+@works
+@pytest.mark.parametrize(
+    ("layout", "first"), [(Layout.packed, 1), (Layout.both, 4), (Layout.plain, 9)]
+)
+def test_which_products_read_packed_weights(
+    layout: Layout, first: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of at least so many rows, added to anything or not; 500 × 200 weights are not few."""
+    ours = Projection(linear(500, 200, torch.float32), layout=layout)
+    few = Projection(linear(499, 200, torch.float32), layout=layout)
+    read: list[str] = []
+    for name in ("_alone", "_added"):
+        monkeypatch.setattr(ours, name, lambda *_, name=name: read.append(name), raising=False)
+    for count in range(1, 9):
+        read.clear()
+        ours(torch.zeros(count, 500))
+        ours(torch.zeros(count, 500), torch.zeros(count, 200))
+        assert read == (["_alone", "_added"] if count >= first else [])
+    assert (ours.weight is None) is (layout is Layout.packed)
+    assert (ours.packed_bytes >= 4 * 500 * 200) is (layout is not Layout.plain)
+    # Few of them are packed only where the plain ones go.
+    assert bool(few.packed_bytes) is (layout is Layout.packed)
+    assert (few.weight is None) is (layout is Layout.packed)
+
+
+@works
+@pytest.mark.parametrize("dtype", NARROW, ids=str)
+def test_weights_can_be_had_back(dtype: torch.dtype) -> None:
+    """Rows of a wider dtype are multiplied by the very weights, in that dtype."""
+    layer = linear(64, 48, dtype, bias=True)
+    rows = torch.randn(3, 64, dtype=torch.float64)
+    ours = Projection(layer, layout=Layout.packed)
+    torch.testing.assert_close(ours(rows), exact(rows, layer), rtol=1e-13, atol=1e-13)
+
+
+@works
+def test_models_that_caches_hold_keep_both() -> None:
+    most = packed_module.CACHED
+    fits = torch.empty(most // 8)
+    assert best_layout([fits, fits]) is Layout.both
+    assert best_layout([fits, fits, torch.empty(1)]) is Layout.packed
+    assert best_layout([torch.empty(4, dtype=torch.bfloat16)]) is Layout.packed
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [
+        [torch.ones(1, device="meta")],
+        [torch.ones(1, dtype=torch.float64)],
+        [torch.ones(1, dtype=torch.float16)],
+        [torch.ones(1), torch.ones(1, device="meta")],
+        [torch.ones(1), torch.ones(1, dtype=torch.bfloat16)],
+    ],
+    ids=["other device", "float64", "float16", "two devices", "two dtypes"],
+)
+def test_what_stays_plain(weights: list[torch.Tensor]) -> None:
+    assert best_layout(weights) is Layout.plain
+
+
+class Kernel:
+    """A PyTorch's kernel that adds a number to what is right."""
+
+    def __init__(self, alone: float = 0, added: float = 0) -> None:
+        self._alone, self._added = alone, added
+
+    def default(self, *arguments: Any) -> torch.Tensor:
+        return torch.ops.mkldnn._linear_pointwise.default(*arguments) + self._alone
+
+    def binary(self, *arguments: Any) -> torch.Tensor:
+        return torch.ops.mkldnn._linear_pointwise.binary(*arguments) + self._added
+
+
+@works
+@pytest.mark.parametrize("dtype", NARROW, ids=str)
+@pytest.mark.parametrize(
+    "kernel", [object(), Kernel(alone=1), Kernel(added=1)], ids=["none", "alone", "added"]
+)
+def test_a_pytorch_without_these_operations(
+    dtype: torch.dtype, kernel: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or one whose results are not right: nothing is packed."""
+    tried = packed_module._works.__wrapped__
+    monkeypatch.setattr(packed_module, "_kernel", Kernel)
+    assert tried(dtype)
+    monkeypatch.setattr(packed_module, "_kernel", lambda: kernel)
+    assert not tried(dtype)
+    monkeypatch.undo()
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    assert not tried(dtype)
+
+
+@works
+@pytest.mark.usefixtures("large")
+@pytest.mark.parametrize("name", ["llama", "llama, tied", "qwen2", "qwen3"])
+def test_a_packed_model(name: str) -> None:
+    """By itself, by transformers' own loops, and in a higher precision."""
+    plain, ours = (CachedModel(make(name, torch.float32)) for _ in range(2))
+    ours.fuse()
+    assert ours.fused is not None and ours.fused.layers[0].down.weight is None
+    for end, rows in ((7, 7), (8, 1), (20, 12), (21, 1), (23, 2)):
+        close(ours.extend(TOKENS[:end], rows), plain.extend(TOKENS[:end], rows))
+    ids = torch.tensor([TOKENS])
+    with torch.inference_mode():
+        close(ours.model(ids).logits, plain.model(ids).logits)
+    wide, expected = ours.in_higher_precision(), plain.in_higher_precision()
+    torch.testing.assert_close(
+        wide.extend(TOKENS, 40), expected.extend(TOKENS, 40), rtol=1e-6, atol=1e-6
+    )
+
+
+@works
+@pytest.mark.usefixtures("large")
+@pytest.mark.parametrize("dtype", NARROW, ids=str)
+def test_fixed_windows_are_the_same_bits(dtype: torch.dtype) -> None:
+    ours = FixedWindowModel(make("llama", dtype))
+    ours.fuse()
+    block = ours.extend(TOKENS, len(TOKENS))
+    ours.rollback(12)
+    single = [ours.extend(TOKENS[:end], 1) for end in range(13, len(TOKENS) + 1)]
+    assert torch.equal(torch.cat(single), block[12:])
+
+
+@works
+@pytest.mark.usefixtures("large")
+@pytest.mark.parametrize("dtype", NARROW, ids=str)
+@pytest.mark.parametrize(("tied", "extra"), [(False, 0), (True, 256 * 128)])
+def test_plain_weights_are_gone(dtype: torch.dtype, tied: bool, extra: int) -> None:
+    """What is held is what was loaded, and where embeddings are the head's, too, those packed."""
+    sizes = {"vocab_size": 256, "hidden_size": 128, "intermediate_size": 192, "head_dim": 64}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "num_hidden_layers": 2}
+    config = LlamaConfig(**sizes, **heads, tie_word_embeddings=tied)
+    model = CachedModel(LlamaForCausalLM(config).to(dtype))
+    layer: Any = model.model.model.layers[1]
+    projections = (layer.self_attn.q_proj, layer.self_attn.o_proj, layer.mlp.down_proj)
+    theirs = [weakref.ref(one.weight) for one in projections]
+    del layer, projections
+    before = held_bytes(model.model)
+    model.fuse()
+    assert not any(one() is not None for one in theirs)
+    assert before == model.weight_bytes.all
+    assert held_bytes(model.model) == before + extra * dtype.itemsize
+
+
+def test_what_a_forward_reads() -> None:
+    """All weights; where embeddings are not the head's, too, all but these, of 64 × 32."""
+    untied, tied = (WeightBytes.of(make(name)) for name in ("llama", "llama, tied"))
+    # Three layers of q and o 32 × 32, k and v 32 × 16, an MLP of 3 × 32 × 48, two norms; one more.
+    layers = 3 * (2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 48 + 2 * 32) + 32
+    assert tied == WeightBytes(8 * (layers + 64 * 32), 8 * (layers + 64 * 32))
+    assert untied == WeightBytes(8 * (layers + 2 * 64 * 32), 8 * (layers + 64 * 32))
+
+
+def test_what_a_mixture_reads_is_its_routers_to_say() -> None:
+    config = MixtralConfig(**{**CONFIGS["llama"].to_dict(), "num_local_experts": 2})
+    assert WeightBytes.of(MixtralForCausalLM(config)).read is None
+
+
+@pytest.mark.parametrize("dtype", [*NARROW, torch.float64], ids=str)
+def test_a_norm(dtype: torch.dtype) -> None:
+    """Of 3 and 4 the mean square is 12.5; with 12.5 added, its root is 5."""
+    norm = RootMeanSquareNorm(torch.tensor([1.0, 2.0], dtype=dtype), 12.5)
+    rows = torch.tensor([[3.0, 4.0], [-3.0, 4.0]], dtype=dtype)
+    expected = torch.tensor([[0.6, 1.6], [-0.6, 1.6]], dtype=torch.float64)
+    ours = norm(rows)
+    assert ours.dtype is dtype
+    torch.testing.assert_close(ours, expected.to(dtype), rtol=1e-6, atol=0)
+    # Rows of a wider dtype are not rounded to that of the weights.
+    torch.testing.assert_close(norm(rows.double()), expected, rtol=1e-12, atol=0)
