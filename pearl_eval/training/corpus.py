@@ -27,7 +27,12 @@ _HELD_OUT = 48
 _DRAWN = 8, 80
 #: What a user's message is found by in a written dialogue.
 _MARK = "Seventeen"
-_KINDS = {"prompts": "prompts", "own": "its own prompts", "texts": "other text"}
+_KINDS = {
+    "prompts": "prompts",
+    "openings": "openings that it went on from",
+    "messages": "messages that it made up",
+    "texts": "other text",
+}
 
 
 @dataclass(frozen=True)
@@ -144,12 +149,13 @@ class Corpus:
                 f"text.own_prompts={config.own_prompts}: the target has no chat template that it"
                 " could write a user's message in; give text.openings=[FILE]"
             )
-        kinds: list[list[list[int]]] = [one for one in (openings, [asks]) if one and one[0]]
+        drawn = {"openings": _Drawn(openings), "messages": _Drawn([asks], asks=True)}
+        kinds = [name for name, one in drawn.items() if one.openings and one.openings[0]]
         for index in range(-(-config.own_prompts // config.batch)):
             kind = kinds[index % len(kinds)]
             held_out = index < len(kinds) and config.own_prompts > 4 * config.batch
-            drawn = _Drawn(kind, kind == [asks], (self._seed, index))
-            yield self._batch("own", index, held_out, drawn)
+            make = replace(drawn[kind], seed=(self._seed, index))
+            yield self._batch(kind, index, held_out, make)
 
     def _of_texts(self) -> Iterator[TextBatch]:
         config = self._config
@@ -219,8 +225,8 @@ class _Drawn:
     """
 
     openings: Sequence[Sequence[int]]
-    asks: bool
-    seed: tuple[int, int]
+    asks: bool = False
+    seed: tuple[int, int] = (0, 0)
 
     def __call__(self, model: Any, config: TextConfig, pair: Pair) -> list[TargetText]:
         rng = random.Random(f"own {self.seed}")

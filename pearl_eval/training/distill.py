@@ -36,6 +36,8 @@ from pearl_eval.training.fitting import Fitted, fit
 from pearl_eval.training.target_text import TargetText
 
 #: Within the folder: what the draft model is made of, which is not needed once it is there.
+#: Texts of each kind that are measured on, at most.
+HELD_OUT = 96
 WORK, CHECKPOINT = "work", "draft.pt"
 RESULTS = "distillation.json"
 
@@ -90,7 +92,8 @@ def _fitted(
     learned = [text for _, text in corpus.texts(held_out=False)]
     held_out: dict[str, list[TargetText]] = defaultdict(list)
     for kind, text in corpus.texts(held_out=True):
-        held_out[kind].append(text)
+        if len(held_out[kind]) < HELD_OUT:
+            held_out[kind].append(text)
     if not learned:
         raise UserError("all that the target wrote has a prompt of text.held_back in it")
     vocab_size = draft.config.get_text_config().vocab_size
@@ -98,8 +101,14 @@ def _fitted(
     draft.to(setup.devices.target[0])
     of = DraftTraining(draft, learned, tokens, fitting, seed)
 
-    def accepted() -> float:
-        found = of.accepted(held_out)
+    expected = of.expect(held_out)
+
+    def accepted(step: int) -> float:
+        found = of.accepted(expected)
+        if not console(stderr=True).is_terminal:
+            # Where no bar is seen. Whoever reads a log wants to know how far it is.
+            each = ", ".join(f"{rate:.1%} of {kind}" for kind, rate in found.items())
+            print_note(f"{step} of {fitting.steps} steps, accepted {each}")
         return sum(found.values()) / len(found) if found else float("nan")
 
     fitted = fit(
@@ -107,7 +116,7 @@ def _fitted(
     )
     draft.to("cpu")
     save_draft(draft, setup.pair.tokenizer, tokens, folder, shape.whole)
-    return _results(draft, layers, tokens, learned, of.accepted(held_out), fitted, fitting)
+    return _results(draft, layers, tokens, learned, of.accepted(expected), fitted, fitting)
 
 
 def _results(

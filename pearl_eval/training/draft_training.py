@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,19 @@ from pearl_eval.training.target_text import TargetText
 
 #: Positions whose logits are made at once.
 _AT_ONCE = 2048
+
+
+@dataclass(frozen=True)
+class Expected:
+    """A text of some kind, and the target's choice of what comes after each token from ``first``.
+
+    ``ids``: ``[tokens]``, ``wanted``: ``[tokens - 1 - first]``.
+    """
+
+    kind: str
+    ids: Tensor
+    first: int
+    wanted: Tensor
 
 
 class DraftTraining:
@@ -84,28 +98,42 @@ class DraftTraining:
         return total
 
     @torch.inference_mode()
-    def accepted(self, texts: Mapping[str, Sequence[TargetText]]) -> dict[str, float]:
-        """How often the draft model's first choice is what the target wrote, by kind of text.
+    def expect(self, texts: Mapping[str, Sequence[TargetText]]) -> list[Expected]:
+        """What a draft model must foresee of some texts, by kind.
 
-        In text that a target only read: what it would have written. Under greedy decoding a drafted
-        token is judged after the target's own text alone, so this is the acceptance rate.
+        Of a text that the target wrote, what it wrote. Of one that it only read, what it would have
+        written.
+        """
+        rows = self._head_of_all()
+        found = []
+        for kind, some in texts.items():
+            for text in some:
+                if len(text.ids) > 1:
+                    first = 0 if text.start >= len(text.ids) else max(text.start - 1, 0)
+                    # With all tokens: those that a small head lacks can't be right.
+                    wanted = text.hidden[first:].to(rows) @ rows.T
+                    found.append(Expected(kind, text.ids, first, wanted.argmax(-1)))
+        return found
+
+    @torch.inference_mode()
+    def accepted(self, expected: Sequence[Expected]) -> dict[str, float]:
+        """How often the draft model's first choice is what was expected, by kind of text.
+
+        Under greedy decoding a drafted token is judged after the target's own text alone, so this
+        is the acceptance rate.
         """
         right: dict[str, int] = defaultdict(int)
         count: dict[str, int] = defaultdict(int)
-        for kind, some in texts.items():
-            for text in some:
-                if len(text.ids) < 2:
-                    continue
-                first = 0 if text.start >= len(text.ids) else max(text.start - 1, 0)
-                device = self._draft.device
-                hidden = self._hidden(text.ids[None, :-1].to(device))[0, first:]
-                # With all tokens: those that a small head lacks can't be right.
-                rows = self._draft.get_output_embeddings().weight
-                wanted = (text.hidden[first:].to(device, rows.dtype) @ rows.T).argmax(-1)
-                drafted = self._proposed(self._logits(hidden).argmax(-1))
-                right[kind] += int((drafted == wanted).sum())
-                count[kind] += len(wanted)
+        for one in expected:
+            hidden = self._hidden(one.ids[None, :-1].to(self._draft.device))[0, one.first :]
+            drafted = self._proposed(self._logits(hidden).argmax(-1))
+            right[one.kind] += int((drafted == one.wanted).sum())
+            count[one.kind] += len(one.wanted)
         return {kind: right[kind] / count[kind] for kind in count}
+
+    def _head_of_all(self) -> Tensor:
+        rows: Tensor = self._draft.get_output_embeddings().weight.detach()
+        return rows.to(torch.bfloat16) if self._bf16 else rows
 
     def _proposed(self, rows: Tensor) -> Tensor:
         return rows if self._tokens is None else self._tokens.to(rows.device)[rows]

@@ -59,7 +59,7 @@ def fit(
     schedule: Schedule,
     checkpoint: Path,
     name: str,
-    measure: Callable[[], float] | None = None,
+    measure: Callable[[int], float] | None = None,
 ) -> Fitted:
     """Train ``model`` in place, from the checkpoint if there is one.
 
@@ -74,7 +74,7 @@ def fit(
     name : str
         Label of the progress bar.
     measure : callable, optional
-        A figure of the model as it is, measured and shown at each checkpoint.
+        A figure of the model as it is, measured and shown at each checkpoint; is told the step.
     """
     optimizers = _optimizers(model, schedule)
     losses: list[float] = []
@@ -97,7 +97,7 @@ def fit(
             if (step + 1) % schedule.checkpoint_every == 0 or step + 1 == schedule.steps:
                 if measure:
                     model.eval()
-                    measured.append((step + 1, measure()))
+                    measured.append((step + 1, measure(step + 1)))
                     model.train()
                     progress.update(task, measured=_last(measured))
                 _save(checkpoint, model, optimizers, losses, measured)

@@ -13,7 +13,7 @@ from huggingface_hub import constants
 from safetensors import safe_open
 from safetensors.torch import load, load_file
 from small_pair import SmallPair, make_model, make_tokenizer
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pearl_eval.pairs.frequent_tokens import FREQUENT
 from pearl_eval.training import corpus as corpora
@@ -54,6 +54,7 @@ def test_it_leaves_a_draft_model_that_decoders_use(
     assert code == 0, err
     assert "accepted of prompts, held out" in out and "pair.draft.path=made" in out
     result = made(tmp_path)
+    assert f"6 of 6 steps, accepted {result['accepted']['prompts']:.1%} of prompts" in err
     # 24 prompts, a quarter of them held out.
     assert result["learned_texts"] == 18
     assert result["layers"] == [0] and result["head"] == 200 and result["steps"] == 6
@@ -181,8 +182,23 @@ def test_the_target_makes_prompts_up(distil: Any, tmp_path: Path, chat_pair: Sma
     )  # fmt: skip
     assert code == 0, err
     texts = tmp_path / "made" / "work" / "texts"
-    assert len(list(texts.glob("own-held-out-*"))) == 2 and len(list(texts.glob("own-*"))) == 6
-    assert list(made(tmp_path)["accepted"]) == ["its own prompts"]
+    # Six batches by turns, the first of each kind held out.
+    assert sorted(path.stem for path in texts.iterdir()) == [
+        "messages-00003", "messages-00005", "messages-held-out-00001",
+        "openings-00002", "openings-00004", "openings-held-out-00000",
+    ]  # fmt: skip
+    assert list(made(tmp_path)["accepted"]) == [
+        "openings that it went on from",
+        "messages that it made up",
+    ]
+    # A message and what is said to it are as the chat template has them.
+    tokenizer = AutoTokenizer.from_pretrained(chat_pair.folder / "target")
+    for text in load_texts(texts / "messages-00003.safetensors"):
+        asked = tokenizer.decode(text.ids[: text.start])
+        assert asked.startswith("<user>") and asked.endswith("</><assistant>")
+    for text in load_texts(texts / "openings-00002.safetensors"):
+        begun = tokenizer.decode(text.ids[: text.start])
+        assert begun.startswith(("def", "class")) and text.start > 8
 
 
 def test_any_text_is_read(distil: Any, tmp_path: Path) -> None:

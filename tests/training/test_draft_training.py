@@ -45,10 +45,15 @@ def test_its_first_choice_is_the_targets_wherever_it_is_the_target(
     target: Any, texts: list[TargetText]
 ) -> None:
     kinds = {"written": texts, "read": read(target, [[5, 6, 7, 8, 9]])}
-    assert training(make_draft(target, [0, 1]), texts).accepted(kinds) == {
-        "written": 1.0,
-        "read": 1.0,
-    }
+    same = training(make_draft(target, [0, 1]), texts)
+    expected = same.expect(kinds)
+    assert [one.kind for one in expected] == ["written"] * 3 + ["read"]
+    # Of what was written, all that the target wrote; of what was read, what follows each token.
+    for one, text in zip(expected, texts, strict=False):
+        assert one.wanted.tolist() == text.ids[text.start :].tolist()
+        assert one.first == text.start - 1
+    assert expected[-1].first == 0 and len(expected[-1].wanted) == 4
+    assert same.accepted(expected) == {"written": 1.0, "read": 1.0}
 
 
 def test_a_token_that_a_small_head_lacks_is_never_accepted(
@@ -58,7 +63,8 @@ def test_a_token_that_a_small_head_lacks_is_never_accepted(
     assert len(written) == 18
     lacking = max(set(written), key=written.count)
     kept = [token for token in range(300) if token != lacking]
-    found = training(make_draft(target, [0, 1]), texts, kept).accepted({"written": texts})
+    small = training(make_draft(target, [0, 1]), texts, kept)
+    found = small.accepted(small.expect({"written": texts}))
     assert found["written"] == pytest.approx(1 - written.count(lacking) / 18)
 
 

@@ -107,8 +107,8 @@ def test_a_training_that_was_broken_off_comes_to_the_same_weights(
         def loss_of(step: int) -> Tensor:
             return (model(torch.eye(4)) - step).pow(2).mean()
 
-        def largest() -> float:
-            assert not model.training
+        def largest(step: int) -> float:
+            assert not model.training and step in (3, 6, 7)
             return float(model.weight.detach().abs().max())
 
         return model, fit(model, loss_of, schedule, tmp_path / name, name, largest)
