@@ -88,7 +88,17 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
         "minimax",
         {"layer_types": ["linear_attention", "full_attention"], "num_local_experts": 2},
     ),
+    "a state without layers": ("rwkv", {}),
     "an index": ("deepseek_v32", {}),
+    "compressed": (
+        "deepseek_v4",
+        {"layer_types": ["heavily_compressed_attention", "compressed_sparse_attention"]},
+    ),
+    "both at once": ("falcon_h1", {}),
+    "mixed": ("nemotron_h", {}),
+    "patches": ("blt", {}),
+    "tokens of its own": ("cpmant", {}),
+    "several texts": ("musicgen", {}),
     "no cache": (
         "xlnet",
         {"max_position_embeddings": None, "hidden_size": None, "d_model": 32, "d_head": 8},
