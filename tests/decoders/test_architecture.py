@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from architectures import BRANCHING, SWITCH, make_architecture, make_config
+from architectures import BRANCHING, SWITCH, WINDOW, make_architecture, make_config
 from decoder_cases import NAMES, OWN_NAMES, make_decoder
 from exact import in_one_process
 from small_pair import SmallPair, make_tokenizer
@@ -382,6 +382,21 @@ def test_decoders_follow_the_switch(name: str) -> None:
     decoder = make_decoder(name, 3)
     assert decoder.follows_rope_switch
     assert outputs(decoder, "longrope", LONG[: SWITCH - 6], 16) == text[SWITCH - 6 :]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_decoders_go_back_over_a_windows_edge(name: str) -> None:
+    """To what transformers generates, in texts that grow beyond the window or begin there."""
+    kind = "rotations of each kind"
+    model: Any = make_architecture(kind)
+    for prompt in (LONG[: WINDOW - 2], LONG[: 3 * WINDOW]):
+        text = torch.tensor([prompt])
+        seen = torch.ones_like(text)  # else tokens for padding would be left out
+        made = model.generate(
+            text, attention_mask=seen, max_new_tokens=16, do_sample=False, eos_token_id=None
+        )
+        expected = made[0, len(prompt) :].tolist()
+        assert outputs(make_decoder(name, 3), kind, prompt, 16) == expected
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -27,6 +27,8 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "absolute positions": ("gpt2", {}),
     "sliding": ("mistral", {"sliding_window": WINDOW}),
     "some sliding": ("qwen2", {"use_sliding_window": True, "sliding_window": WINDOW, **_MIXED}),
+    # As in Gemma 3, whose kinds of layers have rotations of their own.
+    "rotations of each kind": ("gemma3_text", {"sliding_window": WINDOW, **_MIXED}),
     "half the window": (
         "modernbert-decoder",
         {"local_attention": 2 * WINDOW, "cls_token_id": 0, "sep_token_id": 0, **_MIXED},
@@ -115,6 +117,7 @@ BRANCHING = [
     "absolute positions",
     "sliding",
     "some sliding",
+    "rotations of each kind",
     "half the window",
     "sinks",
     "chunked",
