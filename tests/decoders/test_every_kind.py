@@ -59,6 +59,25 @@ def test_every_kind_of_layer_that_keeps_more_is_refused_by_its_name(kind: str) -
     assert said.startswith(f"with layers of {kind} (") and said.endswith("back to earlier tokens")
 
 
+@pytest.mark.parametrize(
+    ("layers", "expected"),
+    [
+        (["full_attention", "sliding_attention", "chunked_attention"], ""),
+        (["full_attention", "moe"], "some of whose layers have no attention"),
+        (["mlp", "full_attention"], "some of whose layers have no attention"),
+        (["novel", "moe"], "with layers of novel, which can't go back to earlier tokens"),
+        (
+            ["full_attention", "novel", "conv", "novel"],
+            "with layers of conv (the last inputs of a convolution) and novel, which can't go back"
+            " to earlier tokens",
+        ),
+    ],
+)
+def test_what_is_said_of_layers(layers: list[str], expected: str) -> None:
+    config: Any = SimpleNamespace(layer_types=layers, model_type="any")
+    assert unfit(config, LlamaForCausalLM) == expected
+
+
 def test_there_are_such_kinds() -> None:
     assert {"linear_attention", "conv", "hybrid", "indexed_attention"} <= set(KEPT)
     for kind in ("full_attention", "sliding_attention", "chunked_attention"):
