@@ -27,7 +27,7 @@ _KEPT = {
     "heavily_compressed_attention": "compressed keys and values",
     "minimax_m3_sparse": "an index beside keys and values",
 }
-#: Kinds of models whose configs do not show that they do not read a text as it is given.
+#: Kinds of models that do not read a text as it is given, though their configs do not show it.
 _ODD = {
     "blt": "which reads bytes in patches of its own choice, with a cache for each of its parts",
     "cpmant": "which puts tokens of its own before each text",
