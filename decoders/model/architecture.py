@@ -14,6 +14,24 @@ from transformers import AutoModel, PreTrainedConfig
 _FULL, _SLIDING, _CHUNKED = "full_attention", "sliding_attention", "chunked_attention"
 #: Layers that hold keys and values by position, and nothing else.
 _CUT_BACK_ANYWHERE = {_FULL, _SLIDING, _CHUNKED}
+#: Layers that hold nothing, among others that do.
+_KEEP_NOTHING = {"moe", "mlp"}
+#: What other layers keep, by transformers' names for them.
+_KEPT = {
+    "conv": "the last inputs of a convolution",
+    "linear_attention": "a recurrent state, as Mamba's",
+    "hybrid": "a recurrent or convolutional state beside keys and values",
+    "hybrid_sliding": "a recurrent or convolutional state beside keys and values",
+    "indexed_attention": "an index beside keys and values",
+    "compressed_sparse_attention": "compressed keys and values",
+    "heavily_compressed_attention": "compressed keys and values",
+    "minimax_m3_sparse": "an index beside keys and values",
+}
+#: Kinds of models that do not read a text as it is given, though their configs do not show it.
+_ODD = {
+    "blt": "which reads bytes in patches of its own choice, with a cache for each of its parts",
+    "cpmant": "which puts tokens of its own before each text",
+}
 #: What configs call the longest text. ALiBi's have no limit, but some name one.
 _CONTEXT = ("max_position_embeddings", "max_seq_len", "seq_length")
 
@@ -103,15 +121,20 @@ def unfit(config: PreTrainedConfig, model: Any) -> str:
     Decoding needs a model that reads from left to right and whose cache can be cut back to any
     earlier token.
     """
-    other = sorted(_layer_types(config) - _CUT_BACK_ANYWHERE)
+    other = sorted(_layer_types(config) - _CUT_BACK_ANYWHERE - _KEEP_NOTHING)
     arguments = inspect.signature(model.forward).parameters
     missing = [name for name in ("past_key_values", "logits_to_keep") if name not in arguments]
     if getattr(config, "is_encoder_decoder", False):
         return "which has an encoder beside its decoder"
-    if model._is_stateful:
-        return "which keeps a state (recurrent or alike) that can't go back to earlier tokens"
     if other:
-        return f"whose layers of {' and '.join(other)} keep more than keys and values"
+        kept = " and ".join(f"{kind} ({_KEPT[kind]})" if kind in _KEPT else kind for kind in other)
+        return f"with layers of {kept}, which can't go back to earlier tokens"
+    if model._is_stateful:
+        return "which keeps a recurrent state, which can't go back to earlier tokens"
+    if _layer_types(config) & _KEEP_NOTHING:
+        return "some of whose layers have no attention"
+    if config.model_type in _ODD:
+        return _ODD[config.model_type]
     if missing:
         return f"whose forward takes no {' and no '.join(missing)}"
     if _looks_ahead(config):

@@ -204,13 +204,12 @@ def read_config(
         config = AutoConfig.from_pretrained(
             where.location, revision=where.revision, trust_remote_code=False
         )
-        text = config.get_text_config()
     except Exception as error:  # whatever is thrown over a file that is not ours
         raise _not_readable(role, model, "config", error) from error
     _check_kind(role, model, config)
     if devices is not None:
         _check_quantised(role, model, config, devices)
-    return text
+    return config.get_text_config()
 
 
 def _hint(role: str, folder: Path) -> str:
@@ -226,11 +225,12 @@ def config_architecture(config: PreTrainedConfig) -> Architecture:
 
 def check_kind(config: PreTrainedConfig) -> None:
     """Refuse a model that is not of a kind that decoders can work with."""
-    known = (type(one) in MODEL_FOR_CAUSAL_LM_MAPPING for one in (config, config.get_text_config()))
     why = "which is no causal language model"
-    if all(known):
-        kind = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
-        why = unfit(config.get_text_config(), kind)
+    # Of models that read text and write something else, there may be none, or several.
+    with contextlib.suppress(ValueError):
+        text = config.get_text_config()
+        if all(type(one) in MODEL_FOR_CAUSAL_LM_MAPPING for one in (config, text)):
+            why = unfit(text, MODEL_FOR_CAUSAL_LM_MAPPING[type(config)])
     if why:
         raise UserError(
             f"a {config.model_type} model, {why}; take a decoder-only model of attention layers"

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from architectures import BRANCHING, SWITCH, make_architecture, make_config
+from architectures import BRANCHING, SWITCH, WINDOW, make_architecture, make_config
 from decoder_cases import NAMES, OWN_NAMES, make_decoder
 from exact import in_one_process
 from small_pair import SmallPair, make_tokenizer
@@ -168,18 +168,36 @@ def test_targets_that_read_no_trees_are_refused_to_lookahead_alone(kind: str, re
 @pytest.mark.parametrize(
     ("kind", "reason"),
     [
-        ("recurrent", "keeps a state"),
-        ("convolutions", "layers of conv keep more"),
-        ("linear attention", "layers of linear_attention keep more"),
-        ("an index", "layers of indexed_attention keep more"),
+        (
+            "recurrent",
+            "layers of linear_attention (a recurrent state, as Mamba's), which can't go b",
+        ),
+        ("a state without layers", "keeps a recurrent state, which can't go back"),
+        ("convolutions", "layers of conv (the last inputs of a convolution), which can't go back"),
+        ("linear attention", "layers of linear_attention (a recurrent state"),
+        ("an index", "layers of indexed_attention (an index beside keys and values)"),
+        ("compressed", "compressed_sparse_attention (compressed keys and values) and heavily_com"),
+        (
+            "both at once",
+            "layers of hybrid (a recurrent or convolutional state beside keys and val",
+        ),
+        ("mixed", "with layers of linear_attention (a recurrent state, as Mamba's), which can't"),
+        ("patches", "reads bytes in patches of its own choice"),
+        ("tokens of its own", "puts tokens of its own before each text"),
         ("no cache", "takes no past_key_values"),
         ("both directions", "attend to those after them"),
         ("both directions by a setting", "attend to those after them"),
         ("an encoder", "an encoder beside its decoder"),
+        ("several texts", "is no causal language model"),
     ],
 )
 def test_models_that_no_decoder_can_use_are_told_by_their_configs(kind: str, reason: str) -> None:
-    assert reason in reason_against(make_config(kind))
+    """In a line of their kind's name and what they keep, and nothing is said of other layers."""
+    with pytest.raises(UserError) as refused:
+        pretrained.check_kind(config := make_config(kind))
+    line = str(refused.value)
+    assert line.startswith(f"a {config.model_type} model, w") and reason in line
+    assert "\n" not in line and "full_attention" not in line and "moe" not in line
 
 
 @pytest.mark.parametrize("kind", [*BRANCHING, "alibi", "a decoder of its own",
@@ -200,7 +218,9 @@ def test_either_model_is_refused_by_its_config_alone(
     paths = {"target": small_pair.folder / "target", "draft": small_pair.folder / "draft"}
     paths[role] = folder
     source = Pretrained(**{name: ModelConfig(str(path)) for name, path in paths.items()})
-    with pytest.raises(UserError, match=rf"pair\.{role}\.path=.*: a mamba model, which keeps a st"):
+    with pytest.raises(
+        UserError, match=rf"pair\.{role}\.path=.*: a mamba model, with layers of li"
+    ):
         source.open(CPU, uses_draft=True)
     if role == "draft":
         # What is not used may be anything, for a dry run, too.
@@ -365,6 +385,21 @@ def test_decoders_follow_the_switch(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_decoders_go_back_over_a_windows_edge(name: str) -> None:
+    """To what transformers generates, in texts that grow beyond the window or begin there."""
+    kind = "rotations of each kind"
+    model: Any = make_architecture(kind)
+    for prompt in (LONG[: WINDOW - 2], LONG[: 3 * WINDOW]):
+        text = torch.tensor([prompt])
+        seen = torch.ones_like(text)  # else tokens for padding would be left out
+        made = model.generate(
+            text, attention_mask=seen, max_new_tokens=16, do_sample=False, eos_token_id=None
+        )
+        expected = made[0, len(prompt) :].tolist()
+        assert outputs(make_decoder(name, 3), kind, prompt, 16) == expected
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_texts_beyond_the_switch_from_their_prompt_on(name: str) -> None:
     """Any decoder has them; some models begin another cache there than they are given."""
     prompt = LONG[: SWITCH + 4]
@@ -384,7 +419,7 @@ def test_texts_beyond_the_switch_from_their_prompt_on(name: str) -> None:
             ["decoder=speculative", "runtime.fixed_window=true"],
             "crosses 1000, where the target model (phi3",
         ),
-        ("recurrent", ["decoder=autoregressive"], "a mamba model, which keeps a state"),
+        ("recurrent", ["decoder=autoregressive"], "a mamba model, with layers of linear_attention"),
     ],
 )
 def test_runs_are_refused_before_weights_are_loaded(

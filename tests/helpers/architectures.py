@@ -27,6 +27,8 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "absolute positions": ("gpt2", {}),
     "sliding": ("mistral", {"sliding_window": WINDOW}),
     "some sliding": ("qwen2", {"use_sliding_window": True, "sliding_window": WINDOW, **_MIXED}),
+    # As in Gemma 3, whose kinds of layers have rotations of their own.
+    "rotations of each kind": ("gemma3_text", {"sliding_window": WINDOW, **_MIXED}),
     "half the window": (
         "modernbert-decoder",
         {"local_attention": 2 * WINDOW, "cls_token_id": 0, "sep_token_id": 0, **_MIXED},
@@ -88,7 +90,17 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
         "minimax",
         {"layer_types": ["linear_attention", "full_attention"], "num_local_experts": 2},
     ),
+    "a state without layers": ("rwkv", {}),
     "an index": ("deepseek_v32", {}),
+    "compressed": (
+        "deepseek_v4",
+        {"layer_types": ["heavily_compressed_attention", "compressed_sparse_attention"]},
+    ),
+    "both at once": ("falcon_h1", {}),
+    "mixed": ("nemotron_h", {}),
+    "patches": ("blt", {}),
+    "tokens of its own": ("cpmant", {}),
+    "several texts": ("musicgen", {}),
     "no cache": (
         "xlnet",
         {"max_position_embeddings": None, "hidden_size": None, "d_model": 32, "d_head": 8},
@@ -105,6 +117,7 @@ BRANCHING = [
     "absolute positions",
     "sliding",
     "some sliding",
+    "rotations of each kind",
     "half the window",
     "sinks",
     "chunked",
