@@ -1,0 +1,81 @@
+"""Draft models without embeddings, completed with those of their target."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from huggingface_hub import constants
+from safetensors.torch import load_file, save_file
+from small_pair import make_model, make_tokenizer
+from transformers import AutoTokenizer
+
+from pearl_eval.errors import UserError
+from pearl_eval.weights.completed import completed, lacks_embeddings
+
+EMBEDDINGS, HEAD = "model.embed_tokens.weight", "lm_head.weight"
+
+
+@pytest.fixture(autouse=True)
+def assets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(constants, "HF_ASSETS_CACHE", str(tmp_path / "assets"))
+    return tmp_path / "assets"
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    make_model(300, 2, 0).save_pretrained(tmp_path / "target")
+    make_tokenizer().save_pretrained(tmp_path / "target")
+    return tmp_path / "target"
+
+
+@pytest.fixture
+def draft(tmp_path: Path) -> Path:
+    """One of bfloat16 without embeddings and head."""
+    folder = tmp_path / "draft"
+    make_model(300, 1, 1).to(torch.bfloat16).save_pretrained(folder)
+    (folder / "frequent_tokens.json").write_text("[1, 2]")
+    without(folder, EMBEDDINGS, HEAD)
+    return folder
+
+
+def without(folder: Path, *names: str) -> None:
+    path = folder / "model.safetensors"
+    kept = {name: one.clone() for name, one in load_file(path).items() if name not in names}
+    save_file(kept, path, {"format": "pt"})
+
+
+def test_a_folder_lacks_embeddings_where_its_one_file_has_none(draft: Path, target: Path) -> None:
+    assert lacks_embeddings(draft)
+    assert not lacks_embeddings(target)
+    (draft / "model.safetensors").rename(draft / "model-00001-of-00001.safetensors")
+    assert not lacks_embeddings(draft)
+
+
+def test_it_has_its_own_layers_and_the_rest_of_its_target(draft: Path, target: Path) -> None:
+    made = completed(draft, target, "mark")
+    whole = load_file(made / "model.safetensors")
+    own, theirs = (load_file(one / "model.safetensors") for one in (draft, target))
+    assert whole.keys() == own.keys() | {EMBEDDINGS, HEAD}
+    assert all(torch.equal(whole[name], one) for name, one in own.items())
+    for name in (EMBEDDINGS, HEAD):
+        assert torch.equal(whole[name], theirs[name].to(torch.bfloat16))
+    assert (made / "frequent_tokens.json").read_text() == "[1, 2]"
+    assert AutoTokenizer.from_pretrained(made)("def").input_ids
+
+
+def test_it_is_made_once_for_each_mark(draft: Path, target: Path) -> None:
+    first = completed(draft, target, "mark")
+    shutil.rmtree(draft)
+    assert completed(draft, target, "mark") == first
+    with pytest.raises((UserError, OSError)):
+        completed(draft, target, "another")
+
+
+def test_a_target_without_such_weights_is_refused(draft: Path, target: Path, assets: Path) -> None:
+    without(target, HEAD)
+    with pytest.raises(UserError, match=f"needs {HEAD} of its target, and .*target has none of it"):
+        completed(draft, target, "mark")
+    assert [path.name for path in (assets / "pearl_eval" / "weights").iterdir()] == ["lock"]
