@@ -6,12 +6,14 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from test_frame import write
 
 from analysis.frames.frame import load
 from analysis.frames.table import Cell, NoRuns, Table, latex_escaped
 from analysis.paper.paper_tables import TABLES
+from analysis.paper.selection import run_alike
 from analysis.tables import print_tables
 from pearl_eval.commands import program
 
@@ -450,3 +452,30 @@ def test_the_help_page_names_every_table(capsys: pytest.CaptureFixture[str]) -> 
     assert f"Tables are {', '.join([*TABLES][:-1])} and {[*TABLES][-1]}." in " ".join(
         capsys.readouterr().out.split()
     )
+
+
+def test_a_run_is_set_beside_one_of_its_pair_and_task_made_alike() -> None:
+    names = ("schedule", "pair", "task", "sweep", "gamma", "seed", "label")
+    rows = [
+        ("vanilla", "tiny", "gsm8k", 1, 5, 0, "other task"),
+        ("vanilla", "own", "mgsm", 1, 5, 0, "other pair"),
+        ("pearl", "tiny", "mgsm", 1, 5, 0, "other schedule"),
+        ("vanilla", "tiny", "mgsm", 1, 5, 0, "alike"),
+        ("vanilla", "tiny", "mgsm", 1, 7, 0, "other draft length"),
+        ("vanilla", "tiny", "mgsm", 2, 5, 0, "other sweep"),
+    ]
+    part = pd.DataFrame(rows, columns=names)
+    run = {"pair": "tiny", "task": "mgsm", "sweep": 1, "gamma": 5, "seed": 0}
+
+    def beside(**other: Any) -> Any:
+        found = run_alike(part, run | other, "vanilla")
+        return None if found is None else found["label"]
+
+    assert beside() == "alike"
+    assert beside(task="gsm8k") == "other task"
+    assert beside(pair="own", task="mgsm") == "other pair"
+    assert beside(gamma=7) == "other draft length"
+    assert beside(sweep=2) == "other sweep"
+    # Of two in its sweep neither has its draft length.
+    assert beside(gamma=6) is None
+    assert beside(task="humaneval") is None

@@ -26,6 +26,7 @@ from decoders.model.cuda_graphs import StaticForward
 from decoders.model.tree import Tree
 from decoders.pearl import Pearl
 from decoders.pearl_async import PearlAsync
+from decoders.pearl_shared import PearlShared
 from decoders.process.models import Models
 from decoders.process.worker import WorkerOptions
 from decoders.sampling.sampler import Greedy, Sampler
@@ -260,6 +261,7 @@ class TestRecording:
             lambda: Pearl(3, post_verify=False),
             PearlAsync,
             DraftOnly,
+            lambda: PearlShared(3),
         ],
     )
     def test_nothing_is_recorded_while_a_text_is_timed(
@@ -283,6 +285,30 @@ class TestRecording:
         for prompt, limit in ((list(range(20, 30)), 30), (list(range(20, 60)), 60)):
             session.decode(prompt, limit, [])
             assert steps and not any(timed for timed, _, _ in steps)
+
+    def test_what_goes_on_with_a_text_is_computed_in_a_fixed_shape(
+        self, small_pair: SmallPair, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Not the prompt, nor a tree, whose mask is its own."""
+        target, plain = small_pair.load_target(), small_pair.load_target()
+        target.fuse(static=True)
+        take, runs = StaticForward._prepared, list[int]()
+
+        def taken(self: Any, ids: torch.Tensor, *rest: Any) -> Any:
+            runs.append(ids.shape[1])
+            return take(self, ids, *rest)
+
+        monkeypatch.setattr(StaticForward, "_prepared", taken)
+        text = list(range(20, 30))
+        for more in ([], [5], [6, 7], [8, 9, 10]):
+            text += more
+            got, expected = (model.extend(text, rows=1) for model in (target, plain))
+            torch.testing.assert_close(got, expected, atol=1e-4, rtol=1e-4)
+        assert runs == [1, 2, 3]
+        tree = Tree()
+        nodes = [tree.add(1), tree.add(2)]
+        target.extend_tree([*text, 4], tree, nodes)
+        assert runs == [1, 2, 3]
 
     def test_the_shapes_of_a_text(
         self, small_pair: SmallPair, steps: list[tuple[bool, int, int]]

@@ -180,6 +180,11 @@ def test_a_target_may_go_over_more_than_once_in_a_round(
         assert relay.collect().draft.tokens == drafted_alone(small_pair, TEXT, count)
 
 
+def test_a_copy_may_read_what_the_other_drafted_and_two_tokens_more(shared: Any) -> None:
+    """A block of the other's, the target's own token after it, and the last one before it."""
+    assert list(type(shared).draft_windows(SimpleNamespace(gamma=4))) == [1, 2, 3, 4, 5, 6]
+
+
 def test_processes_are_at_the_ends(relay: RelayDrafter) -> None:
     cores = available_cores()
     assert [os.sched_getaffinity(pid) for pid in relay.pids] == [{cores[0]}, {cores[-1]}]

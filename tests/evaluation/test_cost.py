@@ -71,6 +71,17 @@ def test_a_prompt_whose_beginning_was_known_costs_a_token_all_the_same() -> None
     assert figures["target_wasted_flops_per_token"] == 0
 
 
+def test_every_token_of_a_later_window_counts() -> None:
+    """Of four tokens read after eleven, two are of no use: all four are read for the text."""
+    rounds = [
+        Round("decode", target_tokens=10, verified_length=1),
+        Round("verify", target_tokens=4, verified_length=3),
+    ]
+    figures = cost(*rounds)
+    assert figures["target_flops_per_token"] == (SIZE.flops(1, 10) + SIZE.flops(4, 11)) / 3
+    assert figures["target_wasted_flops_per_token"] == SIZE.flops(4, 11) // 2 / 3
+
+
 def test_rejected_tokens_are_wasted_by_both() -> None:
     """Five drafted, two accepted and one of the target's own: of six read, three stay."""
     one = Round(

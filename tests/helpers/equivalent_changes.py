@@ -119,4 +119,17 @@ EQUIVALENT: list[tuple[str, str, str, str]] = [
         'return FixedText(np.where(recorded == ord("-"), drawn, recorded >= ord("1")))',
         "a trace has no sign beyond 1",
     ),
+    (
+        "analysis/frames/frame.py",
+        "if not any(len(own) < len(other) and own.index.isin(other.index).all() for other in whole)",
+        "if not any(len(own) is not len(other) and own.index.isin(other.index).all()"
+        " for other in whole)",
+        "what is all in another, and not as long, is shorter",
+    ),
+    (
+        "pearl_eval/evaluation/plan.py",
+        "last = pair.prompt(problem, [_SOME_ANSWER] * (turns - 1)) if turns > 1 else first",
+        "last = pair.prompt(problem, [_SOME_ANSWER] * (turns - 1)) if turns > 0 else first",
+        "the last prompt of a single turn is the first",
+    ),
 ]

@@ -68,8 +68,9 @@ PARTS = {
 PLANTED = ["tests/project/test_checks.py", "tests/project/test_source_bugs.py"]
 #: Tests of what runs in processes of its own only, of which no test is noted.
 IN_CHILDREN = {"tasks/sandbox/inside": ("test_sandbox.py", "test_judge.py", "test_humaneval.py")}
-#: Of the tests of a line the quickest are run, as many as took so many seconds together.
-TEST_SECONDS = 60.0
+#: Of the tests of a line the quickest are run: as many as took this part of the time of all tests,
+#: a minute on an idle machine. On one that was busy with other things all took longer alike.
+TEST_SHARE = 1 / 18
 
 
 #: Operators that change nothing. Where ``is`` stands there is but one object of a kind: None, a
@@ -193,6 +194,7 @@ class Tests:
         self._seconds = durations(folder / "tests.xml")
         self._data = CoverageData(str(folder / ".coverage"))
         self._data.read()
+        self.limit = TEST_SHARE * sum(self._seconds.values())
 
     def of(self, spec: MutationSpec) -> list[str]:
         """The quickest tests that run the changed lines, the quickest first."""
@@ -211,7 +213,7 @@ class Tests:
         chosen, total = [], 0.0
         for name in known:
             total += self._seconds[name]
-            if chosen and total > TEST_SECONDS:
+            if chosen and total > self.limit:
                 break
             chosen.append(name)
         return chosen
@@ -220,7 +222,9 @@ class Tests:
         return {name.split("|")[0] for name in contexts} & set(self._seconds)
 
 
-def work(folder: Path, worker: int, job: WorkItem, tests: list[str]) -> tuple[str, WorkResult]:
+def work(
+    folder: Path, worker: int, job: WorkItem, tests: list[str], seconds: float
+) -> tuple[str, WorkResult]:
     """Make one change in a copy of a worker's own, and run its tests there."""
     if not tests:
         lost = "no test runs this"
@@ -235,12 +239,12 @@ def work(folder: Path, worker: int, job: WorkItem, tests: list[str]) -> tuple[st
     os.environ["PYTHONPATH"] = str(tree)
     (tree / "these").write_text("\n".join(tests))
     command = f"{sys.executable} -m pytest -x -q -p no:cacheprovider @these"
-    return job.job_id, mutate_and_test([spec], command, timeout=3 * TEST_SECONDS)
+    return job.job_id, mutate_and_test([spec], command, timeout=3 * seconds)
 
 
-def _work(job: tuple[Path, WorkItem, list[str]]) -> tuple[str, WorkResult]:
-    folder, item, tests = job
-    return work(folder, multiprocessing.current_process()._identity[0], item, tests)
+def _work(job: tuple[Path, WorkItem, list[str], float]) -> tuple[str, WorkResult]:
+    folder, item, tests, seconds = job
+    return work(folder, multiprocessing.current_process()._identity[0], item, tests, seconds)
 
 
 def changed(result: WorkResult) -> tuple[str, str]:
@@ -298,7 +302,10 @@ def main() -> None:
         begin(folder, asked.tests, asked.changes, seed)
     session = WorkDB(folder / "session.sqlite", WorkDB.Mode.open)
     tests = Tests(folder)
-    jobs = [(folder, item, tests.of(item.mutations[0])) for item in session.pending_work_items]
+    # Those of few tests, so that their time is little, have a start of Python's and of libraries'.
+    limit = max(60.0, tests.limit)
+    pending = session.pending_work_items
+    jobs = [(folder, item, tests.of(item.mutations[0]), limit) for item in pending]
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         for number, (job_id, result) in enumerate(pool.imap_unordered(_work, jobs), start=1):
             session.set_result(job_id, result)
