@@ -121,7 +121,8 @@ EQUIVALENT: list[tuple[str, str, str, str]] = [
     ),
     (
         "analysis/frames/frame.py",
-        "if not any(len(own) < len(other) and own.index.isin(other.index).all() for other in whole)",
+        "if not any(len(own) < len(other) and own.index.isin(other.index).all()"
+        " for other in whole)",
         "if not any(len(own) is not len(other) and own.index.isin(other.index).all()"
         " for other in whole)",
         "what is all in another, and not as long, is shorter",
