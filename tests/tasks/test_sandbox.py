@@ -15,6 +15,8 @@ import psutil
 import pytest
 from hostile import HOSTILE, body
 
+from tasks.sandbox import sandbox
+from tasks.sandbox.inside import namespaces
 from tasks.sandbox.sandbox import Isolation, Sandbox, _visible
 from tasks.scoring.checker import Checker
 from tasks.scoring.score import Score
@@ -226,3 +228,30 @@ def test_a_check_that_cannot_start_is_an_error_not_a_score(monkeypatch: pytest.M
     monkeypatch.setattr("tasks.sandbox.sandbox._interpreter", lambda: "/bin/false")
     with pytest.raises(ChildProcessError, match="can't be checked any longer"):
         ready.check(PROBLEM, RIGHT)
+
+
+def test_links_are_shown_as_links_and_devices_as_devices(tmp_path: Path) -> None:
+    file, link = tmp_path / "file", tmp_path / "link"
+    file.touch()
+    link.symlink_to("file")
+    folders = [word for one in reversed(link.parents) for word in ("--dir", str(one))]
+    assert sandbox._bind(str(link)) == [*folders, "--symlink", "file", str(link)]
+    assert sandbox._bind(str(file)) == [*folders, "--ro-bind", str(file), str(file)]
+    null = ["--dir", "/", "--dir", "/dev", "--dev-bind", "/dev/null", "/dev/null"]
+    assert sandbox._bind("/dev/null") == null
+
+
+def test_flags_are_the_kernels() -> None:
+    """linux/mount.h, linux/sched.h; the first four are those of statvfs as well."""
+    own = (namespaces._RDONLY, namespaces._NOSUID, namespaces._NODEV, namespaces._NOEXEC)
+    assert own == (os.ST_RDONLY, os.ST_NOSUID, os.ST_NODEV, os.ST_NOEXEC)
+    assert (namespaces._REMOUNT, namespaces._BIND, namespaces._MOVE) == (0x20, 0x1000, 0x2000)
+    assert (namespaces._REC, namespaces._PRIVATE) == (0x4000, 0x40000)
+    # os has them from Python 3.12 on.
+    names = {
+        "NEWNS": 0x20000, "NEWCGROUP": 0x2000000, "NEWUTS": 0x4000000, "NEWIPC": 0x8000000,
+        "NEWUSER": 0x10000000, "NEWPID": 0x20000000, "NEWNET": 0x40000000,
+    }  # fmt: skip
+    for name, number in names.items():
+        assert getattr(namespaces, f"_NEW_{name[3:]}") == getattr(os, f"CLONE_{name}", number)
+        assert number == getattr(os, f"CLONE_{name}", number)
