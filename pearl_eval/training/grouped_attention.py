@@ -34,14 +34,18 @@ def grouped_attention(
         given = {"scaling": scaling, **options}
         return sdpa_attention_forward(module, query, key, value, attention_mask, **given)
     scale = dim**-0.5 if scaling is None else scaling
-    scores = (query.view(texts, key.shape[1], -1, dim) @ key.transpose(-1, -2)).float() * scale
+    # In this order, since else the product would copy the keys, which lie in a larger buffer.
+    grouped_query = query.view(texts * key.shape[1], -1, dim).transpose(1, 2)
+    scores = (key.flatten(0, 1) @ grouped_query).transpose(1, 2).float() * scale
+    scores = scores.unflatten(0, (texts, -1))
     if attention_mask is not None:
         # A row for all heads that share a key: of one text each mask has but one row.
         if attention_mask.dtype == torch.bool:
             scores = scores.masked_fill(~attention_mask, torch.finfo(scores.dtype).min)
         else:
             scores = scores + attention_mask
-    read = scores.softmax(-1).to(value.dtype) @ value
+    weights = scores.softmax(-1).to(value.dtype)
+    read = weights.flatten(0, 1) @ value.flatten(0, 1)
     return read.view(texts, 1, heads, value.shape[-1]), None
 
 
