@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from omegaconf import MISSING
-
 from pearl_eval.config.schema import RuntimeConfig, open_node
 
 
@@ -139,7 +137,7 @@ class DistillConfig:
 
     pair: Any = field(default_factory=open_node)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
-    folder: str = MISSING
+    folder: str | None = None
     seed: int = 0
     text: TextConfig = field(default_factory=TextConfig)
     draft: DraftConfig = field(default_factory=DraftConfig)

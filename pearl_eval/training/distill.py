@@ -55,6 +55,8 @@ def distill(cfg: DictConfig) -> Path:
     shape = section("draft", DraftConfig, config.draft)
     fitting = section("fit", FitConfig, config.fit)
     _check(config.seed, text, fitting)
+    if not config.folder:
+        raise UserError("folder=DIR is missing: where the draft model is to come to be")
     folder = Path(config.folder).expanduser()
     setup = Setup.make(
         config.pair, section("runtime", RuntimeConfig, config.runtime), uses_draft=False
