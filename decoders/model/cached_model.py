@@ -56,7 +56,6 @@ class CachedModel:
         self.device = model.device
         # A model that is spread by layers has more than the one its tokens go to.
         self._devices = {weights.device for weights in model.parameters()}
-        self.weight_bytes = WeightBytes.of(model)
         self.vocab_size = vocab_size or config.vocab_size
         self._known = self.vocab_size if known is None else known
         self.architecture = Architecture.of(config, type(model))
@@ -66,6 +65,7 @@ class CachedModel:
         #: Whether each call is one forward of the tokens it adds.
         self.one_forward = self.architecture.rope_switch is None
         self._fused: FusedForward | None = None
+        self._weight_bytes: WeightBytes | None = None
         #: Tokens that forwards have read since ``take_tokens``.
         self._tokens = 0
         #: What was read of the text since its beginning: rolling back to 0 begins a new one.
@@ -82,7 +82,14 @@ class CachedModel:
         ``static``: those of few tokens in fixed shapes, see :mod:`decoders.model.cuda_graphs`.
         Raises ValueError where that can't be.
         """
+        # Fused layers have theirs in another order, some of them twice.
+        self._weight_bytes = self.weight_bytes
         self._fused = StaticForward(self.model) if static else FusedForward(self.model)
+
+    @property
+    def weight_bytes(self) -> WeightBytes:
+        """Bytes of its weights as they were loaded."""
+        return self._weight_bytes or WeightBytes.of(self.model)
 
     def beside(self, cache: RollbackCache) -> CachedModel:
         """The same model, weights and layers, at a text of its own, with an empty ``cache``."""

@@ -220,7 +220,7 @@ class FusedLayer(nn.Module):
         if not hasattr(attention, "q_norm"):
             return None
         weights = [attention.q_norm.weight] * self.heads + [attention.k_norm.weight] * self.kv_heads
-        return _parameter(torch.stack(weights)[:, None])
+        return nn.Parameter(torch.stack(weights)[:, None], requires_grad=False)
 
     def forward(
         self,
@@ -333,7 +333,3 @@ def _plain_is_quicker(queries: torch.Tensor, keys: torch.Tensor) -> bool:
 def _norm_of(norm: Any) -> RootMeanSquareNorm:
     """One of transformers' norms in fewer operations."""
     return RootMeanSquareNorm(norm.weight, norm.variance_epsilon)
-
-
-def _parameter(values: torch.Tensor) -> nn.Parameter:
-    return nn.Parameter(values, requires_grad=False)

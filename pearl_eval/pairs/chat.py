@@ -14,8 +14,8 @@ from pearl_eval.errors import UserError
 #: As transformers takes them: a role and a content each.
 Messages = list[dict[str, str]]
 
-#: An answer of which no template has a word.
-_ANSWER = "Seventeen"
+#: A message or answer of which no template has a word.
+_SAID = "Seventeen"
 #: What transformers calls its warning that a text is longer than its model's context.
 _TOO_LONG = "sequence-length-is-longer-than-the-specified-maximum"
 #: transformers has this from 5.20 on: what looks like a control token in a message is read as text.
@@ -66,18 +66,30 @@ def dialogue_ids(
     return list(ids)
 
 
+def user_opening(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """What stands before a user's message in the tokenizer's own chat format; empty without one."""
+    try:
+        written = tokenizer.apply_chat_template(
+            [{"role": "user", "content": _SAID}], tokenize=False
+        )
+    except (ValueError, TemplateError):
+        return []
+    before, found, _ = str(written).partition(_SAID)
+    return list(tokenizer(before, add_special_tokens=False).input_ids) if found else []
+
+
 def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int | None:
     """The control token that a chat template writes behind an answer of the model.
 
     ``None`` where there is no template, or one that ends an answer with mere text or not at all.
     A generation config may lack it, and the model then goes on with turns of both sides.
     """
-    messages = [{"role": "user", "content": "x"}, {"role": "assistant", "content": _ANSWER}]
+    messages = [{"role": "user", "content": "x"}, {"role": "assistant", "content": _SAID}]
     try:
         text = str(tokenizer.apply_chat_template(messages, tokenize=False))
     except Exception:  # whatever a template does: said where a dialogue is to be written
         return None
-    _, answered, rest = text.rpartition(_ANSWER)
+    _, answered, rest = text.rpartition(_SAID)
     rest = rest.lstrip()
     if not answered:
         return None

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel, StaticCache
+from transformers import PreTrainedModel
+
+from pearl_eval.training.target_text import write
 
 
 class Continuations:
@@ -32,7 +34,6 @@ class Continuations:
         return picked, weights.float()
 
 
-@torch.inference_mode()
 def greedy(model: PreTrainedModel, prompts: list[list[int]], new_tokens: int) -> Tensor:
     """Continue several prompts at once, greedily and past any end of text.
 
@@ -48,26 +49,5 @@ def greedy(model: PreTrainedModel, prompts: list[list[int]], new_tokens: int) ->
     Tensor
         New token ids, (prompts, new_tokens).
     """
-    length = max(map(len, prompts))
-    ids = torch.tensor([[0] * (length - len(prompt)) + prompt for prompt in prompts])
-    total = length + new_tokens
-    visible = torch.tensor(
-        [[0] * (length - len(prompt)) + [1] * (len(prompt) + new_tokens) for prompt in prompts]
-    )
-    positions = (visible.cumsum(-1) - 1).clamp(min=0)
-    cache = StaticCache(config=model.config, max_cache_len=total)
-    out: list[Tensor] = []
-    start = 0
-    for end in range(length, total):
-        logits = model(
-            input_ids=ids,
-            attention_mask=visible[:, :end],
-            position_ids=positions[:, start:end],
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        ).logits
-        ids = logits[:, -1].argmax(-1, keepdim=True)
-        out.append(ids)
-        start = end
-    return torch.cat(out, -1)
+    texts = write(model, prompts, new_tokens, stops=())
+    return torch.stack([text.ids[text.start :] for text in texts])

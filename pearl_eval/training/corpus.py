@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 import random
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from jinja2 import TemplateError
-from transformers import PreTrainedTokenizerBase
-
 from pearl_eval.errors import UserError
+from pearl_eval.pairs.chat import user_opening
 from pearl_eval.pairs.pair import Pair
 from pearl_eval.shell.progress import steps
 from pearl_eval.training.config import TextConfig
@@ -21,12 +20,13 @@ from pearl_eval.training.target_text import Drawn, TargetText, load_texts, read,
 from tasks.prompts import Prompts
 from tasks.task import Problem
 
-#: Texts of each kind that acceptance is measured on and nothing is learned from, at most.
-_HELD_OUT = 48
+#: Prompts, and pieces of other text, that nothing is learned from, at most.
+_ASIDE = 48
+#: Texts of each kind that acceptance is measured on, at most: of what the target made up itself a
+#: batch is aside.
+_MEASURED = 96
 #: Tokens that a prompt of the target's own making is drawn to, at least and at most.
 _DRAWN = 8, 80
-#: What a user's message is found by in a written dialogue.
-_MARK = "Seventeen"
 _KINDS = {
     "prompts": "prompts",
     "openings": "openings that it went on from",
@@ -85,7 +85,7 @@ class Corpus:
 
     def make(self, model: Any) -> None:
         """Let the target make what is not there yet, up to as many tokens as are wanted."""
-        made = sum(len(text.ids) for _, text in self.texts(held_out=False))
+        made = sum(len(text.ids) for text in self.learned())
         missing = [batch for batch in self.batches if not self._is_made(batch)]
         # Mixed, so that a part of it is of all kinds; what is measured on comes first.
         random.Random(self._seed).shuffle(missing)
@@ -98,8 +98,19 @@ class Corpus:
             save_texts(kept, self._path(batch))
             made += sum(len(one.ids) for one in kept) * (not batch.held_out)
 
-    def texts(self, held_out: bool) -> Iterator[tuple[str, TargetText]]:
-        """What was made, with its kind."""
+    def learned(self) -> Iterator[TargetText]:
+        """What was made to be learned from."""
+        return (text for _, text in self._texts(held_out=False))
+
+    def held_out(self) -> dict[str, list[TargetText]]:
+        """What was made to be measured on, by its kind."""
+        found: dict[str, list[TargetText]] = defaultdict(list)
+        for kind, text in self._texts(held_out=True):
+            if len(found[kind]) < _MEASURED:
+                found[kind].append(text)
+        return found
+
+    def _texts(self, held_out: bool) -> Iterator[tuple[str, TargetText]]:
         for batch in self.batches:
             if batch.held_out is held_out and self._is_made(batch):
                 for text in load_texts(self._path(batch)):
@@ -128,13 +139,10 @@ class Corpus:
             if len(ids := self._pair.prompt(asked)) <= config.longest - config.new_tokens
         ]
         random.Random(f"{self._seed} prompts").shuffle(prompts)
-        aside = min(_HELD_OUT, len(prompts) // 4)
+        aside = min(_ASIDE, len(prompts) // 4)
+        yield from self._in_batches("prompts", True, prompts[:aside], _Continued)
         # Of about one length, so that little of a batch is padding.
-        for held_out, some in ((True, prompts[:aside]), (False, sorted(prompts[aside:], key=len))):
-            for index, start in enumerate(range(0, len(some), config.batch)):
-                yield self._batch(
-                    "prompts", index, held_out, _Continued(some[start : start + config.batch])
-                )
+        yield from self._in_batches("prompts", False, sorted(prompts[aside:], key=len), _Continued)
 
     def _of_own_prompts(self) -> Iterator[TextBatch]:
         config = self._config
@@ -176,12 +184,20 @@ class Corpus:
                 count += len(piece)
         if not taken:
             raise UserError(f"text.other_tokens={config.other_tokens}: give text.texts=[FILE]")
-        aside = min(_HELD_OUT, len(taken) // 4)
-        for held_out, some in ((True, taken[:aside]), (False, taken[aside:])):
-            for index, start in enumerate(range(0, len(some), config.batch)):
-                yield self._batch(
-                    "texts", index, held_out, _Read(some[start : start + config.batch])
-                )
+        aside = min(_ASIDE, len(taken) // 4)
+        yield from self._in_batches("texts", True, taken[:aside], _Read)
+        yield from self._in_batches("texts", False, taken[aside:], _Read)
+
+    def _in_batches(
+        self,
+        kind: str,
+        held_out: bool,
+        some: Sequence[Sequence[int]],
+        maker: Callable[[Sequence[Sequence[int]]], _Maker],
+    ) -> Iterator[TextBatch]:
+        for index, start in enumerate(range(0, len(some), self._config.batch)):
+            part = some[start : start + self._config.batch]
+            yield self._batch(kind, index, held_out, maker(part))
 
     def _batch(self, kind: str, index: int, held_out: bool, make: _Maker) -> TextBatch:
         name = f"{kind}-{'held-out-' * held_out}{index:05d}"
@@ -247,18 +263,6 @@ class _Drawn:
             return []
         # What follows is its own first choice, as greedy decoding has it.
         return write(model, sorted(prompts, key=len), config.new_tokens, pair.stop_ids)
-
-
-def user_opening(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """What stands before a user's message in the tokenizer's own chat format; empty without one."""
-    try:
-        written = tokenizer.apply_chat_template(
-            [{"role": "user", "content": _MARK}], tokenize=False
-        )
-    except (ValueError, TemplateError):
-        return []
-    before, found, _ = str(written).partition(_MARK)
-    return list(tokenizer(before, add_special_tokens=False).input_ids) if found else []
 
 
 def _problems(name: str, chat: bool) -> list[Problem]:

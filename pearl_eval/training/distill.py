@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -36,8 +35,6 @@ from pearl_eval.training.fitting import Fitted, fit
 from pearl_eval.training.target_text import TargetText
 
 #: Within the folder: what the draft model is made of, which is not needed once it is there.
-#: Texts of each kind that are measured on, at most.
-HELD_OUT = 96
 WORK, CHECKPOINT = "work", "draft.pt"
 RESULTS = "distillation.json"
 
@@ -91,19 +88,14 @@ def _fitted(
     folder: Path,
 ) -> dict[str, Any]:
     """Train and save a draft model; what came of it."""
-    learned = [text for _, text in corpus.texts(held_out=False)]
-    held_out: dict[str, list[TargetText]] = defaultdict(list)
-    for kind, text in corpus.texts(held_out=True):
-        if len(held_out[kind]) < HELD_OUT:
-            held_out[kind].append(text)
+    learned = list(corpus.learned())
     if not learned:
         raise UserError("all that the target wrote has a prompt of text.held_back in it")
     vocab_size = draft.config.get_text_config().vocab_size
     tokens = frequent_tokens((text.ids for text in learned), shape.head, vocab_size)
     draft.to(setup.devices.target[0])
     of = DraftTraining(draft, learned, tokens, fitting, seed)
-
-    expected = of.expect(held_out)
+    expected = of.expect(corpus.held_out())
 
     def accepted(step: int) -> float:
         found = of.accepted(expected)
@@ -130,12 +122,10 @@ def _results(
     fitted: Fitted,
     fitting: FitConfig,
 ) -> dict[str, Any]:
-    frozen = (draft.get_input_embeddings(), draft.get_output_embeddings())
-    shared = {id(weights) for module in frozen for weights in module.parameters()}
-    own = sum(one.numel() for one in draft.parameters() if id(one) not in shared)
     return {
         "layers": layers,
-        "own_parameters": own,
+        # Its embeddings and head, which are the target's, do not learn.
+        "own_parameters": sum(one.numel() for one in draft.parameters() if one.requires_grad),
         "head": len(tokens) if tokens is not None else None,
         "learned_texts": len(learned),
         "learned_tokens": sum(len(text.ids) for text in learned),

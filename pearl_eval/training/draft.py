@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -106,11 +105,8 @@ def frequent_tokens(texts: Iterable[Tensor], head: int | None, vocab_size: int) 
         return None
     if head < 1:
         raise UserError(f"draft.head must be at least 1 token, or null for all, got {head}")
-    counts: Counter[int] = Counter()
-    for ids in texts:
-        counts.update(ids.tolist())
-    ordered = sorted(range(vocab_size), key=lambda token: (-counts[token], token))
-    return torch.tensor(sorted(ordered[:head]))
+    counts = torch.cat(list(texts)).bincount(minlength=vocab_size)
+    return counts.argsort(descending=True, stable=True)[:head].sort().values
 
 
 def save_draft(

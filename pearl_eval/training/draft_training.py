@@ -84,7 +84,7 @@ class DraftTraining:
             part = slice(start, start + _AT_ONCE)
             of = distillation_loss(
                 self._logits(hidden[part]),
-                self._logits(wanted[part]).detach(),
+                self._logits(wanted[part]),
                 weights[part],
                 self._config.first_choice,
                 self._config.loss,
@@ -104,13 +104,15 @@ class DraftTraining:
         Of a text that the target wrote, what it wrote. Of one that it only read, what it would have
         written.
         """
-        rows = self._head_of_all()
+        # With all tokens: those that a small head lacks can't be right.
+        rows = self._draft.get_output_embeddings().weight.detach()
+        if self._bf16:
+            rows = rows.to(torch.bfloat16)
         found = []
         for kind, some in texts.items():
             for text in some:
                 if len(text.ids) > 1:
                     first = 0 if text.start >= len(text.ids) else max(text.start - 1, 0)
-                    # With all tokens: those that a small head lacks can't be right.
                     wanted = text.hidden[first:].to(rows) @ rows.T
                     found.append(Expected(kind, text.ids, first, wanted.argmax(-1)))
         return found
@@ -130,10 +132,6 @@ class DraftTraining:
             right[one.kind] += int((drafted == one.wanted).sum())
             count[one.kind] += len(one.wanted)
         return {kind: right[kind] / count[kind] for kind in count}
-
-    def _head_of_all(self) -> Tensor:
-        rows: Tensor = self._draft.get_output_embeddings().weight.detach()
-        return rows.to(torch.bfloat16) if self._bf16 else rows
 
     def _proposed(self, rows: Tensor) -> Tensor:
         return rows if self._tokens is None else self._tokens.to(rows.device)[rows]

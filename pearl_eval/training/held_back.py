@@ -25,7 +25,6 @@ class HeldBack:
     def __init__(self, prompts: Iterable[str], words: int) -> None:
         if words < 1:
             raise ValueError(f"expected a stretch of at least 1 word, got {words}")
-        self._words = words
         self._held_back: dict[int, set[tuple[str, ...]]] = {}
         for prompt in prompts:
             found = _WORD.findall(prompt.lower())

@@ -38,7 +38,7 @@ class TargetText:
     start: int
 
 
-def greedy(logits: Tensor) -> Tensor:
+def most_probable(logits: Tensor) -> Tensor:
     """The most probable tokens."""
     return logits.argmax(-1)
 
@@ -61,7 +61,7 @@ def write(
     prompts: Sequence[Sequence[int]],
     new_tokens: int,
     stops: Collection[int],
-    choose: Choose = greedy,
+    choose: Choose = most_probable,
 ) -> list[TargetText]:
     """Let a model continue several prompts at once, each up to a stop token or ``new_tokens``.
 

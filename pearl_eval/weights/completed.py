@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from pearl_eval.errors import UserError
@@ -56,7 +56,7 @@ def completed(draft: Path, target: Path, mark: str, tell: Tell = lambda text: No
 
     def make(made: Path, meanwhile: Path) -> None:
         del meanwhile
-        own = _tensors(draft)
+        own = load_file(draft / _WEIGHTS)
         taken = _taken(draft, target, own)
         check_disk(draft.name, sum(one.nbytes for one in [*own.values(), *taken.values()]), made)
         for path in draft.iterdir():
@@ -67,11 +67,6 @@ def completed(draft: Path, target: Path, mark: str, tell: Tell = lambda text: No
 
     make_once(draft.name, folder, make, tell)
     return folder
-
-
-def _tensors(folder: Path) -> dict[str, torch.Tensor]:
-    with safe_open(folder / _WEIGHTS, framework="pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 
 def _taken(draft: Path, target: Path, own: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
