@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
 from pearl_eval.figures.acceptance import draw_acceptance, judging_runs
+from pearl_eval.figures.calibration import draw_calibration, foreseeing_runs
 from pearl_eval.figures.overview import draw_overview
 from pearl_eval.figures.palette import BLUE_INK, GREEN_INK, IDLE, INK
 from pearl_eval.figures.timeline import timeline
@@ -42,6 +43,8 @@ _TRACES = [
     ("drafted tokens wasted", "wasted_fraction", ".0%", ""),
     ("draft waits, per round", "wait_draft_seconds_per_round", ".2f", " ms"),
     ("target waits, per round", "wait_target_seconds_per_round", ".2f", " ms"),
+    ("tokens it waits for, per round", "awaited_tokens_per_round", ".2f", ""),
+    ("tokens left unjudged, per round", "unjudged_tokens_per_round", ".2f", ""),
     ("neither model runs, per round", "overhead_seconds_per_round", ".2f", " ms"),
     ("bytes sent, per round", "bytes_per_round", ".0f", ""),
 ]
@@ -103,6 +106,9 @@ def report(directory: Path) -> str:
         acceptance=svg(draw_acceptance(judging), "acceptance")
         if (judging := judging_runs(runs))
         else "",
+        calibration=svg(draw_calibration(foreseeing), "calibration")
+        if (foreseeing := foreseeing_runs(runs))
+        else "",
         traces=trace_table(runs),
         costs=cost_table(runs),
         facts=facts(runs),
@@ -132,7 +138,8 @@ def trace_table(runs: Sequence[Run]) -> tuple[list[str], list[tuple[str, list[st
     for run in runs:
         traces = run.summary["traces"]
         modes = (f"{mode} {share:.0%}" for mode, share in traces["mode_shares"].items())
-        cells = [_written(traces[name], form, unit) for _, name, form, unit in _TRACES]
+        # Those of earlier versions do not have all of them.
+        cells = [_written(traces.get(name), form, unit) for _, name, form, unit in _TRACES]
         counts, rates = traces["accepted_per_verification"], traces["acceptance_by_position"]
         accepted = [_listed(counts, ".0f"), _listed(rates, ".2f")]
         rows.append((run.label, [*cells, *accepted, ", ".join(modes) or "–"]))

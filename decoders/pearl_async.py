@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import ClassVar
 
 from decoders.decoder import Decoder
 from decoders.overlap import Overlap
@@ -52,9 +53,13 @@ class PearlAsyncSession(Session):
     """Holds the draft model in a process of its own, which runs ahead of the target."""
 
     decoder: PearlAsync
+    #: Whether the draft process says how sure it is of each token.
+    confides: ClassVar[bool] = False
 
     def load(self, models: Models) -> None:
-        forerunner = Forerunner(models.load_draft, self.sampler, models.draft_process)
+        forerunner = Forerunner(
+            models.load_draft, self.sampler, models.draft_process, self.confides
+        )
         self.forerunner = self.hold(forerunner)
         self.forerunner.wait_ready()
 
@@ -81,26 +86,39 @@ class PearlAsyncSession(Session):
         end = len(sequence) + sequence.remaining - 1
         self.forerunner.begin(sequence.tokens, self.decoder.ahead, end, sequence.seed)
         for one in self.rounds(sequence):
-            _note(sequence, self.forerunner.read())
-            # What the target decoded itself meanwhile says as much of what was drafted for it.
-            sequence.note_judged(*self.forerunner.settle(sequence.tokens))
-            pending = Draft(self.forerunner.pending(sequence.tokens))
+            pending = self.gather(sequence)
             one.mode = "verify" if pending else "decode"
             known = len(sequence)
             judgement = sequence.judge(self.read(sequence, pending), pending)
             self.target.rollback(known + len(judgement.accepted))
             sequence.append(judgement.verified)
             if sequence.finished:
-                _note(sequence, self.forerunner.pause())
+                self.note(sequence, self.forerunner.pause())
             else:
                 self.forerunner.judged(len(judgement.accepted), judgement.rejected)
                 self.forerunner.verify(known, sequence.tokens[known:])
+                self.learn(known, len(judgement.accepted), judgement.judged)
 
+    def gather(self, sequence: Sequence) -> Draft:
+        """The drafted tokens that the target judges next: all that there are."""
+        return Draft([one.token for one in self.look(sequence)])
 
-def _note(sequence: Sequence, drafted: list[Drafted]) -> None:
-    """Record what was published since the round before. It was made before it was read."""
-    one = sequence.round
-    sequence.note_drafted([d.token for d in drafted], [d.position for d in drafted])
-    one.draft_seconds += sum(d.seconds for d in drafted)
-    one.wait_draft_seconds += sum(d.waited for d in drafted)
-    one.draft_start = one.start - one.draft_seconds
+    def learn(self, start: int, accepted: int, judged: int) -> None:
+        """Tokens of the present draft from position ``start`` on were judged."""
+
+    def look(self, sequence: Sequence, wait: float = 0.0) -> list[Drafted]:
+        """The drafted tokens that follow the text, with what comes within ``wait`` seconds."""
+        self.note(sequence, self.forerunner.read(wait))
+        # What the target decoded itself meanwhile says as much of what was drafted for it.
+        compared = self.forerunner.settle(sequence.tokens)
+        sequence.note_judged(*compared)
+        self.learn(*compared)
+        return self.forerunner.pending(sequence.tokens)
+
+    def note(self, sequence: Sequence, drafted: list[Drafted]) -> None:
+        """Record what was published since the round before. It was made before it was read."""
+        one = sequence.round
+        sequence.note_drafted([d.token for d in drafted], [d.position for d in drafted])
+        one.draft_seconds += sum(d.seconds for d in drafted)
+        one.wait_draft_seconds += sum(d.waited for d in drafted)
+        one.draft_start = one.start - one.draft_seconds

@@ -66,6 +66,14 @@ class Round:
         When the forward of each drafted token began and ended. Empty where only their sum is known.
     ``target_tokens``
         Tokens that the target's forward read, the prompt's included.
+    ``at_hand``, ``awaited``
+        Of a decoder that decides how many drafted tokens to judge: how many there were to choose
+        from, and for how many of them the target waited.
+    ``confidences``
+        Of such a decoder, for each drafted token: the probability that the draft model gave it.
+    ``chances``
+        Of such a decoder, for each token that the target's forward judged: how likely it was
+        thought to be the target's own if those before it are.
     """
 
     mode: str = ""
@@ -95,6 +103,10 @@ class Round:
     wait_start: float = 0.0
     drafted_from: list[float] = field(default_factory=list)
     drafted_until: list[float] = field(default_factory=list)
+    at_hand: int = 0
+    awaited: int = 0
+    confidences: list[float] = field(default_factory=list)
+    chances: list[float] = field(default_factory=list)
 
     def since(self, begin: float) -> None:
         """Count times from ``begin``, on the clock that they were read from."""

@@ -94,6 +94,12 @@ class Ahead:
         return False
 
 
+@dataclass(frozen=True)
+class Adaptive(Ahead):
+    """As ``Ahead``, but it is weighed whether the target starts or waits for a token, and how many
+    of the drafted ones it judges (``pearl_adaptive``)."""
+
+
 class Rules(Protocol):
     """A schedule of a decoder's own, which also simulates its rounds.
 

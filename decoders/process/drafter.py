@@ -40,7 +40,7 @@ DISTRIBUTION = "distribution"
 DRAFT_WINDOWS = (1, 2)
 
 #: A probability of 1, as far as rounding lets it be one.
-_SURE = 1.001
+SURE = 1.001
 #: By how much the chances of all tokens together may differ from 1, rounded as they are.
 _ROUNDED = 0.01
 
@@ -173,7 +173,7 @@ def proposal(answer: Message, vocab_size: int) -> Proposal:
     if name != PROPOSAL:
         raise ValueError(f"expected drafted tokens ({PROPOSAL!r}), got {name!r}")
     check_tokens(tokens, vocab_size)
-    if chances and (len(chances) != len(tokens) or not all(0 < one <= _SURE for one in chances)):
+    if chances and (len(chances) != len(tokens) or not all(0 < one <= SURE for one in chances)):
         raise ValueError(
             f"expected a chance above 0 and at most 1 for each of {len(tokens)} drafted tokens, or"
             f" none, got {chances}"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from decoders.adaptive.outlook import Outlook
 from decoders.model.cached_model import CachedModel
-from decoders.process.channel import Channel, Message
+from decoders.process.channel import Channel, ChannelTimeout, Message
 from decoders.process.clock import clock
-from decoders.process.drafter import check_seconds, check_tokens
+from decoders.process.drafter import SURE, check_seconds, check_tokens
 from decoders.process.worker import PREPARE, PREPARED, Worker, WorkerOptions
 from decoders.sampling.sampler import Sampler, common_length
 
@@ -24,6 +26,8 @@ _STALE = sys.maxsize
 _BEGIN = "begin"
 #: tokens are verified from a position on; updates of a text count from 1 (number, position, tokens)
 _VERIFIED = "verified"
+#: news is expected, see ``Outlook.expect`` (at, right, unseen, until)
+_EXPECT = "expect"
 #: stop drafting, and say so
 _PAUSE = "pause"
 # And, between texts, what ``worker.PREPARE`` asks for.
@@ -38,8 +42,9 @@ class Drafted:
 
     ``lineage`` is the number of the last update that changed the draft model's text: the token
     follows that update's verified text and the tokens published since under the same lineage.
-    ``waited`` is how long the draft model had nothing it was allowed to do before. ``position`` is
-    the token's in the text.
+    ``waited`` is how long the draft model had nothing to do before, or waited for news rather than
+    do it. ``position`` is the token's in the text, ``ended`` when it was there, ``confidence`` the
+    probability that the draft model gave it, where the draft process is to say so.
     """
 
     lineage: int
@@ -47,12 +52,19 @@ class Drafted:
     token: int
     seconds: float
     waited: float
+    ended: float
+    confidence: float = 1.0
 
 
 class ForerunnerService:
-    """The draft process's side: drafts on until it has a message to answer or must wait."""
+    """The draft process's side: drafts on until it has a message to answer or must wait.
 
-    def __init__(self, model: CachedModel, sampler: Sampler) -> None:
+    ``confides``: it says how sure it is of each token, and is told what to expect.
+    """
+
+    def __init__(self, model: CachedModel, sampler: Sampler, confides: bool = False) -> None:
+        self._confides = confides
+        self._outlook = Outlook()
         self._model = model
         self._sampler = sampler
         self._text: list[int] = []
@@ -65,13 +77,24 @@ class ForerunnerService:
         length = len(self._text)
         return length - self._verified < self._ahead and length < self._end
 
-    def draft(self) -> tuple[int, int, int]:
-        """Draft one token; gives its lineage, its position and the token."""
+    def better_waits(self) -> float:
+        """Seconds that it had better wait for news: 0 if it had not, infinite if it must."""
+        if not self.may_draft:
+            return math.inf
+        return self._outlook.better_waits(clock(), len(self._text)) if self._confides else 0.0
+
+    def draft(self, waited: float) -> Message:
+        """Draft one token, having waited so long before."""
+        start = clock()
         text = self._text
         position = len(text)
-        token, _ = self._proposer.propose(self._model.extend(text, rows=1), len(text))
+        logits = self._model.extend(text, rows=1)
+        token, _ = self._proposer.propose(logits, position)
         text.append(token)
-        return self._lineage, position, token
+        thought = (self._proposer.confidence(logits, token),) if self._confides else ()
+        ended = clock()
+        self._outlook.drafted(ended - start)
+        return _DRAFTED, self._lineage, position, token, ended - start, waited, ended, *thought
 
     def answer(self, message: Message) -> Message | None:
         """Take in a message; the answer, if it has one."""
@@ -81,8 +104,11 @@ class ForerunnerService:
         elif name == _BEGIN:
             self._text, self._ahead, self._end, seed = values
             self._verified, self._lineage = len(self._text), 0
+            self._outlook.forget()
             self._model.rollback(0)
             self._proposer = self._sampler.proposer(seed, self._verified)
+        elif name == _EXPECT:
+            self._outlook.expect(*values)
         elif name == PREPARE:
             self._model.prepare(*values)
             return (PREPARED,)
@@ -100,50 +126,75 @@ class ForerunnerService:
             self._text[start + agreed :] = tokens[agreed:]
             self._model.rollback(start + agreed)
             self._lineage = number
+        self._outlook.forget()
         self._verified = start + len(tokens)
         self._proposer.forget(self._verified)
 
 
 def _serve(channel: Channel, model: CachedModel, sampler: Sampler) -> None:
-    service = ForerunnerService(model, sampler)
+    _draft_on(channel, ForerunnerService(model, sampler))
+
+
+def _serve_confiding(channel: Channel, model: CachedModel, sampler: Sampler) -> None:
+    _draft_on(channel, ForerunnerService(model, sampler, confides=True))
+
+
+def _draft_on(channel: Channel, service: ForerunnerService) -> None:
     waited = 0.0
     while True:
-        start = clock()
-        may_draft = service.may_draft
-        message = channel.receive_now() if may_draft else channel.receive()
-        if not may_draft:
+        patience = service.better_waits()
+        if patience:
+            start = clock()
+            message = _news(channel, patience)
             waited += clock() - start
+        else:
+            message = channel.receive_now()
         if message is not None:
             if message[0] == _BEGIN:
                 waited = 0.0  # What it waited between two texts is no part of either.
             answer = service.answer(message)
             if answer is not None:
                 channel.send(answer)
-            continue
-        drafted = service.draft()
-        channel.send((_DRAFTED, *drafted, clock() - start, waited))
-        waited = 0.0
+        elif not patience or service.may_draft:
+            channel.send(service.draft(waited))
+            waited = 0.0
+
+
+def _news(channel: Channel, patience: float) -> Message | None:
+    """A message, if one comes in so many seconds."""
+    if patience == math.inf:
+        return channel.receive()
+    try:
+        return channel.receive(patience)
+    except ChannelTimeout:
+        return None
 
 
 class Forerunner(Worker):
     """The main process's side of a draft process that runs ahead of the verified text by itself."""
 
     def __init__(
-        self, load: Callable[[], CachedModel], sampler: Sampler, options: WorkerOptions
+        self,
+        load: Callable[[], CachedModel],
+        sampler: Sampler,
+        options: WorkerOptions,
+        confides: bool = False,
     ) -> None:
-        super().__init__(load, sampler, options, _serve)
+        super().__init__(load, sampler, options, _serve_confiding if confides else _serve)
 
     def begin(self, tokens: Sequence[int], ahead: int, end: int, seed: int) -> None:
         """Start on a new text, of which tokens are drafted up to position ``end``."""
         self._lengths = [len(tokens)]
         self._lineage = 0
-        self._published: list[int] = []
+        self._published: list[Drafted] = []
+        self._latest: Drafted | None = None
         self._settled = 0
         self.send((_BEGIN, list(tokens), ahead, end, seed))
 
-    def read(self) -> list[Drafted]:
-        """Take in what has been published since; gives the new tokens."""
-        messages = []
+    def read(self, wait: float = 0.0) -> list[Drafted]:
+        """Take in what was published since, or within ``wait`` seconds; gives the new tokens."""
+        first = self.receive_within(wait) if wait > 0 else None
+        messages = [] if first is None else [first]
         while (message := self.receive_now()) is not None:
             messages.append(message)
         fresh = self._drafted(messages)
@@ -152,15 +203,31 @@ class Forerunner(Worker):
                 self._lineage = drafted.lineage
                 self._published = []
                 self._settled = 0
-            self._published.append(drafted.token)
+            self._published.append(drafted)
+            self._latest = drafted
         return fresh
 
-    def pending(self, verified: Sequence[int]) -> list[int]:
+    @property
+    def stale(self) -> bool:
+        """Whether the draft went elsewhere, so that a token of a new one is to come."""
+        return self._settled == _STALE
+
+    @property
+    def latest(self) -> Drafted | None:
+        """The token of this text that was published last, of whichever draft."""
+        return self._latest
+
+    @property
+    def draft(self) -> tuple[int, list[Drafted]]:
+        """The present draft: the text position that it began at, and its tokens."""
+        return self._lengths[self._lineage], self._published
+
+    def pending(self, verified: Sequence[int]) -> list[Drafted]:
         """Published tokens that follow the verified text; none where the draft went elsewhere.
 
         To be asked after ``settle``, which finds out whether it did.
         """
-        if self._settled == _STALE:
+        if self.stale:
             return []
         return self._published[len(verified) - self._lengths[self._lineage] :]
 
@@ -175,7 +242,7 @@ class Forerunner(Worker):
         base = self._lengths[self._lineage]
         start = base + self._settled
         known = list(verified[base:])
-        fresh = self._published[self._settled : len(known)]
+        fresh = [one.token for one in self._published[self._settled : len(known)]]
         agreed = common_length(fresh, known[self._settled :])
         compared = min(agreed + 1, len(fresh))
         self._settled = self._settled + agreed if compared == agreed else _STALE
@@ -189,6 +256,10 @@ class Forerunner(Worker):
         """Tell that ``tokens`` are verified from position ``start`` on."""
         self._lengths.append(start + len(tokens))
         self.send((_VERIFIED, len(self._lengths) - 1, start, list(tokens)))
+
+    def expect(self, at: float, right: float, unseen: float, until: int) -> None:
+        """Tell when more will be verified and what is likely by then: see ``Outlook.expect``."""
+        self.send((_EXPECT, at, right, unseen, until))
 
     def pause(self) -> list[Drafted]:
         """Stop it, and wait until it has stopped; gives the tokens that came too late."""
@@ -217,7 +288,9 @@ class Forerunner(Worker):
                         f"expected {_DRAFTED!r} of a lineage below {len(self._lengths)}, got"
                         f" {name!r} of {drafted.lineage}"
                     )
-                check_seconds(drafted.seconds, drafted.waited)
+                check_seconds(drafted.seconds, drafted.waited, drafted.ended)
+                if not 0 <= drafted.confidence <= SURE:
+                    raise ValueError(f"expected a probability, got {drafted.confidence!r}")
                 every.append(drafted)
             check_tokens([drafted.token for drafted in every], self.vocab_size)
         return every

@@ -185,6 +185,17 @@ class Worker:
         """The next message, waited for as long as ``answer_timeout`` says."""
         return self._receive(self._options.answer_timeout)
 
+    def receive_within(self, seconds: float) -> Message | None:
+        """The next message if it comes within ``seconds``, else ``None``."""
+        try:
+            with self.understood():
+                message = self._channel.receive(seconds)
+        except ChannelClosed:
+            raise self._died() from None
+        except ChannelTimeout:
+            return None
+        return self._checked(message)
+
     def receive_word(self, word: str) -> None:
         """Wait for a message that says nothing but ``word``."""
         answer = self.receive()

@@ -38,6 +38,12 @@ def with_engine_times(rounds: pd.DataFrame) -> pd.DataFrame:
     return rounds
 
 
+def with_choices(rounds: pd.DataFrame) -> pd.DataFrame:
+    """Rounds that say what a decoder chose among, or that it did not choose."""
+    missing = {name: 0 for name in ("at_hand", "awaited") if name not in rounds}
+    return rounds.assign(**missing)
+
+
 def with_comparisons(rounds: pd.DataFrame) -> pd.DataFrame:
     """Rounds that say which of their tokens were compared with the target's own of before.
 

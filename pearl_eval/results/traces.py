@@ -17,7 +17,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from pearl_eval.errors import UserError
-from pearl_eval.results.additions import with_comparisons, with_engine_times
+from pearl_eval.results.additions import with_choices, with_comparisons, with_engine_times
 from pearl_eval.results.formats import NAME, VERSION, known_version
 from pearl_eval.results.latency import Latency, percentiles
 from pearl_eval.results.records import KEY_FIELDS, RECORDS, ROUNDS, read_records
@@ -27,6 +27,8 @@ from pearl_eval.results.version_0_rounds import upgrade_rounds
 KEY = list(KEY_FIELDS)
 #: Width of the pieces of text, in tokens, that acceptance is given for.
 TEXT_STEP = 32
+#: Kinds of chances that are told apart.
+_CHANCES = 10
 #: What is read of each record, and of each round.
 _OF_RECORDS = [*KEY, "warmup", "seconds", "verdict", "output_ids", "new_tokens", "accepted_runs"]
 _OF_RECORDS += ["speedup", "target_forwards", "draft_forwards"]
@@ -102,7 +104,7 @@ class Traces:
         rounds["overhead"] = rounds["wall"] - rounds["busy_seconds"]
         # Earlier rounds do not say it.
         rounds["there"] = rounds["end"].where(rounds["end"] > 0, end) if "end" in rounds else end
-        rounds = with_engine_times(with_comparisons(rounds))
+        rounds = with_choices(with_engine_times(with_comparisons(rounds)))
         verified = (rounds["accepted"] - rounds["compared_accepted"]).astype(float)
         rounds["verified"] = verified.where(rounds["judged"] > rounds["compared"])
         return cls(_with_measures(frame, rounds), rounds.drop(columns="seconds"))
@@ -164,6 +166,32 @@ class Traces:
         frame = frame[frame["judged"] > 0].reset_index(drop=True)
         frame["rate"] = frame["accepted"] / frame["judged"]
         return frame
+
+    def by_chance(self) -> pd.DataFrame:
+        """How often tokens were accepted, by the chance that a decoder foresaw.
+
+        ``low``, ``high``: bounds of the chances; ``predicted``: their mean; ``accepted``: how many
+        of the ``judged`` tokens were. Empty where nothing was foreseen.
+        """
+        chances, accepted = list[float](), list[bool]()
+        if "chances" in self.rounds:
+            own = ["chances", "judged", "compared", "accepted", "compared_accepted"]
+            for foreseen, judged, compared, right, agreed in self.rounds[own].itertuples(
+                index=False
+            ):
+                # Of those the forward was given it judged no more than the first wrong one.
+                some = list(foreseen)[: judged - compared]
+                chances += some
+                accepted += [place < right - agreed for place in range(len(some))]
+        edges = np.linspace(0, 1, _CHANCES + 1)
+        kinds = np.digitize(chances, edges[1:-1])
+        found = pd.DataFrame({"kind": kinds, "chance": chances, "accepted": accepted})
+        frame = found.groupby("kind").agg(
+            predicted=("chance", "mean"), judged=("chance", "size"), accepted=("accepted", "sum")
+        )
+        frame.insert(0, "low", edges[frame.index])
+        frame.insert(1, "high", edges[frame.index + 1])
+        return frame.reset_index(drop=True)
 
     def verifications(self) -> list[int]:
         """How many tokens each verification accepted, as
@@ -230,6 +258,11 @@ class Traces:
             count = self.records[column].sum()
             return float(count / tokens) if count else None
 
+        def of_choices(counts: pd.Series[int]) -> float | None:
+            # Only who chooses how many to judge says how many there were.
+            return float(counts.mean()) if rounds["at_hand"].any() else None
+
+        offered = (rounds["target_tokens"] - 1).where(rounds["length_before"] > 0, 0)
         return {
             "rounds": len(rounds),
             "mode_shares": self.mode_shares(),
@@ -252,6 +285,9 @@ class Traces:
             "verifications": len(self.verifications()) or None,
             "accepted_per_verification": self.accepted_per_verification() or None,
             "acceptance_by_position": self.acceptance_by_position() or None,
+            "awaited_tokens_per_round": of_choices(rounds["awaited"]),
+            "unjudged_tokens_per_round": of_choices((rounds["at_hand"] - offered).clip(lower=0)),
+            "by_chance": _rows(self.by_chance()),
             "by_block_position": _rows(self.by_block_position()),
             "by_text_position": _rows(self.by_text_position()),
         }

@@ -1,6 +1,15 @@
 """What decoders would take, from forward times and acceptance: no model runs here."""
 
-from decoders.schedule import Ahead, Alone, Parallel, Schedule, Sequential, describe, read_schedule
+from decoders.schedule import (
+    Adaptive,
+    Ahead,
+    Alone,
+    Parallel,
+    Schedule,
+    Sequential,
+    describe,
+    read_schedule,
+)
 from pearl_eval.simulation.acceptance import Acceptance, BlockRates, Rate, Trace
 from pearl_eval.simulation.forwards import ForwardTimes, Hardware, Slowdown, Surface, Switching
 from pearl_eval.simulation.machine import Costs, Machine, SimulatedRound
@@ -8,6 +17,7 @@ from pearl_eval.simulation.simulation import Result, Simulation, predict_speedup
 
 __all__ = [
     "Acceptance",
+    "Adaptive",
     "Ahead",
     "Alone",
     "BlockRates",

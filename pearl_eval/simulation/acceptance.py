@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 from decoders.schedule import DRAFT_MODEL
 
+#: The same of all tokens, so that it says nothing.
+_UNKNOWN = 0.5
+
 
 class Text(Protocol):
     """A text for which it is settled which drafted tokens would be accepted."""
@@ -18,6 +21,9 @@ class Text(Protocol):
     def accepted(self, start: int, count: int) -> int:
         """How many of ``count`` tokens drafted from position ``start`` on are accepted: those
         before the first wrong one. Positions count generated tokens, from 0."""
+
+    def confidence(self, position: int) -> float:
+        """The probability that the draft model gives its token for a position."""
 
 
 class Acceptance(Protocol):
@@ -35,16 +41,23 @@ class FixedText:
     """Every position is right or wrong by itself, wherever a block begins.
 
     That is what greedy decoding does exactly: whether the draft model's first choice after a
-    verified prefix is the target's depends on the prefix alone.
+    verified prefix is the target's depends on the prefix alone. ``confidences`` are the
+    probabilities that the draft model gives its tokens, if they are known.
     """
 
-    def __init__(self, right: NDArray[np.bool_]) -> None:
+    def __init__(
+        self, right: NDArray[np.bool_], confidences: Sequence[float] | None = None
+    ) -> None:
+        self._confidences = confidences
         positions = np.where(right, len(right), np.arange(len(right)))
         # Where the first wrong token at or after each position is.
         self._wrong = np.minimum.accumulate(positions[::-1])[::-1].tolist()
 
     def accepted(self, start: int, count: int) -> int:
         return min(count, self._wrong[start] - start) if count else 0
+
+    def confidence(self, position: int) -> float:
+        return _UNKNOWN if self._confidences is None else self._confidences[position]
 
 
 class BlockText:
@@ -64,6 +77,9 @@ class BlockText:
                 return place
         return count
 
+    def confidence(self, position: int) -> float:
+        return _UNKNOWN
+
 
 @dataclass(frozen=True)
 class Rate:
@@ -76,7 +92,7 @@ class Rate:
         _check_rate(self.rate)
 
     def text(self, index: int, length: int, rng: np.random.Generator) -> Text:
-        return FixedText(rng.random(length) < self.rate)
+        return FixedText(rng.random(length) < self.rate, [self.rate] * length)
 
 
 @dataclass(frozen=True)
@@ -105,10 +121,14 @@ class Trace:
 
     Unknown are positions for which no token was drafted after the verified text, as the one that
     vanilla speculative decoding adds itself. They are drawn, at the rate of the known ones.
+
+    ``confidences`` of each prompt are the probabilities that the draft model gave its tokens, where
+    they were recorded.
     """
 
     prompts: tuple[str, ...]
     of: str = DRAFT_MODEL
+    confidences: tuple[tuple[float, ...], ...] | None = None
 
     def __post_init__(self) -> None:
         if not self.prompts or not any(set(one) & set("01") for one in self.prompts):
@@ -138,7 +158,8 @@ class Trace:
             )
         recorded = recorded[:length]
         drawn = rng.random(length) < self.rate
-        return FixedText(np.where(recorded == ord("-"), drawn, recorded == ord("1")))
+        sure = self.confidences and self.confidences[index % len(self.prompts)]
+        return FixedText(np.where(recorded == ord("-"), drawn, recorded == ord("1")), sure or None)
 
 
 def merge(traces: Sequence[str]) -> str:

@@ -2,158 +2,164 @@
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-from decoders.schedule import Ahead
+from decoders.adaptive.policy import NEVER, Decision, Policy, Situation
+from decoders.schedule import Adaptive, Ahead
+from pearl_eval.simulation.acceptance import Text
+from pearl_eval.simulation.forerunner import Forerunner, Published
 from pearl_eval.simulation.machine import Machine, Rounds, SimulatedRound
 
 
-@dataclass(slots=True)
-class _Published:
-    """A token: the update its text began with, its position, and how long it took and the draft
-    process had waited before."""
+class _Drafts:
+    """What the main process knows of the present draft, and of what became of it."""
 
-    lineage: int
-    position: int
-    seconds: float
-    waited: float
+    def __init__(self, text: Text) -> None:
+        self._text = text
+        self._first_known = [0]
+        self._lineage = self._settled = self._there = 0
+        self.stale = False
+        self.latest: Published | None = None
 
+    @property
+    def base(self) -> int:
+        """The position that the draft began at."""
+        return self._first_known[self._lineage]
 
-class _Forerunner:
-    """The draft process: drafts on, but for news and where it must wait."""
-
-    def __init__(self, machine: Machine, ahead: int) -> None:
-        self._machine = machine
-        self._ahead = ahead
-        self._under_way = machine.costs.crossing / 2
-        self._free = self._under_way  # when it has made its last token, or was told to begin
-        self._length = self._verified = 0
-        self._seen = 0  # of the prompt, too
-        self._wrong: int | None = None  # where its text first went wrong
-        self._lineage = 0
-        self._news: deque[tuple[float, int, int]] = deque()
-        self._slow = machine.slowdown.draft
-        self._publish = machine.costs.publish
-        self._waited = 0.0
-
-    def tell(self, at: float, number: int, verified: int) -> None:
-        """So many tokens are verified, by update ``number``, which is sent now."""
-        self._news.append((at + self._under_way, number, verified))
-
-    def run(self, until: float) -> list[_Published]:
-        """What is there by then."""
-        made = []
-        while self._hear() and self._free + self._next() + self._under_way <= until:
-            made.append(self._draft())
-        return made
-
-    def pause(self, now: float) -> float:
-        """When it has said that it stopped, told so ``now``: after the token it is at."""
-        told = now + self._under_way
-        while self._hear() and self._free < told:
-            self._draft()
-        return max(told, self._free) + self._under_way
-
-    def _hear(self) -> bool:
-        """Take in news that is there, or wait for some if it must; whether it may draft then."""
-        while self._news:
-            at, number, verified = self._news[0]
-            if at > self._free:
-                if self._may_draft():
-                    return True
-                self._waited += at - self._free
-                self._free = at
-            self._news.popleft()
-            self._take(number, verified)
-        return self._may_draft()
-
-    def _may_draft(self) -> bool:
-        # The target adds one token itself, so the last of the text need not be drafted.
-        end = self._machine.max_new_tokens - 1
-        return self._length - self._verified < self._ahead and self._length < end
-
-    def _next(self) -> float:
-        """Seconds of the next token."""
-        window = self._machine.prompt + self._length - self._seen
-        return self._machine.draft.forward(window, self._seen) * self._slow + self._publish
-
-    def _draft(self) -> _Published:
-        seconds = self._next()
-        self._free += seconds
-        self._seen = self._machine.prompt + self._length
-        position = self._length
-        if self._wrong is None:
-            right = self._machine.text.accepted(position, 1) == 1
-            self._wrong = None if right else position
-        self._length += 1
-        waited, self._waited = self._waited, 0.0
-        return _Published(self._lineage, position, seconds, waited)
-
-    def _take(self, number: int, verified: int) -> None:
-        wrong = self._wrong is not None and self._wrong < verified
-        if wrong or self._length < verified:
-            agreed = self._wrong if wrong and self._wrong is not None else self._length
-            self._seen = min(self._seen, self._machine.prompt + min(agreed, self._length))
-            self._length = verified
-            self._wrong = None
-            self._lineage = number
-        self._verified = verified
-
-
-def ahead(schedule: Ahead, machine: Machine) -> Rounds:
-    text, prompt, max_new_tokens = machine.text, machine.prompt, machine.max_new_tokens
-    forerunner = _Forerunner(machine, schedule.ahead)
-    slow = machine.slowdown.target
-    overhead = machine.costs.round
-    clock = 0.0
-    known = updates = target_seen = 0
-    lineage = settled = there = 0
-    stale = False
-    first_known = [0]
-    while known < max_new_tokens:
-        fresh = forerunner.run(clock)
+    def take(self, fresh: Sequence[Published]) -> None:
         for one in fresh:
-            if one.lineage != lineage:
-                lineage, stale = one.lineage, False
-                settled = there = first_known[lineage]
-            there = one.position + 1
-        # Tokens that the target decoded itself meanwhile, beside published ones.
-        agreed = compared = 0
-        if not stale and min(there, known) > settled:
-            count = min(there, known) - settled
-            agreed = text.accepted(settled, count)
-            compared = min(agreed + 1, count)
-            stale = agreed < count
-            settled += agreed
-        pending = 0 if stale else max(0, there - known)
-        window = prompt + known + pending - target_seen
-        verifying = machine.target.forward(window, target_seen) * slow
-        accepted = text.accepted(known, pending)
-        judged = min(accepted + 1, pending)
+            if one.lineage != self._lineage:
+                self._lineage, self.stale = one.lineage, False
+                self._settled = self._there = self.base
+            self._there = one.position + 1
+            self.latest = one
+
+    def settle(self, known: int) -> tuple[int, int, int]:
+        """Compare what the target decoded itself meanwhile with what was drafted for it: the first
+        position, how many agree, how many were compared."""
+        start = self._settled
+        if self.stale or min(self._there, known) <= start:
+            return start, 0, 0
+        count = min(self._there, known) - start
+        agreed = self._text.accepted(start, count)
+        self.stale = agreed < count
+        self._settled += agreed
+        return start, agreed, min(agreed + 1, count)
+
+    def pending(self, known: int) -> int:
+        return 0 if self.stale else max(0, self._there - known)
+
+    def judged(self, accepted: int, judged: int) -> None:
+        self.stale = self.stale or accepted < judged
+        self._settled += accepted
+
+    def verified(self, known: int) -> int:
+        """So many tokens are verified, by an update of the number that is given back."""
+        self._first_known.append(known)
+        return len(self._first_known) - 1
+
+    def confidences(self, start: int, count: int) -> list[float]:
+        return [self._text.confidence(start + index) for index in range(count)]
+
+
+class _Chooser:
+    """Decides as ``pearl_adaptive`` does."""
+
+    def __init__(self, policy: Policy, machine: Machine, drafts: _Drafts, ahead: int) -> None:
+        self._policy, self._machine, self._drafts, self._ahead = policy, machine, drafts, ahead
+        self._told = 0.0
+
+    def decide(self, known: int, now: float) -> Decision:
+        drafts = self._drafts
+        pending, latest = drafts.pending(known), drafts.latest
+        if latest is None or pending >= min(self._ahead, self._machine.max_new_tokens - known - 1):
+            arrival = NEVER
+        else:
+            arrival = self._policy.arrival(latest.ended, self._told, drafts.stale, now)
+        last = None if latest is None or drafts.stale else latest.position
+        before = None if last is None else self._machine.text.confidence(last)
+        held = drafts.confidences(known, pending)
+        return self._policy.decide(Situation(held, known - drafts.base, before, arrival))
+
+    def note(self, fresh: Sequence[Published]) -> None:
+        for one in fresh:
+            self._policy.drafted(one.seconds, one.ended - one.seconds < self._told)
+
+    def learn(self, start: int, agreed: int, judged: int) -> None:
+        if judged:
+            base = self._drafts.base
+            draft = self._drafts.confidences(base, start + judged - base)
+            self._policy.verified(draft, start - base, agreed, judged)
+
+    def ran(self, judged: int, seconds: float, told: float, first: bool) -> None:
+        self._told = told
+        if not first:
+            self._policy.ran(judged, seconds)
+
+
+def ahead(schedule: Ahead | Adaptive, machine: Machine, policy: Policy | None = None) -> Rounds:
+    """The rounds of a text; ``policy`` decides when they begin and what they judge."""
+    text, prompt, max_new_tokens = machine.text, machine.prompt, machine.max_new_tokens
+    forerunner, drafts = Forerunner(machine, schedule.ahead), _Drafts(text)
+    chooser = None if policy is None else _Chooser(policy, machine, drafts, schedule.ahead)
+    clock = 0.0
+    known = target_seen = 0
+    while known < max_new_tokens:
+        begin = clock
+        fresh, compared = list[Published](), (0, 0)
+
+        def look(now: float) -> None:
+            nonlocal compared
+            new = forerunner.run(now)
+            fresh.extend(new)  # noqa: B023 (called in this round alone)
+            drafts.take(new)
+            start, agreed, judged = drafts.settle(known)  # noqa: B023
+            compared = compared[0] + agreed, compared[1] + judged
+            if chooser is not None:
+                chooser.note(new)
+                chooser.learn(start, agreed, judged)
+
+        look(clock)
+        offered = drafts.pending(known)
+        if chooser is not None:
+            decision = chooser.decide(known, clock)
+            while decision.awaited:
+                clock = max(clock, forerunner.next_there())
+                look(clock)
+                decision = chooser.decide(known, clock)
+            offered = decision.judged
+            if decision.seconds is not None:
+                until = known + len(decision.chances)
+                end = clock + decision.seconds
+                forerunner.expect(clock, end, decision.right, decision.unseen, until)
+        window = prompt + known + offered - target_seen
+        verifying = machine.target.forward(window, target_seen) * machine.slowdown.target
+        accepted = text.accepted(known, offered)
+        judged = min(accepted + 1, offered)
         before, known = known, known + accepted + 1
-        target_seen = prompt + before + accepted
-        stale = stale or accepted < judged
-        settled += accepted
-        seconds = verifying + overhead
+        first, target_seen = not target_seen, prompt + before + accepted
+        drafts.judged(accepted, judged)
+        waited = clock - begin
+        seconds = waited + verifying + machine.costs.round
         if known == max_new_tokens:
             # The text is over when the draft process has stopped.
-            seconds = forerunner.pause(clock + seconds) - clock
-        updates += 1
-        first_known.append(known)
-        forerunner.tell(clock + seconds, updates, known)
+            seconds = forerunner.pause(begin + seconds) - begin
+        clock = begin + seconds
+        forerunner.tell(clock, drafts.verified(known), known)
+        if chooser is not None:
+            chooser.learn(before, accepted, judged)
+            chooser.ran(offered, seconds - waited, clock, first)
         yield SimulatedRound(
-            "verify" if pending else "decode",
-            clock,
+            "verify" if offered else "decode",
+            begin,
             seconds,
             len(fresh),
-            compared + judged,
-            agreed + accepted,
+            compared[1] + judged,
+            compared[0] + accepted,
             sum(one.seconds for one in fresh),
             verifying,
             sum(one.waited for one in fresh),
-            0.0,
+            waited,
             known,
             window,
         )
-        clock += seconds

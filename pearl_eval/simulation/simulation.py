@@ -10,7 +10,8 @@ from typing import Any, cast
 import numpy as np
 
 from decoders.accepted_runs import acceptance_rate, accepted_runs
-from decoders.schedule import Ahead, Alone, Parallel, Schedule, Sequential
+from decoders.adaptive.policy import Policy
+from decoders.schedule import Adaptive, Ahead, Alone, Parallel, Schedule, Sequential
 from pearl_eval.simulation.acceptance import Acceptance, BlockRates
 from pearl_eval.simulation.ahead import ahead
 from pearl_eval.simulation.forwards import ForwardTimes
@@ -19,7 +20,7 @@ from pearl_eval.simulation.parallel import parallel
 from pearl_eval.simulation.sequential import alone, sequential
 
 
-def _rounds(schedule: Schedule, machine: Machine) -> Rounds:
+def _rounds(schedule: Schedule, machine: Machine, policy: Policy) -> Rounds:
     match schedule:
         case Alone():
             return alone(schedule, machine)
@@ -27,6 +28,8 @@ def _rounds(schedule: Schedule, machine: Machine) -> Rounds:
             return sequential(schedule, machine)
         case Parallel():
             return parallel(schedule, machine)
+        case Adaptive():
+            return ahead(schedule, machine, policy)
         case Ahead():
             return ahead(schedule, machine)
         case _:
@@ -151,12 +154,15 @@ class Simulation:
                 " trace"
             )
 
-    def run(self, tokens: int | None = None, seed: int = 0) -> Result:
-        """Simulate texts until there are ``tokens`` tokens; without, each prompt once."""
+    def run(self, tokens: int | None = None, seed: int = 0, policy: Policy | None = None) -> Result:
+        """Simulate texts until there are ``tokens`` tokens; without, each prompt once.
+
+        ``policy`` decides where the schedule is ``Adaptive``; without, one that has to learn.
+        """
         count = len(self.prompts) if tokens is None else -(-tokens // self.max_new_tokens)
-        result = Result()
+        result, policy = Result(), policy or Policy()
         for index in range(count):
-            rounds = list(self.rounds(index, seed))
+            rounds = list(self.rounds(index, seed, policy))
             result.accepted_runs += accepted_runs(rounds, self.schedule.ends_run)
             result.text_seconds.append(sum(one.seconds for one in rounds))
             result.rounds += len(rounds)
@@ -170,15 +176,16 @@ class Simulation:
             result.seconds += result.text_seconds[-1]
         return result
 
-    def rounds(self, index: int = 0, seed: int = 0) -> Rounds:
+    def rounds(self, index: int = 0, seed: int = 0, policy: Policy | None = None) -> Rounds:
         """The rounds of text number ``index``. What is drawn depends on it and the seed alone, so
-        that it is the same for every decoder."""
+        that it is the same for every decoder. ``policy`` has what an adaptive one learned before.
+        """
         text = self.acceptance.text(
             index, self.max_new_tokens, np.random.default_rng([seed, index])
         )
         prompt = self.prompts[index % len(self.prompts)]
         machine = Machine(text, self.max_new_tokens, prompt, self.forwards, self.costs)
-        return _rounds(self.schedule, machine)
+        return _rounds(self.schedule, machine, policy or Policy())
 
 
 def predict_speedup(

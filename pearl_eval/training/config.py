@@ -82,12 +82,16 @@ class DraftConfig:
         Most frequent tokens that it can propose; null for all. The others it never proposes.
     whole
         Whether its folder has the embeddings, head and tokenizer, too, which are its target's.
+    start
+        Folder of a draft model of the same target and layers, made before, that it goes on from;
+        null: it begins as the target's layers are.
     """
 
     layers: list[int] | None = None
     depth: int = 4
     head: int | None = 8192
     whole: bool = True
+    start: str | None = None
 
 
 @dataclass

@@ -26,6 +26,7 @@ from pearl_eval.training.corpus import Corpus
 from pearl_eval.training.draft import (
     check_head,
     frequent_tokens,
+    go_on_from,
     make_draft,
     save_draft,
     spread,
@@ -68,6 +69,8 @@ def distill(cfg: DictConfig) -> Path:
         count = model.config.get_text_config().num_hidden_layers
         layers = shape.layers if shape.layers is not None else spread(count, shape.depth)
         draft = make_draft(model, layers)
+        if shape.start is not None:
+            go_on_from(draft, Path(shape.start).expanduser())
         corpus.make(model)
         del model
         results = _fitted(draft, layers, setup, corpus, config.seed, shape, fitting, folder)

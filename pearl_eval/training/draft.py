@@ -75,6 +75,31 @@ def make_draft(target: Any, layers: Sequence[int]) -> Any:
     return made.eval()
 
 
+def go_on_from(draft: Any, folder: Path) -> None:
+    """Give a draft model the weights of one that was made of the same layers before.
+
+    Raises
+    ------
+    UserError
+        There is none in the folder, or one of other shapes.
+    """
+    path = folder / "model.safetensors"
+    if not path.is_file():
+        raise UserError(f"draft.start: there is no draft model in {folder} ({path.name})")
+    saved = load_file(path)
+    # Its embeddings and head, if they are there, are the target's.
+    own = dict(draft.base_model.layers.named_parameters(prefix="layers"))
+    known = {name: one for name, one in _layers_of(saved).items() if name in own}
+    if set(known) != set(own) or any(known[name].shape != own[name].shape for name in own):
+        raise UserError(f"draft.start: {folder} has a model of other layers or sizes")
+    draft.load_state_dict({n: t for n, t in saved.items() if n in draft.state_dict()}, strict=False)
+
+
+def _layers_of(saved: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of layers, by their names from ``layers.`` on."""
+    return {f"layers.{n.split('layers.', 1)[1]}": t for n, t in saved.items() if "layers." in n}
+
+
 def _moved(name: str, places: dict[str, str]) -> str:
     for here, there in places.items():
         if name.startswith(here):

@@ -13,7 +13,9 @@ from decoder_cases import OWN_NAMES, cases, make_decoder
 from exact import check, distribution, every_way, expected
 from toy import Branches, InlineForerunner
 
+from decoders.decoder import Decoder
 from decoders.lookahead import Lookahead
+from decoders.pearl_adaptive import PearlAdaptive
 from decoders.pearl_async import PearlAsync
 from decoders.sampling.temperature import Temperature
 
@@ -69,9 +71,13 @@ def test_distribution_with_several_guesses_for_a_position(
 
 
 @pytest.mark.parametrize("schedule", [(0,), (2,), (0, 2), (1, 0, 0, 2), (2, 0, 1)], ids=str)
+@pytest.mark.parametrize("decoder", [PearlAsync(2), PearlAdaptive(2), PearlAdaptive()], ids=repr)
 def test_distribution_whatever_the_timing(
-    branches: Branches, schedule: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+    branches: Branches,
+    decoder: Decoder,
+    schedule: tuple[int, ...],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(InlineForerunner, "schedule", schedule)
     sampler = Temperature()
-    check(distribution(branches, PearlAsync(2), sampler, LENGTH), expected(sampler, LENGTH))
+    check(distribution(branches, decoder, sampler, LENGTH), expected(sampler, LENGTH))

@@ -7,8 +7,11 @@ from decoder_cases import ALL_NAMES, make_decoder
 
 from pearl_eval.results.about import about_decoder
 
+#: Decoders that came with later versions, whose runs say it themselves.
+LATER = ["pearl_adaptive"]
 
-@pytest.mark.parametrize("name", ALL_NAMES)
+
+@pytest.mark.parametrize("name", [name for name in ALL_NAMES if name not in LATER])
 def test_what_a_decoder_would_have_said(name: str) -> None:
     decoder = make_decoder(name, 7)
     settings = {key: value for key, value in vars(decoder).items() if key in ("gamma", "ahead")}

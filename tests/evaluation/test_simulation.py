@@ -175,7 +175,7 @@ class VirtualForerunner(Inline, Forerunner):  # type: ignore[misc]
         if message == (forerunner._PAUSE,):
             self._run(float("inf"))
 
-    def read(self) -> list[Drafted]:
+    def read(self, wait: float = 0.0) -> list[Drafted]:
         self._run(self.clock.now)
         return super().read()
 
@@ -190,7 +190,8 @@ class VirtualForerunner(Inline, Forerunner):  # type: ignore[misc]
                 super().send(message)
             elif self._service.may_draft and self._free + self.clock.draft_seconds <= until:
                 self._free += self.clock.draft_seconds
-                self._answers.append(("drafted", *self._service.draft(), 1.0, 0.0))
+                name, lineage, position, token, *_ = self._service.draft(0.0)
+                self._answers.append((name, lineage, position, token, 1.0, 0.0, self._free))
             else:
                 return
 

@@ -26,7 +26,7 @@ from decoders.decoder import Decoder
 from decoders.generation import Generation
 from decoders.model.cached_model import CachedModel
 from decoders.process import worker as draft_process
-from decoders.process.channel import Channel, ChannelClosed
+from decoders.process.channel import Channel, ChannelClosed, ChannelTimeout
 from decoders.process.models import End, Models
 from decoders.process.worker import WorkerOptions
 from decoders.sampling.sampler import Greedy, Sampler
@@ -36,6 +36,8 @@ PROMPT = [1, 2]
 VOCAB = 64
 #: Seconds that a message is under way between two processes.
 CROSSING = 0.5
+#: From so many seconds on, a limit is one of real time: nothing by this clock takes as long.
+_REAL = 100.0
 
 
 def target_seconds(tokens: int) -> float:
@@ -149,15 +151,19 @@ class Wire:
     def receive(self, timeout: float | None = None) -> Any:
         me = self._owner = self._world.me
         now = me.now
+        # What is waited for in a decoder's own time; other limits are those of real time.
+        until = now + timeout if timeout is not None and timeout < _REAL else math.inf
 
         def due() -> float:
             if self._inbox:
-                return max(now, self._inbox[0][0])
-            return now if self.other._closed else math.inf
+                return min(until, max(now, self._inbox[0][0]))
+            return now if self.other._closed else until
 
         self._world.take_turn(due)
-        if not self._inbox:
-            raise ChannelClosed
+        if not self._inbox or self._inbox[0][0] > me.now:
+            if self.other._closed:
+                raise ChannelClosed
+            raise ChannelTimeout(timeout)
         return self._take()
 
     def receive_now(self) -> Any | None:
@@ -235,6 +241,8 @@ def wrong_at(text: Sequence[int], *positions: int) -> list[int]:
 class Decode:
     """Decodes the same text twice, which must go the same way, and gives the second generation.
 
+    Once, where the decoder ``learns`` from one text for the next.
+
     ``session`` is that of the decoder that was started last.
     """
 
@@ -254,6 +262,7 @@ class Decode:
         sampler: Sampler | None = None,
         ends: int = 0,
         prompt: Sequence[int] = PROMPT,
+        learns: bool = False,
     ) -> Generation:
         def load_draft() -> CachedModel:
             return Scripted(self._world, draft, draft_seconds, len(prompt))
@@ -265,6 +274,8 @@ class Decode:
         self.session = decoder.start(models, sampler or Greedy())
         self._started.append(self.session)
         first = self.session.decode(prompt, limit or len(text), stop_ids)
+        if learns:
+            return first
         # What a draft process did between prompts would show in the next one's rounds.
         self._world.spend(1000.0)
         again = self.session.decode(prompt, limit or len(text), stop_ids)

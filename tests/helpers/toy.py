@@ -163,11 +163,11 @@ class Inline:
     _options = WorkerOptions()
     bytes_sent = 0
 
-    def __init__(self, load: Any, sampler: Any, options: Any) -> None:
+    def __init__(self, load: Any, sampler: Any, options: Any, *settings: Any) -> None:
         model = load()
         self._vocab_size = model.vocab_size
         self.fixed_shapes = model.fixed_shapes
-        self._service = self.make_service(model, sampler)
+        self._service = self.make_service(model, sampler, *settings)
         self._answers: list[Any] = []
 
     make_service: ClassVar[Any]
@@ -203,10 +203,10 @@ class InlineForerunner(Inline, Forerunner):  # type: ignore[misc]
         self._reads = itertools.cycle(self.schedule)
         super().begin(*arguments)
 
-    def read(self) -> list[Drafted]:
+    def read(self, wait: float = 0.0) -> list[Drafted]:
         for _ in range(next(self._reads)):
             if self._service.may_draft:
-                self._answers.append(("drafted", *self._service.draft(), 0.0, 0.0))
+                self._answers.append(self._service.draft(0.0))
         return super().read()
 
     def receive_now(self) -> Any | None:

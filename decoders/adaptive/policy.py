@@ -1,0 +1,128 @@
+"""What is measured and learned of a pair, and the decisions that follow from it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from decoders.adaptive.average import Average
+from decoders.adaptive.calibration import Calibration, doubt, place_kind
+from decoders.adaptive.forward_costs import ForwardCosts
+from decoders.adaptive.stopping import UNLIKELY, Pace, best_start
+
+#: The most drafted tokens that a forward judges.
+MOST = 32
+#: When the next drafted token comes, where none will.
+NEVER = math.inf
+#: How much of a draft forward's time goes into the average.
+_TAKEN = 0.1
+
+
+class Situation(NamedTuple):
+    """What there is when the target is free.
+
+    ``confidences`` are those of the tokens at hand, the first of which is at ``place`` in its
+    draft; ``before`` is that of the draft's token before the next one to come, ``None`` where a
+    draft begins anew. ``arrival`` is in how many seconds that one is expected.
+    """
+
+    confidences: Sequence[float]
+    place: int
+    before: float | None
+    arrival: float
+
+
+class Decision(NamedTuple):
+    """Judge so many of the tokens at hand now, or wait for ``awaited`` more first.
+
+    ``chances`` are those of the tokens at hand, of as many as matter, and ``right`` that all of
+    these are right; ``unseen`` is that of the next one to come. ``seconds`` is how long the forward
+    is expected to take; ``None`` where nothing was measured yet.
+    """
+
+    judged: int
+    awaited: int
+    chances: Sequence[float] = ()
+    right: float = 1.0
+    unseen: float = 1.0
+    seconds: float | None = None
+
+
+class Policy:
+    """Decides when the target starts and what it judges, by what it was told of a run so far."""
+
+    def __init__(self) -> None:
+        self._calibration = Calibration()
+        self._forwards = ForwardCosts(MOST)
+        self._beside, self._alone = Average(_TAKEN), Average(_TAKEN)
+
+    def drafted(self, seconds: float, beside: bool) -> None:
+        """A draft forward took so long, ``beside`` one of the target or while that waited."""
+        (self._beside if beside else self._alone).add(seconds)
+
+    def verified(self, draft: Sequence[float], start: int, agreed: int, judged: int) -> None:
+        """Of a draft, given by its confidences, tokens from place ``start`` on were judged."""
+        for place in range(start, start + judged):
+            self._calibration.learn(
+                doubt(draft[place]),
+                doubt(draft[place - 1]) if place else None,
+                place_kind(place),
+                place < start + agreed,
+            )
+
+    def ran(self, judged: int, seconds: float) -> None:
+        """A forward of the target that judged so many tokens took so long, with all around it."""
+        self._forwards.add(judged, seconds)
+
+    @property
+    def pace(self) -> Pace:
+        beside = self._beside.value or self._alone.value
+        return Pace(self._forwards.seconds(), beside, self._alone.value or beside)
+
+    def chance(self, confidence: float, place: int) -> float:
+        """That a drafted token is right if those before it in its draft are."""
+        return self._calibration.drafted.chance(doubt(confidence), place_kind(place))
+
+    def unseen(self, before: float | None, place: int) -> float:
+        """The same of one that is yet to be drafted; ``before``: see ``Situation``."""
+        known = self._calibration
+        kind = known.NOTHING if before is None else doubt(before)
+        return known.unseen.chance(kind, place_kind(place))
+
+    def decide(self, now: Situation) -> Decision:
+        """What to do."""
+        if not self._forwards:
+            return Decision(min(len(now.confidences), MOST), 0)
+        chances, all_right = list[float](), 1.0
+        for place, confidence in enumerate(now.confidences, now.place):
+            chances.append(self.chance(confidence, place))
+            all_right *= chances[-1]
+            if all_right < UNLIKELY:
+                break
+        next_place = 0 if now.before is None else now.place + len(now.confidences)
+        unseen = self.unseen(now.before, next_place)
+        pace = self.pace
+        judged, awaited = best_start(chances, unseen, now.arrival, pace)
+        return Decision(judged, awaited, chances, all_right, unseen, pace.forwards[judged])
+
+    def arrival(self, ended: float, told: float, anew: bool, now: float) -> float:
+        """In how many seconds the next drafted token is expected.
+
+        Parameters
+        ----------
+        ended
+            When the last one was there.
+        told
+            When the draft process was last told what was verified.
+        anew
+            Whether it must begin anew for that.
+        now
+            The time.
+        """
+        beside = self._beside.value or self._alone.value
+        begins = ended
+        if anew and ended < told:
+            # It heard of it once it was done with the token it was at.
+            begins = max(ended + beside, told)
+        return max(0.0, begins + (self._alone.value or beside) - now)

@@ -1,0 +1,110 @@
+"""When the target starts, and how many drafted tokens it judges: a rule of optimal stopping.
+
+How many tokens a run of right drafts has, until the first wrong one, is up to the two models. Only
+how long it takes is up to the decoder. So of all that can be done next that is best after which the
+wrong token is expected to be found soonest: docs/adaptive.md has the derivation.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+#: So many tokens that are not drafted yet are looked ahead for, at most.
+_FURTHER = 8
+#: What is less likely than this is not weighed.
+UNLIKELY = 0.02
+#: What a second of waiting is taken to cost. Where drafts are nearly always right it makes hardly
+#: any difference when the target starts, so what is expected wrongly would decide.
+_PRICE = 1.3
+
+
+class Start(NamedTuple):
+    """What to do: judge so many of the tokens at hand now, or else wait for so many more first."""
+
+    judged: int
+    awaited: int
+
+
+class Pace(NamedTuple):
+    """How long things take, in seconds.
+
+    ``forwards`` are the target's, which judge 0, 1, 2, … tokens; no more are judged than it has
+    entries for. ``draft`` is how often a token is drafted while the target is at work, and
+    ``waiting`` while it waits.
+    """
+
+    forwards: Sequence[float]
+    draft: float
+    waiting: float
+
+    def steady(self) -> tuple[float, float]:
+        """Tokens that each forward takes a text further while all drafts are right, and its time.
+
+        It judges what was drafted meanwhile and adds one, for which a draft was there: so as many
+        as are drafted in the time.
+        """
+        judged = 0
+        for seconds in self.forwards:
+            judged += 1
+            if judged * self.draft >= seconds:
+                break
+        return judged, seconds
+
+
+def best_start(chances: Sequence[float], unseen: float, arrival: float, pace: Pace) -> Start:
+    """What is expected to end the run of right drafts soonest.
+
+    Parameters
+    ----------
+    chances
+        Of each drafted token at hand, that it is right if all before it are. Those that are as good
+        as never right (``UNLIKELY``) may be left out.
+    unseen
+        The same of a token that is not drafted yet.
+    arrival
+        Seconds until the next token is drafted; infinite where none will be.
+    pace
+        What takes how long.
+    """
+    forwards, draft, waiting = pace
+    most, held = len(forwards) - 1, len(chances)
+    right = [1.0]  # the chance that the first 0, 1, 2, … tokens are all right
+    for chance in chances:
+        right.append(right[-1] * chance)
+    all_right = right[-1]
+    if arrival == math.inf:
+        return Start(min(held, most), 0)
+    right.append(all_right * unseen)
+    gain, later = pace.steady()
+    # Of later forwards the chance of each is `unseen**gain` that of the one before.
+    later /= 1 - unseen**gain
+    soonest, judged, awaited = math.inf, 0, 0
+    for count in range(min(held, most) + 1):
+        first = forwards[count]
+        # One is under way.
+        drafted = max(0.0, 1 + (first - arrival) / draft)
+        then = min(float(most), max(0.0, held + drafted - count - 1))
+        # Tokens that are known after two forwards, if all are right, that are not at hand yet.
+        known = count + then + 2 - held
+        after = all_right * unseen**known if known > 0 else right[int(known) + held]
+        seconds = first + right[count + 1] * forwards[int(then + 0.5)] + after * later
+        if seconds < soonest:
+            soonest, judged = seconds, count
+    joint, waited = right[-1], arrival
+    for count in range(held + 1, min(held + _FURTHER, most) + 1):
+        joint *= unseen
+        if joint < UNLIKELY or waited >= soonest:
+            break
+        first = forwards[count]
+        then = min(float(most), max(0.0, first / draft - 1))
+        seconds = (
+            _PRICE * waited
+            + first
+            + joint * (forwards[int(then + 0.5)] + unseen ** (then + 1) * later)
+        )
+        if seconds < soonest:
+            soonest, awaited = seconds, count - held
+        waited += waiting
+    return Start(judged, awaited)

@@ -1,0 +1,109 @@
+"""PEARL that decides by itself when the target starts, and how many drafted tokens it judges."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from decoders.adaptive.policy import MOST, NEVER, Decision, Policy, Situation
+from decoders.pearl_async import PearlAsync, PearlAsyncSession
+from decoders.process.clock import clock
+from decoders.process.forerunner import Drafted
+from decoders.process.models import Models
+from decoders.sampling.sampler import Draft, Sampler
+from decoders.schedule import Adaptive, Schedule
+from decoders.sequence import Sequence
+from decoders.session import Session
+
+
+@dataclass
+class PearlAdaptive(PearlAsync):
+    """PEARL without a barrier and with nothing to tune, for pairs and texts of all kinds.
+
+    As ``pearl_async``, but whenever the target is free it is weighed whether to start at once or to
+    wait for one more drafted token, and how many of the drafted ones to judge: by the chance of
+    each token, which is learned from how sure the draft model was of those before, and by what
+    forwards of either model take, measured as the run goes. docs/adaptive.md has the rule.
+    """
+
+    idea = "waits for a token, or leaves some unjudged, where that pays"
+
+    def simulated_as(self) -> Schedule:
+        return Adaptive(self.ahead)
+
+    def start(self, models: Models, sampler: Sampler) -> Session:
+        return PearlAdaptiveSession(self, models, sampler.with_own_choice())
+
+
+class PearlAdaptiveSession(PearlAsyncSession):
+    """What it measures and learns stays from one prompt to the next."""
+
+    confides = True
+
+    def load(self, models: Models) -> None:
+        super().load(models)
+        self._policy = Policy()
+        #: When the draft process was last told what was verified.
+        self._told = 0.0
+
+    def windows(self) -> Iterable[int]:
+        return range(1, MOST + 2)
+
+    def gather(self, sequence: Sequence) -> Draft:
+        one = sequence.round
+        pending = self.look(sequence)
+        found = len(pending)
+        decision, arrival = self._decide(sequence, pending)
+        while decision.awaited:
+            one.wait_start = one.wait_start or clock()
+            latest = self.forerunner.latest
+            # It may be later than expected by a forward. If by more, it may be so for long.
+            pending = self.look(sequence, arrival + self._policy.pace.waiting)
+            if self.forerunner.latest is latest:
+                break
+            decision, arrival = self._decide(sequence, pending)
+        if one.wait_start:
+            one.wait_target_seconds = clock() - one.wait_start
+        one.at_hand, one.awaited = len(pending), len(pending) - found
+        one.chances = list(decision.chances[: decision.judged])
+        if decision.seconds is not None:
+            until = len(sequence) + len(decision.chances)
+            end = clock() + decision.seconds
+            self.forerunner.expect(end, decision.right, decision.unseen, until)
+        return Draft([token.token for token in pending[: decision.judged]])
+
+    def note(self, sequence: Sequence, drafted: list[Drafted]) -> None:
+        super().note(sequence, drafted)
+        sequence.round.confidences += [token.confidence for token in drafted]
+        for token in drafted:
+            # One that was begun before the target was done ran beside it.
+            self._policy.drafted(token.seconds, token.ended - token.seconds < self._told)
+
+    def learn(self, start: int, accepted: int, judged: int) -> None:
+        if judged:
+            base, draft = self.forerunner.draft
+            confidences = [token.confidence for token in draft]
+            self._policy.verified(confidences, start - base, accepted, judged)
+
+    def close_round(self, sequence: Sequence) -> None:
+        self._told = clock()
+        one = sequence.round
+        if len(sequence.rounds) > 1:
+            # The first one's forward reads the prompt.
+            self._policy.ran(one.target_tokens - 1, self._told - one.target_start)
+        super().close_round(sequence)
+        one.busy_seconds += one.wait_target_seconds
+
+    def _decide(self, sequence: Sequence, pending: list[Drafted]) -> tuple[Decision, float]:
+        """What to do, and in how many seconds the next drafted token is expected."""
+        latest, stale = self.forerunner.latest, self.forerunner.stale
+        base, _ = self.forerunner.draft
+        # The last token is the target's own.
+        if latest is None or len(pending) >= min(self.decoder.ahead, sequence.remaining - 1):
+            arrival = NEVER
+        else:
+            arrival = self._policy.arrival(latest.ended, self._told, stale, clock())
+        before = None if latest is None or stale else latest.confidence
+        confidences = [token.confidence for token in pending]
+        now = Situation(confidences, len(sequence) - base, before, arrival)
+        return self._policy.decide(now), arrival

@@ -1,0 +1,40 @@
+"""Going on from a draft model that was made before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from small_pair import make_model
+from transformers import AutoModelForCausalLM
+
+from pearl_eval.errors import UserError
+from pearl_eval.training.draft import go_on_from, make_draft
+
+
+def test_it_has_the_weights_of_the_one_made_before(tmp_path: Path) -> None:
+    target = make_model(64, layers=4, seed=0)
+    made = make_draft(target, [0, 3])
+    with torch.no_grad():
+        for weights in made.base_model.layers.parameters():
+            weights.add_(0.25)
+    made.save_pretrained(tmp_path)
+    draft = make_draft(target, [0, 3])
+    go_on_from(draft, tmp_path)
+    own, other = draft.state_dict(), made.state_dict()
+    assert all(torch.equal(own[name], other[name]) for name in other)
+    assert not torch.equal(
+        own["model.layers.0.mlp.up_proj.weight"],
+        target.state_dict()["model.layers.0.mlp.up_proj.weight"],
+    )
+
+
+def test_what_is_no_such_draft_model_is_refused(tmp_path: Path) -> None:
+    target = make_model(64, layers=4, seed=0)
+    with pytest.raises(UserError, match=r"draft\.start: there is no draft model in"):
+        go_on_from(make_draft(target, [0, 3]), tmp_path)
+    make_draft(target, [0, 1, 3]).save_pretrained(tmp_path)
+    assert AutoModelForCausalLM.from_pretrained(tmp_path).config.num_hidden_layers == 3
+    with pytest.raises(UserError, match="has a model of other layers or sizes"):
+        go_on_from(make_draft(target, [0, 3]), tmp_path)
