@@ -89,7 +89,7 @@ def go_on_from(draft: Any, folder: Path) -> None:
     saved = load_file(path)
     # Its embeddings and head, if they are there, are the target's.
     own = dict(draft.base_model.layers.named_parameters(prefix="layers"))
-    known = {name: one for name, one in _layers_of(saved).items() if name in own}
+    known = _layers_of(saved)
     if set(known) != set(own) or any(known[name].shape != own[name].shape for name in own):
         raise UserError(f"draft.start: {folder} has a model of other layers or sizes")
     draft.load_state_dict({n: t for n, t in saved.items() if n in draft.state_dict()}, strict=False)
