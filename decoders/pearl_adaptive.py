@@ -58,7 +58,7 @@ class PearlAdaptiveSession(PearlAsyncSession):
             one.wait_start = one.wait_start or clock()
             latest = self.forerunner.latest
             # It may be later than expected by a forward. If by more, it may be so for long.
-            pending = self.look(sequence, arrival + self._policy.pace.waiting)
+            pending = self.look(sequence, arrival + self._policy.timings.waiting)
             if self.forerunner.latest is latest:
                 break
             decision, arrival = self._decide(sequence, pending)

@@ -80,7 +80,10 @@ class MeasuredCell:
             int(first["new_tokens"].iloc[0]),
             tuple(first.drop_duplicates("task_id")["prompt_tokens"]),
             ForwardTimes.from_bench(content["forwards"]),
-            Trace(tuple(map(merge, zip(*(_trace(own) for _, own in runs), strict=True)))),
+            Trace(
+                tuple(map(merge, zip(*(_trace(own) for _, own in runs), strict=True))),
+                confidences=next((one for _, own in runs if (one := _confidences(own))), None),
+            ),
             {label: _ratio(reference, _typical(own)) for label, own in times.items()},
             _ratio(_typical(once), _typical(again)),
             schedules,
@@ -156,6 +159,26 @@ def _trace(run: Traces) -> list[str]:
                         marks[place] = _MARKS[fate]
         found.append("".join(marks))
     return found
+
+
+def _confidences(run: Traces) -> tuple[tuple[float, ...], ...] | None:
+    """For each prompt, how sure the draft model was of its token for each place of the text.
+
+    ``None`` where the run does not say. Where a token was drafted more than once the one that was
+    judged counts, and where none was an even chance.
+    """
+    if "confidences" not in run.rounds or not run.rounds["confidences"].map(len).any():
+        return None
+    found = []
+    for record in run.records.drop_duplicates("task_id").to_dict("records"):
+        sure = [0.5] * len(record["output_ids"])
+        own = run.rounds[(run.rounds[KEY] == [record[name] for name in KEY]).all(axis=1)]
+        for drafted in own[["drafted_at", "fates", "confidences"]].itertuples(index=False):
+            for place, fate, confidence in zip(*drafted, strict=True):
+                if fate in _MARKS:
+                    sure[place] = float(confidence)
+        found.append(tuple(sure))
+    return tuple(found)
 
 
 def _ratio(reference: Sequence[float], own: Sequence[float]) -> float:

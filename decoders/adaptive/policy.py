@@ -9,7 +9,7 @@ from typing import NamedTuple
 from decoders.adaptive.average import Average
 from decoders.adaptive.calibration import Calibration, doubt, place_kind
 from decoders.adaptive.forward_costs import ForwardCosts
-from decoders.adaptive.stopping import UNLIKELY, Pace, best_start
+from decoders.adaptive.stopping import UNLIKELY, Timings, best_start
 
 #: The most drafted tokens that a forward judges.
 MOST = 32
@@ -76,9 +76,9 @@ class Policy:
         self._forwards.add(judged, seconds)
 
     @property
-    def pace(self) -> Pace:
+    def timings(self) -> Timings:
         beside = self._beside.value or self._alone.value
-        return Pace(self._forwards.seconds(), beside, self._alone.value or beside)
+        return Timings(self._forwards.seconds(), beside, self._alone.value or beside)
 
     def chance(self, confidence: float, place: int) -> float:
         """That a drafted token is right if those before it in its draft are."""
@@ -102,9 +102,9 @@ class Policy:
                 break
         next_place = 0 if now.before is None else now.place + len(now.confidences)
         unseen = self.unseen(now.before, next_place)
-        pace = self.pace
-        judged, awaited = best_start(chances, unseen, now.arrival, pace)
-        return Decision(judged, awaited, chances, all_right, unseen, pace.forwards[judged])
+        timings = self.timings
+        judged, awaited = best_start(chances, unseen, now.arrival, timings)
+        return Decision(judged, awaited, chances, all_right, unseen, timings.forwards[judged])
 
     def arrival(self, ended: float, told: float, anew: bool, now: float) -> float:
         """In how many seconds the next drafted token is expected.

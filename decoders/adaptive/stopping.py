@@ -27,7 +27,7 @@ class Start(NamedTuple):
     awaited: int
 
 
-class Pace(NamedTuple):
+class Timings(NamedTuple):
     """How long things take, in seconds.
 
     ``forwards`` are the target's, which judge 0, 1, 2, … tokens; no more are judged than it has
@@ -53,7 +53,7 @@ class Pace(NamedTuple):
         return judged, seconds
 
 
-def best_start(chances: Sequence[float], unseen: float, arrival: float, pace: Pace) -> Start:
+def best_start(chances: Sequence[float], unseen: float, arrival: float, timings: Timings) -> Start:
     """What is expected to end the run of right drafts soonest.
 
     Parameters
@@ -65,10 +65,10 @@ def best_start(chances: Sequence[float], unseen: float, arrival: float, pace: Pa
         The same of a token that is not drafted yet.
     arrival
         Seconds until the next token is drafted; infinite where none will be.
-    pace
+    timings
         What takes how long.
     """
-    forwards, draft, waiting = pace
+    forwards, draft, waiting = timings
     most, held = len(forwards) - 1, len(chances)
     right = [1.0]  # the chance that the first 0, 1, 2, … tokens are all right
     for chance in chances:
@@ -77,7 +77,7 @@ def best_start(chances: Sequence[float], unseen: float, arrival: float, pace: Pa
     if arrival == math.inf:
         return Start(min(held, most), 0)
     right.append(all_right * unseen)
-    gain, later = pace.steady()
+    gain, later = timings.steady()
     # Of later forwards the chance of each is `unseen**gain` that of the one before.
     later /= 1 - unseen**gain
     soonest, judged, awaited = math.inf, 0, 0

@@ -158,8 +158,9 @@ class Trace:
             )
         recorded = recorded[:length]
         drawn = rng.random(length) < self.rate
+        right = np.where(recorded == ord("-"), drawn, recorded == ord("1"))
         sure = self.confidences and self.confidences[index % len(self.prompts)]
-        return FixedText(np.where(recorded == ord("-"), drawn, recorded == ord("1")), sure or None)
+        return FixedText(right, sure)
 
 
 def merge(traces: Sequence[str]) -> str:

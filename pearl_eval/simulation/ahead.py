@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from decoders.adaptive.policy import NEVER, Decision, Policy, Situation
 from decoders.schedule import Adaptive, Ahead
 from pearl_eval.simulation.acceptance import Text
-from pearl_eval.simulation.forerunner import Forerunner, Published
+from pearl_eval.simulation.forerunner import Published, SimulatedForerunner
 from pearl_eval.simulation.machine import Machine, Rounds, SimulatedRound
 
 
@@ -100,7 +100,7 @@ class _Chooser:
 def ahead(schedule: Ahead | Adaptive, machine: Machine, policy: Policy | None = None) -> Rounds:
     """The rounds of a text; ``policy`` decides when they begin and what they judge."""
     text, prompt, max_new_tokens = machine.text, machine.prompt, machine.max_new_tokens
-    forerunner, drafts = Forerunner(machine, schedule.ahead), _Drafts(text)
+    forerunner, drafts = SimulatedForerunner(machine, schedule.ahead), _Drafts(text)
     chooser = None if policy is None else _Chooser(policy, machine, drafts, schedule.ahead)
     clock = 0.0
     known = target_seen = 0

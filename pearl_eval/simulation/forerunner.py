@@ -23,7 +23,7 @@ class Published:
     ended: float
 
 
-class Forerunner:
+class SimulatedForerunner:
     """The draft process: drafts on, but for news and where it must wait, or had better."""
 
     def __init__(self, machine: Machine, ahead: int) -> None:

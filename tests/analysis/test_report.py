@@ -42,7 +42,7 @@ def test_the_table_has_the_terminals_figures_and_labels(sweep: Path) -> None:
     assert "TPOT ms p50 / p95 / p99 ITL ms p50 / p95 / p99 auto – 200.0" in said
     assert f"pearl – {times} TTFT: to the first token." in said
     # Of 15 drafted tokens 11 are accepted; of six rounds of 100 ms models are busy for 90, 80 once.
-    modes, waited = "pre-verify 33%, post-verify 67%", "10.00 ms 10.00 ms 11.67 ms"
+    modes, waited = "pre-verify 33%, post-verify 67%", "10.00 ms 10.00 ms – – 11.67 ms"
     # Of 12 verifications 6 accept one token, 2 two and 4 three.
     verified = "0 6 2 4 1.00 0.50 0.33"
     assert f"pearl 12 0% 0.33 0.67 27% {waited} 100 {verified} {modes}" in said

@@ -12,23 +12,23 @@ from decoders.adaptive.calibration import Calibration, Chances, doubt, place_kin
 from decoders.adaptive.forward_costs import ForwardCosts
 from decoders.adaptive.outlook import Outlook
 from decoders.adaptive.policy import MOST, NEVER, Decision, Policy, Situation
-from decoders.adaptive.stopping import Pace, best_start
+from decoders.adaptive.stopping import Timings, best_start
 from decoders.pearl_adaptive import PearlAdaptive
 
 __all__ = ["by_hand"]
 
 TEXT = list(range(10, 24))
 #: Forwards of 10 s, whatever they judge; a token each 2 s.
-FLAT = Pace([10.0] * 20, 2.0, 2.0)
+FLAT = Timings([10.0] * 20, 2.0, 2.0)
 
 
 def test_a_forward_takes_a_text_as_far_as_is_drafted_meanwhile() -> None:
     # 5 tokens in 10 s: 4 judged, and one added for which a draft was there.
     assert FLAT.steady() == (5, 10.0)
     # 10 + 1 s for each that is judged: with 9 of them 19 s, in which 10 are drafted.
-    assert Pace([10.0 + one for one in range(30)], 1.9, 1.9).steady() == (10, 19.0)
+    assert Timings([10.0 + one for one in range(30)], 1.9, 1.9).steady() == (10, 19.0)
     # Never as many: all that may be judged.
-    assert Pace([10.0, 11.0], 0.1, 0.1).steady() == (2, 11.0)
+    assert Timings([10.0, 11.0], 0.1, 0.1).steady() == (2, 11.0)
 
 
 @pytest.mark.parametrize(("arrival", "awaited"), [(1.9, 1), (2.0, 0)])
@@ -52,7 +52,7 @@ def test_it_waits_for_a_token_while_that_ends_the_run_sooner(arrival: float, awa
 def test_what_is_hardly_ever_right_is_left_unjudged() -> None:
     """Three are at hand: right for sure, then by 0.1 each. Where each that is judged takes 2 s, the
     second costs 2 s and saves a further forward, of 16 s, by 0.1 · 0.9."""
-    dear = Pace([10.0 + 2 * one for one in range(20)], 5.0, 5.0)
+    dear = Timings([10.0 + 2 * one for one in range(20)], 5.0, 5.0)
     assert best_start([1.0, 0.1, 0.1], 0.1, 5.0, dear) == (1, 0)
     # Where it takes no longer, all are.
     assert best_start([1.0, 0.1, 0.1], 0.1, 5.0, FLAT) == (3, 0)
@@ -61,14 +61,14 @@ def test_what_is_hardly_ever_right_is_left_unjudged() -> None:
 
 
 def test_no_more_are_judged_than_a_forward_may() -> None:
-    short = Pace([10.0] * 4, 2.0, 2.0)
+    short = Timings([10.0] * 4, 2.0, 2.0)
     assert best_start([0.9] * 7, 0.9, 1.0, short).judged == 3
     assert best_start([0.9] * 7, 0.9, NEVER, short).judged == 3
 
 
 def test_what_is_as_good_as_right_is_not_waited_for() -> None:
     """It makes no difference when the target starts, and what is expected may be wrong."""
-    assert best_start([], 0.996, 1.0, Pace([10.0] * 20, 1.0, 1.0)) == (0, 0)
+    assert best_start([], 0.996, 1.0, Timings([10.0] * 20, 1.0, 1.0)) == (0, 0)
 
 
 def test_kinds_of_doubt_and_of_places() -> None:

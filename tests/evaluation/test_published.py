@@ -446,6 +446,9 @@ def test_traces() -> None:
         "overhead_fraction": 2.25 / 9,
         "bytes_per_round": 60 / 5,
         "accepted_run_lengths": {"0": 2, "2": 1, "3": 1},
+        "awaited_tokens_per_round": None,
+        "unjudged_tokens_per_round": None,
+        "by_chance": None,
         "by_block_position": [
             {"position": 1, "judged": 5, "accepted": 3, "conditional": 0.6, "joint": 0.6},
             {"position": 2, "judged": 2, "accepted": 2, "conditional": 1.0, "joint": 0.6},

@@ -168,9 +168,39 @@ def test_what_does_not_exist_is_null_and_not_zero(tmp_path: Path) -> None:
         "verifications",
         "accepted_per_verification",
         "acceptance_by_position",
+        "awaited_tokens_per_round",
+        "unjudged_tokens_per_round",
+        "by_chance",
         "by_block_position",
         "by_text_position",
     }
+
+
+def test_what_a_decoder_chose_among_and_foresaw(tmp_path: Path) -> None:
+    """Three rounds; the first reads the prompt, of 7 tokens.
+
+    In the second 3 of 5 tokens at hand are given to the target, for 2 of which it waited, with the
+    chances 0.95, 0.42 and 0.45: the first is accepted, the second is not, and the third is not
+    judged. One more was compared with the target's own. In the third both of 2 are accepted.
+    """
+    rounds = [
+        Round("decode", verified_length=1, target_tokens=7, own_tokens=1),
+        Round(
+            "verify", start=1.0, verified_length=3, target_tokens=4, judged=3, accepted=2,
+            compared=1, compared_accepted=1, at_hand=5, awaited=2, chances=[0.95, 0.42, 0.45],
+        ),
+        Round(
+            "verify", start=2.0, verified_length=6, target_tokens=3, judged=2, accepted=2,
+            at_hand=2, chances=[0.97, 0.48],
+        ),
+    ]  # fmt: skip
+    figures = traces(tmp_path, (make_record(), rounds)).figures()
+    assert figures["awaited_tokens_per_round"] == pytest.approx(2 / 3)
+    assert figures["unjudged_tokens_per_round"] == pytest.approx(2 / 3)
+    assert figures["by_chance"] == [
+        {"low": 0.4, "high": 0.5, "predicted": pytest.approx(0.45), "judged": 2, "accepted": 1},
+        {"low": 0.9, "high": 1.0, "predicted": pytest.approx(0.96), "judged": 2, "accepted": 2},
+    ]
 
 
 def test_samples_and_turns_of_one_problem_are_told_apart(tmp_path: Path) -> None:

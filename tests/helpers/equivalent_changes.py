@@ -115,8 +115,8 @@ EQUIVALENT: list[tuple[str, str, str, str]] = [
     ),
     (
         "pearl_eval/simulation/acceptance.py",
-        'return FixedText(np.where(recorded == ord("-"), drawn, recorded == ord("1")))',
-        'return FixedText(np.where(recorded == ord("-"), drawn, recorded >= ord("1")))',
+        'right = np.where(recorded == ord("-"), drawn, recorded == ord("1"))',
+        'right = np.where(recorded == ord("-"), drawn, recorded >= ord("1"))',
         "a trace has no sign beyond 1",
     ),
     (

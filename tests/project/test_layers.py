@@ -24,7 +24,13 @@ OF_RUNS = {"errors", "own_packages", "simulation", "results", "sizes", "figures"
 #: And what a command is, so that it can be found as one.
 A_COMMAND = "pearl_eval.commands.command"
 #: The few modules of ``decoders`` that need no model, and so may be known to those who have none.
-PURE = {"decoders.accepted_runs", "decoders.round", "decoders.schedule"}
+PURE = {
+    "decoders.accepted_runs",
+    "decoders.adaptive.outlook",
+    "decoders.adaptive.policy",
+    "decoders.round",
+    "decoders.schedule",
+}
 
 
 def order() -> list[str]:
