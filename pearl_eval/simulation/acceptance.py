@@ -159,8 +159,8 @@ class Trace:
         recorded = recorded[:length]
         drawn = rng.random(length) < self.rate
         right = np.where(recorded == ord("-"), drawn, recorded == ord("1"))
-        sure = self.confidences and self.confidences[index % len(self.prompts)]
-        return FixedText(right, sure)
+        known = self.confidences
+        return FixedText(right, None if known is None else known[index % len(self.prompts)])
 
 
 def merge(traces: Sequence[str]) -> str:
