@@ -43,15 +43,19 @@ class PearlAdaptiveSession(PearlAsyncSession):
     def load(self, models: Models) -> None:
         super().load(models)
         self._policy = Policy()
-        #: When the draft process was last told what was verified.
-        self._told = 0.0
+        #: When the target's last forward began, and when it was told what was verified by it.
+        self._begun = self._told = 0.0
+        #: For how long of it the draft model ran.
+        self._beside = 0.0
 
     def windows(self) -> Iterable[int]:
         return range(1, MOST + 2)
 
     def gather(self, sequence: Sequence) -> Draft:
         one = sequence.round
+        self._beside = 0.0
         pending = self.look(sequence)
+        self._learn_costs(sequence)
         found = len(pending)
         decision, arrival = self._decide(sequence, pending)
         while decision.awaited:
@@ -69,15 +73,19 @@ class PearlAdaptiveSession(PearlAsyncSession):
         if decision.seconds is not None:
             until = len(sequence) + len(decision.chances)
             end = clock() + decision.seconds
-            self.forerunner.expect(end, decision.right, decision.unseen, until)
+            self.forerunner.expect(
+                end, decision.right, decision.unseen, until, self._policy.slowdown
+            )
         return Draft([token.token for token in pending[: decision.judged]])
 
     def note(self, sequence: Sequence, drafted: list[Drafted]) -> None:
         super().note(sequence, drafted)
         sequence.round.confidences += [token.confidence for token in drafted]
         for token in drafted:
+            begun = token.ended - token.seconds
             # One that was begun before the target was done ran beside it.
-            self._policy.drafted(token.seconds, token.ended - token.seconds < self._told)
+            self._policy.drafted(token.seconds, begun < self._told)
+            self._beside += max(0.0, min(token.ended, self._told) - max(begun, self._begun))
 
     def learn(self, start: int, accepted: int, judged: int) -> None:
         if judged:
@@ -86,13 +94,18 @@ class PearlAdaptiveSession(PearlAsyncSession):
             self._policy.verified(confidences, start - base, accepted, judged)
 
     def close_round(self, sequence: Sequence) -> None:
-        self._told = clock()
         one = sequence.round
-        if len(sequence.rounds) > 1:
-            # The first one's forward reads the prompt.
-            self._policy.ran(one.target_tokens - 1, self._told - one.target_start)
+        self._begun, self._told = one.target_start, clock()
         super().close_round(sequence)
         one.busy_seconds += one.wait_target_seconds
+
+    def _learn_costs(self, sequence: Sequence) -> None:
+        """What the last round's forward took, now that it is known what was drafted beside it."""
+        # The first one's reads the prompt.
+        if len(sequence.rounds) > 2:
+            seconds = self._told - self._begun
+            judged = sequence.rounds[-2].target_tokens - 1
+            self._policy.ran(judged, seconds, min(1.0, self._beside / seconds))
 
     def _decide(self, sequence: Sequence, pending: list[Drafted]) -> tuple[Decision, float]:
         """What to do, and in how many seconds the next drafted token is expected."""

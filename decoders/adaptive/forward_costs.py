@@ -40,6 +40,10 @@ class ForwardCosts:
         if self._count % _RENEWED == 0:
             self._fill_in()
 
+    def relative(self, judged: int) -> float:
+        """How many times as long as others of its level such a forward takes."""
+        return self._shape[judged]
+
     def seconds(self) -> list[float]:
         """Of forwards that judge 0, 1, 2, … tokens."""
         level = self._level.value

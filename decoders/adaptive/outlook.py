@@ -11,39 +11,63 @@ _TAKEN = 0.1
 
 
 class Outlook:
-    """Weighs a token more against beginning anew at once, if it comes to that."""
+    """Weighs one token more against what it costs: a later new draft, a slower target."""
 
     def __init__(self) -> None:
         self._seconds = Average(_TAKEN)
+        #: Of the first forward of a draft that begins anew: after a rest, and else.
+        self._rested, self._unrested = Average(_TAKEN), Average(_TAKEN)
+        self._rests = False
         self.forget()
 
     def forget(self) -> None:
         """There was news."""
         self._at = -math.inf
-        self._right, self._unseen, self._until = 1.0, 1.0, 0
+        self._right, self._unseen, self._until, self._slowdown = 1.0, 1.0, 0, 0.0
 
-    def expect(self, at: float, right: float, unseen: float, until: int) -> None:
+    def expect(self, at: float, right: float, unseen: float, until: int, slowdown: float) -> None:
         """News is expected at a time of the clock.
 
-        The draft is right up to position ``until`` of the text with the chance ``right``, and each
-        further token, if those before it are, with ``unseen``.
+        Parameters
+        ----------
+        at
+            When.
+        right
+            The chance that the draft is right up to position ``until`` of the text.
+        unseen
+            That of each further token, if those before it are right.
+        until
+            See ``right``.
+        slowdown
+            What share longer the target's forward takes if the draft model runs beside it.
         """
         self._at, self._right, self._unseen, self._until = at, right, unseen, until
+        self._slowdown = slowdown
 
-    def drafted(self, seconds: float) -> None:
-        """A draft forward took so long."""
+    def drafted(self, seconds: float, anew: bool) -> None:
+        """A draft forward took so long; ``anew``: the first of a draft that began anew."""
         self._seconds.add(seconds)
+        if anew:
+            (self._rested if self._rests else self._unrested).add(seconds)
+        self._rests = False
 
     def better_waits(self, now: float, length: int) -> float:
         """Seconds to wait for news rather than draft on; 0 where there is nothing to wait for.
 
-        A token that is begun ``early`` before the news ends the rest of a forward after it. If the
-        draft of ``length`` tokens is all right, it is there ``early`` sooner than if it had been
-        begun with the news. If not, the next draft begins that rest later.
+        ``length`` is the draft's end in the text. A token that is begun ``early`` before the news
+        ends the rest of a forward after it. If the draft is all right, it is there ``early`` sooner
+        than if it had been begun with the news. If not, the next draft begins that rest later. And
+        all the time that the draft model runs the target is slower, by so much that it may rest:
+        which makes its next forward a little slower, as its weights leave the caches meanwhile.
         """
         early, limit = self._at - now, self._seconds.value
         # What is late by as much is taken to be late for long.
-        if not -limit < early < limit:
+        if early <= -limit:
             return 0.0
-        limit *= 1 - self._right * self._unseen ** (length - self._until)
+        right = self._right * self._unseen ** (length - self._until)
+        if early >= limit:
+            chill = max(0.0, self._rested.value - (self._unrested.value or limit))
+            self._rests = (self._slowdown - right) * early > chill
+            return early + limit if self._rests else 0.0
+        limit *= 1 - right
         return early + limit if -limit < early < limit else 0.0

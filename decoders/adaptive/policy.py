@@ -9,6 +9,7 @@ from typing import NamedTuple
 from decoders.adaptive.average import Average
 from decoders.adaptive.calibration import Calibration, doubt, place_kind
 from decoders.adaptive.forward_costs import ForwardCosts
+from decoders.adaptive.slowdown import Slowdown
 from decoders.adaptive.stopping import UNLIKELY, Timings, best_start
 
 #: The most drafted tokens that a forward judges.
@@ -55,6 +56,7 @@ class Policy:
     def __init__(self) -> None:
         self._calibration = Calibration()
         self._forwards = ForwardCosts(MOST)
+        self._slowdown = Slowdown()
         self._beside, self._alone = Average(_TAKEN), Average(_TAKEN)
 
     def drafted(self, seconds: float, beside: bool) -> None:
@@ -71,9 +73,18 @@ class Policy:
                 place < start + agreed,
             )
 
-    def ran(self, judged: int, seconds: float) -> None:
-        """A forward of the target that judged so many tokens took so long, with all around it."""
+    def ran(self, judged: int, seconds: float, share: float = 1.0) -> None:
+        """A forward of the target that judged so many tokens took so long, with all around it.
+
+        The draft model ran beside it for a ``share`` of the time.
+        """
+        self._slowdown.add(share, seconds / self._forwards.relative(judged))
         self._forwards.add(judged, seconds)
+
+    @property
+    def slowdown(self) -> float:
+        """What share longer a forward of the target takes if the draft model runs beside it."""
+        return self._slowdown.value
 
     @property
     def timings(self) -> Timings:

@@ -26,7 +26,7 @@ _STALE = sys.maxsize
 _BEGIN = "begin"
 #: tokens are verified from a position on; updates of a text count from 1 (number, position, tokens)
 _VERIFIED = "verified"
-#: news is expected, see ``Outlook.expect`` (at, right, unseen, until)
+#: news is expected, see ``Outlook.expect`` (at, right, unseen, until, slowdown)
 _EXPECT = "expect"
 #: stop drafting, and say so
 _PAUSE = "pause"
@@ -65,6 +65,8 @@ class ForerunnerService:
     def __init__(self, model: CachedModel, sampler: Sampler, confides: bool = False) -> None:
         self._confides = confides
         self._outlook = Outlook()
+        #: Whether the next token is the first of a draft that begins anew.
+        self._anew = True
         self._model = model
         self._sampler = sampler
         self._text: list[int] = []
@@ -93,7 +95,8 @@ class ForerunnerService:
         text.append(token)
         thought = (self._proposer.confidence(logits, token),) if self._confides else ()
         ended = clock()
-        self._outlook.drafted(ended - start)
+        self._outlook.drafted(ended - start, self._anew)
+        self._anew = False
         return _DRAFTED, self._lineage, position, token, ended - start, waited, ended, *thought
 
     def answer(self, message: Message) -> Message | None:
@@ -126,6 +129,7 @@ class ForerunnerService:
             self._text[start + agreed :] = tokens[agreed:]
             self._model.rollback(start + agreed)
             self._lineage = number
+            self._anew = True
         self._outlook.forget()
         self._verified = start + len(tokens)
         self._proposer.forget(self._verified)
@@ -257,9 +261,9 @@ class Forerunner(Worker):
         self._lengths.append(start + len(tokens))
         self.send((_VERIFIED, len(self._lengths) - 1, start, list(tokens)))
 
-    def expect(self, at: float, right: float, unseen: float, until: int) -> None:
+    def expect(self, at: float, right: float, unseen: float, until: int, slowdown: float) -> None:
         """Tell when more will be verified and what is likely by then: see ``Outlook.expect``."""
-        self.send((_EXPECT, at, right, unseen, until))
+        self.send((_EXPECT, at, right, unseen, until, slowdown))
 
     def pause(self) -> list[Drafted]:
         """Stop it, and wait until it has stopped; gives the tokens that came too late."""

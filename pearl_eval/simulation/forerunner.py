@@ -46,8 +46,9 @@ class SimulatedForerunner:
         self._send(now, lambda: self._take(number, verified))
 
     def expect(self, now: float, at: float, right: float, unseen: float, until: int) -> None:
-        """It is told now what to expect: see ``Outlook.expect``."""
-        self._send(now, lambda: self._outlook.expect(at, right, unseen, until))
+        """It is told now what to expect: see ``Outlook.expect``. Here it slows nobody down by more
+        than what is given with the forwards."""
+        self._send(now, lambda: self._outlook.expect(at, right, unseen, until, 0.0))
 
     def _send(self, now: float, message: Callable[[], None]) -> None:
         self._messages.append((now + self._under_way, message))
@@ -117,7 +118,7 @@ class SimulatedForerunner:
             self._wrong = None if right else position
         self._length += 1
         waited, self._waited = self._waited, 0.0
-        self._outlook.drafted(seconds)
+        self._outlook.drafted(seconds, anew=False)
         return Published(self._lineage, position, seconds, waited, self._free)
 
     def _take(self, number: int, verified: int) -> None:

@@ -12,6 +12,7 @@ from decoders.adaptive.calibration import Calibration, Chances, doubt, place_kin
 from decoders.adaptive.forward_costs import ForwardCosts
 from decoders.adaptive.outlook import Outlook
 from decoders.adaptive.policy import MOST, NEVER, Decision, Policy, Situation
+from decoders.adaptive.slowdown import Slowdown
 from decoders.adaptive.stopping import Timings, best_start
 from decoders.pearl_adaptive import PearlAdaptive
 
@@ -162,9 +163,9 @@ def test_a_token_that_would_end_after_the_news_is_not_begun() -> None:
     """A forward takes 4 s. The draft of 3 tokens is right by 1/2 · (1/2)^1, so wrong by 3/4: what
     would be begun less than 3 s before the news is not, until 3 s after it."""
     outlook = Outlook()
-    outlook.drafted(4.0)
+    outlook.drafted(4.0, anew=False)
     assert outlook.better_waits(100.0, 3) == 0.0
-    outlook.expect(100.0, 0.5, 0.5, 2)
+    outlook.expect(100.0, 0.5, 0.5, 2, 0.0)
     assert outlook.better_waits(96.9, 3) == 0.0
     assert outlook.better_waits(97.5, 3) == pytest.approx(2.5 + 3.0)
     assert outlook.better_waits(102.0, 3) == pytest.approx(1.0)
@@ -174,6 +175,58 @@ def test_a_token_that_would_end_after_the_news_is_not_begun() -> None:
     assert outlook.better_waits(98.5, 2) == pytest.approx(1.5 + 2.0)
     outlook.forget()
     assert outlook.better_waits(98.5, 2) == 0.0
+
+
+def test_a_draft_model_rests_where_it_costs_the_target_more_than_it_may_gain() -> None:
+    """The target is slower by 0.3. The draft of 3 tokens is right by 1/4, that of 2 by 1/2.
+
+    The news comes in 40 s: a rest saves 0.05 · 40 = 2 s more than it loses. After one the first
+    forward has taken 7 s, else 4 s: 3 s of it are lost. With 80 s to go it rests all the same.
+    """
+    outlook = Outlook()
+    outlook.drafted(4.0, anew=True)
+    outlook.expect(100.0, 0.5, 0.5, 2, 0.3)
+    assert outlook.better_waits(60.0, 2) == 0.0
+    assert outlook.better_waits(60.0, 3) == pytest.approx(40.0 + 4.0)
+    outlook.drafted(7.0, anew=True)
+    outlook.expect(100.0, 0.5, 0.5, 2, 0.3)
+    assert outlook.better_waits(60.0, 3) == 0.0
+    assert outlook.better_waits(20.0, 3) > 80.0
+    # Only what comes after a rest counts as such.
+    assert outlook.better_waits(60.0, 3) == 0.0
+    outlook.drafted(100.0, anew=True)
+    outlook.expect(100.0, 0.5, 0.5, 2, 0.3)
+    assert outlook.better_waits(20.0, 3) > 80.0
+
+
+def test_a_slowdown_is_learned_from_forwards_of_either_kind() -> None:
+    """10 s alone, 12 s beside the draft model, 11 s where that ran for half of them."""
+    slowdown = Slowdown()
+    assert slowdown.value == 0.1
+    for _ in range(60):
+        slowdown.add(0.0, 10.0)
+        slowdown.add(1.0, 12.0)
+        slowdown.add(0.5, 11.0)
+    assert slowdown.value == pytest.approx(0.2, abs=0.01)
+    # Of what never varies nothing is learned, and none is ever a gain.
+    same = Slowdown()
+    for _ in range(60):
+        same.add(1.0, 12.0)
+    assert same.value == pytest.approx(0.1, abs=0.02)
+    for _ in range(200):
+        slowdown.add(0.0, 12.0)
+        slowdown.add(1.0, 10.0)
+    assert slowdown.value == 0.0
+
+
+def test_a_policy_tells_forwards_of_other_sizes_from_slower_ones() -> None:
+    """One that judges more takes longer, as is known, whatever ran beside it."""
+    policy = Policy()
+    for _ in range(300):
+        policy.ran(0, 10.0, 0.0)
+        policy.ran(4, 14.0, 1.0)
+        policy.ran(0, 10.0, 1.0)
+    assert policy.slowdown < 0.03
 
 
 def test_the_next_token_is_expected_a_forward_after_the_last() -> None:
