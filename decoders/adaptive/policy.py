@@ -9,7 +9,7 @@ from typing import NamedTuple
 from decoders.adaptive.average import Average
 from decoders.adaptive.calibration import Calibration, doubt, place_kind
 from decoders.adaptive.forward_costs import ForwardCosts
-from decoders.adaptive.slowdown import Slowdown
+from decoders.adaptive.slowdown import LearnedSlowdown
 from decoders.adaptive.stopping import UNLIKELY, Timings, best_start
 
 #: The most drafted tokens that a forward judges.
@@ -56,7 +56,7 @@ class Policy:
     def __init__(self) -> None:
         self._calibration = Calibration()
         self._forwards = ForwardCosts(MOST)
-        self._slowdown = Slowdown()
+        self._slowdown = LearnedSlowdown()
         self._beside, self._alone = Average(_TAKEN), Average(_TAKEN)
 
     def drafted(self, seconds: float, beside: bool) -> None:

@@ -8,7 +8,7 @@ _KEPT = 0.98
 _PRIOR, _WEIGHT = 0.1, 0.01
 
 
-class Slowdown:
+class LearnedSlowdown:
     """How much slower, learned from forwards that a draft model ran beside for more or less long.
 
     A straight line through the times of forwards by the share of each in which the draft model

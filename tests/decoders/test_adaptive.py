@@ -12,7 +12,7 @@ from decoders.adaptive.calibration import Calibration, Chances, doubt, place_kin
 from decoders.adaptive.forward_costs import ForwardCosts
 from decoders.adaptive.outlook import Outlook
 from decoders.adaptive.policy import MOST, NEVER, Decision, Policy, Situation
-from decoders.adaptive.slowdown import Slowdown
+from decoders.adaptive.slowdown import LearnedSlowdown
 from decoders.adaptive.stopping import Timings, best_start
 from decoders.pearl_adaptive import PearlAdaptive
 
@@ -201,7 +201,7 @@ def test_a_draft_model_rests_where_it_costs_the_target_more_than_it_may_gain() -
 
 def test_a_slowdown_is_learned_from_forwards_of_either_kind() -> None:
     """10 s alone, 12 s beside the draft model, 11 s where that ran for half of them."""
-    slowdown = Slowdown()
+    slowdown = LearnedSlowdown()
     assert slowdown.value == 0.1
     for _ in range(60):
         slowdown.add(0.0, 10.0)
@@ -209,7 +209,7 @@ def test_a_slowdown_is_learned_from_forwards_of_either_kind() -> None:
         slowdown.add(0.5, 11.0)
     assert slowdown.value == pytest.approx(0.2, abs=0.01)
     # Of what never varies nothing is learned, and none is ever a gain.
-    same = Slowdown()
+    same = LearnedSlowdown()
     for _ in range(60):
         same.add(1.0, 12.0)
     assert same.value == pytest.approx(0.1, abs=0.02)

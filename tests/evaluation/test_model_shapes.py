@@ -54,7 +54,7 @@ def test_every_pair_from_the_hub_has_its_shapes() -> None:
         for role in ("target", "draft")
         if str(pair.get("_target_", "")).endswith("Pretrained")
         and not OmegaConf.is_interpolation(pair[role], "path")
-        and pair[role].path is not None
+        and pair[role].get("path") is not None
     ]
     assert len(paths) >= 16
     for path in paths:
