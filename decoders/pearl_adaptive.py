@@ -62,7 +62,7 @@ class PearlAdaptiveSession(PearlAsyncSession):
             one.wait_start = one.wait_start or clock()
             latest = self.forerunner.latest
             # It may be later than expected by a forward. If by more, it may be so for long.
-            pending = self.look(sequence, arrival + self._policy.timings.waiting)
+            pending = self.look(sequence, arrival + self._policy.waiting)
             if self.forerunner.latest is latest:
                 break
             decision, arrival = self._decide(sequence, pending)
@@ -90,8 +90,10 @@ class PearlAdaptiveSession(PearlAsyncSession):
     def learn(self, start: int, accepted: int, judged: int) -> None:
         if judged:
             base, draft = self.forerunner.draft
-            confidences = [token.confidence for token in draft]
-            self._policy.verified(confidences, start - base, accepted, judged)
+            place = start - base
+            confidences = [token.confidence for token in draft[place : place + judged]]
+            before = draft[place - 1].confidence if place else None
+            self._policy.verified(confidences, place, before, accepted)
 
     def close_round(self, sequence: Sequence) -> None:
         one = sequence.round

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import geometric_mean
@@ -149,14 +149,11 @@ def _trace(run: Traces) -> list[str]:
     As :class:`pearl_eval.simulation.Trace` has them.
     """
     found = []
-    for record in run.records.drop_duplicates("task_id").to_dict("records"):
+    for record, rounds in _prompts(run):
         marks = ["-"] * len(record["output_ids"])
-        own = run.rounds[(run.rounds[KEY] == [record[name] for name in KEY]).all(axis=1)]
         if record["draft_forwards"] and record["exact_match"]:
-            for places, fates in zip(own["drafted_at"], own["fates"], strict=True):
-                for place, fate in zip(places, fates, strict=True):
-                    if fate in _MARKS:
-                        marks[place] = _MARKS[fate]
+            for place, fate in _judged(rounds, "fates"):
+                marks[place] = _MARKS[fate]
         found.append("".join(marks))
     return found
 
@@ -167,18 +164,30 @@ def _confidences(run: Traces) -> tuple[tuple[float, ...], ...] | None:
     ``None`` where the run does not say. Where a token was drafted more than once the one that was
     judged counts, and where none was an even chance.
     """
-    if "confidences" not in run.rounds or not run.rounds["confidences"].map(len).any():
+    if not run.rounds["confidences"].map(len).any():
         return None
     found = []
-    for record in run.records.drop_duplicates("task_id").to_dict("records"):
+    for record, rounds in _prompts(run):
         sure = [0.5] * len(record["output_ids"])
-        own = run.rounds[(run.rounds[KEY] == [record[name] for name in KEY]).all(axis=1)]
-        for drafted in own[["drafted_at", "fates", "confidences"]].itertuples(index=False):
-            for place, fate, confidence in zip(*drafted, strict=True):
-                if fate in _MARKS:
-                    sure[place] = float(confidence)
+        for place, confidence in _judged(rounds, "confidences"):
+            sure[place] = float(confidence)
         found.append(tuple(sure))
     return tuple(found)
+
+
+def _prompts(run: Traces) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
+    """The first record of each problem, and its rounds."""
+    for record in run.records.drop_duplicates("task_id").to_dict("records"):
+        own = (run.rounds[KEY] == [record[name] for name in KEY]).all(axis=1)
+        yield {str(name): value for name, value in record.items()}, run.rounds[own]
+
+
+def _judged(rounds: pd.DataFrame, column: str) -> Iterator[tuple[int, Any]]:
+    """The place of each drafted token that was judged, and what a column says of it."""
+    for drafted in zip(rounds["drafted_at"], rounds["fates"], rounds[column], strict=True):
+        for place, fate, value in zip(*drafted, strict=True):
+            if fate in _MARKS:
+                yield place, value
 
 
 def _ratio(reference: Sequence[float], own: Sequence[float]) -> float:

@@ -5,6 +5,8 @@ from __future__ import annotations
 #: A measurement counts as at most so many times the average: the system was at something else, or
 #: prepared for forwards of a size that is new to it.
 OUTLIER = 2.0
+#: How much of an average each measurement makes.
+_TAKEN = 0.1
 
 
 class Average:
@@ -13,7 +15,7 @@ class Average:
     ``taken`` is how much of it each measurement makes, once there are enough.
     """
 
-    def __init__(self, taken: float) -> None:
+    def __init__(self, taken: float = _TAKEN) -> None:
         self._taken, self._count = taken, 0
         self.value = 0.0
 

@@ -6,17 +6,14 @@ import math
 
 from decoders.adaptive.average import Average
 
-#: How much of a forward's time goes into the average.
-_TAKEN = 0.1
-
 
 class Outlook:
     """Weighs one token more against what it costs: a later new draft, a slower target."""
 
     def __init__(self) -> None:
-        self._seconds = Average(_TAKEN)
+        self._seconds = Average()
         #: Of the first forward of a draft that begins anew: after a rest, and else.
-        self._rested, self._unrested = Average(_TAKEN), Average(_TAKEN)
+        self._rested, self._unrested = Average(), Average()
         self._rests = False
         self.forget()
 

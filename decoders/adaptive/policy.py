@@ -16,8 +16,6 @@ from decoders.adaptive.stopping import UNLIKELY, Timings, best_start
 MOST = 32
 #: When the next drafted token comes, where none will.
 NEVER = math.inf
-#: How much of a draft forward's time goes into the average.
-_TAKEN = 0.1
 
 
 class Situation(NamedTuple):
@@ -57,21 +55,24 @@ class Policy:
         self._calibration = Calibration()
         self._forwards = ForwardCosts(MOST)
         self._slowdown = LearnedSlowdown()
-        self._beside, self._alone = Average(_TAKEN), Average(_TAKEN)
+        self._beside, self._alone = Average(), Average()
 
     def drafted(self, seconds: float, beside: bool) -> None:
         """A draft forward took so long, ``beside`` one of the target or while that waited."""
         (self._beside if beside else self._alone).add(seconds)
 
-    def verified(self, draft: Sequence[float], start: int, agreed: int, judged: int) -> None:
-        """Of a draft, given by its confidences, tokens from place ``start`` on were judged."""
-        for place in range(start, start + judged):
-            self._calibration.learn(
-                doubt(draft[place]),
-                doubt(draft[place - 1]) if place else None,
-                place_kind(place),
-                place < start + agreed,
-            )
+    def verified(
+        self, confidences: Sequence[float], place: int, before: float | None, agreed: int
+    ) -> None:
+        """Tokens of a draft were judged, the first of them at ``place``; ``agreed`` are right.
+
+        ``before`` is the confidence of the one before them in the draft, ``None`` where none is.
+        """
+        last = None if before is None else doubt(before)
+        for index, confidence in enumerate(confidences):
+            kind = doubt(confidence)
+            self._calibration.learn(kind, last, place_kind(place + index), index < agreed)
+            last = kind
 
     def ran(self, judged: int, seconds: float, share: float = 1.0) -> None:
         """A forward of the target that judged so many tokens took so long, with all around it.
@@ -87,9 +88,14 @@ class Policy:
         return self._slowdown.value
 
     @property
-    def timings(self) -> Timings:
-        beside = self._beside.value or self._alone.value
-        return Timings(self._forwards.seconds(), beside, self._alone.value or beside)
+    def drafting(self) -> float:
+        """Seconds of a draft forward beside the target's; 0 before any draft forward."""
+        return self._beside.value or self._alone.value
+
+    @property
+    def waiting(self) -> float:
+        """Seconds of a draft forward while the target waits; 0 before any draft forward."""
+        return self._alone.value or self._beside.value
 
     def chance(self, confidence: float, place: int) -> float:
         """That a drafted token is right if those before it in its draft are."""
@@ -113,7 +119,7 @@ class Policy:
                 break
         next_place = 0 if now.before is None else now.place + len(now.confidences)
         unseen = self.unseen(now.before, next_place)
-        timings = self.timings
+        timings = Timings(self._forwards.seconds(), self.drafting, self.waiting)
         judged, awaited = best_start(chances, unseen, now.arrival, timings)
         return Decision(judged, awaited, chances, all_right, unseen, timings.forwards[judged])
 
@@ -131,9 +137,8 @@ class Policy:
         now
             The time.
         """
-        beside = self._beside.value or self._alone.value
         begins = ended
         if anew and ended < told:
             # It heard of it once it was done with the token it was at.
-            begins = max(ended + beside, told)
-        return max(0.0, begins + (self._alone.value or beside) - now)
+            begins = max(ended + self.drafting, told)
+        return max(0.0, begins + self.waiting - now)

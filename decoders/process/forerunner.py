@@ -6,6 +6,7 @@ import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from decoders.adaptive.outlook import Outlook
 from decoders.model.cached_model import CachedModel
@@ -95,8 +96,9 @@ class ForerunnerService:
         text.append(token)
         thought = (self._proposer.confidence(logits, token),) if self._confides else ()
         ended = clock()
-        self._outlook.drafted(ended - start, self._anew)
-        self._anew = False
+        if self._confides:
+            self._outlook.drafted(ended - start, self._anew)
+            self._anew = False
         return _DRAFTED, self._lineage, position, token, ended - start, waited, ended, *thought
 
     def answer(self, message: Message) -> Message | None:
@@ -135,15 +137,8 @@ class ForerunnerService:
         self._proposer.forget(self._verified)
 
 
-def _serve(channel: Channel, model: CachedModel, sampler: Sampler) -> None:
-    _draft_on(channel, ForerunnerService(model, sampler))
-
-
-def _serve_confiding(channel: Channel, model: CachedModel, sampler: Sampler) -> None:
-    _draft_on(channel, ForerunnerService(model, sampler, confides=True))
-
-
-def _draft_on(channel: Channel, service: ForerunnerService) -> None:
+def _serve(channel: Channel, model: CachedModel, sampler: Sampler, confides: bool) -> None:
+    service = ForerunnerService(model, sampler, confides)
     waited = 0.0
     while True:
         patience = service.better_waits()
@@ -184,7 +179,7 @@ class Forerunner(Worker):
         options: WorkerOptions,
         confides: bool = False,
     ) -> None:
-        super().__init__(load, sampler, options, _serve_confiding if confides else _serve)
+        super().__init__(load, sampler, options, partial(_serve, confides=confides))
 
     def begin(self, tokens: Sequence[int], ahead: int, end: int, seed: int) -> None:
         """Start on a new text, of which tokens are drafted up to position ``end``."""

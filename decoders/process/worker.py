@@ -256,14 +256,10 @@ class Worker:
             raise WorkerError(f"{self.role} could not be started: {errors[0]}") from errors[0]
 
     def _receive(self, timeout: float) -> Message:
-        try:
-            with self.understood():
-                message = self._channel.receive(timeout)
-        except ChannelClosed:
-            raise self._died() from None
-        except ChannelTimeout:
-            raise self.silent("answer", timeout) from None
-        return self._checked(message)
+        message = self.receive_within(timeout)
+        if message is None:
+            raise self.silent("answer", timeout)
+        return message
 
     def _checked(self, message: Any) -> Message:
         """A message, if it is one and does not say that the process failed."""

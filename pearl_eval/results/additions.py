@@ -5,7 +5,7 @@ A reader fills it in, so that nothing else knows of files without it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import pandas as pd
@@ -29,19 +29,14 @@ def with_measures(record: Record, rounds: Sequence[Round]) -> Record:
 
 def with_engine_times(rounds: pd.DataFrame) -> pd.DataFrame:
     """Rounds that say what an engine did when, or that nobody knows."""
-    for name in ("step_start", "step_seconds", "wait_start"):
-        if name not in rounds:
-            rounds = rounds.assign(**{name: 0.0})
-    for name in ("drafted_from", "drafted_until"):
-        if name not in rounds:
-            rounds = rounds.assign(**{name: pd.Series([[] for _ in rounds.index], rounds.index)})
-    return rounds
+    numbers = dict.fromkeys(("step_start", "step_seconds", "wait_start"), 0.0)
+    return _with_columns(rounds, numbers, ("drafted_from", "drafted_until"))
 
 
 def with_choices(rounds: pd.DataFrame) -> pd.DataFrame:
     """Rounds that say what a decoder chose among, or that it did not choose."""
-    missing = {name: 0 for name in ("at_hand", "awaited") if name not in rounds}
-    return rounds.assign(**missing)
+    numbers = dict.fromkeys(("at_hand", "awaited"), 0)
+    return _with_columns(rounds, numbers, ("confidences", "chances"))
 
 
 def with_comparisons(rounds: pd.DataFrame) -> pd.DataFrame:
@@ -57,3 +52,16 @@ def with_comparisons(rounds: pd.DataFrame) -> pd.DataFrame:
     agreed = (rounds["accepted"] - from_draft).clip(lower=0)
     compared = agreed.mask(rounds["mode"] == _ALONE, rounds["judged"])
     return rounds.assign(compared=compared, compared_accepted=agreed)
+
+
+def _with_columns(
+    rounds: pd.DataFrame, numbers: Mapping[str, float], lists: Iterable[str]
+) -> pd.DataFrame:
+    """With those of some columns that are missing: of one number each, or of empty lists."""
+    for name, number in numbers.items():
+        if name not in rounds:
+            rounds = rounds.assign(**{name: number})
+    for name in lists:
+        if name not in rounds:
+            rounds = rounds.assign(**{name: pd.Series([[] for _ in rounds.index], rounds.index)})
+    return rounds

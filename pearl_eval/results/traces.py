@@ -174,15 +174,12 @@ class Traces:
         of the ``judged`` tokens were. Empty where nothing was foreseen.
         """
         chances, accepted = list[float](), list[bool]()
-        if "chances" in self.rounds:
-            own = ["chances", "judged", "compared", "accepted", "compared_accepted"]
-            for foreseen, judged, compared, right, agreed in self.rounds[own].itertuples(
-                index=False
-            ):
-                # Of those the forward was given it judged no more than the first wrong one.
-                some = list(foreseen)[: judged - compared]
-                chances += some
-                accepted += [place < right - agreed for place in range(len(some))]
+        own = ["chances", "judged", "compared", "accepted", "compared_accepted"]
+        for foreseen, judged, compared, right, agreed in self.rounds[own].itertuples(index=False):
+            # Of those the forward was given it judged no more than the first wrong one.
+            some = list(foreseen)[: judged - compared]
+            chances += some
+            accepted += [place < right - agreed for place in range(len(some))]
         edges = np.linspace(0, 1, _CHANCES + 1)
         kinds = np.digitize(chances, edges[1:-1])
         found = pd.DataFrame({"kind": kinds, "chance": chances, "accepted": accepted})

@@ -87,9 +87,10 @@ class _Chooser:
 
     def learn(self, start: int, agreed: int, judged: int) -> None:
         if judged:
-            base = self._drafts.base
-            draft = self._drafts.confidences(base, start + judged - base)
-            self._policy.verified(draft, start - base, agreed, judged)
+            place = start - self._drafts.base
+            confidences = self._drafts.confidences(start, judged)
+            before = self._machine.text.confidence(start - 1) if place else None
+            self._policy.verified(confidences, place, before, agreed)
 
     def ran(self, judged: int, seconds: float, told: float, first: bool) -> None:
         self._told = told

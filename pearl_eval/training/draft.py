@@ -92,7 +92,7 @@ def go_on_from(draft: Any, folder: Path) -> None:
     known = _layers_of(saved)
     if set(known) != set(own) or any(known[name].shape != own[name].shape for name in own):
         raise UserError(f"draft.start: {folder} has a model of other layers or sizes")
-    draft.load_state_dict({n: t for n, t in saved.items() if n in draft.state_dict()}, strict=False)
+    draft.load_state_dict(saved, strict=False)
 
 
 def _layers_of(saved: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -248,7 +248,7 @@ def test_the_next_token_is_expected_a_forward_after_the_last() -> None:
 def test_a_policy_learns_what_became_of_the_tokens_of_a_draft() -> None:
     """Places 2 and 3 of a draft, of which the second was wrong."""
     policy, other = Policy(), Calibration()
-    policy.verified([0.9, 0.6, 0.8, 0.3, 0.9], 2, 1, 2)
+    policy.verified([0.8, 0.3], 2, 0.6, 1)
     other.learn(doubt(0.8), doubt(0.6), 2, right=True)
     other.learn(doubt(0.3), doubt(0.8), 2, right=False)
     policy.ran(0, 10.0)
