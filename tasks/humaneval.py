@@ -17,7 +17,7 @@ from tasks.scoring.checker import Checker
 from tasks.scoring.programs import chat_message, completion_in
 from tasks.scoring.score import Score
 from tasks.scoring.trials import Trials
-from tasks.task import Problem, Task
+from tasks.task import Problem, Task, evenly
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +130,7 @@ class HumanEval(Task):
         rows = self.sources.get("data")
         if rows is None or not self.try_solutions or not self.data or is_own(self.data):
             return
-        tried = Trials(self._checker).run(list(rows[: self.limit]))
+        tried = Trials(self._checker).run(evenly(rows, self.limit, spread=self.spread))
         failed = [(index, result) for index, result in tried.items() if result != "passed"]
         if failed:
             index, result = failed[0]

@@ -13,7 +13,7 @@ from tasks.rows.messages import Conversation, read_messages
 from tasks.rows.rows import Rows, checked_rows, read_rows
 from tasks.scoring.answers import said
 from tasks.scoring.score import UNSCORED, Score
-from tasks.task import Problem, Task, count_texts, evenly
+from tasks.task import Problem, Task, count_texts
 
 #: What a row's prompt may be given as.
 _FORMS = ("prompt", "messages", "turns")
@@ -37,8 +37,6 @@ class Match(Enum):
 @dataclass
 class Prompts(Task):
     """The prompts of a file, or of a folder of texts.
-
-    ``limit`` takes as many of each category as of every other; without categories the first ones.
 
     Parameters
     ----------
@@ -78,9 +76,6 @@ class Prompts(Task):
             first[name] = where
             problems.append(self._problem(f"prompts/{name}", row))
         return problems
-
-    def problems(self) -> list[Problem]:
-        return evenly(self.load(), self.limit, lambda one: one.category)
 
     def score(self, problem: Problem, text: str) -> Score:
         answer = _answer(problem.data)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from tasks.mt_bench import MtBench, check_turns
 from tasks.rows.rows import Fields, load_rows
 from tasks.scoring.score import UNSCORED, Score
-from tasks.task import Problem, count_texts, evenly
+from tasks.task import Problem, count_texts
 
 #: MT-bench's categories, which are one subtask.
 _MT_BENCH = (
@@ -106,12 +106,10 @@ class SpecBench(MtBench):
             for row in asked
         ]
 
-    def problems(self) -> list[Problem]:
-        return evenly(
-            self.load(),
-            self.limit,
-            lambda one: _SUBTASK_OF[one.data["category"]],
-            lambda one: one.data["category"],
+    def kinds(self) -> tuple[Callable[[Problem], Any], ...]:
+        return (
+            lambda problem: _SUBTASK_OF[problem.data["category"]],
+            lambda problem: problem.data["category"],
         )
 
     def score(self, problem: Problem, text: str) -> Score:

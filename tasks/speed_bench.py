@@ -14,7 +14,7 @@ from tasks.rows.files import find_file
 from tasks.rows.messages import read_messages
 from tasks.rows.rows import Fields, Hub, Rows, load_rows
 from tasks.scoring.score import UNSCORED, Score
-from tasks.task import Problem, Task, count_texts, evenly
+from tasks.task import Problem, Task, count_texts
 
 log = logging.getLogger(__name__)
 
@@ -101,9 +101,6 @@ class SpeedBench(Task):
                 f" there are {', '.join(known)}"
             )
         return problems
-
-    def problems(self) -> list[Problem]:
-        return evenly(self.load(), self.limit, lambda one: one.category)
 
     def score(self, problem: Problem, text: str) -> Score:
         return UNSCORED

@@ -6,10 +6,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from tasks.rows.rows import Rows
 from tasks.scoring.score import Score
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,9 @@ class Task(ABC):
     Parameters
     ----------
     limit
-        Number of problems taken, from the first on; ``None`` takes all.
+        Number of problems taken, as many of each category as of every other; ``None`` takes all.
+    spread
+        Whether those are spread over the task, rather than the first ones of each category.
     max_new_tokens
         Longest generation, in tokens.
     """
@@ -63,6 +67,7 @@ class Task(ABC):
     turns: ClassVar[int] = 1
 
     limit: int | None = None
+    spread: bool = False
     max_new_tokens: int = 256
 
     def __post_init__(self) -> None:
@@ -131,7 +136,11 @@ class Task(ABC):
 
     def problems(self) -> list[Problem]:
         """The problems this run is about."""
-        return list(self.load())[: self.limit]
+        return evenly(self.load(), self.limit, *self.kinds(), spread=self.spread)
+
+    def kinds(self) -> tuple[Callable[[Problem], Any], ...]:
+        """What tells problems apart for ``limit``: of each kind as many are taken."""
+        return (lambda problem: problem.category,)
 
 
 def count_texts(problems: Iterable[Problem]) -> int:
@@ -140,25 +149,37 @@ def count_texts(problems: Iterable[Problem]) -> int:
 
 
 def evenly(
-    problems: Sequence[Problem], limit: int | None, *kinds: Callable[[Problem], Any]
-) -> list[Problem]:
+    rows: Sequence[T], limit: int | None, *kinds: Callable[[T], Any], spread: bool = False
+) -> list[T]:
     """So many of some problems, as many of each kind, the first of each, in their own order.
 
     Parameters
     ----------
-    problems
+    rows
         All there are.
     limit
         How many are taken; a larger number takes what a smaller one does, and more. ``None`` takes
         all.
     kinds
-        What tells problems apart. After the first, each further one is about the problems of one
-        kind by the one before.
+        What tells them apart. After the first, each further one is about those of one kind by the
+        one before.
+    spread
+        Not the first of each kind, but some from all over it.
     """
-    order = list(range(len(problems)))
+    order = _halving(len(rows)) if spread else list(range(len(rows)))
     for kind in reversed(kinds):
-        order = _in_turn(order, [kind(problem) for problem in problems])
-    return [problems[index] for index in sorted(order[:limit])]
+        order = _in_turn(order, [kind(row) for row in rows])
+    return [rows[index] for index in sorted(order[:limit])]
+
+
+def _halving(count: int) -> list[int]:
+    """``range(count)`` in an order whose every beginning is spread over it: 0, its middle, …
+
+    That of van der Corput's sequence: numbers by their binary digits read backwards.
+    """
+    digits = max(0, count - 1).bit_length()
+    backwards = (int(f"{i:0{digits}b}"[::-1], 2) for i in range(1 << digits)) if digits else (0,)
+    return [index for index in backwards if index < count]
 
 
 def _in_turn(order: Sequence[int], kinds: Sequence[Any]) -> list[int]:

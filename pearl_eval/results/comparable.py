@@ -49,7 +49,7 @@ def conditions(summary: Mapping[str, Any], identity: Mapping[str, Any]) -> dict[
     return {
         "protocol": identity.get("protocol"),
         "max_new_tokens": identity.get("task.max_new_tokens"),
-        "limit": identity.get("task.limit"),
+        "limit": _limit(identity),
         "data": identity.get("data"),
         "weights": identity.get("weights of the target"),
         "draft_weights": identity.get("weights of the draft"),
@@ -111,6 +111,14 @@ def _draft_place(summary: Mapping[str, Any], devices: list[str | None]) -> str |
     if moot or not target or not draft or not draft.startswith("cuda"):
         return None
     return "the target's" if draft in target.split(" + ") else "its own"
+
+
+def _limit(identity: Mapping[str, Any]) -> str | None:
+    """As ``12``, or ``12, spread`` over the task."""
+    limit = identity.get("task.limit")
+    if limit is None:
+        return None
+    return f"{limit}, spread" if identity.get("task.spread") else str(limit)
 
 
 def _sampling(identity: Mapping[str, Any]) -> str | None:

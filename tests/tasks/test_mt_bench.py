@@ -89,7 +89,9 @@ def test_bad_rows_are_named_by_file_and_line(tmp_path: Path, row: dict, message:
 
 
 def test_a_run_has_a_record_for_each_turn(run_chat: Run, tmp_path: Path) -> None:
-    code, out, err = run_chat("decoder=pearl", *CHAT)
+    writing = read_lines(Path(task_data("dialogue_mini.jsonl")))[:2]
+    data = write(tmp_path / "writing.jsonl", *writing)
+    code, out, err = run_chat("decoder=pearl", *CHAT, f"task.data={data}")
     assert code == 0, err
     assert "identical 4/4" in out and "By category" in out and "writing" in out
     run = tmp_path / "run"
@@ -123,7 +125,7 @@ def test_the_second_turn_follows_the_references_first_answer(
     target = load(chat_pair.folder / "target")
     reference = reference.start(Models(target, load, WorkerOptions(), ()), Greedy())
     problems = MtBench(
-        data=task_data("dialogue_mini.jsonl"), system_prompt="You are a helpful assistant."
+        data=task_data("dialogue_mini.jsonl"), system_prompt="You are a helpful assistant.", limit=2
     ).problems()
     records = read_lines(tmp_path / "run" / "records.jsonl")
     for problem, first, second in zip(problems, records[::2], records[1::2], strict=False):

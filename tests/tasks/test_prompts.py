@@ -176,6 +176,19 @@ def test_a_limit_takes_as_many_of_each_category(tmp_path: Path) -> None:
     assert [one.prompt for one in problems(tmp_path, *plain, limit=2)] == ["x", "y"]
 
 
+def test_problems_are_spread_by_halves(tmp_path: Path) -> None:
+    """Of six, the places 0, 4, 2, 1, 5, 3: three binary digits read backwards, without 6 and 7."""
+    plain = [{"prompt": c} for c in "abcdef"]
+
+    def taken(count: int, *rows: dict) -> str:
+        return "".join(one.prompt[0] for one in problems(tmp_path, *rows, limit=count, spread=True))
+
+    assert [taken(n, *plain) for n in range(1, 7)] == ["a", "ae", "ace", "abce", "abcef", "abcdef"]
+    assert taken(1, {"prompt": "x"}) == "x"
+    kinds = [{"prompt": c, "category": "two" if c in "de" else "one"} for c in "abcdef"]
+    assert [taken(n, *kinds) for n in (1, 2, 3, 4)] == ["a", "ae", "ace", "acde"]
+
+
 def test_texts_are_counted_by_turn(tmp_path: Path) -> None:
     data = write(tmp_path / "d.jsonl", {"prompt": "a"}, {"turns": ["b", "c", "d"]})
     assert (Prompts(data=data).size(), Prompts(data=data).texts()) == (2, 4)
