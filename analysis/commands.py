@@ -98,12 +98,19 @@ HEATMAP = Command(
 )
 
 PREDICT = Command(
-    "How well the simulator predicts a benchmark's grid, one half fitted on the other",
-    "analysis.theory.prediction:predict_grid",
+    "How well the simulator predicts a benchmark, one half of its pairs fitted on the other",
+    "analysis.theory.prediction:predict_benchmarks",
     [
-        argument("directory", type=Path, help=_GRID),
-        output("prediction.png in DIRECTORY"),
+        argument(
+            "directories",
+            metavar="DIRECTORY",
+            type=Path,
+            nargs="+",
+            help="a benchmark's: its grid, or its contest; of contests take at least two",
+        ),
+        output("prediction.png in the first DIRECTORY"),
         argument("--swap", action="store_true", help="fit on the half that is else predicted"),
     ],
-    examples="pearl-eval predict outputs/DATE/TIME-bench",
+    examples="pearl-eval predict outputs/DATE/TIME-bench\n"
+    "pearl-eval predict HUMANEVAL_BENCH GSM8K_BENCH",
 )

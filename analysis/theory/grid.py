@@ -1,4 +1,4 @@
-"""The cells of a benchmark's grid: what was measured in each, and what a simulation needs of it."""
+"""Measured cells: the pairs of a benchmark's grid or its contest, as a simulation needs them."""
 
 from __future__ import annotations
 
@@ -28,12 +28,15 @@ from pearl_eval.simulation.acceptance import merge
 
 #: How a trace says what became of a drafted token that was judged.
 _MARKS = {"accepted": "1", "rejected": "0"}
+#: What tells texts apart: the turns of a dialogue are texts of their own.
+_TEXT = ["task_id", "turn"]
 
 
 @dataclass(frozen=True)
 class MeasuredCell:
-    """What was measured on one pair of a grid.
+    """What was measured on one pair and task: a cell of a grid, or a whole contest.
 
+    ``name`` says which. ``dials`` of a cell of a grid are its depth and its perturbation.
     ``measured``: each contender's speedup, the geometric mean over the prompts of the
     ratio of its median times: a text of some tens of milliseconds is too short for each repeat to
     count. ``same`` is the ratio of the reference to itself, if it competes too: 1 but for what the
@@ -42,8 +45,7 @@ class MeasuredCell:
     is of.
     """
 
-    depth: int
-    perturbation: float
+    name: str
     acceptance_rate: float | None
     max_new_tokens: int
     prompts: tuple[int, ...]
@@ -53,16 +55,26 @@ class MeasuredCell:
     same: float
     schedules: dict[str, Schedule]
     best: dict[str, float] = field(default_factory=dict)
+    dials: tuple[int, float] | None = None
 
     @classmethod
     def of(cls, content: dict[str, Any], directory: Path) -> MeasuredCell:
         """A cell of ``bench.json``, whose runs are below the benchmark's ``directory``.
 
-        ValueError for one of an older version.
+        Of a contest those decoders are left out whose rounds can't be simulated; a grid's cells
+        must all have the same. ValueError for one of an older version.
         """
         if "folder" not in content:
             raise ValueError("bench.json is of an older version")
         found = finished_runs(directory / content["folder"])
+        dials = (content["depth"], content["perturbation"]) if "depth" in content else None
+        if dials is None:
+            found = [run for run in found if _is_simulated(run)]
+            if not found:
+                raise ValueError("none of the contest's decoders is simulated")
+            name = "{pair}, {task}".format(**found[0].summary)
+        else:
+            name = "depth {}, perturbation {:g}".format(*dials)
         schedules = {_label(run): _schedule(run) for run in found}
         runs = [(_label(run), Traces.read(run.directory)) for run in found]
         times = {label: _times(own.records, "new_tokens", "seconds") for label, own in runs}
@@ -74,11 +86,10 @@ class MeasuredCell:
         again = times.pop(same, once)
         reference = _typical(pd.concat([once, again]))
         return cls(
-            content["depth"],
-            content["perturbation"],
+            name,
             content["acceptance_rate"],
-            int(first["new_tokens"].iloc[0]),
-            tuple(first.drop_duplicates("task_id")["prompt_tokens"]),
+            _length(first),
+            tuple(first.drop_duplicates(_TEXT)["prompt_tokens"]),
             ForwardTimes.from_bench(content["forwards"]),
             Trace(
                 tuple(map(merge, zip(*(_trace(own) for _, own in runs), strict=True))),
@@ -88,6 +99,7 @@ class MeasuredCell:
             _ratio(_typical(once), _typical(again)),
             schedules,
             {one["decoder"]: one["ratios"]["reference"]["value"] for one in content["best"]},
+            dials,
         )
 
     @property
@@ -120,6 +132,12 @@ class NotSimulated(ValueError):
     """A grid has a decoder whose rounds can't be simulated."""
 
 
+def _is_simulated(run: Run) -> bool:
+    """Not what drafts without a draft model: a trace doesn't say how often that is right."""
+    schedule = run.summary["decoder_about"]["schedule"]
+    return schedule is not None and not (schedule.get("free"))
+
+
 def _schedule(run: Run) -> Schedule:
     said = run.summary["decoder_about"]["schedule"]
     if said is None:
@@ -134,17 +152,28 @@ def _label(run: Run) -> str:
 
 
 def _times(records: pd.DataFrame, tokens: str, seconds: str) -> pd.Series[float]:
-    """Seconds a token, by prompt, of each of its repeats."""
-    return (records[seconds] / records[tokens]).set_axis(records["task_id"])
+    """Seconds a token, by text, of each of its repeats."""
+    return (records[seconds] / records[tokens]).set_axis(pd.MultiIndex.from_frame(records[_TEXT]))
 
 
 def _typical(times: pd.Series[float]) -> list[float]:
-    """Of each prompt, the median over its repeats."""
-    return [float(one) for one in times.groupby(level=0, sort=False).median()]
+    """Of each text, the median over its repeats."""
+    return [float(one) for one in times.groupby(level=_TEXT, sort=False).median()]
+
+
+def _length(records: pd.DataFrame) -> int:
+    """How long each text is. ValueError where one ended before the others."""
+    lengths = sorted(set(records["new_tokens"]))
+    if len(lengths) > 1:
+        raise ValueError(
+            f"texts are {lengths[0]} to {lengths[-1]} tokens long, but one length is simulated;"
+            " measure with protocol=paper"
+        )
+    return int(lengths[0])
 
 
 def _trace(run: Traces) -> list[str]:
-    """For each prompt, which tokens of its text the draft model gets right, as far as it was seen.
+    """For each text, which of its tokens the draft model gets right, as far as it was seen.
 
     As :class:`pearl_eval.simulation.Trace` has them.
     """
@@ -159,7 +188,7 @@ def _trace(run: Traces) -> list[str]:
 
 
 def _confidences(run: Traces) -> tuple[tuple[float, ...], ...] | None:
-    """For each prompt, how sure the draft model was of its token for each place of the text.
+    """For each text, how sure the draft model was of its token for each place of it.
 
     ``None`` where the run does not say. Where a token was drafted more than once the one that was
     judged counts, and where none was an even chance.
@@ -176,8 +205,8 @@ def _confidences(run: Traces) -> tuple[tuple[float, ...], ...] | None:
 
 
 def _prompts(run: Traces) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
-    """The first record of each problem, and its rounds."""
-    for record in run.records.drop_duplicates("task_id").to_dict("records"):
+    """The first record of each text, and its rounds."""
+    for record in run.records.drop_duplicates(_TEXT).to_dict("records"):
         own = (run.rounds[KEY] == [record[name] for name in KEY]).all(axis=1)
         yield {str(name): value for name, value in record.items()}, run.rounds[own]
 
@@ -194,20 +223,34 @@ def _ratio(reference: Sequence[float], own: Sequence[float]) -> float:
     return geometric_mean(a / b for a, b in zip(reference, own, strict=True))
 
 
+def read_cells(*directories: Path) -> list[MeasuredCell]:
+    """The pairs of benchmarks' grids, or else their contests, from their directories.
+
+    Raises :class:`UserError` where a directory has neither, or nothing that can be simulated.
+    """
+    return [cell for directory in directories for cell in _read(directory, contest=True)]
+
+
 def read_grid(directory: Path) -> list[MeasuredCell]:
-    """The cells of the grid that ``pearl-eval bench`` measured into a directory.
+    """The pairs of the grid that ``pearl-eval bench`` measured into a directory.
 
     Raises :class:`UserError` where there are none, or a decoder is not simulated.
     """
+    return list(_read(directory, contest=False))
+
+
+def _read(directory: Path, contest: bool) -> Iterator[MeasuredCell]:
     path = directory / BENCH
     try:
         content = read_json(path)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run pearl-eval bench grid=controlled") from None
-    if not content.get("grid"):
+    found = content.get("grid") or [content.get("contest")] * contest
+    if not any(found):
         raise UserError(f"{path}: no grid was measured; run pearl-eval bench grid=controlled")
     try:
-        return [MeasuredCell.of(cell, directory) for cell in content["grid"]]
+        for cell in found:
+            yield MeasuredCell.of(cell, directory)
     except NotSimulated as error:
         raise UserError(
             f"{path}: {error} is not simulated, so it can't be predicted; run a grid without it"
@@ -217,11 +260,12 @@ def read_grid(directory: Path) -> list[MeasuredCell]:
 
 
 def halves(cells: Sequence[MeasuredCell]) -> tuple[list[MeasuredCell], list[MeasuredCell]]:
-    """Every other cell, as the fields of a chessboard are black and white."""
-    depths = sorted({cell.depth for cell in cells})
-    perturbations = sorted({cell.perturbation for cell in cells})
+    """Every other cell: of a grid as the fields of a chessboard are black and white."""
+    dials = [cell.dials for cell in cells if cell.dials is not None]
+    depths, perturbations = (sorted({one[i] for one in dials}) for i in (0, 1))
     sides: tuple[list[MeasuredCell], list[MeasuredCell]] = ([], [])
-    for cell in cells:
-        place = depths.index(cell.depth) + perturbations.index(cell.perturbation)
+    for place, cell in enumerate(cells):
+        if cell.dials is not None:
+            place = depths.index(cell.dials[0]) + perturbations.index(cell.dials[1])
         sides[place % 2].append(cell)
     return sides

@@ -1,4 +1,4 @@
-"""How well the simulator predicts the speedups of a benchmark's grid."""
+"""How well the simulator predicts the speedups of a benchmark's pairs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from scipy.optimize import least_squares
 
 from analysis.frames.markdown import markdown_table
-from analysis.theory.grid import MeasuredCell, halves, read_grid
+from analysis.theory.grid import MeasuredCell, halves, read_cells
 from pearl_eval.errors import UserError
 from pearl_eval.figures.prediction import draw_prediction
 from pearl_eval.figures.saving import check_format, save_figure
@@ -19,14 +19,15 @@ from pearl_eval.simulation import Costs
 
 #: What is fitted, with where the fit starts, in seconds.
 _FITTED = {"round": 1e-4, "crossing": 1e-4, "publish": 1e-5}
+#: And that of transformers' loop, where a decoder runs in it.
+_LIBRARY = {"library": 1e-3}
 
 
 @dataclass(frozen=True)
 class Point:
     """One contender on one pair, measured and predicted."""
 
-    depth: int
-    perturbation: float
+    cell: str
     contender: str
     measured: float
     predicted: float
@@ -40,7 +41,7 @@ class Point:
 def predict(cells: Sequence[MeasuredCell], costs: Costs) -> list[Point]:
     """Every contender of every cell."""
     return [
-        Point(cell.depth, cell.perturbation, label, measured, cell.predicted(label, costs))
+        Point(cell.name, label, measured, cell.predicted(label, costs))
         for cell in cells
         for label, measured in cell.measured.items()
     ]
@@ -48,10 +49,13 @@ def predict(cells: Sequence[MeasuredCell], costs: Costs) -> list[Point]:
 
 def fit(cells: Sequence[MeasuredCell]) -> Costs:
     """The costs beside forwards with which these cells are predicted best."""
-    start = np.array(list(_FITTED.values()))
+    schedules = [cell.schedules[label] for cell in cells for label in cell.measured]
+    library = any(getattr(schedule, "library", False) for schedule in schedules)
+    first = _FITTED | (_LIBRARY if library else {})
+    start = np.array(list(first.values()))
 
     def residuals(scales: np.ndarray) -> list[float]:
-        costs = Costs(**dict(zip(_FITTED, (scales * start).tolist(), strict=True)))
+        costs = Costs(**dict(zip(first, (scales * start).tolist(), strict=True)))
         return [float(np.log1p(point.error)) for point in predict(cells, costs)]
 
     found = least_squares(
@@ -62,7 +66,7 @@ def fit(cells: Sequence[MeasuredCell]) -> Costs:
         f_scale=0.05,
         diff_step=0.1,
     )
-    return Costs(**dict(zip(_FITTED, (found.x * start).tolist(), strict=True)))
+    return Costs(**dict(zip(first, (found.x * start).tolist(), strict=True)))
 
 
 def errors(points: Sequence[Point]) -> str:
@@ -71,7 +75,7 @@ def errors(points: Sequence[Point]) -> str:
     worst = max(points, key=lambda point: abs(point.error))
     return (
         f"median error {statistics.median(sizes):.1%}, worst {worst.error:+.1%}"
-        f" ({worst.contender}, depth {worst.depth}, perturbation {worst.perturbation:g}),"
+        f" ({worst.contender}, {worst.cell}),"
         f" {len(points)} predictions"
     )
 
@@ -96,21 +100,27 @@ def table(points: Sequence[Point]) -> str:
     return markdown_table(("decoder", "predictions", "median error", "worst error"), rows)
 
 
-def predict_grid(directory: Path, output: Path | None = None, swap: bool = False) -> None:
-    """Predict one half of a grid by costs fitted on the other, print how well, and draw it.
+def predict_benchmarks(
+    directories: Sequence[Path], output: Path | None = None, swap: bool = False
+) -> None:
+    """Predict one half of the cells by costs fitted on the other, print how well, and draw it.
 
     ``swap``: fit on the half that is otherwise predicted.
     """
-    output = output or directory / "prediction.png"
+    output = output or directories[0] / "prediction.png"
     check_format(output)
-    cells = read_grid(directory)
+    cells = read_cells(*directories)
     fitted_on, held_out = reversed(halves(cells)) if swap else halves(cells)
     if not fitted_on or not held_out:
-        raise UserError(f"{directory}: too few pairs for two halves; take more depths")
-    costs = fit(fitted_on)
-    seconds = {name: asdict(costs)[name] for name in _FITTED}
-    print("fitted, µs: " + ", ".join(f"{name} {1e6 * one:.0f}" for name, one in seconds.items()))
-    fitted, predicted = predict(fitted_on, costs), predict(held_out, costs)
+        raise UserError(
+            f"{directories[0]}: too few pairs for two halves; take more depths, or a second"
+            " benchmark's directory"
+        )
+    costs = asdict(fit(fitted_on))
+    print(
+        "fitted, µs: " + ", ".join(f"{name} {1e6 * one:.0f}" for name, one in costs.items() if one)
+    )
+    fitted, predicted = (predict(half, Costs(**costs)) for half in (fitted_on, held_out))
     print(f"the half fitted on:  {errors(fitted)}")
     print(f"the half predicted:  {errors(predicted)}")
     print(f"the measurement:     {noise(cells)}")

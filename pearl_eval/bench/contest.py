@@ -168,8 +168,9 @@ def hold(entrants: Sequence[Contender], forward_repeats: int, seed: int, label: 
             comparison = Comparison(plan, models, start, judge=judge)
             comparison.session = session
             recorders.append(Recorder(plan, one.names, own, comparison))
-        gammas = [one.gamma for one in entrants if one.plan.decoder.uses_draft and one.gamma]
-        timing = Timer.started(models, gammas, forward_repeats)
+        gammas = [one.gamma for one in entrants if one.plan.decoder.uses_draft]
+        lengths = [gamma for gamma in gammas if gamma is not None]
+        timing = Timer.started(models, lengths, forward_repeats, None in gammas)
         timer = stack.enter_context(timing) if forward_repeats else None
         forwards = _decode(plans[0], recorders, timer, random.Random(seed), label)
         # All of them before the first is stopped, since some share processes.

@@ -18,6 +18,8 @@ from decoders.sampling.sampler import Greedy
 from pearl_eval.results.records import Key
 from pearl_eval.results.traces import KEY
 
+#: Tokens of a window such as decoders judge that take what drafted tokens there are.
+_RUNNING_ON = 8
 #: Draft forwards that are timed in a row, as they run in a round.
 _ROW = 8
 #: How often the reading of a prompt is timed; it takes as long as many forwards.
@@ -100,6 +102,8 @@ class Timer:
         Draft lengths, of the rounds whose forwards are timed.
     repeats
         How often each forward is timed.
+    running_on
+        Whether some decoder judges as many tokens as there are, so that a long window counts, too.
     """
 
     def __init__(
@@ -109,24 +113,28 @@ class Timer:
         drafter: OnRequest,
         lengths: Sequence[int],
         repeats: int,
+        running_on: bool,
     ) -> None:
         self._target = target
         self._draft = draft
         self._drafter = drafter
         self._lengths = sorted(set(lengths))
         # A decoder may verify one token more than it drafts.
-        self._windows = sorted({1, *self._lengths, max(self._lengths, default=0) + 1})
+        longest = {max(self._lengths, default=0) + 1, *([_RUNNING_ON] if running_on else [])}
+        self._windows = sorted({1, *self._lengths, *longest})
         self._repeats = repeats
 
     @classmethod
     @contextlib.contextmanager
-    def started(cls, models: Models, lengths: Sequence[int], repeats: int) -> Iterator[Timer]:
+    def started(
+        cls, models: Models, lengths: Sequence[int], repeats: int, running_on: bool = False
+    ) -> Iterator[Timer]:
         """A timer of a pair, with draft models of its own while the body of a ``with`` runs."""
         drafter = Drafter(models.load_draft, Greedy(), models.draft_process)
         with contextlib.closing(drafter):
             draft = models.load_draft()
             drafter.wait_ready()
-            yield cls(models.target, draft, drafter, lengths, repeats)
+            yield cls(models.target, draft, drafter, lengths, repeats, running_on)
 
     def forwards(self, key: Key, context: int, prompt_length: int) -> TimedForwards:
         """Forwards after ``context`` tokens, and those that read a prompt."""

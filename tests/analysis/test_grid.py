@@ -13,7 +13,7 @@ import pytest
 from written_run import OUTPUT, autoregressive, pearl, write_run
 
 from analysis.theory import heatmap, prediction
-from analysis.theory.grid import MeasuredCell, halves, read_grid
+from analysis.theory.grid import MeasuredCell, halves, read_cells, read_grid
 from analysis.theory.prediction import Point, errors, fit, noise, predict, table
 from pearl_eval.commands import program
 from pearl_eval.errors import UserError
@@ -157,9 +157,7 @@ def test_what_slows_the_machine_during_one_pair_is_that_pairs_alone(tmp_path: Pa
 
 
 def test_halves_are_the_fields_of_a_chessboard(cells: list[MeasuredCell]) -> None:
-    one, other = (
-        [(cell.depth, cell.perturbation) for cell in half] for half in halves(cells[::-1])
-    )
+    one, other = ([cell.dials for cell in half] for half in halves(cells[::-1]))
     assert sorted(one) == [(2, 0.2), (6, 0.5)] and sorted(other) == [(2, 0.5), (6, 0.2)]
 
 
@@ -173,9 +171,9 @@ def test_fitted_costs_predict_what_they_were_fitted_on(cells: list[MeasuredCell]
 
 def test_errors_are_told_in_a_line_and_by_decoder() -> None:
     points = [
-        Point(2, 0.2, "pearl γ=2", 1.0, 1.1),
-        Point(2, 0.2, "pearl γ=4", 2.0, 1.6),
-        Point(6, 0.5, "pearl_async", 1.0, 1.03),
+        Point("depth 2, perturbation 0.2", "pearl γ=2", 1.0, 1.1),
+        Point("depth 2, perturbation 0.2", "pearl γ=4", 2.0, 1.6),
+        Point("depth 6, perturbation 0.5", "pearl_async", 1.0, 1.03),
     ]
     said = errors(points)
     assert "median error 10.0%, worst -20.0% (pearl γ=4, depth 2, perturbation 0.2)" in said
@@ -203,15 +201,15 @@ def test_one_half_is_predicted_by_what_was_fitted_on_the_other(
     fitted: list[Any] = []
 
     def fit(own: list[MeasuredCell]) -> Costs:
-        fitted.append([(cell.depth, cell.perturbation) for cell in own])
+        fitted.append([cell.name for cell in own])
         return COSTS
 
-    monkeypatch.setattr(prediction, "read_grid", lambda directory: cells)
+    monkeypatch.setattr(prediction, "read_cells", lambda *directories: cells)
     monkeypatch.setattr(prediction, "fit", fit)
-    prediction.predict_grid(tmp_path)
-    prediction.predict_grid(tmp_path, tmp_path / "other.svg", swap=True)
+    prediction.predict_benchmarks([tmp_path])
+    prediction.predict_benchmarks([tmp_path], tmp_path / "other.svg", swap=True)
     said = capsys.readouterr().out
-    first, second = ([(c.depth, c.perturbation) for c in half] for half in halves(cells))
+    first, second = ([c.name for c in half] for half in halves(cells))
     assert fitted == [first, second]
     assert {path.name for path in tmp_path.iterdir()} == {"prediction.png", "other.svg"}
     for name in ("prediction.png", "other.svg"):
@@ -247,16 +245,20 @@ def test_one_pair_has_no_half_to_predict(
     assert "too few pairs for two halves" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("name", "module"), [("heatmap", heatmap), ("predict", prediction)])
+@pytest.mark.parametrize(
+    ("name", "module", "read"),
+    [("heatmap", heatmap, "read_grid"), ("predict", prediction, "read_cells")],
+)
 def test_commands_draw_a_grid(
     name: str,
     module: Any,
+    read: str,
     cells: list[MeasuredCell],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(module, "read_grid", lambda directory: cells)
+    monkeypatch.setattr(module, read, lambda *directories: cells)
     monkeypatch.setattr(heatmap, "_SIMULATED_STEPS", 3)
     output = tmp_path / "drawn.png"
     program.main([name, str(tmp_path), "-o", str(output)])
@@ -271,3 +273,81 @@ def test_a_heat_map_needs_no_grid(
     program.main(["heatmap"])
     assert capsys.readouterr().out == "heatmap.png\n"
     assert (tmp_path / "heatmap.png").stat().st_size > 10_000
+
+
+def write_contest(folder: Path, **seconds: list[float]) -> Path:
+    """A benchmark without a grid, whose contest is the one pair of :func:`write_bench`."""
+    own = content()
+    del own["depth"], own["perturbation"]
+    write_bench(folder, [own], **seconds)
+    (folder / "bench.json").write_text(json.dumps({"grid": [], "contest": own}))
+    return folder
+
+
+def test_a_contest_is_a_cell_without_what_is_not_simulated(tmp_path: Path) -> None:
+    """Guesses from the text are right as often as nobody has seen of the draft model's."""
+    folder = write_contest(tmp_path / "a", lookahead=[1.0, 1.0, 1.0], prompt_lookup=[1.0, 1.0, 1.0])
+    guessing = folder / "grid" / "4-0.2" / "03-prompt_lookup" / "summary.json"
+    summary = json.loads(guessing.read_text())
+    about = {"schedule": {"_target_": "decoders.schedule.Sequential", "gamma": 2, "free": True}}
+    guessing.write_text(json.dumps(summary | {"decoder_about": about}))
+    cells = read_cells(folder, write_bench(tmp_path / "b", [content()]))
+    assert [cell.name for cell in cells] == [
+        f"{summary['pair']}, {summary['task']}",
+        "depth 4, perturbation 0.2",
+    ]
+    assert cells[0].measured == {"pearl γ=2": pytest.approx(4.1 / 2)} == cells[1].measured
+    with pytest.raises(UserError, match="no grid was measured"):
+        read_grid(folder)
+    for run in (folder / "grid" / "4-0.2").iterdir():
+        if not run.name.endswith(("lookahead", "prompt_lookup")):
+            shutil.rmtree(run)
+    with pytest.raises(UserError, match="none of the contest's decoders is simulated"):
+        read_cells(folder)
+
+
+def test_contests_are_halved_in_turn(cell: MeasuredCell) -> None:
+    own = [replace(cell, name=name, dials=None) for name in "abc"]
+    assert [[one.name for one in half] for half in halves(own)] == [["a", "c"], ["b"]]
+
+
+def test_each_turn_of_a_dialogue_is_a_text(tmp_path: Path) -> None:
+    """Two turns that take 2 and 3 s where the reference takes 2 and 4: √(1 · 4/3)."""
+    folder = write_contest(tmp_path)
+    for path in folder.rglob("records.jsonl"):
+        first = json.loads(path.read_text().splitlines()[0])
+        own = {"00": (2.0, 4.0), "01": (2.0, 3.0)}[path.parent.name[:2]]
+        turns = [
+            first | {"turn": i, "seconds": one, "reference_seconds": (2.0, 4.0)[i]}
+            for i, one in enumerate(own)
+        ]
+        path.write_text("".join(f"{json.dumps(one)}\n" for one in turns))
+        rounds = pd.read_parquet(path.with_name("rounds.parquet"))
+        rounds = rounds[rounds["sample"] == 0]
+        both = pd.concat([rounds, rounds.assign(turn=1)])
+        both.to_parquet(path.with_name("rounds.parquet"), index=False)
+    (cell,) = read_cells(folder)
+    assert cell.measured == {"pearl γ=2": pytest.approx((4 / 3) ** 0.5)}
+    assert (cell.prompts, cell.trace.prompts) == ((16, 16), (TRACE, TRACE))
+
+
+def test_texts_of_several_lengths_are_refused(tmp_path: Path) -> None:
+    folder = write_contest(tmp_path)
+    for path in folder.rglob("records.jsonl"):
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        lines[1]["new_tokens"] = 9
+        path.write_text("".join(f"{json.dumps(one)}\n" for one in lines))
+    with pytest.raises(UserError, match=r"texts are 9 to 12 tokens long, .*protocol=paper"):
+        read_cells(folder)
+
+
+def test_the_cost_of_a_librarys_loop_is_fitted_where_there_is_one(cell: MeasuredCell) -> None:
+    schedules: dict[str, Schedule] = {
+        "assisted_constant γ=2": Sequential(2, library=True),
+        "speculative γ=2": Sequential(2),
+    }
+    own = replace(cell, schedules=schedules)
+    costs = Costs(round=1e-4, library=2e-3)
+    slow = {label: own.predicted(label, costs) for label in schedules}
+    assert fit([replace(own, measured=slow)]).library == pytest.approx(2e-3, rel=0.1)
+    assert fit([cell]).library == 0.0

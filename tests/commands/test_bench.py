@@ -225,14 +225,14 @@ def written(folder: Path, *pictures: str) -> dict[str, Any]:
 
 
 def test_contenders_are_compared_side_by_side(run_bench: Run, tmp_path: Path) -> None:
-    decoders = "decoders=[autoregressive,speculative,pearl,generate,assisted_constant]"
+    decoders = "decoders=[autoregressive,speculative,pearl,pearl_async,generate,assisted_constant]"
     code, out, err = run_bench(decoders, "gammas=[2,3]", *QUICK)
     assert code == 0, err
     labels = ["generate", "autoregressive", "speculative γ2", "assisted_constant γ3"]
     assert all(label in out for label in labels)
     content = written(tmp_path / "run", "contest")
     table = content["contest"]["rows"]
-    assert [row["equivalence"] for row in table] == ["identical 4/4"] * (2 + 3 * 2)
+    assert [row["equivalence"] for row in table] == ["identical 4/4"] * (3 + 3 * 2)
     shares = {row["contender"]: row["round_limit_share"] for row in table}
     assert shares["pearl γ2"] > 0 and shares["speculative γ2"] > 0
     assert set(table[0]["ratios"]) == {"reference", "generate"}
@@ -241,7 +241,8 @@ def test_contenders_are_compared_side_by_side(run_bench: Run, tmp_path: Path) ->
     assert best["speculative"] in ("speculative γ2", "speculative γ3")
     assert content["version"] == 4 and len(content["contest"]["forwards"]) == 4
     for one in content["contest"]["forwards"]:
-        assert sorted(one["target"]) == ["1", "2", "3", "4"]
+        # 8 since pearl_async judges whatever there is.
+        assert sorted(one["target"]) == sorted(one["beside"]) == ["1", "2", "3", "4", "8"]
         assert sorted(one["sequential"]) == ["2", "3"]
         assert min(*one["sequential"].values(), *one["target"].values()) > 0
     # Every contender is a run, for whatever reads runs.
@@ -250,7 +251,7 @@ def test_contenders_are_compared_side_by_side(run_bench: Run, tmp_path: Path) ->
     assert all(row.summary and row.summary["prompts"] == 4 for row in rows)
     frame = load_any([tmp_path / "run"])
     found = significance.decoders(frame)
-    assert len(found) == 8 * 7 / 2 and set(found["n"]) == {2}
+    assert len(found) == 9 * 8 / 2 and set(found["n"]) == {2}
     assert set(frame["sweep"]) == {str(tmp_path / "run")}
 
 
