@@ -10,7 +10,7 @@ from typing import Any, ClassVar, cast
 from decoders.model.architecture import Architecture
 from decoders.overlap import Overlap
 from decoders.process.models import Models
-from decoders.sampling.sampler import Sampler
+from decoders.sampling.sampler import BLOCK, Sampler
 from decoders.schedule import Schedule, describe
 from decoders.session import Session
 
@@ -33,6 +33,9 @@ class Decoder(ABC):
     follows_rope_switch: ClassVar[bool] = True
     #: Whether it decodes several texts at once: see ``Session.decode_at_once``.
     takes_several: ClassVar[bool] = False
+    #: What of it does not go with ``sampling.verification=block``, as in ``PearlAsync ...``; empty
+    #: where it judges by ``Sequence.judge`` what it drew from the draft model's distributions.
+    no_blocks: ClassVar[str] = ""
     #: Its idea in a few words, for pictures.
     idea: ClassVar[str] = ""
 
@@ -105,6 +108,12 @@ class Decoder(ABC):
 
         Called before weights are loaded.
         """
+        if self.no_blocks and sampler.verification == BLOCK:
+            raise ValueError(
+                f"sampling.verification=block: {type(self).__name__} {self.no_blocks}; take"
+                " sampling.verification=token, or a decoder that judges by the ratio rule"
+                " (speculative, pearl)"
+            )
 
     def check_here(self) -> None:
         """Raise ValueError where what it runs in is not installed.

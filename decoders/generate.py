@@ -35,12 +35,14 @@ class Generate(Decoder):
 
     uses_draft = False
     follows_rope_switch = False
+    no_blocks = "takes its tokens from transformers' generate, which judges by a rule of its own"
     idea = "transformers' own loop, a forward for each token"
 
     def simulated_as(self) -> Schedule | None:
         return Alone(library=True)
 
     def check(self, sampler: Sampler) -> None:
+        super().check(sampler)
         check_library(sampler, "transformers' generate")
 
     def start(self, models: Models, sampler: Sampler) -> Session:

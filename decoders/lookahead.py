@@ -37,6 +37,7 @@ class Lookahead(Decoder):
     uses_draft = False
     # A tree may have texts of both sides of the switch.
     follows_rope_switch = False
+    no_blocks = "judges guesses that were drawn from no distribution, and so by no ratio"
     # Not simulated: it has no drafted tokens with an acceptance rate, but a pool of n-grams.
     idea = "the target guesses for itself, and judges the guesses in its next forward"
 

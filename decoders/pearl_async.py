@@ -29,6 +29,7 @@ class PearlAsync(Decoder):
     """
 
     overlap = Overlap.across_rounds
+    no_blocks = "draws both models' tokens with noise they share, and judges by no ratio"
     idea = "the draft model runs on, the target judges what there is"
 
     ahead: int = 96

@@ -33,6 +33,7 @@ class Vllm(Decoder):
     uses_draft = False
     follows_rope_switch = False
     takes_several = True
+    no_blocks = "takes its tokens from vLLM, which judges by a rule of its own"
     idea = "vLLM with the target model alone"
 
     arguments: dict[str, Any] = field(default_factory=dict)
@@ -62,6 +63,7 @@ class Vllm(Decoder):
         return float(self.arguments.get("gpu_memory_utilization") or engine.MEMORY_SHARE)
 
     def check(self, sampler: Sampler) -> None:
+        super().check(sampler)
         engine.check(self.arguments)
         check_library(sampler, self.engine)
 

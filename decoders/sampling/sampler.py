@@ -14,6 +14,9 @@ import torch
 from decoders.model.waiting import wait_for
 from decoders.sampling.chance import not_finite
 
+#: How drafted tokens are judged: each by itself, or those of a block as a whole.
+TOKEN, BLOCK = "token", "block"
+
 #: The distribution q, ``[vocab]``, that a candidate was drawn from, by its text position.
 Rows = Callable[[int], torch.Tensor]
 
@@ -187,6 +190,8 @@ class Sampler(ABC):
 
     #: Whether tokens are drawn at random.
     random: ClassVar[bool] = False
+    #: How drafted tokens are judged, ``token`` or ``block``. A rule may have it as a setting.
+    verification: str = TOKEN
 
     @abstractmethod
     def proposer(self, seed: int, start: int) -> Proposer:
@@ -209,9 +214,29 @@ class Sampler(ABC):
         return self
 
 
+def check_verification(verification: str) -> None:
+    """ValueError for what is no way to judge drafted tokens."""
+    if verification not in (TOKEN, BLOCK):
+        raise ValueError(f"sampling.verification is {TOKEN} or {BLOCK}, got {verification!r}")
+
+
 @dataclass
 class Greedy(Sampler):
-    """The most probable token: a candidate is accepted iff it is the target's argmax."""
+    """The most probable token: a candidate is accepted iff it is the target's argmax.
+
+    ``verification`` has nothing to choose here, and is there for a line that says so.
+    """
+
+    verification: str = TOKEN
+
+    def __post_init__(self) -> None:
+        check_verification(self.verification)
+        if self.verification == BLOCK:
+            raise ValueError(
+                "sampling.verification=block: under greedy decoding a block is accepted up to the"
+                " first token that is not the target's own, as it is token by token; choose"
+                " sampling=temperature, or leave it out"
+            )
 
     def proposer(self, seed: int, start: int) -> Proposer:
         return _GreedyProposer()

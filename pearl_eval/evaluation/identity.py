@@ -43,6 +43,7 @@ _NOT_THE_REFERENCES = (
     "reference.",
     "runtime.draft_",
     "runtime.spin_seconds",
+    "sampling.verification",
 )
 #: What tells of a run, and changes nothing of it.
 _TELLING = ("pearl_eval.shell", "pearl_eval.tracking", "pearl_eval.figures")

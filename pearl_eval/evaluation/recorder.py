@@ -98,7 +98,7 @@ class Recorder:
             accuracy_name=plan.task.accuracy_name,
             fit=fit,
             cost=self.comparison.cost(),
-            facts=plan.task.describe() | _figures(plan, records),
+            facts=plan.task.describe() | _figures(plan, records) | _verification(plan, records),
             traces=self.traces.figures(),
             latency=self.traces.latency(),
             devices=UsedDevices.of(plan.setup, plan.decoder, rule).describe(),
@@ -146,6 +146,12 @@ def _task_lines(
         texts = [*texts, record.text] if record.turn > 1 else [record.text]
         if record.turn == len(problem.turns):
             yield plan.task.lines(problem, texts, model)
+
+
+def _verification(plan: Plan, records: Sequence[Record]) -> dict[str, str | None]:
+    """How drafted tokens were judged, where that is a choice and some were."""
+    chosen = plan.sampler.random and any(record.judged for record in records)
+    return {"verification": plan.sampler.verification if chosen else None}
 
 
 def _figures(plan: Plan, records: Sequence[Record]) -> dict[str, Any]:

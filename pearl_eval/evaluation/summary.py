@@ -18,7 +18,7 @@ from pearl_eval.results.records import Record
 from pearl_eval.results.speed import EqualHardware, Speed, by_problem
 
 #: What tasks may know of a run, where they do not.
-_NO_FACTS: dict[str, Any] = {"pass_at_k": None, "isolation": None}
+_NO_FACTS: dict[str, Any] = {"pass_at_k": None, "isolation": None, "verification": None}
 
 
 def summarize(
@@ -45,8 +45,8 @@ def summarize(
     The warm-up prompt counts for what was accepted, not for times. A figure that does not exist for
     the run (an acceptance rate without drafts, a speed of a warm-up alone) is ``None``.
     ``settings`` are the decoder's, as in use, and ``about`` is what else it says of itself;
-    ``facts`` are those of the task, ``reference`` says where the reference runs came from,
-    ``traces`` and ``latency`` are figures of :class:`pearl_eval.results.traces.Traces`;
+    ``facts`` are those of the task and of sampling, ``reference`` says where the reference runs
+    came from, ``traces`` and ``latency`` are figures of :class:`pearl_eval.results.traces.Traces`;
     ``devices`` are those that each decoder computes on
     (:class:`pearl_eval.evaluation.hardware.UsedDevices`).
     """

@@ -50,6 +50,7 @@ _ADDED = (
     *(f"{name}_seconds_p{which}" for name in ("ttft", "tpot", "itl") for which in PERCENTILES),
     *(f"{whose}tokens_per_second_per_device" for whose in ("", "reference_", "equal_hardware_")),
     "devices",
+    "verification",
 )
 #: And of its traces.
 ADDED_TRACES = ("verifications", "accepted_per_verification", "acceptance_by_position")

@@ -43,6 +43,17 @@ def test_runs_are_comparable_that_share_all_conditions() -> None:
         ({"devices": {"rule": "own"}}, {}, {}),
         ({"devices": None}, {}, {}),
         ({"devices": {"rule": "all"}}, {}, {"reference_hardware": ("own", "all")}),
+        # Runs of before there was a choice judged token by token.
+        (
+            {},
+            {"sampling._target_": "a.Greedy", "sampling.verification": "token"},
+            {"sampling": (None, "Greedy")},
+        ),
+        (
+            {},
+            {"sampling._target_": "a.B", "sampling.verification": "block"},
+            {"sampling": (None, "B, verification=block")},
+        ),
         # An engine's arguments count where it is the engine.
         ({}, {"engine.max_num_seqs": 2, "engine.max_model_len": None}, {}),
         (

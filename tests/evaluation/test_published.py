@@ -629,6 +629,9 @@ def test_notes_below_the_table() -> None:
     assert notes([row_of(reference="cached")])[0].startswith("pearl: against a cached reference")
     sampled = row_of(sampled_tokens=90, sampling_smallest_bias=0.0123)
     assert notes([sampled])[0].startswith("pearl: 90 sampled tokens; a bias of 1.2% of")
+    assert notes([row_of(verification="token")]) == []
+    blocks = notes([row_of(verification="block")])[0]
+    assert blocks.startswith("pearl: drafted tokens judged as blocks (sampling.verification=block)")
     tied = row_of(ties=2, prompts=8, runner_up_pass_rate=0.0345)
     assert "2 of 8 outputs differ by rounding" in notes([tied])[0] and "3.5%" in notes([tied])[0]
     assert notes([row_of(ties=0, runner_up_pass_rate=0.0345)]) == []

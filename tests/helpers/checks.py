@@ -37,6 +37,12 @@ from pearl_eval.checks.equivalence import EquivalenceChecker
 CLOSE_DRAFT = (TARGET + table(seed=2, possible=VOCAB)) / 2
 
 
+def upside_down(conditionals: torch.Tensor) -> torch.Tensor:
+    """The same possible tokens, each the more probable the less it was."""
+    turned = torch.where(conditionals > 0, 1 / conditionals, 0.0)
+    return turned / turned.sum(-1, keepdim=True)
+
+
 @dataclass(frozen=True)
 class Case:
     """What is checked: a decoder, and how it samples; greedy decoding is checked besides."""
@@ -44,6 +50,8 @@ class Case:
     make: Callable[[], Decoder]
     sampler: Temperature = field(default_factory=Temperature)
     length: int = 3
+    #: The draft model's table, where that counts for what is drawn.
+    draft: torch.Tensor = DRAFT
 
     @property
     def own_choice(self) -> Sampler:
@@ -53,7 +61,7 @@ class Case:
 
 def exact_distribution(case: Case, pair: SmallPair) -> None:
     with every_way() as branches:
-        found = distribution(branches, case.make(), case.sampler, case.length)
+        found = distribution(branches, case.make(), case.sampler, case.length, case.draft)
     check(found, expected(case.sampler, case.length))
 
 
@@ -61,10 +69,10 @@ def sampled_tokens(case: Case, pair: SmallPair) -> None:
     fit = DistributionCheck(
         TableModel(TARGET),  # type: ignore[arg-type]
         case.sampler.probabilities,
-        TableModel(DRAFT),  # type: ignore[arg-type]
+        TableModel(case.draft),  # type: ignore[arg-type]
     )
     with in_one_process():
-        decoder = start(case.make(), case.sampler)
+        decoder = start(case.make(), case.sampler, case.draft)
         # Short texts, too: what goes wrong at their start would drown in long ones.
         for seed in range(700):
             fit.add(PROMPT, decoder.decode(PROMPT, 50 if seed < 60 else 2, [], seed).output_ids)

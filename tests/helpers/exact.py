@@ -77,13 +77,19 @@ def start(decoder: Decoder, sampler: Sampler, draft: torch.Tensor = DRAFT) -> Se
     return decoder.start(models, sampler)
 
 
-def distribution(branches: Branches, decoder: Decoder, sampler: Sampler, length: int) -> Any:
+def distribution(
+    branches: Branches,
+    decoder: Decoder,
+    sampler: Sampler,
+    length: int,
+    draft: torch.Tensor = DRAFT,
+) -> Any:
     """The exact distribution of a decoder's outputs."""
 
     def decode() -> tuple[int, ...]:
         # From the start each time, since a decoder may learn from what it decoded before.
         TICKS.now = 0
-        return tuple(start(decoder, sampler).decode(PROMPT, length, []).output_ids)
+        return tuple(start(decoder, sampler, draft).decode(PROMPT, length, []).output_ids)
 
     return branches.outcomes(decode)
 

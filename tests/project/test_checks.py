@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 from bugs import BUGS
-from checks import CHECKS, Case, failures
+from checks import CHECKS, Case, failures, upside_down
+from exact import TARGET
 from planting import Bug, planted
 from small_pair import SmallPair
 
 from decoders.lookahead import Lookahead
 from decoders.pearl import Pearl
+from decoders.sampling.sampler import BLOCK
 from decoders.sampling.temperature import Temperature
 from decoders.speculative import Speculative
 
@@ -22,6 +24,14 @@ CASES = {
     "pearl": Case(lambda: Pearl(2)),
     "no_post_verify": Case(lambda: Pearl(2, post_verify=False)),
     "warped": Case(lambda: Speculative(2), Temperature(temperature=0.7, draft_temperature=1.4)),
+    # The draft model has the target's tokens, with other chances: else ratios are seldom below 1 and
+    # then above, which is where the two rules differ.
+    "block": Case(
+        lambda: Speculative(3),
+        Temperature(verification=BLOCK),
+        length=4,
+        draft=upside_down(TARGET),
+    ),
     "coupled": Case(lambda: Speculative(2), Temperature(coupled=True)),
     "lookahead": Case(lambda: Lookahead(2, 2, 3), length=5),
 }
@@ -29,7 +39,9 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_without_a_bug_nothing_is_seen(name: str, small_pair: SmallPair) -> None:
-    assert failures(CASES[name], small_pair, CHECKS) == {}
+    # Of how blocks are judged, greedy decoding runs nothing.
+    letters = "ED" if CASES[name].sampler.verification == BLOCK else CHECKS
+    assert failures(CASES[name], small_pair, letters) == {}
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)

@@ -30,6 +30,7 @@ RULES = {
     "sampled": Temperature(),
     "top-k, top-p": Temperature(0.7, top_k=5, top_p=0.9),
     "coupled": Temperature(coupled=True),
+    "blocks": Temperature(verification="block"),
 }
 OPTIONS = WorkerOptions(spin_seconds=0.0)
 BAD = {"nan": [0.0, math.nan, 1.0], "inf": [0.0, math.inf, 1.0], "all -inf": [-math.inf] * 3}
@@ -154,8 +155,9 @@ def test_at_their_limits_rules_are_greedy(sampler: Temperature, coupled: bool) -
             assert chance is None or chance > 0.999
 
 
-def test_equal_distributions_that_rounding_parts_draw_from_themselves() -> None:
-    sampler = Temperature()
+@pytest.mark.parametrize("verification", ["token", "block"])
+def test_equal_distributions_that_rounding_parts_draw_from_themselves(verification: str) -> None:
+    sampler = Temperature(verification=verification)
     rows = torch.tensor([[0.0, 1.0]])
     same = rows.softmax(dim=-1)[0]
 
