@@ -28,6 +28,14 @@ class PearlAdaptive(PearlAsync):
 
     idea = "waits for a token, or leaves some unjudged, where that pays"
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.waits:
+            raise ValueError(
+                "decoder.waits: pearl_adaptive weighs each time whether to wait for a token; leave"
+                " it out, or take decoder=pearl_async"
+            )
+
     def simulated_as(self) -> Schedule:
         return Adaptive(self.ahead)
 
@@ -99,7 +107,6 @@ class PearlAdaptiveSession(PearlAsyncSession):
         one = sequence.round
         self._begun, self._told = one.target_start, clock()
         super().close_round(sequence)
-        one.busy_seconds += one.wait_target_seconds
 
     def _learn_costs(self, sequence: Sequence) -> None:
         """What the last round's forward took, now that it is known what was drafted beside it."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
 from decoders.decoder import Decoder
 from decoders.overlap import Overlap
+from decoders.process.clock import clock
 from decoders.process.drafter import DRAFT_WINDOWS
 from decoders.process.forerunner import Drafted, Forerunner
 from decoders.process.models import Models
@@ -26,6 +28,14 @@ class PearlAsync(Decoder):
     text. The target, whenever it is free, judges all that has been published, and adds one token of
     its own; where nothing has been published it just decodes. A token of the target's own does not
     throw away a draft that agrees with it. There is no draft length to tune.
+
+    Parameters
+    ----------
+    ahead
+        How many tokens the draft model may be ahead of the verified text, at least 1.
+    waits
+        Where nothing has been published, the target waits for a first token rather than decode: as
+        AMUSD (McDanel, 2024), in which no forward of the target has nothing to judge.
     """
 
     overlap = Overlap.across_rounds
@@ -33,6 +43,7 @@ class PearlAsync(Decoder):
     idea = "the draft model runs on, the target judges what there is"
 
     ahead: int = 96
+    waits: bool = False
 
     def __post_init__(self) -> None:
         if self.ahead < 1:
@@ -42,7 +53,7 @@ class PearlAsync(Decoder):
             )
 
     def simulated_as(self) -> Schedule:
-        return Ahead(self.ahead)
+        return Ahead(self.ahead, self.waits)
 
     def start(self, models: Models, sampler: Sampler) -> Session:
         # Whether a token was drafted in time or decoded by the target is a matter of timing, which
@@ -102,7 +113,27 @@ class PearlAsyncSession(Session):
 
     def gather(self, sequence: Sequence) -> Draft:
         """The drafted tokens that the target judges next: all that there are."""
-        return Draft([one.token for one in self.look(sequence)])
+        pending = self.look(sequence)
+        # For the text's last token nothing is drafted.
+        if self.decoder.waits and not pending and sequence.remaining > 1:
+            pending = self._await(sequence)
+        return Draft([one.token for one in pending])
+
+    def _await(self, sequence: Sequence) -> list[Drafted]:
+        """The drafted tokens that follow the text, once there are any."""
+        one = sequence.round
+        one.wait_start = clock()
+        pending = list[Drafted]()
+        while not pending:
+            # What comes may still be of a draft that went elsewhere.
+            pending = self.look(sequence, math.inf)
+        one.wait_target_seconds = clock() - one.wait_start
+        return pending
+
+    def close_round(self, sequence: Sequence) -> None:
+        super().close_round(sequence)
+        # The draft model runs while the target waits for it.
+        sequence.round.busy_seconds += sequence.round.wait_target_seconds
 
     def learn(self, start: int, accepted: int, judged: int) -> None:
         """Tokens of the present draft from position ``start`` on were judged."""

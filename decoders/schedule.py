@@ -84,9 +84,13 @@ class Parallel:
 @dataclass(frozen=True)
 class Ahead:
     """PEARL without a barrier: the draft model runs on, at most ``ahead`` tokens beyond the
-    verified text; the target judges what there is and adds one token of its own."""
+    verified text; the target judges what there is and adds one token of its own.
+
+    ``waits``: where there is nothing to judge, it waits for a token (AMUSD).
+    """
 
     ahead: int
+    waits: bool = False
 
     drafts_by: ClassVar[str | None] = DRAFT_MODEL
 

@@ -191,8 +191,13 @@ class Forerunner(Worker):
         self.send((_BEGIN, list(tokens), ahead, end, seed))
 
     def read(self, wait: float = 0.0) -> list[Drafted]:
-        """Take in what was published since, or within ``wait`` seconds; gives the new tokens."""
-        first = self.receive_within(wait) if wait > 0 else None
+        """Take in what was published since, or within ``wait`` seconds; gives the new tokens.
+
+        An infinite ``wait`` is one as long as the draft process may be silent.
+        """
+        first = None
+        if wait > 0:
+            first = self.receive() if wait == math.inf else self.receive_within(wait)
         messages = [] if first is None else [first]
         while (message := self.receive_now()) is not None:
             messages.append(message)

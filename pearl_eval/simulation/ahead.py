@@ -121,6 +121,10 @@ def ahead(schedule: Ahead | Adaptive, machine: Machine, policy: Policy | None = 
                 chooser.learn(start, agreed, judged)
 
         look(clock)
+        # For the text's last token nothing is drafted.
+        while schedule.waits and not drafts.pending(known) and known < max_new_tokens - 1:
+            clock = max(clock, forerunner.next_there())
+            look(clock)
         offered = drafts.pending(known)
         if chooser is not None:
             decision = chooser.decide(known, clock)

@@ -186,6 +186,24 @@ def test_nonsense_of_one_that_drafts_ahead_is_told(small_pair: SmallPair, messag
         forerunner.close()
 
 
+def mute(channel: Channel, model: CachedModel, sampler: Sampler) -> None:
+    """Publishes nothing."""
+    channel.receive()
+    channel.receive()
+
+
+def test_one_that_publishes_nothing_is_not_waited_for_without_an_end(small_pair: SmallPair) -> None:
+    forerunner = FaultyForerunner(small_pair.load_draft, mute)
+    try:
+        forerunner.wait_ready()
+        forerunner.begin([1, 2, 3], 8, 20, 0)
+        assert forerunner.read(0.05) == []
+        with pytest.raises(WorkerError, match=r"did not answer within 0\.5 s"):
+            forerunner.read(math.inf)
+    finally:
+        forerunner.close()
+
+
 class FaultyForerunner(Forerunner):
     """Likewise one that drafts ahead."""
 

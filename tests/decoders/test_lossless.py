@@ -71,7 +71,11 @@ def test_distribution_with_several_guesses_for_a_position(
 
 
 @pytest.mark.parametrize("schedule", [(0,), (2,), (0, 2), (1, 0, 0, 2), (2, 0, 1)], ids=str)
-@pytest.mark.parametrize("decoder", [PearlAsync(2), PearlAdaptive(2), PearlAdaptive()], ids=repr)
+@pytest.mark.parametrize(
+    "decoder",
+    [PearlAsync(2), PearlAsync(2, waits=True), PearlAdaptive(2), PearlAdaptive()],
+    ids=repr,
+)
 def test_distribution_whatever_the_timing(
     branches: Branches,
     decoder: Decoder,

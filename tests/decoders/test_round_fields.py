@@ -22,6 +22,7 @@ from decoders.generate import Generate
 from decoders.generation import Generation
 from decoders.lookahead import Lookahead
 from decoders.pearl import Pearl
+from decoders.pearl_adaptive import PearlAdaptive
 from decoders.pearl_async import PearlAsync
 from decoders.pearl_shared import PearlShared
 from decoders.prompt_lookup import PromptLookup
@@ -478,6 +479,59 @@ def test_pearl_async_waits_where_it_is_as_far_ahead_as_it_may_be(by_hand: Decode
     assert totals(generation) == (109, 12, 9, 16, [2, 5, 4])
     # 17 is the target's own by then, so the third one's first is 48.
     assert verifications(generation.rounds) == [1, 2, 0, 2]
+
+
+def test_pearl_async_that_waits_has_no_forward_without_a_drafted_token(by_hand: Decode) -> None:
+    """As AMUSD. The first token is there at 5. From 32 on the target waits: until 35 for a token
+    that still follows 42, until 38 for the first after 12; from 64 on until 68 for that after 18.
+    """
+    generation = by_hand(PearlAsync(waits=True), TEXT, DRAFT)
+    assert told([replace(one, wait_start=0.0) for one in generation.rounds]) == [
+        row("verify", (0, 0, 5), (4, 13), (0, 5), ([10], [0]), (1, 1, 2), 3, 101),
+        # There at 8, 11, 14 and 17. 11 agrees with the target's own; 42 is rejected.
+        row(
+            "verify", (18, 6, 18), (12, 14), (0, 0),
+            ([11, 42, 13, 14], [1, 2, 3, 4]), (2, 1, 3), 4, 401,
+        ),
+        # There at 20, 23, 26, 29, 32 and 35 after 42; then 13.
+        row(
+            "verify", (32, 11, 38), (21, 12), (0, 6),
+            ([15, 16, 17, 48, 19, 20, 13], [5, 6, 7, 8, 9, 10, 3]), (1, 1, 5), 2, 701,
+        ),
+        row(
+            "verify", (50, 38, 50), (12, 14), (0, 0),
+            ([14, 15, 16, 17], [4, 5, 6, 7]), (4, 4, 9), 4, 401,
+        ),
+        # 48 was not the target's own. 22, after it, is there at 65, and 19 after 18 at 68.
+        row(
+            "verify", (64, 46, 68), (18, 12), (0, 4),
+            ([48, 19, 20, 21, 22, 19], [8, 9, 10, 11, 12, 9]), (2, 1, 11), 2, 601,
+        ),
+        row(
+            "verify", (80, 71, 80), (9, 13), (0, 0),
+            ([20, 21, 22], [10, 11, 12]), (3, 3, 14), 3, 401,
+        ),
+    ]  # fmt: skip
+    assert [one.wait_start for one in generation.rounds] == [0, 0, 32, 0, 64, 0]
+    # A model runs while the target waits.
+    assert [one.busy_seconds for one in generation.rounds] == [18, 14, 18, 14, 16, 13]
+    assert all(verifications([one]) for one in generation.rounds)
+    assert (generation.output_ids, totals(generation)[:4]) == (TEXT, (94, 13, 6, 25))
+
+
+def test_pearl_async_that_waits_decodes_a_last_token_alone(by_hand: Decode) -> None:
+    """10 is accepted and 11 the target's own; the third and last token is nobody's to draft."""
+    generation = by_hand(PearlAsync(waits=True), TEXT, DRAFT, limit=3)
+    assert [(one.mode, one.judged, one.wait_target_seconds) for one in generation.rounds] == [
+        ("verify", 1, 5),
+        ("decode", 1, 0),
+    ]
+    assert generation.output_ids == TEXT[:3]
+
+
+def test_pearl_adaptive_decides_itself_whether_it_waits() -> None:
+    with pytest.raises(ValueError, match="pearl_adaptive weighs each time whether to wait"):
+        PearlAdaptive(waits=True)
 
 
 def test_lookahead(by_hand: Decode) -> None:

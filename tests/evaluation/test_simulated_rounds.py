@@ -166,6 +166,21 @@ def test_pearl_async() -> None:
     ]
 
 
+def test_pearl_async_that_waits() -> None:
+    """What the decoder's own rounds are by a clock made by hand: ``test_round_fields.py``."""
+    costs = Costs(crossing=1.0)
+    assert list(simulation(Ahead(96, waits=True), costs=costs).rounds()) == [
+        row("verify", (0, 18), (4, 13), (0, 5), (1, 1, 1, 2), 3),
+        row("verify", (18, 14), (12, 14), (0, 0), (4, 2, 1, 3), 4),
+        row("verify", (32, 18), (21, 12), (0, 6), (7, 1, 1, 5), 2),
+        row("verify", (50, 14), (12, 14), (0, 0), (4, 4, 4, 9), 4),
+        row("verify", (64, 16), (18, 12), (0, 4), (6, 2, 1, 11), 2),
+        row("verify", (80, 14), (9, 13), (0, 0), (3, 3, 3, 14), 3),
+    ]
+    last = list(simulation(Ahead(96, waits=True), costs=costs, max_new_tokens=3).rounds())[-1]
+    assert (last.mode, last.wait_target_seconds) == ("decode", 0)
+
+
 def test_sums_of_a_simulation() -> None:
     result = simulation(Sequential(3)).run()
     assert (result.tokens, result.rounds, result.target_forwards) == (14, 5, 5)

@@ -177,6 +177,9 @@ class VirtualForerunner(Inline, Forerunner):  # type: ignore[misc]
 
     def read(self, wait: float = 0.0) -> list[Drafted]:
         self._run(self.clock.now)
+        while wait and not self._answers:
+            self.clock.now = max(self.clock.now, self._free + self.clock.draft_seconds)
+            self._run(self.clock.now)
         return super().read()
 
     def receive_now(self) -> Any | None:
@@ -204,7 +207,7 @@ class TimedTarget(CachedModel):
         return super().extend(tokens, rows)
 
 
-@pytest.mark.parametrize("ahead", [1, 3, 24])
+@pytest.mark.parametrize(("ahead", "waits"), [(1, False), (3, False), (24, False), (24, True)])
 @pytest.mark.parametrize("speed_ratio", [0.6, 1.7, 3.7, 9.3])
 def test_rounds_without_a_barrier_are_those_of_the_decoder(
     monkeypatch: pytest.MonkeyPatch,
@@ -212,19 +215,25 @@ def test_rounds_without_a_barrier_are_those_of_the_decoder(
     trace: Trace,
     speed_ratio: float,
     ahead: int,
+    waits: bool,
 ) -> None:
     """Both sides of the real decoder by a clock of our own: where all depends on time."""
     clock = Virtual(target_seconds=speed_ratio, draft_seconds=1.0)
     monkeypatch.setattr(VirtualForerunner, "clock", clock, raising=False)
     monkeypatch.setattr(TimedTarget, "clock", clock, raising=False)
     monkeypatch.setattr(pearl_async, "Forerunner", VirtualForerunner)
-    decoder = pearl_async.PearlAsync(ahead)
+    decoder = pearl_async.PearlAsync(ahead, waits)
     target = TimedTarget(pair.load_target().model)
     session = decoder.start(Models(target, pair.load_draft, WorkerOptions()), Greedy())
     real = session.decode(PROMPT, LIMIT, []).rounds
     times = ForwardTimes.constant(speed_ratio)
-    simulation = Simulation(Ahead(ahead), times, trace, max_new_tokens=LIMIT, prompts=[len(PROMPT)])
+    schedule = decoder.simulated_as()
+    assert schedule == Ahead(ahead, waits)
+    simulation = Simulation(schedule, times, trace, max_new_tokens=LIMIT, prompts=[len(PROMPT)])
     simulated = list(simulation.rounds())
+    if waits:
+        # But for the last token of the limit, for which nothing is drafted.
+        assert all(one.mode == "verify" and one.judged for one in real[:-1])
     # The last round's drafted tokens are those that came too late, which change nothing.
     assert structure(simulated)[:-1] == structure(real)[:-1]
     assert sum(one.seconds for one in simulated) == pytest.approx(

@@ -62,7 +62,7 @@ def every_way() -> Iterator[Branches]:
         patch.setattr("decoders.sampling.temperature.Chance", scripted_chance(made))
         patch.setattr("decoders.sampling.temperature.SharedNoise", scripted_noise(made))
         # What was measured may decide what is done next, so it is the same each time.
-        for module in ("session", "pearl_adaptive", "process.forerunner"):
+        for module in ("session", "pearl_async", "pearl_adaptive", "process.forerunner"):
             patch.setattr(f"decoders.{module}.clock", TICKS)
         yield made
 

@@ -194,7 +194,10 @@ class InlineDrafter(Inline, Drafter):  # type: ignore[misc]
 
 
 class InlineForerunner(Inline, Forerunner):  # type: ignore[misc]
-    """A ``Forerunner`` that drafts as many tokens as ``schedule`` says each time it is read."""
+    """A ``Forerunner`` that drafts as many tokens as ``schedule`` says each time it is read.
+
+    One that is waited for without an end comes.
+    """
 
     make_service = forerunner.ForerunnerService
     schedule: tuple[int, ...] = (1,)
@@ -204,7 +207,7 @@ class InlineForerunner(Inline, Forerunner):  # type: ignore[misc]
         super().begin(*arguments)
 
     def read(self, wait: float = 0.0) -> list[Drafted]:
-        for _ in range(next(self._reads)):
+        for _ in range(max(next(self._reads), wait == math.inf)):
             if self._service.may_draft:
                 self._answers.append(self._service.draft(0.0))
         return super().read()

@@ -24,8 +24,8 @@ CASES = {
     "pearl": Case(lambda: Pearl(2)),
     "no_post_verify": Case(lambda: Pearl(2, post_verify=False)),
     "warped": Case(lambda: Speculative(2), Temperature(temperature=0.7, draft_temperature=1.4)),
-    # The draft model has the target's tokens, with other chances: else ratios are seldom below 1 and
-    # then above, which is where the two rules differ.
+    # The draft model has the target's tokens, with other chances: else ratios are seldom below 1
+    # and then above, which is where the two rules differ.
     "block": Case(
         lambda: Speculative(3),
         Temperature(verification=BLOCK),
