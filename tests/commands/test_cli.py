@@ -110,6 +110,17 @@ def test_a_lossy_decoder_is_no_violation(run_cli: Run, tmp_path: Path) -> None:
     assert "lossy" in verdicts and verdicts <= {"lossy", "identical"}
 
 
+def test_blocks_are_judged_and_that_is_told(run_cli: Run, tmp_path: Path) -> None:
+    asked = ("sampling=temperature", "sampling.verification=block", "task.max_new_tokens=40")
+    code, out, err = run_cli("decoder=pearl", *asked, "task.limit=2", "hydra.run.dir=run")
+    assert code == 0, err
+    assert "pearl: drafted tokens judged as blocks (sampling.verification=block)" in out
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["verification"] == "block" and summary["sampling_p_value"] > 1e-4
+    about = json.loads((tmp_path / "run" / "run.json").read_text())["identity"]
+    assert about["sampling.verification"] == "block"
+
+
 def test_samples_of_a_problem_differ_and_are_counted(run_cli: Run, tmp_path: Path) -> None:
     samples = ("task.samples_per_task=3", "task.k=[1,3]", "task.limit=2", "task.max_new_tokens=8")
     code, _, err = run_cli("sampling=temperature", *samples, "hydra.run.dir=run")

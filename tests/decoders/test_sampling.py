@@ -6,6 +6,7 @@ The exact proof, on a toy pair, is in ``test_lossless.py``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from decoders.decoder import Decoder
 from decoders.process.models import Models
 from decoders.process.worker import WorkerOptions
 from decoders.sampling.chance import Chance, SharedNoise
+from decoders.sampling.sampler import BLOCK, TOKEN
 from decoders.sampling.temperature import Temperature, Warping
 from decoders.session import Session
 from pearl_eval.checks.distribution import DistributionCheck
@@ -62,13 +64,25 @@ def test_coupled_output_is_the_references(started: Started, name: str, seed: int
     assert generation.output_ids == expected
 
 
+#: Each way of judging that a decoder has, of which not every run of the tests has all.
+JUDGING = kept(
+    [(name, TOKEN) for name in NAMES] + [(name, BLOCK) for name in ("speculative", "pearl")],
+    [(name, TOKEN) for name in ("speculative", "pearl", "pearl_async", "generate")]
+    + [("pearl", BLOCK)],
+)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", kept(NAMES, ["speculative", "pearl", "pearl_async", "generate"]))
+@pytest.mark.parametrize("way", JUDGING, ids="-".join)
 def test_tokens_are_distributed_as_the_targets(
-    started: Started, small_pair: SmallPair, name: str, capsys: pytest.CaptureFixture[str]
+    started: Started,
+    small_pair: SmallPair,
+    way: tuple[str, str],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Thousands of tokens from the real processes; the deterministic seeds make it repeatable."""
-    decoder = started(name, SAMPLER)
+    name, verification = way
+    decoder = started(name, replace(SAMPLER, verification=verification))
     check = DistributionCheck(
         small_pair.load_target(), SAMPLER.probabilities, small_pair.load_draft()
     )
@@ -77,7 +91,8 @@ def test_tokens_are_distributed_as_the_targets(
         check.add(prompt, decoder.decode(prompt, 50, [], seed).output_ids)
     fit = check.fit()
     with capsys.disabled():
-        print(f"\n{name}: p = {fit.p_value:.2g}; a bias of {fit.smallest_bias:.1%} would be seen")
+        seen = f"a bias of {fit.smallest_bias:.1%} would be seen"
+        print(f"\n{name}, {verification}: p = {fit.p_value:.2g}; {seen}")
     assert fit.p_value > 1e-4
 
 

@@ -6,7 +6,7 @@ import contextlib
 import math
 from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ from pearl_eval.evaluation import comparison
 from pearl_eval.evaluation.comparison import Comparison
 from pearl_eval.evaluation.outcome import Outcome
 from pearl_eval.evaluation.plan import Prompt
-from pearl_eval.evaluation.recorder import _figures, wrong_outputs
+from pearl_eval.evaluation.recorder import _figures, _verification, wrong_outputs
 from pearl_eval.evaluation.reference import ReferenceRun
 from pearl_eval.evaluation.run_files import Finished
 from pearl_eval.sizes.model_size import ModelSize
@@ -403,3 +403,15 @@ def test_a_tasks_own_figures_are_of_each_problems_samples() -> None:
     assert _figures(plan, records) == {"Task/0": [True, False], "Task/1": [False]}
     plan.pair.synthetic = True
     assert _figures(plan, records) == {}
+
+
+def test_how_drafted_tokens_were_judged_is_told_where_it_was_a_choice() -> None:
+    some, none = ([SimpleNamespace(judged=judged)] for judged in (3, 0))
+    for sampler, records, told in (
+        (Temperature(verification="block"), some, "block"),
+        (Temperature(), some, "token"),
+        (Temperature(verification="block"), none, None),
+        (Greedy(), some, None),
+    ):
+        plan: Any = SimpleNamespace(sampler=sampler)
+        assert _verification(plan, cast(Any, records)) == {"verification": told}

@@ -7,11 +7,14 @@ import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from decoders.speculative import Speculative
 from pearl_eval.evaluation.comparison import Comparison
+from pearl_eval.evaluation.identity import reference_key
 from pearl_eval.pairs.setup import Setup
 
 Run = Callable[..., tuple[int, str, str]]
@@ -86,6 +89,16 @@ def test_the_draft_has_no_part_in_it(run_cli: Run, measured: list[str]) -> None:
     more = ("decoder=pearl", "decoder.gamma=3", "hydra.run.dir=other")
     assert run_cli(*more, *command)[0] == 0
     assert len(measured) == 4
+
+
+def test_how_drafted_tokens_are_judged_has_no_part_in_it() -> None:
+    source: Any = SimpleNamespace(target_settings=dict)
+
+    def key(**sampling: Any) -> str:
+        return reference_key({"sampling": sampling}, source, Speculative())
+
+    assert key(temperature=1.0, verification="block") == key(temperature=1.0)
+    assert key(temperature=0.5) != key(temperature=1.0)
 
 
 @pytest.mark.parametrize("fact", ["target_device", "driver", "version of torch", "code"])
