@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from decoders.sampling.sampler import TOKEN
 from pearl_eval.results.about import OWN_ENGINE, engine_of
 
 #: What must be alike for the figures of two runs to be compared, and within what it may differ.
@@ -128,7 +127,7 @@ def _sampling(identity: Mapping[str, Any]) -> str | None:
         return None
     rule = str(own.pop("_target_", "")).rpartition(".")[2]
     # Runs that do not say it are of before there was a choice.
-    if own.get("verification") == TOKEN:
+    if own.get("verification") == "token":
         del own["verification"]
     return ", ".join([rule, *(f"{k}={v}" for k, v in sorted(own.items()) if v is not None)])
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from decoders.sampling.sampler import BLOCK
 from pearl_eval.results.about import engine_of
 from pearl_eval.results.records import PERCENTILES
 
@@ -147,7 +146,7 @@ def notes(rows: Sequence[Row]) -> list[str]:
                 f" alone; {summary['runner_up_pass_rate']:.1%} of the target's second choices would"
                 " have passed for that, too (records.jsonl has the evidence, under tie)."
             )
-        if summary.get("verification") == BLOCK:
+        if summary.get("verification") == "block":
             lines.append(
                 f"{label}: drafted tokens judged as blocks (sampling.verification=block), by which"
                 " more are accepted than one by one."
