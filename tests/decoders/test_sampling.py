@@ -64,11 +64,10 @@ def test_coupled_output_is_the_references(started: Started, name: str, seed: int
     assert generation.output_ids == expected
 
 
-#: Each way of judging that a decoder has, of which not every run of the tests has all.
+#: Decoders, and how they judge what is drafted.
 JUDGING = kept(
     [(name, TOKEN) for name in NAMES] + [(name, BLOCK) for name in ("speculative", "pearl")],
-    [(name, TOKEN) for name in ("speculative", "pearl", "pearl_async", "generate")]
-    + [("pearl", BLOCK)],
+    [(name, TOKEN) for name in ("speculative", "pearl", "pearl_async", "generate")],
 )
 
 
