@@ -265,6 +265,7 @@ def test_summary() -> None:
         "synthetic": False,
         "pass_at_k": None,
         "isolation": None,
+        "verification": None,
         "data": {"rows": 3},
         "seed": 5,
         "reference": "cached",
