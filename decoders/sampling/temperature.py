@@ -137,9 +137,10 @@ class Temperature(Sampler):
     def verifier(self, seed: int, start: int) -> Verifier:
         if self.coupled:
             return _CoupledVerifier(self._warping(), SharedNoise(seed, start))
+        chance = Chance(seed, "target")
         if self.verification == BLOCK:
-            return _BlockVerifier(self._warping(), Chance(seed, "target"))
-        return _SamplingVerifier(self._warping(), Chance(seed, "target"))
+            return _BlockVerifier(self._warping(), chance)
+        return _SamplingVerifier(self._warping(), chance)
 
     def probabilities(self, logits: torch.Tensor) -> torch.Tensor:
         return self._warping()(logits).softmax(dim=-1)
