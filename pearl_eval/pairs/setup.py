@@ -114,6 +114,7 @@ class Setup:
             self.processes.target,
             self.engine,
             self.devices.draft[0],
+            partial(self.pair.encode, name="decoder.corpus"),
         )
 
     @contextlib.contextmanager
