@@ -127,11 +127,21 @@ class DrafterService:
         while len(drafted) < count and not cut():
             drafted.append(*self._proposer.propose(self._model.extend(text, rows=1), len(text)))
             text.append(drafted.tokens[-1])
+        return self._said(drafted, start)
+
+    def _said(self, drafted: Draft, start: float) -> Message:
+        """The answer that so much was drafted, from a time of the clock on."""
         return PROPOSAL, drafted.tokens, drafted.chances, clock() - start
 
 
-def _serve(channel: Channel, model: CachedModel, sampler: Sampler) -> None:
-    service = DrafterService(model, sampler)
+def serve(
+    channel: Channel,
+    model: CachedModel,
+    sampler: Sampler,
+    make: Callable[[CachedModel, Sampler], DrafterService] = DrafterService,
+) -> None:
+    """Body of a draft process that answers by a service, until the other side is gone."""
+    service = make(model, sampler)
     while True:
         answer = service.answer(channel.receive())
         if answer is not None:
@@ -147,7 +157,7 @@ class Drafter(Worker):
     def __init__(
         self, load: Callable[[], CachedModel], sampler: Sampler, options: WorkerOptions
     ) -> None:
-        super().__init__(load, sampler, options, _serve)
+        super().__init__(load, sampler, options, serve)
 
     def begin(self, seed: int, start: int) -> None:
         self.send((BEGIN, seed, start))

@@ -74,14 +74,16 @@ class EarlierOutputs(Memory):
         self._depth = depth
         #: By prompt, in the order of their first times.
         self._outputs: dict[tuple[int, ...], Sequence[int]] = {}
-        self._forget()
+        self._trie = SuffixTrie(depth)
+        #: How many of them are in the trie.
+        self._held = 0
 
     def texts(self, prompt: Sequence[int]) -> SuffixTrie:
         earlier = list(self._outputs)
         known = tuple(prompt)
         wanted = earlier.index(known) if known in self._outputs else len(earlier)
         if self._held > wanted:
-            self._forget()
+            self._trie, self._held = SuffixTrie(self._depth), 0
         for one in earlier[self._held : wanted]:
             self._trie.begin()
             self._trie.read(self._outputs[one])
@@ -90,8 +92,3 @@ class EarlierOutputs(Memory):
 
     def add(self, prompt: Sequence[int], output: Sequence[int]) -> None:
         self._outputs.setdefault(tuple(prompt), list(output))
-
-    def _forget(self) -> None:
-        self._trie = SuffixTrie(self._depth)
-        #: How many outputs are in it.
-        self._held = 0
