@@ -32,8 +32,8 @@ class PearlRetrieval(Decoder):
       would have drawn itself, so its draft is longer than ``gamma`` where guesses are right;
     - the target reads the pending tokens and one guess after them. Of the new tokens those are
       judged that agree with the guess, and the one after them; PEARL judges the first alone;
-    - where the target's own tokens go on as the guess does, after a draft that was rejected or is
-      at its end, it gives them all, and one more.
+    - where a token is rejected and the target's own is the guess's, it goes on along the guess: it
+      gives all that it agrees with, and one more.
 
     Parameters
     ----------
@@ -114,11 +114,10 @@ class PearlRetrievalSession(PearlSession):
             sequence.append(judgement.accepted)
             if judgement.rejected:
                 assert judgement.token is not None
+                keep = len(sequence)
                 sequence.append([judgement.token])
-            self._follow(sequence, known, path, logits)
-            kept = known + len(judgement.accepted)
-            if len(sequence) > kept:
-                pending, keep, tail = Draft(), kept, sequence.tokens[kept:]
+                self._follow(sequence, known, path, logits)
+                pending, tail = Draft(), sequence.tokens[keep:]
             else:
                 pending = ahead[len(judgement.accepted) :]
                 keep, tail = known + len(ahead), []
@@ -147,7 +146,7 @@ class PearlRetrievalSession(PearlSession):
     def _follow(
         self, sequence: Sequence, known: int, path: list[int], logits: torch.Tensor
     ) -> None:
-        """Where the text goes on as the path that was read, add what the target says after it."""
+        """Where the target's own token is the path's, add what it says after that, too."""
         done = len(sequence) - known
         if sequence.finished or sequence.tokens[known:] != path[:done]:
             return

@@ -13,7 +13,7 @@ from decoders.draft_length import check_gamma
 from decoders.generation import Generation
 from decoders.process.models import Models
 from decoders.retrieval.lookup import Lookup, Reach
-from decoders.retrieval.memory import Cache, EarlierOutputs, FixedTexts, Memory, NoMemory
+from decoders.retrieval.memory import Cache, EarlierOutputs, FixedTexts, NoTexts, OtherTexts
 from decoders.sampling.sampler import Draft, Sampler
 from decoders.sequence import Sequence
 from decoders.session import Session
@@ -93,7 +93,7 @@ class SuffixSession(Session):
     def load(self, models: Models) -> None:
         self.gamma = self.decoder.gamma
         self._oracle = Autoregressive().start(models, self.sampler)
-        self._memory: Memory = NoMemory()
+        self._memory: OtherTexts = NoTexts()
         if self.decoder.cache is Cache.warm:
             self._memory = EarlierOutputs(self.decoder.depth)
         elif self.decoder.corpus is not None:

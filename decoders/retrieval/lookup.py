@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from decoders.retrieval.suffix_trie import Guess, Run, SuffixTrie, most_likely
+from decoders.retrieval.suffix_trie import CountedRun, Guess, SuffixTrie, most_likely
 
 #: A product that is a whole number but for rounding is that number.
 _ROUNDED = 1e-6
@@ -47,7 +47,7 @@ class Reach:
                 f" {self.least:g}"
             )
 
-    def guess(self, matches: Sequence[Run], most: int) -> Guess:
+    def guess(self, matches: Sequence[CountedRun], most: int) -> Guess:
         """The best of what followed each of some suffixes, the shortest first.
 
         That of the longest of those whose guesses are as good. ``most`` is the greatest number of
@@ -76,7 +76,7 @@ class Lookup:
         self._reach = reach
         self._own = SuffixTrie(reach.depth)
         self._others = others or SuffixTrie(reach.depth)
-        self._found: list[Run] = []
+        self._found: list[CountedRun] = []
 
     def read(self, tokens: Iterable[int]) -> None:
         """Tokens that the text begins or goes on with."""

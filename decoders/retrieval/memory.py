@@ -32,7 +32,7 @@ _TOLD = {
 }
 
 
-class Memory(ABC):
+class OtherTexts(ABC):
     """The texts that a prompt's lookup may use beside the prompt's own."""
 
     @abstractmethod
@@ -43,14 +43,14 @@ class Memory(ABC):
         """A prompt was decoded, here or in an earlier attempt at the run."""
 
 
-class NoMemory(Memory):
+class NoTexts(OtherTexts):
     """Every prompt is decoded as if it were the first."""
 
     def texts(self, prompt: Sequence[int]) -> None:
         return None
 
 
-class FixedTexts(Memory):
+class FixedTexts(OtherTexts):
     """The same texts for every prompt."""
 
     def __init__(self, texts: Iterable[Sequence[int]], depth: int) -> None:
@@ -63,7 +63,7 @@ class FixedTexts(Memory):
         return self._trie
 
 
-class EarlierOutputs(Memory):
+class EarlierOutputs(OtherTexts):
     """For each prompt the outputs of those that were decoded before it for the first time.
 
     So a prompt that comes again, as another sample, a repeat or the warm-up of a continued run,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 
-class Run:
+class CountedRun:
     """A run of tokens that occurs in some texts: how often, and what followed it.
 
     ``children`` are the runs that are a token longer. They are counted from the second occurrence
@@ -19,7 +19,7 @@ class Run:
         self.count = 1
         self.text = text
         self.position = position
-        self.children: dict[int, Run] | None = None
+        self.children: dict[int, CountedRun] | None = None
         #: How often it was followed by a token: not where a text ended.
         self.followed = 0
         #: The token that followed it most often; of several that which came to be so last.
@@ -31,7 +31,7 @@ class Run:
         if self.position < len(self.text):
             self.follow(self.text[self.position], self.text, self.position + 1)
 
-    def follow(self, token: int, text: Sequence[int], position: int) -> Run | None:
+    def follow(self, token: int, text: Sequence[int], position: int) -> CountedRun | None:
         """It was followed by ``token``, which ends at ``position`` of ``text``.
 
         Gives the longer run, if that was there before.
@@ -39,7 +39,7 @@ class Run:
         assert self.children is not None
         known = self.children.get(token)
         if known is None:
-            child = self.children[token] = Run(text, position)
+            child = self.children[token] = CountedRun(text, position)
         else:
             child = known
             child.count += 1
@@ -65,7 +65,7 @@ class SuffixTrie:
 
     def __init__(self, depth: int) -> None:
         self._depth = depth
-        self._root = Run((), 0)
+        self._root = CountedRun((), 0)
         self._root.expand()
         self.begin()
 
@@ -73,7 +73,7 @@ class SuffixTrie:
         """Start on another text: no run goes on from the one before."""
         self._text: list[int] = []
         #: The suffixes of the text that had been there before, from a token's length on.
-        self.matches: list[Run] = []
+        self.matches: list[CountedRun] = []
 
     def read(self, tokens: Iterable[int]) -> None:
         """Tokens that the text goes on with."""
@@ -89,12 +89,12 @@ class SuffixTrie:
                         longer.expand()
             self.matches = found
 
-    def longer(self, matches: Sequence[Run], token: int) -> list[Run]:
+    def longer(self, matches: Sequence[CountedRun], token: int) -> list[CountedRun]:
         """The suffixes that are here of a text, once a token was added to it.
 
         ``matches`` are those before. The text need not be one of those that were read.
         """
-        found: list[Run] = []
+        found: list[CountedRun] = []
         for run in (self._root, *matches[: self._depth - 1]):
             if run.children is None:
                 run_on = run.position < len(run.text)
@@ -131,7 +131,7 @@ class Guess:
     score: float = 0.0
 
 
-def most_likely(run: Run, most: int, least: float) -> Guess:
+def most_likely(run: CountedRun, most: int, least: float) -> Guess:
     """What followed a run most often, and what that, as long as its share is ``least`` or more.
 
     The share of a token is that of its run among those that are as long, times that of the tokens
@@ -139,7 +139,7 @@ def most_likely(run: Run, most: int, least: float) -> Guess:
     """
     tokens: list[int] = []
     share, score = 1.0, 0.0
-    node: Run | None = run
+    node: CountedRun | None = run
     while node is not None and len(tokens) < most:
         if node.children is None:
             # It was there once, or is as long as is counted: so as its text went on.

@@ -16,14 +16,14 @@ _TELLING = 20
 
 
 @dataclass(frozen=True)
-class Corpus:
+class KnownText:
     """The text of a file. ``sha256`` tells it from others."""
 
     text: str
     sha256: str
 
     @classmethod
-    def read(cls, path: str) -> Corpus:
+    def read(cls, path: str) -> KnownText:
         """:class:`UserError` where there is no such text."""
         try:
             content = Path(path).read_bytes()

@@ -15,7 +15,7 @@ from decoders.sampling.sampler import Sampler
 from pearl_eval.config.building import build, typed
 from pearl_eval.config.schema import Config, Protocol, ReferenceHardware
 from pearl_eval.errors import UserError
-from pearl_eval.evaluation.corpus import Corpus
+from pearl_eval.evaluation.corpus import KnownText
 from pearl_eval.evaluation.hardware import check_everything
 from pearl_eval.pairs.pair import Pair
 from pearl_eval.pairs.setup import Setup
@@ -96,7 +96,7 @@ class Plan:
     task: Task
     prompts: Sequence[Prompt]
     """One for each sample of each problem: of a dialogue, its first turn."""
-    corpus: Corpus | None = None
+    corpus: KnownText | None = None
     """What the decoder knows beforehand."""
 
     @classmethod
@@ -131,7 +131,7 @@ class Plan:
         check_target(decoder, pair)
         corpus = None
         if decoder.knows is not None:
-            corpus = Corpus.read(decoder.knows)
+            corpus = KnownText.read(decoder.knows)
             corpus.check(decoder.knows, [prompt.problem for prompt in self.prompts])
         if parts.config.reference.hardware is ReferenceHardware.all:
             check_everything(self.setup, decoder)
