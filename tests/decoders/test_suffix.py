@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from by_hand import Decode, by_hand
-from cold import RememberedRounds, check_cold, decoded, started
+from cold import PROMPTS, RememberedRounds, check_cold, decoded, started
 from planting import Bug, planted
 from test_round_fields import NOTHING, REPEATING, became, row, told, totals
 
@@ -51,7 +51,7 @@ def test_what_follows_a_stop_token_is_not_guessed(by_hand: Decode) -> None:
     assert generation.output_ids == [10, 11, 12, 9]
     text = [10, 11, 12, 13, 10, 11, 12, 14, 14]
     generation = by_hand(Suffix(3), text, [], stop_ids=[13], prompt=[10, 11, 12, 13, 10, 11, 12])
-    assert [one.drafted_ids for one in generation.rounds][0] == [13]
+    assert generation.rounds[0].drafted_ids == [13]
 
 
 def test_the_prompt_is_looked_up_in(by_hand: Decode) -> None:
@@ -74,17 +74,14 @@ def test_a_warm_one_does() -> None:
 def test_a_prompt_that_comes_again_finds_what_it_found_the_first_time() -> None:
     with started("suffix", cache=Cache.warm) as session:
         first = [decoded(session, index) for index in range(3)]
-        assert [decoded(session, index) for index in (1, 0, 2, 2)] == [
-            first[i] for i in (1, 0, 2, 2)
-        ]
+        for index in (1, 0, 2, 2):
+            assert decoded(session, index) == first[index]
     with started("suffix", cache=Cache.warm) as session:
         # In another order it is another run.
         assert decoded(session, 2) != first[2]
 
 
 def test_what_an_earlier_attempt_decoded_is_known_to_the_next() -> None:
-    from exact import start
-
     with started("suffix", cache=Cache.warm) as session:
         first = [decoded(session, index) for index in range(3)]
     with started("suffix", cache=Cache.warm) as session, started("autoregressive") as other:
@@ -93,20 +90,20 @@ def test_what_an_earlier_attempt_decoded_is_known_to_the_next() -> None:
         # The warm-up prompt is decoded once more, and changes nothing.
         assert decoded(session, 0) == first[0]
         assert decoded(session, 2) == first[2]
-    assert start is not None
 
 
 def told_of(session: Session, index: int) -> tuple[list[int], list[int]]:
-    from cold import PROMPTS
-
     return PROMPTS[index], session.decode(PROMPTS[index], 30, []).output_ids
 
 
 def test_sessions_of_two_draft_lengths_do_not_know_of_each_other() -> None:
     with started("suffix", cache=Cache.warm) as session:
-        first = [decoded(session, index) for index in range(3)]
-        other = session.with_gamma(session.gamma or 0)
-        assert [decoded(other, index) for index in range(3)] == first
+        alone = decoded(session, 2)
+    with started("suffix", cache=Cache.warm) as session:
+        other = session.with_gamma(3)
+        decoded(session, 0)
+        decoded(session, 1)
+        assert decoded(other, 2) == alone != decoded(session, 2)
 
 
 def test_an_oracle_drafts_the_text_itself() -> None:
@@ -123,7 +120,7 @@ def test_only_one_text_can_be_foreseen() -> None:
     oracle = Suffix(cache=Cache.oracle)
     for sampler in (Greedy(), Temperature(coupled=True)):
         oracle.check(sampler)
-    with pytest.raises(ValueError, match="decoder.cache=oracle decodes each text beforehand"):
+    with pytest.raises(ValueError, match=r"decoder\.cache=oracle decodes each text beforehand"):
         oracle.check(Temperature())
     Suffix(cache=Cache.warm).check(Temperature())
 
@@ -151,7 +148,7 @@ def test_a_corpus_is_read_before_the_first_prompt(by_hand: Decode, tmp_path: Pat
     ("cache", "corpus"), [(Cache.corpus, None), (Cache.cold, "f"), (Cache.warm, "f")]
 )
 def test_a_corpus_is_named_where_it_is_the_cache(cache: Cache, corpus: str | None) -> None:
-    with pytest.raises(ValueError, match="cache=corpus and decoder.corpus=FILE go together"):
+    with pytest.raises(ValueError, match=r"cache=corpus and decoder\.corpus=FILE go together"):
         Suffix(cache=cache, corpus=corpus)
 
 
@@ -169,7 +166,7 @@ def test_files_say_what_was_known() -> None:
 
 MEMORY = "self._memory: OtherTexts = NoTexts()"
 REMEMBERED = "self.remember(tokens, generation.output_ids)"
-#: A cache that knows too much; docs/checks.md has the same list. Each is seen by the test beside it.
+#: Caches that know too much, as docs/checks.md has them, each with the test that sees it.
 BUGS = [
     (
         "a cold cache keeps the outputs of earlier prompts",
@@ -186,8 +183,8 @@ BUGS = [
     ),
     (
         "a cold cache has the reference's output",
-        Bug("", "", "", "decoders.suffix", "if self.decoder.cache is Cache.oracle:\n            fore",
-            "if True:\n            fore"),
+        Bug("", "", "", "decoders.suffix",
+            "if self.decoder.cache is Cache.oracle:\n            fore", "if True:\n            fore"),
         test_suffix_by_hand,
     ),
     (
