@@ -184,7 +184,8 @@ BUGS = [
     (
         "a cold cache has the reference's output",
         Bug("", "", "", "decoders.suffix",
-            "if self.decoder.cache is Cache.oracle:\n            fore", "if True:\n            fore"),
+            "if self.decoder.cache is Cache.oracle:\n            fore",
+            "if True:\n            fore"),
         test_suffix_by_hand,
     ),
     (
