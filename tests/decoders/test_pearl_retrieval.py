@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from exact import DRAFT, TARGET, check, distribution, every_way, expected, start
 from test_round_fields import NOTHING, REPEATING, became, row, told, totals
 from toy import InlineRetriever, TableModel
 
-from decoders.pearl_retrieval import PearlRetrieval
+from decoders.pearl_retrieval import PearlRetrieval, PearlRetrievalSession
 from decoders.process.drafter import DrafterService
 from decoders.process.retriever import Retrieval, RetrieverService
 from decoders.process.worker import WorkerError
@@ -95,8 +95,6 @@ def retrieved(*counts: int) -> list[Any]:
 
 def given(one: Any, count: int) -> list[Any]:
     """A round in which so many tokens took no forward of their own."""
-    from dataclasses import replace
-
     return [replace(one, retrieved=count)]
 
 
@@ -105,11 +103,12 @@ LOOPING = [1, 3, 0, 1, 3, 2, 1, 3, 0, 4, 1]
 
 
 @pytest.mark.parametrize(
-    "sampler", [Temperature(), Temperature(temperature=0.6, top_k=2)], ids=repr
-)
-@pytest.mark.parametrize(
-    "decoder",
-    [PearlRetrieval(1, 3), PearlRetrieval(2, 2), PearlRetrieval(1, 3, target_reads=False)],
+    ("decoder", "sampler"),
+    [
+        (PearlRetrieval(1, 3), Temperature(draft_temperature=1.5)),
+        (PearlRetrieval(2, 2), Temperature()),
+        (PearlRetrieval(1, 3, target_reads=False), Temperature()),
+    ],
     ids=repr,
 )
 def test_distribution_where_guesses_are_right(
@@ -117,33 +116,25 @@ def test_distribution_where_guesses_are_right(
 ) -> None:
     monkeypatch.setattr("exact.PROMPT", LOOPING)
     guessed: list[int] = []
-    follow = PEARL_FOLLOW
+    follow = PearlRetrievalSession._follow
 
     def counted(self: Any, sequence: Any, known: int, path: list[int], logits: Any) -> None:
         before = len(sequence)
         follow(self, sequence, known, path, logits)
         guessed.append(len(sequence) - before)
 
-    monkeypatch.setattr("decoders.pearl_retrieval.PearlRetrievalSession._follow", counted)
+    monkeypatch.setattr(PearlRetrievalSession, "_follow", counted)
     with every_way() as branches:
         check(distribution(branches, decoder, sampler, 3), expected(sampler, 3))
     # The target went on along its guess, and further.
     assert (max(guessed) > 0) is decoder.target_reads
 
 
-def _follow() -> Callable[..., None]:
-    from decoders.pearl_retrieval import PearlRetrievalSession
-
-    return PearlRetrievalSession._follow
-
-
-PEARL_FOLLOW = _follow()
-
-
 @pytest.mark.parametrize("sampler", [Greedy(), Temperature(), Temperature(coupled=True)], ids=repr)
 def test_a_draft_is_what_it_would_be_without_guesses(sampler: Sampler) -> None:
     """Token for token, with its chance, and with the distribution it was drawn from."""
-    text = [1, 3, 0, 1, 3, 2, 1, 3, 0, 1]
+    # What the draft model itself repeats at last.
+    text = DrafterService(TableModel(DRAFT), Greedy()).draft(0, [1, 3], 40, 0)[1]  # type: ignore[arg-type]
     saved = 0
     for seed in range(20):
         retrieval = Retrieval(Reach(factor=2.0), 3)
@@ -162,10 +153,9 @@ def test_a_draft_is_what_it_would_be_without_guesses(sampler: Sampler) -> None:
         again = ours.retrieve(len(text) + 1, [2], 1, len(text) + 1, 1)
         assert again[1:3] == plain.draft(len(text) + 1, [2], 1, len(text) + 1)[1:3]
         if sampler == Temperature():
-            for service in (ours, plain):
-                row = service._proposer.row(len(text) + 2)
-                assert torch.equal(row, ours._proposer.row(len(text) + 2))
-    assert saved > 10
+            rows = [service._proposer.row(len(text) + 2) for service in (ours, plain)]
+            assert torch.equal(*rows)
+    assert saved > 5
 
 
 @pytest.mark.parametrize(("most", "found"), [(1, 1), (2, 2), (3, 3)])
