@@ -60,7 +60,7 @@ def test_a_file_is_read_and_told_from_others(tmp_path: Path) -> None:
 
 
 def test_a_run_says_which_outputs_were_in_its_corpus(run_cli: Run, tmp_path: Path) -> None:
-    short = ("task=gsm8k_mini", "task.limit=2", "task.max_new_tokens=24")
+    short = ("task=gsm8k_mini", "task.limit=2", "task.max_new_tokens=64", "protocol=paper")
     code, out, err = run_cli("decoder=autoregressive", *short, "hydra.run.dir=first")
     assert code == 0, err
     records = (tmp_path / "first" / "records.jsonl").read_text().splitlines()
