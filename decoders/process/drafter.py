@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -134,13 +135,12 @@ class DrafterService:
         return PROPOSAL, drafted.tokens, drafted.chances, clock() - start
 
 
-def serve(
+def _serve(
     channel: Channel,
     model: CachedModel,
     sampler: Sampler,
-    make: Callable[[CachedModel, Sampler], DrafterService] = DrafterService,
+    make: Callable[[CachedModel, Sampler], DrafterService],
 ) -> None:
-    """Body of a draft process that answers by a service, until the other side is gone."""
     service = make(model, sampler)
     while True:
         answer = service.answer(channel.receive())
@@ -151,13 +151,18 @@ def serve(
 class Drafter(Worker):
     """The main process's side of a draft process that drafts as many tokens as it is asked for.
 
-    ``request`` and ``collect`` are separate so that the target can work in between.
+    ``request`` and ``collect`` are separate so that the target can work in between. ``service``
+    makes what answers there.
     """
 
     def __init__(
-        self, load: Callable[[], CachedModel], sampler: Sampler, options: WorkerOptions
+        self,
+        load: Callable[[], CachedModel],
+        sampler: Sampler,
+        options: WorkerOptions,
+        service: Callable[[CachedModel, Sampler], DrafterService] = DrafterService,
     ) -> None:
-        super().__init__(load, sampler, options, serve)
+        super().__init__(load, sampler, options, partial(_serve, make=service))
 
     def begin(self, seed: int, start: int) -> None:
         self.send((BEGIN, seed, start))

@@ -9,8 +9,8 @@ from functools import partial
 from decoders.model.cached_model import CachedModel
 from decoders.process.channel import Message
 from decoders.process.clock import clock
-from decoders.process.drafter import BEGIN, Drafter, DrafterService, Proposal, proposal, serve
-from decoders.process.worker import Worker, WorkerOptions
+from decoders.process.drafter import BEGIN, Drafter, DrafterService, Proposal, proposal
+from decoders.process.worker import WorkerOptions
 from decoders.retrieval.lookup import Lookup, Reach
 from decoders.sampling.sampler import Draft, Sampler
 
@@ -87,8 +87,7 @@ class Retriever(Drafter):
         options: WorkerOptions,
         retrieval: Retrieval,
     ) -> None:
-        make = partial(RetrieverService, retrieval=retrieval)
-        Worker.__init__(self, load, sampler, options, partial(serve, make=make))
+        super().__init__(load, sampler, options, partial(RetrieverService, retrieval=retrieval))
 
     def retrieve(
         self, keep: int, tail: Sequence[int], count: int, verified: int, most: int
