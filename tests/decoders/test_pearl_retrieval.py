@@ -89,6 +89,15 @@ def test_the_draft_model_alone_may_look_up(by_hand: Decode) -> None:
     assert [one.retrieved for one in generation.rounds] == [0, 0, 1, 4, 0]
 
 
+def test_guesses_are_no_longer_than_they_may_be(by_hand: Decode) -> None:
+    """Of 13 10 both guess 13; the draft model adds 10, and then 12 to 11."""
+    rounds = by_hand(PearlRetrieval(2, guesses=1), REPEATING, REPEATING).rounds
+    assert rounds[3].drafted_ids == [13, 10, 11, 12]
+    assert [one.retrieved for one in rounds[:4]] == [0, 0, 1, 2]
+    assert [one.target_tokens for one in rounds[:4]] == [2, 2, 2, 4]
+    assert [one.judged for one in rounds[:4]] == [1, 2, 2, 4]
+
+
 def retrieved(*counts: int) -> list[Any]:
     return [given(one, count)[0] for one, count in zip(BEGINNING, counts, strict=True)]
 

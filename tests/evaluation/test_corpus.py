@@ -77,3 +77,18 @@ def test_a_run_says_which_outputs_were_in_its_corpus(run_cli: Run, tmp_path: Pat
     assert summary["decoder_settings"]["cache"] == "corpus"
     identity = json.loads((tmp_path / "run" / "run.json").read_text())["identity"]
     assert identity["corpus"] == hashlib.sha256(f"Some text. {texts[1]}".encode()).hexdigest()
+
+
+def test_a_run_of_a_prompt_that_is_known_is_refused(
+    run_cli: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pearl_eval.pairs.pretrained.load_model", pytest.fail)
+    asked = "Which river is the longest of all?"
+    (tmp_path / "asked.jsonl").write_text(json.dumps({"prompt": asked}) + "\n")
+    (tmp_path / "corpus.txt").write_text(f"Somebody asked: {asked} And got an answer.")
+    code, _, err = run_cli(
+        *("decoder=suffix", "decoder.cache=corpus", "decoder.corpus=corpus.txt"),
+        *("task=prompts", "task.data=asked.jsonl", "task.max_new_tokens=8"),
+    )
+    assert code == 2
+    assert "corpus.txt has text of" in err and "('Which river is the longest of all?')" in err
