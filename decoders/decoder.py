@@ -77,6 +77,14 @@ class Decoder(ABC):
         """
         return target, draft if self.uses_draft and not self.draft_ends else 0
 
+    @property
+    def knows(self) -> str | None:
+        """A file of text that it has read before the first prompt, if there is one.
+
+        Nothing of what is decoded may be in it.
+        """
+        return None
+
     def reference(self) -> Decoder | None:
         """What a run is measured against, where that isn't autoregressive decoding as it is here.
 

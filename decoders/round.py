@@ -74,6 +74,9 @@ class Round:
     ``chances``
         Of such a decoder, for each token that the target's forward judged: how likely it was
         thought to be the target's own if those before it are.
+    ``retrieved``
+        Drafted tokens that took no forward of their own: the draft model agreed with what was
+        looked up, in the forward of the token before.
     """
 
     mode: str = ""
@@ -107,6 +110,7 @@ class Round:
     awaited: int = 0
     confidences: list[float] = field(default_factory=list)
     chances: list[float] = field(default_factory=list)
+    retrieved: int = 0
 
     def since(self, begin: float) -> None:
         """Count times from ``begin``, on the clock that they were read from."""

@@ -113,6 +113,9 @@ class Session(ABC):
     def after_warmup(self, rounds: list[Round]) -> None:
         """Called once, after the first prompt, with its rounds: the place to choose settings."""
 
+    def remember(self, prompt: Iterable[int], output: Iterable[int]) -> None:
+        """An earlier attempt at the run decoded this prompt: learn what it had learned from it."""
+
     def settings(self) -> dict[str, Any]:
         """The decoder's settings as they are in use: where one is ``auto``, what was chosen."""
         chosen = {} if self.gamma is None else {"gamma": self.gamma}

@@ -51,6 +51,9 @@ COLUMNS: dict[str, Column] = {
         "name", "`own`: the target's; `all`: also measured on all that the decoder has"
     ),
     "engine": Column("text", "what computes the target; arguments of one that is not ours"),
+    "cache": Column(
+        "name", "what a decoder that looks up knows beside its prompt; none where it doesn't"
+    ),
     "forward": Column("name", "how forwards are computed"),
     "fixed_window": Column("bool", "whether target forwards have fixed shapes"),
     "code": Column("digest", "of the sources that runs share"),

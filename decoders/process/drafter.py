@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -127,11 +128,20 @@ class DrafterService:
         while len(drafted) < count and not cut():
             drafted.append(*self._proposer.propose(self._model.extend(text, rows=1), len(text)))
             text.append(drafted.tokens[-1])
+        return self._said(drafted, start)
+
+    def _said(self, drafted: Draft, start: float) -> Message:
+        """The answer that so much was drafted, from a time of the clock on."""
         return PROPOSAL, drafted.tokens, drafted.chances, clock() - start
 
 
-def _serve(channel: Channel, model: CachedModel, sampler: Sampler) -> None:
-    service = DrafterService(model, sampler)
+def _serve(
+    channel: Channel,
+    model: CachedModel,
+    sampler: Sampler,
+    make: Callable[[CachedModel, Sampler], DrafterService],
+) -> None:
+    service = make(model, sampler)
     while True:
         answer = service.answer(channel.receive())
         if answer is not None:
@@ -141,13 +151,18 @@ def _serve(channel: Channel, model: CachedModel, sampler: Sampler) -> None:
 class Drafter(Worker):
     """The main process's side of a draft process that drafts as many tokens as it is asked for.
 
-    ``request`` and ``collect`` are separate so that the target can work in between.
+    ``request`` and ``collect`` are separate so that the target can work in between. ``service``
+    makes what answers there.
     """
 
     def __init__(
-        self, load: Callable[[], CachedModel], sampler: Sampler, options: WorkerOptions
+        self,
+        load: Callable[[], CachedModel],
+        sampler: Sampler,
+        options: WorkerOptions,
+        service: Callable[[CachedModel, Sampler], DrafterService] = DrafterService,
     ) -> None:
-        super().__init__(load, sampler, options, _serve)
+        super().__init__(load, sampler, options, partial(_serve, make=service))
 
     def begin(self, seed: int, start: int) -> None:
         self.send((BEGIN, seed, start))

@@ -37,6 +37,10 @@ def _nowhere(role: str) -> AbstractContextManager[Checkpoint]:
     raise ValueError(f"the {role} model has no weights on disk")
 
 
+def _no_text(text: str) -> list[int]:
+    raise ValueError("the pair has no tokenizer")
+
+
 @dataclass(frozen=True)
 class Models:
     """The pair as a decoder gets it.
@@ -48,6 +52,7 @@ class Models:
     disk while the body of a ``with`` runs, for an engine that loads it itself; ``target_process``
     is where the target computes. ``engine`` names the GPUs of such an engine, none of which need be
     the target's here, and ``draft_device`` the draft model's device.
+    ``encode`` gives the tokens of a text, for a decoder that reads one.
     """
 
     target: CachedModel
@@ -58,3 +63,4 @@ class Models:
     target_process: Placement = field(default_factory=Placement)
     engine: tuple[str, ...] = ()
     draft_device: str = CPU
+    encode: Callable[[str], list[int]] = _no_text

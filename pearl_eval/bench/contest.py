@@ -180,7 +180,12 @@ def hold(entrants: Sequence[Contender], forward_repeats: int, seed: int, label: 
         for recorder, memory in zip(recorders, memories, strict=True):
             recorder.finish(memory, lambda text: None)
             recorder.files.end()
-    known = labels([of_overrides(one.overrides, one.names.decoder) for one in entrants])
+    known = labels(
+        [
+            of_overrides(one.overrides, one.names.decoder, plain(one.cfg)["decoder"])
+            for one in entrants
+        ]
+    )
     return Results(
         {
             name: Entry(one.names.decoder, own.records, own.traces.rounds, own.summary)

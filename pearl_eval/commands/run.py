@@ -13,6 +13,7 @@ from decoders.process import fork_server
 from pearl_eval.config.schema import Names
 from pearl_eval.errors import AnotherRun, EquivalenceViolation, RunInUse
 from pearl_eval.results.journal import held, replacing
+from pearl_eval.results.labels import labels, of_run
 from pearl_eval.results.records import ERROR, RUN, SUMMARY
 from pearl_eval.results.runs import sweep_of
 from pearl_eval.results.table import Row
@@ -43,7 +44,8 @@ def main(cfg: DictConfig) -> dict[str, Any] | None:
                 leave_error(directory / ERROR, error)
             raise
     if hydra_config.mode is not RunMode.MULTIRUN:
-        print_table(f"{names.task}, {names.pair}", [Row(names.decoder, str(directory), summary)])
+        (label,) = labels([of_run(names.decoder, summary["decoder_settings"], summary["seed"])])
+        print_table(f"{names.task}, {names.pair}", [Row(label, str(directory), summary)])
     return summary
 
 

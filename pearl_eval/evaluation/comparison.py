@@ -135,6 +135,7 @@ class Comparison:
                 if before is not None:
                     outcome = Outcome(before, new=False)
                     self._count(prompt, before)
+                    self.session.remember(prompt.ids, before.record.output_ids)
                     taken += 1
                 elif taken < len(finished):
                     raise UserError(

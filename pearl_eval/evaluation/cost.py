@@ -55,7 +55,8 @@ class Cost:
                 self._count("target", own, max(0, own - gained) / own, seen, forwards=1)
             if one.drafted and one.draft_seconds:
                 wasted = 1 - one.fates.count(Fate.accepted) / one.drafted
-                self._count("draft", one.drafted, wasted, seen, forwards=one.drafted)
+                forwards = one.drafted - one.retrieved
+                self._count("draft", one.drafted, wasted, seen, forwards)
 
     def add_autoregressive(
         self, prompt_tokens: int, new_tokens: int, joules: float | None, window: int = 1

@@ -59,7 +59,8 @@ def run_identity(config: Mapping[str, Any], plan: Plan) -> Identity:
     settings = {k: v for k, v in _flat(config) if not k.startswith(FREE)}
     weights = {f"weights of the {role}": mark for role, mark in plan.pair.weights.items()}
     surroundings = _surroundings(plan, "draft", "target")
-    return _plain(settings | weights | surroundings | run_code(plan))
+    known = {"corpus": plan.corpus.sha256} if plan.corpus else {}
+    return _plain(settings | weights | surroundings | known | run_code(plan))
 
 
 def reference_identity(config: Mapping[str, Any], plan: Plan) -> Identity:

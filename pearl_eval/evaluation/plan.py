@@ -15,6 +15,7 @@ from decoders.sampling.sampler import Sampler
 from pearl_eval.config.building import build, typed
 from pearl_eval.config.schema import Config, Protocol, ReferenceHardware
 from pearl_eval.errors import UserError
+from pearl_eval.evaluation.corpus import KnownText
 from pearl_eval.evaluation.hardware import check_everything
 from pearl_eval.pairs.pair import Pair
 from pearl_eval.pairs.setup import Setup
@@ -95,6 +96,8 @@ class Plan:
     task: Task
     prompts: Sequence[Prompt]
     """One for each sample of each problem: of a dialogue, its first turn."""
+    corpus: KnownText | None = None
+    """What the decoder knows beforehand."""
 
     @classmethod
     def make(cls, cfg: DictConfig) -> Plan:
@@ -126,12 +129,16 @@ class Plan:
         """The run of the same prompts that differs in its decoder alone."""
         decoder, pair = parts.decoder, self.pair
         check_target(decoder, pair)
+        corpus = None
+        if decoder.knows is not None:
+            corpus = KnownText.read(decoder.knows)
+            corpus.check(decoder.knows, [prompt.problem for prompt in self.prompts])
         if parts.config.reference.hardware is ReferenceHardware.all:
             check_everything(self.setup, decoder)
         if self.setup.runtime.fixed_window or not decoder.follows_rope_switch:
             _check_rope_switch(pair, self.prompts, self.task.max_new_tokens)
         setup = self.setup.with_engine(decoder.engine_gpus)
-        return replace(self, config=parts.config, decoder=decoder, setup=setup)
+        return replace(self, config=parts.config, decoder=decoder, setup=setup, corpus=corpus)
 
     def with_settings(self, settings: Mapping[str, Any]) -> Plan:
         """The same with the decoder's settings as an earlier attempt had them in use."""

@@ -98,7 +98,10 @@ class Recorder:
             accuracy_name=plan.task.accuracy_name,
             fit=fit,
             cost=self.comparison.cost(),
-            facts=plan.task.describe() | _figures(plan, records) | _verification(plan, records),
+            facts=plan.task.describe()
+            | _figures(plan, records)
+            | _verification(plan, records)
+            | _known(plan, records),
             traces=self.traces.figures(),
             latency=self.traces.latency(),
             devices=UsedDevices.of(plan.setup, plan.decoder, rule).describe(),
@@ -152,6 +155,19 @@ def _verification(plan: Plan, records: Sequence[Record]) -> dict[str, str | None
     """How drafted tokens were judged, where that is a choice and some were."""
     chosen = plan.sampler.random and any(record.judged for record in records)
     return {"verification": plan.sampler.verification if chosen else None}
+
+
+def _known(plan: Plan, records: Sequence[Record]) -> dict[str, Any]:
+    """How many outputs the decoder's corpus holds as a whole, which no check of prompts can see."""
+    if plan.corpus is None:
+        return {}
+    held = [record.task_id for record in records if plan.corpus.holds(record.text)]
+    if held:
+        print_note(
+            f"decoder.corpus={plan.decoder.knows} holds {len(held)} of {len(records)} outputs as a"
+            f" whole, first that of {held[0]}: the decoder knew them beforehand"
+        )
+    return {"outputs_in_corpus": len(held)}
 
 
 def _figures(plan: Plan, records: Sequence[Record]) -> dict[str, Any]:

@@ -114,7 +114,11 @@ class Setup:
             self.processes.target,
             self.engine,
             self.devices.draft[0],
+            self._encode,
         )
+
+    def _encode(self, text: str) -> list[int]:
+        return self.pair.encode(text, name="decoder.corpus")
 
     @contextlib.contextmanager
     def checkpoint(self, role: str) -> Iterator[Checkpoint]:

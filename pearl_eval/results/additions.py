@@ -39,6 +39,11 @@ def with_choices(rounds: pd.DataFrame) -> pd.DataFrame:
     return _with_columns(rounds, numbers, ("confidences", "chances"))
 
 
+def with_retrieved(rounds: pd.DataFrame) -> pd.DataFrame:
+    """Rounds that say which of their drafts were looked up, or that none was."""
+    return _with_columns(rounds, {"retrieved": 0}, ())
+
+
 def with_comparisons(rounds: pd.DataFrame) -> pd.DataFrame:
     """Rounds that say which of their tokens were compared with the target's own of before.
 

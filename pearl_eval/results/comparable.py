@@ -26,6 +26,7 @@ CONDITIONS: dict[str, tuple[str, ...]] = {
     "reference": (),
     "reference_hardware": (),
     "engine": (),
+    "cache": (),
     "forward": (),
     "fixed_window": (),
     "code": (),
@@ -35,7 +36,7 @@ CONDITIONS: dict[str, tuple[str, ...]] = {
     "driver": (),
 }
 #: Those that some decoders do not have: they go with any.
-MOOT = ("draft_weights", "draft_place")
+MOOT = ("draft_weights", "draft_place", "cache")
 
 
 def conditions(summary: Mapping[str, Any], identity: Mapping[str, Any]) -> dict[str, Any]:
@@ -63,6 +64,8 @@ def conditions(summary: Mapping[str, Any], identity: Mapping[str, Any]) -> dict[
         "reference": summary.get("reference"),
         "reference_hardware": (summary.get("devices") or {}).get("rule", "own"),
         "engine": _engine(summary, identity),
+        # What a decoder that looks up knows beside its prompt.
+        "cache": summary.get("decoder_settings", {}).get("cache"),
         "forward": environment.get("forward"),
         "fixed_window": identity.get("runtime.fixed_window"),
         "code": identity.get("code"),

@@ -9,6 +9,9 @@ from typing import Any
 
 #: Longest value that a name says in full.
 _LONGEST = 40
+#: What a name says in any case, but where it is as usual: a decoder that knows more than its prompt
+#: is never to be taken for one that doesn't.
+_ALWAYS = {"cache": "cold"}
 
 
 def labels(
@@ -36,7 +39,7 @@ def labels(
         varied = {decoder for (_, decoder, _), own in values.items() if len(own) > 1}
         names = [
             f"{name} {_said(fact, run[fact])}"
-            if run["decoder"] in varied and run.get(fact) is not None
+            if (run["decoder"] in varied and run.get(fact) is not None) or _unusual(fact, run)
             else name
             for run, name in zip(runs, names, strict=True)
         ]
@@ -61,11 +64,26 @@ def of_run(decoder: str, settings: Mapping[str, Any] | None, seed: Any) -> dict[
     return {"decoder": decoder, "gamma": None, **(settings or {}), "seed": seed}
 
 
-def of_overrides(overrides: Iterable[str], decoder: str) -> dict[str, Any]:
-    """Likewise of a run that may not have begun; ``decoder`` is its name if they don't say it."""
+def of_overrides(
+    overrides: Iterable[str], decoder: str, settings: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Likewise of a run that may not have begun; ``decoder`` is its name if they don't say it.
+
+    Of its ``settings`` only what a name says in any case is taken.
+    """
     asked = {name: value for name, _, value in (one.partition("=") for one in overrides)}
     asked = {name.removeprefix("decoder."): value for name, value in asked.items()}
-    return {"decoder": decoder, "gamma": None} | asked
+    always = {name: settings[name] for name in _ALWAYS if settings and name in settings}
+    return {"decoder": decoder, "gamma": None} | always | asked
+
+
+def knows_more(settings: Mapping[str, Any]) -> bool:
+    """Whether a decoder's settings let it know more than each prompt's own text."""
+    return any(_unusual(name, settings) for name in _ALWAYS)
+
+
+def _unusual(fact: str, run: Mapping[str, Any]) -> bool:
+    return fact in _ALWAYS and run.get(fact) not in (None, _ALWAYS[fact])
 
 
 def _said(fact: str, value: Any) -> str:

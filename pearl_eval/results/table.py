@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pearl_eval.results.about import engine_of
+from pearl_eval.results.labels import knows_more
 from pearl_eval.results.records import PERCENTILES
 
 
@@ -135,6 +136,9 @@ def notes(rows: Sequence[Row]) -> list[str]:
             " the same engine. Across engines compare tokens/s, not speedups."
         )
     for label, summary in summaries:
+        if knows_more(summary.get("decoder_settings", {})):
+            what = summary["decoder_about"].get("cache", "a cache")
+            lines.append(f"{label}: looks up in more than each prompt's own text: {what}.")
         if summary.get("lost_from"):
             lines.append(
                 f"{label}: from {summary['lost_from']} on it had no drafts (records.jsonl"

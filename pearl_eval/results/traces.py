@@ -17,7 +17,12 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from pearl_eval.errors import UserError
-from pearl_eval.results.additions import with_choices, with_comparisons, with_engine_times
+from pearl_eval.results.additions import (
+    with_choices,
+    with_comparisons,
+    with_engine_times,
+    with_retrieved,
+)
 from pearl_eval.results.formats import NAME, VERSION, known_version
 from pearl_eval.results.latency import Latency, percentiles
 from pearl_eval.results.records import KEY_FIELDS, RECORDS, ROUNDS, read_records
@@ -104,7 +109,7 @@ class Traces:
         rounds["overhead"] = rounds["wall"] - rounds["busy_seconds"]
         # Earlier rounds do not say it.
         rounds["there"] = rounds["end"].where(rounds["end"] > 0, end) if "end" in rounds else end
-        rounds = with_choices(with_engine_times(with_comparisons(rounds)))
+        rounds = with_choices(with_engine_times(with_comparisons(with_retrieved(rounds))))
         verified = (rounds["accepted"] - rounds["compared_accepted"]).astype(float)
         rounds["verified"] = verified.where(rounds["judged"] > rounds["compared"])
         return cls(_with_measures(frame, rounds), rounds.drop(columns="seconds"))

@@ -187,6 +187,7 @@ def sweep_rows(directory: Path) -> list[Row]:
         of_overrides(
             map(str, read_yaml(folder / OVERRIDES) or ()),
             summary["decoder"] if summary else folder.name,
+            summary["decoder_settings"] if summary else None,
         )
         for folder, summary in zip(folders, summaries, strict=True)
     ]

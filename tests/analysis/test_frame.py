@@ -221,6 +221,20 @@ def test_what_is_moot_for_a_run_goes_with_every_part(tmp_path: Path) -> None:
     }
 
 
+def test_a_cold_cache_is_in_no_table_with_a_warm_one(tmp_path: Path) -> None:
+    """What looks nothing up is beside either."""
+    write(tmp_path / "0")
+    for place, cache in enumerate(("cold", "warm"), start=1):
+        write(tmp_path / str(place), "suffix", decoder_settings={"gamma": 4, "cache": cache})
+    frame = load([tmp_path])
+    assert mixed(frame) == ["cache"]
+    parts = {name: list(part["label"]) for name, part in sections(frame)}
+    assert parts == {
+        "cache cold": ["pearl", "suffix"],
+        "cache warm": ["pearl", "suffix cache=warm"],
+    }
+
+
 def test_labels_say_which_settings_differ(tmp_path: Path) -> None:
     """However many there are that do not."""
     same = {"guesses": 15, "longest_name_of_a_setting": "as long as it is, it is the same"}

@@ -57,6 +57,8 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     [
         ["decoder=pearl"],
         ["decoder=pearl", "sampling=temperature", "task.samples_per_task=2"],
+        # What it looks up in are the outputs of the earlier prompts.
+        ["decoder=suffix_warm", "decoder.factor=4"],
     ],
     ids=" ".join,
 )

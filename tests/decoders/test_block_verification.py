@@ -246,7 +246,10 @@ REFUSED = {
     "lookahead": "Lookahead judges guesses that were drawn from no distribution",
     "pearl_adaptive": "PearlAdaptive draws both models' tokens with noise they share",
     "pearl_async": "PearlAsync draws both models' tokens with noise they share",
+    "pearl_retrieval": "PearlRetrieval judges as many drafted tokens as agree with a guess",
     "prompt_lookup": "PromptLookup takes its tokens from transformers' generate",
+    "suffix": "Suffix judges guesses that were drawn from no distribution",
+    "suffix_warm": "Suffix judges guesses that were drawn from no distribution",
     "vllm": "Vllm takes its tokens from vLLM",
     "vllm_pearl": "VllmPearl takes its tokens from vLLM",
 }

@@ -39,6 +39,9 @@ def test_runs_are_comparable_that_share_all_conditions() -> None:
         # Of a run without a draft model, what weights one would have is moot; others' is not.
         ({}, {"weights of the draft": None}, {}),
         ({}, {"weights of the draft": "w3"}, {"draft_weights": ("w2", "w3")}),
+        # What a decoder looks up in goes with any that does not look up.
+        ({"decoder_settings": {"cache": "warm"}}, {}, {}),
+        ({"decoder_settings": {"gamma": 3}}, {}, {}),
         # What is not said is the paper's rule.
         ({"devices": {"rule": "own"}}, {}, {}),
         ({"devices": None}, {}, {}),
@@ -84,3 +87,11 @@ def test_how_the_target_was_spread_is_told_of_earlier_runs_as_well() -> None:
     assert parallel(by_layers) == parallel(by_layers | {"cores": [[0]]}) == "layers, 1 ranks"
     by_ranks = {"by": "tensor", "ranks": 2, "cores": [[0], [1]]}
     assert parallel(by_ranks) == "tensor, 2 ranks"
+
+
+def test_a_cold_cache_is_not_compared_with_another() -> None:
+    def run(cache: str) -> dict[str, Any]:
+        return conditions(SUMMARY | {"decoder_settings": {"cache": cache}}, IDENTITY)
+
+    assert differences(run("cold"), run("cold")) == {}
+    assert differences(run("cold"), run("warm")) == {"cache": ("cold", "warm")}

@@ -43,6 +43,9 @@ class Said:
     def __init__(self, name: str, tokens: list[int], seconds: float, log: list[str]) -> None:
         self._name, self._tokens, self._seconds, self._log = name, tokens, seconds, log
 
+    def remember(self, prompt: Sequence[int], output: Sequence[int]) -> None:
+        self.remembered = [prompt, output]
+
     def decode(
         self, prompt: Sequence[int], limit: int, stop_ids: Sequence[int], seed: int
     ) -> Generation:
@@ -259,6 +262,7 @@ def test_a_continued_run_warms_up_once_and_takes_what_is_there() -> None:
         "reference 12 by 2", "ours 12 by 2",
     ]  # fmt: skip
     assert [one.new for one in outcomes] == [False, True, True]
+    assert case.decoder.remembered == [case.prompts[0].ids, outcomes[0].record.output_ids]
     assert not any(one.record.warmup for one in outcomes[1:])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pearl_eval.results.labels import labels, of_overrides, of_run, placed
+from pearl_eval.results.labels import knows_more, labels, of_overrides, of_run, placed
 
 
 def test_a_name_says_what_tells_a_run_from_others_of_its_decoder() -> None:
@@ -46,6 +46,25 @@ def test_a_run_that_has_not_begun_is_named_by_its_overrides() -> None:
         "speculative",
         "lookahead",
     ]
+
+
+def test_a_cache_that_is_not_cold_is_always_said() -> None:
+    def run(cache: str | None, decoder: str = "suffix") -> dict[str, object]:
+        return of_run(decoder, {"gamma": 3, "cache": cache}, 0)
+
+    assert labels([run("warm")]) == ["suffix cache=warm"]
+    assert labels([run("cold")]) == ["suffix"]
+    assert labels([run(None, "pearl")]) == ["pearl"]
+    assert labels([run("cold"), run("oracle")]) == ["suffix cache=cold", "suffix cache=oracle"]
+    assert labels([run("warm")] * 2 + [run("cold", "other")], [1, 2, 1]) == [
+        "suffix cache=warm", "suffix cache=warm", "other",
+    ]  # fmt: skip
+    found = labels([of_overrides(["decoder=a"], "b", {"gamma": 3, "cache": "warm"})])
+    assert found == ["a cache=warm"]
+    assert labels([of_overrides(["decoder=a"], "b", {"cache": "cold", "depth": 3})]) == ["a"]
+    assert [knows_more(one) for one in ({}, {"cache": "cold"}, {"cache": "oracle"})] == [
+        False, False, True,
+    ]  # fmt: skip
 
 
 def test_long_values_are_cut_beyond_40_signs() -> None:

@@ -147,3 +147,12 @@ def test_latencies_are_printed_where_they_fit(
         assert ("Latency" in out) is there
     print_table("title", [row(ttft_seconds_p50=None)])
     assert "Latency" not in capsys.readouterr().out
+
+
+def test_a_cache_that_is_not_cold_is_told_beside_the_table() -> None:
+    def told(cache: str) -> list[str]:
+        more = {"decoder_settings": {"cache": cache}, "decoder_about": {"cache": "this and that"}}
+        return notes([row("suffix", **more)])
+
+    assert told("warm") == ["suffix: looks up in more than each prompt's own text: this and that."]
+    assert told("cold") == []

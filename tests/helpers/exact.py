@@ -14,6 +14,7 @@ from toy import (
     Branches,
     InlineDrafter,
     InlineForerunner,
+    InlineRetriever,
     TableModel,
     scripted_chance,
     scripted_noise,
@@ -36,6 +37,7 @@ def in_one_process() -> Iterator[None]:
     """Draft processes run here, the moment they are asked."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("decoders.pearl.Drafter", InlineDrafter)
+        patch.setattr("decoders.pearl_retrieval.Retriever", InlineRetriever)
         patch.setattr("decoders.pearl_async.Forerunner", InlineForerunner)
         yield
 

@@ -11,9 +11,10 @@ from typing import Any, ClassVar
 import torch
 
 from decoders.model.tree import Tree
-from decoders.process import drafter, forerunner
+from decoders.process import drafter, forerunner, retriever
 from decoders.process.drafter import Drafter
 from decoders.process.forerunner import Drafted, Forerunner
+from decoders.process.retriever import Retriever
 from decoders.process.worker import WorkerOptions
 
 VOCAB = 5
@@ -191,6 +192,12 @@ class InlineDrafter(Inline, Drafter):  # type: ignore[misc]
     """A ``Drafter`` that drafts the moment it is asked."""
 
     make_service = drafter.DrafterService
+
+
+class InlineRetriever(Inline, Retriever):  # type: ignore[misc]
+    """A ``Retriever`` that drafts the moment it is asked."""
+
+    make_service = retriever.RetrieverService
 
 
 class InlineForerunner(Inline, Forerunner):  # type: ignore[misc]

@@ -1,0 +1,209 @@
+"""PEARL that looks up: its rounds worked out on paper, and its tokens drawn as without."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from by_hand import Decode, by_hand, wrong_at
+from exact import DRAFT, TARGET, check, distribution, every_way, expected, start
+from test_round_fields import NOTHING, REPEATING, became, row, told, totals
+from toy import InlineRetriever, TableModel
+
+from decoders.pearl_retrieval import PearlRetrieval, PearlRetrievalSession
+from decoders.process.drafter import DrafterService
+from decoders.process.retriever import Retrieval, RetrieverService
+from decoders.process.worker import WorkerError
+from decoders.retrieval.lookup import Reach
+from decoders.sampling.sampler import Greedy, Sampler
+from decoders.sampling.temperature import Temperature
+
+__all__ = ["by_hand"]
+
+#: Two forwards of the draft model a round, and guesses of up to four tokens.
+DECODER = PearlRetrieval(2, guesses=4)
+#: The first three rounds: 13 and 10 are drafted in a forward each, 11 in the forward of 10, after
+#: which it was there before. The target has no guess: what it has pending is new to it.
+BEGINNING = [
+    row("pre-verify", (0, 0, 0), (7, 12), (5, 0), ([10, 11], [0, 1]), (1, 1, 1), 2, 101),
+    row("post-verify", (12, 12, 12), (6, 12), (6, 0), ([12, 13], [2, 3]), (2, 2, 3), 2, 101),
+    row("post-verify", (24, 24, 24), (7, 12), (5, 0), ([10, 11, 12], [4, 5, 6]), (2, 2, 5), 2, 101),
+]
+
+
+def test_forwards_that_give_several_tokens(by_hand: Decode) -> None:
+    """In round 4 the text is 10 … 13 10, and 11 12 is pending: both guess 13 10 after it. The draft
+    model reads that with 12 (5 s) and adds 11; then it guesses 12 13, and adds 14. The target reads
+    it, too, so 11, which follows it, is the last that is judged."""
+    generation = by_hand(DECODER, REPEATING, REPEATING)
+    assert told(generation.rounds) == [
+        *retrieved(0, 0, 1),
+        *given(
+            row(
+                "post-verify", (36, 36, 36), (10, 15), (5, 0),
+                ([13, 10, 11, 12, 13, 14], [7, 8, 9, 10, 11, 12]), (5, 5, 10), 5, 101,
+            ),
+            4,
+        ),
+        row("post-verify", (51, 51, 51), (3, 14), (11, 0), ([15], [13]), (4, 4, 14), 4, 101),
+    ]  # fmt: skip
+    assert generation.output_ids == REPEATING
+    assert totals(generation) == (65, 12, 5, 9, [14])
+
+
+def test_the_target_goes_on_along_its_guess(by_hand: Decode) -> None:
+    """The draft model says 40 where the text goes on with 10, as guessed: the target adds 10 and
+    what comes after it. In round 5 both guess 12 13 10 for 12 13 14."""
+    generation = by_hand(DECODER, REPEATING, wrong_at(REPEATING, 8))
+    assert told(generation.rounds) == [
+        *retrieved(0, 0, 1),
+        *given(
+            row(
+                "post-verify", (36, 36, 36), (8, 15), (7, 0),
+                ([13, 40, 11], [7, 8, 9]), (4, 3, 10), 5, 101,
+            ),
+            1,
+        ),
+        *given(
+            row(
+                "pre-verify", (51, 51, 51), (10, 14), (4, 0),
+                ([12, 13, 14, 15], [10, 11, 12, 13]), (3, 3, 13), 4, 101,
+            ),
+            2,
+        ),
+        row("post-verify", (65, 0, 65), (0, 12), (12, 0), NOTHING, (1, 1, 14), 2),
+    ]  # fmt: skip
+    assert generation.output_ids == REPEATING
+    assert totals(generation) == (77, 12, 6, 10, [8, 4])
+    assert became(generation)[3:] == [("ar.", 2, 15), ("aaaa", 0, 14), ("", 0, 12)]
+
+
+def test_the_draft_model_alone_may_look_up(by_hand: Decode) -> None:
+    """As above, but the target judges the first new token alone, as PEARL does."""
+    decoder = PearlRetrieval(2, guesses=4, target_reads=False)
+    generation = by_hand(decoder, REPEATING, REPEATING)
+    assert [one.judged for one in generation.rounds] == [1, 2, 2, 3, 6]
+    assert [one.target_tokens for one in generation.rounds] == [2, 2, 2, 3, 6]
+    assert [one.retrieved for one in generation.rounds] == [0, 0, 1, 4, 0]
+
+
+def test_guesses_are_no_longer_than_they_may_be(by_hand: Decode) -> None:
+    """Of 13 10 both guess 13; the draft model adds 10, and then 12 to 11."""
+    rounds = by_hand(PearlRetrieval(2, guesses=1), REPEATING, REPEATING).rounds
+    assert rounds[3].drafted_ids == [13, 10, 11, 12]
+    assert [one.retrieved for one in rounds[:4]] == [0, 0, 1, 2]
+    assert [one.target_tokens for one in rounds[:4]] == [2, 2, 2, 4]
+    assert [one.judged for one in rounds[:4]] == [1, 2, 2, 4]
+
+
+def retrieved(*counts: int) -> list[Any]:
+    return [given(one, count)[0] for one, count in zip(BEGINNING, counts, strict=True)]
+
+
+def given(one: Any, count: int) -> list[Any]:
+    """A round in which so many tokens took no forward of their own."""
+    return [replace(one, retrieved=count)]
+
+
+#: Of the toy pair: 1 3 comes again, in which the target may go on as it did before.
+LOOPING = [1, 3, 0, 1, 3, 2, 1, 3, 0, 4, 1]
+
+
+@pytest.mark.parametrize(
+    ("decoder", "sampler"),
+    [
+        (PearlRetrieval(1, 3), Temperature(draft_temperature=1.5)),
+        (PearlRetrieval(2, 2), Temperature()),
+        (PearlRetrieval(1, 3, target_reads=False), Temperature()),
+    ],
+    ids=repr,
+)
+def test_distribution_where_guesses_are_right(
+    decoder: PearlRetrieval, sampler: Temperature, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("exact.PROMPT", LOOPING)
+    guessed: list[int] = []
+    follow = PearlRetrievalSession._follow
+
+    def counted(self: Any, sequence: Any, known: int, path: list[int], logits: Any) -> None:
+        before = len(sequence)
+        follow(self, sequence, known, path, logits)
+        guessed.append(len(sequence) - before)
+
+    monkeypatch.setattr(PearlRetrievalSession, "_follow", counted)
+    with every_way() as branches:
+        check(distribution(branches, decoder, sampler, 3), expected(sampler, 3))
+    # The target went on along its guess, and further.
+    assert (max(guessed) > 0) is decoder.target_reads
+
+
+@pytest.mark.parametrize("sampler", [Greedy(), Temperature(), Temperature(coupled=True)], ids=repr)
+def test_a_draft_is_what_it_would_be_without_guesses(sampler: Sampler) -> None:
+    """Token for token, with its chance, and with the distribution it was drawn from."""
+    # What the draft model itself repeats at last.
+    text = DrafterService(TableModel(DRAFT), Greedy()).draft(0, [1, 3], 40, 0)[1]  # type: ignore[arg-type]
+    saved = 0
+    for seed in range(20):
+        retrieval = Retrieval(Reach(factor=2.0), 3)
+        ours = RetrieverService(TableModel(DRAFT), sampler, retrieval)  # type: ignore[arg-type]
+        plain = DrafterService(TableModel(DRAFT), sampler)  # type: ignore[arg-type]
+        for service in (ours, plain):
+            service.answer(("begin", seed, len(text)))
+        *said, forwards = ours.retrieve(0, list(text), 4, len(text), 99)
+        theirs = plain.draft(0, list(text), len(said[1]), len(text))
+        assert said[:3] == list(theirs[:3])
+        assert 4 == forwards <= len(said[1])
+        saved += len(said[1]) - forwards
+        # What the model has read is what it drafted, but for the last token.
+        assert ours._model._seen == [*text, *said[1][:-1]]  # type: ignore[attr-defined]
+        # And goes on from there.
+        again = ours.retrieve(len(text) + 1, [2], 1, len(text) + 1, 1)
+        assert again[1:3] == plain.draft(len(text) + 1, [2], 1, len(text) + 1)[1:3]
+        if sampler == Temperature():
+            rows = [service._proposer.row(len(text) + 2) for service in (ours, plain)]
+            assert torch.equal(*rows)
+    assert saved > 5
+
+
+@pytest.mark.parametrize(("most", "found"), [(1, 1), (2, 2), (3, 3)])
+def test_no_more_is_drafted_than_the_text_has_room_for(most: int, found: int) -> None:
+    service = RetrieverService(
+        TableModel(TARGET),  # type: ignore[arg-type]
+        Greedy(),
+        Retrieval(Reach(factor=9.0), 9),
+    )
+    _, tokens, _, _, forwards = service.retrieve(0, [1, 3, 0, 1, 3, 0, 1, 3], 9, 8, most)
+    assert len(tokens) == found and 1 <= forwards <= found
+
+
+@pytest.mark.parametrize("forwards", [0, 3, 1.5, None, "1"])
+def test_an_answer_that_makes_no_sense_is_told(forwards: Any) -> None:
+    retriever = InlineRetriever(lambda: TableModel(DRAFT), Greedy(), None, Retrieval(Reach(), 1))
+    retriever._process = type("Process", (), {"pid": 7})()
+    for right in (1, 2):
+        retriever._answers = [("proposal", [1, 2], [], 0.5, right)]
+        assert retriever.collect_found()[1] == right
+    retriever._answers = [("proposal", [1, 2], [], 0.5, forwards)]
+    with pytest.raises(WorkerError, match="from 1 to 2 forwards for as many drafted tokens"):
+        retriever.collect_found()
+
+
+def test_settings_that_cannot_be_are_refused() -> None:
+    PearlRetrieval(guesses=1)
+    with pytest.raises(ValueError, match=r"decoder\.guesses .* at least 1 token, got 0"):
+        PearlRetrieval(guesses=0)
+    with pytest.raises(ValueError, match=r"decoder\.depth"):
+        PearlRetrieval(depth=1)
+    with pytest.raises(ValueError, match=r"decoder\.gamma"):
+        PearlRetrieval(0)
+
+
+def test_windows_reach_as_far_as_forwards_may() -> None:
+    with every_way():
+        session: Any = start(PearlRetrieval(2, guesses=3), Greedy())
+        assert list(session.windows()) == list(range(1, 2 * 4 + 3 + 2))
+        assert list(session.draft_windows()) == list(range(1, 3 + 3))
+        alone: Any = start(PearlRetrieval(2, guesses=3, target_reads=False), Greedy())
+        assert list(alone.windows()) == list(range(1, 2 * 4 + 2))
