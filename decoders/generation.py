@@ -37,5 +37,6 @@ class Generation:
 
     @property
     def draft_forwards(self) -> int:
-        """Forwards of a draft model: one for each token it drafted."""
-        return sum(r.drafted for r in self.rounds if r.draft_seconds != 0)
+        """Forwards of a draft model: one for each token it drafted, unless that was prepared."""
+        singly = sum(r.drafted for r in self.rounds if r.draft_seconds != 0 and not r.hit)
+        return singly + sum(r.branch_forwards for r in self.rounds)

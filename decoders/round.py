@@ -74,6 +74,14 @@ class Round:
     ``chances``
         Of such a decoder, for each token that the target's forward judged: how likely it was
         thought to be the target's own if those before it are.
+    ``outcomes``, ``fan_out``, ``hit``
+        Of a decoder that prepares drafts for what may become of the round before: for how many
+        outcomes there was one, how many of these have the accepted length that came true, and
+        whether one is what came true, so that this round's draft was prepared. 0 where no draft was
+        wanted.
+    ``branch_forwards``, ``branch_tokens``, ``branch_seconds``
+        Of such a decoder, forwards of the draft model that prepared, since they were last counted:
+        how many, how many tokens they read, and how long they took before the outcome was known.
     """
 
     mode: str = ""
@@ -107,6 +115,12 @@ class Round:
     awaited: int = 0
     confidences: list[float] = field(default_factory=list)
     chances: list[float] = field(default_factory=list)
+    outcomes: int = 0
+    fan_out: int = 0
+    hit: bool = False
+    branch_forwards: int = 0
+    branch_tokens: int = 0
+    branch_seconds: float = 0.0
 
     def since(self, begin: float) -> None:
         """Count times from ``begin``, on the clock that they were read from."""

@@ -12,6 +12,7 @@ import torch
 from toy import (
     VOCAB,
     Branches,
+    InlineBrancher,
     InlineDrafter,
     InlineForerunner,
     TableModel,
@@ -37,6 +38,7 @@ def in_one_process() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("decoders.pearl.Drafter", InlineDrafter)
         patch.setattr("decoders.pearl_async.Forerunner", InlineForerunner)
+        patch.setattr("decoders.ssd.Brancher", InlineBrancher)
         yield
 
 
