@@ -171,6 +171,11 @@ def test_what_does_not_exist_is_null_and_not_zero(tmp_path: Path) -> None:
         "awaited_tokens_per_round",
         "unjudged_tokens_per_round",
         "by_chance",
+        "hit_rate",
+        "outcomes_per_round",
+        "branch_tokens_per_round",
+        "branch_seconds_per_round",
+        "by_outcome",
         "by_block_position",
         "by_text_position",
     }
