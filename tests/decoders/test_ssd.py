@@ -20,7 +20,7 @@ from decoders.model.architecture import Architecture
 from decoders.process.brancher import BrancherService
 from decoders.round import Round
 from decoders.sampling.chance import Chance, SharedNoise
-from decoders.sampling.sampler import Greedy, Sampler
+from decoders.sampling.sampler import Draft, Greedy, Sampler
 from decoders.sampling.temperature import Temperature, Warping, _CoupledProposer
 from decoders.sequence import Sequence
 from decoders.ssd import Ssd, SsdSession, _longest_in_time
@@ -138,7 +138,7 @@ def drafted_one_by_one(sampler: Sampler, gamma: int, length: int, seed: int) -> 
         sequence.open_round(0.0)
         known = len(sequence)
         count = min(gamma, sequence.remaining - 1) if known > len(PROMPT) else 0
-        drafted = sampler_draft(draft, proposer, sequence.tokens, count)
+        drafted = draft_of(draft, proposer, sequence.tokens, count)
         sequence.note_drafted(drafted.tokens, range(known, known + count))
         logits = target.extend(sequence.tokens + drafted.tokens, count + 1)
         seen = sequence.verifier.read(logits, known)
@@ -152,9 +152,7 @@ def drafted_one_by_one(sampler: Sampler, gamma: int, length: int, seed: int) -> 
     return sequence.output, counts
 
 
-def sampler_draft(model: TableModel, proposer: Any, text: list[int], count: int) -> Any:
-    from decoders.sampling.sampler import Draft
-
+def draft_of(model: TableModel, proposer: Any, text: list[int], count: int) -> Draft:
     drafted = Draft()
     for _ in range(count):
         tokens = text + drafted.tokens
@@ -299,13 +297,13 @@ class TestFanOuts:
         assert fan_outs(3, 2, "flat", 0.8, 1.0) == (2, 2, 2, 2)
 
     def test_geometric(self) -> None:
-        """α = 0.5, γ = 2: lengths have the chances 0.5, 0.25 and 0.25; of the three tokens beyond
-        one each the first is worth 0.5 / 2, then 0.25 / 2 at the second place, before 0.25 / 2 at
-        the third and 0.5 / 6 at the first."""
-        assert fan_outs(2, 1, "geometric", 0.5, 1.0) == (1, 1, 1)
-        assert fan_outs(2, 2, "geometric", 0.5, 1.0) == (2, 2, 2)
-        # Three more: 0.5 / 6, 0.5 / 12 = 0.25 / 6, of which the first comes first.
-        assert fan_outs(2, 3, "geometric", 0.5, 1.0) == (4, 3, 2)
+        """α = 0.8, γ = 2: lengths have the chances 0.2, 0.16 and 0.64. A second token is worth a
+        half of them, a third a sixth, a fourth a twelfth."""
+        assert fan_outs(2, 1, "geometric", 0.8, 1.0) == (1, 1, 1)
+        # 0.32, 0.107 and 0.1, before 0.08.
+        assert fan_outs(2, 2, "geometric", 0.8, 1.0) == (2, 1, 3)
+        # And 0.08, 0.053 and 0.033, before 0.032.
+        assert fan_outs(2, 3, "geometric", 0.8, 1.0) == (3, 2, 4)
 
     @pytest.mark.parametrize("exponent", [0.5, 1.0, 2.0])
     @pytest.mark.parametrize("acceptance", [0.3, 0.8])

@@ -85,6 +85,15 @@ def test_equal_hardware_has_a_column_where_a_run_has_it() -> None:
     assert list(told(failed, row(**EQUAL)).values()) == ["–"] * 7 + ["failed", "–", "–"]
 
 
+def test_prepared_drafts_have_a_column_where_a_run_prepares_some() -> None:
+    assert "drafts prepared" not in told(row(), row(traces={"hit_rate": None}))
+    prepares = row("ssd", traces={"hit_rate": 0.625})
+    assert told(prepares, row())["drafts prepared"] == "62%"
+    assert told(prepares, row())["acceptance rate"] == "0.875"
+    assert told(row(), prepares)["drafts prepared"] == "–"
+    assert "drafts\nprepared" in DISPENSABLE
+
+
 def test_tokens_per_second_by_device_are_told_where_they_are_compared() -> None:
     (line,) = notes([row(**EQUAL)])
     assert line == (
