@@ -176,9 +176,7 @@ def test_a_draft_forward_lasts_until_the_device_is_done(device: Device, sampler:
 
 
 # Of a rejected token drawn at random the distribution is asked for, which stops the preparing.
-@pytest.mark.parametrize(
-    "sampler", [Greedy(), Temperature(coupled=True)], ids=["greedy", "coupled"]
-)
+@pytest.mark.parametrize("sampler", SAMPLERS[::2], ids=["greedy", "coupled"])
 def test_preparing_lasts_until_the_device_is_done(
     device: Device, sampler: Sampler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
