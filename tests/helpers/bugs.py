@@ -309,7 +309,7 @@ BUGS = [
     Bug(
         "ssd takes a draft that was prepared for one accepted token less",
         "ssd",
-        "EDAVBM",
+        "D",
         "decoders.process.brancher",
         "if one.accepted == accepted]",
         "if one.accepted == max(0, accepted - 1)]",
@@ -325,18 +325,10 @@ BUGS = [
     Bug(
         "ssd forgets what its prepared draft was drawn from",
         "ssd",
-        "ED",
+        "D",
         "decoders.process.brancher",
         "draft, self._proposer = found.draft, found.proposer",
         "draft = found.draft",
-    ),
-    Bug(
-        "ssd draws prepared drafts by random numbers that were used",
-        "ssd",
-        "D",
-        "decoders.sampling.temperature",
-        "_SamplingProposer(self._warping, self._chance.copy())",
-        '_SamplingProposer(self._warping, Chance(0, "draft"))',
     ),
     Bug(
         "the most probable token is drafted, and judged as if it were drawn",

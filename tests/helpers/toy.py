@@ -240,7 +240,7 @@ class InlineBrancher(Inline, Brancher):  # type: ignore[misc]
     """A ``Brancher`` that makes as many forwards as ``schedule`` says before each outcome."""
 
     make_service = brancher.BrancherService
-    schedule: tuple[int, ...] = (0, 2)
+    schedule: tuple[int, ...] = (4, 2, 0)
 
     def begin(self, *arguments: Any) -> None:
         self._forwards = itertools.cycle(self.schedule)
