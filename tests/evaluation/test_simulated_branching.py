@@ -71,7 +71,7 @@ def test_drafts_that_are_not_whole_in_time() -> None:
         ("miss", 78, 25, 25, 14, 0, 11, 2),
         # Six outcomes of which the text has room for a draft: from 88.5 on 6 and 8 s, till 102.5;
         # heard of at 103.5, with 4 of them in 6 s under way till 108.5. No draft is wanted.
-        ("decode", 103, 18, 20, 11, 11, 6, 3),
+        ("decode", 103, 18, 20, 11, 12, 6, 3),
     ]
     assert [(one.drafted, one.judged, one.accepted, one.verified_length) for one in found] == [
         (0, 0, 0, 1), (3, 2, 1, 3), (3, 3, 3, 7), (3, 2, 1, 9), (3, 3, 3, 13), (0, 0, 0, 14),
@@ -120,10 +120,12 @@ def test_a_draft_that_nothing_was_prepared_of_is_read_first() -> None:
 
 
 def test_wide_forwards_take_longer() -> None:
-    """What decides whether many outcomes are worth it: here a forward over 8 tokens, or over 4."""
-    made = [rounds(Branching(3, fan_out))[2].wait_target_seconds for fan_out in (1, 2)]
-    # 6 s and twice 6 s, of which the second is under way at 15 s and ends at 18; then 5 s.
-    assert made == [9, 9] or made[0] != made[1]
+    """What decides whether many outcomes are worth it: forwards over 4, 8 and 16 tokens."""
+    made = [rounds(Branching(3, fan_out))[2] for fan_out in (1, 2, 4)]
+    assert [one.branch_forwards for one in made] == [4, 4, 4]
+    # 6 s for the draft; in 15 s two of 6 s are begun besides, one of 10 s, or one of 18 s. Where
+    # two tokens are there three are read then (5 s), where one is, two (4 s) and one (3 s).
+    assert [one.draft_seconds for one in made] == [6 + 12 + 5, 6 + 10 + 7, 6 + 18 + 7]
 
 
 def test_sums_count_forwards_of_the_draft_model() -> None:

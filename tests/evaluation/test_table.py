@@ -128,10 +128,10 @@ def test_categories_have_their_own_acceptance_length() -> None:
 def test_a_narrow_table_does_without_more_and_more(
     equal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rows = [row(**(EQUAL if equal else {}))]
+    rows = [row(traces={"hit_rate": 0.5}, **(EQUAL if equal else {}))]
     words = [name.split("\n")[-1] for name in DISPENSABLE]
     seen = []
-    for width in range(170, 60, -1):
+    for width in range(185, 60, -1):
         monkeypatch.setattr("pearl_eval.shell.console._PLAIN_WIDTH", width)
         print_table("title", rows)
         out = capsys.readouterr().out
