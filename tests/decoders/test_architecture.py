@@ -384,6 +384,10 @@ def test_a_text_that_goes_back_over_the_switch_is_read_anew() -> None:
     assert cached.take_tokens() == 2
 
 
+#: Decoders that read trees, which may not be across the switch.
+TREES = ("lookahead", "ssd")
+
+
 def test_trees_on_either_side_of_the_switch_but_not_across() -> None:
     cached = CachedModel(make_architecture("longrope"))
     tree, paths = make_tree()
@@ -398,7 +402,7 @@ def test_trees_on_either_side_of_the_switch_but_not_across() -> None:
             cached.extend_tree(LONG[:length], tree, [ROOT])
 
 
-@pytest.mark.parametrize("name", [one for one in OWN_NAMES if one != "lookahead"])
+@pytest.mark.parametrize("name", [one for one in OWN_NAMES if one not in TREES])
 def test_decoders_follow_the_switch(name: str) -> None:
     """Against the transformers model alone, which reads the whole text for each token."""
     model = CachedModel(make_architecture("longrope"))
@@ -509,7 +513,7 @@ def test_a_dialogue_grows_from_its_first_prompt_on() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_only_decoders_that_read_anew_say_so(name: str) -> None:
-    own = name in OWN_NAMES and name != "lookahead"
+    own = name in OWN_NAMES and name not in TREES
     assert make_decoder(name).follows_rope_switch == own
 
 
