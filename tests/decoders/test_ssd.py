@@ -6,6 +6,7 @@ That its output is the target's is checked with every decoder's.
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any
 
 import pytest
@@ -17,7 +18,8 @@ from toy import InlineBrancher, TableModel, table
 
 from decoders.fan_out import fan_outs
 from decoders.model.architecture import Architecture
-from decoders.process.brancher import BrancherService
+from decoders.process.brancher import BrancherService, Foresight
+from decoders.process.worker import WorkerError
 from decoders.round import Round
 from decoders.sampling.chance import Chance, SharedNoise
 from decoders.sampling.sampler import Draft, Greedy, Sampler
@@ -424,3 +426,46 @@ def test_a_copy_of_random_numbers_is_read_on_its_own() -> None:
     other = chance.copy()
     ahead = [other.draw(weights) for _ in range(4)]
     assert [chance.draw(weights) for _ in range(4)] == ahead
+
+
+class TestNonsense:
+    """What a draft process may say that makes no sense is told in a line."""
+
+    @pytest.fixture
+    def brancher(self, monkeypatch: pytest.MonkeyPatch) -> Any:
+        monkeypatch.setattr(InlineBrancher, "pid", 7)
+        return InlineBrancher(lambda: TableModel(CLOSE), Greedy(), None)
+
+    MADE = (2, 1, True, 3, 4, 0.5, 0.25)
+
+    def test_sense(self, brancher: Any) -> None:
+        brancher._answers = [("continuation", [1, 2], [], 0.5, *self.MADE)]
+        proposal, foresight, waited = brancher.collect()
+        assert (proposal.draft.tokens, proposal.seconds, waited) == ([1, 2], 0.5, 0.25)
+        assert foresight == Foresight(2, 1, True, 3, 4, 0.5)
+        brancher._answers = [("paused", *self.MADE)]
+        assert brancher.pause() == (foresight, 0.25)
+
+    @pytest.mark.parametrize(
+        ("answer", "message"),
+        [
+            (("proposal", [1], [], 0.5, *MADE), "expected a draft .*, got 'proposal'"),
+            (("continuation", [9], [], 0.5, *MADE), "expected a token id from 0 to 4, got 9"),
+            (("continuation", [1], [2.0], 0.5, *MADE), "expected a chance above 0"),
+            (("continuation", [1], [], -1.0, *MADE), "expected a time in seconds, got -1.0"),
+            (("continuation", [1], [], 0.5, -2, *MADE[1:]), "expected numbers of what was"),
+            (("continuation", [1], [], 0.5, 2, 1, 1, *MADE[3:]), "expected whether it was"),
+            (("continuation", [1], [], 0.5, *MADE[:6], math.nan), "expected a time in seconds"),
+            (("continuation", [1], [], 0.5, *MADE[:5], -1.0, 0.0), "expected a time in seconds"),
+            (("continuation", [1], []), "gave an answer that makes no sense"),
+        ],
+    )
+    def test_no_draft(self, brancher: Any, answer: tuple[Any, ...], message: str) -> None:
+        brancher._answers = [answer]
+        with pytest.raises(WorkerError, match=message):
+            brancher.collect()
+
+    def test_no_pause(self, brancher: Any) -> None:
+        brancher._answers = [("continuation", *self.MADE)]
+        with pytest.raises(WorkerError, match="expected 'paused', got 'continuation'"):
+            brancher.pause()
