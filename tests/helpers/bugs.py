@@ -343,8 +343,8 @@ BUGS = [
         "ssd",
         "ED",
         "decoders.sampling.temperature",
-        "self._chance.draw(residual)",
-        "int(residual.argmax())",
+        "candidates.tokens[:i], True, self._chance.draw(residual)",
+        "candidates.tokens[:i], True, int(residual.argmax())",
     ),
     Bug(
         "the equivalence check takes any token for one that rounding could choose",
