@@ -45,11 +45,19 @@ _TRACES = [
     ("target waits, per round", "wait_target_seconds_per_round", ".2f", " ms"),
     ("tokens it waits for, per round", "awaited_tokens_per_round", ".2f", ""),
     ("tokens left unjudged, per round", "unjudged_tokens_per_round", ".2f", ""),
+    ("drafts that were prepared", "hit_rate", ".0%", ""),
+    ("outcomes prepared for, per draft", "outcomes_per_round", ".1f", ""),
+    ("tokens read to prepare, per round", "branch_tokens_per_round", ".1f", ""),
+    ("preparing, per round", "branch_seconds_per_round", ".2f", " ms"),
     ("neither model runs, per round", "overhead_seconds_per_round", ".2f", " ms"),
     ("bytes sent, per round", "bytes_per_round", ".0f", ""),
 ]
 #: Lists among them, of which so many entries are shown.
-_VERIFICATIONS = ("verifications that accept 0, 1, 2 …", "share that accept at least 1, 2 …")
+_LISTS = (
+    "verifications that accept 0, 1, 2 …",
+    "share that accept at least 1, 2 …",
+    "prepared where 0, 1, 2 … were accepted",
+)
 _SHOWN = 12
 #: Figures of the cost: heading, name. Then what models cost together, beside the reference.
 _COSTS = [
@@ -141,9 +149,14 @@ def trace_table(runs: Sequence[Run]) -> tuple[list[str], list[tuple[str, list[st
         # Those of earlier versions do not have all of them.
         cells = [_written(traces.get(name), form, unit) for _, name, form, unit in _TRACES]
         counts, rates = traces["accepted_per_verification"], traces["acceptance_by_position"]
-        accepted = [_listed(counts, ".0f"), _listed(rates, ".2f")]
+        # Those of earlier versions do not have it either.
+        hits = {
+            one["accepted"]: one["hits"] / one["rounds"] for one in traces.get("by_outcome") or ()
+        }
+        by_length = [hits.get(length) for length in range(max(hits, default=-1) + 1)]
+        accepted = [_listed(counts, ".0f"), _listed(rates, ".2f"), _listed(by_length, ".0%")]
         rows.append((run.label, [*cells, *accepted, ", ".join(modes) or "–"]))
-    return [*(heading for heading, *_ in _TRACES), *_VERIFICATIONS, "rounds"], rows
+    return [*(heading for heading, *_ in _TRACES), *_LISTS, "rounds"], rows
 
 
 def cost_table(runs: Sequence[Run]) -> tuple[list[str], list[tuple[str, list[str]]]]:
@@ -203,11 +216,11 @@ def _written(value: float | None, form: str, unit: str) -> str:
     return number(1e3 * value if value is not None and unit == " ms" else value, form, unit)
 
 
-def _listed(values: Sequence[float] | None, form: str) -> str:
+def _listed(values: Sequence[float | None] | None, form: str) -> str:
     """As ``11 14 3``; a long list is cut."""
     if not values:
         return "–"
-    shown = [f"{value:{form}}" for value in values[:_SHOWN]]
+    shown = [number(value, form) for value in values[:_SHOWN]]
     return " ".join([*shown, *(["…"] if len(values) > _SHOWN else [])])
 
 

@@ -135,6 +135,12 @@ class Decoder(ABC):
         Called before weights are loaded.
         """
 
+    def check_draft(self, draft: Architecture) -> None:
+        """Raise ValueError for a draft model that can't draft this way.
+
+        Called before weights are loaded.
+        """
+
     @abstractmethod
     def start(self, models: Models, sampler: Sampler) -> Session:
         """Get ready to decode prompts with these models."""

@@ -77,6 +77,14 @@ class Round:
     ``retrieved``
         Drafted tokens that took no forward of their own: the draft model agreed with what was
         looked up, in the forward of the token before.
+    ``outcomes``, ``fan_out``, ``hit``
+        Of a decoder that prepares drafts for what may become of the round before: for how many
+        outcomes there was one, how many of these have the accepted length that came true, and
+        whether one is what came true, so that this round's draft was prepared. 0 where no draft was
+        wanted.
+    ``branch_forwards``, ``branch_tokens``, ``branch_seconds``
+        Of such a decoder, forwards of the draft model that prepared, since they were last counted:
+        how many, how many tokens they read, and how long they took before the outcome was known.
     """
 
     mode: str = ""
@@ -111,6 +119,12 @@ class Round:
     confidences: list[float] = field(default_factory=list)
     chances: list[float] = field(default_factory=list)
     retrieved: int = 0
+    outcomes: int = 0
+    fan_out: int = 0
+    hit: bool = False
+    branch_forwards: int = 0
+    branch_tokens: int = 0
+    branch_seconds: float = 0.0
 
     def since(self, begin: float) -> None:
         """Count times from ``begin``, on the clock that they were read from."""

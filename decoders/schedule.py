@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, ClassVar, Protocol, TypeAlias
 
+from decoders.fan_out import FLAT
+
 #: Who drafts: the draft model, or whoever looks up in the text what once followed.
 DRAFT_MODEL, LOOK_UP = "draft model", "look-up in the text"
 #: What a file can hold of a setting.
@@ -104,6 +106,31 @@ class Adaptive(Ahead):
     of the drafted ones it judges (``pearl_adaptive``)."""
 
 
+@dataclass(frozen=True)
+class Branching:
+    """While a draft of ``gamma`` tokens is judged, the next is prepared for likely outcomes (ssd).
+
+    ``fan_out``, ``shape``, ``acceptance`` and ``exponent`` say for how many, see
+    :func:`decoders.fan_out.fan_outs`. ``at_miss``: a draft that was not prepared is made then;
+    without, the target goes on alone.
+    """
+
+    gamma: int | str
+    fan_out: int
+    shape: str = FLAT
+    acceptance: float = 0.8
+    exponent: float = 1.0
+    at_miss: bool = True
+
+    drafts_by: ClassVar[str | None] = DRAFT_MODEL
+
+    def __post_init__(self) -> None:
+        _check(self.gamma)
+
+    def ends_run(self, one: Any) -> bool:
+        return True
+
+
 class Rules(Protocol):
     """A schedule of a decoder's own, which also simulates its rounds.
 
@@ -119,7 +146,7 @@ class Rules(Protocol):
         """Whether a run of accepted tokens ends with a round in which nothing was rejected."""
 
 
-Schedule: TypeAlias = Alone | Sequential | Parallel | Ahead | Rules
+Schedule: TypeAlias = Alone | Sequential | Parallel | Ahead | Branching | Rules
 
 
 def describe(schedule: Schedule) -> dict[str, Any]:

@@ -97,10 +97,12 @@ class Architecture:
         seen
             The same for a layer that sees all that came before.
         positions
-            Of each token in its text. What the cache holds is at the first positions.
+            Of each token in its text, and before them of what the cache holds last, if that is no
+            text. What else it holds is at the first positions.
         """
-        reader = torch.tensor(positions)[:, None]
-        read = torch.cat([torch.arange(seen.shape[1] - len(positions)), reader[:, 0]])
+        last = torch.tensor(positions)
+        reader = last[len(last) - len(seen) :, None]
+        read = torch.cat([torch.arange(seen.shape[1] - len(positions)), last])
         by_layer = {_FULL: seen}
         if self.sliding_window is not None:
             by_layer[_SLIDING] = seen & (reader - read < self.sliding_window)

@@ -200,12 +200,7 @@ class CachedModel:
         """
         if not len(tokens) > self.cache.length:
             raise ValueError("a tree needs at least one unseen token to start from")
-        attention = self.model.config.get_text_config()._attn_implementation
-        if attention not in _MASKED_ATTENTION:
-            raise ValueError(f"attention {attention!r} reads no trees, only {_MASKED_ATTENTION}")
-        if self.architecture.no_trees:
-            kind, reason = self.architecture.name, self.architecture.no_trees
-            raise ValueError(f"a {kind} model reads no trees: {reason}")
+        self._check_reads_trees()
         longest = len(tokens) + max(tree.depths, default=0)
         switch = self.architecture.rope_switch
         if switch is not None and len(tokens) <= switch < longest:
@@ -213,6 +208,14 @@ class CachedModel:
         unseen = list(tokens[self.cache.length :])
         self.events.append(TreeReading(self.cache.length, unseen, tree, list(nodes)))
         return self._extend_tree(tokens, tree, nodes)
+
+    def _check_reads_trees(self) -> None:
+        attention = self.model.config.get_text_config()._attn_implementation
+        if attention not in _MASKED_ATTENTION:
+            raise ValueError(f"attention {attention!r} reads no trees, only {_MASKED_ATTENTION}")
+        if self.architecture.no_trees:
+            kind, reason = self.architecture.name, self.architecture.no_trees
+            raise ValueError(f"a {kind} model reads no trees: {reason}")
 
     def _extend_tree(self, tokens: Sequence[int], tree: Tree, nodes: Sequence[int]) -> torch.Tensor:
         unseen = self._unseen(tokens, len(tokens) + max(tree.depths, default=0))
@@ -225,6 +228,38 @@ class CachedModel:
             (last, tokens[last]) if node == ROOT else (last + tree.depths[node], tree.tokens[node])
             for node in nodes
         ]
+        return self.predictions(logits, read)
+
+    @torch.inference_mode()
+    def grow_tree(self, length: int, tree: Tree, nodes: Sequence[int]) -> torch.Tensor:
+        """Run one forward over those nodes of a tree that were not read yet, all beside each other.
+
+        The cache holds a text of ``length`` tokens and, behind it, the tree's first nodes in their
+        order: as ``extend_tree`` and this leave it, and ``extend`` where those nodes follow each
+        other. ``rollback`` must settle what stays. For draft models: such a forward is none of
+        ``events``.
+
+        Parameters
+        ----------
+        length
+            Length of the text that the tree starts from.
+        tree
+            With nodes that were added since.
+        nodes
+            Those of the new nodes after which logits are wanted.
+
+        Returns
+        -------
+        Logits, ``[len(nodes), vocab_size]``, in the model's dtype.
+        """
+        held = self.cache.length - length
+        if not 0 <= held < len(tree):
+            raise ValueError(f"a tree of {len(tree)} nodes, of which {held} were read, has grown")
+        self._check_reads_trees()
+        rows = torch.tensor(nodes, device=self.device) - held
+        branching = self._branching(length, tree)
+        logits = self.run(tree.tokens[held:], logits_to_keep=rows, **branching)
+        read = [(length - 1 + tree.depths[node], tree.tokens[node]) for node in nodes]
         return self.predictions(logits, read)
 
     @torch.inference_mode()
@@ -258,18 +293,23 @@ class CachedModel:
         return list(tokens[self.cache.length :])
 
     def _branching(self, length: int, tree: Tree) -> dict[str, Any]:
-        """Options of ``run`` for the unseen of ``length`` tokens, then a tree."""
+        """Options of ``run`` for the unseen of ``length`` tokens, then a tree.
+
+        Where the cache holds more than the text, that is the tree's first nodes.
+        """
         seen = self.cache.length
-        read = length - seen + len(tree)
+        held = max(0, seen - length)
+        unseen = length + held - seen
+        read = unseen + len(tree) - held
         visible = torch.ones(read, seen + read, dtype=torch.bool).tril(diagonal=seen)
-        visible[length - seen :, length:] = tree.visible()
+        visible[unseen:, length:] = tree.visible(held)
         positions = [*range(seen, length), *(length - 1 + depth for depth in tree.depths)]
         by_layer = self.architecture.visible(visible, positions)
         masks = {kind: self._added(visible) for kind, visible in by_layer.items()}
         return {
             # Models whose layers are of one kind take a mask, the others one for each kind.
             "attention_mask": masks if len(masks) > 1 else next(iter(masks.values())),
-            "position_ids": torch.tensor([positions], device=self.device),
+            "position_ids": torch.tensor([positions[held:]], device=self.device),
         }
 
     def _added(self, visible: torch.Tensor) -> torch.Tensor:

@@ -39,13 +39,14 @@ class Tree:
         """The tokens from the end of the text to a node, its own included."""
         return [] if node == ROOT else [self.tokens[one] for one in self._ancestors[node]]
 
-    def visible(self) -> torch.Tensor:
-        """Which nodes each node attends to, ``[nodes, nodes]``, bool."""
-        rows = [[False] * len(self) for _ in self.tokens]
-        for row, ancestors in zip(rows, self._ancestors, strict=True):
+    def visible(self, start: int = 0) -> torch.Tensor:
+        """Which nodes each node attends to, from node ``start`` on, ``[some, nodes]``, bool."""
+        some = self._ancestors[start:]
+        rows = [[False] * len(self) for _ in some]
+        for row, ancestors in zip(rows, some, strict=True):
             for node in ancestors:
                 row[node] = True
-        return torch.tensor(rows, dtype=torch.bool).reshape(len(self), len(self))
+        return torch.tensor(rows, dtype=torch.bool).reshape(len(some), len(self))
 
 
 class Branches:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import random
 
@@ -21,6 +22,12 @@ class Chance:
 
     def __init__(self, seed: int, process: str) -> None:
         self._random = random.Random(f"{process} {seed}")
+
+    def copy(self) -> Chance:
+        """The same random numbers from here on, read on their own."""
+        other = copy.copy(self)
+        other._random = copy.copy(self._random)
+        return other
 
     def happens(self, probability: float) -> bool:
         """Whether an event of this probability happens."""

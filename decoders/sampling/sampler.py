@@ -101,6 +101,29 @@ class Proposer(ABC):
         weights = np.exp(row - row.max())
         return float(weights[token] / weights.sum())
 
+    def branch(self) -> Proposer:
+        """What chooses the tokens of one continuation of several, of which at most one is taken.
+
+        Each may draw what this would draw next, since which is taken does not depend on that.
+        """
+        return self
+
+    def likely(self, logits: torch.Tensor, position: int, count: int, but: int | None) -> list[int]:
+        """The target's most likely tokens at a text position, by the draft model's ``logits``.
+
+        ``count`` of them, if there are as many that are possible, without the token ``but``: the
+        drafted one, where it is rejected. No random number is used up, so which they are says
+        nothing of what will be drawn. ``logits`` are ``[1, vocab]``.
+        """
+        scores = self.scores(logits, position)[0]
+        found = scores.topk(min(len(scores), count + (but is not None)))
+        pairs = zip(found.indices.tolist(), found.values.tolist(), strict=True)
+        return [token for token, score in pairs if token != but and score > -math.inf][:count]
+
+    def scores(self, logits: torch.Tensor, position: int) -> torch.Tensor:
+        """What is larger the likelier the target's token is, of the shape of ``logits``."""
+        return logits
+
     def row(self, position: int) -> torch.Tensor:
         """The distribution, ``[vocab]``, that the token last chosen at ``position`` came from."""
         raise LookupError("nothing was drawn at random")

@@ -174,6 +174,9 @@ class _SamplingProposer(Proposer):
         self._rows[position] = row
         return token, float(row[token])
 
+    def branch(self) -> Proposer:
+        return _SamplingProposer(self._warping, self._chance.copy())
+
     def row(self, position: int) -> torch.Tensor:
         return self._rows[position]
 
@@ -273,6 +276,10 @@ class _CoupledProposer(Proposer):
 
     def propose(self, logits: torch.Tensor, position: int) -> tuple[int, None]:
         return self._noise.choose(self._warping(logits)[0], position), None
+
+    def scores(self, logits: torch.Tensor, position: int) -> torch.Tensor:
+        # The target adds the same noise.
+        return self._warping(logits) + self._noise.row(position, logits[0])
 
     def forget(self, before: int) -> None:
         self._noise.forget(before)

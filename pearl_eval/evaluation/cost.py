@@ -53,7 +53,11 @@ class Cost:
                 prompt = prompt_tokens - 1 if verified == gained else 0
                 own = max(1, one.target_tokens - prompt)
                 self._count("target", own, max(0, own - gained) / own, seen, forwards=1)
-            if one.drafted and one.draft_seconds:
+            if one.branch_forwards:
+                used = one.fates.count(Fate.accepted) if one.hit else 0
+                tokens = one.branch_tokens
+                self._count("draft", tokens, 1 - used / tokens, seen, one.branch_forwards)
+            if one.drafted and one.draft_seconds and not one.hit:
                 wasted = 1 - one.fates.count(Fate.accepted) / one.drafted
                 forwards = one.drafted - one.retrieved
                 self._count("draft", one.drafted, wasted, seen, forwards)

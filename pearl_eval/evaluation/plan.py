@@ -200,12 +200,13 @@ def _check_context(pair: Pair, problems: Sequence[Problem], max_new_tokens: int)
 
 
 def check_target(decoder: Decoder, pair: Pair) -> None:
-    """Refuse a decoder that can't decode the target of a pair."""
-    target = pair.architectures.get("target")
-    if target is None:
-        return
+    """Refuse a decoder that can't decode the target of a pair, or not with its draft model."""
+    target, draft = (pair.architectures.get(role) for role in ("target", "draft"))
     try:
-        decoder.check_target(target)
+        if target is not None:
+            decoder.check_target(target)
+        if draft is not None:
+            decoder.check_draft(draft)
     except ValueError as error:
         raise UserError(str(error)) from error
 

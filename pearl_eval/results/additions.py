@@ -44,6 +44,12 @@ def with_retrieved(rounds: pd.DataFrame) -> pd.DataFrame:
     return _with_columns(rounds, {"retrieved": 0}, ())
 
 
+def with_foresight(rounds: pd.DataFrame) -> pd.DataFrame:
+    """Rounds that say what was prepared for the outcome before them, or that nothing was."""
+    numbers = dict.fromkeys(("outcomes", "fan_out", "branch_forwards", "branch_tokens"), 0)
+    return _with_columns(rounds, numbers | {"hit": False, "branch_seconds": 0.0}, ())
+
+
 def with_comparisons(rounds: pd.DataFrame) -> pd.DataFrame:
     """Rounds that say which of their tokens were compared with the target's own of before.
 

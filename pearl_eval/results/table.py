@@ -31,9 +31,10 @@ class Row:
 
 
 _RATE, _WAITS, _REFERENCE = "acceptance\nrate", "waited\ndraft / target", "reference"
+_HITS = "drafts\nprepared"
 _ACCEPTED, _LENGTH = "mean accepted\ntokens", "acceptance\nlength"
 #: What a narrow table can do without, the first of these first.
-DISPENSABLE = (_REFERENCE, _WAITS, _RATE, _LENGTH, _ACCEPTED, "tokens/s")
+DISPENSABLE = (_REFERENCE, _HITS, _WAITS, _RATE, _LENGTH, _ACCEPTED, "tokens/s")
 #: What heads the columns of latencies after a run's label.
 LATENCY_HEADINGS = (
     "tokens/s\nper device",
@@ -50,7 +51,7 @@ def headings(rows: Sequence[Row]) -> list[str]:
     """What heads the columns after a run's label."""
     engine = ["engine"] if len(_engines(rows)) > 1 else []
     speeds = [*_SPEEDS, *([_EQUAL] if _has_equal(rows) else [])]
-    accepted = [_ACCEPTED, _LENGTH, _RATE]
+    accepted = [_ACCEPTED, _LENGTH, _RATE, *([_HITS] if _has_hits(rows) else [])]
     return [*engine, *speeds, *accepted, _WAITS, "equivalence", _accuracy(rows), _REFERENCE]
 
 
@@ -61,7 +62,7 @@ def cells(row: Row, rows: Sequence[Row] = ()) -> list[str]:
         dashes = len(headings(rows)) - 3
         return ["–"] * dashes + ["failed", "–", "–"]
     engine = [engine_of(summary)] if len(_engines(rows)) > 1 else []
-    return [*engine, *_figures(summary, _has_equal(rows))]
+    return [*engine, *_figures(summary, _has_equal(rows), _has_hits(rows))]
 
 
 def _engines(rows: Sequence[Row]) -> list[str]:
@@ -72,7 +73,17 @@ def _has_equal(rows: Sequence[Row]) -> bool:
     return any(row.summary.get("equal_hardware_speedup") for row in rows if row.summary)
 
 
-def _figures(summary: Mapping[str, Any], equal: bool) -> list[str]:
+def _has_hits(rows: Sequence[Row]) -> bool:
+    return any(_hit_rate(row.summary) is not None for row in rows if row.summary)
+
+
+def _hit_rate(summary: Mapping[str, Any]) -> float | None:
+    """The share of drafts that were prepared. Earlier summaries do not say it."""
+    rate: float | None = summary.get("traces", {}).get("hit_rate")
+    return rate
+
+
+def _figures(summary: Mapping[str, Any], equal: bool, hits: bool) -> list[str]:
     uses_draft = summary["draft_forwards"] > 0
     waits = (summary["wait_fraction_draft"], summary["wait_fraction_target"])
     return [
@@ -82,6 +93,7 @@ def _figures(summary: Mapping[str, Any], equal: bool) -> list[str]:
         number(summary["mean_accepted_tokens"], ".2f"),
         number(summary.get("acceptance_length"), ".2f"),
         number(summary["acceptance_rate"], ".3f"),
+        *([number(_hit_rate(summary), ".0%")] if hits else []),
         " / ".join(number(wait, ".0%") for wait in waits) if uses_draft else "–",
         equivalence_text(summary),
         number(summary["accuracy"], ".3f"),

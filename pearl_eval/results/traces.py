@@ -21,6 +21,7 @@ from pearl_eval.results.additions import (
     with_choices,
     with_comparisons,
     with_engine_times,
+    with_foresight,
     with_retrieved,
 )
 from pearl_eval.results.formats import NAME, VERSION, known_version
@@ -87,7 +88,8 @@ class Traces:
     ``rounds`` has further columns: ``warmup``; ``length_before``, the tokens that were final before
     the round; ``wall``, its seconds up to the next round or the prompt's end; ``overhead``, those
     of them in which neither model ran; ``verified``, how many drafted tokens its target forward
-    accepted, missing where that judged none; ``there``, when its tokens were there.
+    accepted, missing where that judged none; ``there``, when its tokens were there;
+    ``accepted_before``, how many drafted tokens the round before accepted.
 
     What is counted in tokens or rounds counts the warm-up prompt too, what is timed leaves it out.
     What does not exist for a decoder is ``None`` or an empty frame.
@@ -109,7 +111,10 @@ class Traces:
         rounds["overhead"] = rounds["wall"] - rounds["busy_seconds"]
         # Earlier rounds do not say it.
         rounds["there"] = rounds["end"].where(rounds["end"] > 0, end) if "end" in rounds else end
-        rounds = with_choices(with_engine_times(with_comparisons(with_retrieved(rounds))))
+        rounds = with_retrieved(
+            with_foresight(with_choices(with_engine_times(with_comparisons(rounds))))
+        )
+        rounds["accepted_before"] = rounds.groupby(KEY)["accepted"].shift(fill_value=0)
         verified = (rounds["accepted"] - rounds["compared_accepted"]).astype(float)
         rounds["verified"] = verified.where(rounds["judged"] > rounds["compared"])
         return cls(_with_measures(frame, rounds), rounds.drop(columns="seconds"))
@@ -195,6 +200,19 @@ class Traces:
         frame.insert(1, "high", edges[frame.index + 1])
         return frame.reset_index(drop=True)
 
+    def by_outcome(self) -> pd.DataFrame:
+        """How often a draft was prepared for what had become of the one before.
+
+        ``accepted``: how many tokens of that were; ``rounds``: how often it was so, and a draft was
+        wanted next; ``fan_out``: for how many tokens after them one was prepared, on average;
+        ``hits``: how often for the one that came. Empty where nothing is prepared.
+        """
+        wanted = self.rounds[self.rounds["outcomes"] > 0]
+        frame = wanted.groupby("accepted_before").agg(
+            rounds=("hit", "size"), fan_out=("fan_out", "mean"), hits=("hit", "sum")
+        )
+        return frame.rename_axis("accepted").reset_index()
+
     def verifications(self) -> list[int]:
         """How many tokens each verification accepted, as
         :func:`decoders.accepted_runs.verifications` has it."""
@@ -264,6 +282,12 @@ class Traces:
             # Only who chooses how many to judge says how many there were.
             return float(counts.mean()) if rounds["at_hand"].any() else None
 
+        foreseen = rounds[rounds["outcomes"] > 0]
+        prepares = bool(rounds["branch_forwards"].any())
+
+        def of_foresight(column: str) -> float | None:
+            return None if foreseen.empty else float(foreseen[column].mean())
+
         offered = (rounds["target_tokens"] - 1).where(rounds["length_before"] > 0, 0)
         return {
             "rounds": len(rounds),
@@ -290,6 +314,13 @@ class Traces:
             "awaited_tokens_per_round": of_choices(rounds["awaited"]),
             "unjudged_tokens_per_round": of_choices((rounds["at_hand"] - offered).clip(lower=0)),
             "by_chance": _rows(self.by_chance()),
+            "hit_rate": of_foresight("hit"),
+            "outcomes_per_round": of_foresight("outcomes"),
+            "branch_tokens_per_round": (
+                float(rounds["branch_tokens"].mean()) if prepares else None
+            ),
+            "branch_seconds_per_round": mean("branch_seconds", prepares),
+            "by_outcome": _rows(self.by_outcome()),
             "by_block_position": _rows(self.by_block_position()),
             "by_text_position": _rows(self.by_text_position()),
         }

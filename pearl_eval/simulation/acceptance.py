@@ -13,6 +13,10 @@ from decoders.schedule import DRAFT_MODEL
 
 #: The same of all tokens, so that it says nothing.
 _UNKNOWN = 0.5
+#: How soon the places of the target's tokens among the draft model's choices thin out.
+TAIL = 1.0
+#: As good as never.
+_LAST_PLACE = 1e9
 
 
 class Text(Protocol):
@@ -24,6 +28,10 @@ class Text(Protocol):
 
     def confidence(self, position: int) -> float:
         """The probability that the draft model gives its token for a position."""
+
+    def within(self, position: int, count: int, rejected: bool) -> bool:
+        """Whether the target's token for a position is one of the draft model's first ``count``
+        choices, not counting the one that was ``rejected``."""
 
 
 class Acceptance(Protocol):
@@ -42,13 +50,20 @@ class FixedText:
 
     That is what greedy decoding does exactly: whether the draft model's first choice after a
     verified prefix is the target's depends on the prefix alone. ``confidences`` are the
-    probabilities that the draft model gives its tokens, if they are known.
+    probabilities that the draft model gives its tokens, if they are known. ``places`` say at which
+    place of the draft model's choices the target's token is where that is not the first; without,
+    it is never among them.
     """
 
     def __init__(
-        self, right: NDArray[np.bool_], confidences: Sequence[float] | None = None
+        self,
+        right: NDArray[np.bool_],
+        confidences: Sequence[float] | None = None,
+        places: NDArray[np.int64] | None = None,
     ) -> None:
         self._confidences = confidences
+        others = int(_LAST_PLACE) if places is None else places
+        self._places: list[int] = np.where(right, 1, others).tolist()
         positions = np.where(right, len(right), np.arange(len(right)))
         # Where the first wrong token at or after each position is.
         self._wrong = np.minimum.accumulate(positions[::-1])[::-1].tolist()
@@ -59,16 +74,22 @@ class FixedText:
     def confidence(self, position: int) -> float:
         return _UNKNOWN if self._confidences is None else self._confidences[position]
 
+    def within(self, position: int, count: int, rejected: bool) -> bool:
+        return self._places[position] - rejected <= count
+
 
 class BlockText:
     """Each token is accepted at the rate of its place in its block, given those before it.
 
-    ``chances`` are uniform random numbers, one for each position.
+    ``chances`` are uniform random numbers, one for each position; ``places`` as of ``FixedText``.
     """
 
-    def __init__(self, rates: Sequence[float], chances: Sequence[float]) -> None:
+    def __init__(
+        self, rates: Sequence[float], chances: Sequence[float], places: Sequence[int]
+    ) -> None:
         self._rates = rates
         self._chances = chances
+        self._places = places
 
     def accepted(self, start: int, count: int) -> int:
         last = len(self._rates) - 1
@@ -80,30 +101,43 @@ class BlockText:
     def confidence(self, position: int) -> float:
         return _UNKNOWN
 
+    def within(self, position: int, count: int, rejected: bool) -> bool:
+        # What follows a whole block is accepted as often as the last of its tokens.
+        right = not rejected and self._chances[position] < self._rates[-1]
+        return right or self._places[position] - rejected <= count
+
 
 @dataclass(frozen=True)
 class Rate:
-    """Each drafted token is accepted with the same chance α, whatever became of the others."""
+    """Each drafted token is accepted with the same chance α, whatever became of the others.
+
+    ``tail``: where the draft model's first choice is wrong, the target's token is not among its
+    first m with the chance m^-tail.
+    """
 
     rate: float
     of: str = DRAFT_MODEL
+    tail: float = TAIL
 
     def __post_init__(self) -> None:
         _check_rate(self.rate)
 
     def text(self, index: int, length: int, rng: np.random.Generator) -> Text:
-        return FixedText(rng.random(length) < self.rate, [self.rate] * length)
+        right = rng.random(length) < self.rate
+        return FixedText(right, [self.rate] * length, _places(length, self.tail, rng))
 
 
 @dataclass(frozen=True)
 class BlockRates:
     """The chance of the first, second … token of a block, given that those before it were accepted.
 
-    As ``conditional`` of the traces of a run; the last rate holds for all further places.
+    As ``conditional`` of the traces of a run; the last rate holds for all further places. ``tail``
+    as of ``Rate``.
     """
 
     rates: tuple[float, ...]
     of: str = DRAFT_MODEL
+    tail: float = TAIL
 
     def __post_init__(self) -> None:
         if not self.rates:
@@ -112,7 +146,8 @@ class BlockRates:
             _check_rate(rate)
 
     def text(self, index: int, length: int, rng: np.random.Generator) -> Text:
-        return BlockText(self.rates, rng.random(length).tolist())
+        chances = rng.random(length).tolist()
+        return BlockText(self.rates, chances, _places(length, self.tail, rng).tolist())
 
 
 @dataclass(frozen=True)
@@ -123,12 +158,13 @@ class Trace:
     vanilla speculative decoding adds itself. They are drawn, at the rate of the known ones.
 
     ``confidences`` of each prompt are the probabilities that the draft model gave its tokens, where
-    they were recorded.
+    they were recorded. ``tail`` as of ``Rate``.
     """
 
     prompts: tuple[str, ...]
     of: str = DRAFT_MODEL
     confidences: tuple[tuple[float, ...], ...] | None = None
+    tail: float = TAIL
 
     def __post_init__(self) -> None:
         if not self.prompts or not any(set(one) & set("01") for one in self.prompts):
@@ -159,8 +195,8 @@ class Trace:
         recorded = recorded[:length]
         drawn = rng.random(length) < self.rate
         right = np.where(recorded == ord("-"), drawn, recorded == ord("1"))
-        known = self.confidences
-        return FixedText(right, None if known is None else known[index % len(self.prompts)])
+        known = None if self.confidences is None else self.confidences[index % len(self.prompts)]
+        return FixedText(right, known, _places(length, self.tail, rng))
 
 
 def merge(traces: Sequence[str]) -> str:
@@ -171,6 +207,15 @@ def merge(traces: Sequence[str]) -> str:
     return "".join(
         next((mark for mark in marks if mark != "-"), "-") for marks in zip(*traces, strict=True)
     )
+
+
+def _places(length: int, tail: float, rng: np.random.Generator) -> NDArray[np.int64]:
+    """At which place of the draft model's choices the target's token is, if not at the first.
+
+    Beyond place m with the chance m^-``tail``.
+    """
+    beyond = (1.0 - rng.random(length)) ** (-1.0 / tail)
+    return 1 + np.minimum(beyond, _LAST_PLACE).astype(np.int64)
 
 
 def _check_rate(rate: float) -> None:

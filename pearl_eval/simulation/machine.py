@@ -48,6 +48,8 @@ class SimulatedRound(NamedTuple):
     wait_target_seconds: float = 0.0
     verified_length: int = 0
     target_tokens: int = 0
+    hit: bool = False
+    branch_forwards: int = 0
 
 
 Rounds = Iterator[SimulatedRound]

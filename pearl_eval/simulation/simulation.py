@@ -11,9 +11,18 @@ import numpy as np
 
 from decoders.accepted_runs import acceptance_rate, accepted_runs
 from decoders.adaptive.policy import Policy
-from decoders.schedule import Adaptive, Ahead, Alone, Parallel, Schedule, Sequential
+from decoders.schedule import (
+    Adaptive,
+    Ahead,
+    Alone,
+    Branching,
+    Parallel,
+    Schedule,
+    Sequential,
+)
 from pearl_eval.simulation.acceptance import Acceptance, BlockRates
 from pearl_eval.simulation.ahead import ahead
+from pearl_eval.simulation.branching import branching
 from pearl_eval.simulation.forwards import ForwardTimes
 from pearl_eval.simulation.machine import Costs, Machine, Rounds
 from pearl_eval.simulation.parallel import parallel
@@ -28,6 +37,8 @@ def _rounds(schedule: Schedule, machine: Machine, policy: Policy) -> Rounds:
             return sequential(schedule, machine)
         case Parallel():
             return parallel(schedule, machine)
+        case Branching():
+            return branching(schedule, machine)
         case Adaptive():
             return ahead(schedule, machine, policy)
         case Ahead():
@@ -168,7 +179,8 @@ class Simulation:
             result.rounds += len(rounds)
             result.modes.update(one.mode for one in rounds)
             result.target_forwards += sum(one.target_tokens > 0 for one in rounds)
-            result.draft_forwards += sum(one.drafted for one in rounds if one.draft_seconds)
+            singly = (one.drafted for one in rounds if one.draft_seconds and not one.hit)
+            result.draft_forwards += sum(singly) + sum(one.branch_forwards for one in rounds)
             for name in _SUMMED:
                 total = getattr(result, name) + sum(getattr(one, name) for one in rounds)
                 setattr(result, name, total)

@@ -42,11 +42,23 @@ def test_the_table_has_the_terminals_figures_and_labels(sweep: Path) -> None:
     assert "TPOT ms p50 / p95 / p99 ITL ms p50 / p95 / p99 auto – 200.0" in said
     assert f"pearl – {times} TTFT: to the first token." in said
     # Of 15 drafted tokens 11 are accepted; of six rounds of 100 ms models are busy for 90, 80 once.
-    modes, waited = "pre-verify 33%, post-verify 67%", "10.00 ms 10.00 ms – – 11.67 ms"
+    modes, waited = "pre-verify 33%, post-verify 67%", "10.00 ms 10.00 ms – – – – – – 11.67 ms"
     # Of 12 verifications 6 accept one token, 2 two and 4 three.
-    verified = "0 6 2 4 1.00 0.50 0.33"
+    verified = "0 6 2 4 1.00 0.50 0.33 –"
     assert f"pearl 12 0% 0.33 0.67 27% {waited} 100 {verified} {modes}" in said
     assert "dtype float32 target device cpu torch 2.13" in said
+
+
+def test_what_was_prepared_is_told_by_accepted_length(tmp_path: Path) -> None:
+    """After 1, 3 and 1 accepted tokens drafts were wanted, of which the last two were prepared."""
+    rounds = pearl()
+    for place, hit in ((1, False), (2, True), (4, True)):
+        rounds[place].outcomes, rounds[place].hit = 6, hit
+    rounds[1].branch_forwards, rounds[1].branch_tokens, rounds[1].branch_seconds = 3, 12, 0.03
+    write_run(tmp_path, "ssd", rounds)
+    said = prose(report.report(tmp_path))
+    assert "10.00 ms 10.00 ms – – 67% 6.0 2.0 5.00 ms 11.67 ms" in said
+    assert "1.00 0.50 0.33 – 50% – 100% pre-verify" in said
 
 
 def cost(**own: float) -> dict[str, Any]:

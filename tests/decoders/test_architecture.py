@@ -24,7 +24,7 @@ from decoders.lookahead import Lookahead
 from decoders.model.architecture import Architecture, context, unfit
 from decoders.model.cached_model import CachedModel
 from decoders.model.fixed_window import FixedWindowModel
-from decoders.model.tree import ROOT
+from decoders.model.tree import ROOT, Tree
 from decoders.process.models import Models
 from decoders.process.worker import WorkerOptions
 from decoders.prompt_lookup import PromptLookup
@@ -124,6 +124,25 @@ def test_trees_are_read_as_texts_are(kind: str, seen: int) -> None:
     torch.testing.assert_close(cached.extend(text, 1)[0], whole(cached, text), **CLOSE)
 
 
+@pytest.mark.parametrize("kind", BRANCHING)
+def test_trees_that_grow_are_read_as_texts_are(kind: str) -> None:
+    """What was read of them is held behind the text, but is at other positions than there."""
+    cached = CachedModel(make_architecture(kind))
+    cached.extend([*TEXT, 5], rows=1)
+    tree = Tree()
+    tips = {tree.add(5): [5]}
+    (first,) = tips
+    tips = {tree.add(7): [7], tree.add(8): [8], tree.add(9, first): [5, 9]}
+    for step in range(6):
+        logits = cached.grow_tree(len(TEXT), tree, list(tips))
+        for row, path in zip(logits, tips.values(), strict=True):
+            torch.testing.assert_close(row, whole(cached, TEXT + path), **CLOSE)
+        tips = {
+            tree.add(step + index, node): [*path, step + index]
+            for index, (node, path) in enumerate(tips.items())
+        }
+
+
 @pytest.mark.parametrize("kind", ["some sliding", "sinks"])
 def test_trees_in_higher_precision_have_a_mask_for_each_kind_of_layer(kind: str) -> None:
     """Also where experts are computed in groups, for which there is no float64."""
@@ -157,6 +176,13 @@ def test_targets_that_read_no_trees_are_refused_to_lookahead_alone(kind: str, re
     for name in NAMES:
         if name != "lookahead":
             check_target(make_decoder(name), pair)
+    drafts = Pair(make_tokenizer(), {}, (), pytest.fail, pytest.fail,
+                  architectures={"draft": cached.architecture})  # fmt: skip
+    for name in NAMES:
+        if name != "ssd":
+            check_target(make_decoder(name), drafts)
+    with pytest.raises(UserError, match=rf"draft model \({model.config.model_type}\) can't read"):
+        check_target(make_decoder("ssd"), drafts)
     with pytest.raises(ValueError, match="reads no trees"):
         cached.extend_tree(TEXT, make_tree()[0], [ROOT])
     # They are decoded all the same, one token or several at a time.
@@ -358,6 +384,10 @@ def test_a_text_that_goes_back_over_the_switch_is_read_anew() -> None:
     assert cached.take_tokens() == 2
 
 
+#: Decoders that read trees, which may not be across the switch.
+TREES = ("lookahead", "ssd")
+
+
 def test_trees_on_either_side_of_the_switch_but_not_across() -> None:
     cached = CachedModel(make_architecture("longrope"))
     tree, paths = make_tree()
@@ -372,7 +402,7 @@ def test_trees_on_either_side_of_the_switch_but_not_across() -> None:
             cached.extend_tree(LONG[:length], tree, [ROOT])
 
 
-@pytest.mark.parametrize("name", [one for one in OWN_NAMES if one != "lookahead"])
+@pytest.mark.parametrize("name", [one for one in OWN_NAMES if one not in TREES])
 def test_decoders_follow_the_switch(name: str) -> None:
     """Against the transformers model alone, which reads the whole text for each token."""
     model = CachedModel(make_architecture("longrope"))
@@ -483,7 +513,7 @@ def test_a_dialogue_grows_from_its_first_prompt_on() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_only_decoders_that_read_anew_say_so(name: str) -> None:
-    own = name in OWN_NAMES and name != "lookahead"
+    own = name in OWN_NAMES and name not in TREES
     assert make_decoder(name).follows_rope_switch == own
 
 

@@ -12,7 +12,7 @@ import torch
 from exact import DRAFT, PROMPT, TARGET, in_one_process
 from small_pair import SmallPair
 from torch import nn
-from toy import TableModel
+from toy import InlineBrancher, TableModel
 
 from decoders.autoregressive import Autoregressive
 from decoders.decoder import Decoder
@@ -33,8 +33,9 @@ from decoders.sampling.sampler import Greedy, Sampler
 from decoders.sampling.temperature import Temperature
 from decoders.session import Session
 from decoders.speculative import Speculative
+from decoders.ssd import Ssd
 
-_TIMED = "session pearl process.drafter process.forerunner generate"
+_TIMED = "session pearl ssd process.drafter process.forerunner process.brancher generate"
 #: Seconds of a forward of each model, and of what a cache moves when a path of a tree is kept.
 TARGET_SECONDS, DRAFT_SECONDS, KEEP_SECONDS = 5.0, 1.0, 3.0
 
@@ -88,6 +89,13 @@ class LazyModel(TableModel):
         logits = super().extend_tree(tokens, tree, nodes)
         self._seconds = seconds
         return logits
+
+    def grow_tree(self, length: int, tree: Tree, nodes: Sequence[int]) -> torch.Tensor:
+        DEVICE.launch(self._seconds)
+        seconds, self._seconds = self._seconds, 0.0
+        logits = super().grow_tree(length, tree, nodes)
+        self._seconds = seconds
+        return logits.as_subclass(Lazy)
 
     def keep(self, length: int, nodes: Sequence[int]) -> None:
         DEVICE.launch(KEEP_SECONDS)
@@ -165,6 +173,23 @@ def test_a_target_forward_lasts_until_the_device_is_done(
 def test_a_draft_forward_lasts_until_the_device_is_done(device: Device, sampler: Sampler) -> None:
     rounds = decode(DraftOnly(), sampler).rounds
     assert [one.draft_seconds for one in rounds] == [DRAFT_SECONDS] * 24
+
+
+# Of a rejected token drawn at random the distribution is asked for, which stops the preparing.
+@pytest.mark.parametrize("sampler", SAMPLERS[::2], ids=["greedy", "coupled"])
+def test_preparing_lasts_until_the_device_is_done(
+    device: Device, sampler: Sampler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two forwards prepare all drafts of one token, or the second is made when it is asked for."""
+    monkeypatch.setattr(InlineBrancher, "schedule", (2, 1))
+    rounds = decode(Ssd(1, 1), sampler).rounds
+    assert {one.target_seconds for one in rounds} == {TARGET_SECONDS}
+    wanted = [one for one in rounds if one.outcomes]
+    assert [one.branch_seconds for one in wanted[:4]] == [2.0, 1.0, 2.0, 1.0]
+    for one in wanted:
+        late = 1.0 if one.branch_seconds == 1.0 or not one.hit else 0.0
+        # Here the draft process answers when it is told, in the round before.
+        assert (one.draft_seconds, one.wait_target_seconds) == (one.branch_seconds + late, 0.0)
 
 
 def test_lookahead_books_no_more_than_its_forward(device: Device) -> None:
@@ -262,6 +287,7 @@ class TestRecording:
             PearlAsync,
             DraftOnly,
             lambda: PearlShared(3),
+            lambda: Ssd(3),
         ],
     )
     def test_nothing_is_recorded_while_a_text_is_timed(

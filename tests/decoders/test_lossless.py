@@ -1,7 +1,7 @@
 """The output distribution of every decoder is the target's, exactly.
 
 A toy pair's every random choice is visited, through each decoder's real code. Those of transformers
-are in test_generate.py.
+are in test_generate.py. What ``ssd`` prepares changes no draft: see test_ssd.py.
 """
 
 from __future__ import annotations

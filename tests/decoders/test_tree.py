@@ -82,6 +82,60 @@ def test_kept_and_read_on_again_and_again(monkeypatch: pytest.MonkeyPatch) -> No
         text += [*paths[node], step]
 
 
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("chained", [0, 2], ids=["from the text", "from a draft"])
+def test_a_tree_grows_beside_what_was_read_of_it(attention: str, chained: int) -> None:
+    """Its first nodes may have been read as a text; others start from those, too."""
+    cached = make_cached(attention)
+    tree = Tree()
+    paths: dict[int, list[int]] = {ROOT: []}
+
+    def add(token: int, parent: int) -> int:
+        node = tree.add(token, parent)
+        paths[node] = [*paths[parent], token]
+        return node
+
+    chain = [ROOT]
+    for token in (5, 9)[:chained]:
+        chain.append(add(token, chain[-1]))
+    cached.extend(TEXT + paths[chain[-1]], rows=1)
+    tips = [add(7, chain[0]), add(3, chain[-1]), add(4, chain[-1]), add(8, chain[len(chain) // 2])]
+    for step in range(3):
+        logits = cached.grow_tree(len(TEXT), tree, tips)
+        for row, node in zip(logits, tips, strict=True):
+            torch.testing.assert_close(row, linear(cached, TEXT + paths[node], 1)[0], **CLOSE)
+        # The last of them ends.
+        tips = [add(10 + step + index, node) for index, node in enumerate(tips[:-1])]
+    cached.rollback(len(TEXT))
+    text = [*TEXT, 1, 2]
+    torch.testing.assert_close(cached.extend(text, 2), linear(cached, text, 2), **CLOSE)
+
+
+def test_logits_of_some_new_nodes_of_a_tree() -> None:
+    cached = make_cached()
+    cached.extend(TEXT, rows=1)
+    tree, paths = make_tree()
+    (row,) = cached.grow_tree(len(TEXT), tree, [4])
+    torch.testing.assert_close(row, linear(cached, TEXT + paths[4], 1)[0], **CLOSE)
+
+
+def test_what_is_no_tree_that_has_grown() -> None:
+    cached = make_cached()
+    cached.extend(TEXT, rows=1)
+    tree, _ = make_tree()
+    with pytest.raises(ValueError, match="of 6 nodes, of which -1 were read, has grown"):
+        cached.grow_tree(len(TEXT) + 1, tree, [0])
+    with pytest.raises(ValueError, match="of 0 nodes, of which 0 were read"):
+        cached.grow_tree(len(TEXT), Tree(), [])
+    cached.grow_tree(len(TEXT), tree, [0])
+    with pytest.raises(ValueError, match="of 6 nodes, of which 6 were read"):
+        cached.grow_tree(len(TEXT), tree, [0])
+    cached.rollback(len(TEXT))
+    cached.model.config._attn_implementation = "flash_attention_2"
+    with pytest.raises(ValueError, match="flash_attention_2' reads no trees"):
+        cached.grow_tree(len(TEXT), tree, [0])
+
+
 def test_an_empty_tree_is_a_plain_forward() -> None:
     cached = make_cached()
     logits = cached.extend_tree(TEXT, Tree(), [ROOT])

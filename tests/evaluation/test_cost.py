@@ -116,6 +116,27 @@ def test_a_token_accepted_in_a_later_round_is_not_wasted() -> None:
     assert cost(drafted, verified)["draft_wasted_flops_per_token"] == 0
 
 
+def test_what_was_prepared_is_read_once_and_mostly_wasted() -> None:
+    """Three forwards read 12 tokens after ten. At a hit two of them are in the text; at a miss
+    none, and three tokens are drafted besides, of which one is in the text."""
+    hit = Round(
+        "hit", drafted=3, accepted=2, draft_seconds=1.0, verified_length=2, fates=fates("aar"),
+        hit=True, branch_forwards=3, branch_tokens=12,
+    )  # fmt: skip
+    figures, wasted = cost(hit), SIZE.flops(12, 10) * 10 / 12
+    assert figures["draft_flops_per_token"] == SIZE.flops(12, 10) / 2
+    assert figures["draft_wasted_flops_per_token"] == pytest.approx(wasted / 2)
+    assert figures["draft_bytes_per_token"] == 2 * 3 * (100 + 4 * 14) / 2
+    miss = Round(
+        "miss", drafted=3, accepted=1, draft_seconds=1.0, verified_length=2, fates=fates("ar."),
+        branch_forwards=3, branch_tokens=12,
+    )  # fmt: skip
+    figures = cost(miss)
+    assert figures["draft_flops_per_token"] == (SIZE.flops(12, 10) + SIZE.flops(3, 10)) / 2
+    wasted = SIZE.flops(12, 10) + SIZE.flops(3, 10) * 2 / 3
+    assert figures["draft_wasted_flops_per_token"] == pytest.approx(wasted / 2)
+
+
 def test_each_round_wastes_its_own_share() -> None:
     """A token after 10, of which nothing is wasted; after 11, two of three."""
     rounds = [

@@ -450,6 +450,11 @@ def test_traces() -> None:
         "awaited_tokens_per_round": None,
         "unjudged_tokens_per_round": None,
         "by_chance": None,
+        "hit_rate": None,
+        "outcomes_per_round": None,
+        "branch_tokens_per_round": None,
+        "branch_seconds_per_round": None,
+        "by_outcome": None,
         "by_block_position": [
             {"position": 1, "judged": 5, "accepted": 3, "conditional": 0.6, "joint": 0.6},
             {"position": 2, "judged": 2, "accepted": 2, "conditional": 1.0, "joint": 0.6},

@@ -30,6 +30,7 @@ from pearl_eval.simulation import (
     Ahead,
     Alone,
     BlockRates,
+    Branching,
     Costs,
     ForwardTimes,
     Parallel,
@@ -406,7 +407,10 @@ def test_a_schedule_is_described_and_read_back() -> None:
         Sequential("auto", library=True): {"gamma": "auto", "library": True},
         Parallel(3, post_verify=False, ends=1): {"gamma": 3, "post_verify": False, "ends": 1},
         Ahead(96): {"ahead": 96},
-    }
+        Branching(5, 2, "geometric", at_miss=False): {
+            "gamma": 5, "fan_out": 2, "shape": "geometric", "at_miss": False,
+        },
+    }  # fmt: skip
     for schedule, said in described.items():
         kind = f"decoders.schedule.{type(schedule).__name__}"
         assert describe(schedule) == {"_target_": kind} | said

@@ -85,6 +85,15 @@ def test_equal_hardware_has_a_column_where_a_run_has_it() -> None:
     assert list(told(failed, row(**EQUAL)).values()) == ["–"] * 7 + ["failed", "–", "–"]
 
 
+def test_prepared_drafts_have_a_column_where_a_run_prepares_some() -> None:
+    assert "drafts prepared" not in told(row(), row(traces={"hit_rate": None}))
+    prepares = row("ssd", traces={"hit_rate": 0.625})
+    assert told(prepares, row())["drafts prepared"] == "62%"
+    assert told(prepares, row())["acceptance rate"] == "0.875"
+    assert told(row(), prepares)["drafts prepared"] == "–"
+    assert "drafts\nprepared" in DISPENSABLE
+
+
 def test_tokens_per_second_by_device_are_told_where_they_are_compared() -> None:
     (line,) = notes([row(**EQUAL)])
     assert line == (
@@ -119,10 +128,10 @@ def test_categories_have_their_own_acceptance_length() -> None:
 def test_a_narrow_table_does_without_more_and_more(
     equal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rows = [row(**(EQUAL if equal else {}))]
+    rows = [row(traces={"hit_rate": 0.5}, **(EQUAL if equal else {}))]
     words = [name.split("\n")[-1] for name in DISPENSABLE]
     seen = []
-    for width in range(170, 60, -1):
+    for width in range(185, 60, -1):
         monkeypatch.setattr("pearl_eval.shell.console._PLAIN_WIDTH", width)
         print_table("title", rows)
         out = capsys.readouterr().out

@@ -171,6 +171,11 @@ def test_what_does_not_exist_is_null_and_not_zero(tmp_path: Path) -> None:
         "awaited_tokens_per_round",
         "unjudged_tokens_per_round",
         "by_chance",
+        "hit_rate",
+        "outcomes_per_round",
+        "branch_tokens_per_round",
+        "branch_seconds_per_round",
+        "by_outcome",
         "by_block_position",
         "by_text_position",
     }
@@ -200,6 +205,33 @@ def test_what_a_decoder_chose_among_and_foresaw(tmp_path: Path) -> None:
     assert figures["by_chance"] == [
         {"low": 0.4, "high": 0.5, "predicted": pytest.approx(0.45), "judged": 2, "accepted": 1},
         {"low": 0.9, "high": 1.0, "predicted": pytest.approx(0.96), "judged": 2, "accepted": 2},
+    ]
+
+
+def test_what_was_prepared_for_what_became_of_the_draft_before(tmp_path: Path) -> None:
+    """Three drafts were wanted: after no accepted token a hit and a miss, after two a hit."""
+    rounds = [
+        Round("decode", verified_length=1, branch_forwards=1, branch_tokens=1),
+        Round("hit", start=1.0, verified_length=2, judged=1, outcomes=3, fan_out=2, hit=True,
+              branch_forwards=4, branch_tokens=9, branch_seconds=0.5),
+        Round("miss", start=2.0, verified_length=5, judged=2, accepted=2, outcomes=6, fan_out=1,
+              branch_forwards=3, branch_tokens=11, branch_seconds=0.25),
+        Round("hit", start=3.0, verified_length=9, judged=3, accepted=3, outcomes=6, fan_out=3,
+              hit=True, branch_forwards=4, branch_tokens=15, branch_seconds=0.25),
+        Round("decode", start=4.0, verified_length=10),
+    ]  # fmt: skip
+    # Two prompts, of which the first warms up, and so is in no times.
+    records = make_record(0, warmup=True), make_record(1)
+    figures = traces(
+        tmp_path, *((one, [dataclasses.replace(each) for each in rounds]) for one in records)
+    ).figures()
+    assert figures["hit_rate"] == pytest.approx(2 / 3)
+    assert figures["outcomes_per_round"] == 5
+    assert figures["branch_tokens_per_round"] == pytest.approx(36 / 5)
+    assert figures["branch_seconds_per_round"] == pytest.approx(1.0 / 5)
+    assert figures["by_outcome"] == [
+        {"accepted": 0, "rounds": 4, "fan_out": 1.5, "hits": 2},
+        {"accepted": 2, "rounds": 2, "fan_out": 3.0, "hits": 2},
     ]
 
 

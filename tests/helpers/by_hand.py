@@ -214,12 +214,21 @@ class Process:
 
 class Scripted(CachedModel):
     """A small model that says at each position of the text what it is told to, however it came
-    there. A half of the time of its forwards goes by in each of its two layers."""
+    there. A half of the time of its forwards goes by in each of its two layers.
+
+    ``doubts``: its second choice is what :func:`wrong_at` changed.
+    """
 
     def __init__(
-        self, world: World, says: Sequence[int], seconds: Callable[[int], float], prompt: int
+        self,
+        world: World,
+        says: Sequence[int],
+        seconds: Callable[[int], float],
+        prompt: int,
+        doubts: bool = False,
     ) -> None:
         super().__init__(make_model(VOCAB, layers=2, seed=0))
+        self._doubts = doubts
         self._says = [0] * prompt + list(says)
         for layer in self.model.model.layers:
             layer.register_forward_hook(
@@ -229,7 +238,10 @@ class Scripted(CachedModel):
     def predictions(self, logits: torch.Tensor, read: Sequence[tuple[int, int]]) -> torch.Tensor:
         rows = torch.full((len(read), VOCAB), -torch.inf)
         for row, (position, _) in zip(rows, read, strict=True):
-            row[self._says[min(position + 1, len(self._says) - 1)]] = 0.0
+            said = self._says[min(position + 1, len(self._says) - 1)]
+            row[said] = 0.0
+            if self._doubts:
+                row[(said - 30) % VOCAB] = -1.0
         return rows
 
 
@@ -263,9 +275,10 @@ class Decode:
         ends: int = 0,
         prompt: Sequence[int] = PROMPT,
         learns: bool = False,
+        doubts: bool = False,
     ) -> Generation:
         def load_draft() -> CachedModel:
-            return Scripted(self._world, draft, draft_seconds, len(prompt))
+            return Scripted(self._world, draft, draft_seconds, len(prompt), doubts)
 
         target = Scripted(self._world, text, target_seconds, len(prompt))
         options = WorkerOptions()

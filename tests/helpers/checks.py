@@ -103,7 +103,7 @@ def acceptance(case: Case, pair: SmallPair) -> None:
             return
         decoder = start(case.make(), Greedy(), CLOSE_DRAFT)
         for first in range(VOCAB):
-            generation = decoder.decode([first, 2], 40, [])
+            generation = decoder.decode([first, 2], 120, [])
             output = generation.output_ids
             rows = TableModel(CLOSE_DRAFT).extend([first, 2, *output], len(output) + 1)
             agrees = (rows[:-1].argmax(-1) == torch.tensor(output)).tolist()

@@ -12,6 +12,7 @@ import torch
 from toy import (
     VOCAB,
     Branches,
+    InlineBrancher,
     InlineDrafter,
     InlineForerunner,
     InlineRetriever,
@@ -39,6 +40,7 @@ def in_one_process() -> Iterator[None]:
         patch.setattr("decoders.pearl.Drafter", InlineDrafter)
         patch.setattr("decoders.pearl_retrieval.Retriever", InlineRetriever)
         patch.setattr("decoders.pearl_async.Forerunner", InlineForerunner)
+        patch.setattr("decoders.ssd.Brancher", InlineBrancher)
         yield
 
 
@@ -63,6 +65,8 @@ def every_way() -> Iterator[Branches]:
     with in_one_process(), pytest.MonkeyPatch.context() as patch:
         patch.setattr("decoders.sampling.temperature.Chance", scripted_chance(made))
         patch.setattr("decoders.sampling.temperature.SharedNoise", scripted_noise(made))
+        # A draft that is prepared multiplies the ways by those of all that are never taken.
+        patch.setattr(InlineBrancher, "schedule", (0,))
         # What was measured may decide what is done next, so it is the same each time.
         for module in ("session", "pearl_async", "pearl_adaptive", "process.forerunner"):
             patch.setattr(f"decoders.{module}.clock", TICKS)

@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 import torch
 
 from decoders.model.tree import Tree
-from decoders.process import drafter, forerunner, retriever
+from decoders.process import brancher, drafter, forerunner, retriever
+from decoders.process.brancher import Brancher
 from decoders.process.drafter import Drafter
 from decoders.process.forerunner import Drafted, Forerunner
 from decoders.process.retriever import Retriever
@@ -67,6 +68,17 @@ class TableModel:
             self.rollback(text)
         self._seen += tree.tokens
         return torch.cat([rows[node + 1] for node in nodes])
+
+    def grow_tree(self, length: int, tree: Tree, nodes: Sequence[int]) -> torch.Tensor:
+        text, held = self._seen[:length], self._seen[length:]
+        assert held == tree.tokens[: len(held)], "what is held is not the tree's first nodes"
+        rows = []
+        for node in nodes:
+            assert node >= len(held), "read already"
+            self._seen = list(text)
+            rows.append(self.extend([*text, *tree.path(node)], rows=1))
+        self._seen = [*text, *tree.tokens]
+        return torch.cat(rows)
 
     def keep(self, length: int, nodes: Sequence[int]) -> None:
         self._seen[length:] = [self._seen[length + node] for node in nodes]
@@ -131,6 +143,9 @@ def scripted_chance(branches: Branches) -> type:
         def __init__(self, seed: int, process: str) -> None:
             pass
 
+        def copy(self) -> Any:
+            return self
+
         def happens(self, probability: float) -> bool:
             certain = min(1.0, probability)
             return branches.pick([certain, 1.0 - certain]) == 0
@@ -151,6 +166,11 @@ def scripted_noise(branches: Branches) -> type:
         def choose(self, logits: torch.Tensor, position: int) -> int:
             assert position >= self._known, "noise that was thrown away"
             return branches.shared(logits, position)
+
+        def row(self, position: int, like: torch.Tensor) -> torch.Tensor:
+            # What a draft model finds likely decides what is prepared, and nothing that is drawn.
+            assert position >= self._known, "noise that was thrown away"
+            return torch.zeros_like(like)
 
         def forget(self, before: int) -> None:
             self._known = max(self._known, before)
@@ -221,3 +241,20 @@ class InlineForerunner(Inline, Forerunner):  # type: ignore[misc]
 
     def receive_now(self) -> Any | None:
         return self._answers.pop(0) if self._answers else None
+
+
+class InlineBrancher(Inline, Brancher):  # type: ignore[misc]
+    """A ``Brancher`` that makes as many forwards as ``schedule`` says before each outcome."""
+
+    make_service = brancher.BrancherService
+    schedule: tuple[int, ...] = (4, 2, 0)
+
+    def begin(self, *arguments: Any) -> None:
+        self._forwards = itertools.cycle(self.schedule)
+        super().begin(*arguments)
+
+    def tell(self, accepted: int, token: int) -> None:
+        for _ in range(next(self._forwards)):
+            if self._service.prepares:
+                self._service.prepare()
+        super().tell(accepted, token)

@@ -17,6 +17,7 @@ from decoders.pearl import Pearl
 from decoders.sampling.sampler import BLOCK
 from decoders.sampling.temperature import Temperature
 from decoders.speculative import Speculative
+from decoders.ssd import Ssd
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "checks.md"
 CASES = {
@@ -34,6 +35,7 @@ CASES = {
     ),
     "coupled": Case(lambda: Speculative(2), Temperature(coupled=True)),
     "lookahead": Case(lambda: Lookahead(2, 2, 3), length=5),
+    "ssd": Case(lambda: Ssd(2, 2)),
 }
 
 

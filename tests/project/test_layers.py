@@ -28,6 +28,7 @@ PURE = {
     "decoders.accepted_runs",
     "decoders.adaptive.outlook",
     "decoders.adaptive.policy",
+    "decoders.fan_out",
     "decoders.round",
     "decoders.schedule",
 }

@@ -62,5 +62,6 @@ def test_each_has_its_place_and_its_test(bug: SourceBug) -> None:
 
 def test_the_page_tells_which_test_sees_what() -> None:
     page = (ROOT / "docs" / "checks.md").read_text()
-    rows = re.findall(r"^\| (.+?) \| `(.+?)` \|$", page, flags=re.MULTILINE)
+    _, _, section = page.partition("## Bugs outside the decoders")
+    rows = re.findall(r"^\| (.+?) \| `(.+?)` \|$", section, flags=re.MULTILINE)
     assert rows == [(bug.name, bug.test.replace("::", "` `")) for bug in SOURCE_BUGS]
