@@ -24,7 +24,7 @@ from pearl_eval.simulation import (
     Trace,
     read_schedule,
 )
-from pearl_eval.simulation.acceptance import merge
+from pearl_eval.simulation.acceptance import UNTOLD, merge
 
 #: How a trace says what became of a drafted token that was judged.
 _MARKS = {"accepted": "1", "rejected": "0"}
@@ -191,13 +191,13 @@ def _confidences(run: Traces) -> tuple[tuple[float, ...], ...] | None:
     """For each text, how sure the draft model was of its token for each place of it.
 
     ``None`` where the run does not say. Where a token was drafted more than once the one that was
-    judged counts, and where none was an even chance.
+    judged counts, and where none was ``UNTOLD``.
     """
     if not run.rounds["confidences"].map(len).any():
         return None
     found = []
     for record, rounds in _prompts(run):
-        sure = [0.5] * len(record["output_ids"])
+        sure = [UNTOLD] * len(record["output_ids"])
         for place, confidence in _judged(rounds, "confidences"):
             sure[place] = float(confidence)
         found.append(tuple(sure))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from decoders.adaptive.average import Average
 from decoders.adaptive.calibration import Calibration, doubt, place_kind
@@ -16,6 +16,15 @@ from decoders.adaptive.stopping import UNLIKELY, Timings, best_start
 MOST = 32
 #: When the next drafted token comes, where none will.
 NEVER = math.inf
+
+
+class Latest(Protocol):
+    """A drafted token: when it was there, and the draft model's probability for it."""
+
+    @property
+    def ended(self) -> float: ...
+    @property
+    def confidence(self) -> float: ...
 
 
 class Situation(NamedTuple):
@@ -56,9 +65,17 @@ class Policy:
         self._forwards = ForwardCosts(MOST)
         self._slowdown = LearnedSlowdown()
         self._beside, self._alone = Average(), Average()
+        self._reads = False
+
+    def begin(self) -> None:
+        """A new text: the next draft forward reads its prompt, and tells nothing of others."""
+        self._reads = True
 
     def drafted(self, seconds: float, beside: bool) -> None:
         """A draft forward took so long, ``beside`` one of the target or while that waited."""
+        if self._reads:
+            self._reads = False
+            return
         (self._beside if beside else self._alone).add(seconds)
 
     def verified(
@@ -106,6 +123,39 @@ class Policy:
         known = self._calibration
         kind = known.NOTHING if before is None else doubt(before)
         return known.unseen.chance(kind, place_kind(place))
+
+    def situation(
+        self,
+        confidences: Sequence[float],
+        place: int,
+        latest: Latest | None,
+        stale: bool,
+        room: int,
+        told: float,
+        now: float,
+    ) -> Situation:
+        """What there is at a time.
+
+        Parameters
+        ----------
+        confidences, place
+            See ``Situation``.
+        latest
+            The token of this text that was drafted last, ``None`` before any.
+        stale
+            Whether the draft it belongs to went elsewhere.
+        room
+            How many tokens there may be at hand at most.
+        told
+            When the draft process was last told what was verified.
+        now
+            The time.
+        """
+        before = None if latest is None or stale else latest.confidence
+        arrival = NEVER
+        if latest is not None and len(confidences) < room:
+            arrival = self.arrival(latest.ended, told, stale, now)
+        return Situation(confidences, place, before, arrival)
 
     def decide(self, now: Situation) -> Decision:
         """What to do."""

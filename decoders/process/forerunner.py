@@ -66,8 +66,9 @@ class ForerunnerService:
     def __init__(self, model: CachedModel, sampler: Sampler, confides: bool = False) -> None:
         self._confides = confides
         self._outlook = Outlook()
-        #: Whether the next token is the first of a draft that begins anew.
-        self._anew = True
+        #: Whether the next forward reads the prompt; and whether it is the first of a draft that
+        #: begins anew.
+        self._reads, self._anew = True, False
         self._model = model
         self._sampler = sampler
         self._text: list[int] = []
@@ -97,8 +98,9 @@ class ForerunnerService:
         thought = (self._proposer.confidence(logits, token),) if self._confides else ()
         ended = clock()
         if self._confides:
-            self._outlook.drafted(ended - start, self._anew)
-            self._anew = False
+            if not self._reads:
+                self._outlook.drafted(ended - start, self._anew)
+            self._reads = self._anew = False
         return _DRAFTED, self._lineage, position, token, ended - start, waited, ended, *thought
 
     def answer(self, message: Message) -> Message | None:
@@ -110,6 +112,7 @@ class ForerunnerService:
             self._text, self._ahead, self._end, seed = values
             self._verified, self._lineage = len(self._text), 0
             self._outlook.forget()
+            self._reads, self._anew = True, False
             self._model.rollback(0)
             self._proposer = self._sampler.proposer(seed, self._verified)
         elif name == _EXPECT:

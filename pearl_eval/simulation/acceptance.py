@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from decoders.schedule import DRAFT_MODEL
 
-#: The same of all tokens, so that it says nothing.
-_UNKNOWN = 0.5
+#: The confidence of tokens of which none is known: the same of all, so that it says nothing.
+UNTOLD = 0.5
 
 
 class Text(Protocol):
@@ -57,7 +57,7 @@ class FixedText:
         return min(count, self._wrong[start] - start) if count else 0
 
     def confidence(self, position: int) -> float:
-        return _UNKNOWN if self._confidences is None else self._confidences[position]
+        return UNTOLD if self._confidences is None else self._confidences[position]
 
 
 class BlockText:
@@ -78,7 +78,7 @@ class BlockText:
         return count
 
     def confidence(self, position: int) -> float:
-        return _UNKNOWN
+        return UNTOLD
 
 
 @dataclass(frozen=True)

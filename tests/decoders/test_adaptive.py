@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import pytest
+import torch
 from by_hand import Decode, by_hand, target_seconds, wrong_at
 
 from decoders.adaptive.average import Average
@@ -15,6 +17,8 @@ from decoders.adaptive.policy import MOST, NEVER, Decision, Policy, Situation
 from decoders.adaptive.slowdown import LearnedSlowdown
 from decoders.adaptive.stopping import Timings, best_start
 from decoders.pearl_adaptive import PearlAdaptive
+from decoders.process import forerunner
+from decoders.sampling.sampler import Greedy
 
 __all__ = ["by_hand"]
 
@@ -243,6 +247,84 @@ def test_the_next_token_is_expected_a_forward_after_the_last() -> None:
     assert policy.arrival(ended=10.0, told=14.0, anew=True, now=14.0) == 2.0
     # It has drafted one since, still for the text that is no more.
     assert policy.arrival(ended=13.0, told=12.0, anew=True, now=13.0) == 2.0
+
+
+class Token(NamedTuple):
+    ended: float
+    confidence: float
+
+
+def test_what_there_is_when_the_target_is_free() -> None:
+    policy, last = Policy(), Token(ended=10.0, confidence=0.7)
+    policy.drafted(3.0, beside=True)
+    # The next token is there a forward after the last one, of which 1 s is over.
+    here = ([0.9, 0.7], 4, last)
+    assert policy.situation(*here, stale=False, room=3, told=5.0, now=11.0) == (
+        Situation([0.9, 0.7], 4, 0.7, 2.0)
+    )
+    # There is no room for a third.
+    assert policy.situation(*here, stale=False, room=2, told=5.0, now=11.0).arrival == NEVER
+    # The draft went elsewhere: the next token follows none, and comes a forward later.
+    assert policy.situation([], 4, last, stale=True, room=3, told=11.0, now=11.0) == (
+        Situation([], 4, None, 5.0)
+    )
+    # Nothing was drafted yet: it is reading the prompt, for nobody knows how long.
+    assert policy.situation([], 0, None, stale=False, room=3, told=0.0, now=0.0) == (
+        Situation([], 0, None, NEVER)
+    )
+
+
+def test_the_reading_of_a_prompt_is_no_draft_forward_like_others() -> None:
+    policy = Policy()
+    for _ in range(2):
+        policy.begin()
+        policy.drafted(50.0, beside=True)
+        policy.drafted(3.0, beside=True)
+    assert policy.drafting == 3.0
+
+
+class Prophet:
+    """A model that always drafts token 3: it reads a prompt in 50 s, and any other token in 4."""
+
+    def __init__(self) -> None:
+        self.now, self.read = 0.0, 0
+
+    def extend(self, text: list[int], rows: int) -> torch.Tensor:
+        self.now += 50.0 if not self.read else 4.0
+        self.read = len(text)
+        return torch.tensor([[0.0, 0.0, 0.0, 1.0]])
+
+    def rollback(self, length: int) -> None:
+        self.read = min(self.read, length)
+
+
+def test_a_draft_process_counts_no_reading_of_a_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither as a draft forward, nor as the first of a draft that begins anew."""
+    model, counted = Prophet(), list[tuple[float, bool]]()
+    monkeypatch.setattr(forerunner, "clock", lambda: model.now)
+    monkeypatch.setattr(Outlook, "drafted", lambda self, *one: counted.append(one))
+    service = forerunner.ForerunnerService(model, Greedy(), confides=True)  # type: ignore[arg-type]
+
+    def begin() -> None:
+        counted.clear()
+        service.answer(("begin", [1, 2], 9, 20, 0))
+        service.draft(0.0)
+        assert counted == []
+
+    begin()
+    service.draft(0.0)
+    service.answer(("verified", 1, 2, [3, 1]))
+    service.draft(0.0)
+    service.draft(0.0)
+    assert counted == [(4.0, False), (4.0, True), (4.0, False)]
+    # Of the next text, whether or not the target was quicker than the reading of the prompt.
+    service.answer(("verified", 2, 4, [1]))
+    begin()
+    service.answer(("begin", [1, 2], 9, 20, 0))
+    service.answer(("verified", 1, 2, [0]))
+    service.draft(0.0)
+    service.draft(0.0)
+    assert counted == [(4.0, False)]
 
 
 def test_a_policy_learns_what_became_of_the_tokens_of_a_draft() -> None:
