@@ -12,7 +12,7 @@ from decoders.adaptive.outlook import Outlook
 from decoders.model.cached_model import CachedModel
 from decoders.process.channel import Channel, ChannelTimeout, Message
 from decoders.process.clock import clock
-from decoders.process.drafter import SURE, check_seconds, check_tokens
+from decoders.process.drafter import check_confidence, check_seconds, check_tokens
 from decoders.process.worker import PREPARE, PREPARED, Worker, WorkerOptions
 from decoders.sampling.sampler import Sampler, common_length
 
@@ -296,8 +296,7 @@ class Forerunner(Worker):
                         f" {name!r} of {drafted.lineage}"
                     )
                 check_seconds(drafted.seconds, drafted.waited, drafted.ended)
-                if not 0 <= drafted.confidence <= SURE:
-                    raise ValueError(f"expected a probability, got {drafted.confidence!r}")
+                check_confidence(drafted.confidence)
                 every.append(drafted)
             check_tokens([drafted.token for drafted in every], self.vocab_size)
         return every

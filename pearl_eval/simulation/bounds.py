@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from decoders.adaptive.calibration import LEAST, SUREST
-from decoders.adaptive.policy import NEVER, Decision, Policy, Situation
+from decoders.adaptive.drafts import NEVER, Situation
+from decoders.adaptive.policy import Decision, Policy
 from pearl_eval.simulation.acceptance import Acceptance, FixedText, Text
 
 

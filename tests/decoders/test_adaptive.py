@@ -11,9 +11,11 @@ from by_hand import Decode, by_hand, target_seconds, wrong_at
 
 from decoders.adaptive.average import Average
 from decoders.adaptive.calibration import Calibration, Chances, doubt, place_kind
+from decoders.adaptive.drafts import NEVER, Situation
 from decoders.adaptive.forward_costs import ForwardCosts
+from decoders.adaptive.line import Line
 from decoders.adaptive.outlook import Outlook
-from decoders.adaptive.policy import MOST, NEVER, Decision, Policy, Situation
+from decoders.adaptive.policy import MOST, Decision, Policy
 from decoders.adaptive.slowdown import LearnedSlowdown
 from decoders.adaptive.stopping import Timings, best_start
 from decoders.pearl_adaptive import PearlAdaptive
@@ -201,6 +203,39 @@ def test_a_draft_model_rests_where_it_costs_the_target_more_than_it_may_gain() -
     outlook.drafted(100.0, anew=True)
     outlook.expect(100.0, 0.5, 0.5, 2, 0.3)
     assert outlook.better_waits(20.0, 3) > 80.0
+
+
+def test_a_line_is_that_of_the_recent_points() -> None:
+    """A rise of a tenth of the mean counts as much as a variance of 1; that of these places is 4:
+    from 10 at 0 to 14 at 4 it rises by (4 · 1 + 1 · 0.1 · 12) / 5."""
+    line = Line(0.1, 1.0)
+    assert not line
+    line.add(3.0, 10.0)
+    assert line and (line.slope, line.at(5.0)) == (pytest.approx(1.0), pytest.approx(12.0))
+    for _ in range(300):
+        line.add(0.0, 20.0)
+    for _ in range(300):
+        line.add(0.0, 10.0)
+        line.add(4.0, 14.0)
+    assert line.slope == pytest.approx(1.04, abs=0.01)
+    assert line.at(2.0) == pytest.approx(12.0, abs=0.05)
+
+
+def test_a_point_far_above_a_line_counts_as_twice_as_high() -> None:
+    """Of 1 + 0.98 + 0.98² + … = 50 points one is new: a fiftieth of what it is above the others."""
+    line = Line(0.0, 1.0)
+    for _ in range(400):
+        line.add(2.0, 10.0)
+    line.add(2.0, 1000.0)
+    assert line.at(2.0) == pytest.approx(10.0 + (20.0 - 10.0) / 50, rel=1e-3)
+    # Twice of what the line says there, not of the mean: it expects about 60 at 10.
+    steep = Line(0.0, 0.0)
+    for _ in range(400):
+        steep.add(0.0, 10.0)
+        steep.add(10.0, 60.0)
+    before = steep.at(10.0)
+    steep.add(10.0, 115.0)
+    assert steep.at(10.0) - before == pytest.approx(55.0 / 25, rel=0.05)
 
 
 def test_a_slowdown_is_learned_from_forwards_of_either_kind() -> None:

@@ -27,6 +27,7 @@ A_COMMAND = "pearl_eval.commands.command"
 PURE = {
     "decoders.accepted_runs",
     "decoders.adaptive.calibration",
+    "decoders.adaptive.drafts",
     "decoders.adaptive.outlook",
     "decoders.adaptive.policy",
     "decoders.round",
