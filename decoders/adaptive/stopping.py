@@ -53,7 +53,7 @@ class Timings(NamedTuple):
         return judged, seconds
 
 
-class Ends(NamedTuple):
+class RunEnds(NamedTuple):
     """When the wrong token of a text is expected to be found, by what is done next.
 
     ``seconds`` are the expected ones, at a price of waiting: if the target starts now and judges
@@ -68,7 +68,7 @@ class Ends(NamedTuple):
 
 def expected_ends(
     chances: Sequence[float], unseen: float, arrival: float, timings: Timings
-) -> Ends:
+) -> RunEnds:
     """What each thing that can be done is expected to lead to.
 
     Parameters
@@ -86,7 +86,7 @@ def expected_ends(
     forwards, draft, waiting = timings
     most, held = len(forwards) - 1, len(chances)
     if arrival == math.inf:
-        return Ends(min(held, most), (0.0,), arrival)
+        return RunEnds(min(held, most), (0.0,), arrival)
     right = [1.0]  # the chance that the first 0, 1, 2, … tokens are all right
     for chance in chances:
         right.append(right[-1] * chance)
@@ -122,7 +122,7 @@ def expected_ends(
         )
         soonest = min(soonest, ends[-1])
         waited += waiting
-    return Ends(judged, ends, arrival)
+    return RunEnds(judged, ends, arrival)
 
 
 def best_start(chances: Sequence[float], unseen: float, arrival: float, timings: Timings) -> Start:
@@ -131,7 +131,7 @@ def best_start(chances: Sequence[float], unseen: float, arrival: float, timings:
     return Start(judged, seconds.index(min(seconds)))
 
 
-def best_wait(texts: Sequence[Ends], waiting: float) -> int:
+def best_wait(texts: Sequence[RunEnds], waiting: float) -> int:
     """For how many draft forwards several texts wait that are judged in one forward of the target.
 
     Each draft forward drafts a token for each of them. What is least in sum is best. The next one

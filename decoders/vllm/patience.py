@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from decoders.adaptive.drafts import LearnedDrafts, Situation
 from decoders.adaptive.line import Line
-from decoders.adaptive.stopping import Ends, Timings, best_wait, expected_ends
+from decoders.adaptive.stopping import RunEnds, Timings, best_wait, expected_ends
 
 #: Steps that must have been measured before any waiting.
 _FIRST_STEPS = 4
@@ -77,7 +77,7 @@ class StepPolicy(LearnedDrafts):
         forwards = [self.step(len(texts), judged) for judged in range(self._most + 1)]
         timings = Timings(forwards, self.drafting, self.waiting)
 
-        def ends(index: int) -> Ends:
+        def ends(index: int) -> RunEnds:
             one = prospects[index]
             return expected_ends(one.chances, one.unseen, texts[index].arrival, timings)
 

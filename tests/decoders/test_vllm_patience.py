@@ -9,33 +9,34 @@ import pytest
 from served import MOST, Speeds, random_texts, tokens_per_second
 
 from decoders.adaptive.drafts import NEVER, Situation
-from decoders.adaptive.stopping import Ends, Timings, best_start, best_wait
+from decoders.adaptive.stopping import RunEnds, Timings, best_start, best_wait
 from decoders.vllm.patience import StepPolicy
 
 
 def test_several_texts_wait_as_long_as_is_best_in_sum() -> None:
-    assert best_wait([Ends(0, [10.0, 8.0, 9.0], 1.0), Ends(0, [10.0, 11.9, 14.0], 1.0)], 2.0) == 1
-    assert best_wait([Ends(0, [10.0, 8.0, 9.0], 1.0), Ends(0, [10.0, 12.1, 14.0], 1.0)], 2.0) == 0
-    assert best_wait([Ends(0, [10.0, 8.0, 7.0], 1.0)], 2.0) == 2
+    one = RunEnds(0, [10.0, 8.0, 9.0], 1.0)
+    assert best_wait([one, RunEnds(0, [10.0, 11.9, 14.0], 1.0)], 2.0) == 1
+    assert best_wait([one, RunEnds(0, [10.0, 12.1, 14.0], 1.0)], 2.0) == 0
+    assert best_wait([RunEnds(0, [10.0, 8.0, 7.0], 1.0)], 2.0) == 2
     assert best_wait([], 2.0) == 0
 
 
 def test_a_text_that_has_no_more_to_expect_loses_what_others_wait() -> None:
     """1.3 for each second: the first token is there in 1 s, the second in 3."""
-    waits = Ends(0, [10.0, 8.5, 5.0], 1.0)
+    waits = RunEnds(0, [10.0, 8.5, 5.0], 1.0)
     # 10, 8.5 + 1.3 and 5 + 3.9; of two that lose 10, 8.5 + 2.6 and 5 + 7.8.
-    assert best_wait([waits, Ends(3, [0.0], math.inf)], 2.0) == 2
-    assert best_wait([waits, *[Ends(3, [0.0], math.inf)] * 2], 2.0) == 0
-    assert best_wait([Ends(3, [0.0], math.inf)], 2.0) == 0
+    assert best_wait([waits, RunEnds(3, [0.0], math.inf)], 2.0) == 2
+    assert best_wait([waits, *[RunEnds(3, [0.0], math.inf)] * 2], 2.0) == 0
+    assert best_wait([RunEnds(3, [0.0], math.inf)], 2.0) == 0
     # One whose second token does not matter: 10 + 20, 8.5 + 19.9 and 5 + 19.9 + 2.6.
-    assert best_wait([waits, Ends(0, [20.0, 19.9], 1.0)], 2.0) == 2
-    assert best_wait([Ends(0, [10.0, 8.5, 6.0], 1.0), Ends(0, [20.0, 19.9], 1.0)], 2.0) == 1
+    assert best_wait([waits, RunEnds(0, [20.0, 19.9], 1.0)], 2.0) == 2
+    assert best_wait([RunEnds(0, [10.0, 8.5, 6.0], 1.0), RunEnds(0, [20.0, 19.9], 1.0)], 2.0) == 1
 
 
 def test_one_that_went_elsewhere_has_its_next_token_a_forward_later() -> None:
     """After one forward 9.9 + 10 + 1.3, after two 9.9 + 2.6 + 5."""
-    assert best_wait([Ends(0, [10.0, 9.9], 1.0), Ends(0, [10.0, 5.0], 3.0)], 2.0) == 2
-    assert best_wait([Ends(0, [10.0, 9.9], 1.0), Ends(0, [10.0, 7.6], 3.0)], 2.0) == 0
+    assert best_wait([RunEnds(0, [10.0, 9.9], 1.0), RunEnds(0, [10.0, 5.0], 3.0)], 2.0) == 2
+    assert best_wait([RunEnds(0, [10.0, 9.9], 1.0), RunEnds(0, [10.0, 7.6], 3.0)], 2.0) == 0
 
 
 def measured(texts: int = 1, draft: float = 2.0, slope: float = 0.0) -> StepPolicy:
