@@ -229,7 +229,7 @@ def test_a_point_far_above_a_line_counts_as_twice_as_high() -> None:
     line.add(2.0, 1000.0)
     assert line.at(2.0) == pytest.approx(10.0 + (20.0 - 10.0) / 50, rel=1e-3)
     # Twice of what the line says there, not of the mean: it expects about 60 at 10.
-    steep = Line(0.0, 0.0)
+    steep = Line(0.0, 0.001)
     for _ in range(400):
         steep.add(0.0, 10.0)
         steep.add(10.0, 60.0)
