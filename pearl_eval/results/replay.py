@@ -53,11 +53,13 @@ class Replay:
     def of(cls, rounds: pd.DataFrame) -> Replay | None:
         """From the rounds of a run, as :class:`~pearl_eval.results.traces.Traces` has them.
 
-        ``None`` for a decoder that does not decide when its target starts, or that judged nothing.
+        ``None`` for a decoder that does not decide when its target starts, and where nothing was
+        judged, or no forward timed once the prompts were read.
         """
         texts = [text for text in recorded_texts(rounds) if set(text.marks) & set("01")]
         later = rounds[rounds["round"] > 0]
-        if not texts or not rounds["chances"].map(len).any() or later.empty:
+        timed = (later[["draft_seconds", "target_seconds"]].sum() > 0).all()
+        if not texts or not rounds["chances"].map(len).any() or not timed:
             return None
         forwards, costs = measured_times(later)
         known = hindsight(texts)

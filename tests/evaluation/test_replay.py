@@ -124,5 +124,6 @@ def test_only_what_was_decided_is_replayed() -> None:
     undecided = rounds.assign(chances=[np.array([])] * len(rounds))
     assert Replay.of(undecided) is None
     assert Replay.of(rounds[rounds["round"] == 0]) is None
+    assert Replay.of(rounds.assign(draft_seconds=0.0)) is None
     unjudged = rounds.assign(fates=[[D] * len(one) for one in rounds["fates"]])
     assert Replay.of(unjudged) is None
