@@ -62,7 +62,7 @@ class Policy(LearnedDrafts):
 
     def decide(self, now: Situation) -> Decision:
         """What to do."""
-        if not self._forwards:
+        if not self._forwards or not self.drafting:
             return Decision(min(len(now.confidences), MOST), 0)
         chances, right, unseen = self.prospect(now)
         timings = Timings(self._forwards.seconds(), self.drafting, self.waiting)

@@ -383,8 +383,16 @@ def test_a_policy_learns_what_became_of_the_tokens_of_a_draft() -> None:
 
 
 def test_before_anything_was_measured_all_is_judged() -> None:
-    decision = Policy().decide(Situation([0.5] * 50, 0, 0.5, 1.0))
+    policy = Policy()
+    decision = policy.decide(Situation([0.5] * 50, 0, 0.5, 1.0))
     assert decision == Decision(MOST, 0) and decision.seconds is None
+    # Nor while no draft forward was but the one that read the prompt.
+    policy.begin()
+    policy.drafted(50.0, beside=True)
+    policy.ran(0, 10.0)
+    assert policy.decide(Situation([0.5] * 3, 0, 0.5, 1.0)) == Decision(3, 0)
+    policy.drafted(5.0, beside=True)
+    assert policy.decide(Situation([0.5] * 3, 0, 0.5, 1.0)).seconds is not None
 
 
 def test_what_is_never_right_does_not_matter() -> None:
