@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,8 @@ from pearl_eval.simulation.forwards import ForwardTimes, Surface
 from pearl_eval.simulation.machine import Costs
 from pearl_eval.simulation.simulation import Simulation
 
+Kind = TypeVar("Kind", int, tuple[int, int])
+
 #: As :class:`~pearl_eval.simulation.acceptance.Trace` has fates of tokens that were judged.
 MARKS = {Fate.accepted.value: "1", Fate.rejected.value: "0"}
 #: How far the draft model ran ahead does not matter as long as it is far.
@@ -33,6 +36,17 @@ class RecordedText:
 
     marks: str
     confidences: tuple[float, ...]
+
+
+class Hindsight(Informed):
+    """Knows of a token that is yet to be drafted how often those as far into a draft were right."""
+
+    def __init__(self, texts: Sequence[RecordedText]) -> None:
+        super().__init__(_rate(texts))
+        self._by_place = _shares(texts, [[place for _, place in _kinds(one)] for one in texts])
+
+    def unseen(self, before: float | None, place: int) -> float:
+        return self._by_place.get(place_kind(place), self._typical)
 
 
 @dataclass(frozen=True)
@@ -63,7 +77,6 @@ class Replay:
             return None
         forwards, costs = measured_times(later)
         known = hindsight(texts)
-        rate = _rate(texts)
 
         def speed(
             of: Sequence[RecordedText],
@@ -83,8 +96,8 @@ class Replay:
         return cls(
             float(gained.sum() / later["wall"].sum()),
             speed(texts, Policy()),
-            speed(known, Informed(rate)),
-            speed(texts, Informed(rate), Outcomes),
+            speed(known, Hindsight(texts)),
+            speed(texts, Hindsight(texts), Outcomes),
         )
 
 
@@ -113,15 +126,10 @@ def hindsight(texts: Sequence[RecordedText]) -> list[RecordedText]:
     A kind is of the doubt that the draft model had, and of how long it has been right, as the
     decoder itself tells them apart. The rate of all tokens counts as one more of each kind.
     """
-    rate = _rate(texts)
-    right, seen = Counter[tuple[int, int]](), Counter[tuple[int, int]]()
     kinds = [_kinds(text) for text in texts]
-    for text, own in zip(texts, kinds, strict=True):
-        for mark, kind in zip(text.marks, own, strict=True):
-            right[kind] += mark == "1"
-            seen[kind] += mark != "-"
+    shares = _shares(texts, kinds)
     return [
-        replace(text, confidences=tuple((right[kind] + rate) / (seen[kind] + 1) for kind in own))
+        replace(text, confidences=tuple(shares[kind] for kind in own))
         for text, own in zip(texts, kinds, strict=True)
     ]
 
@@ -157,3 +165,14 @@ def _kinds(text: RecordedText) -> list[tuple[int, int]]:
 def _rate(texts: Sequence[RecordedText]) -> float:
     marks = "".join(text.marks for text in texts)
     return marks.count("1") / (marks.count("0") + marks.count("1"))
+
+
+def _shares(texts: Sequence[RecordedText], kinds: Sequence[Sequence[Kind]]) -> dict[Kind, float]:
+    """How many tokens of each kind were right; the rate of all counts as one more of each."""
+    rate = _rate(texts)
+    right, seen = Counter[Kind](), Counter[Kind]()
+    for text, own in zip(texts, kinds, strict=True):
+        for mark, kind in zip(text.marks, own, strict=True):
+            right[kind] += mark == "1"
+            seen[kind] += mark != "-"
+    return {kind: (right[kind] + rate) / (seen[kind] + 1) for kind in seen}

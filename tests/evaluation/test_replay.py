@@ -8,7 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pearl_eval.results.replay import Replay, hindsight, measured_times, recorded_texts
+from pearl_eval.results.replay import (
+    Hindsight,
+    RecordedText,
+    Replay,
+    hindsight,
+    measured_times,
+    recorded_texts,
+)
 from pearl_eval.simulation import Adaptive, Costs, ForwardTimes, Rate, Simulation, Surface
 from pearl_eval.simulation.acceptance import UNTOLD
 
@@ -60,6 +67,18 @@ def test_in_hindsight_it_is_known_how_often_each_kind_was_right() -> None:
         pytest.approx(((1 + rate) / 3,)),
         pytest.approx(((1 + rate) / 3, (1 + rate) / 3)),
     ]
+
+
+def test_of_what_is_not_drafted_yet_it_is_known_how_often_its_place_was_right() -> None:
+    """Both at a first place, the only one at a second, and not that at a third: 3 of 4."""
+    texts = [RecordedText("110", (0.5, 0.5, 0.9)), RecordedText("1", (0.1,))]
+    known = Hindsight([*texts, RecordedText("-", (0.5,))])
+    rate = 3 / 4
+    assert known.unseen(0.5, 0) == pytest.approx((2 + rate) / 3)
+    assert known.unseen(0.5, 1) == pytest.approx((1 + rate) / 2)
+    assert known.unseen(0.5, 3) == pytest.approx(rate / 2)
+    assert known.unseen(None, 40) == pytest.approx(rate)
+    assert known.chance(0.3, 5) == 0.3
 
 
 def test_times_are_those_of_the_rounds() -> None:
