@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from decoders.adaptive.drafts import Situation
+from decoders.adaptive.drafts import NEVER, Situation
 from decoders.process.channel import Message
 from decoders.process.clock import clock
 from decoders.process.drafter import check_confidence, check_seconds, check_tokens
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 #: How many steps' time is waited for drafts at most, where it is chosen how long is waited.
 _MOST_STEPS = 2.0
+#: And by how many draft forwards later than expected the next token may be: one that is later than
+#: that is taken to be late for long, as of a process that is not let run.
+_LATE = 4.0
 #: Steps of which it is kept what was done in them, where nobody asks.
 _LOGGED = 8192
 
@@ -93,6 +96,8 @@ class PearlProposer:
         #: When this was called for the present step, when the draft process was last told what has
         #: changed, and when it had last drafted.
         self._called = self._told = self._ended = 0.0
+        #: Until when the next token is waited for, where it is chosen how long is waited.
+        self._due = 0.0
         self._log: deque[dict[str, Any]] = deque(maxlen=_LOGGED)
         #: Tokens published since the last step, by the number of their text.
         self._fresh: dict[int, list[tuple[int, int, int, float, float, float]]] = {}
@@ -269,7 +274,7 @@ class PearlProposer:
     ) -> _Waited:
         """Take in what is drafted as long as more of it is wanted; gives when that was.
 
-        For ``limit`` seconds at most, if there is a limit.
+        For ``limit`` seconds at most, if there is a limit, and then not beyond what is due.
         """
         start: float | None = None
         while is_wanted():
@@ -277,7 +282,7 @@ class PearlProposer:
             if limit is None:
                 self._take(draft, draft.receive(DRAFTED))
                 continue
-            left = start + limit - clock()
+            left = min(start + limit, self._due) - clock()
             message = draft.receive_within(DRAFTED, left) if left > 0 else None
             if message is None:
                 break
@@ -296,8 +301,12 @@ class PearlProposer:
         if not isinstance(wait, str):
             going_on = (one for one in texts if max(one.reach, one.length) < one.limit)
             return any(len(one.pending) < wait for one in going_on)
-        decision = self._policy.decide([self._situation(text, clock()) for text in texts])
+        now = clock()
+        situations = [self._situation(text, now) for text in texts]
+        decision = self._policy.decide(situations)
         self._decided = texts, decision
+        soonest = min((one.arrival for one in situations), default=NEVER)
+        self._due = now + soonest + _LATE * self._policy.waiting
         return decision.awaited > 0
 
     def _situation(self, text: ServedText, now: float) -> Situation:

@@ -7,6 +7,7 @@ import itertools
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from vllm_by_hand import ROOM, Engine, Request, config
 
 from decoders.adaptive.drafts import NEVER, Situation
 from decoders.model.cached_model import CachedModel
+from decoders.vllm import proposer
 from decoders.vllm.patience import Patience, StepPolicy
 from decoders.vllm.proposer import PearlProposer
 from decoders.vllm.texts import ServedText
@@ -245,6 +247,7 @@ def test_what_is_decided_is_done_and_kept(
 ) -> None:
     policy = Decided(MOST)
     monkeypatch.setattr(policy, "step", lambda texts, judged: 10.0)  # so long it may wait twice
+    monkeypatch.setattr(proposer, "_LATE", 1e9)
     monkeypatch.setattr(pearl, "_policy", policy)
     one, run = Checked(PROMPTS[0], target, draft, 40), engine(wait="auto")
     run.step(one)
@@ -304,6 +307,28 @@ def test_a_policy_is_told_what_became_of_drafted_tokens_and_what_there_is(
     text.publish(2, 7, 8, 0.5)
     pearl._ended = 14.0
     assert pearl._situation(text, 15.0) == Situation([0.6, 0.5], 0, 0.5, 2.0)
+
+
+def test_a_token_that_is_late_for_long_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is expected in 2 s, and a forward takes 3: 12 s later it is given up."""
+    pearl, limits = PearlProposer(config("organisation/model")), list[float]()
+    monkeypatch.setattr(proposer, "clock", lambda: 11.0)
+    pearl._texts.step([[3]], [3], np.array([[1, 2, 3, 99]], dtype=np.int32))
+    [text] = pearl._texts
+    text.publish(0, 3, 4, 0.9)
+    text.limit = 9
+    pearl._ended, pearl._told = 10.0, 5.0
+    pearl._policy.drafted(3.0, beside=False)
+    monkeypatch.setattr(pearl._policy, "decide", lambda texts: Patience([1], 1, [(0.9,)]))
+
+    def receive_within(name: str, seconds: float) -> None:
+        limits.append(seconds)
+
+    draft: Any = SimpleNamespace(receive_within=receive_within)
+    for limit in (100.0, 10.0):
+        waited = pearl._wait(draft, pearl._is_worth_it, limit)
+        assert waited == (11.0, 0.0)
+    assert limits == [pytest.approx(2.0 + 4 * 3.0), 10.0]
 
 
 def test_texts_beyond_the_most_go_on_without_drafts(small_pair: SmallPair) -> None:
