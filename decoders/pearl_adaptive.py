@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from decoders.adaptive.policy import MOST, NEVER, Decision, Policy, Situation
+from decoders.adaptive.policy import MOST, Decision, Policy
 from decoders.pearl_async import PearlAsync, PearlAsyncSession
 from decoders.process.clock import clock
 from decoders.process.forerunner import Drafted
@@ -58,6 +58,10 @@ class PearlAdaptiveSession(PearlAsyncSession):
 
     def windows(self) -> Iterable[int]:
         return range(1, MOST + 2)
+
+    def generate(self, sequence: Sequence) -> None:
+        self._policy.begin()
+        super().generate(sequence)
 
     def gather(self, sequence: Sequence) -> Draft:
         one = sequence.round
@@ -118,14 +122,15 @@ class PearlAdaptiveSession(PearlAsyncSession):
 
     def _decide(self, sequence: Sequence, pending: list[Drafted]) -> tuple[Decision, float]:
         """What to do, and in how many seconds the next drafted token is expected."""
-        latest, stale = self.forerunner.latest, self.forerunner.stale
         base, _ = self.forerunner.draft
-        # The last token is the target's own.
-        if latest is None or len(pending) >= min(self.decoder.ahead, sequence.remaining - 1):
-            arrival = NEVER
-        else:
-            arrival = self._policy.arrival(latest.ended, self._told, stale, clock())
-        before = None if latest is None or stale else latest.confidence
-        confidences = [token.confidence for token in pending]
-        now = Situation(confidences, len(sequence) - base, before, arrival)
-        return self._policy.decide(now), arrival
+        now = self._policy.situation(
+            [token.confidence for token in pending],
+            len(sequence) - base,
+            self.forerunner.latest,
+            self.forerunner.stale,
+            # The last token is the target's own.
+            min(self.decoder.ahead, sequence.remaining - 1),
+            self._told,
+            clock(),
+        )
+        return self._policy.decide(now), now.arrival

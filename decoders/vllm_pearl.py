@@ -34,8 +34,9 @@ class VllmPearl(Vllm):
     ahead
         By how many tokens the draft model runs ahead of the text at most.
     wait
-        Where fewer drafted tokens are at hand, a step waits for so many; ``auto``: for as many as
-        pay, by what is measured as the run goes (:mod:`decoders.vllm.patience`).
+        Where fewer drafted tokens are at hand, a step waits for so many; ``auto``: it waits for
+        those, and judges those, that pay, as ``pearl_adaptive`` does
+        (:mod:`decoders.vllm.patience`).
     gamma
         ``None``: neither model waits for the other, but as ``wait`` says. A number is the paper's
         form: each step drafts so many tokens, and waits for them.
@@ -128,14 +129,18 @@ class VllmPearlSession(VllmSession):
         if before is None:
             return judged
         call = self._call_of(before)
-        drafted = call["rows"][0]["drafted"] if call["rows"] else []
+        row = call["rows"][0] if call["rows"] else {"drafted": []}
+        drafted = row["drafted"]
         sequence.note_drafted([d[2] for d in drafted], [d[1] for d in drafted])
         one.wait_target_seconds, one.wait_start = call["waited"], call["wait_start"]
+        if "at_hand" in row:
+            one.at_hand, one.awaited, one.chances = row["at_hand"], row["awaited"], row["chances"]
+            one.confidences = [confidence for *_, confidence, _, _ in drafted]
         one.drafted_from = [start for *_, start in drafted]
         one.drafted_until = [start + seconds for *_, seconds, start in drafted]
         if drafted:
-            one.draft_start = drafted[0][4]
-            for _, _, _, seconds, start in drafted:
+            *_, one.draft_start = drafted[0]
+            for *_, seconds, start in drafted:
                 one.draft_seconds += seconds
                 if self._drafted_until is not None:
                     one.wait_draft_seconds += max(0.0, start - self._drafted_until)

@@ -12,6 +12,7 @@ import pandas as pd
 
 from pearl_eval.errors import UserError
 from pearl_eval.results.records import BENCH, read_json
+from pearl_eval.results.replay import MARKS
 from pearl_eval.results.runs import Run, finished_runs
 from pearl_eval.results.traces import KEY, Traces
 from pearl_eval.simulation import (
@@ -24,10 +25,8 @@ from pearl_eval.simulation import (
     Trace,
     read_schedule,
 )
-from pearl_eval.simulation.acceptance import merge
+from pearl_eval.simulation.acceptance import UNTOLD, merge
 
-#: How a trace says what became of a drafted token that was judged.
-_MARKS = {"accepted": "1", "rejected": "0"}
 #: What tells texts apart: the turns of a dialogue are texts of their own.
 _TEXT = ["task_id", "turn"]
 
@@ -182,7 +181,7 @@ def _trace(run: Traces) -> list[str]:
         marks = ["-"] * len(record["output_ids"])
         if record["draft_forwards"] and record["exact_match"]:
             for place, fate in _judged(rounds, "fates"):
-                marks[place] = _MARKS[fate]
+                marks[place] = MARKS[fate]
         found.append("".join(marks))
     return found
 
@@ -191,13 +190,13 @@ def _confidences(run: Traces) -> tuple[tuple[float, ...], ...] | None:
     """For each text, how sure the draft model was of its token for each place of it.
 
     ``None`` where the run does not say. Where a token was drafted more than once the one that was
-    judged counts, and where none was an even chance.
+    judged counts, and where none was ``UNTOLD``.
     """
     if not run.rounds["confidences"].map(len).any():
         return None
     found = []
     for record, rounds in _prompts(run):
-        sure = [0.5] * len(record["output_ids"])
+        sure = [UNTOLD] * len(record["output_ids"])
         for place, confidence in _judged(rounds, "confidences"):
             sure[place] = float(confidence)
         found.append(tuple(sure))
@@ -215,7 +214,7 @@ def _judged(rounds: pd.DataFrame, column: str) -> Iterator[tuple[int, Any]]:
     """The place of each drafted token that was judged, and what a column says of it."""
     for drafted in zip(rounds["drafted_at"], rounds["fates"], rounds[column], strict=True):
         for place, fate, value in zip(*drafted, strict=True):
-            if fate in _MARKS:
+            if fate in MARKS:
                 yield place, value
 
 

@@ -17,8 +17,9 @@ _PRIOR = 0.5
 #: What remains of an observation after each later one of its kind; and of any kind.
 _KEPT, _KEPT_OVERALL = 0.98, 0.93
 #: A chance is not taken to be nearer to 0 or 1.
-_LEAST = 0.004
-_STEEPEST = math.log(1 / _LEAST - 1)
+LEAST = 0.004
+SUREST = 1 - LEAST
+_STEEPEST = math.log(SUREST / LEAST)
 
 
 def doubt(confidence: float) -> int:

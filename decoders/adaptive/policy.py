@@ -2,42 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from decoders.adaptive.average import Average
-from decoders.adaptive.calibration import Calibration, doubt, place_kind
+from decoders.adaptive.drafts import LearnedDrafts, Situation
 from decoders.adaptive.forward_costs import ForwardCosts
 from decoders.adaptive.slowdown import LearnedSlowdown
-from decoders.adaptive.stopping import UNLIKELY, Timings, best_start
+from decoders.adaptive.stopping import Timings, best_start
 
 #: The most drafted tokens that a forward judges.
 MOST = 32
-#: When the next drafted token comes, where none will.
-NEVER = math.inf
-
-
-class Situation(NamedTuple):
-    """What there is when the target is free.
-
-    ``confidences`` are those of the tokens at hand, the first of which is at ``place`` in its
-    draft; ``before`` is that of the draft's token before the next one to come, ``None`` where a
-    draft begins anew. ``arrival`` is in how many seconds that one is expected.
-    """
-
-    confidences: Sequence[float]
-    place: int
-    before: float | None
-    arrival: float
 
 
 class Decision(NamedTuple):
     """Judge so many of the tokens at hand now, or wait for ``awaited`` more first.
 
-    ``chances`` are those of the tokens at hand, of as many as matter, and ``right`` that all of
-    these are right; ``unseen`` is that of the next one to come. ``seconds`` is how long the forward
-    is expected to take; ``None`` where nothing was measured yet.
+    ``chances``, ``right`` and ``unseen`` are those of ``Prospect``. ``seconds`` is how long the
+    forward is expected to take; ``None`` where nothing was measured yet.
     """
 
     judged: int
@@ -48,31 +29,23 @@ class Decision(NamedTuple):
     seconds: float | None = None
 
 
-class Policy:
+class Policy(LearnedDrafts):
     """Decides when the target starts and what it judges, by what it was told of a run so far."""
 
     def __init__(self) -> None:
-        self._calibration = Calibration()
+        super().__init__()
         self._forwards = ForwardCosts(MOST)
         self._slowdown = LearnedSlowdown()
-        self._beside, self._alone = Average(), Average()
+        self._reads = False
+
+    def begin(self) -> None:
+        """A new text: the next draft forward reads its prompt, and tells nothing of others."""
+        self._reads = True
 
     def drafted(self, seconds: float, beside: bool) -> None:
-        """A draft forward took so long, ``beside`` one of the target or while that waited."""
-        (self._beside if beside else self._alone).add(seconds)
-
-    def verified(
-        self, confidences: Sequence[float], place: int, before: float | None, agreed: int
-    ) -> None:
-        """Tokens of a draft were judged, the first of them at ``place``; ``agreed`` are right.
-
-        ``before`` is the confidence of the one before them in the draft, ``None`` where none is.
-        """
-        last = None if before is None else doubt(before)
-        for index, confidence in enumerate(confidences):
-            kind = doubt(confidence)
-            self._calibration.learn(kind, last, place_kind(place + index), index < agreed)
-            last = kind
+        if not self._reads:
+            super().drafted(seconds, beside)
+        self._reads = False
 
     def ran(self, judged: int, seconds: float, share: float = 1.0) -> None:
         """A forward of the target that judged so many tokens took so long, with all around it.
@@ -87,58 +60,11 @@ class Policy:
         """What share longer a forward of the target takes if the draft model runs beside it."""
         return self._slowdown.value
 
-    @property
-    def drafting(self) -> float:
-        """Seconds of a draft forward beside the target's; 0 before any draft forward."""
-        return self._beside.value or self._alone.value
-
-    @property
-    def waiting(self) -> float:
-        """Seconds of a draft forward while the target waits; 0 before any draft forward."""
-        return self._alone.value or self._beside.value
-
-    def chance(self, confidence: float, place: int) -> float:
-        """That a drafted token is right if those before it in its draft are."""
-        return self._calibration.drafted.chance(doubt(confidence), place_kind(place))
-
-    def unseen(self, before: float | None, place: int) -> float:
-        """The same of one that is yet to be drafted; ``before``: see ``Situation``."""
-        known = self._calibration
-        kind = known.NOTHING if before is None else doubt(before)
-        return known.unseen.chance(kind, place_kind(place))
-
     def decide(self, now: Situation) -> Decision:
         """What to do."""
-        if not self._forwards:
+        if not self._forwards or not self.drafting:
             return Decision(min(len(now.confidences), MOST), 0)
-        chances, all_right = list[float](), 1.0
-        for place, confidence in enumerate(now.confidences, now.place):
-            chances.append(self.chance(confidence, place))
-            all_right *= chances[-1]
-            if all_right < UNLIKELY:
-                break
-        next_place = 0 if now.before is None else now.place + len(now.confidences)
-        unseen = self.unseen(now.before, next_place)
+        chances, right, unseen = self.prospect(now)
         timings = Timings(self._forwards.seconds(), self.drafting, self.waiting)
         judged, awaited = best_start(chances, unseen, now.arrival, timings)
-        return Decision(judged, awaited, chances, all_right, unseen, timings.forwards[judged])
-
-    def arrival(self, ended: float, told: float, anew: bool, now: float) -> float:
-        """In how many seconds the next drafted token is expected.
-
-        Parameters
-        ----------
-        ended
-            When the last one was there.
-        told
-            When the draft process was last told what was verified.
-        anew
-            Whether it must begin anew for that.
-        now
-            The time.
-        """
-        begins = ended
-        if anew and ended < told:
-            # It heard of it once it was done with the token it was at.
-            begins = max(ended + self.drafting, told)
-        return max(0.0, begins + self.waiting - now)
+        return Decision(judged, awaited, chances, right, unseen, timings.forwards[judged])

@@ -17,7 +17,7 @@ _FURTHER = 8
 UNLIKELY = 0.02
 #: What a second of waiting is taken to cost. Where drafts are nearly always right it makes hardly
 #: any difference when the target starts, so what is expected wrongly would decide.
-_PRICE = 1.3
+PRICE = 1.3
 
 
 class Start(NamedTuple):
@@ -53,8 +53,23 @@ class Timings(NamedTuple):
         return judged, seconds
 
 
-def best_start(chances: Sequence[float], unseen: float, arrival: float, timings: Timings) -> Start:
-    """What is expected to end the run of right drafts soonest.
+class RunEnds(NamedTuple):
+    """When the wrong token of a text is expected to be found, by what is done next.
+
+    ``seconds`` are the expected ones, at a price of waiting: if the target starts now and judges
+    ``judged`` of the tokens at hand, and if it starts once one, two, … more are there and judges
+    all of them. ``arrival`` is in how many seconds the first of these is expected.
+    """
+
+    judged: int
+    seconds: Sequence[float]
+    arrival: float
+
+
+def expected_ends(
+    chances: Sequence[float], unseen: float, arrival: float, timings: Timings
+) -> RunEnds:
+    """What each thing that can be done is expected to lead to.
 
     Parameters
     ----------
@@ -70,17 +85,17 @@ def best_start(chances: Sequence[float], unseen: float, arrival: float, timings:
     """
     forwards, draft, waiting = timings
     most, held = len(forwards) - 1, len(chances)
+    if arrival == math.inf:
+        return RunEnds(min(held, most), (0.0,), arrival)
     right = [1.0]  # the chance that the first 0, 1, 2, … tokens are all right
     for chance in chances:
         right.append(right[-1] * chance)
     all_right = right[-1]
-    if arrival == math.inf:
-        return Start(min(held, most), 0)
     right.append(all_right * unseen)
     gain, later = timings.steady()
     # Of later forwards the chance of each is `unseen**gain` that of the one before.
     later /= 1 - unseen**gain
-    soonest, judged, awaited = math.inf, 0, 0
+    soonest, judged = math.inf, 0
     for count in range(min(held, most) + 1):
         first = forwards[count]
         # One is under way.
@@ -92,6 +107,7 @@ def best_start(chances: Sequence[float], unseen: float, arrival: float, timings:
         seconds = first + right[count + 1] * forwards[int(then + 0.5)] + after * later
         if seconds < soonest:
             soonest, judged = seconds, count
+    ends = [soonest]
     joint, waited = right[-1], arrival
     for count in range(held + 1, min(held + _FURTHER, most) + 1):
         joint *= unseen
@@ -99,12 +115,45 @@ def best_start(chances: Sequence[float], unseen: float, arrival: float, timings:
             break
         first = forwards[count]
         then = min(float(most), max(0.0, first / draft - 1))
-        seconds = (
-            _PRICE * waited
+        ends.append(
+            PRICE * waited
             + first
             + joint * (forwards[int(then + 0.5)] + unseen ** (then + 1) * later)
         )
-        if seconds < soonest:
-            soonest, awaited = seconds, count - held
+        soonest = min(soonest, ends[-1])
         waited += waiting
-    return Start(judged, awaited)
+    return RunEnds(judged, ends, arrival)
+
+
+def best_start(chances: Sequence[float], unseen: float, arrival: float, timings: Timings) -> Start:
+    """What is expected to end the run of right drafts soonest: see ``expected_ends``."""
+    judged, seconds, _ = expected_ends(chances, unseen, arrival, timings)
+    return Start(judged, seconds.index(min(seconds)))
+
+
+def best_wait(texts: Sequence[RunEnds], waiting: float) -> int:
+    """For how many draft forwards several texts wait that are judged in one forward of the target.
+
+    Each draft forward drafts a token for each of them. What is least in sum is best. The next one
+    may have been begun for a text that went elsewhere since: that one has its next token a forward
+    later than others. One that has no more to expect, or nothing that matters, only waits.
+    """
+    soonest = min((text.arrival for text in texts), default=math.inf)
+    if soonest == math.inf:
+        return 0
+
+    def until(forwards: int) -> float:
+        return soonest + (forwards - 1) * waiting if forwards else 0.0
+
+    late = [
+        int((text.arrival - soonest) / waiting + 0.5) if text.arrival < math.inf else 0
+        for text in texts
+    ]
+    most = max(len(text.seconds) - 1 + later for text, later in zip(texts, late, strict=True))
+    sums = [0.0] * (most + 1)
+    for (_, seconds, _), later in zip(texts, late, strict=True):
+        for forwards in range(most + 1):
+            made = min(max(0, forwards - later), len(seconds) - 1)
+            idle = until(forwards) - until(made + later if made else 0)
+            sums[forwards] += seconds[made] + PRICE * idle
+    return sums.index(min(sums))

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from decoders.model.cache import PreallocatedLayer, RollbackCache
 from decoders.model.cached_model import INITIAL_CAPACITY, CachedModel
 from decoders.model.fused import FusedForward, FusedLayer
+
+
+class Guess(NamedTuple):
+    """A model's most probable token, and its probability; 1 where that is not asked for."""
+
+    token: int
+    confidence: float = 1.0
 
 
 class Batch:
@@ -23,10 +30,13 @@ class Batch:
     ----------
     model
         Is used from now on by nobody else.
+    confides
+        Whether it says how probable it finds its tokens.
     """
 
-    def __init__(self, model: CachedModel) -> None:
+    def __init__(self, model: CachedModel, confides: bool = False) -> None:
         self._model = model
+        self._confides = confides
         self._texts: list[CachedModel] = []
         self._room = None if model.fused is None else _Room(model.fused.layers, model)
 
@@ -42,12 +52,13 @@ class Batch:
         """Forget every token of a text from position ``length`` on."""
         self._slot(slot).rollback(length)
 
-    def read(self, slot: int, text: Sequence[int]) -> int:
+    def read(self, slot: int, text: Sequence[int]) -> Guess:
         """Read what was not read yet of a text; gives the most probable token after it."""
-        return int(self._slot(slot).extend(text, rows=1)[0].argmax())
+        (guess,) = self._guesses(self._slot(slot).extend(text, rows=1))
+        return guess
 
     @torch.inference_mode()
-    def step(self, slots: Sequence[int], texts: Sequence[Sequence[int]]) -> list[int]:
+    def step(self, slots: Sequence[int], texts: Sequence[Sequence[int]]) -> list[Guess]:
         """Read the last token of each of several texts, of which all others were read.
 
         Parameters
@@ -75,8 +86,18 @@ class Batch:
         for slot in slots:
             self._texts[slot].cache.advance(1)
         every = [(at, read.get(slot, 0)) for slot, at in enumerate(positions, start)]
-        chosen = self._model.predictions(logits, every).argmax(-1).tolist()
+        chosen = self._guesses(self._model.predictions(logits, every))
         return [chosen[slot - start] for slot in slots]
+
+    def _guesses(self, logits: torch.Tensor) -> list[Guess]:
+        """Of each row of logits."""
+        chosen = logits.argmax(-1)
+        if not self._confides:
+            return [Guess(token) for token in chosen.tolist()]
+        logits = logits.float()
+        weights = (logits - logits.gather(-1, chosen[:, None])).exp_()
+        sure = weights.sum(-1).reciprocal_()
+        return [Guess(*one) for one in zip(chosen.tolist(), sure.tolist(), strict=True)]
 
     def _forward(
         self,

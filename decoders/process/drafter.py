@@ -222,6 +222,12 @@ def check_seconds(*times: float) -> None:
             raise ValueError(f"expected a time in seconds, got {one!r}")
 
 
+def check_confidence(confidence: float) -> None:
+    """ValueError where it is no probability."""
+    if not isinstance(confidence, float) or not 0 <= confidence <= SURE:
+        raise ValueError(f"expected a probability, got {confidence!r}")
+
+
 def check_tokens(tokens: Sequence[int], vocab_size: int) -> None:
     """ValueError where some are no tokens."""
     for token in tokens:

@@ -12,7 +12,7 @@ from decoders.adaptive.outlook import Outlook
 from decoders.model.cached_model import CachedModel
 from decoders.process.channel import Channel, ChannelTimeout, Message
 from decoders.process.clock import clock
-from decoders.process.drafter import SURE, check_seconds, check_tokens
+from decoders.process.drafter import check_confidence, check_seconds, check_tokens
 from decoders.process.worker import PREPARE, PREPARED, Worker, WorkerOptions
 from decoders.sampling.sampler import Sampler, common_length
 
@@ -66,8 +66,9 @@ class ForerunnerService:
     def __init__(self, model: CachedModel, sampler: Sampler, confides: bool = False) -> None:
         self._confides = confides
         self._outlook = Outlook()
-        #: Whether the next token is the first of a draft that begins anew.
-        self._anew = True
+        #: Whether the next forward reads the prompt; and whether it is the first of a draft that
+        #: begins anew.
+        self._reads, self._anew = True, False
         self._model = model
         self._sampler = sampler
         self._text: list[int] = []
@@ -97,8 +98,9 @@ class ForerunnerService:
         thought = (self._proposer.confidence(logits, token),) if self._confides else ()
         ended = clock()
         if self._confides:
-            self._outlook.drafted(ended - start, self._anew)
-            self._anew = False
+            if not self._reads:
+                self._outlook.drafted(ended - start, self._anew)
+            self._reads = self._anew = False
         return _DRAFTED, self._lineage, position, token, ended - start, waited, ended, *thought
 
     def answer(self, message: Message) -> Message | None:
@@ -110,6 +112,7 @@ class ForerunnerService:
             self._text, self._ahead, self._end, seed = values
             self._verified, self._lineage = len(self._text), 0
             self._outlook.forget()
+            self._reads, self._anew = True, False
             self._model.rollback(0)
             self._proposer = self._sampler.proposer(seed, self._verified)
         elif name == _EXPECT:
@@ -293,8 +296,7 @@ class Forerunner(Worker):
                         f" {name!r} of {drafted.lineage}"
                     )
                 check_seconds(drafted.seconds, drafted.waited, drafted.ended)
-                if not 0 <= drafted.confidence <= SURE:
-                    raise ValueError(f"expected a probability, got {drafted.confidence!r}")
+                check_confidence(drafted.confidence)
                 every.append(drafted)
             check_tokens([drafted.token for drafted in every], self.vocab_size)
         return every

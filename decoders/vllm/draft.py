@@ -78,6 +78,7 @@ class DraftProcess:
             "device": device,
             "dtype": dtype,
             "vocab_size": vocab_size,
+            "confides": settings.decides,
             "trust_remote_code": trust_remote_code,
         }
         # Started where our packages are, it finds these and no others of their names.

@@ -71,7 +71,7 @@ def _load(settings: dict[str, Any]) -> tuple[Any, int]:
     model = CachedModel(loaded, settings["vocab_size"], known)
     with contextlib.suppress(ValueError):
         model.fuse()
-    batch = Batch(model)
+    batch = Batch(model, settings["confides"])
     # What comes first takes long: it is not a request that waits for it.
     batch.read(0, [0, 0])
     batch.rollback(0, 0)

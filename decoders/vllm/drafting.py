@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from decoders.model.batch import Batch
+from decoders.model.batch import Batch, Guess
 from decoders.process.channel import Channel, Message
 from decoders.process.clock import clock
 from decoders.sampling.sampler import common_length
@@ -20,9 +20,10 @@ FAILED = "failed"
 #: drafted up to its limit, a length. Updates of a text count from 1.
 STEP = "step"
 #: From it, after each forward: start and seconds of the forward, and what it drafted: text,
-#: lineage, position, token. The lineage is the number of the last update that changed what the
-#: draft model had: the token follows that update's verified text and the tokens published since
-#: under the same lineage. Nothing was drafted where only a part of a text was read.
+#: lineage, position, token, and the probability of that if the process is to say so. The lineage is
+#: the number of the last update that changed what the draft model had: the token follows that
+#: update's verified text and the tokens published since under the same lineage. Nothing was drafted
+#: where only a part of a text was read.
 DRAFTED = "drafted"
 
 #: Tokens of a new text that one forward reads, so that other texts need not wait for long.
@@ -76,20 +77,20 @@ class DraftService:
     def _read(self, number: int, text: _Text) -> Message:
         start = clock()
         end = self._batch.length(text.slot) + WINDOW
-        token = self._batch.read(text.slot, text.tokens[:end])
-        drafted = [] if end < len(text.tokens) else [self._add(number, text, token)]
+        guess = self._batch.read(text.slot, text.tokens[:end])
+        drafted = [] if end < len(text.tokens) else [self._add(number, text, guess)]
         return DRAFTED, start, clock() - start, drafted
 
     def _step(self, items: Sequence[tuple[int, _Text]]) -> Message:
         start = clock()
         texts = [text for _, text in items]
-        tokens = self._batch.step([text.slot for text in texts], [text.tokens for text in texts])
-        drafted = [self._add(*item, token) for item, token in zip(items, tokens, strict=True)]
+        guesses = self._batch.step([text.slot for text in texts], [text.tokens for text in texts])
+        drafted = [self._add(*item, guess) for item, guess in zip(items, guesses, strict=True)]
         return DRAFTED, start, clock() - start, drafted
 
-    def _add(self, number: int, text: _Text, token: int) -> tuple[int, int, int, int]:
-        text.tokens.append(token)
-        return number, text.lineage, len(text.tokens) - 1, token
+    def _add(self, number: int, text: _Text, guess: Guess) -> tuple[int, int, int, int, float]:
+        text.tokens.append(guess.token)
+        return number, text.lineage, len(text.tokens) - 1, guess.token, guess.confidence
 
     def _unread(self, text: _Text) -> int:
         return len(text.tokens) - self._batch.length(text.slot)

@@ -7,13 +7,14 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from decoders.adaptive.drafts import NEVER, Situation
 from decoders.process.channel import Message
 from decoders.process.clock import clock
-from decoders.process.drafter import check_seconds, check_tokens
+from decoders.process.drafter import check_confidence, check_seconds, check_tokens
 from decoders.vllm.draft import DraftLost, DraftProcess
 from decoders.vllm.drafting import DRAFTED, STEP
 from decoders.vllm.expansion import mend
-from decoders.vllm.patience import Pace
+from decoders.vllm.patience import Patience, StepPolicy
 from decoders.vllm.settings import AUTO, PearlSettings
 from decoders.vllm.texts import Changes, ServedText, ServedTexts
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 #: How many steps' time is waited for drafts at most, where it is chosen how long is waited.
 _MOST_STEPS = 2.0
+#: And by how many draft forwards later than expected the next token may be: one that is later than
+#: that is taken to be late for long, as of a process that is not let run.
+_LATE = 4.0
 #: Steps of which it is kept what was done in them, where nobody asks.
 _LOGGED = 8192
 
@@ -39,6 +43,13 @@ class _Waited(NamedTuple):
 
     start: float = 0.0
     seconds: float = 0.0
+
+
+class _Last(NamedTuple):
+    """The token that was drafted last of a text, and when the draft process had drafted last."""
+
+    ended: float
+    confidence: float
 
 
 class PearlProposer:
@@ -79,10 +90,17 @@ class PearlProposer:
         self._texts = ServedTexts(min(texts, self._settings.texts or texts), self._longest)
         self._by_number: dict[int, ServedText] = {}
         self._draft: DraftProcess | None = None
-        self._pace = Pace()
+        self._policy = StepPolicy(self._most)
+        #: What it decided last, and for which texts.
+        self._decided: tuple[list[ServedText], Patience] | None = None
+        #: When this was called for the present step, when the draft process was last told what has
+        #: changed, and when it had last drafted.
+        self._called = self._told = self._ended = 0.0
+        #: Until when the next token is waited for, where it is chosen how long is waited.
+        self._due = 0.0
         self._log: deque[dict[str, Any]] = deque(maxlen=_LOGGED)
         #: Tokens published since the last step, by the number of their text.
-        self._fresh: dict[int, list[tuple[int, int, int, float, float]]] = {}
+        self._fresh: dict[int, list[tuple[int, int, int, float, float, float]]] = {}
         self._failed: str | None = None
         #: When the last call was over; since when the draft process owes an answer.
         self._returned: float | None = None
@@ -170,8 +188,11 @@ class PearlProposer:
 
         ``start``; ``seconds``, of which ``waited`` for drafts, from ``wait_start`` on (0 if it did
         not wait); ``rows``, each with its ``length``, what was ``handed`` and what was ``drafted``
-        for it since the last call: lineage, position, token, seconds of the forward and its start;
-        ``failed``: why there are no more drafts, if so. The latest 8192 are kept.
+        for it since the last call: lineage, position, token, how probable the draft model found it
+        (1 if it was not asked), seconds of the forward and its start; where it is decided how many
+        are handed over, ``at_hand`` of so many, ``awaited`` of them waited for, and the ``chances``
+        of those handed over. ``failed``: why there are no more drafts, if so. The latest 8192 are
+        kept.
         """
         taken = list(self._log)
         self._log.clear()
@@ -197,8 +218,9 @@ class PearlProposer:
         rows: list[dict[str, Any]],
     ) -> _Waited:
         """Fill in what is handed over, and what is logged; gives when it waited."""
+        self._called = start
         self._read(draft)
-        waited = _Waited()
+        waited, self._decided, found = _Waited(), None, dict[int, int]()
         if self._settings.gamma is not None:
             # The step is over once both are done.
             waited = self._wait(draft, self._is_short)
@@ -208,16 +230,25 @@ class PearlProposer:
         if self._settings.gamma is None:
             self._tell(draft, changes)
             self._read(draft)
+            self._settle()
+            found = {text.number: len(text.pending) for text in self._texts}
             # A draft process that was not let run must not hold up the target.
             patient = self._settings.wait != AUTO
-            limit = None if patient else _MOST_STEPS * self._pace.costs.step
+            limit = None if patient else _MOST_STEPS * self._policy.step(len(found), 0)
             waited = self._wait(draft, self._is_worth_it, limit)
         self._settle()
+        decisions = self._decisions()
         for row, (text, gained) in enumerate(zip(texts, step.sampled, strict=True)):
             if text is not None and gained:
-                text.handed = text.pending[: self._most]
+                pending = text.pending
+                judged, chances = decisions.get(text.number, (self._most, []))
+                text.handed = pending[:judged]
                 handed[row] = list(text.handed)
                 rows[row]["drafted"] = self._fresh.get(text.number, [])
+                if text.number in decisions:
+                    rows[row]["at_hand"] = len(pending)
+                    rows[row]["awaited"] = len(pending) - found[text.number]
+                    rows[row]["chances"] = list(chances[:judged])
         if self._settings.gamma is not None:
             self._tell(draft, changes)
         self._fresh = {}
@@ -227,8 +258,8 @@ class PearlProposer:
         """What the step took, if it did nothing but go on with the same texts as the last one."""
         same = not changes.begun and not changes.over and all(step.sampled)
         if self._returned is not None and same:
-            verified = sum(len(text.handed) for text in self._texts)
-            self._pace.stepped(start - self._returned, verified)
+            judged = [len(text.handed) for text in self._texts]
+            self._policy.stepped(start - self._returned, len(judged), sum(judged))
 
     def _read(self, draft: DraftProcess) -> None:
         """Take in what was drafted; DraftLost where nothing was for too long."""
@@ -243,7 +274,7 @@ class PearlProposer:
     ) -> _Waited:
         """Take in what is drafted as long as more of it is wanted; gives when that was.
 
-        For ``limit`` seconds at most, if there is a limit.
+        For ``limit`` seconds at most, if there is a limit, and then not beyond what is due.
         """
         start: float | None = None
         while is_wanted():
@@ -251,7 +282,7 @@ class PearlProposer:
             if limit is None:
                 self._take(draft, draft.receive(DRAFTED))
                 continue
-            left = start + limit - clock()
+            left = min(start + limit, self._due) - clock()
             message = draft.receive_within(DRAFTED, left) if left > 0 else None
             if message is None:
                 break
@@ -265,15 +296,39 @@ class PearlProposer:
     def _is_worth_it(self) -> bool:
         """Whether to wait for more drafts; never while a new text is being read."""
         self._settle()
-        at_hand = [
-            len(text.pending)
-            for text in self._texts
-            if text.is_read and max(text.reach, text.length) < text.limit
-        ]
+        texts = [text for text in self._texts if text.is_read]
         wait = self._settings.wait
-        if isinstance(wait, str):
-            wait = self._pace.wait(self._most, len(at_hand))
-        return any(held < wait for held in at_hand)
+        if not isinstance(wait, str):
+            going_on = (one for one in texts if max(one.reach, one.length) < one.limit)
+            return any(len(one.pending) < wait for one in going_on)
+        now = clock()
+        situations = [self._situation(text, now) for text in texts]
+        decision = self._policy.decide(situations)
+        self._decided = texts, decision
+        soonest = min((one.arrival for one in situations), default=NEVER)
+        self._due = now + soonest + _LATE * self._policy.waiting
+        return decision.awaited > 0
+
+    def _situation(self, text: ServedText, now: float) -> Situation:
+        """What there is of a text that the draft model has read."""
+        return self._policy.situation(
+            text.confidences(text.length, len(text.pending)),
+            text.length - text.base,
+            _Last(self._ended, text.latest),
+            text.parted,
+            text.limit - text.length,
+            self._told,
+            now,
+        )
+
+    def _decisions(self) -> dict[int, tuple[int, Sequence[float]]]:
+        """How many tokens to hand over of each text for which that was decided, by its number; and
+        their chances."""
+        if self._decided is None:
+            return {}
+        texts, (judged, _, chances) = self._decided
+        decided = zip(texts, judged, chances, strict=True)
+        return {text.number: (count, own) for text, count, own in decided}
 
     def _take(self, draft: DraftProcess, message: Message) -> None:
         """Take in a message of drafted tokens."""
@@ -281,24 +336,32 @@ class PearlProposer:
         with draft.understood():
             _, start, seconds, drafted = message
             check_seconds(start, seconds)
+            self._ended = start + seconds
             going = [self._by_number.get(number) for number, *_ in drafted]
             if any(text is not None and text.is_read for text in going):
                 # Not where it has read a new text, which takes longer.
-                self._pace.drafted(seconds)
-            for number, lineage, position, token in drafted:
+                self._policy.drafted(seconds, start < self._called)
+            for number, lineage, position, token, confidence in drafted:
                 check_tokens([token], draft.vocab_size)
+                check_confidence(confidence)
                 text = self._by_number.get(number)
                 if text is None:
                     # It is over.
                     continue
-                text.publish(lineage, position, token)
+                text.publish(lineage, position, token, confidence)
                 self._fresh.setdefault(number, []).append(
-                    (lineage, position, token, seconds, start)
+                    (lineage, position, token, confidence, seconds, start)
                 )
 
     def _settle(self) -> None:
         for text in self._texts:
-            self._pace.judged(*text.settle())
+            start = text.compared
+            agreed, parted = text.settle()
+            place = start - text.base
+            if agreed or parted:
+                before = text.confidences(start - 1, 1)[0] if place else None
+                confidences = text.confidences(start, agreed + parted)
+                self._policy.verified(confidences, place, before, agreed)
 
     def _tell(self, draft: DraftProcess, changes: Changes) -> None:
         """Let the draft process know what has changed."""
@@ -307,6 +370,7 @@ class PearlProposer:
             if self._settings.gamma is not None:
                 ahead = len(text.handed) + self._settings.gamma
             text.limit = min(text.length + ahead, self._longest)
+        self._told = clock()
         draft.send(
             (
                 STEP,

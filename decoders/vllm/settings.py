@@ -47,8 +47,8 @@ class PearlSettings:
     ahead
         By how many tokens it runs ahead of the text, at most.
     wait
-        Where fewer drafted tokens than this are at hand a step waits for them; ``auto``: as many as
-        it pays to wait for, see :mod:`decoders.vllm.patience`.
+        Where fewer drafted tokens than this are at hand a step waits for them; ``auto``: it waits
+        for those, and judges those, that pay, see :mod:`decoders.vllm.patience`.
     gamma
         The paper's form: each step drafts so many tokens, and waits for them. ``None``: neither
         model waits for the other, but as ``wait`` says.
@@ -100,6 +100,11 @@ class PearlSettings:
         assert config.speculative_config is not None
         settings._check(config.speculative_config.num_speculative_tokens)
         return settings
+
+    @property
+    def decides(self) -> bool:
+        """Whether it is weighed in each step how long it waits and what it judges."""
+        return self.gamma is None and self.wait == AUTO
 
     @property
     def location(self) -> str:

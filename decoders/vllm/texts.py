@@ -30,6 +30,7 @@ class ServedText:
         self._lengths = [self.length]
         self._lineage = 0
         self._drafts: list[int] = []
+        self._confidences: list[float] = []
         #: How many of these the target's own tokens were compared with; all agreed.
         self._compared = 0
         self._parted = False
@@ -58,17 +59,19 @@ class ServedText:
         self._lengths.append(end)
         return len(self._lengths) - 1
 
-    def publish(self, lineage: int, position: int, token: int) -> None:
-        """A token was drafted. ValueError where it can't be, as it is told."""
+    def publish(self, lineage: int, position: int, token: int, confidence: float = 1.0) -> None:
+        """A token of this probability was drafted. ValueError where it can't be, as it is told."""
         if not self._lineage <= lineage < len(self._lengths):
             last = len(self._lengths) - 1
             raise ValueError(f"expected a lineage from {self._lineage} to {last}, got {lineage}")
         if lineage > self._lineage:
             self._lineage, self._drafts, self._compared, self._parted = lineage, [], 0, False
+            self._confidences = []
         expected = self._lengths[lineage] + len(self._drafts)
         if position != expected:
             raise ValueError(f"expected a token for position {expected}, got one for {position}")
         self._drafts.append(token)
+        self._confidences.append(confidence)
         self.is_read = True
 
     def settle(self) -> tuple[int, int]:
@@ -78,10 +81,9 @@ class ServedText:
         """
         if self._parted:
             return 0, 0
-        base = self._lengths[self._lineage]
         agreed = 0
-        for draft in self._drafts[self._compared : self.length - base]:
-            if draft != self._tokens[base + self._compared]:
+        for draft in self._drafts[self._compared : self.length - self.base]:
+            if draft != self._tokens[self.base + self._compared]:
                 self._parted = True
                 return agreed, 1
             agreed += 1
@@ -91,19 +93,39 @@ class ServedText:
     @property
     def compared(self) -> int:
         """Position of the first drafted token that was not yet compared with the text."""
-        return self._lengths[self._lineage] + self._compared
+        return self.base + self._compared
+
+    @property
+    def parted(self) -> bool:
+        """Whether the draft is known to have gone elsewhere, so that a new one is to come."""
+        return self._parted
+
+    @property
+    def base(self) -> int:
+        """The length of the text that the draft follows."""
+        return self._lengths[self._lineage]
+
+    @property
+    def latest(self) -> float:
+        """The probability of the draft's last token; 1 before any."""
+        return self._confidences[-1] if self._confidences else 1.0
+
+    def confidences(self, start: int, count: int) -> list[float]:
+        """Those of the draft's tokens from a position of the text on."""
+        first = start - self.base
+        return self._confidences[first : first + count]
 
     @property
     def pending(self) -> list[int]:
         """Drafted tokens that follow the text; to be asked once it is settled."""
-        return [] if self._parted else self._drafts[self.length - self._lengths[self._lineage] :]
+        return [] if self._parted else self._drafts[self.length - self.base :]
 
     @property
     def reach(self) -> int:
         """Length up to which it is drafted, as far as that is known and agrees."""
         if self._parted:
             return self.length
-        return self._lengths[self._lineage] + len(self._drafts)
+        return self.base + len(self._drafts)
 
 
 @dataclass

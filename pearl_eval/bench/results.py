@@ -14,6 +14,7 @@ from decoders.accepted_runs import acceptance_rate
 from pearl_eval.bench.limits import TimedForwards, round_limit_share
 from pearl_eval.results.about import OWN_ENGINE, engine_of
 from pearl_eval.results.records import Record
+from pearl_eval.results.replay import Replay
 from pearl_eval.results.speed import Ratio, Speed
 
 
@@ -91,6 +92,12 @@ class Results:
             return None
         by_key = {one.key: one for one in self.forwards}
         return round_limit_share(self.entries[label].rounds, by_key)
+
+    def replay(self, label: str) -> Replay | None:
+        """How near a decoder that decides for itself came to rules that know more."""
+        entry = self.entries[label]
+        own = engine_of(entry.summary) == OWN_ENGINE and "chances" in entry.rounds
+        return Replay.of(entry.rounds) if own else None
 
     def speed_ratio(self) -> float:
         """c, the median over the prompts."""

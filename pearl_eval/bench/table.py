@@ -13,6 +13,7 @@ from rich.table import Table
 from pearl_eval.bench.results import Results
 from pearl_eval.figures.benchmark import REFERENCE
 from pearl_eval.results.about import OWN_ENGINE, engine_of
+from pearl_eval.results.replay import Replay
 from pearl_eval.results.speed import Ratio
 from pearl_eval.results.table import equivalence_text, number
 from pearl_eval.shell.console import console
@@ -27,8 +28,8 @@ _NAMED = 40
 class ContenderRow:
     """One contender's figures, on all prompts. ``ratios`` are its speed over others', by name.
 
-    ``draft_limit_share`` and ``round_limit_share`` are its shares of limits 1 and 2. A figure that
-    does not exist for a contender is None.
+    ``draft_limit_share`` and ``round_limit_share`` are its shares of limits 1 and 2, ``replay``
+    what rules that know more would reach. A figure that does not exist for a contender is None.
     """
 
     contender: str
@@ -40,6 +41,7 @@ class ContenderRow:
     acceptance_rate: float | None
     equivalence: str
     engine: str = OWN_ENGINE
+    replay: Replay | None = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ def rows(results: Results, rivals: Rivals) -> list[ContenderRow]:
             entry.summary["acceptance_rate"],
             equivalence_text(entry.summary),
             engine_of(entry.summary),
+            results.replay(label),
         )
         for label, entry in results.entries.items()
     ]
@@ -166,6 +169,11 @@ def print_contest(title: str, contest: Mapping[str, Any]) -> None:
         " run at once, else than both together.",
         soft_wrap=True,
     )
+    for row in contest["rows"]:
+        if row.get("replay"):
+            console(stderr=False).print(
+                replay_text(row["contender"], row["replay"]), soft_wrap=True
+            )
     if mixed:
         console(stderr=False).print(
             "The reference of a decoder that runs in vLLM is vLLM alone. Across engines compare"
@@ -180,6 +188,18 @@ def print_contest(title: str, contest: Mapping[str, Any]) -> None:
             [one["contender"], *(str(Ratio(**ratio)) for ratio in one["ratios"].values())]
             for one in best
         ),
+    )
+
+
+def replay_text(contender: str, replay: Mapping[str, float]) -> str:
+    """How near a contender came to rules that know more (``Replay``)."""
+    simulated = replay["simulated"]
+    return (
+        f"{contender} on the same texts and forward times, simulated, once prompts are read:"
+        f" {simulated:.1f} tokens/s (measured {replay['measured']:.1f}). That is"
+        f" {simulated / replay['informed']:.0%} of its rule where it is known how often tokens of"
+        f" each kind are right, and {simulated / replay['outcomes']:.0%} where it is known which of"
+        " those at hand are."
     )
 
 

@@ -193,6 +193,9 @@ class _Lanes:
             if row["wait_start"] > 0:
                 waited = row["wait_target_seconds"]
                 self._span_of(row["wait_start"], waited, lanes[target], **_ENGINE_WAITING)
+                if row["awaited"]:
+                    left, right = (self._ms(row["wait_start"] + end) for end in (0, waited))
+                    self._write(left, right, lanes[target], f"for {row['awaited']}", "black")
             if row["target_seconds"] > 0:
                 self._target(row, lanes[target])
             # What is not final when the stretch is over is not counted either.
@@ -238,7 +241,12 @@ class _Lanes:
         judged, accepted = row["judged"], row["accepted"]
         shorter = f"{accepted} of {judged}" if judged else ""
         says = f"{row['mode']}: {shorter}" if judged else row["mode"]
-        fits = [text for text in (says, shorter) if self._size(left, right, text) >= _SMALLEST]
+        # Of a decoder that chooses how many to judge; the first forward reads the prompt besides.
+        chooses = row["at_hand"] and row["length_before"]
+        unjudged = row["at_hand"] - (row["target_tokens"] - 1) if chooses else 0
+        longer = f"{says}, {unjudged} left" if unjudged > 0 else says
+        told = (longer, says, shorter)
+        fits = [text for text in told if self._size(left, right, text) >= _SMALLEST]
         self._write(left, right, y, fits[0] if fits else "", "black")
 
     def _text(self, row: dict[str, Any], one: Decoding, y: float) -> None:

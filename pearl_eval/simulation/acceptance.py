@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from decoders.schedule import DRAFT_MODEL
 
-#: The same of all tokens, so that it says nothing.
-_UNKNOWN = 0.5
+#: The confidence of tokens of which none is known: the same of all, so that it says nothing.
+UNTOLD = 0.5
 #: How soon the places of the target's tokens among the draft model's choices thin out.
 TAIL = 1.0
 #: As good as never.
@@ -72,7 +72,7 @@ class FixedText:
         return min(count, self._wrong[start] - start) if count else 0
 
     def confidence(self, position: int) -> float:
-        return _UNKNOWN if self._confidences is None else self._confidences[position]
+        return UNTOLD if self._confidences is None else self._confidences[position]
 
     def within(self, position: int, count: int, rejected: bool) -> bool:
         return self._places[position] - rejected <= count
@@ -99,7 +99,7 @@ class BlockText:
         return count
 
     def confidence(self, position: int) -> float:
-        return _UNKNOWN
+        return UNTOLD
 
     def within(self, position: int, count: int, rejected: bool) -> bool:
         # What follows a whole block is accepted as often as the last of its tokens.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from decoders.adaptive.policy import NEVER, Decision, Policy, Situation
+from decoders.adaptive.policy import Decision, Policy
 from decoders.schedule import Adaptive, Ahead
 from pearl_eval.simulation.acceptance import Text
 from pearl_eval.simulation.forerunner import Published, SimulatedForerunner
@@ -68,18 +68,21 @@ class _Chooser:
     def __init__(self, policy: Policy, machine: Machine, drafts: _Drafts, ahead: int) -> None:
         self._policy, self._machine, self._drafts, self._ahead = policy, machine, drafts, ahead
         self._told = 0.0
+        policy.begin()
 
     def decide(self, known: int, now: float) -> Decision:
         drafts = self._drafts
-        pending, latest = drafts.pending(known), drafts.latest
-        if latest is None or pending >= min(self._ahead, self._machine.max_new_tokens - known - 1):
-            arrival = NEVER
-        else:
-            arrival = self._policy.arrival(latest.ended, self._told, drafts.stale, now)
-        last = None if latest is None or drafts.stale else latest.position
-        before = None if last is None else self._machine.text.confidence(last)
-        held = drafts.confidences(known, pending)
-        return self._policy.decide(Situation(held, known - drafts.base, before, arrival))
+        left = self._machine.max_new_tokens - known
+        situation = self._policy.situation(
+            drafts.confidences(known, drafts.pending(known)),
+            known - drafts.base,
+            drafts.latest,
+            drafts.stale,
+            min(self._ahead, left - 1),
+            self._told,
+            now,
+        )
+        return self._policy.decide(situation)
 
     def note(self, fresh: Sequence[Published]) -> None:
         for one in fresh:

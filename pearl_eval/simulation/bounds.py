@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from decoders.adaptive.policy import NEVER, Decision, Policy, Situation
+from decoders.adaptive.calibration import LEAST, SUREST
+from decoders.adaptive.drafts import NEVER, Situation
+from decoders.adaptive.policy import Decision, Policy
 from pearl_eval.simulation.acceptance import Acceptance, FixedText, Text
 
 
@@ -54,4 +56,4 @@ class Outcomes:
         text = self._texts.text(index, length, rng)
         right = [text.accepted(position, 1) == 1 for position in range(length)]
         # As near to certain as chances are taken to be.
-        return FixedText(np.array(right), [0.996 if one else 0.004 for one in right])
+        return FixedText(np.array(right), [SUREST if one else LEAST for one in right])

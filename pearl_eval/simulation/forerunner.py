@@ -14,13 +14,14 @@ from pearl_eval.simulation.machine import Machine
 @dataclass(slots=True)
 class Published:
     """A token: the update its text began with, its position, how long it took and the draft process
-    had waited before, and when it was there."""
+    had waited before, when it was there, and what the draft model thought of it."""
 
     lineage: int
     position: int
     seconds: float
     waited: float
     ended: float
+    confidence: float
 
 
 class SimulatedForerunner:
@@ -111,6 +112,9 @@ class SimulatedForerunner:
     def _draft(self) -> Published:
         seconds = self._next()
         self._free += seconds
+        if self._seen:
+            # Not of the forward that read the prompt.
+            self._outlook.drafted(seconds, anew=False)
         self._seen = self._machine.prompt + self._length
         position = self._length
         if self._wrong is None:
@@ -118,8 +122,8 @@ class SimulatedForerunner:
             self._wrong = None if right else position
         self._length += 1
         waited, self._waited = self._waited, 0.0
-        self._outlook.drafted(seconds, anew=False)
-        return Published(self._lineage, position, seconds, waited, self._free)
+        confidence = self._machine.text.confidence(position)
+        return Published(self._lineage, position, seconds, waited, self._free, confidence)
 
     def _take(self, number: int, verified: int) -> None:
         self._outlook.forget()

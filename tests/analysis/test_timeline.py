@@ -158,6 +158,24 @@ def test_what_runs_on_by_itself_is_drawn_before_it_is_read(tmp_path: Path) -> No
     assert [box.get_x() for box in green] == pytest.approx([50, 150])
 
 
+def test_what_a_decoder_decided_is_told(tmp_path: Path) -> None:
+    """It waited for two tokens, and judged three of the five at hand; of all it judges none is
+    left, nor of those at hand in the forward that reads the prompt."""
+    prompt = Round("decode", target_seconds=0.2, verified_length=1, own_tokens=1, at_hand=30)
+    prompt.target_tokens = 20
+    some = Round("verify", judged=3, accepted=2, start=0.2, verified_length=4, own_tokens=1)
+    some.target_start, some.target_seconds, some.target_tokens = 0.4, 0.4, 4
+    some.at_hand, some.awaited = 5, 2
+    some.wait_start, some.wait_target_seconds = 0.2, 0.2
+    every = Round("verify", judged=3, accepted=3, start=0.8, verified_length=8, own_tokens=1)
+    every.target_start, every.target_seconds, every.target_tokens, every.at_hand = 0.8, 0.2, 4, 3
+    write_run(tmp_path / "run", "decides", [prompt, some, every])
+    figure = draw_lanes(decodings(read_runs(tmp_path / "run")), Stretch(0, 1.0), str, "")
+    said = texts(figure)
+    assert {"decode", "for 2", "verify: 2 of 3, 2 left", "verify: 3 of 3"} <= set(said)
+    assert not any(one.startswith("for ") and one != "for 2" for one in said)
+
+
 def guesses() -> list[Round]:
     """A tree of three branches, of which two begin alike; then a token that nothing was guessed of.
 

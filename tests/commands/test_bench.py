@@ -20,10 +20,11 @@ from pearl_eval.bench.benchmark import draw
 from pearl_eval.bench.growth import points
 from pearl_eval.bench.limits import TimedForwards, round_limit_share
 from pearl_eval.bench.results import Entry, Results
-from pearl_eval.bench.table import bests, rows
+from pearl_eval.bench.table import bests, replay_text, rows
 from pearl_eval.errors import UserError
 from pearl_eval.results.intervals import total_ratio_interval
 from pearl_eval.results.records import Record, read_lines
+from pearl_eval.results.replay import Replay
 from pearl_eval.results.speed import Ratio
 from pearl_eval.shell.sweep import table_rows
 from tasks.task import Problem
@@ -66,6 +67,27 @@ def contest(**seconds: list[float]) -> Results:
     named = {name.replace("__", " γ"): timed(*own) for name, own in seconds.items()}
     forwards = [replace(FORWARDS, key=(f"Task/{i}", 0, 0)) for i in range(4)]
     return Results({name: entry(name, own) for name, own in named.items()}, forwards)
+
+
+def test_who_decides_for_itself_is_held_against_rules_that_know_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where the simulation has 90 tokens/s they would have 100 and 180."""
+    monkeypatch.setattr(Replay, "of", lambda own: Replay(95.0, 90.0, 100.0, 180.0))
+    results = contest(a=[10.0, 10.0], b=[8.0, 8.0], c=[8.0, 8.0])
+    for name, engine in (("b", "transformers"), ("c", "vLLM")):
+        one = results.entries[name]
+        summary = {**one.summary, "decoder_about": {"engine": engine}}
+        decided = replace(one, rounds=one.rounds.assign(chances=0), summary=summary)
+        results = replace(results, entries={**results.entries, name: decided})
+    assert [results.replay(name) for name in "abc"] == [
+        None,
+        Replay(95.0, 90.0, 100.0, 180.0),
+        None,
+    ]
+    said = replay_text("b", {"measured": 95, "simulated": 90, "informed": 100, "outcomes": 180})
+    assert "90.0 tokens/s (measured 95.0)" in said
+    assert "90% of its rule where it is known how often" in said and "and 50% where" in said
 
 
 def test_ratios_are_paired() -> None:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import pytest
+import torch
 from by_hand import Decode, by_hand, target_seconds, wrong_at
 
 from decoders.adaptive.average import Average
 from decoders.adaptive.calibration import Calibration, Chances, doubt, place_kind
+from decoders.adaptive.drafts import NEVER, Situation
 from decoders.adaptive.forward_costs import ForwardCosts
+from decoders.adaptive.line import Line
 from decoders.adaptive.outlook import Outlook
-from decoders.adaptive.policy import MOST, NEVER, Decision, Policy, Situation
+from decoders.adaptive.policy import MOST, Decision, Policy
 from decoders.adaptive.slowdown import LearnedSlowdown
 from decoders.adaptive.stopping import Timings, best_start
 from decoders.pearl_adaptive import PearlAdaptive
+from decoders.process import forerunner
+from decoders.sampling.sampler import Greedy
 
 __all__ = ["by_hand"]
 
@@ -199,6 +205,39 @@ def test_a_draft_model_rests_where_it_costs_the_target_more_than_it_may_gain() -
     assert outlook.better_waits(20.0, 3) > 80.0
 
 
+def test_a_line_is_that_of_the_recent_points() -> None:
+    """A rise of a tenth of the mean counts as much as a variance of 1; that of these places is 4:
+    from 10 at 0 to 14 at 4 it rises by (4 · 1 + 1 · 0.1 · 12) / 5."""
+    line = Line(0.1, 1.0)
+    assert not line
+    line.add(3.0, 10.0)
+    assert line and (line.slope, line.at(5.0)) == (pytest.approx(1.0), pytest.approx(12.0))
+    for _ in range(300):
+        line.add(0.0, 20.0)
+    for _ in range(300):
+        line.add(0.0, 10.0)
+        line.add(4.0, 14.0)
+    assert line.slope == pytest.approx(1.04, abs=0.01)
+    assert line.at(2.0) == pytest.approx(12.0, abs=0.05)
+
+
+def test_a_point_far_above_a_line_counts_as_twice_as_high() -> None:
+    """Of 1 + 0.98 + 0.98² + … = 50 points one is new: a fiftieth of what it is above the others."""
+    line = Line(0.0, 1.0)
+    for _ in range(400):
+        line.add(2.0, 10.0)
+    line.add(2.0, 1000.0)
+    assert line.at(2.0) == pytest.approx(10.0 + (20.0 - 10.0) / 50, rel=1e-3)
+    # Twice of what the line says there, not of the mean: it expects about 60 at 10.
+    steep = Line(0.0, 0.001)
+    for _ in range(400):
+        steep.add(0.0, 10.0)
+        steep.add(10.0, 60.0)
+    before = steep.at(10.0)
+    steep.add(10.0, 115.0)
+    assert steep.at(10.0) - before == pytest.approx(55.0 / 25, rel=0.05)
+
+
 def test_a_slowdown_is_learned_from_forwards_of_either_kind() -> None:
     """10 s alone, 12 s beside the draft model, 11 s where that ran for half of them."""
     slowdown = LearnedSlowdown()
@@ -245,6 +284,84 @@ def test_the_next_token_is_expected_a_forward_after_the_last() -> None:
     assert policy.arrival(ended=13.0, told=12.0, anew=True, now=13.0) == 2.0
 
 
+class Token(NamedTuple):
+    ended: float
+    confidence: float
+
+
+def test_what_there_is_when_the_target_is_free() -> None:
+    policy, last = Policy(), Token(ended=10.0, confidence=0.7)
+    policy.drafted(3.0, beside=True)
+    # The next token is there a forward after the last one, of which 1 s is over.
+    here = ([0.9, 0.7], 4, last)
+    assert policy.situation(*here, stale=False, room=3, told=5.0, now=11.0) == (
+        Situation([0.9, 0.7], 4, 0.7, 2.0)
+    )
+    # There is no room for a third.
+    assert policy.situation(*here, stale=False, room=2, told=5.0, now=11.0).arrival == NEVER
+    # The draft went elsewhere: the next token follows none, and comes a forward later.
+    assert policy.situation([], 4, last, stale=True, room=3, told=11.0, now=11.0) == (
+        Situation([], 4, None, 5.0)
+    )
+    # Nothing was drafted yet: it is reading the prompt, for nobody knows how long.
+    assert policy.situation([], 0, None, stale=False, room=3, told=0.0, now=0.0) == (
+        Situation([], 0, None, NEVER)
+    )
+
+
+def test_the_reading_of_a_prompt_is_no_draft_forward_like_others() -> None:
+    policy = Policy()
+    for _ in range(2):
+        policy.begin()
+        policy.drafted(50.0, beside=True)
+        policy.drafted(3.0, beside=True)
+    assert policy.drafting == 3.0
+
+
+class Prophet:
+    """A model that always drafts token 3: it reads a prompt in 50 s, and any other token in 4."""
+
+    def __init__(self) -> None:
+        self.now, self.read = 0.0, 0
+
+    def extend(self, text: list[int], rows: int) -> torch.Tensor:
+        self.now += 50.0 if not self.read else 4.0
+        self.read = len(text)
+        return torch.tensor([[0.0, 0.0, 0.0, 1.0]])
+
+    def rollback(self, length: int) -> None:
+        self.read = min(self.read, length)
+
+
+def test_a_draft_process_counts_no_reading_of_a_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither as a draft forward, nor as the first of a draft that begins anew."""
+    model, counted = Prophet(), list[tuple[float, bool]]()
+    monkeypatch.setattr(forerunner, "clock", lambda: model.now)
+    monkeypatch.setattr(Outlook, "drafted", lambda self, *one: counted.append(one))
+    service = forerunner.ForerunnerService(model, Greedy(), confides=True)  # type: ignore[arg-type]
+
+    def begin() -> None:
+        counted.clear()
+        service.answer(("begin", [1, 2], 9, 20, 0))
+        service.draft(0.0)
+        assert counted == []
+
+    begin()
+    service.draft(0.0)
+    service.answer(("verified", 1, 2, [3, 1]))
+    service.draft(0.0)
+    service.draft(0.0)
+    assert counted == [(4.0, False), (4.0, True), (4.0, False)]
+    # Of the next text, whether or not the target was quicker than the reading of the prompt.
+    service.answer(("verified", 2, 4, [1]))
+    begin()
+    service.answer(("begin", [1, 2], 9, 20, 0))
+    service.answer(("verified", 1, 2, [0]))
+    service.draft(0.0)
+    service.draft(0.0)
+    assert counted == [(4.0, False)]
+
+
 def test_a_policy_learns_what_became_of_the_tokens_of_a_draft() -> None:
     """Places 2 and 3 of a draft, of which the second was wrong."""
     policy, other = Policy(), Calibration()
@@ -266,8 +383,16 @@ def test_a_policy_learns_what_became_of_the_tokens_of_a_draft() -> None:
 
 
 def test_before_anything_was_measured_all_is_judged() -> None:
-    decision = Policy().decide(Situation([0.5] * 50, 0, 0.5, 1.0))
+    policy = Policy()
+    decision = policy.decide(Situation([0.5] * 50, 0, 0.5, 1.0))
     assert decision == Decision(MOST, 0) and decision.seconds is None
+    # Nor while no draft forward was but the one that read the prompt.
+    policy.begin()
+    policy.drafted(50.0, beside=True)
+    policy.ran(0, 10.0)
+    assert policy.decide(Situation([0.5] * 3, 0, 0.5, 1.0)) == Decision(3, 0)
+    policy.drafted(5.0, beside=True)
+    assert policy.decide(Situation([0.5] * 3, 0, 0.5, 1.0)).seconds is not None
 
 
 def test_what_is_never_right_does_not_matter() -> None:

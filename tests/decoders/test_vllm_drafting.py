@@ -8,9 +8,15 @@ from typing import Any
 
 import pytest
 
+from decoders.model.batch import Guess
 from decoders.process.channel import Message
 from decoders.vllm import drafting
 from decoders.vllm.drafting import DRAFTED, STEP, DraftService
+
+
+def guess(text: Sequence[int]) -> Guess:
+    """The next number, which is found the more probable the larger it is."""
+    return Guess(text[-1] + 1, (text[-1] + 1) / 1000)
 
 
 class Counting:
@@ -26,18 +32,18 @@ class Counting:
     def rollback(self, slot: int, length: int) -> None:
         self.lengths[slot] = min(length, self.length(slot))
 
-    def read(self, slot: int, text: Sequence[int]) -> int:
+    def read(self, slot: int, text: Sequence[int]) -> Guess:
         assert len(text) > self.length(slot)
         self.forwards.append((slot, list(text[self.length(slot) :])))
         self.lengths[slot] = len(text)
-        return text[-1] + 1
+        return guess(text)
 
-    def step(self, slots: Sequence[int], texts: Sequence[Sequence[int]]) -> list[int]:
+    def step(self, slots: Sequence[int], texts: Sequence[Sequence[int]]) -> list[Guess]:
         self.forwards.append(list(slots))
         for slot, text in zip(slots, texts, strict=True):
             assert len(text) == self.length(slot) + 1
             self.lengths[slot] = len(text)
-        return [text[-1] + 1 for text in texts]
+        return [guess(text) for text in texts]
 
 
 def step(
@@ -60,7 +66,8 @@ class Service:
         found = []
         for name, start, seconds, drafted in self.service.work():
             assert name == DRAFTED and start > 0 and seconds >= 0
-            found.append(drafted)
+            assert all(one[4] == one[3] / 1000 for one in drafted)
+            found.append([one[:4] for one in drafted])
         return found
 
 

@@ -59,6 +59,7 @@ def finished(pearl: PearlProposer) -> list[dict[str, Any]]:
         ("position", "expected a token for position"),
         ("lineage", "expected a lineage from"),
         ("seconds", "expected a time in seconds, got nan"),
+        ("confidence", "expected a probability, got 1.5"),
         ("message", "expected 'drafted', got 'what?'"),
         ("word", "expected 'drafted', got \"('proposal', [1, 2])\""),
         ("short", "makes no sense: not enough values to unpack"),

@@ -1,171 +1,149 @@
-"""How long a step waits for drafts: by hand-computed cases."""
+"""What a step of vLLM waits for and judges: hand-computed cases, and steps on simulated time."""
 
 from __future__ import annotations
 
-import dataclasses
+import math
+from collections.abc import Callable
 
 import pytest
+from served import MOST, Speeds, random_texts, tokens_per_second
 
-from decoders.vllm.patience import MovingMean, MovingSlope, Pace, StepCosts, best_wait, rate
-
-
-def test_without_waiting_a_text_has_what_was_drafted_meanwhile_or_nothing() -> None:
-    # Going on: 10 ms make 10 tokens, one of which the target has chosen itself; at most 3 of them
-    # are verified. All agree with probability 1/16 then, and 1/2 where nothing was at hand, so the
-    # share of going on is (1/2) / (1 - 1/16 + 1/2) = 8/23. Gained are 1 + 1/2 + 1/4 + 1/8, or 1.
-    costs = StepCosts(acceptance=0.5, step=0.010, token=0.0, draft=0.001)
-    gained = 15 / 23 * 1 + 8 / 23 * 1.875
-    assert rate(0, 3, 1, costs) == pytest.approx(gained / 0.010)
-    # Each verified token takes 1 ms.
-    slower = dataclasses.replace(costs, token=0.001)
-    assert rate(0, 3, 1, slower) == pytest.approx(gained / (0.010 + 8 / 23 * 0.003))
+from decoders.adaptive.drafts import NEVER, Situation
+from decoders.adaptive.stopping import RunEnds, Timings, best_start, best_wait
+from decoders.vllm.patience import StepPolicy
 
 
-def test_a_wait_is_for_so_many_drafts_and_half_a_forward_of_no_use() -> None:
-    # Anew: 2 are at hand after 2.5 ms. The share of going on is (1/8) / (1 - 1/16 + 1/8) = 2/17.
-    costs = StepCosts(acceptance=0.5, step=0.010, token=0.0, draft=0.001)
-    gained = 15 / 17 * 1.75 + 2 / 17 * 1.875
-    assert rate(2, 3, 1, costs) == pytest.approx(gained / (0.010 + 15 / 17 * 0.0025))
+def test_several_texts_wait_as_long_as_is_best_in_sum() -> None:
+    one = RunEnds(0, [10.0, 8.0, 9.0], 1.0)
+    assert best_wait([one, RunEnds(0, [10.0, 11.9, 14.0], 1.0)], 2.0) == 1
+    assert best_wait([one, RunEnds(0, [10.0, 12.1, 14.0], 1.0)], 2.0) == 0
+    assert best_wait([RunEnds(0, [10.0, 8.0, 7.0], 1.0)], 2.0) == 2
+    assert best_wait([], 2.0) == 0
 
 
-def test_a_draft_that_goes_on_may_be_waited_for_too() -> None:
-    # A step makes 2.5 tokens: 1.5 are at hand where none is waited for, and for 2 it takes another
-    # 0.002. Either state has 2 then, so the share of going on is 1/8 / (1 - 1/8 + 1/8) = 1/8.
-    costs = StepCosts(acceptance=0.5, step=0.010, token=0.0, draft=0.004)
-    waited = 7 / 8 * 2.5 * 0.004 + 1 / 8 * 0.002
-    assert rate(2, 8, 1, costs) == pytest.approx(1.75 / (0.010 + waited))
+def test_a_text_that_has_no_more_to_expect_loses_what_others_wait() -> None:
+    """1.3 for each second: the first token is there in 1 s, the second in 3."""
+    waits = RunEnds(0, [10.0, 8.5, 5.0], 1.0)
+    # 10, 8.5 + 1.3 and 5 + 3.9; of two that lose 10, 8.5 + 2.6 and 5 + 7.8.
+    assert best_wait([waits, RunEnds(3, [0.0], math.inf)], 2.0) == 2
+    assert best_wait([waits, *[RunEnds(3, [0.0], math.inf)] * 2], 2.0) == 0
+    assert best_wait([RunEnds(3, [0.0], math.inf)], 2.0) == 0
+    # One whose second token does not matter: 10 + 20, 8.5 + 19.9 and 5 + 19.9 + 2.6.
+    assert best_wait([waits, RunEnds(0, [20.0, 19.9], 1.0)], 2.0) == 2
+    assert best_wait([RunEnds(0, [10.0, 8.5, 6.0], 1.0), RunEnds(0, [20.0, 19.9], 1.0)], 2.0) == 1
 
 
-def test_several_texts_wait_for_the_last_of_them() -> None:
-    costs = StepCosts(acceptance=0.5, step=0.010, token=0.0005, draft=0.001)
-    gained = 15 / 17 * 1.75 + 2 / 17 * 1.875
-    held = 15 / 17 * 2 + 2 / 17 * 3
-    some_anew = 1 - (2 / 17) ** 2
-    seconds = 0.010 + 2 * held * 0.0005 + some_anew * 0.0025
-    assert rate(2, 3, 2, costs) == pytest.approx(2 * gained / seconds)
+def test_one_that_went_elsewhere_has_its_next_token_a_forward_later() -> None:
+    """After one forward 9.9 + 10 + 1.3, after two 9.9 + 2.6 + 5."""
+    assert best_wait([RunEnds(0, [10.0, 9.9], 1.0), RunEnds(0, [10.0, 5.0], 3.0)], 2.0) == 2
+    assert best_wait([RunEnds(0, [10.0, 9.9], 1.0), RunEnds(0, [10.0, 7.6], 3.0)], 2.0) == 0
 
 
-@pytest.mark.parametrize("acceptance", [0.2, 0.4])
-def test_a_bad_draft_that_is_expensive_is_never_waited_for(acceptance: float) -> None:
-    assert best_wait(12, 1, StepCosts(acceptance, 0.020, 0.0, 0.010)) == 0
+def measured(texts: int = 1, draft: float = 2.0, slope: float = 0.0) -> StepPolicy:
+    """Of steps of 10 s without any drafted token, and a draft forward of so many."""
+    policy = StepPolicy(19)
+    for judged in (0, 4) * 100:
+        policy.stepped(10.0 + slope * judged, texts, judged)
+    policy.drafted(draft, beside=False)
+    return policy
 
 
-def test_a_draft_as_slow_as_the_target_is_never_waited_for() -> None:
-    assert best_wait(12, 1, StepCosts(0.9, 0.020, 0.0, 0.020)) == 0
+def test_a_step_takes_longer_for_each_token_that_it_reads_of_any_text() -> None:
+    """At first 1 % more a token, which counts as much as a variance of 1: that of what was measured
+    is 4. Half a second a token, of 11 s: (4 · 0.5 + 0.11) / 5."""
+    first = StepPolicy(8)
+    assert first.step(1, 0) == 0.0
+    first.stepped(10.0, 2, 3)
+    assert first.step(2, 0) == pytest.approx(10.0 - 3 * 0.1)
+    assert first.step(2, 2) == pytest.approx(10.0 + 0.1)
+    policy = measured(texts=2, slope=0.5)
+    assert policy.step(2, 5) - policy.step(2, 0) == pytest.approx(10 * 2.11 / 5, rel=0.01)
+    # It never takes less.
+    falling = measured(texts=2, slope=-0.5)
+    assert falling.step(2, 5) == falling.step(2, 0) == pytest.approx(10.0, rel=0.1)
 
 
-def test_the_tiny_pair_waits_for_some() -> None:
-    for most in (12, 16):
-        assert 5 <= best_wait(most, 1, StepCosts(0.87, 0.011, 0.00005, 0.0005)) <= 8
+def test_a_single_text_is_decided_as_by_pearl_adaptive() -> None:
+    policy = measured()
+    timings = Timings([policy.step(1, judged) for judged in range(20)], 2.0, 2.0)
+    for confidences, arrival in (([], 1.0), ([], 6.0), ([0.9, 0.2], 2.0), ([0.9] * 6, 0.5)):
+        now = Situation(confidences, 0, confidences[-1] if confidences else None, arrival)
+        chances, _, unseen = policy.prospect(now)
+        expected = best_start(chances, unseen, arrival, timings)
+        judged, awaited, own = policy.decide([now])
+        assert (awaited, own) == (expected.awaited, [chances])
+        assert judged == [len(chances) if awaited else expected.judged]
 
 
-def test_the_longer_a_step_the_more_is_worth_waiting_for() -> None:
-    waits = [best_wait(16, 1, StepCosts(0.85, step, 0.0, 0.0005)) for step in (0.002, 0.01, 0.1)]
-    assert waits == sorted(waits) and waits[0] <= 2 and waits[-1] == 16
+def test_before_four_steps_were_measured_all_is_judged_and_nothing_awaited() -> None:
+    anew, long = Situation([], 0, None, 0.1), Situation([0.1] * 20, 0, 0.1, 0.1)
+    policy = StepPolicy(8)
+    policy.drafted(0.1, beside=True)
+    for _ in range(3):
+        policy.stepped(10.0, 2, 0)
+        assert policy.decide([anew, long]) == ([0, 8], 0, [(), ()])
+    policy.stepped(10.0, 2, 0)
+    assert policy.decide([anew, long]).awaited > 0
+    undrafted = StepPolicy(8)
+    for _ in range(9):
+        undrafted.stepped(10.0, 2, 0)
+    assert undrafted.decide([anew]).awaited == 0
+    assert policy.decide([]) == ([], 0, [])
 
 
-def test_nothing_is_waited_for_that_can_not_be_judged_worth_it() -> None:
-    assert best_wait(8, 0, StepCosts(0.9, 0.1, 0.0, 0.0005)) == 0
-    assert best_wait(8, 1, StepCosts(0.9, 0.1, 0.0, 0.0)) == 0
-    assert best_wait(8, 1, StepCosts(0.9, 0.0, 0.0, 0.0005)) == 0
-    # An acceptance of 1 is no division by 0.
-    assert best_wait(8, 1, StepCosts(1.0, 0.1, 0.0, 0.0005)) == 8
+def test_the_more_texts_lose_by_it_the_less_is_waited() -> None:
+    policy, anew = measured(draft=0.5), Situation([], 0, None, 0.5)
+    full = Situation([0.99] * 19, 5, 0.99, NEVER)
+    waits = [policy.decide([anew, *[full] * others]).awaited for others in (0, 1, 8)]
+    assert waits[0] >= waits[1] > waits[2] == 0
 
 
-def test_a_mean_forgets() -> None:
-    mean = MovingMean(kept=0.5)
-    assert mean.value == 0
-    mean.add(2.0)
-    assert mean.value == 2.0
-    mean.add(5.0)
-    # (0.5 × 2 + 5) / 1.5
-    assert mean.value == pytest.approx(4.0)
-    assert mean.without_outlier(100.0) == pytest.approx(12.0)
-    assert mean.without_outlier(7.0) == 7.0
+def test_a_tail_that_is_hardly_ever_right_is_left_where_others_wait_for_it() -> None:
+    """Right by 0.25 if those before it are, three of them by 0.06. The third costs 0.1 s alone, and
+    saves 0.06 forwards of more than 10 s. Among 24 texts it costs all of them 2.4 s."""
+    policy = measured(slope=0.1, draft=20.0)
+    tail = Situation([0.99, 0.2, 0.2], 3, 0.2, 20.0)
+    ((alone,), _, _) = policy.decide([tail])
+    among, waited, chances = policy.decide([tail] * 24)
+    assert waited == 0 and alone == 3
+    assert set(among) == {2} and len(among) == len(chances) == 24
 
 
-def test_a_slope_is_that_of_the_line() -> None:
-    slope = MovingSlope()
-    for step in range(15):
-        slope.add(step % 5, 0.01 + 0.0003 * (step % 5))
-    assert slope.value == 0.0  # Too few.
-    slope.add(0, 0.01)
-    assert slope.value == pytest.approx(0.0003)
-    assert slope.at_zero == pytest.approx(0.01)
+def test_of_many_texts_some_are_weighed_and_all_are_judged() -> None:
+    """Of 40 each third: if these have no more to expect nobody waits for the others."""
+    policy = measured(draft=0.5)
+    anew, full = Situation([], 0, None, 0.5), Situation([0.9] * 25, 5, 0.9, NEVER)
+    texts = [anew if index % 3 else full for index in range(40)]
+    judged, awaited, _ = policy.decide(texts)
+    assert awaited == 0
+    assert judged == [0 if index % 3 else 19 for index in range(40)]
+    assert policy.decide([full if index % 3 else anew for index in range(40)]).awaited > 0
 
 
-def test_a_slope_is_none_where_nothing_varies_or_it_falls() -> None:
-    flat, falling = MovingSlope(), MovingSlope()
-    for step in range(40):
-        flat.add(3, 0.01 + 0.001 * (step % 2))
-        falling.add(step % 4, 0.02 - 0.001 * (step % 4))
-    assert flat.value == falling.value == 0.0
+#: A draft model that is quick and good; one that is sometimes wrong, and sure when it is right,
+#: where each token judged costs; one that is slow and seldom right.
+PAIRS: dict[str, tuple[Speeds, Callable[[float], float]]] = {
+    "quick": (Speeds(0.011, 0.00005, 0.0005), lambda sure: min(1.0, 0.75 + 0.25 * sure)),
+    "dear": (Speeds(0.020, 0.0003, 0.001), lambda sure: 0.2 + 0.7 * sure),
+    "slow": (Speeds(0.050, 0.0005, 0.012), lambda sure: 0.6 * sure),
+}
 
 
-def test_a_pace_is_measured() -> None:
-    pace = Pace()
-    # Before anything was measured: 4 of 5.
-    assert pace.costs == StepCosts(pytest.approx(0.8), 0.0, 0.0, 0.0)
-    for step in range(24):
-        if step < 4:
-            assert pace.wait(8, 1) == 0
-        pace.stepped(0.1 + 0.001 * (step % 5), verified=step % 5)
-        pace.drafted(0.0005)
-    expected = StepCosts(*(pytest.approx(one) for one in (0.8, 0.1, 0.001, 0.0005)))
-    assert pace.costs == expected
-    assert pace.wait(8, 1) == best_wait(8, 1, pace.costs) == 8
+@pytest.mark.parametrize("texts", [1, 4])
+@pytest.mark.parametrize("pair", PAIRS)
+def test_it_is_about_as_fast_as_the_best_number_to_wait_for(pair: str, texts: int) -> None:
+    """The best of those from 0 to 10 on the very same texts, which depends on the pair."""
+    speeds, chance = PAIRS[pair]
+    tokens = 1600 // texts
 
+    def speed(rule: StepPolicy | int) -> float:
+        made = random_texts(texts, 2 * tokens + 64, chance)
+        return tokens_per_second(made, speeds, rule, tokens)
 
-def quick_draft() -> Pace:
-    """Of a run whose draft model is quick beside a step, so that all that it can make pays."""
-    pace = Pace()
-    for _ in range(4):
-        pace.stepped(0.1, verified=0)
-        pace.drafted(0.0005)
-    assert pace.wait(8, 1) == 8
-    return pace
-
-
-def test_how_long_to_wait_is_chosen_anew_every_8_steps_or_for_other_texts() -> None:
-    pace = quick_draft()
-    for _ in range(500):
-        pace.judged(0, 1)
-        pace.drafted(0.2)
-    for _ in range(7):
-        pace.stepped(0.1, verified=0)
-        assert pace.wait(8, 1) == 8
-    assert pace.wait(8, 2) == 0
-    assert pace.wait(8, 1) == 0
-
-
-def test_a_choice_is_kept_for_8_steps() -> None:
-    pace = quick_draft()
-    for _ in range(500):
-        pace.drafted(0.2)
-    for _ in range(8):
-        assert pace.wait(8, 1) == 8
-        pace.stepped(0.1, verified=0)
-    assert pace.wait(8, 1) == 0
-
-
-def test_acceptance_follows_what_is_judged() -> None:
-    pace = Pace()
-    pace.judged(1, 1)
-    # (4 × 0.99² + 1) / (5 × 0.99² + 2)
-    assert pace.costs.acceptance == pytest.approx(4.9204 / 6.9005)
-    for _ in range(500):
-        pace.judged(2, 3)
-    assert pace.costs.acceptance == pytest.approx(0.4, abs=0.01)
-
-
-def test_a_hiccup_hardly_counts() -> None:
-    pace = Pace()
-    for _ in range(30):
-        pace.stepped(0.010, verified=2)
-        pace.drafted(0.0005)
-    pace.stepped(60.0, verified=2)
-    pace.drafted(60.0)
-    # 3 × the average, of weight 1 in (1 - 0.95^31) / 0.05 = 15.92: 1 + 2 / 15.92. Of steps more
-    # are remembered: (1 - 0.99^31) / 0.01 = 26.77.
-    assert pace.costs.draft == pytest.approx(0.0005 * 1.1256, rel=1e-3)
-    assert pace.costs.step == pytest.approx(0.010 * 1.0747, rel=1e-3)
+    constant = {wait: speed(wait) for wait in (0, 2, 4, 6, 8, 10)}
+    best = max(constant, key=lambda wait: constant[wait])
+    found = speed(StepPolicy(MOST))
+    assert found > 0.97 * constant[best]
+    assert (best == 0) is (pair == "slow")
+    if pair == "dear":
+        assert found > 1.15 * constant[0]

@@ -7,14 +7,20 @@ import itertools
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from small_pair import SmallPair, running
 from vllm_by_hand import ROOM, Engine, Request, config
 
+from decoders.adaptive.drafts import NEVER, Situation
 from decoders.model.cached_model import CachedModel
+from decoders.vllm import proposer
+from decoders.vllm.patience import Patience, StepPolicy
 from decoders.vllm.proposer import PearlProposer
+from decoders.vllm.texts import ServedText
 
 PROMPTS = [list(range(5, 25)), [7, 8, 9], list(range(100, 140)), [250]]
 MOST = 8
@@ -213,10 +219,116 @@ def test_what_it_did_is_kept(
             assert entry["start"] < begin and begin + seconds < entry["start"] + entry["seconds"]
     # Not for a text that is being read; for the next one it waits until the fourth is there.
     assert log[0]["waited"] == 0 and any(entry["waited"] > 0 for entry in log)
-    for lineage, place, token, seconds, start in log[1]["rows"][0]["drafted"]:
+    for lineage, place, token, sure, seconds, start in log[1]["rows"][0]["drafted"]:
+        assert 0 < sure < 1
         assert lineage >= 0 and place >= 21 and 0 <= token < 300
         assert seconds > 0 and before < start < time.perf_counter()
     assert run.pearl.take_log() == []
+
+
+class Decided(StepPolicy):
+    """Waits until three are at hand, and has two judged."""
+
+    def decide(self, texts: Sequence[Situation]) -> Patience:
+        held = [len(one.confidences) for one in texts]
+        short = any(
+            count < 3 and one.arrival < NEVER for count, one in zip(held, texts, strict=True)
+        )
+        chances = [(0.5,) * count for count in held]
+        return Patience([min(2, count) for count in held], int(short), chances)
+
+
+def test_what_is_decided_is_done_and_kept(
+    engine: Callable[..., Engine],
+    target: CachedModel,
+    draft: CachedModel,
+    pearl: PearlProposer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    policy = Decided(MOST)
+    monkeypatch.setattr(policy, "step", lambda texts, judged: 10.0)  # so long it may wait twice
+    monkeypatch.setattr(proposer, "_LATE", 1e9)
+    monkeypatch.setattr(pearl, "_policy", policy)
+    one, run = Checked(PROMPTS[0], target, draft, 40), engine(wait="auto")
+    run.step(one)
+    run.until_read()
+    log = finished(run, one)
+    assert one.text == one.whole
+    rows = [entry["rows"][0] for entry in log[1:]]
+    assert all(row["at_hand"] >= 3 and len(row["handed"]) == 2 for row in rows)
+    assert all(row["chances"] == [0.5, 0.5] for row in rows)
+    for entry, row in zip(log[1:], rows, strict=True):
+        assert 0 <= row["awaited"] <= row["at_hand"]
+        assert (row["awaited"] > 0) <= (entry["waited"] > 0)
+    assert any(row["awaited"] for row in rows)
+    # Where a number is given nothing is decided.
+    log = finished(engine(wait=2), Checked(PROMPTS[1], target, draft, 20))
+    assert all("at_hand" not in entry["rows"][0] for entry in log)
+
+
+def test_a_policy_is_told_what_became_of_drafted_tokens_and_what_there_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pearl = PearlProposer(config("organisation/model"))
+    told: list[Any] = []
+    monkeypatch.setattr(pearl._policy, "verified", lambda *one: told.append(one))
+    rows = np.full((1, ROOM), 99, dtype=np.int32)
+
+    def step(*gained: int) -> ServedText:
+        nonlocal length
+        rows[0, length : length + len(gained)] = gained
+        length += len(gained)
+        pearl._texts.step([list(gained)], [length], rows)
+        pearl._settle()
+        [text] = pearl._texts
+        return text
+
+    length = 2
+    text = step(3)
+    for position, (token, sure) in enumerate([(4, 0.9), (5, 0.8), (6, 0.7)], start=3):
+        text.publish(0, position, token, sure)
+    text.limit = 9
+    pearl._ended, pearl._told = 10.0, 5.0
+    pearl._policy.drafted(3.0, beside=True)
+    assert pearl._situation(text, 11.0) == Situation([0.9, 0.8, 0.7], 0, 0.7, 2.0)
+    step(4)
+    assert told == [([0.9], 0, None, 1)]
+    assert pearl._situation(text, 11.0) == Situation([0.8, 0.7], 1, 0.7, 2.0)
+    # Room for one more, and for none.
+    text.limit = text.length + 2
+    assert pearl._situation(text, 11.0).arrival == NEVER
+    text.limit += 5
+    step(5, 9)
+    assert told[1:] == [([0.8, 0.7], 1, 0.9, 1)]
+    pearl._told = 11.0
+    # At a token of no use until 13, it then begins anew.
+    assert pearl._situation(text, 11.0) == Situation([], 3, None, 5.0)
+    text.publish(2, 6, 8, 0.6)
+    text.publish(2, 7, 8, 0.5)
+    pearl._ended = 14.0
+    assert pearl._situation(text, 15.0) == Situation([0.6, 0.5], 0, 0.5, 2.0)
+
+
+def test_a_token_that_is_late_for_long_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is expected in 2 s, and a forward takes 3: 12 s later it is given up."""
+    pearl, limits = PearlProposer(config("organisation/model")), list[float]()
+    monkeypatch.setattr(proposer, "clock", lambda: 11.0)
+    pearl._texts.step([[3]], [3], np.array([[1, 2, 3, 99]], dtype=np.int32))
+    [text] = pearl._texts
+    text.publish(0, 3, 4, 0.9)
+    text.limit = 9
+    pearl._ended, pearl._told = 10.0, 5.0
+    pearl._policy.drafted(3.0, beside=False)
+    monkeypatch.setattr(pearl._policy, "decide", lambda texts: Patience([1], 1, [(0.9,)]))
+
+    def receive_within(name: str, seconds: float) -> None:
+        limits.append(seconds)
+
+    draft: Any = SimpleNamespace(receive_within=receive_within)
+    for limit in (100.0, 10.0):
+        waited = pearl._wait(draft, pearl._is_worth_it, limit)
+        assert waited == (11.0, 0.0)
+    assert limits == [pytest.approx(2.0 + 4 * 3.0), 10.0]
 
 
 def test_texts_beyond_the_most_go_on_without_drafts(small_pair: SmallPair) -> None:

@@ -213,9 +213,17 @@ def test_what_ran_ahead_in_pearl_is_judged_by_the_targets_own_tokens_too() -> No
         # The draft model knows the text (to position 4) only from now on.
         call(101.0),
         # Meanwhile it drafted for positions 4, 5, 6; the first is what the target chose itself.
-        call(103.0, 0.25, [(0, 4, 10, 0.5, 102.0), (0, 5, 11, 0.5, 102.5), (0, 6, 12, 0.5, 103.5)]),
+        call(
+            103.0,
+            0.25,
+            [
+                (0, 4, 10, 0.75, 0.5, 102.0),
+                (0, 5, 11, 0.75, 0.5, 102.5),
+                (0, 6, 12, 0.75, 0.5, 103.5),
+            ],
+        ),
         # And 7, 8: the target chose 13 for position 7, so does it; the second is to be judged yet.
-        call(105.0, 0.0, [(0, 7, 13, 0.5, 104.0), (0, 8, 14, 0.5, 104.75)]),
+        call(105.0, 0.0, [(0, 7, 13, 0.75, 0.5, 104.0), (0, 8, 14, 0.75, 0.5, 104.75)]),
         call(107.0),
     ]
     arrivals = [(101.5, [9]), (103.5, [10]), (105.5, [11, 12, 13]), (107.5, [20])]
@@ -242,6 +250,23 @@ def test_what_ran_ahead_in_pearl_is_judged_by_the_targets_own_tokens_too() -> No
     assert verifications(made.rounds) == [2, 0]
     assert [one.end for one in made.rounds] == [1.5, 3.5, 5.5, 7.5]
     assert made.lost == ""
+
+
+def test_rounds_say_what_was_chosen_among_where_that_was_decided() -> None:
+    steps = [
+        EngineStep(3, True, [], 100.0, 1.0, 101.0, 0.5, []),
+        EngineStep(1, True, [], 102.0, 1.0, 103.0, 0.5, [11]),
+        EngineStep(2, True, [11], 104.0, 1.0, 105.0, 0.5, []),
+    ]
+    drafted = [(0, 4, 10, 0.25, 0.5, 102.0), (0, 5, 11, 0.75, 0.5, 103.0)]
+    decided = call(103.0, 0.25, drafted)
+    decided["rows"][0] |= {"at_hand": 3, "awaited": 2, "chances": [0.875]}
+    arrivals = [(101.5, [9]), (103.5, [10]), (105.5, [11, 12])]
+    answer = Answer(100.0, arrivals, steps, [call(101.0), decided, call(105.0)])
+    _, second, third = decode(VllmPearl(), answer, most=4).rounds
+    assert (third.at_hand, third.awaited, third.chances) == (3, 2, [0.875])
+    assert third.confidences == [0.25, 0.75]
+    assert (second.at_hand, second.awaited, second.chances, second.confidences) == (0, 0, [], [])
 
 
 def test_a_step_after_which_nobody_asked_the_proposer_waited_for_nothing() -> None:

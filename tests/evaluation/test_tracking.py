@@ -122,6 +122,8 @@ def test_tables_hold_sampled_rounds_and_say_so(logged: tuple[Path, dict[str, Any
     # Of 5 prompts with 3 rounds each, every third has all its rounds there.
     assert [row["task_id"] for row in rows] == ["Task/0"] * 3 + ["Task/3"] * 3
     assert rows[1]["drafted_ids"] == "5 6" and rows[1]["drafted_at"] == "1 2"
+    # What a decoder decided, too, where it does.
+    assert {"at_hand", "awaited", "confidences", "chances"} <= set(table["columns"])
     summary = logged_summary(run)["summary"]
     assert (summary["rounds_in_table"], summary["rounds_total"]) == (6, 15)
 

@@ -291,6 +291,28 @@ BUGS = [
         "self._rows += [uniform.exponential_(generator=self._generator).log_().neg_()] * 2",
     ),
     Bug(
+        "each forward has noise of its own",
+        "adaptive",
+        "G",
+        "decoders.sampling.temperature",
+        "self._noise.forget(position)\n        self._position = position",
+        "self._noise.forget(position)\n        self._position = max(position, self._position + 8)",
+    ),
+    Bug(
+        "the same, and what a rejected token is replaced by is left to the next forward",
+        "adaptive",
+        "EDG",
+        "decoders.sampling.temperature",
+        "self._noise.forget(position)\n        self._position = position",
+        "self._noise.forget(position)\n        self._position = max(position, self._position + 8)",
+        (
+            "decoders.pearl_async",
+            "len(judgement.accepted))\n            sequence.append(judgement.verified)",
+            "len(judgement.accepted) - judgement.rejected)\n            sequence.append("
+            "judgement.accepted if judgement.rejected else judgement.verified)",
+        ),
+    ),
+    Bug(
         "lookahead keeps the first nodes, not the accepted ones",
         "lookahead",
         "EGVBM",

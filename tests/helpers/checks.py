@@ -45,13 +45,17 @@ def upside_down(conditionals: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Case:
-    """What is checked: a decoder, and how it samples; greedy decoding is checked besides."""
+    """What is checked: a decoder, and how it samples; greedy decoding is checked besides.
+
+    ``letters`` are the checks that are made of it.
+    """
 
     make: Callable[[], Decoder]
     sampler: Temperature = field(default_factory=Temperature)
     length: int = 3
     #: The draft model's table, where that counts for what is drawn.
     draft: torch.Tensor = DRAFT
+    letters: str = "EDGAVBMF"
 
     @property
     def own_choice(self) -> Sampler:

@@ -29,15 +29,16 @@ def main(settings: dict[str, Any], fault: str) -> None:
         for number, tokens, _ in begun:
             for count in range(3):
                 channel.send(
-                    ("drafted", 1.0, 0.5, [(number, 0, len(tokens) // 4 + count, 7 + count)])
+                    ("drafted", 1.0, 0.5, [(number, 0, len(tokens) // 4 + count, 7 + count, 0.5)])
                 )
         for number, update, start, tokens, _ in updates:
             position = start + len(tokens)
             for message in {
-                "token": [("drafted", 1.0, 0.5, [(number, update, position, 300)])],
-                "position": [("drafted", 1.0, 0.5, [(number, update, position + 1, 7)])],
-                "lineage": [("drafted", 1.0, 0.5, [(number, update + 1, position, 7)])],
-                "seconds": [("drafted", 1.0, float("nan"), [(number, update, position, 7)])],
+                "token": [("drafted", 1.0, 0.5, [(number, update, position, 300, 0.5)])],
+                "position": [("drafted", 1.0, 0.5, [(number, update, position + 1, 7, 0.5)])],
+                "lineage": [("drafted", 1.0, 0.5, [(number, update + 1, position, 7, 0.5)])],
+                "seconds": [("drafted", 1.0, float("nan"), [(number, update, position, 7, 0.5)])],
+                "confidence": [("drafted", 1.0, 0.5, [(number, update, position, 7, 1.5)])],
                 "message": ["what?"],
                 "word": [("proposal", [1, 2])],
                 "short": [("drafted", 1.0)],

@@ -6,7 +6,7 @@ import contextlib
 import importlib
 import inspect
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FunctionType, ModuleType
 
 import pytest
@@ -16,7 +16,8 @@ import pytest
 class Bug:
     """``right`` occurs once in ``module``; ``wrong`` takes its place.
 
-    ``case`` names what the checks look at, ``seen_by`` the checks that fail.
+    ``case`` names what the checks look at, ``seen_by`` the checks that fail. ``besides`` is a
+    second change that goes with it, likewise.
     """
 
     name: str
@@ -25,11 +26,28 @@ class Bug:
     module: str
     right: str
     wrong: str
+    besides: tuple[str, str, str] | None = None
+
+    def alone(self) -> tuple[Bug, ...]:
+        """Its changes, each by itself."""
+        if self.besides is None:
+            return (self,)
+        module, right, wrong = self.besides
+        second = replace(self, module=module, right=right, wrong=wrong, besides=None)
+        return replace(self, besides=None), second
 
 
 @contextlib.contextmanager
 def planted(bug: Bug) -> Iterator[None]:
     """The bug is in the code that runs, whoever has imported it already."""
+    with contextlib.ExitStack() as changes:
+        for one in bug.alone():
+            changes.enter_context(_changed(one))
+        yield
+
+
+@contextlib.contextmanager
+def _changed(bug: Bug) -> Iterator[None]:
     module = importlib.import_module(bug.module)
     source = inspect.getsource(module)
     assert source.count(bug.right) == 1, f"not once in {bug.module}: {bug.right}"

@@ -14,6 +14,7 @@ from small_pair import SmallPair
 
 from decoders.lookahead import Lookahead
 from decoders.pearl import Pearl
+from decoders.pearl_adaptive import PearlAdaptive
 from decoders.sampling.sampler import BLOCK
 from decoders.sampling.temperature import Temperature
 from decoders.speculative import Speculative
@@ -32,8 +33,11 @@ CASES = {
         Temperature(verification=BLOCK),
         length=4,
         draft=upside_down(TARGET),
+        # Of how blocks are judged, greedy decoding runs nothing.
+        letters="ED",
     ),
     "coupled": Case(lambda: Speculative(2), Temperature(coupled=True)),
+    "adaptive": Case(PearlAdaptive, Temperature(coupled=True), letters="EDGA"),
     "lookahead": Case(lambda: Lookahead(2, 2, 3), length=5),
     "ssd": Case(lambda: Ssd(2, 2)),
 }
@@ -41,9 +45,7 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_without_a_bug_nothing_is_seen(name: str, small_pair: SmallPair) -> None:
-    # Of how blocks are judged, greedy decoding runs nothing.
-    letters = "ED" if CASES[name].sampler.verification == BLOCK else CHECKS
-    assert failures(CASES[name], small_pair, letters) == {}
+    assert failures(CASES[name], small_pair, CASES[name].letters) == {}
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
@@ -53,12 +55,23 @@ def test_a_planted_bug_is_seen(bug: Bug, small_pair: SmallPair) -> None:
     assert "".join(seen) == bug.seen_by
 
 
+def test_where_noise_belongs_to_a_position_no_decision_changes_what_is_drawn(
+    small_pair: SmallPair,
+) -> None:
+    """Not even one that depends on the target's draw."""
+    (bug,) = [one for one in BUGS if one.besides]
+    _, decision = bug.alone()
+    with planted(decision):
+        assert failures(CASES[decision.case], small_pair, "EDG") == {}
+
+
 def test_the_page_tells_which_check_sees_what() -> None:
     rows = re.findall(r"^\| (.+?) \| (\w+) \|(.+)\|$", PAGE.read_text(), flags=re.MULTILINE)
     cells = {
         (name, case): [cell.strip() for cell in marks.split("|")] for name, case, marks in rows
     }
     assert cells.pop(("bug", "decoder")) == list(CHECKS)
+    assert "".join(CHECKS) == Case(PearlAdaptive).letters
     for bug in BUGS:
         wanted = ["×" if letter in bug.seen_by else "" for letter in CHECKS]
         assert cells.pop((bug.name, bug.case)) == wanted, bug.name

@@ -1,0 +1,148 @@
+"""How near a run came to rules that know more: from rounds that were written by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pearl_eval.results.replay import (
+    Hindsight,
+    RecordedText,
+    Replay,
+    hindsight,
+    measured_times,
+    recorded_texts,
+)
+from pearl_eval.simulation import Adaptive, Costs, ForwardTimes, Rate, Simulation, Surface
+from pearl_eval.simulation.acceptance import UNTOLD
+
+A, R, D = "accepted", "rejected", "discarded"
+
+
+def one_round(task: str, number: int, verified: int, **columns: Any) -> dict[str, Any]:
+    empty: dict[str, Any] = {"drafted_at": [], "fates": [], "confidences": [], "chances": []}
+    return {"task_id": task, "sample": 0, "turn": 0, "round": number, "verified_length": verified,
+            **empty, **columns}  # fmt: skip
+
+
+def drafted(
+    task: str, number: int, verified: int, at: list[int], fates: list[str], sure: list[float]
+) -> dict[str, Any]:
+    return one_round(task, number, verified, drafted_at=at, fates=fates, confidences=sure)
+
+
+def test_texts_are_told_by_what_was_judged() -> None:
+    rounds = pd.DataFrame(
+        [
+            one_round("a", 0, 1),
+            drafted("a", 1, 3, [1, 2, 3], [A, R, D], [0.9, 0.4, 0.8]),
+            # Drafted anew; the last was drafted for beyond the end of the text.
+            drafted("a", 2, 5, [3, 4, 5], [A, A, R], [0.7, 0.6, 0.1]),
+            drafted("b", 0, 2, [1], [A], [0.3]),
+        ]
+    )
+    first, second = recorded_texts(rounds)
+    assert (first.marks, second.marks) == ("-1011", "-1")
+    assert first.confidences == (UNTOLD, 0.9, 0.4, 0.7, 0.6)
+    assert second.confidences == (UNTOLD, 0.3)
+
+
+def test_in_hindsight_it_is_known_how_often_each_kind_was_right() -> None:
+    """Of doubt 0.1 at the first place of a draft one is right and one wrong, and at the third one
+    wrong; of doubt 0.6 at the first place one is right and one wrong, and at the second one right.
+    What follows a wrong token is at a first place. In all three of six are right.
+    """
+    rows = [
+        drafted("a", 0, 3, [0, 1, 2], [A, A, R], [0.9, 0.4, 0.9]),
+        drafted("b", 0, 1, [0], [R], [0.4]),
+        drafted("c", 0, 2, [0, 1], [R, A], [0.9, 0.4]),
+    ]
+    texts = hindsight(recorded_texts(pd.DataFrame(rows)))
+    rate = 3 / 6
+    assert [text.confidences for text in texts] == [
+        pytest.approx(((1 + rate) / 3, (1 + rate) / 2, rate / 2)),
+        pytest.approx(((1 + rate) / 3,)),
+        pytest.approx(((1 + rate) / 3, (1 + rate) / 3)),
+    ]
+
+
+def test_of_what_is_not_drafted_yet_it_is_known_how_often_its_place_was_right() -> None:
+    """Both at a first place, the only one at a second, and not that at a third: 3 of 4."""
+    texts = [RecordedText("110", (0.5, 0.5, 0.9)), RecordedText("1", (0.1,))]
+    known = Hindsight([*texts, RecordedText("-", (0.5,))])
+    rate = 3 / 4
+    assert known.unseen(0.5, 0) == pytest.approx((2 + rate) / 3)
+    assert known.unseen(0.5, 1) == pytest.approx((1 + rate) / 2)
+    assert known.unseen(0.5, 3) == pytest.approx(rate / 2)
+    assert known.unseen(None, 40) == pytest.approx(rate)
+    assert known.chance(0.3, 5) == 0.3
+
+
+def test_times_are_those_of_the_rounds() -> None:
+    """Of 10 ms and 1 for each token, beside which there are 2 ms a round."""
+    read = [1, 3, 5]
+    later = pd.DataFrame(
+        {
+            "target_tokens": read,
+            "target_seconds": [0.009 + 0.001 * one for one in read],
+            "wait_target_seconds": [0.0, 0.004, 0.0],
+            "wall": [0.012, 0.018, 0.016],
+            "draft_seconds": [0.006, 0.002, 0.0],
+            "drafted": [3, 1, 0],
+        }
+    )
+    forwards, costs = measured_times(later)
+    assert forwards.target(1, 0) == pytest.approx(0.010)
+    assert forwards.target(5, 0) == pytest.approx(0.014)
+    assert forwards.target(40, 0) == pytest.approx(0.049)
+    assert forwards.draft(1, 0) == pytest.approx(0.002)
+    assert costs.round == pytest.approx(0.002)
+    # What reads more is never quicker; and one size alone says nothing of others.
+    falling, _ = measured_times(later.assign(target_seconds=[0.03, 0.02, 0.01]))
+    assert falling.target(1, 0) == falling.target(9, 0) == pytest.approx(0.02)
+    same, _ = measured_times(later.assign(target_tokens=3))
+    assert same.target(1, 0) == same.target(9, 0) == pytest.approx(0.012)
+
+
+def recorded(texts: int) -> pd.DataFrame:
+    """Rounds as the simulator makes them, where each token of the text was drafted and judged."""
+    target = Surface.of({(w, 0): 0.010 + 0.0002 * w for w in range(1, 34)})
+    forwards = ForwardTimes(target, Surface.constant(0.001))
+    simulation = Simulation(Adaptive(96), forwards, Rate(0.8), Costs(), 200, (1,))
+    rows = []
+    for index in range(texts):
+        text, before = Rate(0.8).text(index, 200, np.random.default_rng([0, index])), 0
+        for number, one in enumerate(simulation.rounds(index)):
+            places = list(range(before, one.verified_length))
+            fates = [A if text.accepted(place, 1) else R for place in places]
+            columns = {
+                "drafted_at": places, "fates": fates, "confidences": [0.8] * len(places),
+                "chances": [0.8] * (one.target_tokens - 1), "length_before": before,
+                "wall": one.seconds, "drafted": one.drafted, "target_tokens": one.target_tokens,
+                "draft_seconds": one.draft_seconds, "target_seconds": one.target_seconds,
+                "wait_target_seconds": one.wait_target_seconds,
+            }  # fmt: skip
+            rows.append(one_round(f"t{index}", number, one.verified_length, **columns))
+            before = one.verified_length
+    return pd.DataFrame(rows)
+
+
+def test_a_run_is_replayed_by_its_own_rule_and_by_those_that_know_more() -> None:
+    found = Replay.of(recorded(6))
+    assert found is not None
+    assert found.simulated == pytest.approx(found.measured, rel=0.1)
+    assert 0.9 * found.informed < found.simulated < 1.05 * found.informed
+    assert found.outcomes > 1.1 * found.informed
+
+
+def test_only_what_was_decided_is_replayed() -> None:
+    rounds = recorded(1)
+    undecided = rounds.assign(chances=[np.array([])] * len(rounds))
+    assert Replay.of(undecided) is None
+    assert Replay.of(rounds[rounds["round"] == 0]) is None
+    assert Replay.of(rounds.assign(draft_seconds=0.0)) is None
+    unjudged = rounds.assign(fates=[[D] * len(one) for one in rounds["fates"]])
+    assert Replay.of(unjudged) is None
