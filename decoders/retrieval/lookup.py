@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from decoders.retrieval.suffix_trie import CountedRun, Guess, SuffixTrie, most_likely
+from decoders.retrieval.suffix_trie import Continuation, CountedRun, SuffixTrie, most_likely
 
 #: A product that is a whole number but for rounding is that number.
 _ROUNDED = 1e-6
@@ -47,13 +47,13 @@ class Reach:
                 f" {self.least:g}"
             )
 
-    def guess(self, matches: Sequence[CountedRun], most: int) -> Guess:
+    def guess(self, matches: Sequence[CountedRun], most: int) -> Continuation:
         """The best of what followed each of some suffixes, the shortest first.
 
         That of the longest of those whose guesses are as good. ``most`` is the greatest number of
         tokens.
         """
-        best = Guess()
+        best = Continuation()
         for length, run in enumerate(matches, start=1):
             own = most_likely(run, min(most, int(self.factor * length + _ROUNDED)), self.least)
             if own.score >= best.score:

@@ -124,14 +124,14 @@ class SuffixTrie:
 
 
 @dataclass(frozen=True)
-class Guess:
+class Continuation:
     """Tokens that may follow a text. ``score`` is how many of them are expected to be right."""
 
     tokens: list[int] = field(default_factory=list)
     score: float = 0.0
 
 
-def most_likely(run: CountedRun, most: int, least: float) -> Guess:
+def most_likely(run: CountedRun, most: int, least: float) -> Continuation:
     """What followed a run most often, and what that, as long as its share is ``least`` or more.
 
     The share of a token is that of its run among those that are as long, times that of the tokens
@@ -156,4 +156,4 @@ def most_likely(run: CountedRun, most: int, least: float) -> Guess:
         tokens.append(node.usual)
         score += share
         node = child
-    return Guess(tokens, score)
+    return Continuation(tokens, score)

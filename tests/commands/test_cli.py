@@ -321,6 +321,7 @@ def test_the_table_never_hides_the_verdict(
         "sampled_tokens": None,
         "by_category": {"[reasoning]": category},
         "decoder_about": {},
+        "traces": {},
         "synthetic": False,
     }
     print_table("[title]", [Row("pearl tags=[a] and a long label of many words", "dir", summary)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from optimum import Optimum
+from optimal_policy import Optimum
 
 from decoders.adaptive import stopping
 from decoders.adaptive.policy import Policy
