@@ -1,0 +1,157 @@
+"""Which decoder is predicted to be the fastest, over speed ratio, acceptance and draft width."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pearl_eval.simulation import (
+    Adaptive,
+    Ahead,
+    Alone,
+    Branching,
+    ForwardTimes,
+    Parallel,
+    Rate,
+    Replicas,
+    Schedule,
+    Sequential,
+    Simulation,
+    Surface,
+)
+
+Speeds = NDArray[np.float64]
+
+#: The decoder whose draft model reads several texts at once, so that their number matters.
+WIDE = "ssd"
+#: Draft lengths that are tried: of vanilla speculative decoding up to the one, of ssd to the other.
+_LONGEST, _LONGEST_PREPARED = 20, 12
+_FAN_OUTS = (1, 2, 3, 4)
+#: How far ahead the draft model may run without a barrier.
+_AHEAD = 96
+#: Tokens of a text. A prompt is of one, so that only what is generated counts.
+TEXT = 256
+
+
+def contenders(speed_ratio: float) -> dict[str, Sequence[Schedule]]:
+    """Each decoder with the settings that are tried of it where a target forward takes so long."""
+    # Beyond the speed ratio a draft is not ready in time, so that little longer ones are enough.
+    lengths = range(1, math.ceil(speed_ratio) + 3)
+    prepared = [gamma for gamma in lengths if gamma <= _LONGEST_PREPARED]
+    return {
+        "autoregressive": [Alone()],
+        "speculative": [Sequential(gamma) for gamma in range(1, _LONGEST + 1)],
+        "pearl": [Parallel(gamma) for gamma in lengths],
+        "pearl_async": [Ahead(_AHEAD)],
+        "pearl_adaptive": [Adaptive(_AHEAD)],
+        WIDE: [Branching(gamma, fan_out) for gamma, fan_out in product(prepared, _FAN_OUTS)],
+    }
+
+
+def replicated(speed_ratio: float, replicas: int) -> Sequence[Schedule]:
+    """Distributed speculative inference, with the draft lengths that are tried of it."""
+    return [Replicas(gamma, replicas) for gamma in range(1, math.ceil(speed_ratio) + 1)]
+
+
+@dataclass(frozen=True)
+class Place:
+    """What decides: c, α, and by what share of its time each further token that a draft forward
+    reads makes it longer."""
+
+    speed_ratio: float
+    rate: float
+    width_cost: float = 0.0
+
+    def speedup(self, schedule: Schedule, tokens: int) -> float:
+        """How many times as fast as the target alone a decoder is predicted to be. Nothing but
+        forwards takes time, and the target's take as long whatever they read."""
+        times = ForwardTimes(
+            Surface.constant(self.speed_ratio),
+            Surface.of({(window, 0): 1 + self.width_cost * (window - 1) for window in (1, 2)}),
+        )
+        simulation = Simulation(schedule, times, Rate(self.rate), max_new_tokens=TEXT, prompts=[1])
+        return simulation.run(tokens).tokens_per_second * self.speed_ratio
+
+
+@dataclass(frozen=True)
+class Best:
+    """A decoder at the best of its settings."""
+
+    schedule: Schedule
+    speedup: float
+
+
+@dataclass(frozen=True)
+class Effort:
+    """Tokens that are simulated to choose among settings, and of the one that was chosen."""
+
+    choosing: int = 4 * TEXT
+    chosen: int = 16 * TEXT
+
+    def best(self, place: Place, settings: Sequence[Schedule]) -> Best:
+        """The best of settings at a place. All are simulated on the same texts."""
+        best = settings[0]
+        if len(settings) > 1:
+            best = max(settings, key=lambda one: place.speedup(one, self.choosing))
+        return Best(best, place.speedup(best, self.chosen))
+
+
+def predict_place(place: Place, effort: Effort) -> dict[str, Best]:
+    """Every decoder at its best."""
+    settings = contenders(place.speed_ratio)
+    return {name: effort.best(place, own) for name, own in settings.items()}
+
+
+@dataclass(frozen=True)
+class Winners:
+    """Speedups by decoder, ``[c, α]``, all of them predicted.
+
+    ``wide`` has those of ssd by what a wide draft forward costs, ``narrow`` those of the others,
+    whose draft models read one text at a time, a token or two of it. ``replicas`` has those of
+    distributed speculative inference, by the number of the target's replicas.
+    """
+
+    ratios: tuple[float, ...]
+    rates: tuple[float, ...]
+    narrow: Mapping[str, Speeds]
+    wide: Mapping[float, Speeds]
+    replicas: Mapping[int, Speeds]
+
+    def at(self, width_cost: float) -> dict[str, Speeds]:
+        """Every decoder's, where a draft forward costs so much a token."""
+        return {**self.narrow, WIDE: self.wide[width_cost]}
+
+    @classmethod
+    def predict(
+        cls,
+        ratios: Sequence[float],
+        rates: Sequence[float],
+        width_costs: Sequence[float],
+        replicas: Sequence[int] = (),
+        effort: Effort | None = None,
+        steps: Callable[[Sequence[tuple[int, ...]]], Iterable[tuple[int, ...]]] = iter,
+    ) -> Winners:
+        """Simulate each point. ``steps`` goes through the points, and may tell how many are done."""
+        effort = effort or Effort()
+        shape = len(ratios), len(rates)
+        narrow, wide, several = (defaultdict[Any, Speeds](lambda: np.empty(shape)) for _ in "123")
+        for row, column in steps(list(np.ndindex(shape))):
+            place, at = Place(ratios[row], rates[column]), (row, column)
+            for name, settings in contenders(place.speed_ratio).items():
+                if name == WIDE:
+                    for cost in width_costs:
+                        there = replace(place, width_cost=cost)
+                        wide[cost][at] = effort.best(there, settings).speedup
+                else:
+                    narrow[name][at] = effort.best(place, settings).speedup
+            for number in replicas:
+                settings = replicated(place.speed_ratio, number)
+                several[number][at] = effort.best(place, settings).speedup
+        return cls(tuple(ratios), tuple(rates), narrow, wide, several)
