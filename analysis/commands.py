@@ -122,8 +122,8 @@ MAP = Command(
         argument("directory", type=Path, nargs="*", help="what pearl-eval bench wrote"),
         output("map.png"),
     ],
-    "Each decoder is simulated at the best of its settings, for three costs of a wide draft"
-    " forward. The paper's pairs on A100s and H100s are marked; of benchmarks it shows which decoder"
-    " was the fastest. It takes about two minutes.",
+    "Each decoder is simulated at the best of its settings, for several costs of a wide draft"
+    " forward. The paper's pairs on A100s and H100s are marked, and of benchmarks it shows which"
+    " decoder was the fastest. It takes about two minutes.",
     "pearl-eval map\npearl-eval map outputs/DATE/TIME-bench -o map.svg",
 )

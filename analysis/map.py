@@ -13,7 +13,16 @@ from matplotlib.figure import Figure
 
 from analysis.frames.markdown import markdown_table
 from analysis.paper.pairs import A100, H100, PAIRS, RATES
-from analysis.theory.winners import TEXT, WIDE, Effort, Place, Winners, contenders, predict_place
+from analysis.theory.winners import (
+    TEXT,
+    WIDE,
+    Branches,
+    Effort,
+    Place,
+    Winners,
+    contenders,
+    predict_place,
+)
 from pearl_eval.errors import UserError
 from pearl_eval.figures.saving import check_format, save_figure
 from pearl_eval.figures.winners import Mark, Panel, Rival, draw_winners
@@ -25,17 +34,19 @@ from pearl_eval.simulation import Branching
 DECODERS = tuple(contenders(1.0))
 #: Of c and of α the least and the most, and at how many values speeds are simulated; between them
 #: they are interpolated.
-_RATIOS, _RATES = (1.0, 12.0), (0.5, 0.95)
-SIZE = (12, 10)
-#: By what share of its time each further token makes a draft forward longer.
-WIDTH_COSTS = {
-    0.0: "A wide draft forward is free (GPUs, by their roofline)",
-    0.02: "A draft forward takes 2 % more for each further token",
-    0.1: "A draft forward takes 10 % more for each further token",
+_RATIOS, _RATES = (1.25, 12.0), (0.5, 0.95)
+SIZE = (12, 9)
+#: What maps are of.
+MAPS = {
+    Branches(): "a) Wide draft forwards are free (GPUs, by their roofline)",
+    Branches(cost=0.02): "b) 2 % of a draft forward for each further token it reads",
+    Branches(cost=0.1): "c) 10 % of a draft forward for each further token it reads",
+    Branches(tail=0.5): "d) As a), but the target's tokens are harder to guess",
 }
 #: Replicas of the target that distributed speculative inference has.
 _REPLICAS = (2, 4)
-_CARDS = {"A100": A100, "H100, CUDA graphs": H100}
+_FIRST_CARD = "A100"
+_CARDS = {_FIRST_CARD: A100, "H100 with CUDA graphs": H100}
 
 #: c, α, and the decoder that was the fastest there.
 Measured = tuple[float, float, str]
@@ -44,7 +55,7 @@ Steps = Callable[[Sequence[Any]], Iterable[Any]]
 
 
 def marks() -> list[Mark]:
-    """The paper's pairs on both cards, those of about one speed ratio together."""
+    """The paper's pairs on both cards, those of about one speed ratio together, slow ones first."""
     found: dict[tuple[str, float], list[str]] = {}
     for card, hardware in _CARDS.items():
         for pair in PAIRS.values():
@@ -54,8 +65,8 @@ def marks() -> list[Mark]:
             )
             found.setdefault(near or (card, ratio), []).append(pair.name)
     return [
-        Mark(ratio, f"{', '.join(names)} on {card}: c = {ratio:g}")
-        for (card, ratio), names in found.items()
+        Mark(ratio, f"{card}, c = {ratio:g}: {', '.join(names)}", at_end=card != _FIRST_CARD)
+        for (card, ratio), names in sorted(found.items())
     ]
 
 
@@ -74,8 +85,8 @@ def read_measured(directory: Path) -> list[Measured]:
     found = [point for pair in pairs if (point := _fastest(pair))]
     if not found:
         raise UserError(
-            f"{path} has no pair of which c, an acceptance rate and the speed of a decoder of the map"
-            f" are known; run pearl-eval bench decoders=[{','.join(DECODERS)}]"
+            f"{path} has no pair with an acceptance rate and the speed of a decoder of the map"
+            f" ({', '.join(DECODERS)}); run pearl-eval bench with some of them"
         )
     return found
 
@@ -86,7 +97,7 @@ def _fastest(pair: Mapping[str, Any]) -> Measured | None:
         for one in pair["best"]
         if one["decoder"] in DECODERS
     }
-    if not speeds or pair.get("acceptance_rate") is None:
+    if not speeds or pair["acceptance_rate"] is None:
         return None
     return pair["speed_ratio"], pair["acceptance_rate"], max(speeds, key=lambda one: speeds[one])
 
@@ -98,30 +109,29 @@ def predict_map(
     steps: Steps = iter,
 ) -> Winners:
     """Simulate as many values of c and of α as ``size`` says, as far as measured points lie."""
-    ends = (
-        (min(least, *own), max(most, *own)) if own else (least, most)
-        for (least, most), own in zip(
-            (_RATIOS, _RATES), ([one[at] for one in measured] for at in (0, 1)), strict=True
-        )
+    ratios = [*_RATIOS, *(ratio for ratio, _, _ in measured)]
+    rates = [*_RATES, *(rate for _, rate, _ in measured)]
+    return Winners.predict(
+        np.geomspace(min(ratios), max(ratios), size[0]).tolist(),
+        np.linspace(min(rates), max(rates), size[1]).tolist(),
+        list(MAPS),
+        _REPLICAS,
+        effort,
+        steps,
     )
-    axes = (
-        [float(one) for one in np.linspace(*limits, count)]
-        for limits, count in zip(ends, size, strict=True)
-    )
-    return Winners.predict(*axes, list(WIDTH_COSTS), _REPLICAS, effort, steps)
 
 
 def draw_map(winners: Winners, measured: Sequence[Measured] = ()) -> Figure:
     """What is predicted, with the paper's pairs and what was measured on it."""
     known = [one for one in marks() if one.speed_ratio <= winners.ratios[-1]]
     panels = [
-        Panel(title, winners.at(cost), known if not cost else ())
-        for cost, title in WIDTH_COSTS.items()
+        Panel(title, winners.of(one), known if one == Branches() else ())
+        for one, title in MAPS.items()
     ]
-    others = np.max(list(winners.at(0.0).values()), axis=0)
+    others = np.max(list(winners.narrow.values()), axis=0)
     rivals = [
-        Rival(f"{number} replicas of the target (dsi) beside the fastest of map 1", own, others)
-        for number, own in winners.replicas.items()
+        Rival(f"{letter}) dsi, {number} replicas of the target, beside all but ssd", own, others)
+        for letter, (number, own) in zip("ef", winners.replicas.items(), strict=False)
     ]
     subtitle = f"by simulation, without overhead, the target's window free, texts of {TEXT} tokens"
     return draw_winners(
@@ -140,7 +150,7 @@ def pairs_table(effort: Effort | None = None, steps: Steps = iter) -> str:
         cells |= {name: f"**{cells[name]}**" for name, one in found.items() if one.speedup == best}
         prepared = found[WIDE].schedule
         assert isinstance(prepared, Branching)
-        settings = f"γ = {prepared.gamma}, {prepared.fan_out}"
+        settings = f"{prepared.gamma}, {prepared.fan_out}"
         rows.append((mark.name, f"{rate:g}", *(cells[name] for name in DECODERS), settings))
     heads = ("pairs", "α", *DECODERS, "of ssd: γ, fan-out")
     return markdown_table(heads, rows)

@@ -26,6 +26,7 @@ from pearl_eval.simulation import (
     Simulation,
     Surface,
 )
+from pearl_eval.simulation.acceptance import TAIL
 
 Speeds = NDArray[np.float64]
 
@@ -42,8 +43,8 @@ TEXT = 256
 
 def contenders(speed_ratio: float) -> dict[str, Sequence[Schedule]]:
     """Each decoder with the settings that are tried of it where a target forward takes so long."""
-    # Beyond the speed ratio a draft is not ready in time, so that little longer ones are enough.
-    lengths = range(1, math.ceil(speed_ratio) + 3)
+    # Longer drafts than that are not ready in time.
+    lengths = range(1, math.ceil(speed_ratio) + 2)
     prepared = [gamma for gamma in lengths if gamma <= _LONGEST_PREPARED]
     return {
         "autoregressive": [Alone()],
@@ -61,22 +62,33 @@ def replicated(speed_ratio: float, replicas: int) -> Sequence[Schedule]:
 
 
 @dataclass(frozen=True)
+class Branches:
+    """What decides about ssd beside c and α.
+
+    ``cost``: by what share of its time each further token that a draft forward reads makes it
+    longer. ``tail``: how soon the places of the target's tokens among the draft model's choices
+    thin out, as of :class:`~pearl_eval.simulation.acceptance.Rate`.
+    """
+
+    cost: float = 0.0
+    tail: float = TAIL
+
+
+@dataclass(frozen=True)
 class Place:
-    """What decides: c, α, and by what share of its time each further token that a draft forward
-    reads makes it longer."""
+    """What decides: c, α, and what there is to say of wide draft forwards."""
 
     speed_ratio: float
     rate: float
-    width_cost: float = 0.0
+    branches: Branches = Branches()
 
     def speedup(self, schedule: Schedule, tokens: int) -> float:
         """How many times as fast as the target alone a decoder is predicted to be. Nothing but
         forwards takes time, and the target's take as long whatever they read."""
-        times = ForwardTimes(
-            Surface.constant(self.speed_ratio),
-            Surface.of({(window, 0): 1 + self.width_cost * (window - 1) for window in (1, 2)}),
-        )
-        simulation = Simulation(schedule, times, Rate(self.rate), max_new_tokens=TEXT, prompts=[1])
+        widths = {(window, 0): 1 + self.branches.cost * (window - 1) for window in (1, 2)}
+        times = ForwardTimes(Surface.constant(self.speed_ratio), Surface.of(widths))
+        texts = Rate(self.rate, tail=self.branches.tail)
+        simulation = Simulation(schedule, times, texts, max_new_tokens=TEXT, prompts=[1])
         return simulation.run(tokens).tokens_per_second * self.speed_ratio
 
 
@@ -92,7 +104,7 @@ class Best:
 class Effort:
     """Tokens that are simulated to choose among settings, and of the one that was chosen."""
 
-    choosing: int = 4 * TEXT
+    choosing: int = 3 * TEXT
     chosen: int = 16 * TEXT
 
     def best(self, place: Place, settings: Sequence[Schedule]) -> Best:
@@ -113,32 +125,32 @@ def predict_place(place: Place, effort: Effort) -> dict[str, Best]:
 class Winners:
     """Speedups by decoder, ``[c, α]``, all of them predicted.
 
-    ``wide`` has those of ssd by what a wide draft forward costs, ``narrow`` those of the others,
-    whose draft models read one text at a time, a token or two of it. ``replicas`` has those of
+    ``wide`` has those of ssd, ``narrow`` those of the others, whose draft models read one text at a
+    time, a token or two of it. ``replicas`` has those of
     distributed speculative inference, by the number of the target's replicas.
     """
 
     ratios: tuple[float, ...]
     rates: tuple[float, ...]
     narrow: Mapping[str, Speeds]
-    wide: Mapping[float, Speeds]
+    wide: Mapping[Branches, Speeds]
     replicas: Mapping[int, Speeds]
 
-    def at(self, width_cost: float) -> dict[str, Speeds]:
-        """Every decoder's, where a draft forward costs so much a token."""
-        return {**self.narrow, WIDE: self.wide[width_cost]}
+    def of(self, branches: Branches) -> dict[str, Speeds]:
+        """Every decoder's."""
+        return {**self.narrow, WIDE: self.wide[branches]}
 
     @classmethod
     def predict(
         cls,
         ratios: Sequence[float],
         rates: Sequence[float],
-        width_costs: Sequence[float],
+        branches: Sequence[Branches],
         replicas: Sequence[int] = (),
         effort: Effort | None = None,
         steps: Callable[[Sequence[tuple[int, ...]]], Iterable[tuple[int, ...]]] = iter,
     ) -> Winners:
-        """Simulate each point. ``steps`` goes through the points, and may tell how many are done."""
+        """Simulate each point. ``steps`` goes through them, and may tell how many are done."""
         effort = effort or Effort()
         shape = len(ratios), len(rates)
         narrow, wide, several = (defaultdict[Any, Speeds](lambda: np.empty(shape)) for _ in "123")
@@ -146,9 +158,9 @@ class Winners:
             place, at = Place(ratios[row], rates[column]), (row, column)
             for name, settings in contenders(place.speed_ratio).items():
                 if name == WIDE:
-                    for cost in width_costs:
-                        there = replace(place, width_cost=cost)
-                        wide[cost][at] = effort.best(there, settings).speedup
+                    for one in branches:
+                        there = replace(place, branches=one)
+                        wide[one][at] = effort.best(there, settings).speedup
                 else:
                     narrow[name][at] = effort.best(place, settings).speedup
             for number in replicas:

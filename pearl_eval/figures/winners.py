@@ -13,9 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
-from pearl_eval.figures.palette import INK, looks, styled
+from pearl_eval.figures.palette import BLUE, INK, looks, styled
 
 Speeds = NDArray[np.float64]
 
@@ -26,16 +27,24 @@ _SPEEDUPS = (1, 1.25, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10)
 _LEADS = (0.05, 0.1, 0.2, 0.4)
 #: Where the winner is ahead by less, the simulator can't tell: it errs by as much.
 CLOSE = 0.02
+#: Shares beyond which the colour of a rival's map does not change.
+_MOST = 0.6
+#: Values of c that are written beside the maps.
+_TICKS = (1, 1.5, 2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32)
 #: How much of a region's colour is seen.
 _TINT = 0.55
 
 
 @dataclass(frozen=True)
 class Mark:
-    """A pair whose speed ratio is known, and what it is called in the list below the maps."""
+    """A pair whose speed ratio is known, and what it is called in the list below the maps.
+
+    ``at_end``: its number is at the right end of its line.
+    """
 
     speed_ratio: float
     name: str
+    at_end: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,10 +65,14 @@ class Rival:
     others: Speeds
 
 
-def refined(axis: Sequence[float], own: Speeds, along: int) -> Speeds:
-    """A surface at more values of an axis, interpolated."""
-    fine = np.linspace(axis[0], axis[-1], _FINE)
-    return np.apply_along_axis(lambda row: np.interp(fine, axis, row), along, own)
+def refined(axis: Sequence[float]) -> Speeds:
+    """More values of an axis, in its range."""
+    return np.geomspace(axis[0], axis[-1], _FINE)
+
+
+def interpolated(axis: Sequence[float], own: Speeds, along: int) -> Speeds:
+    """A surface at more values of an axis."""
+    return np.apply_along_axis(lambda row: np.interp(refined(axis), axis, row), along, own)
 
 
 @styled
@@ -92,6 +105,10 @@ def draw_winners(
         drawing.rival(place, rival)
     for place in axes[count:]:
         place.set_visible(False)
+    axes[0].set_yscale("log")
+    axes[0].set_yticks([tick for tick in _TICKS if ratios[0] <= tick <= ratios[-1]], minor=False)
+    axes[0].yaxis.set_major_formatter("{x:g}")
+    axes[0].yaxis.set_minor_locator(NullLocator())
     for row in range(rows):
         axes[row * columns].set_ylabel("speed ratio c")
     for place in axes[max(0, count - columns) : count]:
@@ -122,13 +139,15 @@ class _Drawing:
     colours: Sequence[str]
 
     def _fine(self, own: Speeds) -> Speeds:
-        return refined(self.rates, refined(self.ratios, own, 0), 1)
+        return interpolated(self.rates, interpolated(self.ratios, own, 0), 1)
 
     @property
     def _grid(self) -> tuple[Speeds, Speeds]:
-        fine = (np.linspace(axis[0], axis[-1], _FINE) for axis in (self.rates, self.ratios))
-        rates, ratios = fine
-        return rates, ratios
+        return refined(self.rates), refined(self.ratios)
+
+    @property
+    def _tints(self) -> list[tuple[float, ...]]:
+        return [tuple(1 - _TINT * (1 - part) for part in to_rgb(one)) for one in self.colours]
 
     def panel(
         self, axes: Axes, panel: Panel, numbered: Sequence[Mark], marked: tuple[float, float]
@@ -136,13 +155,12 @@ class _Drawing:
         speeds = np.stack([self._fine(panel.speedups[name]) for name in self.names])
         ordered = np.sort(speeds, axis=0)
         best, lead = ordered[-1], ordered[-1] / ordered[-2] - 1
-        tints = [tuple(1 - _TINT * (1 - part) for part in to_rgb(one)) for one in self.colours]
         axes.pcolormesh(
             *self._grid,
             speeds.argmax(axis=0),
-            cmap=ListedColormap(tints),
+            cmap=ListedColormap(self._tints),
             vmin=-0.5,
-            vmax=len(tints) - 0.5,
+            vmax=len(self.names) - 0.5,
             shading="nearest",
             rasterized=True,
         )
@@ -152,15 +170,15 @@ class _Drawing:
         lines = axes.contour(*self._grid, best, _SPEEDUPS, colors=INK, linewidths=0.9)
         axes.clabel(lines, fmt="%g×", fontsize=7.5)
         leads = axes.contour(
-            *self._grid, lead, _LEADS, colors="white", linewidths=1.1, linestyles="dashed"
+            *self._grid, lead, _LEADS, colors=BLUE, linewidths=1.0, linestyles="dashed"
         )
         axes.clabel(leads, fmt=lambda value: f"+{value:.0%}", fontsize=7.5)
         for mark in panel.marks:
             axes.plot(marked, [mark.speed_ratio] * 2, color=INK, linewidth=2.2, marker="|")
             axes.annotate(
                 str(numbered.index(mark) + 1),
-                (marked[0], mark.speed_ratio),
-                xytext=(-8, 0),
+                (marked[mark.at_end], mark.speed_ratio),
+                xytext=(9 if mark.at_end else -9, 0),
                 textcoords="offset points",
                 ha="center",
                 va="center",
@@ -176,17 +194,16 @@ class _Drawing:
 
     def rival(self, axes: Axes, rival: Rival) -> None:
         ahead = self._fine(rival.speedups) / self._fine(rival.others) - 1
-        most = float(np.abs(ahead).max())
         axes.pcolormesh(
             *self._grid,
             ahead,
             cmap="PuOr",
-            vmin=-most,
-            vmax=most,
+            vmin=-_MOST,
+            vmax=_MOST,
             shading="gouraud",
             rasterized=True,
         )
-        levels = [-0.2, -0.1, -0.05, 0, 0.05, 0.1, 0.2, 0.4, 0.8]
+        levels = [-0.2, -0.1, -0.05, 0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8]
         lines = axes.contour(
             *self._grid,
             ahead,
@@ -199,16 +216,17 @@ class _Drawing:
 
     def legend(self, measured: bool) -> dict[str, Any]:
         """Handles and labels."""
-        tints = [tuple(1 - _TINT * (1 - part) for part in to_rgb(one)) for one in self.colours]
         said: dict[str, Any] = {
             f"{name} is the fastest": Patch(facecolor=tint, edgecolor=INK, linewidth=0.4)
-            for name, tint in zip(self.names, tints, strict=True)
+            for name, tint in zip(self.names, self._tints, strict=True)
         }
         said[f"dotted: ahead of the second by less than {CLOSE:.0%}"] = Patch(
             facecolor="#BBBBBB", edgecolor="white", hatch="....", linewidth=0
         )
         said["speed ÷ autoregressive"] = Line2D([], [], color=INK, linewidth=0.9)
-        said["ahead of the second by"] = Line2D([], [], color="#888888", linestyle="dashed")
+        said["ahead of the second by"] = Line2D(
+            [], [], color=BLUE, linestyle="dashed", linewidth=1.0
+        )
         if measured:
             said["measured: the fastest of those that ran"] = tuple(
                 Line2D([], [], color=colour, linestyle="none", **_POINT)

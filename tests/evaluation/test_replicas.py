@@ -101,8 +101,8 @@ def test_each_replica_reads_what_it_has_not_read() -> None:
 
 def test_the_draft_model_reads_what_it_has_not_read() -> None:
     """A draft forward takes 1 s, and 0.5 s for each token beyond the first: of a prompt of 3 tokens
-    2 s, then 1 s each. Four tokens of the draft are there at 5 s; after the fifth was wrong only the
-    target's own token is new to it."""
+    2 s, then 1 s each. Four tokens of the draft are there at 5 s; after the fifth was wrong only
+    the target's own token is new to it."""
     times = ForwardTimes(Surface.constant(5.0), Surface.of({(w, 0): 0.5 + 0.5 * w for w in (1, 2)}))
     made = list(Simulation(Replicas(2, 3), times, TEXT, max_new_tokens=8, prompts=[3]).rounds())
     assert [(one.seconds, one.drafted) for one in made] == [(5, 4), (3, 3), (2, 0), (5, 2), (2, 0)]
@@ -111,7 +111,7 @@ def test_the_draft_model_reads_what_it_has_not_read() -> None:
 
 def test_costs_and_slowdown_are_added_where_they_arise() -> None:
     """Forwards take 2 and 1.5 times as long; a message is under way for 0.25 s, and a decision
-    takes 0.125 s. The first forwards are over at 10, 0.25 + 3 + 0.25 + 10 and 0.25 + 6 + 0.25 + 10 s."""
+    takes 0.125 s. The first forwards are over at 10, 3.5 + 10 and 6.5 + 10 s."""
     times = ForwardTimes(TIMES.target, TIMES.draft, Slowdown(target=2.0, draft=1.5))
     made = rounds(Replicas(2, 4), times, costs=Costs(round=0.125, crossing=0.5))
     # Drafted by 0.25 + 6 · 1.5 s: six tokens are there in time, the seventh at 11.
