@@ -22,6 +22,7 @@ from analysis.theory.winners import (
     Winners,
     contenders,
     predict_place,
+    replicated,
 )
 from pearl_eval.errors import UserError
 from pearl_eval.figures.saving import check_format, save_figure
@@ -141,19 +142,26 @@ def draw_map(winners: Winners, measured: Sequence[Measured] = ()) -> Figure:
 
 def pairs_table(effort: Effort | None = None, steps: Steps = iter) -> str:
     """Every decoder's speedup on the marked pairs where a wide draft forward is free, as Markdown;
-    with the settings of ssd."""
-    rows = []
+    the settings of ssd; and distributed speculative inference, which contends with nobody."""
+    effort, rows = effort or Effort(), []
+    decoders = [name for name in DECODERS if name != "autoregressive"]
     for mark, rate in steps(list(product(marks(), RATES))):
-        found = predict_place(Place(mark.speed_ratio, rate), effort or Effort())
+        place = Place(mark.speed_ratio, rate)
+        found = predict_place(place, effort)
         best = max(one.speedup for one in found.values())
         cells = {name: f"{one.speedup:.2f}×" for name, one in found.items()}
         cells |= {name: f"**{cells[name]}**" for name, one in found.items() if one.speedup == best}
         prepared = found[WIDE].schedule
         assert isinstance(prepared, Branching)
         settings = f"{prepared.gamma}, {prepared.fan_out}"
-        rows.append((mark.name, f"{rate:g}", *(cells[name] for name in DECODERS), settings))
-    heads = ("pairs", "α", *DECODERS, "of ssd: γ, fan-out")
-    return markdown_table(heads, rows)
+        several = [
+            f"{effort.best(place, replicated(place.speed_ratio, number)).speedup:.2f}×"
+            for number in _REPLICAS
+        ]
+        row = (mark.name, f"{rate:g}", *(cells[name] for name in decoders), settings, *several)
+        rows.append(row)
+    needing = (f"dsi: needs {number} replicas of the target" for number in _REPLICAS)
+    return markdown_table(("pairs", "α", *decoders, "ssd's γ, fan-out", *needing), rows)
 
 
 def write_map(directory: Sequence[Path] = (), output: Path = Path("map.png")) -> None:

@@ -104,7 +104,7 @@ class Best:
 class Effort:
     """Tokens that are simulated to choose among settings, and of the one that was chosen."""
 
-    choosing: int = 3 * TEXT
+    choosing: int = 2 * TEXT
     chosen: int = 16 * TEXT
 
     def best(self, place: Place, settings: Sequence[Schedule]) -> Best:

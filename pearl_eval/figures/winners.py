@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap, to_rgb
+from matplotlib.colors import ListedColormap, to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
@@ -146,8 +146,8 @@ class _Drawing:
         return refined(self.rates), refined(self.ratios)
 
     @property
-    def _tints(self) -> list[tuple[float, ...]]:
-        return [tuple(1 - _TINT * (1 - part) for part in to_rgb(one)) for one in self.colours]
+    def _tints(self) -> list[str]:
+        return [to_hex((*to_rgb(one), _TINT), keep_alpha=True) for one in self.colours]
 
     def panel(
         self, axes: Axes, panel: Panel, numbered: Sequence[Mark], marked: tuple[float, float]
@@ -245,6 +245,7 @@ _POINT: dict[str, Any] = {
     "markersize": 7,
     "markeredgecolor": INK,
     "markeredgewidth": 1.0,
+    "clip_on": False,
 }
 
 

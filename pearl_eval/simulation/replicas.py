@@ -11,7 +11,7 @@ from pearl_eval.simulation.machine import Machine, Rounds, SimulatedRound
 
 
 class _Draft:
-    """Tokens that are drafted one after the other from position ``base`` on, and when each is there.
+    """Tokens drafted one after the other from position ``base`` on, and when each is there.
 
     ``seen``: how much of the text the draft model has read, of the prompt, too.
     """
