@@ -14,14 +14,15 @@ from matplotlib.figure import Figure
 from analysis.frames.markdown import markdown_table
 from analysis.paper.pairs import A100, H100, PAIRS, RATES
 from analysis.theory.winners import (
+    NAMES,
+    REFERENCE,
     TEXT,
     WIDE,
-    Branches,
     Effort,
-    Place,
+    MapPoint,
+    Preparation,
     Winners,
-    contenders,
-    predict_place,
+    predict_point,
     replicated,
 )
 from pearl_eval.errors import UserError
@@ -32,17 +33,17 @@ from pearl_eval.shell.progress import steps as bar
 from pearl_eval.simulation import Branching
 
 #: Those that the map has regions of.
-DECODERS = tuple(contenders(1.0))
+DECODERS = tuple(NAMES.values())
 #: Of c and of α the least and the most, and at how many values speeds are simulated; between them
 #: they are interpolated.
 _RATIOS, _RATES = (1.25, 12.0), (0.5, 0.95)
 SIZE = (12, 9)
 #: What maps are of.
 MAPS = {
-    Branches(): "a) Wide draft forwards are free (GPUs, by their roofline)",
-    Branches(cost=0.02): "b) 2 % of a draft forward for each further token it reads",
-    Branches(cost=0.1): "c) 10 % of a draft forward for each further token it reads",
-    Branches(tail=0.5): "d) As a), but the target's tokens are harder to guess",
+    Preparation(): "a) Wide draft forwards are free (GPUs, by their roofline)",
+    Preparation(cost=0.02): "b) 2 % of a draft forward for each further token it reads",
+    Preparation(cost=0.1): "c) 10 % of a draft forward for each further token it reads",
+    Preparation(tail=0.5): "d) As a), but the target's tokens are harder to guess",
 }
 #: Replicas of the target that distributed speculative inference has.
 _REPLICAS = (2, 4)
@@ -126,7 +127,7 @@ def draw_map(winners: Winners, measured: Sequence[Measured] = ()) -> Figure:
     """What is predicted, with the paper's pairs and what was measured on it."""
     known = [one for one in marks() if one.speed_ratio <= winners.ratios[-1]]
     panels = [
-        Panel(title, winners.of(one), known if one == Branches() else ())
+        Panel(title, winners.of(one), known if one == Preparation() else ())
         for one, title in MAPS.items()
     ]
     others = np.max(list(winners.narrow.values()), axis=0)
@@ -144,10 +145,10 @@ def pairs_table(effort: Effort | None = None, steps: Steps = iter) -> str:
     """Every decoder's speedup on the marked pairs where a wide draft forward is free, as Markdown;
     the settings of ssd; and distributed speculative inference, which contends with nobody."""
     effort, rows = effort or Effort(), []
-    decoders = [name for name in DECODERS if name != "autoregressive"]
+    decoders = [name for name in DECODERS if name != REFERENCE]
     for mark, rate in steps(list(product(marks(), RATES))):
-        place = Place(mark.speed_ratio, rate)
-        found = predict_place(place, effort)
+        place = MapPoint(mark.speed_ratio, rate)
+        found = predict_point(place, effort)
         best = max(one.speedup for one in found.values())
         cells = {name: f"{one.speedup:.2f}×" for name, one in found.items()}
         cells |= {name: f"**{cells[name]}**" for name, one in found.items() if one.speedup == best}

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from scipy.optimize import brentq
 
 from analysis.paper.reported import figures
+from analysis.theory.winners import NAMES
 from pearl_eval.simulation import (
     Ahead,
     Alone,
@@ -69,7 +70,8 @@ class PaperPair:
     @property
     def compared(self) -> dict[str, Schedule]:
         """What PEARL is predicted beside, by the names of its columns."""
-        return {"speculative": Sequential(self.speculative_gamma), "pearl_async": Ahead(_AHEAD)}
+        schedules = (Sequential(self.speculative_gamma), Ahead(_AHEAD))
+        return {NAMES[type(one).__name__]: one for one in schedules}
 
     def tokens_per_second(self, schedule: Schedule, rate: float, max_new_tokens: int) -> float:
         """Predicted speed, at an acceptance rate, for texts of ``max_new_tokens`` tokens."""

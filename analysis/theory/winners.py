@@ -7,10 +7,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from omegaconf import OmegaConf
 
 from pearl_eval.simulation import (
     Adaptive,
@@ -30,8 +32,12 @@ from pearl_eval.simulation.acceptance import TAIL
 
 Speeds = NDArray[np.float64]
 
-#: The decoder whose draft model reads several texts at once, so that their number matters.
-WIDE = "ssd"
+_FILE = Path(__file__).with_name("contenders.yaml")
+#: What decoders are called, by the kind of their schedule.
+NAMES: dict[str, str] = cast(dict[str, str], OmegaConf.to_container(OmegaConf.load(_FILE)))
+#: What all are compared with, and the decoder whose draft model reads several texts at once, so that
+#: their number matters.
+REFERENCE, WIDE = NAMES[Alone.__name__], NAMES[Branching.__name__]
 #: Draft lengths that are tried: of vanilla speculative decoding up to the one, of ssd to the other.
 _LONGEST, _LONGEST_PREPARED = 20, 12
 _FAN_OUTS = (1, 2, 3, 4)
@@ -46,14 +52,15 @@ def contenders(speed_ratio: float) -> dict[str, Sequence[Schedule]]:
     # Longer drafts than that are not ready in time.
     lengths = range(1, math.ceil(speed_ratio) + 2)
     prepared = [gamma for gamma in lengths if gamma <= _LONGEST_PREPARED]
-    return {
-        "autoregressive": [Alone()],
-        "speculative": [Sequential(gamma) for gamma in range(1, _LONGEST + 1)],
-        "pearl": [Parallel(gamma) for gamma in lengths],
-        "pearl_async": [Ahead(_AHEAD)],
-        "pearl_adaptive": [Adaptive(_AHEAD)],
-        WIDE: [Branching(gamma, fan_out) for gamma, fan_out in product(prepared, _FAN_OUTS)],
-    }
+    settings: tuple[Sequence[Schedule], ...] = (
+        [Alone()],
+        [Sequential(gamma) for gamma in range(1, _LONGEST + 1)],
+        [Parallel(gamma) for gamma in lengths],
+        [Ahead(_AHEAD)],
+        [Adaptive(_AHEAD)],
+        [Branching(gamma, fan_out) for gamma, fan_out in product(prepared, _FAN_OUTS)],
+    )
+    return {NAMES[type(own[0]).__name__]: own for own in settings}
 
 
 def replicated(speed_ratio: float, replicas: int) -> Sequence[Schedule]:
@@ -62,7 +69,7 @@ def replicated(speed_ratio: float, replicas: int) -> Sequence[Schedule]:
 
 
 @dataclass(frozen=True)
-class Branches:
+class Preparation:
     """What decides about ssd beside c and α.
 
     ``cost``: by what share of its time each further token that a draft forward reads makes it
@@ -75,12 +82,12 @@ class Branches:
 
 
 @dataclass(frozen=True)
-class Place:
+class MapPoint:
     """What decides: c, α, and what there is to say of wide draft forwards."""
 
     speed_ratio: float
     rate: float
-    branches: Branches = Branches()
+    branches: Preparation = Preparation()
 
     def speedup(self, schedule: Schedule, tokens: int) -> float:
         """How many times as fast as the target alone a decoder is predicted to be. Nothing but
@@ -93,7 +100,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Best:
+class Chosen:
     """A decoder at the best of its settings."""
 
     schedule: Schedule
@@ -107,15 +114,15 @@ class Effort:
     choosing: int = 2 * TEXT
     chosen: int = 16 * TEXT
 
-    def best(self, place: Place, settings: Sequence[Schedule]) -> Best:
+    def best(self, place: MapPoint, settings: Sequence[Schedule]) -> Chosen:
         """The best of settings at a place. All are simulated on the same texts."""
         best = settings[0]
         if len(settings) > 1:
             best = max(settings, key=lambda one: place.speedup(one, self.choosing))
-        return Best(best, place.speedup(best, self.chosen))
+        return Chosen(best, place.speedup(best, self.chosen))
 
 
-def predict_place(place: Place, effort: Effort) -> dict[str, Best]:
+def predict_point(place: MapPoint, effort: Effort) -> dict[str, Chosen]:
     """Every decoder at its best."""
     settings = contenders(place.speed_ratio)
     return {name: effort.best(place, own) for name, own in settings.items()}
@@ -126,17 +133,17 @@ class Winners:
     """Speedups by decoder, ``[c, α]``, all of them predicted.
 
     ``wide`` has those of ssd, ``narrow`` those of the others, whose draft models read one text at a
-    time, a token or two of it. ``replicas`` has those of
-    distributed speculative inference, by the number of the target's replicas.
+    time, a token or two of it. ``replicas`` has those of distributed speculative inference, by the
+    number of the target's replicas.
     """
 
     ratios: tuple[float, ...]
     rates: tuple[float, ...]
     narrow: Mapping[str, Speeds]
-    wide: Mapping[Branches, Speeds]
+    wide: Mapping[Preparation, Speeds]
     replicas: Mapping[int, Speeds]
 
-    def of(self, branches: Branches) -> dict[str, Speeds]:
+    def of(self, branches: Preparation) -> dict[str, Speeds]:
         """Every decoder's."""
         return {**self.narrow, WIDE: self.wide[branches]}
 
@@ -145,7 +152,7 @@ class Winners:
         cls,
         ratios: Sequence[float],
         rates: Sequence[float],
-        branches: Sequence[Branches],
+        branches: Sequence[Preparation],
         replicas: Sequence[int] = (),
         effort: Effort | None = None,
         steps: Callable[[Sequence[tuple[int, ...]]], Iterable[tuple[int, ...]]] = iter,
@@ -155,7 +162,7 @@ class Winners:
         shape = len(ratios), len(rates)
         narrow, wide, several = (defaultdict[Any, Speeds](lambda: np.empty(shape)) for _ in "123")
         for row, column in steps(list(np.ndindex(shape))):
-            place, at = Place(ratios[row], rates[column]), (row, column)
+            place, at = MapPoint(ratios[row], rates[column]), (row, column)
             for name, settings in contenders(place.speed_ratio).items():
                 if name == WIDE:
                     for one in branches:

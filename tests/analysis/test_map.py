@@ -18,12 +18,12 @@ from analysis.map import MAPS, draw_map, marks, pairs_table, predict_map, read_m
 from analysis.paper.pairs import H100, PAIRS
 from analysis.theory.winners import (
     TEXT,
-    Branches,
     Effort,
-    Place,
+    MapPoint,
+    Preparation,
     Winners,
     contenders,
-    predict_place,
+    predict_point,
     replicated,
 )
 from pearl_eval.errors import UserError
@@ -69,15 +69,16 @@ def test_each_decoder_has_its_settings() -> None:
 def test_a_draft_forward_takes_longer_for_each_further_token() -> None:
     """γ = 1, all right: 128 rounds of a target forward of 4 and a draft forward, which reads the
     prompt's one token in the first, and then two, at 1.5."""
-    place = Place(4.0, 1.0, Branches(cost=0.5))
+    place = MapPoint(4.0, 1.0, Preparation(cost=0.5))
     assert place.speedup(Sequential(1), TEXT) == pytest.approx(4 * 256 / (128 * 4 + 1 + 127 * 1.5))
-    assert Place(4.0, 1.0).speedup(Sequential(1), TEXT) == pytest.approx(4 * 256 / (128 * 5))
+    assert MapPoint(4.0, 1.0).speedup(Sequential(1), TEXT) == pytest.approx(4 * 256 / (128 * 5))
     assert place.speedup(Alone(), TEXT) == 1
 
 
 def test_a_token_that_is_harder_to_guess_is_prepared_for_less_often() -> None:
     usual, harder = (
-        Place(6.0, 0.5, Branches(tail=tail)).speedup(Branching(2, 4), TEXT) for tail in (1.0, 0.3)
+        MapPoint(6.0, 0.5, Preparation(tail=tail)).speedup(Branching(2, 4), TEXT)
+        for tail in (1.0, 0.3)
     )
     assert harder < usual
 
@@ -87,12 +88,12 @@ def test_settings_are_chosen_roughly_and_the_chosen_is_simulated_for_longer(
 ) -> None:
     asked = []
 
-    def speedup(self: Place, schedule: Any, tokens: int) -> float:
+    def speedup(self: MapPoint, schedule: Any, tokens: int) -> float:
         asked.append((schedule, tokens))
         return {1: 2.0, 2: 3.0, 3: 2.5}[schedule.gamma] + tokens / 1000
 
-    monkeypatch.setattr(Place, "speedup", speedup)
-    place, settings = Place(3.0, 0.5), [Sequential(gamma) for gamma in (1, 2, 3)]
+    monkeypatch.setattr(MapPoint, "speedup", speedup)
+    place, settings = MapPoint(3.0, 0.5), [Sequential(gamma) for gamma in (1, 2, 3)]
     best = Effort(100, 200).best(place, settings)
     assert (best.schedule, best.speedup) == (Sequential(2), 3.2)
     assert asked == [*((one, 100) for one in settings), (Sequential(2), 200)]
@@ -107,22 +108,22 @@ def test_a_map_has_what_each_of_its_points_gives(tiny: Winners) -> None:
     assert (tiny.ratios, tiny.rates) == (pytest.approx((1.25, 12.0)), (0.5, 0.95))
     assert list(tiny.wide) == list(MAPS) and list(tiny.replicas) == [2, 4]
     for (row, ratio), (column, rate) in product(enumerate(tiny.ratios), enumerate(tiny.rates)):
-        free = predict_place(Place(ratio, rate), ROUGH)
-        for name, speeds in tiny.of(Branches()).items():
+        free = predict_point(MapPoint(ratio, rate), ROUGH)
+        for name, speeds in tiny.of(Preparation()).items():
             assert speeds[row, column] == free[name].speedup, name
-        dear = Branches(cost=0.1)
-        place = Place(ratio, rate, dear)
+        dear = Preparation(cost=0.1)
+        place = MapPoint(ratio, rate, dear)
         best = ROUGH.best(place, contenders(ratio)["ssd"])
         assert tiny.of(dear)["ssd"][row, column] == best.speedup
         assert tiny.of(dear)["pearl"][row, column] == free["pearl"].speedup
-        four = ROUGH.best(Place(ratio, rate), replicated(ratio, 4)).speedup
+        four = ROUGH.best(MapPoint(ratio, rate), replicated(ratio, 4)).speedup
         assert tiny.replicas[4][row, column] == four >= tiny.replicas[2][row, column]
 
 
 def test_axes_reach_what_was_measured_and_each_point_is_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(Place, "speedup", lambda self, schedule, tokens: 1.0)
+    monkeypatch.setattr(MapPoint, "speedup", lambda self, schedule, tokens: 1.0)
     told = []
 
     def steps(points: Any) -> Any:
@@ -249,7 +250,7 @@ def test_the_table_says_what_each_decoder_gives_on_the_marked_pairs(
     monkeypatch.setattr(map_command, "marks", lambda: marks()[:1])
     monkeypatch.setattr(map_command, "RATES", (0.8,))
     lines = pairs_table(ROUGH).splitlines()
-    found = predict_place(Place(2.6, 0.8), ROUGH)
+    found = predict_point(MapPoint(2.6, 0.8), ROUGH)
     best = max(one.speedup for one in found.values())
     cells = [cell.strip() for cell in lines[2].strip("|").split("|")]
     assert len(lines) == 3 and cells[:2] == [marks()[0].name, "0.8"]
@@ -260,7 +261,8 @@ def test_the_table_says_what_each_decoder_gives_on_the_marked_pairs(
     own = found["ssd"].schedule
     assert isinstance(own, Branching) and cells[7] == f"{own.gamma}, {own.fan_out}"
     assert cells[8:] == [
-        f"{ROUGH.best(Place(2.6, 0.8), replicated(2.6, number)).speedup:.2f}×" for number in (2, 4)
+        f"{ROUGH.best(MapPoint(2.6, 0.8), replicated(2.6, number)).speedup:.2f}×"
+        for number in (2, 4)
     ]
     assert [name for name in names if name in lines[0]] == names
 
