@@ -114,3 +114,16 @@ PREDICT = Command(
     examples="pearl-eval predict outputs/DATE/TIME-bench\n"
     "pearl-eval predict HUMANEVAL_BENCH GSM8K_BENCH",
 )
+
+MAP = Command(
+    "A map of the fastest decoder, predicted over the speed ratio and the acceptance rate",
+    "analysis.map:write_map",
+    [
+        argument("directory", type=Path, nargs="*", help="what pearl-eval bench wrote"),
+        output("map.png"),
+    ],
+    "Each decoder is simulated at the best of its settings, for several costs of a wide draft"
+    " forward. The paper's pairs on A100s and H100s are marked, and of benchmarks it shows which"
+    " decoder was the fastest. It takes about two minutes.",
+    "pearl-eval map\npearl-eval map outputs/DATE/TIME-bench -o map.svg",
+)

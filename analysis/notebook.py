@@ -42,12 +42,12 @@ def show_figure(draw: Callable[[pd.DataFrame], Figure], frame: pd.DataFrame, cap
             reasons.append(str(error))
             continue
         drawn += 1
-        _show(figure, f"{caption} ({name})" if name else caption)
+        show_drawn(figure, f"{caption} ({name})" if name else caption)
     if not drawn:
         display(Markdown(f"*No such figure: {reasons[0]}.*"))
 
 
-def _show(figure: Figure, caption: str) -> None:
+def show_drawn(figure: Figure, caption: str) -> None:
     """A figure with its caption below."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=_DPI)

@@ -131,6 +131,31 @@ class Branching:
         return True
 
 
+@dataclass(frozen=True)
+class Replicas:
+    """One draft model, and several replicas of the target: distributed speculative inference (Timor
+    et al., 2025), which is simulated alone.
+
+    The draft model never waits. Each ``gamma`` tokens (its authors' lookahead) go to a replica that
+    is free, of ``replicas`` (their degree of speculation parallelism), and another begins without
+    drafts after each rejection. No block waits for a replica where ``gamma`` · ``replicas`` is at
+    least the speed ratio.
+    """
+
+    gamma: int
+    replicas: int
+
+    drafts_by: ClassVar[str | None] = DRAFT_MODEL
+
+    def __post_init__(self) -> None:
+        _check(self.gamma)
+        if self.replicas < 1:
+            raise ValueError(f"replicas of the target: at least 1, got {self.replicas}")
+
+    def ends_run(self, one: Any) -> bool:
+        return False
+
+
 class Rules(Protocol):
     """A schedule of a decoder's own, which also simulates its rounds.
 
@@ -146,7 +171,7 @@ class Rules(Protocol):
         """Whether a run of accepted tokens ends with a round in which nothing was rejected."""
 
 
-Schedule: TypeAlias = Alone | Sequential | Parallel | Ahead | Branching | Rules
+Schedule: TypeAlias = Alone | Sequential | Parallel | Ahead | Branching | Replicas | Rules
 
 
 def describe(schedule: Schedule) -> dict[str, Any]:

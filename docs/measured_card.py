@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.frames.table import Cell, Table
-from paper_pairs import PAIRS, RATES
+from analysis.paper.pairs import PAIRS, RATES
 from pearl_eval.errors import UserError
 from pearl_eval.results.records import read_json
 from pearl_eval.simulation import (

@@ -17,6 +17,7 @@ from decoders.schedule import (
     Alone,
     Branching,
     Parallel,
+    Replicas,
     Schedule,
     Sequential,
 )
@@ -26,6 +27,7 @@ from pearl_eval.simulation.branching import branching
 from pearl_eval.simulation.forwards import ForwardTimes
 from pearl_eval.simulation.machine import Costs, Machine, Rounds
 from pearl_eval.simulation.parallel import parallel
+from pearl_eval.simulation.replicas import replicas
 from pearl_eval.simulation.sequential import alone, sequential
 
 
@@ -39,6 +41,8 @@ def _rounds(schedule: Schedule, machine: Machine, policy: Policy) -> Rounds:
             return parallel(schedule, machine)
         case Branching():
             return branching(schedule, machine)
+        case Replicas():
+            return replicas(schedule, machine)
         case Adaptive():
             return ahead(schedule, machine, policy)
         case Ahead():
@@ -159,7 +163,7 @@ class Simulation:
                 f"{self.schedule} needs the acceptance of drafts by: {needed}; got that of"
                 f" {self.acceptance.of}"
             )
-        if isinstance(self.schedule, Ahead) and isinstance(self.acceptance, BlockRates):
+        if isinstance(self.schedule, Ahead | Replicas) and isinstance(self.acceptance, BlockRates):
             raise ValueError(
                 f"{self.schedule} has no blocks to accept tokens by place in: give a rate or a"
                 " trace"

@@ -11,8 +11,8 @@ import pytest
 
 import measured_card
 import paper_pairs
+from analysis.paper.pairs import PAIRS
 from measured_card import MeasuredCard, fitted, speedups_table, times_table
-from paper_pairs import PAIRS
 from pearl_eval.simulation import Hardware, Slowdown
 from pearl_eval.sizes.model_shapes import ModelShape, model_shape
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from omegaconf import OmegaConf
 
-import paper_pairs
+from analysis.paper import pairs
+from analysis.paper.pairs import PAIRS, PaperPair
 from analysis.paper.reported import REPORTED
-from paper_pairs import PAIRS, PaperPair, reported_table, shared_table, times_table
+from paper_pairs import reported_table, shared_table, times_table
 from pearl_eval.config.paths import config_dir
 from pearl_eval.simulation import Ahead, Alone, Parallel, Sequential
 
@@ -18,7 +19,7 @@ LLAMA = PAIRS["llama31_8b_70b"]
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few simulated tokens: rough, and fast."""
-    monkeypatch.setattr(paper_pairs, "_TOKENS", 1024)
+    monkeypatch.setattr(pairs, "_TOKENS", 1024)
 
 
 @pytest.mark.parametrize("name", PAIRS)

@@ -28,6 +28,7 @@ NAMES = [
     "estimate",
     "figures",
     "heatmap",
+    "map",
     "overview",
     "predict",
     "profile",
@@ -183,7 +184,7 @@ def test_another_package_adds_a_command(
     assert run_command("mine", "a")[1] == "ran ['a'] None\n"
     assert "\n  mine       A command of mine\n" in run_command("", "--help")[1]
     assert "commands: audit, bench, compare, " in run_command("", "zzz")[2]
-    assert "heatmap, mine, overview" in run_command("", "zzz")[2]
+    assert "heatmap, map, mine, overview" in run_command("", "zzz")[2]
 
 
 @pytest.mark.parametrize(

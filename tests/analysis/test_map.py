@@ -1,0 +1,291 @@
+"""The map of the fastest decoder: what is simulated for it, what is marked on it, how it looks."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+
+from analysis import map as map_command
+from analysis.commands import MAP
+from analysis.map import MAPS, draw_map, marks, pairs_table, predict_map, read_measured
+from analysis.paper.pairs import H100, PAIRS
+from analysis.theory.winners import (
+    TEXT,
+    Effort,
+    MapPoint,
+    Preparation,
+    Winners,
+    contenders,
+    predict_point,
+    replicated,
+)
+from pearl_eval.errors import UserError
+from pearl_eval.figures.palette import looks
+from pearl_eval.figures.winners import Panel, draw_winners, interpolated
+from pearl_eval.simulation import (
+    Adaptive,
+    Ahead,
+    Alone,
+    Branching,
+    Parallel,
+    Replicas,
+    Sequential,
+)
+
+#: One text, as rough as can be.
+ROUGH = Effort(TEXT, TEXT)
+#: As few points as a map can have.
+TINY = partial(predict_map, size=(2, 2), effort=ROUGH)
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Winners:
+    return TINY([(3.0, 0.6, "pearl")])
+
+
+def test_each_decoder_has_its_settings() -> None:
+    """Drafts that take longer than a target forward are tried up to one token beyond it."""
+    own = contenders(2.5)
+    assert own == {
+        "autoregressive": [Alone()],
+        "speculative": [Sequential(gamma) for gamma in range(1, 21)],
+        "pearl": [Parallel(gamma) for gamma in (1, 2, 3, 4)],
+        "pearl_async": [Ahead(96)],
+        "pearl_adaptive": [Adaptive(96)],
+        "ssd": [Branching(gamma, f) for gamma, f in product((1, 2, 3, 4), (1, 2, 3, 4))],
+    }
+    far = contenders(30.0)
+    assert len(far["pearl"]) == 31 and len(far["ssd"]) == 12 * 4
+    assert replicated(2.5, 4) == [Replicas(1, 4), Replicas(2, 4), Replicas(3, 4)]
+
+
+def test_a_draft_forward_takes_longer_for_each_further_token() -> None:
+    """γ = 1, all right: 128 rounds of a target forward of 4 and a draft forward, which reads the
+    prompt's one token in the first, and then two, at 1.5."""
+    place = MapPoint(4.0, 1.0, Preparation(cost=0.5))
+    assert place.speedup(Sequential(1), TEXT) == pytest.approx(4 * 256 / (128 * 4 + 1 + 127 * 1.5))
+    assert MapPoint(4.0, 1.0).speedup(Sequential(1), TEXT) == pytest.approx(4 * 256 / (128 * 5))
+    assert place.speedup(Alone(), TEXT) == 1
+
+
+def test_a_token_that_is_harder_to_guess_is_prepared_for_less_often() -> None:
+    usual, harder = (
+        MapPoint(6.0, 0.5, Preparation(tail=tail)).speedup(Branching(2, 4), TEXT)
+        for tail in (1.0, 0.3)
+    )
+    assert harder < usual
+
+
+def test_settings_are_chosen_roughly_and_the_chosen_is_simulated_for_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+
+    def speedup(self: MapPoint, schedule: Any, tokens: int) -> float:
+        asked.append((schedule, tokens))
+        return {1: 2.0, 2: 3.0, 3: 2.5}[schedule.gamma] + tokens / 1000
+
+    monkeypatch.setattr(MapPoint, "speedup", speedup)
+    place, settings = MapPoint(3.0, 0.5), [Sequential(gamma) for gamma in (1, 2, 3)]
+    best = Effort(100, 200).best(place, settings)
+    assert (best.schedule, best.speedup) == (Sequential(2), 3.2)
+    assert asked == [*((one, 100) for one in settings), (Sequential(2), 200)]
+    # Where there is nothing to choose it takes no time.
+    asked.clear()
+    assert Effort(100, 200).best(place, settings[2:]).speedup == 2.7 and len(asked) == 1
+    assert Effort() == Effort(2 * 256, 16 * 256)
+
+
+def test_a_map_has_what_each_of_its_points_gives(tiny: Winners) -> None:
+    """Only ssd is asked what a wide forward costs. Axes reach as far as what was measured."""
+    assert (tiny.ratios, tiny.rates) == (pytest.approx((1.25, 12.0)), (0.5, 0.95))
+    assert list(tiny.wide) == list(MAPS) and list(tiny.replicas) == [2, 4]
+    for (row, ratio), (column, rate) in product(enumerate(tiny.ratios), enumerate(tiny.rates)):
+        free = predict_point(MapPoint(ratio, rate), ROUGH)
+        for name, speeds in tiny.of(Preparation()).items():
+            assert speeds[row, column] == free[name].speedup, name
+        dear = Preparation(cost=0.1)
+        place = MapPoint(ratio, rate, dear)
+        best = ROUGH.best(place, contenders(ratio)["ssd"])
+        assert tiny.of(dear)["ssd"][row, column] == best.speedup
+        assert tiny.of(dear)["pearl"][row, column] == free["pearl"].speedup
+        four = ROUGH.best(MapPoint(ratio, rate), replicated(ratio, 4)).speedup
+        assert tiny.replicas[4][row, column] == four >= tiny.replicas[2][row, column]
+
+
+def test_axes_reach_what_was_measured_and_each_point_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(MapPoint, "speedup", lambda self, schedule, tokens: 1.0)
+    told = []
+
+    def steps(points: Any) -> Any:
+        told.extend(points)
+        return points
+
+    found = predict_map([(1.0, 0.98, "pearl"), (2.0, 0.3, "ssd")], (2, 3), ROUGH, steps)
+    assert found.ratios == pytest.approx((1.0, 12.0))
+    assert found.rates == pytest.approx((0.3, 0.64, 0.98))
+    assert told == list(product(range(2), range(3)))
+
+
+def test_pairs_of_about_one_speed_ratio_share_a_mark() -> None:
+    """On H100s one is beyond the map."""
+    found = {mark.name: (mark.speed_ratio, mark.at_end) for mark in marks()}
+    assert found["A100, c = 2.6: CodeLlama 7B & 34B, DeepSeek 6.7B & 33B"] == (2.6, False)
+    llama = PAIRS["llama31_8b_70b"].forwards(H100).speed_ratio
+    assert found[f"H100 with CUDA graphs, c = {llama:.1f}: Llama 3.1 8B & 70B"] == (
+        pytest.approx(llama, abs=0.05),
+        True,
+    )
+    names = [name for one in found for name in one.split(": ")[1].split(", ")]
+    assert sorted(names) == sorted(2 * [pair.name for pair in PAIRS.values()])
+    assert [one for one, _ in found.values()] == [2.6, 3.4, 5.3, *sorted(
+        ratio for ratio, at_end in found.values() if at_end
+    )]  # fmt: skip
+
+
+def pair(ratio: float, rate: float | None, **speeds: float) -> dict[str, Any]:
+    """What ``bench.json`` says of one."""
+    best = [
+        {"decoder": name, "ratios": {"reference": {"value": speed}}}
+        for name, speed in speeds.items()
+    ]
+    return {"speed_ratio": ratio, "acceptance_rate": rate, "best": best}
+
+
+def bench(folder: Path, **content: Any) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "bench.json").write_text(json.dumps(content))
+    return folder
+
+
+def test_the_fastest_of_each_measured_pair_is_read(tmp_path: Path) -> None:
+    """Of decoders that the map has: looking drafts up is none."""
+    cells = [pair(2.0, 0.6, pearl=1.5, ssd=1.2), pair(3.0, None, pearl=2.0)]
+    contest = pair(7.0, 0.7, speculative=1.4, pearl_adaptive=1.6, prompt_lookup=9.0)
+    folder = bench(tmp_path, grid=cells, contest=contest)
+    assert read_measured(folder) == [(2.0, 0.6, "pearl"), (7.0, 0.7, "pearl_adaptive")]
+    assert read_measured(bench(tmp_path, grid=None, contest=contest)) == [
+        (7.0, 0.7, "pearl_adaptive")
+    ]
+
+
+def test_what_has_nothing_to_mark_is_refused_in_a_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such file; give what pearl-eval bench wrote"):
+        read_measured(tmp_path / "none")
+    for content in ({"contest": pair(2.0, 0.5, lookahead=2.0)}, {"grid": []}):
+        with pytest.raises(UserError, match="has no pair with an acceptance rate and the speed"):
+            read_measured(bench(tmp_path, **content))
+    with pytest.raises(UserError, match=r"bench.json is damaged \(it lacks 'reference'\)"):
+        read_measured(bench(tmp_path, contest={"best": [{"decoder": "pearl", "ratios": {}}]}))
+
+
+def test_a_surface_is_interpolated_along_one_axis() -> None:
+    own = interpolated([1.0, 4.0], np.array([[1.0, 10.0], [4.0, 40.0]]), 0)
+    assert own.shape == (240, 2)
+    assert own[0].tolist() == [1, 10] and own[-1].tolist() == pytest.approx([4, 40])
+    # Values of the axis lie by the same factor from each other.
+    assert own[1, 0] / own[0, 0] == pytest.approx(own[-1, 0] / own[-2, 0])
+
+
+def test_a_region_is_the_fastests_and_points_have_their_colours() -> None:
+    """From the left to the right b becomes the faster one."""
+    speeds = {"a": np.full((2, 2), 2.0), "b": np.array([[1.0, 4.0], [1.0, 4.0]])}
+    figure = draw_winners(
+        [1.0, 2.0],
+        [0.5, 1.0],
+        [Panel("one", speeds)],
+        [],
+        [(1.5, 0.6, "b"), (1.5, 0.6, "unheard of")],
+        (0.7, 0.9),
+        "made up",
+    )
+    (axes,) = (one for one in figure.axes if one.get_visible())
+    regions = np.asarray(axes.collections[0].get_array()).reshape(240, 240)
+    # It is as fast at α = 2/3, which is 0.5 · 2^(99.2 / 239).
+    assert set(regions[:, :100].ravel()) == {0} and set(regions[:, 100:].ravel()) == {1}
+    (point,) = (line for line in axes.lines if line.get_marker() == "o")
+    assert (point.get_xdata()[0], point.get_ydata()[0]) == (0.6, 1.5)
+    assert to_hex(point.get_color()) == looks(["a", "b"])["b"][0].lower()
+    assert figure.get_suptitle().endswith("predicted\nmade up")
+
+
+def test_a_map_is_drawn_with_marks_and_points(tiny: Winners) -> None:
+    figure = draw_map(tiny, [(3.0, 0.6, "pearl")])
+    axes = [one for one in figure.axes if one.get_visible()]
+    titles = [one.get_title() for one in axes]
+    assert titles[:4] == list(MAPS.values())
+    assert [one.split(", beside")[0] for one in titles[4:]] == [
+        "e) dsi, 2 replicas of the target",
+        "f) dsi, 4 replicas of the target",
+    ]
+    # Pairs are marked where wide forwards are free, those that the map reaches.
+    shown = [mark for mark in marks() if mark.speed_ratio <= 12]
+    assert len(shown) < len(marks())
+    for place in axes:
+        lines = [line for line in place.lines if line.get_marker() == "|"]
+        expected = shown if place is axes[0] else []
+        assert [line.get_ydata()[0] for line in lines] == [one.speed_ratio for one in expected]
+        assert all(list(line.get_xdata()) == [0.7, 0.9] for line in lines)
+    for place in axes[:4]:
+        assert len([line for line in place.lines if line.get_marker() == "o"]) == 1
+    said = figure.legends[0].get_title().get_text().splitlines()
+    assert said == [f"{number}  {mark.name}" for number, mark in enumerate(shown, start=1)]
+    assert [text.get_text() for text in axes[0].texts if text.get_text().isdecimal()] == [
+        str(number) for number in range(1, len(shown) + 1)
+    ]
+
+
+def test_the_table_says_what_each_decoder_gives_on_the_marked_pairs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(map_command, "marks", lambda: marks()[:1])
+    monkeypatch.setattr(map_command, "RATES", (0.8,))
+    lines = pairs_table(ROUGH).splitlines()
+    found = predict_point(MapPoint(2.6, 0.8), ROUGH)
+    best = max(one.speedup for one in found.values())
+    cells = [cell.strip() for cell in lines[2].strip("|").split("|")]
+    assert len(lines) == 3 and cells[:2] == [marks()[0].name, "0.8"]
+    # Autoregressive decoding is what they are compared with.
+    names = ["speculative", "pearl", "pearl_async", "pearl_adaptive", "ssd"]
+    speedups = [found[name].speedup for name in names]
+    assert cells[2:7] == [f"**{one:.2f}×**" if one == best else f"{one:.2f}×" for one in speedups]
+    own = found["ssd"].schedule
+    assert isinstance(own, Branching) and cells[7] == f"{own.gamma}, {own.fan_out}"
+    assert cells[8:] == [
+        f"{ROUGH.best(MapPoint(2.6, 0.8), replicated(2.6, number)).speedup:.2f}×"
+        for number in (2, 4)
+    ]
+    assert [name for name in names if name in lines[0]] == names
+
+
+def test_the_command_draws_it(
+    tiny: Winners,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = bench(tmp_path, contest=pair(3.0, 0.6, pearl=2.0))
+    asked = []
+
+    def predict(measured: Any, steps: Any) -> Winners:
+        asked.extend(measured)
+        return tiny
+
+    monkeypatch.setattr(map_command, "predict_map", predict)
+    monkeypatch.setattr(map_command, "pairs_table", lambda steps: "the table")
+    output = tmp_path / "drawn.png"
+    MAP.main("map", [str(folder), "-o", str(output)])
+    out = capsys.readouterr().out
+    assert asked == [(3.0, 0.6, "pearl")] and output.stat().st_size > 10_000
+    assert "predicted" in out and "the table" in out and out.endswith(f"{output}\n")
+    with pytest.raises(SystemExit, match="2"):
+        MAP.main("map", ["-o", str(tmp_path / "drawn.xyz")])
