@@ -419,7 +419,11 @@ def test_a_run_whose_table_nobody_reads_ends_as_it_would(
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "tracking"),
-    [(signal.SIGINT, "none"), (signal.SIGINT, "wandb"), (signal.SIGTERM, "wandb")],
+    [
+        (signal.SIGINT, "none"),
+        (signal.SIGTERM, "wandb"),
+        pytest.param(signal.SIGINT, "wandb", marks=pytest.mark.nightly),
+    ],
 )
 def test_interrupting_leaves_no_process_and_every_finished_prompt(
     tmp_path: Path, small_pair: SmallPair, how: signal.Signals, tracking: str

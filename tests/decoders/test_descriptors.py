@@ -40,7 +40,7 @@ def opened() -> Counter[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("own", kept(RUNS, RUNS[:3]), ids=" ".join)
+@pytest.mark.parametrize("own", kept(RUNS, RUNS[:2]), ids=" ".join)
 def test_runs_of_one_process_leave_no_file_open(run_cli: Run, own: list[str]) -> None:
     seen = []
     for number in range(3):
