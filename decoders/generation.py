@@ -37,9 +37,5 @@ class Generation:
 
     @property
     def draft_forwards(self) -> int:
-        """Forwards of a draft model: one for each token it drafted, but for those looked up and
-        for those prepared, whose forwards were counted."""
-        singly = sum(
-            r.drafted - r.retrieved for r in self.rounds if r.draft_seconds != 0 and not r.hit
-        )
-        return singly + sum(r.branch_forwards for r in self.rounds)
+        """Forwards of a draft model, those that prepared drafts as well."""
+        return sum(r.single_forwards + r.branch_forwards for r in self.rounds)

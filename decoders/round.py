@@ -126,6 +126,12 @@ class Round:
     branch_tokens: int = 0
     branch_seconds: float = 0.0
 
+    @property
+    def single_forwards(self) -> int:
+        """Forwards of a draft model that drafted this round's tokens one by one: none of those that
+        were looked up, or prepared beforehand."""
+        return 0 if self.hit or not self.draft_seconds else self.drafted - self.retrieved
+
     def since(self, begin: float) -> None:
         """Count times from ``begin``, on the clock that they were read from."""
         self.start -= begin

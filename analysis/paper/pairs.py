@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from scipy.optimize import brentq
 
 from analysis.paper.reported import figures
-from analysis.theory.winners import NAMES
+from analysis.theory.winners import AHEAD, NAMES
 from pearl_eval.simulation import (
     Ahead,
     Alone,
@@ -41,8 +41,6 @@ A100 = Hardware(BANDWIDTH * BANDWIDTH_SHARE, FLOPS * FLOPS_SHARE, LAYER_SECONDS)
 H100 = Hardware(3.35e12 * BANDWIDTH_SHARE, 989e12 * FLOPS_SHARE)
 #: Tokens of a prompt, about; of little weight.
 _PROMPT = 200
-#: How far ahead the draft model may run without a barrier.
-_AHEAD = 96
 _TOKENS = 20 * 1024
 
 
@@ -70,7 +68,7 @@ class PaperPair:
     @property
     def compared(self) -> dict[str, Schedule]:
         """What PEARL is predicted beside, by the names of its columns."""
-        schedules = (Sequential(self.speculative_gamma), Ahead(_AHEAD))
+        schedules = (Sequential(self.speculative_gamma), Ahead(AHEAD))
         return {NAMES[type(one).__name__]: one for one in schedules}
 
     def tokens_per_second(self, schedule: Schedule, rate: float, max_new_tokens: int) -> float:

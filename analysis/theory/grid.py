@@ -12,7 +12,7 @@ import pandas as pd
 
 from pearl_eval.errors import UserError
 from pearl_eval.results.records import BENCH, read_json
-from pearl_eval.results.replay import MARKS
+from pearl_eval.results.replay import RecordedText, recorded_texts
 from pearl_eval.results.runs import Run, finished_runs
 from pearl_eval.results.traces import KEY, Traces
 from pearl_eval.simulation import (
@@ -25,7 +25,7 @@ from pearl_eval.simulation import (
     Trace,
     read_schedule,
 )
-from pearl_eval.simulation.acceptance import UNTOLD, merge
+from pearl_eval.simulation.acceptance import merge
 
 #: What tells texts apart: the turns of a dialogue are texts of their own.
 _TEXT = ["task_id", "turn"]
@@ -134,7 +134,7 @@ class NotSimulated(ValueError):
 def _is_simulated(run: Run) -> bool:
     """Not what drafts without a draft model: a trace doesn't say how often that is right."""
     schedule = run.summary["decoder_about"]["schedule"]
-    return schedule is not None and not (schedule.get("free"))
+    return schedule is not None and not schedule.get("free")
 
 
 def _schedule(run: Run) -> Schedule:
@@ -176,46 +176,30 @@ def _trace(run: Traces) -> list[str]:
 
     As :class:`pearl_eval.simulation.Trace` has them.
     """
-    found = []
-    for record, rounds in _prompts(run):
-        marks = ["-"] * len(record["output_ids"])
-        if record["draft_forwards"] and record["exact_match"]:
-            for place, fate in _judged(rounds, "fates"):
-                marks[place] = MARKS[fate]
-        found.append("".join(marks))
-    return found
+    return [
+        text.marks
+        if record["draft_forwards"] and record["exact_match"]
+        else "-" * len(record["output_ids"])
+        for record, text in _texts(run)
+    ]
 
 
 def _confidences(run: Traces) -> tuple[tuple[float, ...], ...] | None:
     """For each text, how sure the draft model was of its token for each place of it.
 
-    ``None`` where the run does not say. Where a token was drafted more than once the one that was
-    judged counts, and where none was ``UNTOLD``.
+    ``None`` where the run does not say.
     """
     if not run.rounds["confidences"].map(len).any():
         return None
-    found = []
-    for record, rounds in _prompts(run):
-        sure = [UNTOLD] * len(record["output_ids"])
-        for place, confidence in _judged(rounds, "confidences"):
-            sure[place] = float(confidence)
-        found.append(tuple(sure))
-    return tuple(found)
+    return tuple(text.confidences for _, text in _texts(run))
 
 
-def _prompts(run: Traces) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
-    """The first record of each text, and its rounds."""
+def _texts(run: Traces) -> Iterator[tuple[dict[str, Any], RecordedText]]:
+    """The first record of each text, and what its rounds say of its tokens."""
     for record in run.records.drop_duplicates(_TEXT).to_dict("records"):
         own = (run.rounds[KEY] == [record[name] for name in KEY]).all(axis=1)
-        yield {str(name): value for name, value in record.items()}, run.rounds[own]
-
-
-def _judged(rounds: pd.DataFrame, column: str) -> Iterator[tuple[int, Any]]:
-    """The place of each drafted token that was judged, and what a column says of it."""
-    for drafted in zip(rounds["drafted_at"], rounds["fates"], rounds[column], strict=True):
-        for place, fate, value in zip(*drafted, strict=True):
-            if fate in MARKS:
-                yield place, value
+        (text,) = recorded_texts(run.rounds[own])
+        yield {str(name): value for name, value in record.items()}, text
 
 
 def _ratio(reference: Sequence[float], own: Sequence[float]) -> float:

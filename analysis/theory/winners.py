@@ -41,7 +41,7 @@ REFERENCE, WIDE = NAMES[Alone.__name__], NAMES[Branching.__name__]
 _LONGEST, _LONGEST_PREPARED = 20, 12
 _FAN_OUTS = (1, 2, 3, 4)
 #: How far ahead the draft model may run without a barrier.
-_AHEAD = 96
+AHEAD = 96
 #: Tokens of a text. A prompt is of one, so that only what is generated counts.
 TEXT = 256
 
@@ -55,8 +55,8 @@ def contenders(speed_ratio: float) -> dict[str, Sequence[Schedule]]:
         [Alone()],
         [Sequential(gamma) for gamma in range(1, _LONGEST + 1)],
         [Parallel(gamma) for gamma in lengths],
-        [Ahead(_AHEAD)],
-        [Adaptive(_AHEAD)],
+        [Ahead(AHEAD)],
+        [Adaptive(AHEAD)],
         [Branching(gamma, fan_out) for gamma, fan_out in product(prepared, _FAN_OUTS)],
     )
     return {NAMES[type(own[0]).__name__]: own for own in settings}

@@ -127,7 +127,7 @@ class Timer:
     @classmethod
     @contextlib.contextmanager
     def started(
-        cls, models: Models, lengths: Sequence[int], repeats: int, running_on: bool = False
+        cls, models: Models, lengths: Sequence[int], repeats: int, running_on: bool
     ) -> Iterator[Timer]:
         """A timer of a pair, with draft models of its own while the body of a ``with`` runs."""
         drafter = Drafter(models.load_draft, Greedy(), models.draft_process)

@@ -57,10 +57,9 @@ class Cost:
                 used = one.fates.count(Fate.accepted) if one.hit else 0
                 tokens = one.branch_tokens
                 self._count("draft", tokens, 1 - used / tokens, seen, one.branch_forwards)
-            if one.drafted and one.draft_seconds and not one.hit:
+            if one.single_forwards:
                 wasted = 1 - one.fates.count(Fate.accepted) / one.drafted
-                forwards = one.drafted - one.retrieved
-                self._count("draft", one.drafted, wasted, seen, forwards)
+                self._count("draft", one.drafted, wasted, seen, one.single_forwards)
 
     def add_autoregressive(
         self, prompt_tokens: int, new_tokens: int, joules: float | None, window: int = 1

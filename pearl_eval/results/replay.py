@@ -24,7 +24,7 @@ from pearl_eval.simulation.simulation import Simulation
 Kind = TypeVar("Kind", int, tuple[int, int])
 
 #: As :class:`~pearl_eval.simulation.acceptance.Trace` has fates of tokens that were judged.
-MARKS = {Fate.accepted.value: "1", Fate.rejected.value: "0"}
+_MARKS = {Fate.accepted.value: "1", Fate.rejected.value: "0"}
 #: How far the draft model ran ahead does not matter as long as it is far.
 _AHEAD = 96
 
@@ -113,8 +113,8 @@ def recorded_texts(rounds: pd.DataFrame) -> list[RecordedText]:
         columns = own["drafted_at"], own["fates"], own["confidences"]
         for places, fates, sure in zip(*columns, strict=True):
             for index, (place, fate) in enumerate(zip(places, fates, strict=True)):
-                if fate in MARKS and place < length:
-                    marks[place] = MARKS[fate]
+                if fate in _MARKS and place < length:
+                    marks[place] = _MARKS[fate]
                     confidences[place] = float(sure[index]) if len(sure) else UNTOLD
         found.append(RecordedText("".join(marks), tuple(confidences)))
     return found
