@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -198,13 +200,25 @@ def test_no_draft_is_for_beyond_the_longest_text(
         assert one.text == one.whole and max(places) <= ROOM - 1
 
 
+@contextmanager
+def stopped(pid: int | None) -> Iterator[None]:
+    """While that process isn't let run, so that it can't have read a text already."""
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
 def test_what_it_did_is_kept(
     engine: Callable[..., Engine], target: CachedModel, draft: CachedModel
 ) -> None:
     run = engine(wait=4)
     before = time.perf_counter()
     one = Checked(PROMPTS[0], target, draft, 40)
-    run.step(one)
+    with stopped(run.pearl.pid):
+        run.step(one)
     run.until_read()
     log = finished(run, one)
     assert [entry["rows"][0]["handed"] for entry in log] == one.handed
