@@ -5,7 +5,7 @@ from __future__ import annotations
 from decoders.adaptive.line import Line
 
 #: What is taken at first, and how much that counts: as much as shares that differ by so much.
-_PRIOR, _WEIGHT = 0.1, 0.01
+_PRIOR, _WEIGHT = 0.1, 0.05
 
 
 class LearnedSlowdown:
