@@ -9,6 +9,7 @@ import pytest
 import torch
 from by_hand import Decode, by_hand, target_seconds, wrong_at
 
+from decoders.adaptive import policy as policies
 from decoders.adaptive.average import Average
 from decoders.adaptive.calibration import Calibration, Chances, doubt, place_kind
 from decoders.adaptive.drafts import NEVER, Situation
@@ -17,7 +18,7 @@ from decoders.adaptive.line import Line
 from decoders.adaptive.outlook import Outlook
 from decoders.adaptive.policy import MOST, Decision, Policy
 from decoders.adaptive.slowdown import LearnedSlowdown
-from decoders.adaptive.stopping import Timings, best_start
+from decoders.adaptive.stopping import RunEnds, Start, Timings, best_start, expected_ends
 from decoders.pearl_adaptive import PearlAdaptive
 from decoders.process import forerunner
 from decoders.sampling.sampler import Greedy
@@ -73,6 +74,74 @@ def test_no_more_are_judged_than_a_forward_may() -> None:
     assert best_start([0.9] * 7, 0.9, NEVER, short).judged == 3
 
 
+def test_when_the_wrong_token_is_found_by_what_is_done_next() -> None:
+    """Two are at hand, right by 0.9 and 0.45; with the next one by 0.36. A token each 4 s.
+
+    With 3 judged a forward takes 16 s, in which 4 are drafted: 16 / (1 - 0.8^4) s from the third
+    forward on. Of the first one 7, 9 or 11 s are over when the next token is there, so 2.75, 3.25
+    or 3.75 are drafted in it. Of these and the two at hand 3.75, 3.25 and 2.75 are left to judge.
+    """
+    slower = Timings([10.0, 12.0, 14.0, 16.0, 18.0, 20.0], 4.0, 3.0)
+    later = 16 / (1 - 0.8**4)
+    now = [
+        10 + 0.9 * 18 + 0.45 * 0.8**3.75 * later,
+        12 + 0.45 * 16 + 0.45 * 0.8**4.25 * later,
+        14 + 0.36 * 16 + 0.45 * 0.8**4.75 * later,
+    ]
+    # Waited for 3, 6 and 9 s, since no more than five may be judged.
+    waited = [
+        1.3 * 3 + 16 + 0.36 * 0.8 * (16 + 0.8**4 * later),
+        1.3 * 6 + 18 + 0.36 * 0.8**2 * (18 + 0.8**4.5 * later),
+        1.3 * 9 + 20 + 0.36 * 0.8**3 * (18 + 0.8**5 * later),
+    ]
+    found = expected_ends([0.9, 0.5], 0.8, 3.0, slower)
+    assert (found.judged, found.arrival) == (1, 3.0)
+    assert found.seconds == pytest.approx([now[1], *waited]) and now[1] < min(now[0], now[2])
+    # Where none will come all are judged, and nothing else can be done.
+    assert expected_ends([0.9, 0.5], 0.8, NEVER, slower) == RunEnds(2, (0.0,), NEVER)
+
+
+def test_more_at_hand_than_two_forwards_judge() -> None:
+    """Six, of which either forward judges two at most: after two that judge 0 and 2 four are known
+    if all are right, after 1 and 2 five, after 2 and 2 six."""
+    found = expected_ends([0.9, 0.8, 0.7, 0.6, 0.5, 0.4], 0.5, 2.0, Timings([10, 11, 12], 2.0, 2.0))
+    later = 12 / (1 - 0.5**3)
+    all_right = 0.9 * 0.8 * 0.7 * 0.6 * 0.5 * 0.4
+    assert found.judged == 2
+    assert found.seconds == [pytest.approx(12 + 0.9 * 0.8 * 0.7 * 12 + all_right * later)]
+    # Were they as dear as that, a forward that judges none would do.
+    dear = expected_ends([0.9, 0.8, 0.7, 0.6, 0.5, 0.4], 0.5, 2.0, Timings([10, 31, 32], 2.0, 2.0))
+    later = 32 / (1 - 0.5**3)
+    assert dear.judged == 0
+    assert dear.seconds == [pytest.approx(10 + 0.9 * 32 + 0.9 * 0.8 * 0.7 * 0.6 * later)]
+
+
+@pytest.mark.parametrize(("arrival", "waits"), [(12.0, 2), (30.0, 0)])
+def test_a_token_that_comes_after_the_forward_is_none_of_those_drafted_in_it(
+    arrival: float, waits: int
+) -> None:
+    """So the second judges none, and adds the second token of the text: 17.9 s. What comes later
+    than that is not weighed: the next after 12 s come at 17 and 22."""
+    found = expected_ends([], 0.5, arrival, Timings([10.0] * 20, 4.0, 5.0))
+    now = 10 + 0.5 * 10 + 0.5**2 * 10 / (1 - 0.5**3)
+    assert found.seconds[0] == pytest.approx(now)
+    assert len(found.seconds) == 1 + waits
+
+
+def test_so_many_are_looked_ahead_for_as_matter() -> None:
+    """Eight at most, and none that is right by less than 0.02 with those before it."""
+
+    def ahead(unseen: float) -> int:
+        return len(expected_ends([], unseen, 0.1, Timings([10.0] * 20, 0.1, 0.1)).seconds) - 1
+
+    # Of the first one 0.18² and 0.25², of the second 0.25³.
+    assert (ahead(0.99), ahead(0.18), ahead(0.25), ahead(0.1)) == (8, 1, 1, 0)
+
+
+def test_of_equal_ways_that_is_taken_which_judges_and_waits_least() -> None:
+    assert best_start([0.0, 0.0], 0.0, 1.0, FLAT) == Start(0, 0)
+
+
 def test_what_is_as_good_as_right_is_not_waited_for() -> None:
     """It makes no difference when the target starts, and what is expected may be wrong."""
     assert best_start([], 0.996, 1.0, Timings([10.0] * 20, 1.0, 1.0)) == (0, 0)
@@ -108,6 +177,35 @@ def test_a_step_of_learning() -> None:
     assert chances.chance(0, 0) == pytest.approx(1 / (1 + math.exp(-0.25 / 0.715)))
 
 
+def test_a_second_step_of_learning_and_one_that_hardly_matters() -> None:
+    """What was seen before counts 0.98 and 0.93 times as much, and a spread at least as 0.02."""
+    chances = Chances([0.0])
+    chances.learn(0, 0, right=True)
+    odds = 0.25 / 2.21 + 0.25 / 1.23 + 0.25 / 0.715
+    chances.learn(0, 0, right=False)
+    before = 1 / (1 + math.exp(-odds))
+    half, spread = before / 2, before * (1 - before)
+    for seen in (0.98 * 2.21 + spread, 0.98 * 1.23 + spread, 0.93 * 0.715 + spread):
+        odds -= half / seen
+    assert chances.chance(0, 0) == pytest.approx(1 / (1 + math.exp(-odds)), rel=1e-9)
+    # One that was taken to be right by 0.996, the most there is. Of any token 0.93 · 0.5 + 0.02 was
+    # seen, which counts as 0.5.
+    sure = Chances([6.0])
+    sure.learn(0, 0, right=False)
+    odds = 6.0 - 0.498 / 1.98 - 0.498 / 1.0 - 0.498 / 0.5
+    assert sure.chance(0, 0) == pytest.approx(1 / (1 + math.exp(-odds)), rel=1e-9)
+
+
+def test_of_a_token_to_come_it_is_learned_by_the_one_before_it() -> None:
+    """That no doubt at all was before it is something else than that nothing was."""
+    for before, own in ((8, 8), (3, 3), (None, Calibration.NOTHING)):
+        known, other = Calibration(), Chances([math.log(3.0)] * 2)
+        known.learn(0, before, 5, right=False)
+        other.learn(0, 5, right=False)
+        for kind in (3, 8, known.NOTHING):
+            assert known.unseen.chance(kind, 0) == other.chance(int(kind != own), 0)
+
+
 def test_chances_become_what_is_seen() -> None:
     """Of one kind every second token is right, of another all, whatever the draft model says."""
     known = Calibration()
@@ -139,6 +237,11 @@ def test_an_average_forgets_and_does_not_follow_what_is_far_off() -> None:
         average.add(3.0)
     average.add(100.0)
     assert average.value == pytest.approx(3.0 + 0.1 * (6.0 - 3.0))  # as twice the average
+    usual = Average()
+    for _ in range(30):
+        usual.add(2.0)
+    usual.add(3.0)
+    assert usual.value == pytest.approx(2.1)
 
 
 def test_forwards_of_sizes_that_were_not_measured_are_between_those_that_were() -> None:
@@ -151,6 +254,64 @@ def test_forwards_of_sizes_that_were_not_measured_are_between_those_that_were() 
         costs.add(0, 10.0)
         costs.add(4, 14.0)
     assert costs.seconds() == pytest.approx([10, 11, 12, 13, 14, 15, 16], rel=0.01)
+
+
+def test_a_forward_moves_the_level_of_all_and_its_own_place() -> None:
+    """Of 4 tokens it is expected to take 1.08 times as long, so 21.6 s are as 20 s of none: the
+    mean is 15. Of that it took 1.44, which is further by 0.36, a tenth of which is taken over."""
+    costs = ForwardCosts(4)
+    costs.add(0, 10.0)
+    costs.add(4, 21.6)
+    assert costs.relative(4) == pytest.approx(1.08 + 0.036)
+    assert costs.seconds() == pytest.approx([15.0, 15.3, 15.6, 15.9, 15 * 1.116])
+    # One that is far off counts as twice what is expected, of the level and of the shape.
+    costs.add(4, 1000.0)
+    assert costs.relative(4) == pytest.approx(1.116 + 0.1116)
+    assert costs.seconds()[0] == pytest.approx(15.0 + 15.0 / 3)
+    # Of seven one is 0.15 of the level: 11.5 s, of which it took 1.7391.
+    level = ForwardCosts(1)
+    for _ in range(6):
+        level.add(0, 10.0)
+    level.add(0, 20.0)
+    assert level.seconds()[0] == pytest.approx(11.5 * (1 + 0.1 * (20 / 11.5 - 1)))
+
+
+def test_after_eight_forwards_other_sizes_are_drawn_through_what_was_measured() -> None:
+    """15 s of none and 16.74 s of 4, which is 1.116 times as long."""
+    costs = ForwardCosts(6)
+    costs.add(0, 10.0)
+    costs.add(4, 21.6)
+    for _ in range(5):
+        costs.add(0, 15.0)
+    assert [costs.relative(judged) for judged in (1, 2, 3, 5)] == [1.02, 1.04, 1.06, 1.1]
+    costs.add(0, 15.0)
+    assert [costs.relative(judged) for judged in range(7)] == (
+        pytest.approx([1, 1.029, 1.058, 1.087, 1.116, 1.145, 1.174])
+    )
+    # Of three sizes: between two by these, beyond them by the first and the last.
+    three = ForwardCosts(8)
+    for judged, seconds in zip((2, 4, 7) * 3, (10, 12, 13, 11, 12, 15, 9, 14), strict=False):
+        three.add(judged, seconds)
+    shape = [three.relative(judged) for judged in range(9)]
+    slope = (shape[7] - shape[2]) / 5
+    third = (shape[7] - shape[4]) / 3
+    assert slope > 0.02 and abs(third - slope) > 0.002
+    assert shape[:2] == pytest.approx([shape[2] - 2 * slope, shape[2] - slope])
+    assert shape[3] == pytest.approx((shape[2] + shape[4]) / 2)
+    assert shape[5:7] == pytest.approx([shape[4] + third, shape[4] + 2 * third])
+    assert shape[8] == pytest.approx(shape[7] + slope)
+    # A single size says nothing of others: 2 % for each token.
+    single = ForwardCosts(2)
+    for _ in range(8):
+        single.add(1, 10.2)
+    assert single.seconds() == pytest.approx([10.0, 10.2, 10.4])
+    # And none that judges more is taken to be quicker.
+    falling = ForwardCosts(3)
+    for judged, seconds in ((2, 20.8), *[(0, 40.0)] * 7):
+        falling.add(judged, seconds)
+    shape = [falling.relative(judged) for judged in range(4)]
+    assert shape[0] > shape[2] == shape[3]
+    assert shape[1] == pytest.approx((shape[0] + shape[2]) / 2)
 
 
 def test_forwards_become_slower_together() -> None:
@@ -179,6 +340,8 @@ def test_a_token_that_would_end_after_the_news_is_not_begun() -> None:
     # Of two tokens, which are right by 1/2: 2 s.
     assert outlook.better_waits(97.5, 2) == 0.0
     assert outlook.better_waits(98.5, 2) == pytest.approx(1.5 + 2.0)
+    # At the very time there is nothing to choose.
+    assert outlook.better_waits(97.0, 3) == 0.0 < outlook.better_waits(97.001, 3)
     outlook.forget()
     assert outlook.better_waits(98.5, 2) == 0.0
 
@@ -203,6 +366,45 @@ def test_a_draft_model_rests_where_it_costs_the_target_more_than_it_may_gain() -
     outlook.drafted(100.0, anew=True)
     outlook.expect(100.0, 0.5, 0.5, 2, 0.3)
     assert outlook.better_waits(20.0, 3) > 80.0
+
+
+def rests(outlook: Outlook, now: float, slowdown: float) -> bool:
+    """Where news comes at 100 s, and the draft is right by a half."""
+    outlook.expect(100.0, 0.5, 0.5, 2, slowdown)
+    return outlook.better_waits(now, 2) > 0
+
+
+def test_by_how_little_a_rest_must_pay() -> None:
+    """A forward takes 4 s; nothing is known of what a rest costs."""
+    outlook = Outlook()
+    outlook.drafted(4.0, anew=True)
+    # By 0.8 s, by nothing, and less than nothing.
+    assert rests(outlook, 84.0, 0.55) and not rests(outlook, 84.0, 0.5)
+    assert not rests(outlook, 84.0, 0.3)
+    # A whole forward before the news there still is something to gain.
+    outlook.expect(100.0, 0.25, 0.5, 2, 0.9)
+    assert outlook.better_waits(96.0, 2) == pytest.approx(8.0)
+
+
+def test_what_a_rest_costs_is_told_by_forwards_that_begin_a_draft() -> None:
+    """7 s after a rest, else 4 s: so 3 s. With 20 s to go a slowdown of 0.6 costs 2 s too much, one
+    of 0.7 costs 4."""
+    outlook = Outlook()
+    outlook.drafted(4.0, anew=True)
+    outlook.drafted(8.0, anew=False)
+    assert rests(outlook, 80.0, 0.9)
+    outlook.drafted(7.0, anew=True)
+    assert not rests(outlook, 80.0, 0.6) and rests(outlook, 80.0, 0.7)
+    # One that goes on with its draft after a rest says nothing, and ends the rest.
+    outlook.drafted(14.0, anew=False)
+    outlook.drafted(4.0, anew=True)
+    assert not rests(outlook, 80.0, 0.6) and rests(outlook, 80.0, 0.7)
+    # As long as no draft began without a rest it is all forwards: 5.5 s, so a rest costs 1.5.
+    others = Outlook()
+    others.drafted(4.0, anew=False)
+    assert rests(others, 80.0, 0.9)
+    others.drafted(7.0, anew=True)
+    assert rests(others, 80.0, 0.6) and not rests(others, 80.0, 0.57)
 
 
 def test_a_line_is_that_of_the_recent_points() -> None:
@@ -233,6 +435,15 @@ def test_a_point_far_above_a_line_counts_as_twice_as_high() -> None:
     for _ in range(400):
         steep.add(0.0, 10.0)
         steep.add(10.0, 60.0)
+    # Or of the mean, where that is more.
+    far, twice = Line(0.0, 0.001), Line(0.0, 0.001)
+    for line in (far, twice):
+        line.add(0.0, 10.0)
+        assert line
+        line.add(10.0, 20.0)
+    far.add(0.0, 1000.0)
+    twice.add(0.0, 2 * (0.98 * 10.0 + 20.0) / 1.98)
+    assert (far.at(3.0), far.slope) == pytest.approx((twice.at(3.0), twice.slope))
     before = steep.at(10.0)
     steep.add(10.0, 115.0)
     assert steep.at(10.0) - before == pytest.approx(55.0 / 25, rel=0.05)
@@ -258,6 +469,51 @@ def test_a_slowdown_is_learned_from_forwards_of_either_kind() -> None:
     assert slowdown.value == 0.0
 
 
+def test_a_slowdown_of_two_forwards() -> None:
+    """What is taken at first counts as much as a variance of 0.01; that of these is about 0.25."""
+    slowdown = LearnedSlowdown()
+    slowdown.add(0.0, 0.010)
+    slowdown.add(1.0, 0.012)
+    share, mean = 1 / 1.98, (0.98 * 0.010 + 0.012) / 1.98
+    variance, covariance = share - share**2, 0.012 / 1.98 - share * mean
+    slope = (covariance + 0.01 * 0.1 * mean) / (variance + 0.01)
+    assert slowdown.value == pytest.approx(slope / (mean - slope * share))
+    # More than twice as long is no slowdown but something else.
+    for _ in range(60):
+        slowdown.add(0.0, 0.010)
+        slowdown.add(1.0, 0.030)
+    assert slowdown.value == 1.0
+
+
+def test_forwards_are_taken_to_run_beside_the_draft_model_unless_told() -> None:
+    one, other = Policy(), Policy()
+    for policy, shares in ((one, ()), (other, (1.0,))):
+        policy.ran(0, 10.0, 0.0)
+        policy.ran(0, 12.0, *shares)
+    assert one.slowdown == other.slowdown > 0.15
+
+
+def test_a_policy_decides_by_what_it_has_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A draft forward takes 3 s beside the target and 2 s alone; the first one read the prompt."""
+    asked = list[tuple[object, ...]]()
+
+    def decided(*arguments: object) -> Start:
+        asked.append(arguments)
+        return Start(1, 0)
+
+    monkeypatch.setattr(policies, "best_start", decided)
+    policy = Policy()
+    policy.ran(0, 10.0)
+    policy.drafted(3.0, beside=True)
+    policy.drafted(2.0, beside=False)
+    decision = policy.decide(Situation([0.7], 0, 0.7, 1.5))
+    chances, unseen = [policy.chance(0.7, 0)], policy.unseen(0.7, 1)
+    ((*given, timings),) = asked
+    assert given == [chances, unseen, 1.5]
+    assert timings == (pytest.approx([10 + 0.2 * judged for judged in range(33)]), 3.0, 2.0)
+    assert decision == (1, 0, chances, chances[0], unseen, pytest.approx(10.2))
+
+
 def test_a_policy_tells_forwards_of_other_sizes_from_slower_ones() -> None:
     """One that judges more takes longer, as is known, whatever ran beside it."""
     policy = Policy()
@@ -274,14 +530,20 @@ def test_the_next_token_is_expected_a_forward_after_the_last() -> None:
     # While the target waits it may be quicker; as long as that was not seen it is not.
     assert policy.arrival(ended=10.0, told=5.0, anew=False, now=11.0) == 2.0
     policy.drafted(2.0, beside=False)
+    assert (policy.drafting, policy.waiting) == (3.0, 2.0)
     assert policy.arrival(ended=10.0, told=5.0, anew=False, now=11.0) == 1.0
     assert policy.arrival(ended=10.0, told=5.0, anew=False, now=20.0) == 0.0
     # It is at a token that it began at 10, and hears at 13 that it must begin anew.
     assert policy.arrival(ended=10.0, told=12.0, anew=True, now=12.0) == 3.0
     # It waited for that since 10 + 3.
     assert policy.arrival(ended=10.0, told=14.0, anew=True, now=14.0) == 2.0
-    # It has drafted one since, still for the text that is no more.
+    # It has drafted one since, still for the text that is no more; or had just done so.
     assert policy.arrival(ended=13.0, told=12.0, anew=True, now=13.0) == 2.0
+    assert policy.arrival(ended=13.0, told=13.0, anew=True, now=13.0) == 2.0
+    waited = Policy()
+    assert (waited.drafting, waited.waiting) == (0.0, 0.0)
+    waited.drafted(2.0, beside=False)
+    assert (waited.drafting, waited.waiting) == (2.0, 2.0)
 
 
 class Token(NamedTuple):
@@ -363,21 +625,24 @@ def test_a_draft_process_counts_no_reading_of_a_prompt(monkeypatch: pytest.Monke
 
 
 def test_a_policy_learns_what_became_of_the_tokens_of_a_draft() -> None:
-    """Places 2 and 3 of a draft, of which the second was wrong."""
+    """Places 1 and 2 of a draft, of which the second was wrong; and later on its place 4."""
     policy, other = Policy(), Calibration()
-    policy.verified([0.8, 0.3], 2, 0.6, 1)
-    other.learn(doubt(0.8), doubt(0.6), 2, right=True)
+    policy.verified([0.8, 0.3], 1, 0.6, 1)
+    policy.verified([0.8], 4, 0.3, 0)
+    other.learn(doubt(0.8), doubt(0.6), 1, right=True)
     other.learn(doubt(0.3), doubt(0.8), 2, right=False)
+    other.learn(doubt(0.8), doubt(0.3), place_kind(4), right=False)
     policy.ran(0, 10.0)
     policy.drafted(2.0, beside=True)
-    decision = policy.decide(Situation([0.7, 0.8], 1, 0.8, NEVER))
+    decision = policy.decide(Situation([0.7, 0.8, 0.3], 1, 0.8, NEVER))
     assert decision.chances == [
         other.drafted.chance(doubt(0.7), 1),
         other.drafted.chance(doubt(0.8), 2),
+        other.drafted.chance(doubt(0.3), 2),
     ]
-    assert decision.unseen == other.unseen.chance(doubt(0.8), place_kind(3))
+    assert decision.unseen == other.unseen.chance(doubt(0.8), place_kind(4))
     assert decision.right == pytest.approx(math.prod(decision.chances))
-    anew = policy.decide(Situation([], 7, None, NEVER))
+    anew = policy.decide(Situation([], 4, None, NEVER))
     assert anew.unseen == other.unseen.chance(other.NOTHING, 0)
     assert (anew.judged, anew.seconds) == (0, 10.0)
 
@@ -385,7 +650,7 @@ def test_a_policy_learns_what_became_of_the_tokens_of_a_draft() -> None:
 def test_before_anything_was_measured_all_is_judged() -> None:
     policy = Policy()
     decision = policy.decide(Situation([0.5] * 50, 0, 0.5, 1.0))
-    assert decision == Decision(MOST, 0) and decision.seconds is None
+    assert decision == Decision(MOST, 0) == (32, 0, (), 1.0, 1.0, None)
     # Nor while no draft forward was but the one that read the prompt.
     policy.begin()
     policy.drafted(50.0, beside=True)
