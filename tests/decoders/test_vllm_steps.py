@@ -143,7 +143,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Steps]:
     def steps(**settings: Any) -> Steps:
         world = World()
         monkeypatch.setattr(proposer, "clock", lambda: world.now)
-        pearl = PearlProposer(config("organisation/model", most=MOST, ahead=AHEAD, **settings))
+        pearl = PearlProposer(config("organisation/model", most=MOST, **{"ahead": AHEAD, **settings}))
         pearl._draft = world  # type: ignore[assignment]
         pearl._policy = policy = Told(world)
         return Steps(pearl, world, policy)
@@ -285,11 +285,11 @@ def test_what_was_handed_over_was_judged_in_the_next_step(steps: Callable[..., S
     assert [row["chances"] for row in entry["rows"]] == [[0.5, 0.25], [0.75]]
     assert [row["at_hand"] for row in entry["rows"]] == [2, 2]
     policy.decisions = [Patience([0, 0], 0, [(), ()])]
-    run(30.0, [5, 6, 7], [15, 16])
-    assert ("stepped", 9.75, 2, 3) in policy.log
+    run(24.0, [5, 6, 7], [15, 16])
+    assert ("stepped", 3.75, 2, 3) in policy.log
 
 
-@pytest.mark.parametrize(("wait", "until"), [(1, 20.0), (2, 20.0), (3, 22.0), (6, 25.0)])
+@pytest.mark.parametrize(("wait", "until"), [(1, 20.0), (2, 20.0), (3, 22.0), (4, 25.0)])
 def test_a_number_of_tokens_is_waited_for_where_as_many_may_come(
     steps: Callable[..., Steps], wait: int, until: float
 ) -> None:
