@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -19,9 +20,11 @@ from decoders.adaptive.outlook import Outlook
 from decoders.adaptive.policy import MOST, Decision, Policy
 from decoders.adaptive.slowdown import LearnedSlowdown
 from decoders.adaptive.stopping import RunEnds, Start, Timings, best_start, expected_ends
-from decoders.pearl_adaptive import PearlAdaptive
+from decoders.pearl_adaptive import PearlAdaptive, PearlAdaptiveSession
 from decoders.process import forerunner
+from decoders.round import Round
 from decoders.sampling.sampler import Greedy
+from decoders.schedule import Adaptive
 
 __all__ = ["by_hand"]
 
@@ -666,6 +669,42 @@ def test_what_is_never_right_does_not_matter() -> None:
     policy.drafted(1.0, beside=True)
     decision = policy.decide(Situation([0.1] * 30, 0, 0.1, NEVER))
     assert len(decision.chances) < 8 and decision.right < 0.02
+
+
+def test_for_how_long_of_a_forward_the_draft_model_ran() -> None:
+    """A forward from 10 to 20 s. Of its tokens one was made before it, three were for 2, 3 and 2 s
+    in it, one began with its end, and one later: 7 s."""
+    told = list[tuple[object, ...]]()
+    session: Any = object.__new__(PearlAdaptiveSession)
+    session._policy = SimpleNamespace(
+        drafted=lambda *one: told.append(one), ran=lambda *one: told.append(one)
+    )
+    session._begun, session._told, session._beside = 10.0, 20.0, 0.0
+    rounds = [Round("decode", target_tokens=9), Round("verify", target_tokens=4), Round("verify")]
+    sequence: Any = SimpleNamespace(
+        round=rounds[-1], rounds=rounds, note_drafted=lambda tokens, places: None
+    )
+    times = ((6, 9.5), (9, 12), (12, 15), (18, 22), (20, 23), (21, 25))
+    session.note(
+        sequence,
+        [
+            forerunner.Drafted(0, place, 3, end - begin, 0.0, end, 0.1 * place)
+            for place, (begin, end) in enumerate(times)
+        ],
+    )
+    assert told == [(3.5, True), (3, True), (3, True), (4, True), (3, False), (4, False)]
+    assert rounds[-1].confidences == [0.1 * place for place in range(6)]
+    session._learn_costs(sequence)
+    assert told[6:] == [(3, 10.0, 0.7)]
+    # The first forward of a text reads its prompt.
+    sequence.rounds = rounds[1:]
+    session._learn_costs(sequence)
+    assert len(told) == 7
+
+
+def test_it_makes_ready_for_as_many_as_it_may_judge() -> None:
+    assert PearlAdaptiveSession.windows(object.__new__(PearlAdaptiveSession)) == range(1, 34)
+    assert PearlAdaptive(5).simulated_as() == Adaptive(5)
 
 
 def test_its_rounds(by_hand: Decode) -> None:

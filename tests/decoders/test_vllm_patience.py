@@ -10,6 +10,7 @@ from served import MOST, Speeds, random_texts, tokens_per_second
 
 from decoders.adaptive.drafts import NEVER, Situation
 from decoders.adaptive.stopping import RunEnds, Timings, best_start, best_wait
+from decoders.vllm import patience
 from decoders.vllm.patience import StepPolicy
 
 
@@ -61,6 +62,32 @@ def test_a_step_takes_longer_for_each_token_that_it_reads_of_any_text() -> None:
     # It never takes less.
     falling = measured(texts=2, slope=-0.5)
     assert falling.step(2, 5) == falling.step(2, 0) == pytest.approx(10.0, rel=0.1)
+
+
+def test_no_step_takes_less_than_no_time() -> None:
+    """A token more takes longer by so much that a single one would take less than none."""
+    steep = StepPolicy(8)
+    for _ in range(50):
+        steep.stepped(1.0, 5, 0)
+        steep.stepped(10.0, 5, 1)
+    assert steep.step(1, 0) == steep.step(1, 1) == 0.0 < steep.step(5, 0) < 6
+
+
+@pytest.mark.parametrize(("texts", "weighed"), [(1, 1), (16, 16), (17, 9), (32, 16), (33, 11)])
+def test_no_more_than_sixteen_texts_are_weighed(
+    texts: int, weighed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = list[float]()
+
+    def ends(chances: object, unseen: float, arrival: float, timings: Timings) -> RunEnds:
+        asked.append(arrival)
+        return RunEnds(0, [10.0, 1.0], 0.5)
+
+    monkeypatch.setattr(patience, "expected_ends", ends)
+    decision = measured().decide([Situation([], 0, None, float(one)) for one in range(texts)])
+    # All of them wait for a forward, so that it need not be known what the others would judge.
+    assert decision.awaited == 1 and len(asked) == weighed
+    assert asked == [float(one) for one in range(0, texts, -(-texts // weighed))]
 
 
 def test_a_single_text_is_decided_as_by_pearl_adaptive() -> None:

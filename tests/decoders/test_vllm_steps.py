@@ -143,7 +143,9 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Steps]:
     def steps(**settings: Any) -> Steps:
         world = World()
         monkeypatch.setattr(proposer, "clock", lambda: world.now)
-        pearl = PearlProposer(config("organisation/model", most=MOST, **{"ahead": AHEAD, **settings}))
+        pearl = PearlProposer(
+            config("organisation/model", most=MOST, **{"ahead": AHEAD, **settings})
+        )
         pearl._draft = world  # type: ignore[assignment]
         pearl._policy = policy = Told(world)
         return Steps(pearl, world, policy)
