@@ -488,14 +488,6 @@ def test_a_slowdown_of_two_forwards() -> None:
     assert slowdown.value == 1.0
 
 
-def test_forwards_are_taken_to_run_beside_the_draft_model_unless_told() -> None:
-    one, other = Policy(), Policy()
-    for policy, shares in ((one, ()), (other, (1.0,))):
-        policy.ran(0, 10.0, 0.0)
-        policy.ran(0, 12.0, *shares)
-    assert one.slowdown == other.slowdown > 0.15
-
-
 def test_a_policy_decides_by_what_it_has_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     """A draft forward takes 3 s beside the target and 2 s alone; the first one read the prompt."""
     asked = list[tuple[object, ...]]()
@@ -513,7 +505,7 @@ def test_a_policy_decides_by_what_it_has_measured(monkeypatch: pytest.MonkeyPatc
     chances, unseen = [policy.chance(0.7, 0)], policy.unseen(0.7, 1)
     ((*given, timings),) = asked
     assert given == [chances, unseen, 1.5]
-    assert timings == (pytest.approx([10 + 0.2 * judged for judged in range(33)]), 3.0, 2.0)
+    assert timings[:3] == (pytest.approx([10 + 0.2 * judged for judged in range(33)]), 3.0, 2.0)
     assert decision == (1, 0, chances, chances[0], unseen, pytest.approx(10.2))
 
 

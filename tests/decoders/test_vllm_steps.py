@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from vllm_by_hand import ROOM, config
 
 from decoders.adaptive.drafts import Situation
@@ -358,3 +359,52 @@ def test_a_draft_process_that_owes_nothing_may_be_silent(steps: Callable[..., St
     [entry] = run.pearl.take_log()
     assert entry["failed"] == "was silent for 5.5 s"
     assert entry["rows"] == [{"length": 2, "handed": [], "drafted": []}]
+
+
+@pytest.mark.parametrize(
+    ("settings", "there", "expected"),
+    [
+        ({}, None, ("cpu", "float32")),
+        ({"device": "cuda:3", "dtype": "bfloat16"}, None, ("cuda:3", "bfloat16")),
+        # A target on two GPUs: the draft model has the third, or shares with the one it runs on.
+        ({}, 3, ("cuda:2", "float32")),
+        ({}, 2, ("cuda:1", "float32")),
+    ],
+)
+def test_what_a_draft_process_is_started_with(
+    monkeypatch: pytest.MonkeyPatch,
+    settings: dict[str, Any],
+    there: int | None,
+    expected: tuple[str, str],
+) -> None:
+    """Texts can become no longer than both models can read."""
+    started: list[tuple[Any, ...]] = []
+
+    class Started(World):
+        longest = 5
+
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__()
+            started.append(arguments)
+
+        def wait_ready(self) -> None:
+            pass
+
+    monkeypatch.setattr(proposer, "DraftProcess", Started)
+    monkeypatch.setattr(proposer, "mend", lambda: False)
+    told = config("organisation/model", most=MOST, **settings)
+    if there is not None:
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: there)
+        monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+        told.device_config.device_type = "cuda"
+    pearl = PearlProposer(told)
+    assert pearl.pid is None and pearl._log.maxlen == 8192
+    pearl.load_model(None)
+    assert started == [(pearl._settings, *expected, 300, False)]
+    assert pearl.pid == 77
+    pearl.propose([[3]], np.array([3]), np.array([[1, 2, 3]], dtype=np.int32))
+    # 2 tokens more than there are, not 32.
+    draft: Any = pearl._draft
+    assert draft.heard == [(STEP, [], [(1, of([1, 2, 3]), 5)], [])]
+    pearl.close()
+    assert pearl.pid is None

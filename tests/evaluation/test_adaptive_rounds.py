@@ -44,10 +44,10 @@ class Noting(Policy):
         self.noted["verified"].append((list(confidences), *rest))
         super().verified(confidences, *rest)
 
-    def ran(self, judged: int, seconds: float, share: float = 1.0) -> None:
+    def ran(self, judged: int, seconds: float, *share: float) -> None:
         self.noted["ran"].append((judged, pytest.approx(seconds)))
-        self.shares.append(share)
-        super().ran(judged, seconds, share)
+        self.shares += share
+        super().ran(judged, seconds, *share)
 
     def decide(self, now: Situation) -> Decision:
         made = self.decision(now)
