@@ -100,6 +100,10 @@ def test_when_the_wrong_token_is_found_by_what_is_done_next() -> None:
     found = expected_ends([0.9, 0.5], 0.8, 3.0, slower)
     assert (found.judged, found.arrival) == (1, 3.0)
     assert found.seconds == pytest.approx([now[1], *waited]) and now[1] < min(now[0], now[2])
+    # Were the next one there at once, three and a half would be left beside both, counted as four.
+    soon = expected_ends([0.9, 0.5], 0.8, 0.0, slower)
+    assert soon.judged == 2
+    assert soon.seconds[0] == pytest.approx(14 + 0.36 * 18 + 0.45 * 0.8**5.5 * later)
     # Where none will come all are judged, and nothing else can be done.
     assert expected_ends([0.9, 0.5], 0.8, NEVER, slower) == RunEnds(2, (0.0,), NEVER)
 
@@ -131,14 +135,36 @@ def test_a_token_that_comes_after_the_forward_is_none_of_those_drafted_in_it(
     assert len(found.seconds) == 1 + waits
 
 
+def test_what_comes_late_leaves_what_is_at_hand() -> None:
+    """Of three none is judged now, and two by the second forward, which adds the third."""
+    found = expected_ends([0.3, 0.8, 0.7], 0.5, 30.0, Timings([10, 31, 32, 33], 4.0, 4.0))
+    now = 10 + 0.3 * 32 + 0.3 * 0.8 * 0.7 * 0.5 * 33 / (1 - 0.5**4)
+    assert found == (0, [pytest.approx(now)], 30.0)
+
+
+def test_a_draft_model_that_is_slow_beside_the_target_drafts_nothing_in_a_forward() -> None:
+    """A token takes 20 s in one of 10 s, and 5 s while the target waits."""
+    found = expected_ends([], 0.9, 5.0, Timings([10.0] * 20, 20.0, 5.0))
+    later = 10 / (1 - 0.9)
+    assert found.seconds[:2] == [
+        pytest.approx(10 + 0.9 * 10 + 0.9**2.25 * later),
+        pytest.approx(1.3 * 5 + 10 + 0.9**2 * (10 + 0.9 * later)),
+    ]
+
+
 def test_so_many_are_looked_ahead_for_as_matter() -> None:
     """Eight at most, and none that is right by less than 0.02 with those before it."""
 
-    def ahead(unseen: float) -> int:
-        return len(expected_ends([], unseen, 0.1, Timings([10.0] * 20, 0.1, 0.1)).seconds) - 1
+    def ahead(unseen: float, *held: float, arrival: float = 0.1, each: float = 0.1) -> int:
+        timings = Timings([10.0] * 20, 0.1, each)
+        return len(expected_ends(held, unseen, arrival, timings).seconds) - 1
 
     # Of the first one 0.18² and 0.25², of the second 0.25³.
     assert (ahead(0.99), ahead(0.18), ahead(0.25), ahead(0.1)) == (8, 1, 1, 0)
+    assert ahead(0.99, 0.9, 0.9) == 8
+    # The third would be there after 14.5 s. Waiting for the first ends the run before.
+    found = expected_ends([], 0.5, 0.5, Timings([10.0] * 20, 2.0, 7.0)).seconds
+    assert found[0] > 14.5 > found[1] and len(found) == 3
 
 
 def test_of_equal_ways_that_is_taken_which_judges_and_waits_least() -> None:
@@ -438,15 +464,14 @@ def test_a_point_far_above_a_line_counts_as_twice_as_high() -> None:
     for _ in range(400):
         steep.add(0.0, 10.0)
         steep.add(10.0, 60.0)
-    # Or of the mean, where that is more.
-    far, twice = Line(0.0, 0.001), Line(0.0, 0.001)
-    for line in (far, twice):
-        line.add(0.0, 10.0)
+    # Or of the mean, where that is more: of 10 and 20, at 0 and 10. At its own mean a line has that
+    # of its values.
+    line = Line(0.0, 0.001)
+    for place, value in ((0.0, 10.0), (10.0, 20.0), (0.0, 1000.0)):
+        line.add(place, value)
         assert line
-        line.add(10.0, 20.0)
-    far.add(0.0, 1000.0)
-    twice.add(0.0, 2 * (0.98 * 10.0 + 20.0) / 1.98)
-    assert (far.at(3.0), far.slope) == pytest.approx((twice.at(3.0), twice.slope))
+    values = 0.98 * 10.0 + 20.0
+    assert line.at(9.8 / 2.9404) == pytest.approx((0.98 * values + 2 * values / 1.98) / 2.9404)
     before = steep.at(10.0)
     steep.add(10.0, 115.0)
     assert steep.at(10.0) - before == pytest.approx(55.0 / 25, rel=0.05)
@@ -646,7 +671,10 @@ def test_before_anything_was_measured_all_is_judged() -> None:
     policy = Policy()
     decision = policy.decide(Situation([0.5] * 50, 0, 0.5, 1.0))
     assert decision == Decision(MOST, 0) == (32, 0, (), 1.0, 1.0, None)
-    # Nor while no draft forward was but the one that read the prompt.
+    # Nor while no forward of the target was, or no draft forward but the one that read the prompt.
+    first = Policy()
+    first.drafted(5.0, beside=True)
+    assert first.decide(Situation([0.5] * 3, 0, 0.5, 1.0)) == Decision(3, 0)
     policy.begin()
     policy.drafted(50.0, beside=True)
     policy.ran(0, 10.0)

@@ -38,6 +38,10 @@ def test_one_that_went_elsewhere_has_its_next_token_a_forward_later() -> None:
     """After one forward 9.9 + 10 + 1.3, after two 9.9 + 2.6 + 5."""
     assert best_wait([RunEnds(0, [10.0, 9.9], 1.0), RunEnds(0, [10.0, 5.0], 3.0)], 2.0) == 2
     assert best_wait([RunEnds(0, [10.0, 9.9], 1.0), RunEnds(0, [10.0, 7.6], 3.0)], 2.0) == 0
+    # After one 9 + 10 + 1.3: until its own first token the second text only waits.
+    assert best_wait([RunEnds(0, [10.0, 9.0], 1.0), RunEnds(0, [10.0, 9.9], 3.0)], 2.0) == 0
+    # By a forward, too, where it is expected 0.6 forwards later.
+    assert best_wait([RunEnds(0, [10.0, 9.9], 1.0), RunEnds(0, [10.0, 5.0], 2.2)], 2.0) == 2
 
 
 def measured(texts: int = 1, draft: float = 2.0, slope: float = 0.0) -> StepPolicy:

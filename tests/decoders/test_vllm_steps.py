@@ -16,7 +16,7 @@ import pytest
 import torch
 from vllm_by_hand import ROOM, config
 
-from decoders.adaptive.drafts import Situation
+from decoders.adaptive.drafts import NEVER, Situation
 from decoders.vllm import proposer
 from decoders.vllm.draft import DraftLost
 from decoders.vllm.drafting import DRAFTED, STEP
@@ -38,9 +38,12 @@ class World:
         self.says: list[tuple[float, Any]] = []
         self.heard: list[Any] = []
         self.awaited: list[float] = []
+        #: Seconds that sending takes.
+        self.sending = 0.0
 
     def send(self, message: Any) -> None:
         self.heard.append(message)
+        self.now += self.sending
 
     def receive_now(self, name: str) -> Any:
         assert name == DRAFTED
@@ -287,6 +290,7 @@ def test_what_was_handed_over_was_judged_in_the_next_step(steps: Callable[..., S
     assert handed == [[5, 6], [15]]
     assert [row["chances"] for row in entry["rows"]] == [[0.5, 0.25], [0.75]]
     assert [row["at_hand"] for row in entry["rows"]] == [2, 2]
+    assert [row["awaited"] for row in entry["rows"]] == [0, 0]
     policy.decisions = [Patience([0, 0], 0, [(), ()])]
     run(24.0, [5, 6, 7], [15, 16])
     assert ("stepped", 3.75, 2, 3) in policy.log
@@ -310,6 +314,74 @@ def test_a_number_of_tokens_is_waited_for_where_as_many_may_come(
     assert handed[0] == [5, 6, 7, 8][: {20.0: 2, 22.0: 3, 25.0: 4}[until]]
     assert entry["wait_start"] == (20.0 if until > 20.0 else 0.0)
     assert "at_hand" not in entry["rows"][0] and run.policy.seen == []
+
+
+@pytest.mark.parametrize("drafts", [1, 3])
+def test_nothing_is_waited_for_where_a_text_can_become_no_longer(
+    steps: Callable[..., Steps], drafts: int
+) -> None:
+    """Than 4: of a text of 2 the other two are drafted, though three are wanted; and a text of 4
+    needs none, though the draft process has yet to hear of that."""
+    run = steps(wait=3)
+    run.pearl._longest = 4
+    run(10.0, [3])
+    run.world.says = [drafted(11.0 + at, 1.0, (1, 0, 1 + at, 4 + at, 1.0)) for at in range(drafts)]
+    handed, entry = run(14.0, [4] if drafts == 3 else [4, 9, 9])
+    assert entry["waited"] == 0.0
+    assert handed == [[5, 6] if drafts == 3 else []]
+
+
+def test_what_is_drafted_while_the_draft_process_is_told_is_handed_over(
+    steps: Callable[..., Steps],
+) -> None:
+    run = steps(wait=0)
+    run(10.0, [3])
+    run.world.says = [
+        drafted(12.0, 1.0, (1, 0, 1, 4, 1.0)),
+        drafted(13.0, 1.25, (1, 0, 2, 5, 1.0)),
+        drafted(14.25, 1.0, (1, 0, 3, 6, 1.0)),
+    ]
+    run.world.sending = 0.5
+    assert run(14.0, [4])[0] == [[5]]
+
+
+@pytest.mark.parametrize(("draft", "awaited"), [(0.125, [0.25]), (0.0625, [])])
+def test_what_is_due_before_it_is_decided_is_not_waited_for(
+    steps: Callable[..., Steps], draft: float, awaited: list[float]
+) -> None:
+    """The next token was due at once, so it may come 4 forwards later; a decision takes 0.25 s. Of
+    the second text none will come, since it can become no longer."""
+    run = steps()
+    world, policy = run.world, run.policy
+    run.pearl._longest = 6
+    run(10.0, [3], [17], prompt=[11, 12, 13, 14, 15])
+    world.says = [drafted(12.0, 1.0, (1, 0, 1, 4, 0.5), (2, 0, 6, 18, 0.5))]
+    policy.decisions = [Patience([0, 0], 0, [(), ()])]
+    run(13.5, [4], [])
+    world.says = [drafted(14.0, draft, (1, 0, 2, 5, 0.5))]
+    policy.decisions = [Patience([0, 0], 1, [(), ()])]
+    run(18.0, [5], [])
+    assert [one.arrival for one in policy.seen[-1]] == [0.0, NEVER]
+    assert world.awaited == awaited
+
+
+def test_what_comes_while_it_waits_is_compared_with_the_text(steps: Callable[..., Steps]) -> None:
+    """The target is further than the draft model: what that drafts is not the target's own."""
+    run = steps()
+    world, policy = run.world, run.policy
+    run(10.0, [3])
+    world.says = [
+        drafted(12.0, 1.0, (1, 0, 1, 4, 0.75)),
+        drafted(13.0, 1.5, (1, 0, 2, 8, 0.5)),
+    ]
+    policy.decisions = [Patience([0], 1, [()]), Patience([0], 0, [()])]
+    handed, entry = run(14.0, [4, 5, 6])
+    assert policy.seen[1:] == [
+        # At a token since 13: at 14, as far as is known. Then it must begin anew.
+        [Situation([], 3, 0.75, NEVER)],
+        [Situation([], 3, None, NEVER)],
+    ]
+    assert policy.log[-1] == ("verified", [0.5], 1, 0.75, 0)
 
 
 def test_the_papers_form_by_hand(steps: Callable[..., Steps]) -> None:
@@ -345,9 +417,11 @@ def test_a_draft_process_that_owes_nothing_may_be_silent(steps: Callable[..., St
     """It may be for 5 s where tokens are expected of it: it has drafted the two it may."""
     run = steps(wait=0, ahead=2)
     world = run.world
+    assert run(5.0) == ([], {**run(6.0)[1], "start": 5.0})
     run(10.0, [3])
     world.says = [drafted(11.0, 1.0, (1, 0, 1, 4, 1.0)), drafted(12.0, 1.0, (1, 0, 2, 5, 1.0))]
-    run(13.0, [])
+    # A row that has gained nothing is at its prompt still, and is given no tokens.
+    assert run(13.0, [])[0] == [[]]
     run(40.0, [])
     # From 40 on one more is due.
     run(40.0, [4])

@@ -55,18 +55,27 @@ class Noting(Policy):
         return made
 
     def decision(self, now: Situation) -> Decision:
-        return super().decide(now)
+        """Its own, but that the draft model is sure to be right, and so never waits for news."""
+        return super().decide(now)._replace(right=1.0, unseen=1.0)
 
 
 class Scripted(Noting):
     """Waits until two tokens are at hand, and judges three; it takes few of them to be right."""
 
+    least = 2
+
     def decision(self, now: Situation) -> Decision:
         held = len(now.confidences)
-        if held < 2 and now.arrival < 100.0:
+        if held < self.least and now.arrival < 100.0:
             return Decision(0, 2 - held)
         judged = min(held, 3)
         return Decision(judged, 0, (0.5,) * held, 0.5**held, 0.75, 11.0 + judged)
+
+
+class Eager(Scripted):
+    """Never waits."""
+
+    least = 0
 
 
 def sure(position: int, wrong: Sequence[int]) -> float:
@@ -79,8 +88,7 @@ def doubts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Proposer, "confidence", lambda self, logits, token: 0.5 + token / 200)
 
 
-@pytest.mark.parametrize("policy", [Noting, Scripted])
-@pytest.mark.parametrize("ahead", [96, 4])
+@pytest.mark.parametrize(("policy", "ahead"), [(Noting, 96), (Scripted, 96), (Eager, 4)])
 @pytest.mark.parametrize(
     "wrong", [(2, 8), (0, 1, 2, 5, 11, 12, 13, 20, 29, 38), ()], ids=["few", "many", "none"]
 )
@@ -117,3 +125,37 @@ def test_what_is_simulated_is_what_it_does(
         count = min(len(of_real), len(of_simulated))
         assert abs(len(of_real) - len(of_simulated)) <= 3
         assert of_real[:count] == of_simulated[:count], name
+
+
+def test_what_its_rounds_say_of_what_was_decided(
+    by_hand: Decode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A token each 3 s from 4.5 s on, which is there half a second later.
+
+    The draft model is told at 0.5 s that news comes at 11 s, and then that it does at 25 s, 45 s …;
+    with so few tokens right it begins none shortly before that. So after three tokens it waits from
+    10.5 to 12.5 s, and after four from 24.5 to 25.5 s.
+    """
+    monkeypatch.setattr(pearl_adaptive, "Policy", Scripted)
+    text = TEXT[:14]
+    generation = by_hand(PearlAdaptive(), text, wrong_at(text, 2, 8), learns=True)
+    found = [
+        (one.at_hand, one.awaited, one.chances, one.wait_start, one.wait_target_seconds,
+         one.busy_seconds)
+        for one in generation.rounds
+    ]  # fmt: skip
+    assert found == [
+        (0, 0, [], 0, 0, 12),
+        # The second and the third: the first was the target's own.
+        (2, 0, [0.5, 0.5], 0, 0, 13),
+        # None: two are there at 29 and 32.
+        (2, 2, [0.5, 0.5], 25, 7, 20),
+        (3, 0, [0.5] * 3, 0, 0, 14),
+        (2, 2, [0.5, 0.5], 59, 7, 20),
+        # One, and no more will come.
+        (1, 0, [0.5], 0, 0, 12),
+    ]
+    # From 12 to 25, 32 to 45, 45 to 59 and 66 to 79 s: four tokens; 2.5 s of one and three; four,
+    # and 2.5 s of one and another.
+    shares = by_hand.session._policy.shares  # type: ignore[attr-defined]
+    assert shares == pytest.approx([12 / 13, 11.5 / 13, 12 / 14, 5.5 / 13])
