@@ -374,12 +374,13 @@ def test_what_comes_while_it_waits_is_compared_with_the_text(steps: Callable[...
         drafted(12.0, 1.0, (1, 0, 1, 4, 0.75)),
         drafted(13.0, 1.5, (1, 0, 2, 8, 0.5)),
     ]
+    policy.drafted(3.0, beside=True)
     policy.decisions = [Patience([0], 1, [()]), Patience([0], 0, [()])]
-    handed, entry = run(14.0, [4, 5, 6])
+    run(14.0, [4, 5, 6])
     assert policy.seen[1:] == [
-        # At a token since 13: at 14, as far as is known. Then it must begin anew.
-        [Situation([], 3, 0.75, NEVER)],
-        [Situation([], 3, None, NEVER)],
+        [Situation([], 3, 0.75, 2.0)],
+        # Now it must begin anew, and does. A forward takes 2.25 s on average.
+        [Situation([], 3, None, 2.25)],
     ]
     assert policy.log[-1] == ("verified", [0.5], 1, 0.75, 0)
 
