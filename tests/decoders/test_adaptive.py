@@ -227,6 +227,7 @@ def test_a_second_step_of_learning_and_one_that_hardly_matters() -> None:
 
 def test_of_a_token_to_come_it_is_learned_by_the_one_before_it() -> None:
     """That no doubt at all was before it is something else than that nothing was."""
+    assert Calibration.NOTHING not in range(9)
     for before, own in ((8, 8), (3, 3), (None, Calibration.NOTHING)):
         known, other = Calibration(), Chances([math.log(3.0)] * 2)
         known.learn(0, before, 5, right=False)
@@ -551,6 +552,8 @@ def test_the_next_token_is_expected_a_forward_after_the_last() -> None:
     assert policy.arrival(ended=10.0, told=5.0, anew=False, now=11.0) == 2.0
     policy.drafted(2.0, beside=False)
     assert (policy.drafting, policy.waiting) == (3.0, 2.0)
+    # It goes on with what it was at.
+    assert policy.arrival(ended=10.0, told=12.0, anew=False, now=12.0) == 0.0
     assert policy.arrival(ended=10.0, told=5.0, anew=False, now=11.0) == 1.0
     assert policy.arrival(ended=10.0, told=5.0, anew=False, now=20.0) == 0.0
     # It is at a token that it began at 10, and hears at 13 that it must begin anew.
@@ -649,9 +652,11 @@ def test_a_policy_learns_what_became_of_the_tokens_of_a_draft() -> None:
     policy, other = Policy(), Calibration()
     policy.verified([0.8, 0.3], 1, 0.6, 1)
     policy.verified([0.8], 4, 0.3, 0)
+    policy.verified([0.9], 0, None, 1)
     other.learn(doubt(0.8), doubt(0.6), 1, right=True)
     other.learn(doubt(0.3), doubt(0.8), 2, right=False)
     other.learn(doubt(0.8), doubt(0.3), place_kind(4), right=False)
+    other.learn(doubt(0.9), None, 0, right=True)
     policy.ran(0, 10.0)
     policy.drafted(2.0, beside=True)
     decision = policy.decide(Situation([0.7, 0.8, 0.3], 1, 0.8, NEVER))
@@ -662,6 +667,8 @@ def test_a_policy_learns_what_became_of_the_tokens_of_a_draft() -> None:
     ]
     assert decision.unseen == other.unseen.chance(doubt(0.8), place_kind(4))
     assert decision.right == pytest.approx(math.prod(decision.chances))
+    third = policy.decide(Situation([0.7, 0.7, 0.8], 0, 0.8, NEVER))
+    assert third.unseen == other.unseen.chance(doubt(0.8), place_kind(3))
     anew = policy.decide(Situation([], 4, None, NEVER))
     assert anew.unseen == other.unseen.chance(other.NOTHING, 0)
     assert (anew.judged, anew.seconds) == (0, 10.0)
@@ -689,6 +696,14 @@ def test_what_is_never_right_does_not_matter() -> None:
     policy.drafted(1.0, beside=True)
     decision = policy.decide(Situation([0.1] * 30, 0, 0.1, NEVER))
     assert len(decision.chances) < 8 and decision.right < 0.02
+
+    class Known(Policy):
+        def chance(self, confidence: float, place: int) -> float:
+            return confidence
+
+    # One of two in a hundred is weighed yet, and what follows it is not.
+    found = Known().prospect(Situation([0.02, 0.5, 0.5], 0, 0.5, NEVER))
+    assert (found.chances, found.right) == ([0.02, 0.5], 0.01)
 
 
 def test_for_how_long_of_a_forward_the_draft_model_ran() -> None:

@@ -77,21 +77,31 @@ def test_no_step_takes_less_than_no_time() -> None:
     assert steep.step(1, 0) == steep.step(1, 1) == 0.0 < steep.step(5, 0) < 6
 
 
+@pytest.mark.parametrize("waits", [True, False])
 @pytest.mark.parametrize(("texts", "weighed"), [(1, 1), (16, 16), (17, 9), (32, 16), (33, 11)])
 def test_no_more_than_sixteen_texts_are_weighed(
-    texts: int, weighed: int, monkeypatch: pytest.MonkeyPatch
+    texts: int, weighed: int, waits: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """By how long a step takes in which each of them judges as many."""
     asked = list[float]()
+    policy = measured(slope=0.1)
+    policy.drafted(3.0, beside=True)
 
     def ends(chances: object, unseen: float, arrival: float, timings: Timings) -> RunEnds:
         asked.append(arrival)
-        return RunEnds(0, [10.0, 1.0], 0.5)
+        steps = [policy.step(texts, judged) for judged in range(20)]
+        assert timings[:3] == (steps, 3.0, 2.0)
+        return RunEnds(5, [10.0, 1.0 if waits else 11.0], 0.5)
 
     monkeypatch.setattr(patience, "expected_ends", ends)
-    decision = measured().decide([Situation([], 0, None, float(one)) for one in range(texts)])
-    # All of them wait for a forward, so that it need not be known what the others would judge.
-    assert decision.awaited == 1 and len(asked) == weighed
-    assert asked == [float(one) for one in range(0, texts, -(-texts // weighed))]
+    held = [0.99] * 25
+    decision = policy.decide([Situation(held, 9, 0.99, float(one)) for one in range(texts)])
+    assert asked[:weighed] == [float(one) for one in range(0, texts, -(-texts // weighed))]
+    if waits:
+        # All wait for a forward: it need not be known what the others would judge.
+        assert (decision.judged, decision.awaited) == ([19] * texts, 1) and len(asked) == weighed
+    else:
+        assert (decision.judged, decision.awaited) == ([5] * texts, 0) and len(asked) == texts
 
 
 def test_a_single_text_is_decided_as_by_pearl_adaptive() -> None:

@@ -119,6 +119,13 @@ def test_times_are_those_of_the_rounds() -> None:
     # What reads more is never quicker; and one size alone says nothing of others.
     falling, _ = measured_times(later.assign(target_seconds=[0.03, 0.02, 0.01]))
     assert falling.target(1, 0) == falling.target(9, 0) == pytest.approx(0.02)
+    two, _ = measured_times(later[:2])
+    assert two.target(9, 0) == pytest.approx(0.018)
+    # Nor does anything take less than no time, or a draft model that drafted nothing any.
+    steep, _ = measured_times(later.assign(target_tokens=[5, 6, 7], draft_seconds=0.0, drafted=0))
+    assert steep.target(1, 0) == pytest.approx(0.002) and steep.draft(1, 0) == 0.0
+    steeper = later.assign(target_tokens=[5, 6, 7], target_seconds=[0.01, 0.02, 0.03])
+    assert measured_times(steeper)[0].target(1, 0) == 0.0
     same, _ = measured_times(later.assign(target_tokens=3))
     assert same.target(1, 0) == same.target(9, 0) == pytest.approx(0.012)
 
@@ -189,6 +196,7 @@ def test_each_rule_has_its_own_texts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_only_what_was_decided_is_replayed() -> None:
     rounds = recorded(1)
+    assert rounds["draft_seconds"].sum() < 1 and Replay.of(rounds) is not None
     undecided = rounds.assign(chances=[np.array([])] * len(rounds))
     assert Replay.of(undecided) is None
     assert Replay.of(rounds[rounds["round"] == 0]) is None
