@@ -130,8 +130,9 @@ class HumanEval(Task):
         rows = self.sources.get("data")
         if rows is None or not self.try_solutions or not self.data or is_own(self.data):
             return
-        tried = Trials(self._checker).run(evenly(rows, self.limit, spread=self.spread))
-        failed = [(index, result) for index, result in tried.items() if result != "passed"]
+        taken = evenly(range(len(rows)), self.limit, spread=self.spread)
+        tried = Trials(self._checker).run([rows[index] for index in taken])
+        failed = [(taken[at], result) for at, result in tried.items() if result != "passed"]
         if failed:
             index, result = failed[0]
             raise ValueError(

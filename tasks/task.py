@@ -177,7 +177,7 @@ def _halving(count: int) -> list[int]:
 
     That of van der Corput's sequence: numbers by their binary digits read backwards.
     """
-    digits = max(1, count - 1).bit_length()
+    digits = count.bit_length()
     backwards = (int(f"{i:0{digits}b}"[::-1], 2) for i in range(1 << digits))
     return [index for index in backwards if index < count]
 

@@ -44,9 +44,9 @@ class Prospect(NamedTuple):
     ``unseen`` is the chance of the next one to come.
     """
 
-    chances: Sequence[float] = ()
-    right: float = 1.0
-    unseen: float = 1.0
+    chances: Sequence[float]
+    right: float
+    unseen: float
 
 
 class LearnedDrafts:

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-import math
+from typing import NamedTuple
 
 from decoders.adaptive.average import Average
+
+
+class _News(NamedTuple):
+    """What is expected: see ``Outlook.expect``."""
+
+    at: float
+    right: float
+    unseen: float
+    until: int
+    slowdown: float
 
 
 class Outlook:
@@ -15,12 +25,11 @@ class Outlook:
         #: Of the first forward of a draft that begins anew: after a rest, and else.
         self._rested, self._unrested = Average(), Average()
         self._rests = False
-        self.forget()
+        self._news: _News | None = None
 
     def forget(self) -> None:
         """There was news."""
-        self._at = -math.inf
-        self._right, self._unseen, self._until, self._slowdown = 1.0, 1.0, 0, 0.0
+        self._news = None
 
     def expect(self, at: float, right: float, unseen: float, until: int, slowdown: float) -> None:
         """News is expected at a time of the clock.
@@ -38,8 +47,7 @@ class Outlook:
         slowdown
             What share longer the target's forward takes if the draft model runs beside it.
         """
-        self._at, self._right, self._unseen, self._until = at, right, unseen, until
-        self._slowdown = slowdown
+        self._news = _News(at, right, unseen, until, slowdown)
 
     def drafted(self, seconds: float, anew: bool) -> None:
         """A draft forward took so long; ``anew``: the first of a draft that began anew."""
@@ -57,14 +65,15 @@ class Outlook:
         all the time that the draft model runs the target is slower, by so much that it may rest:
         which makes its next forward a little slower, as its weights leave the caches meanwhile.
         """
-        early, limit = self._at - now, self._seconds.value
-        # What is late by as much is taken to be late for long.
-        if early <= -limit:
+        if self._news is None:
             return 0.0
-        right = self._right * self._unseen ** (length - self._until)
+        at, right, unseen, until, slowdown = self._news
+        early, limit = at - now, self._seconds.value
+        right *= unseen ** (length - until)
         if early >= limit:
             chill = max(0.0, self._rested.value - (self._unrested.value or limit))
-            self._rests = (self._slowdown - right) * early > chill
+            self._rests = (slowdown - right) * early > chill
             return early + limit if self._rests else 0.0
+        # What is late by as much is taken to be late for long.
         limit *= 1 - right
         return early + limit if -limit < early < limit else 0.0

@@ -63,7 +63,7 @@ class StepPolicy(LearnedDrafts):
             return 0.0
         read = texts * (1 + judged)
         # A line through few points may be anything far away from them.
-        return max(self._steps.at(read), self._steps.at(texts) if judged else 0.0)
+        return max(self._steps.at(read), self._steps.at(texts), 0.0)
 
     def decide(self, texts: Sequence[Situation]) -> Patience:
         """What to do for texts that the draft model goes on with."""

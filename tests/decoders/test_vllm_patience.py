@@ -10,6 +10,7 @@ from served import MOST, Speeds, random_texts, tokens_per_second
 
 from decoders.adaptive.drafts import NEVER, Situation
 from decoders.adaptive.stopping import RunEnds, Timings, best_start, best_wait
+from decoders.vllm import patience
 from decoders.vllm.patience import StepPolicy
 
 
@@ -37,6 +38,10 @@ def test_one_that_went_elsewhere_has_its_next_token_a_forward_later() -> None:
     """After one forward 9.9 + 10 + 1.3, after two 9.9 + 2.6 + 5."""
     assert best_wait([RunEnds(0, [10.0, 9.9], 1.0), RunEnds(0, [10.0, 5.0], 3.0)], 2.0) == 2
     assert best_wait([RunEnds(0, [10.0, 9.9], 1.0), RunEnds(0, [10.0, 7.6], 3.0)], 2.0) == 0
+    # After one 9 + 10 + 1.3: until its own first token the second text only waits.
+    assert best_wait([RunEnds(0, [10.0, 9.0], 1.0), RunEnds(0, [10.0, 9.9], 3.0)], 2.0) == 0
+    # By a forward, too, where it is expected 0.6 forwards later.
+    assert best_wait([RunEnds(0, [10.0, 9.9], 1.0), RunEnds(0, [10.0, 5.0], 2.2)], 2.0) == 2
 
 
 def measured(texts: int = 1, draft: float = 2.0, slope: float = 0.0) -> StepPolicy:
@@ -61,6 +66,42 @@ def test_a_step_takes_longer_for_each_token_that_it_reads_of_any_text() -> None:
     # It never takes less.
     falling = measured(texts=2, slope=-0.5)
     assert falling.step(2, 5) == falling.step(2, 0) == pytest.approx(10.0, rel=0.1)
+
+
+def test_no_step_takes_less_than_no_time() -> None:
+    """A token more takes longer by so much that a single one would take less than none."""
+    steep = StepPolicy(8)
+    for _ in range(50):
+        steep.stepped(1.0, 5, 0)
+        steep.stepped(10.0, 5, 1)
+    assert steep.step(1, 0) == steep.step(1, 1) == 0.0 < steep.step(5, 0) < 6
+
+
+@pytest.mark.parametrize("waits", [True, False])
+@pytest.mark.parametrize(("texts", "weighed"), [(1, 1), (16, 16), (17, 9), (32, 16), (33, 11)])
+def test_no_more_than_sixteen_texts_are_weighed(
+    texts: int, weighed: int, waits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By how long a step takes in which each of them judges as many."""
+    asked = list[float]()
+    policy = measured(slope=0.1)
+    policy.drafted(3.0, beside=True)
+
+    def ends(chances: object, unseen: float, arrival: float, timings: Timings) -> RunEnds:
+        asked.append(arrival)
+        steps = [policy.step(texts, judged) for judged in range(20)]
+        assert timings[:3] == (steps, 3.0, 2.0)
+        return RunEnds(5, [10.0, 1.0 if waits else 11.0], 0.5)
+
+    monkeypatch.setattr(patience, "expected_ends", ends)
+    held = [0.99] * 25
+    decision = policy.decide([Situation(held, 9, 0.99, float(one)) for one in range(texts)])
+    assert asked[:weighed] == [float(one) for one in range(0, texts, -(-texts // weighed))]
+    if waits:
+        # All wait for a forward: it need not be known what the others would judge.
+        assert (decision.judged, decision.awaited) == ([19] * texts, 1) and len(asked) == weighed
+    else:
+        assert (decision.judged, decision.awaited) == ([5] * texts, 0) and len(asked) == texts
 
 
 def test_a_single_text_is_decided_as_by_pearl_adaptive() -> None:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from itertools import product
 
+import numpy as np
 import pytest
 from tiers import kept
 
+from decoders.adaptive.drafts import NEVER, Situation
+from decoders.adaptive.policy import Decision
+from decoders.schedule import LOOK_UP
 from pearl_eval.simulation import (
     Adaptive,
     Ahead,
@@ -92,6 +96,26 @@ def test_who_knows_the_outcomes_is_ahead_of_all() -> None:
     )
     assert knowing.tokens_per_second > 1.05 * informed.tokens_per_second
     assert knowing.tokens_per_second > 1.05 * learning.tokens_per_second
+
+
+def test_dials_wait_for_so_many_and_judge_so_many() -> None:
+    dials = Dials(2, 3)
+
+    def decision(held: int, arrival: float) -> Decision:
+        return dials.decide(Situation([0.5] * held, 0, 0.5, arrival))
+
+    assert [decision(held, 1.0) for held in (0, 1, 2, 3, 4)] == [
+        Decision(0, 2), Decision(0, 1), Decision(2, 0), Decision(3, 0), Decision(3, 0),
+    ]  # fmt: skip
+    # Where no more will come they judge what there is.
+    assert decision(1, NEVER) == Decision(1, 0)
+
+
+def test_outcomes_are_told_by_confidences() -> None:
+    text = Outcomes(Trace(("1011",))).text(0, 3, np.random.default_rng(0))
+    assert [text.accepted(position, 1) for position in range(3)] == [1, 0, 1]
+    assert [text.confidence(position) for position in range(3)] == [0.996, 0.004, 0.996]
+    assert Outcomes(Trace(("1",), of=LOOK_UP)).of == LOOK_UP
 
 
 def test_confidences_of_a_trace_are_made_use_of() -> None:

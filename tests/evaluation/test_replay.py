@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from decoders.adaptive.policy import Policy
+from pearl_eval.results import replay
 from pearl_eval.results.replay import (
     Hindsight,
     RecordedText,
@@ -16,7 +19,7 @@ from pearl_eval.results.replay import (
     measured_times,
     recorded_texts,
 )
-from pearl_eval.simulation import Adaptive, Costs, ForwardTimes, Rate, Simulation, Surface
+from pearl_eval.simulation import Adaptive, Costs, ForwardTimes, Rate, Simulation, Surface, Trace
 from pearl_eval.simulation.acceptance import UNTOLD
 
 A, R, D = "accepted", "rejected", "discarded"
@@ -42,10 +45,13 @@ def test_texts_are_told_by_what_was_judged() -> None:
             # Drafted anew; the last was drafted for beyond the end of the text.
             drafted("a", 2, 5, [3, 4, 5], [A, A, R], [0.7, 0.6, 0.1]),
             drafted("b", 0, 2, [1], [A], [0.3]),
+            # By a decoder that does not say how sure its draft model was.
+            drafted("c", 0, 2, [0, 1], [A, R], []),
         ]
     )
-    first, second = recorded_texts(rounds)
+    first, second, third = recorded_texts(rounds)
     assert (first.marks, second.marks) == ("-1011", "-1")
+    assert third == RecordedText("10", (UNTOLD, UNTOLD))
     assert first.confidences == (UNTOLD, 0.9, 0.4, 0.7, 0.6)
     assert second.confidences == (UNTOLD, 0.3)
 
@@ -81,6 +87,16 @@ def test_of_what_is_not_drafted_yet_it_is_known_how_often_its_place_was_right() 
     assert known.chance(0.3, 5) == 0.3
 
 
+def test_a_place_counts_tokens_of_which_nothing_is_known() -> None:
+    """The third after one that is right and one that was not judged, the second after a wrong one:
+    of the five kinds of places there was one token each, but two at a first."""
+    known = Hindsight([RecordedText("1-10-1", (0.5,) * 6)])
+    rate = 3 / 4
+    assert known.unseen(0.5, 0) == pytest.approx((1 + rate) / 2)
+    assert known.unseen(0.5, 1) == pytest.approx((1 + rate) / 2)
+    assert known.unseen(0.5, 2) == pytest.approx((1 + rate) / 3)
+
+
 def test_times_are_those_of_the_rounds() -> None:
     """Of 10 ms and 1 for each token, beside which there are 2 ms a round."""
     read = [1, 3, 5]
@@ -103,6 +119,13 @@ def test_times_are_those_of_the_rounds() -> None:
     # What reads more is never quicker; and one size alone says nothing of others.
     falling, _ = measured_times(later.assign(target_seconds=[0.03, 0.02, 0.01]))
     assert falling.target(1, 0) == falling.target(9, 0) == pytest.approx(0.02)
+    two, _ = measured_times(later[:2])
+    assert two.target(9, 0) == pytest.approx(0.018)
+    # Nor does anything take less than no time, or a draft model that drafted nothing any.
+    steep, _ = measured_times(later.assign(target_tokens=[5, 6, 7], draft_seconds=0.0, drafted=0))
+    assert steep.target(1, 0) == pytest.approx(0.002) and steep.draft(1, 0) == 0.0
+    steeper = later.assign(target_tokens=[5, 6, 7], target_seconds=[0.01, 0.02, 0.03])
+    assert measured_times(steeper)[0].target(1, 0) == 0.0
     same, _ = measured_times(later.assign(target_tokens=3))
     assert same.target(1, 0) == same.target(9, 0) == pytest.approx(0.012)
 
@@ -138,8 +161,42 @@ def test_a_run_is_replayed_by_its_own_rule_and_by_those_that_know_more() -> None
     assert found.outcomes > 1.1 * found.informed
 
 
+def test_each_rule_has_its_own_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is measured is tokens over seconds of the rounds that read no prompt."""
+    made: list[Any] = []
+
+    class Noted(Simulation):
+        def run(self, *, policy: Policy) -> Any:  # type: ignore[override]
+            made.append((self, policy))
+            # So long that each rule has a speed of its own.
+            return SimpleNamespace(seconds=float(len(made)))
+
+    monkeypatch.setattr(replay, "Simulation", Noted)
+    rounds = recorded(2)
+    found = Replay.of(rounds)
+    texts = recorded_texts(rounds)
+    later = rounds[rounds["round"] > 0]
+    tokens = sum(400 - one for one in rounds[rounds["round"] == 0]["verified_length"]) - 400
+    assert found == Replay(
+        pytest.approx(tokens / later["wall"].sum()), 400 / (1 + 2), 400 / (3 + 4), 400 / (5 + 6)
+    )
+    assert [type(policy) for _, policy in made] == [*[Policy] * 2, *[Hindsight] * 4]
+    known = hindsight(texts)
+    assert known != texts
+    for (one, _), text in zip(made, [*texts, *known], strict=False):
+        assert one.acceptance == Trace((text.marks,), confidences=(text.confidences,))
+    for one, _ in made:
+        assert (one.schedule, one.max_new_tokens, one.prompts) == (Adaptive(96), 200, (1,))
+        assert (one.forwards, one.costs) == measured_times(later)
+    for (one, _), text in zip(made[4:], texts, strict=True):
+        told = one.acceptance.text(0, 200, np.random.default_rng(0))
+        right = [mark == "1" for mark in text.marks]
+        assert [told.confidence(place) > 0.5 for place in range(200)] == right
+
+
 def test_only_what_was_decided_is_replayed() -> None:
     rounds = recorded(1)
+    assert rounds["draft_seconds"].sum() < 1 and Replay.of(rounds) is not None
     undecided = rounds.assign(chances=[np.array([])] * len(rounds))
     assert Replay.of(undecided) is None
     assert Replay.of(rounds[rounds["round"] == 0]) is None

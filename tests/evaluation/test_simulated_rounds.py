@@ -28,12 +28,13 @@ from pearl_eval.simulation import (
     Sequential,
     SimulatedRound,
     Simulation,
+    Slowdown,
     Surface,
     Switching,
     Trace,
     predict_speedup,
 )
-from pearl_eval.simulation.acceptance import merge
+from pearl_eval.simulation.acceptance import BlockText, merge
 
 TEXT = Trace(("11011111011111",))
 TIMES = ForwardTimes(Surface((1, 2), (0,), ((11.0, 12.0),)), Surface((1, 2), (0,), ((3.0, 4.0),)))
@@ -166,6 +167,17 @@ def test_pearl_async() -> None:
     ]
 
 
+def test_pearl_async_where_both_models_slow_each_other_down() -> None:
+    """The target takes twice as long and the draft model three times: 12 s for its first token and
+    9 for the next, from 0.5 s on."""
+    times = ForwardTimes(TIMES.target, TIMES.draft, Slowdown(target=2.0, draft=3.0))
+    rounds = Simulation(Ahead(96), times, TEXT, Costs(crossing=1.0), 14, [2]).rounds()
+    assert [next(rounds) for _ in range(2)] == [
+        row("decode", (0, 24), (0, 24), (0, 0), (0, 0, 0, 1), 2),
+        row("verify", (24, 24), (21, 24), (0, 0), (2, 2, 2, 3), 2),
+    ]
+
+
 def test_pearl_async_that_waits() -> None:
     """What the decoder's own rounds are by a clock made by hand: ``test_round_fields.py``."""
     costs = Costs(crossing=1.0)
@@ -240,6 +252,19 @@ def test_tokens_accepted_by_their_place_in_a_block() -> None:
     assert BlockRates((1.0, 0.0)).text(0, 9, rng).accepted(3, 4) == 1
     assert BlockRates((1.0,)).text(0, 9, rng).accepted(3, 4) == 4
     assert BlockRates((0.0, 1.0)).text(0, 9, rng).accepted(3, 4) == 0
+
+
+def test_what_a_draft_model_thinks_of_its_tokens() -> None:
+    """The same of all where one rate is all that is known; what was recorded of each prompt, which
+    come again from the first; or nothing."""
+    rng = np.random.default_rng(0)
+    assert [Rate(0.75).text(0, 3, rng).confidence(place) for place in (0, 2)] == [0.75] * 2
+    two = Trace(("110", "10"), confidences=((0.9, 0.8, 0.7), (0.6, 0.4)))
+    assert [two.text(index, 2, rng).confidence(1) for index in (0, 1, 2, 3)] == [0.8, 0.4] * 2
+    for silent in (Trace(("10",)), BlockRates((0.9,))):
+        assert silent.text(0, 2, rng).confidence(1) == 0.5
+    # A token whose number is the rate itself is not below it.
+    assert BlockText((0.5,), (0.5, 0.25), (2, 2)).accepted(0, 1) == 0
 
 
 def test_unknown_positions_are_drawn_at_the_rate_of_the_known_ones() -> None:

@@ -151,6 +151,17 @@ def test_the_warm_up_counts_for_tokens_and_not_for_times(tmp_path: Path) -> None
     assert figures["target_forwards_per_token"] == pytest.approx(8 / 20)
 
 
+def test_two_models_may_wait_for_each_other_though_one_rests_in_some_rounds(tmp_path: Path) -> None:
+    rounds = [
+        Round("decode", target_seconds=0.3),
+        Round("verify", draft_seconds=0.2, target_seconds=0.3, start=0.3, wait_draft_seconds=0.1),
+        Round("draft", draft_seconds=0.2, start=0.6),
+    ]
+    run = traces(tmp_path, (make_record(), rounds))
+    assert run.uses_both and not run.judges
+    assert run.figures()["wait_draft_seconds_per_round"] == pytest.approx(0.1 / 3)
+
+
 def test_what_does_not_exist_is_null_and_not_zero(tmp_path: Path) -> None:
     record = make_record(judged=0, accepted=0, accepted_runs=[], draft_forwards=0)
     figures = traces(tmp_path, (record, [Round("decode", target_seconds=0.1)])).figures()
@@ -186,7 +197,8 @@ def test_what_a_decoder_chose_among_and_foresaw(tmp_path: Path) -> None:
 
     In the second 3 of 5 tokens at hand are given to the target, for 2 of which it waited, with the
     chances 0.95, 0.42 and 0.45: the first is accepted, the second is not, and the third is not
-    judged. One more was compared with the target's own. In the third both of 2 are accepted.
+    judged. One more was compared with the target's own. In the third both of 2 are accepted. Of the
+    fourth it is not known what was at hand.
     """
     rounds = [
         Round("decode", verified_length=1, target_tokens=7, own_tokens=1),
@@ -198,10 +210,11 @@ def test_what_a_decoder_chose_among_and_foresaw(tmp_path: Path) -> None:
             "verify", start=2.0, verified_length=6, target_tokens=3, judged=2, accepted=2,
             at_hand=2, chances=[0.97, 0.48],
         ),
+        Round("verify", start=3.0, verified_length=8, target_tokens=3, judged=2, accepted=1),
     ]  # fmt: skip
     figures = traces(tmp_path, (make_record(), rounds)).figures()
-    assert figures["awaited_tokens_per_round"] == pytest.approx(2 / 3)
-    assert figures["unjudged_tokens_per_round"] == pytest.approx(2 / 3)
+    assert figures["awaited_tokens_per_round"] == 2 / 4
+    assert figures["unjudged_tokens_per_round"] == 2 / 4
     assert figures["by_chance"] == [
         {"low": 0.4, "high": 0.5, "predicted": pytest.approx(0.45), "judged": 2, "accepted": 1},
         {"low": 0.9, "high": 1.0, "predicted": pytest.approx(0.96), "judged": 2, "accepted": 2},

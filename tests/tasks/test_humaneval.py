@@ -195,6 +195,26 @@ def test_solutions_are_tried_once_and_only_those_of_rows_that_are_not_known(
     assert "all 2" in caplog.text and "all 3" in caplog.text
 
 
+def test_solutions_are_tried_of_the_problems_that_are_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two of three, spread over them: the first and the last."""
+    tried = []
+
+    def fails(checker: Checker, problem: dict, completion: str) -> Score:
+        tried.append(problem["task_id"])
+        return Score(False, "failed" if problem["task_id"] == "2" else "passed")
+
+    monkeypatch.setattr(Checker, "check", fails)
+    monkeypatch.setattr(trials, "_passed", set())
+    path = rows(tmp_path / "plus.jsonl", {}, {}, {})
+    task = HumanEval(data=path, limit=2, spread=True)
+    assert [problem.task_id for problem in task.problems()] == ["0", "2"]
+    with pytest.raises(ValueError, match=r"line 3: the canonical solution of 2 does not.*of 2 sol"):
+        task.prepare()
+    assert set(tried) == {"0", "2"}
+
+
 def test_a_solution_that_ran_out_of_time_among_others_is_tried_once_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

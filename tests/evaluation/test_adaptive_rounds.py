@@ -1,0 +1,161 @@
+"""The simulator's ``pearl_adaptive`` is the decoder: the same rounds at the same times, what is
+learned of them, and what there is when it is decided. By the clock of ``by_hand``."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from by_hand import Decode, by_hand, wrong_at
+
+from decoders import pearl_adaptive
+from decoders.adaptive.drafts import Situation
+from decoders.adaptive.policy import Decision, Policy
+from decoders.pearl_adaptive import PearlAdaptive
+from decoders.sampling.sampler import Proposer
+from pearl_eval.simulation import Adaptive, Costs, ForwardTimes, Simulation, Surface, Trace
+
+__all__ = ["by_hand"]
+
+#: A target forward takes 10 s and 1 s for each token it reads, a draft forward 2 s and 1 s.
+TIMES = ForwardTimes(Surface((1, 2), (0,), ((11.0, 12.0),)), Surface((1, 2), (0,), ((3.0, 4.0),)))
+#: 40 tokens, none of which is like another that it could be taken for.
+TEXT = [10 + (7 * index) % 24 for index in range(40)]
+
+
+class Noting(Policy):
+    """Notes what it is told, and what it is asked."""
+
+    #: What the simulator knows nothing of.
+    slowdown = 0.0  # type: ignore[assignment]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.noted: dict[str, list[Any]] = defaultdict(list)
+        self.shares: list[float] = []
+
+    def drafted(self, seconds: float, beside: bool) -> None:
+        self.noted["drafted"].append((seconds, beside))
+        super().drafted(seconds, beside)
+
+    def verified(self, confidences: Sequence[float], *rest: Any) -> None:
+        self.noted["verified"].append((list(confidences), *rest))
+        super().verified(confidences, *rest)
+
+    def ran(self, judged: int, seconds: float, *share: float) -> None:
+        self.noted["ran"].append((judged, pytest.approx(seconds)))
+        self.shares += share
+        super().ran(judged, seconds, *share)
+
+    def decide(self, now: Situation) -> Decision:
+        made = self.decision(now)
+        self.noted["decided"].append((now._replace(arrival=pytest.approx(now.arrival)), made))
+        return made
+
+    def decision(self, now: Situation) -> Decision:
+        """Its own, but that the draft model is sure to be right, and so never waits for news."""
+        return super().decide(now)._replace(right=1.0, unseen=1.0)
+
+
+class Scripted(Noting):
+    """Waits until two tokens are at hand, and judges three; it takes few of them to be right."""
+
+    least = 2
+
+    def decision(self, now: Situation) -> Decision:
+        held = len(now.confidences)
+        if held < self.least and now.arrival < 100.0:
+            return Decision(0, 2 - held)
+        judged = min(held, 3)
+        return Decision(judged, 0, (0.5,) * held, 0.5**held, 0.75, 11.0 + judged)
+
+
+class Eager(Scripted):
+    """Never waits."""
+
+    least = 0
+
+
+def sure(position: int, wrong: Sequence[int]) -> float:
+    """How probable the draft model of these tests finds its token for a position."""
+    return 0.5 + wrong_at(TEXT, *wrong)[position] / 200
+
+
+@pytest.fixture(autouse=True)
+def doubts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Proposer, "confidence", lambda self, logits, token: 0.5 + token / 200)
+
+
+@pytest.mark.parametrize(("policy", "ahead"), [(Noting, 96), (Scripted, 96), (Eager, 4)])
+@pytest.mark.parametrize(
+    "wrong", [(2, 8), (0, 1, 2, 5, 11, 12, 13, 20, 29, 38), ()], ids=["few", "many", "none"]
+)
+def test_what_is_simulated_is_what_it_does(
+    by_hand: Decode,
+    monkeypatch: pytest.MonkeyPatch,
+    policy: type[Noting],
+    ahead: int,
+    wrong: tuple[int, ...],
+) -> None:
+    monkeypatch.setattr(pearl_adaptive, "Policy", policy)
+    real = by_hand(PearlAdaptive(ahead), TEXT, wrong_at(TEXT, *wrong), learns=True)
+    assert real.output_ids == TEXT
+    marks = "".join("0" if index in wrong else "1" for index in range(len(TEXT)))
+    known = tuple(sure(position, wrong) for position in range(len(TEXT)))
+    trace = Trace((marks,), confidences=(known,))
+    simulated = Simulation(Adaptive(ahead), TIMES, trace, Costs(crossing=1.0), len(TEXT), (2,))
+    own = policy()
+    rounds = list(simulated.rounds(policy=own))
+    names = (
+        *("mode", "start", "judged", "accepted", "target_seconds", "wait_target_seconds"),
+        *("verified_length", "target_tokens", "drafted", "draft_seconds", "wait_draft_seconds"),
+    )
+    # What was drafted too late for the last round is noted by the decoder alone.
+    for number, (one, other) in enumerate(zip(rounds, real.rounds, strict=True)):
+        for name in names if one is not rounds[-1] else names[:-3]:
+            found, expected = getattr(one, name), getattr(other, name)
+            assert found == pytest.approx(expected), (number, name)
+    assert real.seconds == pytest.approx(rounds[-1].start + rounds[-1].seconds)
+    noted = by_hand.session._policy.noted  # type: ignore[attr-defined]
+    for name, of_real in noted.items():
+        of_simulated = own.noted[name]
+        # What became of the last round is of no use to either, and the decoder leaves it.
+        count = min(len(of_real), len(of_simulated))
+        assert abs(len(of_real) - len(of_simulated)) <= 3
+        assert of_real[:count] == of_simulated[:count], name
+
+
+def test_what_its_rounds_say_of_what_was_decided(
+    by_hand: Decode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A token each 3 s from 4.5 s on, which is there half a second later.
+
+    The draft model is told at 0.5 s that news comes at 11 s, and then that it does at 25 s, 45 s …;
+    with so few tokens right it begins none shortly before that. So after three tokens it waits from
+    10.5 to 12.5 s, and after four from 24.5 to 25.5 s.
+    """
+    monkeypatch.setattr(pearl_adaptive, "Policy", Scripted)
+    text = TEXT[:14]
+    generation = by_hand(PearlAdaptive(), text, wrong_at(text, 2, 8), learns=True)
+    found = [
+        (one.at_hand, one.awaited, one.chances, one.wait_start, one.wait_target_seconds,
+         one.busy_seconds)
+        for one in generation.rounds
+    ]  # fmt: skip
+    assert found == [
+        (0, 0, [], 0, 0, 12),
+        # The second and the third: the first was the target's own.
+        (2, 0, [0.5, 0.5], 0, 0, 13),
+        # None: two are there at 29 and 32.
+        (2, 2, [0.5, 0.5], 25, 7, 20),
+        (3, 0, [0.5] * 3, 0, 0, 14),
+        (2, 2, [0.5, 0.5], 59, 7, 20),
+        # One, and no more will come.
+        (1, 0, [0.5], 0, 0, 12),
+    ]
+    # From 12 to 25, 32 to 45, 45 to 59 and 66 to 79 s: four tokens; 2.5 s of one and three; four,
+    # and 2.5 s of one and another.
+    shares = by_hand.session._policy.shares  # type: ignore[attr-defined]
+    assert shares == pytest.approx([12 / 13, 11.5 / 13, 12 / 14, 5.5 / 13])
