@@ -114,8 +114,8 @@ class PearlAdaptiveSession(PearlAsyncSession):
 
     def _learn_costs(self, sequence: Sequence) -> None:
         """What the last round's forward took, now that it is known what was drafted beside it."""
-        # The first one's reads the prompt, and the next one's may find nothing prepared for it.
-        if len(sequence.rounds) > 3:
+        # The first one's reads the prompt.
+        if len(sequence.rounds) > 2:
             seconds = self._told - self._begun
             judged = sequence.rounds[-2].target_tokens - 1
             self._policy.ran(judged, seconds, min(1.0, self._beside / seconds))

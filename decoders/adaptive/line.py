@@ -32,8 +32,14 @@ class Line:
         if self:
             mean = self._sums[2] / self._sums[0]
             value = min(value, OUTLIER * max(mean, self.at(place)))
-        new = (1.0, place, value, place * place, place * value)
-        self._sums = [_KEPT * one + more for one, more in zip(self._sums, new, strict=True)]
+        count, places, values, squares, products = self._sums
+        self._sums = [
+            _KEPT * count + 1.0,
+            _KEPT * places + place,
+            _KEPT * values + value,
+            _KEPT * squares + place * place,
+            _KEPT * products + place * value,
+        ]
 
     @property
     def slope(self) -> float:

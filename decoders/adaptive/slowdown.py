@@ -5,7 +5,7 @@ from __future__ import annotations
 from decoders.adaptive.line import Line
 
 #: What is taken at first, and how much that counts: as much as shares that differ by so much.
-_PRIOR, _WEIGHT = 0.1, 0.05
+_PRIOR, _WEIGHT = 0.1, 0.01
 
 
 class LearnedSlowdown:
@@ -16,10 +16,15 @@ class LearnedSlowdown:
 
     def __init__(self) -> None:
         self._line = Line(_PRIOR, _WEIGHT)
+        self._begun = False
 
     def add(self, share: float, seconds: float) -> None:
         """Beside a share of a forward, which took so long for one of its kind."""
-        self._line.add(share, seconds)
+        # The first forward of its kind may take twice as long, whatever runs beside it: there is
+        # nothing yet that would show it.
+        if self._begun:
+            self._line.add(share, seconds)
+        self._begun = True
 
     @property
     def value(self) -> float:

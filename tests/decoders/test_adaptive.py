@@ -501,6 +501,9 @@ def test_a_slowdown_is_learned_from_forwards_of_either_kind() -> None:
 def test_a_slowdown_of_two_forwards() -> None:
     """What is taken at first counts as much as a variance of 0.01; that of these is about 0.25."""
     slowdown = LearnedSlowdown()
+    # The first forward of all tells nothing, however long it took.
+    slowdown.add(1.0, 0.024)
+    assert slowdown.value == 0.1
     slowdown.add(0.0, 0.010)
     slowdown.add(1.0, 0.012)
     share, mean = 1 / 1.98, (0.98 * 0.010 + 0.012) / 1.98
