@@ -17,14 +17,20 @@ from analysis.theory.heatmap import THEORY
 from pearl_eval.errors import UserError
 from pearl_eval.figures.acceptance import draw_acceptance, judging_runs
 from pearl_eval.figures.accepted_runs import draw_accepted_runs
+from pearl_eval.figures.agreement import draw_agreement
+from pearl_eval.figures.calibration import draw_calibration, foreseeing_runs
 from pearl_eval.figures.draft_lengths import draw_gamma_sweep
 from pearl_eval.figures.heatmap import draw_heatmap
+from pearl_eval.figures.loops import draw_loops
 from pearl_eval.figures.saving import save_figure
 from pearl_eval.figures.speedups import draw_speedups, draw_waiting
 from pearl_eval.figures.timeline import timeline as draw_runs
+from pearl_eval.results.agreement import agreement as agreed
+from pearl_eval.results.loops import by_repetition
 from pearl_eval.results.records import read_summary
 from pearl_eval.results.runs import Run, labelled
 from pearl_eval.results.stretch import choose_runs
+from pearl_eval.results.traces import KEY, Traces
 
 
 def speedups(frame: pd.DataFrame) -> Figure:
@@ -38,10 +44,9 @@ def waiting(frame: pd.DataFrame) -> Figure:
     both = both[both["wait_fraction_target"].notna()]
     if both.empty:
         raise NoRuns("in none of these runs was anything timed")
-    several = frame[["pair", "task"]].drop_duplicates().shape[0] > 1
-    if several:
-        both = both.assign(label=both["label"] + ", " + both["task"] + ", " + both["pair"])
-    return draw_waiting(both, "Waiting for the other model")
+    return draw_waiting(
+        both.assign(label=_told(both)), _titled("Waiting for the other model", both)
+    )
 
 
 def acceptance(frame: pd.DataFrame) -> Figure:
@@ -52,8 +57,7 @@ def acceptance(frame: pd.DataFrame) -> Figure:
     found: list[Run] = []
     title = ""
     for (pair, task), group in frame.groupby(["pair", "task"], sort=False):
-        own = zip(labelled(map(Path, group["run"])), group["label"], strict=True)
-        runs = judging_runs([replace(run, label=label) for run, label in own])
+        runs = judging_runs(_runs(group))
         if len(_decoders(runs)) > len(_decoders(found)):
             found, title = runs, f"Acceptance: {task}, {pair} pair"
     if not found:
@@ -88,6 +92,60 @@ def accepted_runs(frame: pd.DataFrame) -> Figure:
     )
 
 
+def agreement(frame: pd.DataFrame) -> Figure:
+    """How long the two models agree, beside a geometric distribution of the same α.
+
+    Of each pair and task the fastest run of PEARL, whose runs of accepted tokens end at rejections
+    alone. Raises :class:`NoRuns` where there is none.
+    """
+    own = frame[(frame["schedule"] == "Parallel") & (frame["acceptance_rate"].notna())]
+    if own.empty:
+        raise NoRuns("in none of these runs of PEARL was a drafted token judged")
+    own = own.sort_values("speedup", na_position="first")
+    kept = own[~own.duplicated(["pair", "task"], keep="last")].sort_index()
+    found = {
+        str(name): agreed(Traces.read(Path(run)).records)
+        for name, run in zip(kept["task"] + ", " + kept["pair"], kept["run"], strict=True)
+    }
+    return draw_agreement(found, "How long the draft model and the target agree")
+
+
+def loops(frame: pd.DataFrame) -> Figure:
+    """The speedup of each text over how much of it repeats what it had before.
+
+    Raises :class:`NoRuns` where no drafted token was judged in a run of real texts.
+    """
+    runs = frame[frame["acceptance_rate"].notna() & ~frame["synthetic"].astype(bool)]
+    texts = [
+        by_repetition(Traces.read(Path(run["run"]))).assign(
+            label=run["label"], place=f"{run['task']}, {run['pair']} pair"
+        )
+        for _, run in runs.iterrows()
+    ]
+    if not texts:
+        raise NoRuns("in none of these runs was a drafted token of a real text judged")
+    whole = pd.concat(texts)
+    timed = whole[~whole["warmup"].astype(bool) & whole["speedup"].notna()]
+    again = timed["tokens"].where(timed["repeats"], 0)
+    of_text = timed.assign(again=again).groupby(["label", "place", *KEY], sort=False)
+    drawn = of_text.agg({"again": "sum", "tokens": "sum", "speedup": "first"}).reset_index()
+    drawn["share"] = drawn["again"] / drawn["tokens"]
+    return draw_loops(drawn, "Speedup of each text by how much of it loops")
+
+
+def calibration(frame: pd.DataFrame) -> Figure:
+    """How often tokens were accepted, by the chance that a decoder foresaw.
+
+    Raises :class:`NoRuns` where none foresaw any.
+    """
+    names = dict(zip(frame["run"], _told(frame), strict=True))
+    foreseeing = foreseeing_runs(_runs(frame))
+    if not foreseeing:
+        raise NoRuns("no decoder of these runs foresees what becomes of drafted tokens")
+    named = [replace(run, label=names[str(run.directory)]) for run in foreseeing]
+    return draw_calibration(named, _titled("Chances that were foreseen", frame))
+
+
 def gamma_sweep(frame: pd.DataFrame) -> Figure:
     """Speedup over the draft length, beside the theory's, from c and α as these runs had them.
 
@@ -117,7 +175,7 @@ def timeline(frame: pd.DataFrame) -> Figure:
     Raises :class:`NoRuns` where these runs have no prompt in common.
     """
     try:
-        return draw_runs(choose_runs(labelled(map(Path, frame["run"]))))
+        return draw_runs(choose_runs(_runs(frame)))
     except UserError as error:
         raise NoRuns(str(error)) from error
 
@@ -144,8 +202,43 @@ def heatmap(frame: pd.DataFrame) -> Figure:
 
 FIGURES: dict[str, Callable[[pd.DataFrame], Figure]] = {
     draw.__name__: draw
-    for draw in (speedups, waiting, acceptance, accepted_runs, gamma_sweep, heatmap)
+    for draw in (
+        speedups,
+        waiting,
+        acceptance,
+        accepted_runs,
+        agreement,
+        loops,
+        calibration,
+        gamma_sweep,
+        heatmap,
+    )
 }
+
+
+def _runs(frame: pd.DataFrame) -> list[Run]:
+    """The runs of a frame, by its labels: they tell those of one pair and task apart."""
+    own = zip(labelled(map(Path, frame["run"])), frame["label"], strict=True)
+    return [replace(run, label=label) for run, label in own]
+
+
+def _told(frame: pd.DataFrame) -> pd.Series[str]:
+    """The label of each run, with its task and its pair where there are several."""
+    names = frame["label"]
+    for what in ("task", "pair"):
+        if frame[what].nunique() > 1:
+            names = names + ", " + frame[what]
+    return names
+
+
+def _titled(title: str, frame: pd.DataFrame) -> str:
+    """With the pair and the task of all runs, where there is but one."""
+    only = [
+        f"{frame[what].iloc[0]}{word}"
+        for what, word in (("task", ""), ("pair", " pair"))
+        if frame[what].nunique() == 1
+    ]
+    return f"{title}: {', '.join(only)}" if only else title
 
 
 def _conditions(frame: pd.DataFrame) -> str:

@@ -103,7 +103,7 @@ def report(directory: Path) -> str:
     environment.filters["latency_cells"] = table.latency_cells
     environment.filters["flat"] = lambda heading: heading.replace("\n", " ")
     return environment.get_template("report.html.jinja").render(
-        title=", ".join(dict.fromkeys(f"{r.summary['task']}, {r.summary['pair']}" for r in runs)),
+        title=_title(runs),
         directory=directory.name,
         rows=rows,
         table=table,
@@ -111,16 +111,18 @@ def report(directory: Path) -> str:
         errors=[(row.label, row.error) for row in rows if row.failed],
         overview=svg(draw_overview(runs), "overview"),
         timelines=[svg(figure, f"timeline{i}") for i, figure in enumerate(timelines(runs))],
-        acceptance=svg(draw_acceptance(judging), "acceptance")
-        if (judging := judging_runs(runs))
-        else "",
-        calibration=svg(draw_calibration(foreseeing), "calibration")
-        if (foreseeing := foreseeing_runs(runs))
-        else "",
+        acceptances=[svg(figure, f"acceptance{i}") for i, figure in enumerate(acceptances(runs))],
+        calibrations=[svg(figure, f"chances{i}") for i, figure in enumerate(calibrations(runs))],
         traces=trace_table(runs),
         costs=cost_table(runs),
         facts=facts(runs),
     )
+
+
+def _title(runs: Sequence[Run]) -> str:
+    """Tasks, then pairs."""
+    whole = (run.summary[what] for what in ("task", "pair") for run in runs)
+    return ", ".join(dict.fromkeys(whole))
 
 
 def failures(run: Run) -> Iterator[WrongOutput]:
@@ -134,9 +136,31 @@ def failures(run: Run) -> Iterator[WrongOutput]:
 
 def timelines(runs: Sequence[Run]) -> Iterator[Figure]:
     """One for each pair and task."""
+    for own, _ in _alike(runs):
+        yield timeline(choose_runs(own))
+
+
+def acceptances(runs: Sequence[Run]) -> Iterator[Figure]:
+    """Likewise, where drafted tokens were judged."""
+    for own, title in _alike(runs):
+        if judging := judging_runs(own):
+            yield draw_acceptance(judging, title)
+
+
+def calibrations(runs: Sequence[Run]) -> Iterator[Figure]:
+    """Likewise, where a decoder foresaw what becomes of drafted tokens."""
+    for own, title in _alike(runs):
+        if foreseeing := foreseeing_runs(own):
+            yield draw_calibration(foreseeing, title)
+
+
+def _alike(runs: Sequence[Run]) -> Iterator[tuple[list[Run], str]]:
+    """Runs that can be compared, together; with their task and pair where that is not all runs."""
     left = list(runs)
     while left:
-        yield timeline(choose_runs([run for run in left if not run.differences(left[0])]))
+        own = [run for run in left if not run.differences(left[0])]
+        summary = own[0].summary
+        yield own, f"{summary['task']}, {summary['pair']} pair" if len(own) < len(runs) else ""
         left = [run for run in left if run.differences(left[0])]
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 
 from analysis.frames.frame import categories, sections
-from analysis.frames.table import LOSSY, Cell, Table
+from analysis.frames.table import Cell, Table
 from analysis.paper.cells import (
     MEAN,
     SPEEDUP,
@@ -22,6 +22,8 @@ from analysis.paper.cells import (
     place,
     speedup,
 )
+from analysis.paper.loops import loops
+from analysis.paper.notes import table_of
 from analysis.paper.selection import (
     of_tasks,
     rows_of,
@@ -54,7 +56,9 @@ def humaneval(frame: pd.DataFrame) -> Table:
         for section, part in sections(runs)
         for run in rows_of(part)
     ]
-    return _table("humaneval", "HumanEval: speedup by pair and decoder", ("decoder",), cells, runs)
+    return table_of(
+        "humaneval", "HumanEval: speedup by pair and decoder", ("decoder",), cells, runs
+    )
 
 
 def languages(frame: pd.DataFrame) -> Table:
@@ -63,7 +67,7 @@ def languages(frame: pd.DataFrame) -> Table:
     english = GSM8K if "en" in set(categories(runs).get("category", ())) else "en"
     cells = _by_category(runs, lambda run: english if run["task"].startswith("gsm8k") else None)
     title = "GSM8K (en) and MGSM: speedup by language"
-    return _table(
+    return table_of(
         "languages", title, ("pair", "decoder"), cells, runs, ("pair",), mean_notes(cells)
     )
 
@@ -73,7 +77,9 @@ def mt_bench(frame: pd.DataFrame) -> Table:
     runs = of_tasks(frame, "MT-bench", "mt_bench", "dialogue")
     cells = _by_category(runs, lambda run: None)
     title = "MT-bench: speedup by category"
-    return _table("mt_bench", title, ("pair", "decoder"), cells, runs, ("pair",), mean_notes(cells))
+    return table_of(
+        "mt_bench", title, ("pair", "decoder"), cells, runs, ("pair",), mean_notes(cells)
+    )
 
 
 def spec_bench(frame: pd.DataFrame) -> Table:
@@ -111,7 +117,7 @@ def ablations(frame: pd.DataFrame) -> Table:
         for section, part in sections(runs)
         for run in rows_of(part)
     ]
-    return _table("ablations", "Ablations: speedup", ("decoder",), cells, runs)
+    return table_of("ablations", "Ablations: speedup", ("decoder",), cells, runs)
 
 
 def gamma_sweep(frame: pd.DataFrame) -> Table:
@@ -124,7 +130,7 @@ def gamma_sweep(frame: pd.DataFrame) -> Table:
         for run in rows_of(part.sort_values(["decoder", "gamma"], kind="stable"))
     ]
     title = "Speedup by draft length γ"
-    return _table("gamma_sweep", title, ("decoder", "γ"), cells, runs, ("decoder",))
+    return table_of("gamma_sweep", title, ("decoder", "γ"), cells, runs, ("decoder",))
 
 
 def mean_accepted_tokens(frame: pd.DataFrame) -> Table:
@@ -142,7 +148,7 @@ def mean_accepted_tokens(frame: pd.DataFrame) -> Table:
         f" up to its block's end); {_PROMPTS}."
     )
     title = "Mean accepted tokens"
-    return _table("mean_accepted_tokens", title, ("decoder",), cells, runs, notes=[note])
+    return table_of("mean_accepted_tokens", title, ("decoder",), cells, runs, notes=[note])
 
 
 def acceptance(frame: pd.DataFrame) -> Table:
@@ -192,7 +198,7 @@ def equal_hardware(frame: pd.DataFrame) -> Table:
     title = "Speedup on equal hardware"
     note = "Equal: autoregressive decoding (AR) on every core or GPU that the decoder computes on."
     index = ("pair", "decoder")
-    return _table("equal_hardware", title, index, cells, runs, ("pair",), [SPEEDUP, note])
+    return table_of("equal_hardware", title, index, cells, runs, ("pair",), [SPEEDUP, note])
 
 
 def _side_by_side(
@@ -212,7 +218,7 @@ def _side_by_side(
                 row = (place(run, runs), decoder(run))
                 cell = cell_of(section, row, column, run, None, "prompts", best=best)
                 cells.append(replace(cell, value=run[figure] * unit))
-    return _table(name, title, ("pair", "decoder"), cells, runs, ("pair",), notes)
+    return table_of(name, title, ("pair", "decoder"), cells, runs, ("pair",), notes)
 
 
 def model_runs(frame: pd.DataFrame) -> Table:
@@ -245,7 +251,7 @@ def model_runs(frame: pd.DataFrame) -> Table:
     )
     index = ("pair", "decoder")
     title = "Number of model runs"
-    return _table("model_runs", title, index, cells, runs, ("pair",), notes=[note])
+    return table_of("model_runs", title, index, cells, runs, ("pair",), notes=[note])
 
 
 def resource_competition(frame: pd.DataFrame) -> Table:
@@ -269,7 +275,7 @@ def resource_competition(frame: pd.DataFrame) -> Table:
     if runs["task"].str.startswith(_MEANS).any():
         notes.append("tokens/s on MGSM and MT-bench: means of the prompts' own, as the paper's.")
     index = ("pair", "decoder")
-    return _table("resource_competition", title, index, cells, runs, ("pair",), notes)
+    return table_of("resource_competition", title, index, cells, runs, ("pair",), notes)
 
 
 TABLES: dict[str, Callable[[pd.DataFrame], Table]] = {
@@ -289,48 +295,9 @@ TABLES: dict[str, Callable[[pd.DataFrame], Table]] = {
         equal_hardware,
         model_runs,
         resource_competition,
+        loops,
     )
 }
-
-
-def _table(
-    name: str,
-    title: str,
-    index: tuple[str, ...],
-    cells: list[Cell],
-    runs: pd.DataFrame,
-    within: tuple[str, ...] = (),
-    notes: Iterable[str] = (SPEEDUP,),
-) -> Table:
-    return Table(name, title, index, cells, within, [*notes, *_notes(runs)])
-
-
-def _notes(runs: pd.DataFrame) -> list[str]:
-    """Where and how runs were measured, and which they are."""
-    lines = ["Bold: the best of its column."]
-    if not runs["lossless"].all():
-        lines.append(f"{LOSSY.strip()} not the target's own output, so it does not contend.")
-    hardware = runs[["hardware", "target_devices", "dtype"]].drop_duplicates()
-    lines += [
-        f"Hardware: {name or 'unknown'}; the target on {count} device{'s' * (count > 1)}; {dtype}."
-        for name, count, dtype in hardware.to_numpy().tolist()
-    ]
-    versions = runs[["torch", "transformers", "python", "driver", "commit"]].drop_duplicates()
-    lines += [
-        f"torch {one.torch}, transformers {one.transformers}, Python {one.python},"
-        + (f" driver {one.driver}," if pd.notna(one.driver) else "")
-        + (f" pearl_eval at {one.commit[:8]}." if pd.notna(one.commit) else " pearl_eval.")
-        for one in versions.itertuples()
-    ]
-    limits = runs[["task", "max_new_tokens", "protocol", "sampling", "reference"]]
-    lines += [
-        f"{one.task}: {one.max_new_tokens:g} tokens, protocol {one.protocol}, {one.sampling},"
-        f" reference {one.reference}."
-        for one in limits.drop_duplicates().dropna(subset=["max_new_tokens"]).itertuples()
-    ]
-    if runs["synthetic"].any():
-        lines.append("Of synthetic pairs tokens are made up: only times and counts mean anything.")
-    return [*lines, "Runs: " + ", ".join(dict.fromkeys(runs["run"])) + "."]
 
 
 def _by_category(runs: pd.DataFrame, named: Callable[[Any], str | None]) -> list[Cell]:
@@ -383,7 +350,7 @@ def _figures_by_category(
                     cells.append(cell_of(section, row, column, one, figure, unit="×", best=1))
     index = ("pair", "decoder", "figure")
     notes = [SPEEDUP, *notes, f"Of accepted tokens and acceptance lengths {_PROMPTS}."]
-    return _table(name, title, index, cells, runs, ("pair", "figure"), notes)
+    return table_of(name, title, index, cells, runs, ("pair", "figure"), notes)
 
 
 def _variant(task: str) -> str:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -14,8 +12,11 @@ from pearl_eval.figures.palette import looks, styled
 from pearl_eval.results.runs import Run
 from pearl_eval.results.traces import TEXT_STEP
 
-#: Most bars of a histogram, and most runs.
-_BARS, _MOST = 16, 6
+#: Most runs.
+_MOST = 6
+#: A place in a block that was judged less often than this, and than this share of the first place,
+#: says next to nothing; nor does a length that so small a share of runs have.
+_FEWEST, _LEAST, _RAREST = 20, 0.05, 0.01
 
 
 def judging_runs(runs: Sequence[Run]) -> list[Run]:
@@ -50,13 +51,13 @@ def draw_acceptance(runs: Sequence[Run], title: str = "") -> Figure:
             "markersize": 4,
             "label": run.label,
         }
-        block = traces["by_block_position"]
+        block = _often_judged(traces["by_block_position"])
         for axes, name in ((conditional, "conditional"), (joint, "joint")):
             axes.plot([one["position"] for one in block], [one[name] for one in block], **style)
         pieces = traces["by_text_position"]
         middles = [one["start"] + TEXT_STEP / 2 for one in pieces]
         text.plot(middles, [one["rate"] for one in pieces], **style)
-    _draw_lengths(lengths, runs)
+        lengths.plot(*_at_least(traces["accepted_run_lengths"] or {}), **style)
     for axes, what, across in (
         (conditional, "a drafted token is accepted, if all before it were", "place in the block"),
         (joint, "all drafted tokens up to this one are accepted", "place in the block"),
@@ -70,7 +71,8 @@ def draw_acceptance(runs: Sequence[Run], title: str = "") -> Figure:
     text.set_xlim(0, max(text.dataLim.x1 + TEXT_STEP / 2, TEXT_STEP))
     for axes in (conditional, joint, text, lengths):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    lengths.set_title("runs of accepted tokens", fontsize=10)
+    lengths.set_title("runs of accepted tokens that are at least so long", fontsize=10)
+    lengths.set_ylim(0, 1.05)
     lengths.set_xlabel("length in tokens")
     lengths.set_ylabel("share of the runs")
     handles, labels = conditional.get_legend_handles_labels()
@@ -80,21 +82,19 @@ def draw_acceptance(runs: Sequence[Run], title: str = "") -> Figure:
     return figure
 
 
-def _draw_lengths(axes: Axes, runs: Sequence[Run]) -> None:
-    look = looks(run.label for run in runs)
-    counts: list[dict[int, int]] = [
-        {int(length): count for length, count in _lengths(run).items()} for run in runs
+def _often_judged(block: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The places of a block that were judged often enough to be drawn."""
+    enough = min(_FEWEST, _LEAST * block[0]["judged"])
+    return [one for one in block if one["judged"] >= enough]
+
+
+def _at_least(counts: Mapping[str, int]) -> tuple[list[int], list[float]]:
+    """Lengths from 0 on, and the share of runs of accepted tokens that are at least so long."""
+    known = {int(length): count for length, count in counts.items()}
+    whole = sum(known.values())
+    shares = [
+        sum(count for one, count in known.items() if one >= length) / whole
+        for length in range(max(known, default=-1) + 1)
     ]
-    longest = max((max(own) for own in counts if own), default=0)
-    width = -(-(longest + 1) // _BARS)
-    edges = np.arange(0, longest + width + 1, width)
-    for run, own in zip(runs, counts, strict=True):
-        shares = np.histogram(list(own), edges, weights=list(own.values()))[0]
-        shares = shares / max(1, shares.sum())
-        colour, _ = look[run.label]
-        axes.stairs(shares, edges - 0.5, color=colour, fill=True, alpha=0.15)
-        axes.stairs(shares, edges - 0.5, color=colour, linewidth=1.6)
-
-
-def _lengths(run: Run) -> dict[str, Any]:
-    return run.summary["traces"]["accepted_run_lengths"] or {}
+    shares = [share for share in shares if share >= _RAREST]
+    return list(range(len(shares))), shares

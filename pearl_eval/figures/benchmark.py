@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from pearl_eval.figures.palette import (
     BLUE,
     GREEN,
+    GREY,
     INK,
     ORANGE,
     PURPLE,
@@ -23,7 +24,7 @@ from pearl_eval.figures.palette import (
 )
 
 #: Decoders have them in the order in which they compete.
-_COLOURS = ("#999999", ORANGE, BLUE, SKY, INK, VERMILLION, PURPLE, YELLOW, GREEN)
+_COLOURS = (GREY, ORANGE, BLUE, SKY, INK, VERMILLION, PURPLE, YELLOW, GREEN)
 _MARKERS = "osD^vP*X"
 #: What the reference is called among what contenders are compared with.
 REFERENCE = "reference"

@@ -71,7 +71,7 @@ def _draw_speedups(axes: Axes, runs: Sequence[Run], different: Sequence[Sequence
         for run, own in zip(runs, different, strict=True)
     ]
     axes.set_yticks(range(len(runs)), names)
-    axes.invert_yaxis()
+    axes.set_ylim(len(runs) - 0.4, -0.6)
     axes.margins(x=0.45)
     axes.set_xlim(left=0)
     axes.set_xlabel("speedup over the paired autoregressive run\n(line: 95 % interval)")

@@ -9,9 +9,12 @@ import matplotlib
 
 BLUE, SKY, GREEN = "#0072B2", "#56B4E9", "#009E73"
 ORANGE, VERMILLION, PURPLE, YELLOW = "#E69F00", "#D55E00", "#CC79A7", "#F0E442"
+#: Where theirs would be black, which is that of text.
+GREY = "#999999"
 
 #: What tells decoders apart, in the order in which they get it.
-_COLOURS, _MARKERS = (BLUE, ORANGE, SKY, VERMILLION, GREEN, PURPLE, YELLOW), "osD^vP*Xh"
+_COLOURS = (BLUE, ORANGE, SKY, VERMILLION, GREEN, PURPLE, YELLOW, GREY)
+_MARKERS = "osD^vP*Xh"
 #: The two models, where they are beside each other.
 DRAFT, TARGET = ORANGE, GREEN
 

@@ -27,7 +27,15 @@ def draw_speedups(frame: pd.DataFrame, title: str, note: str = "") -> Figure:
     place, ticks, names = 0.0, [], []
     own = looks(frame["decoder"])
     for (pair, task), group in groups:
-        axes.text(0, place, f"{task}, {pair} pair", fontsize=9, weight="bold", va="center")
+        axes.text(
+            0,
+            place,
+            f"{task}, {pair} pair",
+            fontsize=9,
+            weight="bold",
+            va="center",
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},
+        )
         for _, run in group.iterrows():
             place += 1
             _bar(axes, place, run, own[run["decoder"]][0])
@@ -81,10 +89,10 @@ def draw_waiting(frame: pd.DataFrame, title: str) -> Figure:
             axes.barh(row + offset, waited, 0.34, color=colour, label=name)
             axes.text(waited + 0.008, row + offset, f"{waited:.0%}", va="center", fontsize=8)
     axes.set_yticks(range(len(frame)), list(frame["label"]), fontsize=9)
-    axes.invert_yaxis()
+    axes.set_ylim(len(frame) - 0.4, -0.6)
     axes.set_xlim(0, 1)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.set_xlabel("share of decoding time", fontsize=9)
     axes.set_title(title, fontsize=11)
-    axes.legend(fontsize=8, frameon=False, loc="lower right")
+    figure.legend(fontsize=8, frameon=False, loc="outside lower center", ncols=2)
     return figure

@@ -187,8 +187,8 @@ def number(value: float | None, form: str, unit: str = "") -> str:
 
 
 def _accuracy(rows: Sequence[Row]) -> str:
-    name = next((row.summary["accuracy_name"] for row in rows if row.summary), "accuracy")
-    return str(name).replace(" ", "\n")
+    names = dict.fromkeys(row.summary["accuracy_name"] for row in rows if row.summary)
+    return ", ".join(map(str, names or ["accuracy"])).replace(" ", "\n")
 
 
 def _speedup(figures: Mapping[str, Any], name: str = "speedup") -> str:

@@ -6,8 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
+from matplotlib.text import Text
 from test_frame import write
+from written_run import OUTPUT
 
 from analysis import figures
 from analysis.frames.frame import load
@@ -16,7 +19,11 @@ from analysis.theory import theory
 from analysis.theory.beside_theory import Expectation, beside_theory, pace
 from pearl_eval.commands import program
 from pearl_eval.figures import palette
+from pearl_eval.figures.acceptance import draw_acceptance
+from pearl_eval.figures.agreement import draw_agreement
 from pearl_eval.results.about import about_decoder
+from pearl_eval.results.intervals import wilson
+from pearl_eval.results.runs import read_runs
 from pearl_eval.results.traces import TEXT_STEP
 
 
@@ -45,7 +52,7 @@ def test_a_decoder_looks_the_same_wherever_it_stands_and_like_no_other() -> None
     assert looks == palette.looks([*names[::-1], *names])
     assert len(set(looks.values())) == 20
     # Bars have a colour alone: those of a few decoders differ.
-    assert len({colour for colour, _ in palette.looks(names[:7]).values()}) == 7
+    assert len({colour for colour, _ in palette.looks(names[:8]).values()}) == 8
 
 
 def test_decoders_of_ones_own_are_figures_of_the_theory_too(sweep: Path) -> None:
@@ -96,7 +103,20 @@ def test_runs_of_several_tasks_are_named_with_theirs_where_they_wait(sweep: Path
 
     assert names(sweep / "0", sweep / "3") == ["speculative"]
     other = write(sweep / "4", "speculative", task="gsm8k", target_forwards=12)
-    assert names(sweep / "0", other) == ["speculative, humaneval, tiny", "speculative, gsm8k, tiny"]
+    assert names(sweep / "0", other) == ["speculative, humaneval", "speculative, gsm8k"]
+    another = write(sweep / "5", "speculative", pair="big", target_forwards=12)
+    assert names(other, another) == ["speculative, gsm8k, tiny", "speculative, humaneval, big"]
+
+
+def test_what_all_runs_share_is_in_the_title(sweep: Path) -> None:
+    def title(*runs: Path) -> str:
+        return figures.waiting(load(runs)).axes[0].get_title()
+
+    assert title(sweep / "0") == "Waiting for the other model: humaneval, tiny pair"
+    other = write(sweep / "4", "speculative", task="gsm8k", target_forwards=12)
+    assert title(sweep / "0", other) == "Waiting for the other model: tiny pair"
+    another = write(sweep / "5", "speculative", pair="big", task="gsm8k", target_forwards=12)
+    assert title(sweep / "0", another) == "Waiting for the other model"
 
 
 def test_acceptance_is_of_one_pair_and_task(sweep: Path) -> None:
@@ -111,6 +131,123 @@ def test_short_texts_have_an_axis_of_tokens_too(sweep: Path) -> None:
     text = figures.acceptance(load([sweep])).axes[2]
     assert [line.get_xdata().tolist() for line in text.lines] == [[TEXT_STEP / 2]] * 3
     assert text.get_xlim() == (0, TEXT_STEP)
+
+
+def test_places_that_were_hardly_judged_are_left_out(sweep: Path) -> None:
+    """Below 20 times, but for where all are: there below a twentieth of the first place."""
+    run, other = read_runs(sweep)[1:3]
+    block = [{"judged": n, "conditional": 0.5, "joint": 0.25} for n in (400, 20, 19)]
+    run.summary["traces"]["by_block_position"] = [
+        one | {"position": place} for place, one in enumerate(block, start=1)
+    ]
+    block = [{"judged": n, "conditional": 0.5, "joint": 0.25} for n in (100, 5, 4)]
+    other.summary["traces"]["by_block_position"] = [
+        one | {"position": place} for place, one in enumerate(block, start=1)
+    ]
+    conditional, joint, *_ = draw_acceptance([run, other]).axes
+    for axes in (conditional, joint):
+        assert [line.get_xdata().tolist() for line in axes.lines] == [[1, 2], [1, 2]]
+    assert conditional.lines[0].get_ydata().tolist() == [0.5, 0.5]
+    assert joint.lines[0].get_ydata().tolist() == [0.25, 0.25]
+
+
+def test_runs_of_accepted_tokens_are_at_least_so_long(sweep: Path) -> None:
+    """Of 200 runs 150 have a token or more, 2 have three: a hundredth. One of 200 is left out."""
+    (run, *_) = read_runs(sweep)
+    counts = {"0": 50, "2": 148, "3": 1, "9": 1}
+    run.summary["traces"]["accepted_run_lengths"] = counts
+    lengths = draw_acceptance([run]).axes[3]
+    assert lengths.lines[0].get_xdata().tolist() == [0, 1, 2, 3]
+    assert lengths.lines[0].get_ydata().tolist() == [1.0, 0.75, 0.75, 0.01]
+
+
+def agreed(*counts: tuple[int, int]) -> pd.DataFrame:
+    """After 0, 1 … accepted tokens: how often the next was judged, and accepted."""
+    rows = [(place, *both) for place, both in enumerate(counts)]
+    frame = pd.DataFrame(rows, columns=["accepted", "reached", "went_on"])
+    frame["chance"] = frame["went_on"] / frame["reached"]
+    return frame.assign(share=frame["chance"].cumprod().shift(fill_value=1.0))
+
+
+def test_agreement_is_beside_a_geometric_distribution_of_the_same_rate() -> None:
+    """40 of 100, 30 of 40 and 10 of 19, which are too few to be drawn: 80 of 159."""
+    figure = draw_agreement({"a": agreed((100, 40), (40, 30), (19, 10))}, "title")
+    shares, chances = figure.axes
+    measured, geometric = shares.lines
+    assert measured.get_xdata().tolist() == geometric.get_xdata().tolist() == [0, 1]
+    assert measured.get_ydata().tolist() == [1.0, 0.4]
+    assert geometric.get_ydata().tolist() == pytest.approx([1.0, 80 / 159])
+    bars = chances.containers[0]
+    assert bars.lines[0].get_ydata().tolist() == [0.4, 0.75]
+    assert bars.lines[0].get_xdata().tolist() == pytest.approx([0, 1])
+    low, high = (line.get_ydata()[0] for line in bars.lines[1])
+    assert (low, high) == pytest.approx(wilson(0.4, 100))
+    assert chances.lines[-1].get_ydata()[0] == pytest.approx(80 / 159)
+    said = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert said == ["a: α = 0.50, 100 runs", "dashed: geometric, of the same α"]
+
+
+def test_agreement_of_few_runs_and_of_all_tokens_is_drawn() -> None:
+    shares, _ = draw_agreement({"a": agreed((4, 4), (4, 2), (2, 0))}, "title").axes
+    assert shares.lines[0].get_xdata().tolist() == [0, 1, 2]
+
+
+def test_agreement_is_of_the_fastest_pearl_of_each_pair_and_task(sweep: Path) -> None:
+    write(sweep / "4", "pearl", task="gsm8k", decoder_settings={"gamma": 3})
+    frame = load([sweep])
+    # What is not the fastest is not read.
+    for other in "013":
+        (sweep / other / "records.jsonl").unlink()
+    said = [text.get_text() for text in figures.agreement(frame).legends[0].get_texts()]
+    # Two prompts with runs of 3 and 2 of five tokens accepted, of eight judged.
+    assert said[0] == "humaneval, tiny: α = 0.71, 4 runs"
+    assert said[-1 - 1].startswith("gsm8k, tiny: ") and len(said) == 3
+    with pytest.raises(NoRuns):
+        figures.agreement(frame[frame["decoder"] != "pearl"])
+
+
+def test_texts_stand_by_how_much_of_them_repeats(sweep: Path) -> None:
+    """Of one token twelve times the last two repeat."""
+    path = sweep / "0" / "records.jsonl"
+    written = path.read_text()
+    path.write_text(written.replace(json.dumps(OUTPUT), json.dumps([7] * 12)))
+    assert path.read_text() != written
+    frame = load([sweep / "0", sweep / "1"])
+    first, second = figures.loops(frame).axes
+    assert [axes.get_title() for axes in (first, second)] == ["speculative", "pearl"]
+    (points,), (others,) = first.collections, second.collections
+    # Of the two prompts one is for warming up.
+    assert points.get_offsets().tolist() == [[pytest.approx(2 / 12), 2.0]]
+    assert others.get_offsets().tolist() == [[0.0, 2.0]]
+    with pytest.raises(NoRuns):
+        figures.loops(frame.assign(synthetic=True))
+    with pytest.raises(NoRuns):
+        figures.loops(frame.assign(acceptance_rate=float("nan")))
+
+
+def test_chances_are_named_by_what_tells_the_runs_apart(sweep: Path) -> None:
+    rows = [{"predicted": 0.25, "judged": 40, "accepted": 10}]
+    for number, task in (("4", "humaneval"), ("5", "gsm8k")):
+        run = write(sweep / number, "pearl_adaptive", task=task)
+        summary = json.loads((run / "summary.json").read_text())
+        summary["traces"]["by_chance"] = rows
+        (run / "summary.json").write_text(json.dumps(summary))
+    (axes,) = figures.calibration(load([sweep])).axes
+    said = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert said[1:] == ["pearl_adaptive, humaneval", "pearl_adaptive, gsm8k"]
+    assert axes.get_title() == "Chances that were foreseen: tiny pair"
+    with pytest.raises(NoRuns):
+        figures.calibration(load([sweep / "1"]))
+
+
+def test_a_timeline_names_decoders_and_not_their_folders(sweep: Path) -> None:
+    """Though each decoder is there twice, for two tasks."""
+    write(sweep / "4", "pearl", task="gsm8k", decoder_settings={"gamma": 3})
+    write(sweep / "5", "speculative", task="gsm8k")
+    frame = load([sweep / name for name in "0145"])
+    figure = figures.timeline(frame)
+    said = [text.get_text() for text in figure.findobj(Text)]
+    assert "pearl" in said and "speculative" in said
 
 
 def test_accepted_runs_are_pearls_over_vanillas(sweep: Path) -> None:

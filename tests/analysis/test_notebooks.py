@@ -78,7 +78,7 @@ def test_a_notebook_runs_and_shows_its_pictures(
     ]
     data = [output.data for output in outputs if "data" in output]
     pictures = [one["image/png"] for one in data if "image/png" in one]
-    assert len(pictures) == {"paper_tables": 1, "theory": 3, "acceptance_and_waiting": 4}[path.stem]
+    assert len(pictures) == {"paper_tables": 1, "theory": 3, "acceptance_and_waiting": 6}[path.stem]
     shown = "\n".join(one.get("text/markdown", "") for one in data)
     expected = {
         "paper_tables": "| tiny | pearl γ3 |",

@@ -38,6 +38,14 @@ def test_runs_come_in_launch_order_and_are_told_apart(tmp_path: Path) -> None:
     assert labels == ["autoregressive", *(f"pearl ({number})" for number in range(1, 11))]
 
 
+def test_folders_with_names_come_in_the_order_of_these(tmp_path: Path) -> None:
+    for name in ("pearl", "assisted_constant", "10", "9"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "summary.json").write_text(json.dumps(PEARL))
+    found = [run.directory.name for run in read_runs(tmp_path)]
+    assert found == ["9", "10", "assisted_constant", "pearl"]
+
+
 def test_runs_of_several_draft_lengths_are_named_by_them(tmp_path: Path) -> None:
     settings = [PEARL | {"decoder_settings": {"gamma": gamma}} for gamma in (3, 5, 5)]
     write_sweep(tmp_path, AUTOREGRESSIVE, *settings)

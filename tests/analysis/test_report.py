@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -101,6 +102,28 @@ def test_ids_of_several_pictures_do_not_clash(sweep: Path) -> None:
     assert len(pictures) == 3
     ids = [set(re.findall(r' id="([mph][0-9a-f]{6,})"', picture)) for picture in pictures]
     assert all(ids) and sum(map(len, ids)) == len(set.union(*ids))
+
+
+def test_each_task_has_pictures_of_its_own(sweep: Path) -> None:
+    write_run(sweep / "2", "pearl", pearl(), task="gsm8k")
+    write_overrides(sweep / "2", "decoder=pearl", "task=gsm8k")
+    page = report.report(sweep)
+    assert page.count("acceptance rate along the text") == 2
+    assert "gsm8k, tiny pair" in page and "<h1>humaneval, gsm8k, tiny</h1>" in page
+
+
+def test_chances_that_were_foreseen_are_drawn_for_each_task(tmp_path: Path) -> None:
+    rows = [{"predicted": 0.25, "judged": 40, "accepted": 10}]
+    for number, task in enumerate(("humaneval", "gsm8k")):
+        run = write_run(tmp_path / str(number), "pearl_adaptive", pearl(), task=task)
+        summary = json.loads((run / "summary.json").read_text())
+        summary["traces"]["by_chance"] = rows
+        (run / "summary.json").write_text(json.dumps(summary))
+    assert report.report(tmp_path).count("chance of a drafted token that was foreseen") == 2
+    alone = report.report(tmp_path / "0")
+    assert alone.count("chance of a drafted token that was foreseen") == 1
+    # What all runs are of is in the heading.
+    assert "humaneval, tiny pair" not in alone.split("Chances that were foreseen")[1]
 
 
 def test_pictures_take_the_colours_of_the_page(sweep: Path) -> None:

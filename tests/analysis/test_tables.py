@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-from test_frame import write
+from test_frame import ENVIRONMENT, write
+from written_run import OUTPUT
 
 from analysis.frames.frame import load
 from analysis.frames.table import Cell, NoRuns, Table, latex_escaped
@@ -396,6 +398,52 @@ def test_means_of_speeds_are_told_where_they_are_known(tmp_path: Path) -> None:
     write(tmp_path / "only", task="mgsm", identity={"data": "mgsm"}, **own)
     table = TABLES["languages"](load([tmp_path / "only"]))
     assert list(table.frame) == ["en", "all"] and "mean of speeds" not in table.markdown()
+
+
+def test_drafts_are_told_apart_by_whether_the_text_repeats(tmp_path: Path) -> None:
+    """Two texts of one token twelve times: places 10 and 11 repeat. One is for warming up.
+
+    Of the ten places before them one draft was wrong, of the two none. After the first round nine
+    tokens before them took 0.4 s, the two took the last round, 0.1 s.
+    """
+    path = write(tmp_path) / "records.jsonl"
+    path.write_text(path.read_text().replace(json.dumps(OUTPUT), json.dumps([7] * 12)))
+    table = TABLES["loops"](load([tmp_path]))
+    cells = {cell.column: cell for cell in table.cells}
+    assert cells["text that repeats"].value == pytest.approx(100 / 6)
+    assert cells["text that repeats"].n == 2
+    elsewhere, there = cells["α elsewhere"], cells["α where it repeats"]
+    assert (elsewhere.value, elsewhere.n) == (0.9, 20)
+    assert (there.value, there.n) == (1.0, 4)
+    speed = cells["speed ÷ elsewhere"]
+    assert speed.value == pytest.approx((2 / 0.1) / (9 / 0.4))
+    assert (speed.n, speed.low) == (1, None)
+    assert all(cell.runs == (str(tmp_path),) for cell in table.cells)
+    assert "Bold" not in table.markdown()
+
+
+def test_where_no_text_repeats_and_nothing_is_judged_there_is_no_figure(tmp_path: Path) -> None:
+    write(tmp_path, "autoregressive")
+    cells = {cell.column: cell.value for cell in TABLES["loops"](load([tmp_path])).cells}
+    assert cells == {
+        "text that repeats": 0,
+        "α elsewhere": None,
+        "α where it repeats": None,
+        "speed ÷ elsewhere": None,
+    }
+    with pytest.raises(NoRuns, match="of real texts"):
+        TABLES["loops"](load([tmp_path]).assign(synthetic=True))
+
+
+def test_checkouts_of_one_environment_are_told_in_one_line(tmp_path: Path) -> None:
+    for number, commit in enumerate(("1" * 40, "2" * 40, "1" * 40)):
+        own = ENVIRONMENT | {"git_commit": commit}
+        write(tmp_path / str(number), environment=own, decoder_settings={"gamma": number})
+    notes = TABLES["humaneval"](load([tmp_path])).notes
+    versions = [note for note in notes if note.startswith("torch")]
+    assert versions == [
+        "torch 2.13.0, transformers 5.23.0, Python 3.11.7, pearl_eval at 11111111, 22222222."
+    ]
 
 
 def test_a_table_without_runs_is_refused(tmp_path: Path) -> None:

@@ -85,6 +85,12 @@ def test_equal_hardware_has_a_column_where_a_run_has_it() -> None:
     assert list(told(failed, row(**EQUAL)).values()) == ["–"] * 7 + ["failed", "–", "–"]
 
 
+def test_scores_of_several_kinds_are_all_named() -> None:
+    others = [row(accuracy_name="same answer", accuracy=1.0), row(), row(accuracy_name="accuracy")]
+    assert told(row(accuracy=0.25), *others)["pass@1, same answer, accuracy"] == "0.250"
+    assert "pass@1" in told(row(), row())
+
+
 def test_prepared_drafts_have_a_column_where_a_run_prepares_some() -> None:
     assert "drafts prepared" not in told(row(), row(traces={"hit_rate": None}))
     prepares = row("ssd", traces={"hit_rate": 0.625})
