@@ -2,14 +2,15 @@
 # and run every check. make test-slow: those that take too long for that. make mutation: which of 300
 # small changes to the code the checks see, over hours; goes on where it was if it was ended. make
 # coverage: which lines the checks run, in a third more time. make notebooks: run what docs/notebooks
-# shows anew, on an idle machine. make vllm: set up decoders that run in vLLM, in an environment of their
-# own. make test-vllm: and run their checks; make test-vllm-slow: those that take too long for that.
+# shows of the tiny pair anew, on an idle machine. make notebooks-real: show runs of the real pair there.
+# make vllm: set up decoders that run in vLLM, in an environment of their own. make test-vllm: and run
+# their checks; make test-vllm-slow: those that take too long for that.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo demo-real vllm test-vllm test-vllm-slow test test-slow mutation coverage notebooks gpu-wheels gpu-check lint types format clean
+.PHONY: demo demo-real vllm test-vllm test-vllm-slow test test-slow mutation coverage notebooks notebooks-real gpu-wheels gpu-check lint types format clean
 
 demo: $(VENV)/installed
 	$(BIN)/pearl-eval experiment=quickstart
@@ -51,6 +52,7 @@ test-slow: $(VENV)/installed-dev
 mutation: $(VENV)/installed-dev
 	$(BIN)/python tests/helpers/mutation.py
 
+# Of the tiny pair: a sweep of draft lengths, which theory is beside, and PEARL's ablations.
 RUNS := multirun/notebooks
 SHORT := protocol=paper task.limit=10 task.max_new_tokens=96 tracking=none
 notebooks: $(VENV)/installed-dev
@@ -61,9 +63,22 @@ notebooks: $(VENV)/installed-dev
 	    decoder=autoregressive,speculative,pearl task=gsm8k_mini,mgsm_mini,dialogue_mini
 	$(BIN)/pearl-eval -m $(SHORT) hydra.sweep.dir=$(RUNS)/draft_lengths \
 	    decoder=speculative,pearl decoder.gamma=3,5,7,9,11,13
-	PYTHONWARNINGS=ignore PEARL_EVAL_RUNS="../$(RUNS)/decoders ../$(RUNS)/tasks ../$(RUNS)/draft_lengths" \
-	    $(BIN)/jupyter nbconvert --execute --to markdown --output-dir docs/notebooks analysis/*.ipynb
-	sed -i '/<style scoped>/,/<\/style>/d; s/<table [^>]*>/<table>/' docs/notebooks/*.md
+	$(call shown,docs/notebooks,theory,../$(RUNS)/decoders ../$(RUNS)/tasks ../$(RUNS)/draft_lengths)
+	$(call shown,docs/notebooks/tiny,paper_tables,../$(RUNS)/decoders ../$(RUNS)/tasks ../$(RUNS)/draft_lengths)
+
+# Of the real pair, whose runs take hours, and so are not made here: REAL is the folder that has them.
+REAL := multirun/real_small
+notebooks-real: $(VENV)/installed-dev
+	@test -d $(REAL) || { echo "No runs in $(REAL). Make them: $(BIN)/pearl-eval experiment=real_small \
+	task.limit=11 task.max_new_tokens=192 hydra.sweep.dir=$(REAL)"; exit 1; }
+	$(call shown,docs/notebooks,paper_tables acceptance_and_waiting,../$(REAL))
+
+# In a folder, notebooks as they are of some runs.
+define shown
+PYTHONWARNINGS=ignore PEARL_EVAL_RUNS="$(3)" $(BIN)/jupyter nbconvert --execute --to markdown \
+	    --output-dir $(1) $(2:%=analysis/%.ipynb)
+	sed -i '/<style scoped>/,/<\/style>/d; s/<table [^>]*>/<table>/' $(2:%=$(1)/%.md)
+endef
 
 # EXTRA="pandas scipy": those as well. STEPS=tests,contest: only these. CHECK=--help: what there is.
 WHEELS_FOR ?= 3.12

@@ -26,7 +26,7 @@ from pearl_eval.figures.saving import save_figure
 from pearl_eval.figures.speedups import draw_speedups, draw_waiting
 from pearl_eval.figures.timeline import timeline as draw_runs
 from pearl_eval.results.agreement import agreement as agreed
-from pearl_eval.results.loops import by_repetition
+from pearl_eval.results.loops import SPAN, by_repetition
 from pearl_eval.results.records import read_summary
 from pearl_eval.results.runs import Run, labelled
 from pearl_eval.results.stretch import choose_runs
@@ -116,21 +116,20 @@ def loops(frame: pd.DataFrame) -> Figure:
     Raises :class:`NoRuns` where no drafted token was judged in a run of real texts.
     """
     runs = frame[frame["acceptance_rate"].notna() & ~frame["synthetic"].astype(bool)]
-    texts = [
-        by_repetition(Traces.read(Path(run["run"]))).assign(
-            label=run["label"], place=f"{run['task']}, {run['pair']} pair"
-        )
-        for _, run in runs.iterrows()
-    ]
-    if not texts:
+    if runs.empty:
         raise NoRuns("in none of these runs was a drafted token of a real text judged")
-    whole = pd.concat(texts)
+    places = runs["task"] + (", " + runs["pair"] if runs["pair"].nunique() > 1 else "")
+    whole = pd.concat(
+        by_repetition(Traces.read(Path(run))).assign(label=label, place=place)
+        for run, label, place in zip(runs["run"], runs["label"], places, strict=True)
+    )
     timed = whole[~whole["warmup"].astype(bool) & whole["speedup"].notna()]
     again = timed["tokens"].where(timed["repeats"], 0)
     of_text = timed.assign(again=again).groupby(["label", "place", *KEY], sort=False)
     drawn = of_text.agg({"again": "sum", "tokens": "sum", "speedup": "first"}).reset_index()
     drawn["share"] = drawn["again"] / drawn["tokens"]
-    return draw_loops(drawn, "Speedup of each text by how much of it loops")
+    title = f"Speedup of each text by how much of it repeats {SPAN} tokens that it had before"
+    return draw_loops(drawn, _titled(title, runs))
 
 
 def calibration(frame: pd.DataFrame) -> Figure:

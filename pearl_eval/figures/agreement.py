@@ -12,7 +12,9 @@ from pearl_eval.figures.palette import looks, styled
 from pearl_eval.results.intervals import wilson
 
 #: What was judged less often than this, and than this share of runs, says next to nothing.
-_FEWEST, _LEAST = 20, 0.05
+_FEWEST, _LEAST = 20, 0.25
+#: Longer names stand below each other.
+_LONG = 45
 
 
 @styled
@@ -64,6 +66,9 @@ def draw_agreement(found: Mapping[str, pd.DataFrame], title: str) -> Figure:
     for axes in (shares, chances):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     handles, labels = shares.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    ncols = 1 if max(map(len, labels)) > _LONG else 2
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=ncols, frameon=False, fontsize=9
+    )
     figure.suptitle(title, fontsize=11)
     return figure

@@ -6,7 +6,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from pearl_eval.figures.palette import INK, looks, styled
-from pearl_eval.results.loops import SPAN
 
 #: Most panels beside each other.
 _ACROSS = 4
@@ -33,15 +32,17 @@ def draw_loops(frame: pd.DataFrame, title: str) -> Figure:
                 own["share"], own["speedup"], s=22, color=colour, marker=marker, label=place
             )
         axes.set_title(name, fontsize=10)
-    for axes in panels[len(names) :]:
-        axes.set_visible(False)
+    for place, axes in enumerate(panels):
+        if place >= len(names):
+            axes.set_visible(False)
+        elif place + across >= len(names):
+            # The last of its column, which need not be in the last row.
+            axes.tick_params(labelbottom=True)
+            axes.set_xlabel("share that repeats", fontsize=9)
     panels[0].set_yscale("log", base=2)
     panels[0].yaxis.set_major_formatter(lambda value, _: f"{value:g}×")
     panels[0].set_xlim(-0.03, 1.0)
     panels[0].xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
-    figure.supxlabel(
-        f"share of a text's tokens that end {SPAN} tokens which the text had before", fontsize=9
-    )
     figure.supylabel("speedup of the text", fontsize=9)
     known = {
         label: handle
@@ -49,7 +50,7 @@ def draw_loops(frame: pd.DataFrame, title: str) -> Figure:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
     figure.legend(
-        known.values(), known, loc="outside upper center", ncols=4, frameon=False, fontsize=9
+        known.values(), known, loc="outside lower center", ncols=4, frameon=False, fontsize=9
     )
     figure.suptitle(title, fontsize=11)
     return figure
