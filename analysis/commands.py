@@ -59,8 +59,8 @@ TABLES = Command(
         argument("--cells", action="store_true", help="also the runs that each cell is from"),
     ],
     "Tables are humaneval, languages, mt_bench, spec_bench, speed_bench, prompts, ablations,"
-    " gamma_sweep, mean_accepted_tokens, acceptance, latency, equal_hardware, model_runs and"
-    " resource_competition. Runs under different conditions are kept apart.",
+    " gamma_sweep, mean_accepted_tokens, acceptance, latency, equal_hardware, model_runs,"
+    " resource_competition and loops. Runs under different conditions are kept apart.",
     "pearl-eval tables multirun/DATE/TIME\n"
     "pearl-eval tables wandb:TEAM/pearl-eval --table humaneval --format latex",
 )

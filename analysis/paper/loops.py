@@ -60,12 +60,15 @@ def _speed(
     section: str, row: tuple[str, str], source: tuple[str, ...], found: pd.DataFrame
 ) -> Cell:
     """How many times as fast the text grew where it repeats, in problems that have both."""
-    by = ["task_id", "repeats"]
-    timed = found[~found["warmup"].astype(bool)].groupby(by)[["timed", "seconds"]].sum()
-    both = timed[timed["timed"] > 0].unstack().dropna()
+    timed = found[~found["warmup"].astype(bool) & (found["timed"] > 0)]
+    there, elsewhere = (
+        timed[timed["repeats"] == mark].groupby("task_id")[["timed", "seconds"]].sum()
+        for mark in (True, False)
+    )
+    both = there.join(elsewhere, rsuffix="_elsewhere", how="inner")
     if both.empty:
         return Cell(section, row, _SPEED, None, n=0, runs=source)
-    columns = [both[name, mark].to_numpy(float) for mark in (True, False) for name in timed.columns]
+    columns = [both[name].to_numpy(float) for name in both]
     low, high = total_ratio_interval(*columns) or (None, None)
     value = total_ratio(*columns)
     return Cell(section, row, _SPEED, value, low, high, len(both), source, unit="×")

@@ -34,7 +34,7 @@ def sweep(tmp_path: Path) -> Path:
     write(folder / "0", "speculative", speedup=2.0, speedup_ci95=[1.9, 2.1], **timed)
     write(folder / "1", "pearl", speedup=2.5, decoder_settings={"gamma": 3}, **timed)
     write(folder / "2", "pearl", speedup=3.0, decoder_settings={"gamma": 5}, **timed)
-    alone: dict[str, Any] = {"draft_forwards": 0, "decoder_settings": {}}
+    alone: dict[str, Any] = {"draft_forwards": 0, "decoder_settings": {}, "acceptance_rate": None}
     write(folder / "3", "autoregressive", speedup=1.0, **alone, **timed)
     for run in folder.iterdir():
         path = run / "summary.json"
