@@ -33,11 +33,12 @@ def _notes(cells: Iterable[Cell], runs: pd.DataFrame) -> list[str]:
         for name, count, dtype in hardware.to_numpy().tolist()
     ]
     named = ["torch", "transformers", "python", "driver"]
-    for (torch, transformers, python, driver), own in runs.groupby(named, dropna=False, sort=False):
-        commits = ", ".join(dict.fromkeys(one[:8] for one in own["commit"].dropna()))
+    for _, own in runs.groupby(named, dropna=False, sort=False):
+        one = own.iloc[0]
+        commits = ", ".join(dict.fromkeys(commit[:8] for commit in own["commit"].dropna()))
         lines.append(
-            f"torch {torch}, transformers {transformers}, Python {python},"
-            + (f" driver {driver}," if pd.notna(driver) else "")
+            f"torch {one['torch']}, transformers {one['transformers']}, Python {one['python']},"
+            + (f" driver {one['driver']}," if pd.notna(one["driver"]) else "")
             + (f" pearl_eval at {commits}." if commits else " pearl_eval.")
         )
     limits = runs[["task", "max_new_tokens", "protocol", "sampling", "reference"]]
