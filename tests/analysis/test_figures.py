@@ -21,6 +21,7 @@ from pearl_eval.commands import program
 from pearl_eval.figures import palette
 from pearl_eval.figures.acceptance import draw_acceptance
 from pearl_eval.figures.agreement import draw_agreement
+from pearl_eval.figures.loops import draw_loops
 from pearl_eval.results.about import about_decoder
 from pearl_eval.results.intervals import wilson
 from pearl_eval.results.runs import read_runs
@@ -188,7 +189,7 @@ def test_agreement_is_beside_a_geometric_distribution_of_the_same_rate() -> None
 
 
 def test_agreement_of_few_runs_and_of_all_tokens_is_drawn() -> None:
-    shares, _ = draw_agreement({"a": agreed((4, 4), (4, 2), (2, 0))}, "title").axes
+    shares, _ = draw_agreement({"a": agreed((4, 4), (4, 2), (1, 0))}, "title").axes
     assert shares.lines[0].get_xdata().tolist() == [0, 1, 2]
 
 
@@ -223,6 +224,29 @@ def test_texts_stand_by_how_much_of_them_repeats(sweep: Path) -> None:
         figures.loops(frame.assign(synthetic=True))
     with pytest.raises(NoRuns):
         figures.loops(frame.assign(acceptance_rate=float("nan")))
+
+
+def test_the_last_panel_of_each_column_has_an_axis() -> None:
+    """Of five the second to the fifth; the other places of the second row are empty."""
+    rows = [
+        {"label": label, "place": place, "share": 0.25, "speedup": 2.0}
+        for label in "abcde"
+        for place in ("here", "there")
+    ]
+    figure = draw_loops(pd.DataFrame(rows), "title")
+    assert [axes.get_visible() for axes in figure.axes] == [True] * 5 + [False] * 3
+    labels = [axes.get_xlabel() for axes in figure.axes[:5]]
+    assert labels == ["", *["share that repeats"] * 4]
+    shown = [axes.xaxis.get_tick_params()["labelbottom"] for axes in figure.axes[:5]]
+    assert shown == [False, True, True, True, True]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["here", "there"]
+    assert figure.axes[0].get_yscale() == "log"
+
+
+def test_long_names_stand_below_each_other() -> None:
+    few, long = agreed((4, 2), (2, 0)), "a controlled pair of this and that depth"
+    figures_of = [draw_agreement({name: few}, "title") for name in ("tiny", long)]
+    assert [figure.legends[0]._ncols for figure in figures_of] == [2, 1]
 
 
 def test_chances_are_named_by_what_tells_the_runs_apart(sweep: Path) -> None:
