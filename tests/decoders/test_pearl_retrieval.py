@@ -8,7 +8,17 @@ from typing import Any
 import pytest
 import torch
 from by_hand import Decode, by_hand, wrong_at
-from exact import DRAFT, TARGET, check, distribution, every_way, expected, start
+from exact import (
+    DRAFT,
+    PROMPT,
+    TARGET,
+    check,
+    distribution,
+    every_way,
+    expected,
+    in_one_process,
+    start,
+)
 from test_round_fields import NOTHING, REPEATING, became, row, told, totals
 from toy import InlineRetriever, TableModel
 
@@ -98,6 +108,24 @@ def test_guesses_are_no_longer_than_they_may_be(by_hand: Decode) -> None:
     assert [one.judged for one in rounds[:4]] == [1, 2, 2, 4]
 
 
+def test_guesses_that_are_half_as_long_as_what_matched(by_hand: Decode) -> None:
+    """So 10 alone has no guess after it. In round 4 10 11 is followed by 12 for both; the draft
+    model adds 13, guesses 10 by four tokens, and adds 11. In round 5 six tokens match, of which 12
+    13 is known; the draft model adds 14 and, where no more than a token has room, 15."""
+    rounds = by_hand(PearlRetrieval(2, guesses=4, factor=0.5), REPEATING, REPEATING).rounds
+    assert [one.drafted_ids for one in rounds] == [
+        [10, 11], [12, 13], [10, 11], [12, 13, 10, 11], [12, 13, 14, 15], [],
+    ]  # fmt: skip
+    assert [one.retrieved for one in rounds] == [0, 0, 0, 2, 2, 0]
+    assert [one.target_tokens for one in rounds] == [2, 2, 2, 3, 5, 2]
+    assert [one.judged for one in rounds] == [1, 2, 2, 3, 5, 1]
+
+
+def test_what_settings_are_where_nothing_is_said() -> None:
+    assert PearlRetrieval() == PearlRetrieval(5, 10, 24, 1.0, 0.1, target_reads=True)
+    assert PearlRetrieval(2, 3, 5, 2.0, 0.3).reach == Reach(depth=5, factor=2.0, least=0.3)
+
+
 def retrieved(*counts: int) -> list[Any]:
     return [given(one, count)[0] for one, count in zip(BEGINNING, counts, strict=True)]
 
@@ -162,9 +190,26 @@ def test_a_draft_is_what_it_would_be_without_guesses(sampler: Sampler) -> None:
         again = ours.retrieve(len(text) + 1, [2], 1, len(text) + 1, 1)
         assert again[1:3] == plain.draft(len(text) + 1, [2], 1, len(text) + 1)[1:3]
         if sampler == Temperature():
-            rows = [service._proposer.row(len(text) + 2) for service in (ours, plain)]
-            assert torch.equal(*rows)
+            for position in (len(text) + 1, len(text) + 2):
+                rows = [service._proposer.row(position) for service in (ours, plain)]
+                assert torch.equal(*rows)
+            # What is verified by then needs none.
+            with pytest.raises(KeyError):
+                ours._proposer.row(len(text))
+        # Or back, without another token.
+        again = ours.retrieve(len(text) + 1, [], 1, len(text) + 1, 1)
+        assert again[1:3] == plain.draft(len(text) + 1, [], 1, len(text) + 1)[1:3]
     assert saved > 5
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_models_that_agree_draw_the_same_by_noise_they_share(seed: int) -> None:
+    """Of the seed and of the place in the text; by the draft length in use, whatever was asked."""
+    with in_one_process():
+        session = start(PearlRetrieval(9), Temperature(coupled=True), TARGET)
+        rounds = session.with_gamma(2).decode(PROMPT, 40, [], seed).rounds
+    assert sum(one.judged for one in rounds) == sum(one.accepted for one in rounds) == 40
+    assert max(one.drafted - one.retrieved for one in rounds) == 2
 
 
 @pytest.mark.parametrize(("most", "found"), [(1, 1), (2, 2), (3, 3)])
@@ -187,6 +232,9 @@ def test_an_answer_that_makes_no_sense_is_told(forwards: Any) -> None:
         assert retriever.collect_found()[1] == right
     retriever._answers = [("proposal", [1, 2], [], 0.5, forwards)]
     with pytest.raises(WorkerError, match="from 1 to 2 forwards for as many drafted tokens"):
+        retriever.collect_found()
+    retriever._answers = [("proposal", [1, 5], [], 0.5, 1)]
+    with pytest.raises(WorkerError, match="expected a token id from 0 to 4, got 5"):
         retriever.collect_found()
 
 

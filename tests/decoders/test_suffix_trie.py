@@ -8,7 +8,7 @@ import pytest
 
 from decoders.retrieval.lookup import Lookup, Reach
 from decoders.retrieval.memory import Cache, EarlierOutputs, FixedTexts, NoTexts
-from decoders.retrieval.suffix_trie import SuffixTrie, most_likely
+from decoders.retrieval.suffix_trie import CountedRun, SuffixTrie, most_likely
 
 
 def trie(*texts: list[int], depth: int = 9) -> SuffixTrie:
@@ -182,8 +182,9 @@ def test_a_guess_is_the_longer_the_more_matches() -> None:
     assert guess(text, factor=1.5) == [3, 9, 8]
     assert guess(text, factor=0.5) == [3]
     assert guess(text[:-1], factor=0.5) == []
-    # Thrice a third is one, however it is rounded.
+    # Thrice a third is one, however it is rounded; nearly one is none.
     assert guess([4, 1, 2, 3, 4, 1, 2], factor=1 / 3) == [3]
+    assert guess(text[:-1], factor=0.999) == []
 
 
 def test_a_longer_match_counts_only_if_its_guess_is_as_good() -> None:
@@ -195,6 +196,17 @@ def test_a_longer_match_counts_only_if_its_guess_is_as_good() -> None:
     assert guess(text, most=4, factor=4, least=0.55) == [5, 6, 7]
     # As good: the longer one.
     assert guess([2, 5, 1, 2, 6, 2, 5, 1, 2], most=1) == [6]
+
+
+def test_a_longer_guess_need_not_be_better() -> None:
+    """2 was followed by 5 in five of seven; 1 2 by 3, by 4 and by 5, so that 5 6 after it is right
+    in a third: two thirds of a token."""
+    text = [1, 2, 3, 0, 1, 2, 4, 0, 1, 2, 5, 6, 2, 5, 6, 2, 5, 7, 2, 5, 8, 2, 5, 9, 1, 2]
+    assert guess(text) == [5]
+
+
+def test_how_far_a_guess_goes_where_nothing_is_said() -> None:
+    assert Reach() == Reach(depth=24, factor=1.0, least=0.1)
 
 
 def test_settings_that_cannot_be_are_refused() -> None:
@@ -221,8 +233,19 @@ def test_the_text_itself_has_it_unless_the_others_guess_is_better() -> None:
     assert lookup([1, 2, 3, 1, 2], [1, 2, 7, 8]).guess(9) == [3, 1]
     assert lookup([1, 2], [1, 2, 7, 8]).guess(9) == [7, 8]
     assert lookup([1, 2, 3, 6, 5, 1, 2], [5, 1, 2, 7, 8, 9]).guess(9) == [7, 8, 9]
+    # Three tokens, each right in a third, are no better than two that are.
+    thirds = [[5, 1, 2, 7, 8, 9], [5, 1, 2, 6, 6, 6], [5, 1, 2, 4, 4, 4]]
+    assert lookup([1, 2, 3, 6, 5, 1, 2], *thirds).guess(9) == [3, 6]
     assert lookup([1, 2, 3]).guess(9) == []
     assert Lookup(Reach()).guess(9) == []
+
+
+@pytest.mark.parametrize(("depth", "found"), [(2, [4, 5]), (3, [4, 6])])
+def test_a_lookup_counts_runs_as_far_as_it_is_to_reach(depth: int, found: list[int]) -> None:
+    """3 4 was followed by 5 first, and by 6 twice; before the last 3 is what never was there."""
+    made = Lookup(Reach(depth=depth, factor=2.0))
+    made.read([3, 4, 5, 3, 4, 6, 3, 4, 6, 9, 3])
+    assert made.guess(9) == found
 
 
 def test_what_comes_after_the_text_is_looked_up_and_not_learned() -> None:
@@ -268,6 +291,31 @@ def test_outputs_are_texts_of_their_own() -> None:
     memory.add([8], [3])
     texts = memory.texts([9])
     assert (texts.count([1, 2]), texts.count([2, 3])) == (1, 0)
+
+
+def test_what_is_remembered_is_read_once_and_again_only_where_less_is_wanted() -> None:
+    memory = EarlierOutputs(depth=4)
+    first = memory.texts([7])
+    memory.add([7], [1])
+    memory.add([8], [2])
+    assert memory.texts([9]) is memory.texts([9]) is first
+    other = memory.texts([8])
+    assert other is not first and memory.texts([9]) is other
+    assert held(other) == [1, 1, 0]
+
+
+def test_memories_know_runs_as_long_as_they_are_asked_for() -> None:
+    memory = EarlierOutputs(depth=2)
+    memory.add([7], [1, 2, 3, 4])
+    memory.add([8], [1, 2, 3, 4])
+    # As it was made, and made anew.
+    texts = [FixedTexts([[1, 2, 3, 4]] * 2, depth=2).texts([7]), memory.texts([9])]
+    texts.append(memory.texts([8]))
+    for made in texts:
+        found = list[CountedRun]()
+        for token in (1, 2, 3):
+            found = made.longer(found, token)
+        assert len(found) == 2
 
 
 def test_fixed_texts_stay() -> None:
