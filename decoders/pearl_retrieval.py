@@ -128,7 +128,7 @@ class PearlRetrievalSession(PearlSession):
 
     def _guess(self, lookup: Lookup, pending: Draft, room: int) -> list[int]:
         """What may follow the pending tokens; the target adds a token itself."""
-        if not self.decoder.target_reads or room < 2:
+        if not self.decoder.target_reads:
             return []
         return lookup.guess(min(self.decoder.guesses, room - 1), pending)
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from by_hand import Decode, by_hand, wrong_at
+from decoder_cases import make_decoder
 from exact import (
     DRAFT,
     PROMPT,
@@ -90,6 +91,37 @@ def test_the_target_goes_on_along_its_guess(by_hand: Decode) -> None:
     assert became(generation)[3:] == [("ar.", 2, 15), ("aaaa", 0, 14), ("", 0, 12)]
 
 
+def test_the_target_goes_on_along_several_tokens_of_its_guess(by_hand: Decode) -> None:
+    """The draft model says 43 where both guess 13 10: the target adds 13, then 10, and 11 after it.
+    In round 5 both guess 12 13 10; the draft model has 13 10 11 to read as well."""
+    generation = by_hand(DECODER, REPEATING, wrong_at(REPEATING, 7))
+    assert told(generation.rounds) == [
+        *retrieved(0, 0, 1),
+        row(
+            "post-verify", (36, 36, 36), (8, 15), (7, 0), ([43, 10], [7, 8]), (3, 2, 10), 5, 101,
+        ),
+        *given(
+            row(
+                "pre-verify", (51, 51, 51), (11, 14), (3, 0),
+                ([12, 13, 14, 15], [10, 11, 12, 13]), (3, 3, 13), 4, 101,
+            ),
+            2,
+        ),
+        row("post-verify", (65, 0, 65), (0, 12), (12, 0), NOTHING, (1, 1, 14), 2),
+    ]  # fmt: skip
+    assert generation.output_ids == REPEATING
+    assert became(generation)[3] == ("r.", 3, 15)
+
+
+def test_no_more_is_guessed_than_the_text_has_room_for(by_hand: Decode) -> None:
+    """For 11 tokens: in round 4 there is room for four, three of which the first forward gives."""
+    rounds = by_hand(DECODER, REPEATING, REPEATING, limit=11).rounds
+    assert [one.drafted_ids for one in rounds] == [
+        [10, 11], [12, 13], [10, 11, 12], [13, 10, 11, 12], [],
+    ]  # fmt: skip
+    assert [one.retrieved for one in rounds] == [0, 0, 1, 2, 0]
+
+
 def test_the_draft_model_alone_may_look_up(by_hand: Decode) -> None:
     """As above, but the target judges the first new token alone, as PEARL does."""
     decoder = PearlRetrieval(2, guesses=4, target_reads=False)
@@ -123,6 +155,7 @@ def test_guesses_that_are_half_as_long_as_what_matched(by_hand: Decode) -> None:
 
 def test_what_settings_are_where_nothing_is_said() -> None:
     assert PearlRetrieval() == PearlRetrieval(5, 10, 24, 1.0, 0.1, target_reads=True)
+    assert PearlRetrieval() == make_decoder("pearl_retrieval", 5)
     assert PearlRetrieval(2, 3, 5, 2.0, 0.3).reach == Reach(depth=5, factor=2.0, least=0.3)
 
 
@@ -179,7 +212,10 @@ def test_a_draft_is_what_it_would_be_without_guesses(sampler: Sampler) -> None:
         plain = DrafterService(TableModel(DRAFT), sampler)  # type: ignore[arg-type]
         for service in (ours, plain):
             service.answer(("begin", seed, len(text)))
+        before = ours.retrieve(0, list(text), 4, len(text), 99)
+        ours.answer(("begin", seed, len(text)))
         *said, forwards = ours.retrieve(0, list(text), 4, len(text), 99)
+        assert (*said[:3], forwards) == (*before[:3], before[-1])
         theirs = plain.draft(0, list(text), len(said[1]), len(text))
         assert said[:3] == list(theirs[:3])
         assert 4 == forwards <= len(said[1])
@@ -189,6 +225,8 @@ def test_a_draft_is_what_it_would_be_without_guesses(sampler: Sampler) -> None:
         # And goes on from there.
         again = ours.retrieve(len(text) + 1, [2], 1, len(text) + 1, 1)
         assert again[1:3] == plain.draft(len(text) + 1, [2], 1, len(text) + 1)[1:3]
+        # What is verified was read once.
+        assert ours._lookup._own._text == [*text, said[1][0]]
         if sampler == Temperature():
             for position in (len(text) + 1, len(text) + 2):
                 rows = [service._proposer.row(position) for service in (ours, plain)]

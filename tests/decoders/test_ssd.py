@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from by_hand import Decode, by_hand, wrong_at
+from decoder_cases import make_decoder
 from exact import PROMPT, TARGET, in_one_process, start
 from planting import Bug, planted
 from test_round_fields import NOTHING, became, row, told, totals
@@ -318,6 +319,15 @@ def test_what_is_hit_is_no_matter_of_time(
     assert {one[1] for one in found[0]} == {"decode", "hit", "miss"}
 
 
+def test_with_shared_noise_a_model_that_agrees_foresees_the_target() -> None:
+    """By the noise of its own place, after each accepted length: one token is enough."""
+    with in_one_process():
+        session = start(Ssd(3, 1), Temperature(coupled=True), TARGET)
+        rounds = session.decode(PROMPT, 40, [], seed=1).rounds
+    assert [one.mode for one in rounds] == ["decode", *["hit"] * 10]
+    assert [one.accepted for one in rounds] == [0, *[3] * 9, 2]
+
+
 class Told(BrancherService):
     """A draft process at the toy pair, with what it would take some turns to get to."""
 
@@ -459,6 +469,7 @@ class TestFanOuts:
 
 def test_what_settings_are_where_nothing_is_said() -> None:
     assert Ssd() == Ssd(5, 2, "flat", acceptance=0.8, exponent=1.0, miss="draft")
+    assert Ssd() == make_decoder("ssd", 5)
 
 
 def test_a_decoder_prepares_by_its_settings() -> None:
@@ -492,11 +503,11 @@ def test_a_draft_model_that_reads_no_trees_is_refused() -> None:
 
 
 def test_the_draft_length_that_is_prepared_in_time() -> None:
-    """12 forwards in 6 s, so 0.5 s each; the target's take 2.25 s on average, so that four are
+    """12 forwards in 6 s, so 0.5 s each; the target's take 2.4 s on average, so that four are
     prepared in time, of which one reads the draft. The first round and the last do not count."""
     usual = [
         Round(branch_forwards=5, branch_seconds=2.0, target_seconds=2.0),
-        Round(branch_forwards=7, branch_seconds=4.0, target_seconds=2.5),
+        Round(branch_forwards=7, branch_seconds=4.0, target_seconds=2.8),
     ]
     other = Round(branch_forwards=50, branch_seconds=1.0, target_seconds=50.0)
     assert _longest_in_time([other, *usual, other]) == 3

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from by_hand import Decode, by_hand
 from cold import PROMPTS, RememberedRounds, check_cold, decoded, started
+from decoder_cases import make_decoder
 from exact import in_one_process, start
 from planting import Bug, planted
 from test_round_fields import NOTHING, REPEATING, became, row, told, totals
@@ -57,8 +58,21 @@ def test_guesses_that_are_half_as_long_as_what_matched(by_hand: Decode) -> None:
 
 
 def test_what_settings_are_where_nothing_is_said() -> None:
-    assert Suffix() == Suffix(16, 24, 1.0, 0.1, Cache.cold, None)
+    assert Suffix() == Suffix(16, 24, 1.0, 0.1, Cache.cold, None) == make_decoder("suffix", 16)
+    assert make_decoder("suffix_warm", 16) == Suffix(cache=Cache.warm)
     assert Suffix(4, 5, 2.0, 0.3).reach == Reach(depth=5, factor=2.0, least=0.3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"gamma": 0}, r"decoder\.gamma is the draft length and must be at least 1, got 0"),
+        ({"depth": 1}, r"decoder\.depth .* at least 2, got 1"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Suffix(**settings)
 
 
 def test_what_follows_a_stop_token_is_not_guessed(by_hand: Decode) -> None:

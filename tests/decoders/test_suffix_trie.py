@@ -27,10 +27,11 @@ def test_runs_are_counted() -> None:
     made = trie([1, 2, 1, 2, 3])
     found = {
         run: made.count(list(map(int, run)))
-        for run in ["1", "2", "3", "12", "21", "23", "31", "121", "123", "12123"]
+        for run in ["1", "2", "3", "12", "21", "23", "31", "121", "123", "2121", "12123"]
     }
     assert found == {
-        "1": 2, "2": 2, "3": 1, "12": 2, "21": 1, "23": 1, "31": 0, "121": 1, "123": 1, "12123": 1,
+        "1": 2, "2": 2, "3": 1, "12": 2, "21": 1, "23": 1, "31": 0, "121": 1, "123": 1,
+        "2121": 0, "12123": 1,
     }  # fmt: skip
 
 
@@ -196,6 +197,8 @@ def test_a_longer_match_counts_only_if_its_guess_is_as_good() -> None:
     assert guess(text, most=4, factor=4, least=0.55) == [5, 6, 7]
     # As good: the longer one.
     assert guess([2, 5, 1, 2, 6, 2, 5, 1, 2], most=1) == [6]
+    # Two of four times 5 followed 2, and one of two times 7 followed 1 2.
+    assert guess([2, 5, 0, 2, 5, 0, 1, 2, 6, 0, 1, 2, 7, 0, 1, 2], most=1) == [7]
 
 
 def test_a_longer_guess_need_not_be_better() -> None:
@@ -283,6 +286,7 @@ def test_outputs_are_remembered_in_the_order_of_the_prompts_first_times() -> Non
     assert held(memory.texts([9])) == [1, 2, 0]
     memory.add([7], [3, 3, 3])
     assert held(memory.texts([6])) == [1, 2, 1]
+    assert memory.texts([6]).count([7]) == 0
 
 
 def test_outputs_are_texts_of_their_own() -> None:
@@ -328,3 +332,4 @@ def test_fixed_texts_stay() -> None:
 def test_every_state_of_a_cache_is_told() -> None:
     assert [one.value for one in Cache] == ["cold", "warm", "corpus", "oracle"]
     assert "upper bound" in Cache.oracle.told and "in the order" in Cache.warm.told
+    assert Cache.cold.told.startswith("nothing") and Cache.corpus.told.startswith("a text that was")
