@@ -30,6 +30,7 @@ from decoders.process.worker import WorkerError
 from decoders.retrieval.lookup import Reach
 from decoders.sampling.sampler import Greedy, Sampler
 from decoders.sampling.temperature import Temperature
+from decoders.sequence import Sequence
 
 __all__ = ["by_hand"]
 
@@ -120,6 +121,29 @@ def test_no_more_is_guessed_than_the_text_has_room_for(by_hand: Decode) -> None:
         [10, 11], [12, 13], [10, 11, 12], [13, 10, 11, 12], [],
     ]  # fmt: skip
     assert [one.retrieved for one in rounds] == [0, 0, 1, 2, 0]
+    # Nor by the target, which has the last two tokens to read.
+    assert [one.target_tokens for one in rounds] == [2, 2, 2, 5, 2]
+
+
+def test_a_stop_token_ends_the_text_also_where_the_guess_goes_on(by_hand: Decode) -> None:
+    """1 2 was followed by 3 4. The draft model says 33, so the target replaces it by 3."""
+    generation = by_hand(
+        DECODER, [3, 4, 20, 21], [33, 4, 20, 21], prompt=[1, 2, 3, 4, 1, 2], stop_ids=[3]
+    )
+    assert (generation.output_ids, generation.finish_reason) == ([3], "stop")
+    (one,) = generation.rounds
+    assert (one.target_tokens, one.judged, one.accepted, one.own_tokens) == (6 + 2, 1, 0, 1)
+
+
+def test_the_target_waits_for_a_draft_of_many_forwards(by_hand: Decode) -> None:
+    """The first of five reads two tokens in 4 s, the others one in 3 s each: 16 s from 0.5 on."""
+    first = by_hand(PearlRetrieval(5), list(range(10, 20)), list(range(10, 20))).rounds[0]
+    assert told([first]) == [
+        row(
+            "pre-verify", (0, 0, 0), (16, 12), (1, 5),
+            ([10, 11, 12, 13, 14], [0, 1, 2, 3, 4]), (1, 1, 1), 2, 101,
+        )
+    ]  # fmt: skip
 
 
 def test_the_draft_model_alone_may_look_up(by_hand: Decode) -> None:
@@ -178,6 +202,7 @@ LOOPING = [1, 3, 0, 1, 3, 2, 1, 3, 0, 4, 1]
         (PearlRetrieval(1, 3), Temperature(draft_temperature=1.5)),
         (PearlRetrieval(2, 2), Temperature()),
         (PearlRetrieval(1, 3, target_reads=False), Temperature()),
+        (PearlRetrieval(1, 3), Temperature(coupled=True)),
     ],
     ids=repr,
 )
@@ -198,6 +223,20 @@ def test_distribution_where_guesses_are_right(
         check(distribution(branches, decoder, sampler, 3), expected(sampler, 3))
     # The target went on along its guess, and further.
     assert (max(guessed) > 0) is decoder.target_reads
+
+
+def test_no_token_is_drawn_that_is_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The target's rows that follow what is judged are not there when it is: PEARL has none."""
+    judge, counts = Sequence.judge, []
+
+    def judged(self: Any, seen: Any, draft: Any, *rows: Any) -> Any:
+        counts.append((len(seen), len(draft)))
+        return judge(self, seen, draft, *rows)
+
+    monkeypatch.setattr(Sequence, "judge", judged)
+    with in_one_process():
+        start(PearlRetrieval(2, 4), Temperature()).decode(LOOPING, 30, [], seed=1)
+    assert counts and all(rows == tokens for rows, tokens in counts)
 
 
 @pytest.mark.parametrize("sampler", [Greedy(), Temperature(), Temperature(coupled=True)], ids=repr)

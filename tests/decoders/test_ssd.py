@@ -590,6 +590,10 @@ class TestLikely:
             -math.inf,
         ]
         assert proposer.likely(self.LOGITS, 5, 4, None) == [1, 3]
+        # Until the place is past.
+        proposer.forget(6)
+        with pytest.raises(LookupError, match="no noise at 5"):
+            proposer.scores(self.LOGITS, 5)
 
 
 def test_a_branch_draws_what_would_be_drawn_next() -> None:

@@ -147,6 +147,16 @@ def test_another_draft_length_leaves_a_cold_cache_cold() -> None:
         assert decoded(other, 2) == alone != decoded(session, 2)
 
 
+def test_runs_of_other_texts_are_counted_up_to_the_same_depth() -> None:
+    with started("suffix", cache=Cache.warm, depth=5) as session:
+        decoded(session, 0)
+        other = session.with_gamma(2)
+        decoded(other, 0)
+        for one in (session, other):
+            memory: Any = vars(one)["_memory"]
+            assert memory.texts(PROMPTS[1])._depth == 5
+
+
 def test_an_oracle_by_hand(by_hand: Decode) -> None:
     """Nothing comes twice in the text. Its first token is not known by what came before it; after
     one token one is drafted, and then γ = 3. The last the target adds."""

@@ -67,6 +67,8 @@ def test_no_run_is_longer_than_the_depth() -> None:
     assert [counts(trie(text, depth=depth)) for depth in (1, 2, 3, 4)] == [
         [2], [2, 2], [2, 2, 2], [2, 2, 2],
     ]  # fmt: skip
+    # Of what follows the longest runs no more is kept than where the first one was.
+    assert [run.children is None for run in trie(text, depth=2).matches] == [False, True]
 
 
 def test_suffixes_of_another_text_are_found_without_being_learned() -> None:
@@ -183,9 +185,12 @@ def test_a_guess_is_the_longer_the_more_matches() -> None:
     assert guess(text, factor=1.5) == [3, 9, 8]
     assert guess(text, factor=0.5) == [3]
     assert guess(text[:-1], factor=0.5) == []
-    # Thrice a third is one, however it is rounded; nearly one is none.
     assert guess([4, 1, 2, 3, 4, 1, 2], factor=1 / 3) == [3]
     assert guess(text[:-1], factor=0.999) == []
+    # 49 times a 49th is one, although it is less as floating numbers are rounded.
+    long = list(range(100, 149))
+    matches = trie([*long, 7, *long], depth=60).matches
+    assert Reach(depth=60, factor=1 / 49).guess(matches, 9).tokens == [7]
 
 
 def test_a_longer_match_counts_only_if_its_guess_is_as_good() -> None:
@@ -261,6 +266,14 @@ def test_what_comes_after_the_text_is_looked_up_and_not_learned() -> None:
     assert made.guess(9, after=[1, 2]) == [3, 4]
 
 
+def test_asking_leaves_open_how_a_text_goes_on() -> None:
+    """6 was there once, at the end: what follows it is not known yet, and is counted then."""
+    made = lookup([5, 6])
+    assert made.guess(9, after=[6, 5]) == [6]
+    made.read([7, 6])
+    assert made.guess(9) == [7]
+
+
 def held(made: SuffixTrie | None) -> list[int]:
     """How often 1, 2 and 3 are in what is known for a prompt."""
     return [0 if made is None else made.count([token]) for token in (1, 2, 3)]
@@ -287,6 +300,7 @@ def test_outputs_are_remembered_in_the_order_of_the_prompts_first_times() -> Non
     memory.add([7], [3, 3, 3])
     assert held(memory.texts([6])) == [1, 2, 1]
     assert memory.texts([6]).count([7]) == 0
+    assert held(memory.texts([8])) == [1, 0, 0]
 
 
 def test_outputs_are_texts_of_their_own() -> None:
@@ -295,6 +309,15 @@ def test_outputs_are_texts_of_their_own() -> None:
     memory.add([8], [3])
     texts = memory.texts([9])
     assert (texts.count([1, 2]), texts.count([2, 3])) == (1, 0)
+
+
+def test_outputs_are_read_in_their_order() -> None:
+    """1 was followed by 2 and by 3: last by 3."""
+    memory = EarlierOutputs(depth=4)
+    memory.add([7], [1, 2])
+    memory.add([8], [1, 3])
+    (one,) = memory.texts([9]).longer([], 1)
+    assert most_likely(one, 1, 0.0).tokens == [3]
 
 
 def test_what_is_remembered_is_read_once_and_again_only_where_less_is_wanted() -> None:

@@ -185,6 +185,7 @@ def test_what_nodes_see() -> None:
         [False, True, False, False, True, False],
         [False, True, False, False, True, True],
     ]
+    assert (tree.path(ROOT), tree.path(5)) == ([], [9, 4, 6])
     assert tree.visible(6).shape == (0, 6) and Tree().visible().shape == (0, 0)
 
 
