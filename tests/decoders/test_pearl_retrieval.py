@@ -23,6 +23,7 @@ from exact import (
 from test_round_fields import NOTHING, REPEATING, became, row, told, totals
 from toy import InlineRetriever, TableModel
 
+from decoders.autoregressive import Autoregressive
 from decoders.pearl_retrieval import PearlRetrieval, PearlRetrievalSession
 from decoders.process.drafter import DrafterService
 from decoders.process.retriever import Retrieval, RetrieverService
@@ -223,6 +224,18 @@ def test_distribution_where_guesses_are_right(
         check(distribution(branches, decoder, sampler, 3), expected(sampler, 3))
     # The target went on along its guess, and further.
     assert (max(guessed) > 0) is decoder.target_reads
+
+
+def test_along_a_guess_noise_is_that_of_its_place() -> None:
+    """So that the text is the target's own."""
+    sampler, longer = Temperature(coupled=True), 0
+    with in_one_process():
+        ours, theirs = start(PearlRetrieval(1, 3), sampler), start(Autoregressive(), sampler)
+        for seed in range(30):
+            made = ours.decode(LOOPING, 12, [], seed)
+            assert made.output_ids == theirs.decode(LOOPING, 12, [], seed).output_ids
+            longer += sum(one.own_tokens > 1 for one in made.rounds)
+    assert longer
 
 
 def test_no_token_is_drawn_that_is_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -477,6 +477,10 @@ def test_a_decoder_prepares_by_its_settings() -> None:
     assert Ssd("auto", 2, "geometric", 0.8, 1.0).fan_outs(2) == (2, 1, 3)
     assert Ssd(9, 3, "geometric", 0.8, 1.0).fan_outs(2) == (3, 2, 4)
     assert Ssd(9, 3).fan_outs(2) == (3, 3, 3)
+    with in_one_process():
+        session: Any = start(Ssd(2, 2, "geometric"), Greedy())
+        session.decode(PROMPT, 4, [])
+    assert session.brancher._service._fan_outs == [2, 1, 3]
 
 
 @pytest.mark.parametrize(

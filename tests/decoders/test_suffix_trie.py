@@ -134,6 +134,8 @@ def test_the_most_frequent_token_is_followed_and_what_follows_that() -> None:
     assert after(text, 3) == ([6, 1, 2], pytest.approx(3 * 2 / 3))
     # After 2 6 1 2 came 6, the one time that anything did: that is how the text goes on there.
     assert after(text, 4) == ([6, 1, 2, 6], pytest.approx(4 * 2 / 3))
+    # However many.
+    assert after([1, 2, 3, 4, 5, 6] * 3 + [1], 5) == ([2, 3, 4, 5, 6], 5.0)
 
 
 def test_shares_are_multiplied() -> None:
@@ -150,6 +152,8 @@ def test_of_tokens_as_frequent_that_is_followed_which_came_to_be_so_last() -> No
     assert after([1, 6, 1, 5, 1], 1) == ([5], 0.5)
     assert after([1, 5, 1, 6, 1, 5, 1], 1)[0] == [5]
     assert after([1, 5, 1, 5, 1, 6, 1], 1)[0] == [5]
+    # That may be fewer than half of the times.
+    assert after([1, 5, 1, 6, 1, 7, 1, 8, 1, 7, 1], 1) == ([7], 0.4)
     assert after([1, 5, 1, 5, 1, 6, 1, 6, 1], 1)[0] == [6]
 
 
