@@ -122,13 +122,13 @@ class PearlRetrievalSession(PearlSession):
             else:
                 pending = ahead[len(judgement.accepted) :]
                 keep, tail = known + len(ahead), []
-            text = sequence.tokens[known:] + pending.tokens
-            self.target.rollback(known + common_length(text, path))
-            lookup.read(sequence.tokens[known:])
+            added = sequence.tokens[known:]
+            self.target.rollback(known + common_length(added, path))
+            lookup.read(added)
 
     def _guess(self, lookup: Lookup, pending: Draft, room: int) -> list[int]:
         """What may follow the pending tokens; the target adds a token itself."""
-        if not self.decoder.target_reads or room < 2:
+        if not self.decoder.target_reads:
             return []
         return lookup.guess(min(self.decoder.guesses, room - 1), pending)
 
@@ -152,8 +152,7 @@ class PearlRetrievalSession(PearlSession):
         if sequence.finished or sequence.tokens[known:] != path[:done]:
             return
         seen: Any = sequence.verifier.read(logits[done:], len(sequence))
-        guess = Draft(sequence.until_stop(path[done:]))
-        sequence.append(sequence.verifier.judge(seen, guess).verified)
+        sequence.append(sequence.verifier.judge(seen, Draft(path[done:])).verified)
 
     def _collect_found(self, sequence: Sequence, pending: int) -> Draft:
         """What was to be retrieved. The target waits for it from the end of its forward on."""

@@ -158,11 +158,9 @@ class SsdSession(Session):
 
     def close_round(self, sequence: Sequence) -> None:
         one = sequence.round
+        drafting = one.busy_seconds
         super().close_round(sequence)
-        # What the target waits for is the draft model; one that had nothing to do is told first.
-        at_once = not one.wait_draft_seconds
-        drafting = one.draft_seconds - one.branch_seconds
-        one.busy_seconds += one.wait_target_seconds if at_once else drafting
+        one.busy_seconds += drafting
 
     def after_warmup(self, rounds: list[Round]) -> None:
         if self.decoder.gamma == AUTO:
@@ -178,6 +176,10 @@ class SsdSession(Session):
         proposal, foresight, waited = self.brancher.collect()
         one.wait_target_seconds = clock() - begin
         one.draft_seconds = proposal.seconds
+        # What was prepared for it was made before the round began.
+        one.draft_start = one.start - foresight.seconds
+        # The target waits for the draft model; one that had nothing to do is told first.
+        one.busy_seconds = proposal.seconds if waited else one.wait_target_seconds
         one.outcomes, one.fan_out, one.hit = foresight.outcomes, foresight.fan_out, foresight.hit
         self._note(one, foresight, waited)
         known = len(sequence)
@@ -185,13 +187,13 @@ class SsdSession(Session):
         return proposal.draft
 
     def _note(self, one: Round, foresight: Foresight, waited: float) -> None:
-        """Record what was prepared since it was last asked; as a rule before the round began."""
+        """Record what was prepared since it was last asked: beside the round before, or this one
+        where the text ends with it."""
         one.branch_forwards += foresight.forwards
         one.branch_tokens += foresight.tokens
         one.branch_seconds += foresight.seconds
         one.draft_seconds += foresight.seconds
         one.wait_draft_seconds += waited
-        one.draft_start = one.start - one.branch_seconds
 
 
 def _longest_in_time(rounds: list[Round]) -> int:

@@ -76,7 +76,7 @@ class Suffix(Decoder):
 
     def check(self, sampler: Sampler) -> None:
         super().check(sampler)
-        if self.cache is Cache.oracle and sampler.random and sampler.with_own_choice() != sampler:
+        if self.cache is Cache.oracle and sampler.with_own_choice() != sampler:
             raise ValueError(
                 "decoder.cache=oracle decodes each text beforehand, and this sampling would draw"
                 " another one then; take sampling=greedy or sampling=coupled"

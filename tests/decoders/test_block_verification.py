@@ -234,6 +234,33 @@ def test_a_beginning_that_the_target_never_gives_is_passed_over() -> None:
     assert made.accepted == [] and made.token == 0
 
 
+def test_where_both_distributions_are_the_same_rounding_may_turn_the_last_token_down() -> None:
+    """Its chance is 0.7 by p, and a bit more by q. As p − q leaves nothing, what takes its place is
+    drawn from p."""
+    for verification, rejecting in ((BLOCK, [False]), (TOKEN, [True, False])):
+        verifier: Any = Temperature(verification=verification).verifier(0, 0)
+        verifier._chance = chance = Foretold(*rejecting)
+        seen = verifier.reduce(logits([[0.5, 0.3, 0.2], [0.2, 0.1, 0.7]]), 10)
+        rows = {10: seen[0], 11: seen[1]}
+        made = verifier.judge(seen, Draft([1, 2], [0.2, 0.7 + 1e-9]), rows.__getitem__)
+        assert (made.accepted, made.rejected, made.token) == ([1], True, 2)
+        assert chance.asked[-1] == pytest.approx(1) and chance.weights == pytest.approx(
+            [0.2, 0.1, 0.7]
+        )
+
+
+@pytest.mark.parametrize("verification", [TOKEN, BLOCK])
+@pytest.mark.parametrize("place", [0, 1])
+def test_what_is_no_number_is_told_and_chooses_nothing(verification: str, place: int) -> None:
+    sampler = Temperature(verification=verification)
+    p = logits(P[:3])
+    p[place] = torch.nan
+    verifier = sampler.verifier(0, 0)
+    draft = Draft([0, 0], [0.2, 0.3])
+    with pytest.raises(FloatingPointError, match="lead to nan, by which no token can be chosen"):
+        verifier.judge(verifier.reduce(p, 10), draft, lambda position: torch.tensor(Q[0]))
+
+
 #: Own decoders that draw drafts by the ratio rule.
 DRAWING = ["pearl", "pearl_no_post_verify", "pearl_no_pre_verify", "pearl_shared",
            "pearl_shared_one_end", "speculative", "ssd"]  # fmt: skip

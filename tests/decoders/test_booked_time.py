@@ -26,6 +26,7 @@ from decoders.model.cuda_graphs import StaticForward
 from decoders.model.tree import Tree
 from decoders.pearl import Pearl
 from decoders.pearl_async import PearlAsync
+from decoders.pearl_retrieval import PearlRetrieval
 from decoders.pearl_shared import PearlShared
 from decoders.process.models import Models
 from decoders.process.worker import WorkerOptions
@@ -35,7 +36,10 @@ from decoders.session import Session
 from decoders.speculative import Speculative
 from decoders.ssd import Ssd
 
-_TIMED = "session pearl ssd process.drafter process.forerunner process.brancher generate"
+_TIMED = (
+    "session pearl pearl_retrieval ssd process.drafter process.forerunner process.brancher"
+    " process.retriever generate"
+)
 #: Seconds of a forward of each model, and of what a cache moves when a path of a tree is kept.
 TARGET_SECONDS, DRAFT_SECONDS, KEEP_SECONDS = 5.0, 1.0, 3.0
 
@@ -167,6 +171,20 @@ def test_a_target_forward_lasts_until_the_device_is_done(
     if draft_seconds is not None:
         begun = [one.target_start - one.start for one in rounds]
         assert begun == [one.draft_seconds for one in rounds]
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS, ids=["greedy", "sampling", "coupled"])
+def test_forwards_that_read_a_guess_last_until_the_device_is_done(
+    device: Device, sampler: Sampler
+) -> None:
+    """The target begins when the drafter of this test has drafted, which is a second a forward."""
+    rounds = decode(PearlRetrieval(2), sampler).rounds
+    assert {one.target_seconds for one in rounds} == {TARGET_SECONDS}
+    for one in rounds:
+        forwards = one.drafted - one.retrieved
+        assert one.draft_seconds == one.target_start - one.start == forwards * DRAFT_SECONDS
+        assert one.draft_start == (one.start if forwards else 0.0)
+    assert any(one.retrieved for one in rounds)
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS, ids=["greedy", "sampling", "coupled"])

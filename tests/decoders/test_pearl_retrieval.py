@@ -8,10 +8,22 @@ from typing import Any
 import pytest
 import torch
 from by_hand import Decode, by_hand, wrong_at
-from exact import DRAFT, TARGET, check, distribution, every_way, expected, start
+from decoder_cases import make_decoder
+from exact import (
+    DRAFT,
+    PROMPT,
+    TARGET,
+    check,
+    distribution,
+    every_way,
+    expected,
+    in_one_process,
+    start,
+)
 from test_round_fields import NOTHING, REPEATING, became, row, told, totals
 from toy import InlineRetriever, TableModel
 
+from decoders.autoregressive import Autoregressive
 from decoders.pearl_retrieval import PearlRetrieval, PearlRetrievalSession
 from decoders.process.drafter import DrafterService
 from decoders.process.retriever import Retrieval, RetrieverService
@@ -19,6 +31,7 @@ from decoders.process.worker import WorkerError
 from decoders.retrieval.lookup import Reach
 from decoders.sampling.sampler import Greedy, Sampler
 from decoders.sampling.temperature import Temperature
+from decoders.sequence import Sequence
 
 __all__ = ["by_hand"]
 
@@ -80,6 +93,60 @@ def test_the_target_goes_on_along_its_guess(by_hand: Decode) -> None:
     assert became(generation)[3:] == [("ar.", 2, 15), ("aaaa", 0, 14), ("", 0, 12)]
 
 
+def test_the_target_goes_on_along_several_tokens_of_its_guess(by_hand: Decode) -> None:
+    """The draft model says 43 where both guess 13 10: the target adds 13, then 10, and 11 after it.
+    In round 5 both guess 12 13 10; the draft model has 13 10 11 to read as well."""
+    generation = by_hand(DECODER, REPEATING, wrong_at(REPEATING, 7))
+    assert told(generation.rounds) == [
+        *retrieved(0, 0, 1),
+        row(
+            "post-verify", (36, 36, 36), (8, 15), (7, 0), ([43, 10], [7, 8]), (3, 2, 10), 5, 101,
+        ),
+        *given(
+            row(
+                "pre-verify", (51, 51, 51), (11, 14), (3, 0),
+                ([12, 13, 14, 15], [10, 11, 12, 13]), (3, 3, 13), 4, 101,
+            ),
+            2,
+        ),
+        row("post-verify", (65, 0, 65), (0, 12), (12, 0), NOTHING, (1, 1, 14), 2),
+    ]  # fmt: skip
+    assert generation.output_ids == REPEATING
+    assert became(generation)[3] == ("r.", 3, 15)
+
+
+def test_no_more_is_guessed_than_the_text_has_room_for(by_hand: Decode) -> None:
+    """For 11 tokens: in round 4 there is room for four, three of which the first forward gives."""
+    rounds = by_hand(DECODER, REPEATING, REPEATING, limit=11).rounds
+    assert [one.drafted_ids for one in rounds] == [
+        [10, 11], [12, 13], [10, 11, 12], [13, 10, 11, 12], [],
+    ]  # fmt: skip
+    assert [one.retrieved for one in rounds] == [0, 0, 1, 2, 0]
+    # Nor by the target, which has the last two tokens to read.
+    assert [one.target_tokens for one in rounds] == [2, 2, 2, 5, 2]
+
+
+def test_a_stop_token_ends_the_text_also_where_the_guess_goes_on(by_hand: Decode) -> None:
+    """1 2 was followed by 3 4. The draft model says 33, so the target replaces it by 3."""
+    generation = by_hand(
+        DECODER, [3, 4, 20, 21], [33, 4, 20, 21], prompt=[1, 2, 3, 4, 1, 2], stop_ids=[3]
+    )
+    assert (generation.output_ids, generation.finish_reason) == ([3], "stop")
+    (one,) = generation.rounds
+    assert (one.target_tokens, one.judged, one.accepted, one.own_tokens) == (6 + 2, 1, 0, 1)
+
+
+def test_the_target_waits_for_a_draft_of_many_forwards(by_hand: Decode) -> None:
+    """The first of five reads two tokens in 4 s, the others one in 3 s each: 16 s from 0.5 on."""
+    first = by_hand(PearlRetrieval(5), list(range(10, 20)), list(range(10, 20))).rounds[0]
+    assert told([first]) == [
+        row(
+            "pre-verify", (0, 0, 0), (16, 12), (1, 5),
+            ([10, 11, 12, 13, 14], [0, 1, 2, 3, 4]), (1, 1, 1), 2, 101,
+        )
+    ]  # fmt: skip
+
+
 def test_the_draft_model_alone_may_look_up(by_hand: Decode) -> None:
     """As above, but the target judges the first new token alone, as PEARL does."""
     decoder = PearlRetrieval(2, guesses=4, target_reads=False)
@@ -96,6 +163,25 @@ def test_guesses_are_no_longer_than_they_may_be(by_hand: Decode) -> None:
     assert [one.retrieved for one in rounds[:4]] == [0, 0, 1, 2]
     assert [one.target_tokens for one in rounds[:4]] == [2, 2, 2, 4]
     assert [one.judged for one in rounds[:4]] == [1, 2, 2, 4]
+
+
+def test_guesses_that_are_half_as_long_as_what_matched(by_hand: Decode) -> None:
+    """So 10 alone has no guess after it. In round 4 10 11 is followed by 12 for both; the draft
+    model adds 13, guesses 10 by four tokens, and adds 11. In round 5 six tokens match, of which 12
+    13 is known; the draft model adds 14 and, where no more than a token has room, 15."""
+    rounds = by_hand(PearlRetrieval(2, guesses=4, factor=0.5), REPEATING, REPEATING).rounds
+    assert [one.drafted_ids for one in rounds] == [
+        [10, 11], [12, 13], [10, 11], [12, 13, 10, 11], [12, 13, 14, 15], [],
+    ]  # fmt: skip
+    assert [one.retrieved for one in rounds] == [0, 0, 0, 2, 2, 0]
+    assert [one.target_tokens for one in rounds] == [2, 2, 2, 3, 5, 2]
+    assert [one.judged for one in rounds] == [1, 2, 2, 3, 5, 1]
+
+
+def test_what_settings_are_where_nothing_is_said() -> None:
+    assert PearlRetrieval() == PearlRetrieval(5, 10, 24, 1.0, 0.1, target_reads=True)
+    assert PearlRetrieval() == make_decoder("pearl_retrieval", 5)
+    assert PearlRetrieval(2, 3, 5, 2.0, 0.3).reach == Reach(depth=5, factor=2.0, least=0.3)
 
 
 def retrieved(*counts: int) -> list[Any]:
@@ -117,6 +203,7 @@ LOOPING = [1, 3, 0, 1, 3, 2, 1, 3, 0, 4, 1]
         (PearlRetrieval(1, 3), Temperature(draft_temperature=1.5)),
         (PearlRetrieval(2, 2), Temperature()),
         (PearlRetrieval(1, 3, target_reads=False), Temperature()),
+        (PearlRetrieval(1, 3), Temperature(coupled=True)),
     ],
     ids=repr,
 )
@@ -139,6 +226,32 @@ def test_distribution_where_guesses_are_right(
     assert (max(guessed) > 0) is decoder.target_reads
 
 
+def test_along_a_guess_noise_is_that_of_its_place() -> None:
+    """So that the text is the target's own."""
+    sampler, longer = Temperature(coupled=True), 0
+    with in_one_process():
+        ours, theirs = start(PearlRetrieval(1, 3), sampler), start(Autoregressive(), sampler)
+        for seed in range(30):
+            made = ours.decode(LOOPING, 12, [], seed)
+            assert made.output_ids == theirs.decode(LOOPING, 12, [], seed).output_ids
+            longer += sum(one.own_tokens > 1 for one in made.rounds)
+    assert longer
+
+
+def test_no_token_is_drawn_that_is_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The target's rows that follow what is judged are not there when it is: PEARL has none."""
+    judge, counts = Sequence.judge, []
+
+    def judged(self: Any, seen: Any, draft: Any, *rows: Any) -> Any:
+        counts.append((len(seen), len(draft)))
+        return judge(self, seen, draft, *rows)
+
+    monkeypatch.setattr(Sequence, "judge", judged)
+    with in_one_process():
+        start(PearlRetrieval(2, 4), Temperature()).decode(LOOPING, 30, [], seed=1)
+    assert counts and all(rows == tokens for rows, tokens in counts)
+
+
 @pytest.mark.parametrize("sampler", [Greedy(), Temperature(), Temperature(coupled=True)], ids=repr)
 def test_a_draft_is_what_it_would_be_without_guesses(sampler: Sampler) -> None:
     """Token for token, with its chance, and with the distribution it was drawn from."""
@@ -151,7 +264,10 @@ def test_a_draft_is_what_it_would_be_without_guesses(sampler: Sampler) -> None:
         plain = DrafterService(TableModel(DRAFT), sampler)  # type: ignore[arg-type]
         for service in (ours, plain):
             service.answer(("begin", seed, len(text)))
+        before = ours.retrieve(0, list(text), 4, len(text), 99)
+        ours.answer(("begin", seed, len(text)))
         *said, forwards = ours.retrieve(0, list(text), 4, len(text), 99)
+        assert (*said[:3], forwards) == (*before[:3], before[-1])
         theirs = plain.draft(0, list(text), len(said[1]), len(text))
         assert said[:3] == list(theirs[:3])
         assert 4 == forwards <= len(said[1])
@@ -161,10 +277,29 @@ def test_a_draft_is_what_it_would_be_without_guesses(sampler: Sampler) -> None:
         # And goes on from there.
         again = ours.retrieve(len(text) + 1, [2], 1, len(text) + 1, 1)
         assert again[1:3] == plain.draft(len(text) + 1, [2], 1, len(text) + 1)[1:3]
+        # What is verified was read once.
+        assert ours._lookup._own._text == [*text, said[1][0]]
         if sampler == Temperature():
-            rows = [service._proposer.row(len(text) + 2) for service in (ours, plain)]
-            assert torch.equal(*rows)
+            for position in (len(text) + 1, len(text) + 2):
+                rows = [service._proposer.row(position) for service in (ours, plain)]
+                assert torch.equal(*rows)
+            # What is verified by then needs none.
+            with pytest.raises(KeyError):
+                ours._proposer.row(len(text))
+        # Or back, without another token.
+        again = ours.retrieve(len(text) + 1, [], 1, len(text) + 1, 1)
+        assert again[1:3] == plain.draft(len(text) + 1, [], 1, len(text) + 1)[1:3]
     assert saved > 5
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_models_that_agree_draw_the_same_by_noise_they_share(seed: int) -> None:
+    """Of the seed and of the place in the text; by the draft length in use, whatever was asked."""
+    with in_one_process():
+        session = start(PearlRetrieval(9), Temperature(coupled=True), TARGET)
+        rounds = session.with_gamma(2).decode(PROMPT, 40, [], seed).rounds
+    assert sum(one.judged for one in rounds) == sum(one.accepted for one in rounds) == 40
+    assert max(one.drafted - one.retrieved for one in rounds) == 2
 
 
 @pytest.mark.parametrize(("most", "found"), [(1, 1), (2, 2), (3, 3)])
@@ -187,6 +322,9 @@ def test_an_answer_that_makes_no_sense_is_told(forwards: Any) -> None:
         assert retriever.collect_found()[1] == right
     retriever._answers = [("proposal", [1, 2], [], 0.5, forwards)]
     with pytest.raises(WorkerError, match="from 1 to 2 forwards for as many drafted tokens"):
+        retriever.collect_found()
+    retriever._answers = [("proposal", [1, 5], [], 0.5, 1)]
+    with pytest.raises(WorkerError, match="expected a token id from 0 to 4, got 5"):
         retriever.collect_found()
 
 

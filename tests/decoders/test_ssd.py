@@ -5,6 +5,7 @@ That its output is the target's is checked with every decoder's.
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 from typing import Any
@@ -12,9 +13,11 @@ from typing import Any
 import pytest
 import torch
 from by_hand import Decode, by_hand, wrong_at
+from decoder_cases import make_decoder
 from exact import PROMPT, TARGET, in_one_process, start
+from planting import Bug, planted
 from test_round_fields import NOTHING, became, row, told, totals
-from toy import InlineBrancher, TableModel, table
+from toy import VOCAB, InlineBrancher, TableModel, table
 
 from decoders.fan_out import fan_outs
 from decoders.model.architecture import Architecture
@@ -77,7 +80,7 @@ def test_rounds_whose_drafts_are_not_whole_in_time(by_hand: Decode) -> None:
             ([19, 20, 21], [9, 10, 11]), (3, 3, 13), 4, 101,
         ),
         # Three, two and one token fit the text after 0, 1 and 2 accepted ones: 3, 2 and 1 are read
-        # at a time, the last of them no more. Then nothing is left to prepare.
+        # at a time, the last of them no more: it is told just then. Nothing is left to prepare.
         row("decode", (111, 96, 112), (15, 11), (12, 1), NOTHING, (0, 0, 14), 1, 201),
     ]  # fmt: skip
     assert [one.hit for one in generation.rounds] == [False, True, True, True, False, False]
@@ -94,8 +97,24 @@ def test_rounds_whose_drafts_are_not_whole_in_time(by_hand: Decode) -> None:
     assert generation.output_ids == TEXT
     assert totals(generation) == (124, 12, 6, 4 + 4 + 4 + 3 + 3 + 3, [1, 3, 1, 3])
     assert became(generation) == [
-        ("", 1, 12), ("ar.", 1, 20), ("aaa", 1, 25), ("ar.", 1, 25), ("aaa", 1, 29), ("", 1, 11),
+        ("", 1, 12), ("ar.", 1, 20), ("aaa", 1, 25), ("ar.", 1, 25), ("aaa", 1, 29), ("", 1, 12),
     ]  # fmt: skip
+
+
+def test_a_text_that_ends_at_a_draft_that_was_not_there_in_time(by_hand: Decode) -> None:
+    """As above up to the fourth round, beside which less is prepared now: 4, 5 and 3 tokens, till
+    85.5 (18 s). Then three are drafted in 9 s; and beside the last round 4, 2 and 1 are read, till
+    107.5 (13 s), so that the draft model waits for 2 s before it is told that the text is whole.
+    While the target waited, 13 s, it was at work."""
+    generation = by_hand(Ssd(3, 2), TEXT, DRAFT, limit=13, doubts=True)
+    assert shown(generation.rounds)[4:] == [
+        row(
+            "miss", (82, 64, 95), (18 + 9 + 13, 14), (2, 13),
+            ([19, 20, 21], [9, 10, 11]), (3, 3, 13), 4, 201,
+        )
+    ]  # fmt: skip
+    assert foreseen(generation.rounds)[4:] == [(5, 1, 3 + 3, 12 + 7, 18 + 13)]
+    assert became(generation)[4:] == [("aaa", 1, 14 + 13)]
 
 
 def test_rounds_whose_drafts_are_there_in_time(by_hand: Decode) -> None:
@@ -127,6 +146,42 @@ def test_the_target_goes_on_alone_where_nothing_was_prepared(by_hand: Decode) ->
         row("decode", (50, 43, 51), (7, 11), (18, 1), NOTHING, (0, 0, 7), 1, 201),
     ]
     assert generation.rounds[2].outcomes == 2 and not generation.rounds[2].hit
+
+
+def test_a_rejected_token_is_replaced_before_the_outcome_is_known(by_hand: Decode) -> None:
+    """γ = 1, sampled where each model is sure: 41 is rejected, and its distribution asked for.
+
+    Beside the second round 4 and 3 s are prepared, from 12.5 to 19.5; the distribution is asked for
+    at 25.5, and the outcome told at 26.5: in all the draft model waits for 7 s. Of the token that
+    11 is followed by it knows no second choice, so 41 alone was prepared for.
+    """
+    generation = by_hand(Ssd(1, 1), TEXT, wrong_at(TEXT, 1), limit=6, sampler=Temperature())
+    assert shown(generation.rounds) == [
+        row("decode", (0, 0, 0), (0, 12), (0, 0), NOTHING, (0, 0, 1), 2, 1),
+        row("hit", (12, 5, 13), (7, 12), (5, 1), ([41], [1]), (1, 0, 2), 2, 202),
+        row("miss", (26, 19, 30), (10, 12), (7, 4), ([12], [2]), (1, 1, 4), 2, 101),
+        row("hit", (42, 35, 43), (7, 12), (19, 1), ([14], [4]), (1, 1, 6), 2, 201),
+    ]
+    assert foreseen(generation.rounds) == [
+        (0, 0, 0, 0, 0), (1, 1, 2, 2, 7), (1, 0, 2, 3, 7), (1, 1, 2, 3, 7),
+    ]  # fmt: skip
+    assert became(generation) == [("", 1, 12), ("r", 1, 12), ("a", 1, 15), ("a", 1, 12)]
+    assert generation.output_ids == TEXT[:6]
+
+
+def test_a_text_that_ends_while_more_is_prepared(by_hand: Decode) -> None:
+    """At its second round, beside which a draft was prepared for each of two outcomes, in 4 and 4 s
+    from 12.5 on; as much as beside the first, 4 and 3 s from 0.5 on, it is that round's."""
+    rounds = by_hand(Ssd(1, 1), TEXT, DRAFT, stop_ids=[12], doubts=True).rounds
+    assert shown(rounds) == [
+        row("decode", (0, 0, 0), (0, 12), (0, 0), NOTHING, (0, 0, 1), 2, 1),
+        row("hit", (12, 5, 13), (15, 12), (10, 1), ([11], [1]), (1, 1, 3), 2, 201),
+    ]
+    assert foreseen(rounds)[1] == (1, 1, 4, 2 + 4, 15)
+    # Or at its first.
+    rounds = by_hand(Ssd(1, 1), TEXT, DRAFT, stop_ids=[10], doubts=True).rounds
+    assert shown(rounds) == [row("decode", (0, 0, 0), (7, 12), (5, 0), NOTHING, (0, 0, 1), 2, 101)]
+    assert foreseen(rounds) == [(0, 0, 2, 2, 7)]
 
 
 def drafted_one_by_one(sampler: Sampler, gamma: int, length: int, seed: int) -> tuple[Any, ...]:
@@ -185,6 +240,61 @@ def test_what_is_prepared_is_what_would_have_been_drafted(
     assert hits == {False, True}
 
 
+class InOrder:
+    """Random numbers by which 0, 1, 2 … are drawn, and after the vocabulary's last token 0 again,
+    whatever the distribution."""
+
+    def __init__(self) -> None:
+        self._drawn = 0
+
+    def copy(self) -> InOrder:
+        return copy.copy(self)
+
+    def draw(self, weights: torch.Tensor) -> int:
+        self._drawn += 1
+        return (self._drawn - 1) % VOCAB
+
+
+@pytest.mark.parametrize("schedule", [(0,), (1, 3), (9,)], ids=str)
+def test_each_token_is_drafted_with_the_next_random_number(
+    schedule: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None is used twice and none left out: not by what was prepared and what is drafted after it,
+    at a hit or a miss, however much of it was there in time."""
+    monkeypatch.setattr(InlineBrancher, "schedule", schedule)
+    monkeypatch.setattr(
+        "decoders.sampling.temperature.Chance",
+        lambda seed, process: InOrder() if process == "draft" else Chance(seed, process),
+    )
+    hits = set()
+    with in_one_process():
+        session = start(Ssd(3, 1), Temperature(), CLOSE)
+        for seed in range(4):
+            rounds = session.decode(PROMPT, 40, [], seed).rounds
+            drafted = [token for one in rounds for token in one.drafted_ids]
+            assert drafted == [number % VOCAB for number in range(len(drafted))]
+            hits |= {one.hit for one in rounds if one.outcomes}
+    assert hits == {False, True}
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        (
+            "draft, self._proposer = found.draft, found.proposer",
+            "draft, self._proposer._rows = found.draft, found.proposer._rows",
+        ),
+        ("self._proposer.branch(), node)", "self._sampler.proposer(0, known), node)"),
+        ("self._proposer.branch(), node)", "self._proposer, node)"),
+    ],
+    ids=["left to the next draft", "from the text's begin on", "shared by continuations"],
+)
+def test_random_numbers_that_are_used_otherwise_are_seen(right: str, wrong: str) -> None:
+    bug = Bug("", "", "", "decoders.process.brancher", right, wrong)
+    with planted(bug), pytest.MonkeyPatch.context() as patch, pytest.raises(AssertionError):
+        test_each_token_is_drafted_with_the_next_random_number((9,), patch)
+
+
 @pytest.mark.parametrize("sampler", [Greedy(), Temperature(temperature=0.8)], ids=repr)
 def test_what_is_hit_is_no_matter_of_time(
     sampler: Sampler, monkeypatch: pytest.MonkeyPatch
@@ -207,6 +317,15 @@ def test_what_is_hit_is_no_matter_of_time(
     missed = [one for one in found[0] if one[1] == "miss"]
     assert missed and not any(drafted or hit for drafted, _, _, _, hit in missed)
     assert {one[1] for one in found[0]} == {"decode", "hit", "miss"}
+
+
+def test_with_shared_noise_a_model_that_agrees_foresees_the_target() -> None:
+    """By the noise of its own place, after each accepted length: one token is enough."""
+    with in_one_process():
+        session = start(Ssd(3, 1), Temperature(coupled=True), TARGET)
+        rounds = session.decode(PROMPT, 40, [], seed=1).rounds
+    assert [one.mode for one in rounds] == ["decode", *["hit"] * 10]
+    assert [one.accepted for one in rounds] == [0, *[3] * 9, 2]
 
 
 class Told(BrancherService):
@@ -281,6 +400,24 @@ def test_while_a_rejected_token_is_replaced_nothing_is_prepared() -> None:
     assert service.prepares
 
 
+def test_of_what_the_text_has_no_distribution_is_kept() -> None:
+    """Two tokens are drafted after 1 3 1, then two after one of them and a token of the target's,
+    which was not prepared for."""
+    service = Told((1, 1, 1), [])
+    service._sampler = Temperature()
+    service.answer(("begin", list(PROMPT), 99, 0, [1, 1, 1], True))
+    service.answer(("outcome", 0, 1))
+    assert service._proposer.row(4).shape == (VOCAB,)
+    (likely,) = first_choices([*PROMPT, 1, service._draft.tokens[0]], 1, service._draft.tokens[1])
+    answer = service.answer(("outcome", 1, (likely + 1) % VOCAB)) or ()
+    assert len(answer[1]) == 2 and not answer[6]
+    for position in (5, 6):
+        assert service._proposer.row(position).shape == (VOCAB,)
+    for position in (3, 4):
+        with pytest.raises(KeyError):
+            service._proposer.row(position)
+
+
 def test_a_pause_ends_what_is_prepared_and_tells_what_was_made() -> None:
     service = Told((1, 1, 1), [0, 0])
     for _ in range(2):
@@ -330,6 +467,22 @@ class TestFanOuts:
         assert numbers == pytest.approx(expected, abs=1)
 
 
+def test_what_settings_are_where_nothing_is_said() -> None:
+    assert Ssd() == Ssd(5, 2, "flat", acceptance=0.8, exponent=1.0, miss="draft")
+    assert Ssd() == make_decoder("ssd", 5)
+
+
+def test_a_decoder_prepares_by_its_settings() -> None:
+    """Whatever draft length is in use, and asked for: as in :class:`TestFanOuts`."""
+    assert Ssd("auto", 2, "geometric", 0.8, 1.0).fan_outs(2) == (2, 1, 3)
+    assert Ssd(9, 3, "geometric", 0.8, 1.0).fan_outs(2) == (3, 2, 4)
+    assert Ssd(9, 3).fan_outs(2) == (3, 3, 3)
+    with in_one_process():
+        session: Any = start(Ssd(2, 2, "geometric"), Greedy())
+        session.decode(PROMPT, 4, [])
+    assert session.brancher._service._fan_outs == [2, 1, 3]
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -354,11 +507,11 @@ def test_a_draft_model_that_reads_no_trees_is_refused() -> None:
 
 
 def test_the_draft_length_that_is_prepared_in_time() -> None:
-    """12 forwards in 6 s, so 0.5 s each; the target's take 2.25 s on average, so that four are
+    """12 forwards in 6 s, so 0.5 s each; the target's take 2.4 s on average, so that four are
     prepared in time, of which one reads the draft. The first round and the last do not count."""
     usual = [
         Round(branch_forwards=5, branch_seconds=2.0, target_seconds=2.0),
-        Round(branch_forwards=7, branch_seconds=4.0, target_seconds=2.5),
+        Round(branch_forwards=7, branch_seconds=4.0, target_seconds=2.8),
     ]
     other = Round(branch_forwards=50, branch_seconds=1.0, target_seconds=50.0)
     assert _longest_in_time([other, *usual, other]) == 3
@@ -379,6 +532,30 @@ def test_auto_chooses_after_the_first_prompt() -> None:
         fixed = start(Ssd(2), Greedy())
         fixed.after_warmup(rounds)
         assert fixed.gamma == 2
+
+
+def test_what_is_made_ready_before_a_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """γ = 3, for 2 tokens after each of 4 accepted lengths: of 8 continuations the likely token and
+    all drafted ones but the last are read, behind a text of up to 40. Forwards of either model read
+    up to three drafted tokens and the one before them."""
+    asked: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(TableModel, "fixed_shapes", True)
+    monkeypatch.setattr(TableModel, "prepare", lambda _, *arguments: asked.append(arguments))
+    with in_one_process():
+        start(Ssd(3, 2), Greedy()).prepare(10, 40)
+    ready = [(list(windows), begin, end) for windows, begin, end in asked]
+    assert ready == [([1, 2, 3, 4], 10, 40), ([1, 2, 3, 4], 10, 40 + 3 * 8)]
+
+
+def test_a_session_has_the_draft_process_for_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = []
+    monkeypatch.setattr(InlineBrancher, "peak_memory_bytes", lambda _: 7)
+    monkeypatch.setattr(InlineBrancher, "close", lambda brancher: closed.append(brancher))
+    with in_one_process():
+        session: Any = start(Ssd(3, 2), Greedy())
+    assert session.peak_memory_bytes() == 7 and not closed
+    session.stop()
+    assert closed == [session.brancher]
 
 
 class TestLikely:
@@ -403,6 +580,24 @@ class TestLikely:
         assert proposer.likely(self.LOGITS, 6, 4, None) == order[:4]
         token, _ = proposer.propose(self.LOGITS, 6)
         assert order[0] == token
+
+    def test_and_that_can_be_drawn(self) -> None:
+        """At half the temperature logits differ twice as much, and the best two are kept."""
+        noise = SharedNoise(1, 5)
+        noise._rows = [torch.tensor([9.0, 0.0, 0.0, 1.5, 0.0])]
+        proposer = _CoupledProposer(Warping(0.5, 2, 1.0), noise)
+        assert proposer.scores(self.LOGITS, 5)[0].tolist() == [
+            -math.inf,
+            6,
+            -math.inf,
+            5.5,
+            -math.inf,
+        ]
+        assert proposer.likely(self.LOGITS, 5, 4, None) == [1, 3]
+        # Until the place is past.
+        proposer.forget(6)
+        with pytest.raises(LookupError, match="no noise at 5"):
+            proposer.scores(self.LOGITS, 5)
 
 
 def test_a_branch_draws_what_would_be_drawn_next() -> None:
@@ -450,10 +645,14 @@ class TestNonsense:
         ("answer", "message"),
         [
             (("proposal", [1], [], 0.5, *MADE), "expected a draft .*, got 'proposal'"),
-            (("continuation", [9], [], 0.5, *MADE), "expected a token id from 0 to 4, got 9"),
+            (("continuation", [5], [], 0.5, *MADE), "expected a token id from 0 to 4, got 5"),
             (("continuation", [1], [2.0], 0.5, *MADE), "expected a chance above 0"),
             (("continuation", [1], [], -1.0, *MADE), "expected a time in seconds, got -1.0"),
-            (("continuation", [1], [], 0.5, -2, *MADE[1:]), "expected numbers of what was"),
+            (("continuation", [1], [], 0.5, -1, *MADE[1:]), "expected numbers of what was"),
+            (("continuation", [1], [], 0.5, 2.5, *MADE[1:]), "expected numbers of what was"),
+            (("continuation", [1], [], 0.5, 2, -1, *MADE[2:]), "expected numbers of what was"),
+            (("continuation", [1], [], 0.5, *MADE[:3], -1, *MADE[4:]), "expected numbers of"),
+            (("continuation", [1], [], 0.5, *MADE[:4], -1, *MADE[5:]), "expected numbers of"),
             (("continuation", [1], [], 0.5, 2, 1, 1, *MADE[3:]), "expected whether it was"),
             (("continuation", [1], [], 0.5, *MADE[:6], math.nan), "expected a time in seconds"),
             (("continuation", [1], [], 0.5, *MADE[:5], -1.0, 0.0), "expected a time in seconds"),
@@ -464,6 +663,15 @@ class TestNonsense:
         brancher._answers = [answer]
         with pytest.raises(WorkerError, match=message):
             brancher.collect()
+
+    @pytest.mark.parametrize("size", [VOCAB - 1, VOCAB + 1])
+    def test_no_distribution(self, brancher: Any, size: int) -> None:
+        chances = torch.full((size,), 1 / size)
+        brancher._answers = [("distribution", "float32", chances.numpy().tobytes())]
+        # What it answers itself is no distribution under greedy decoding.
+        brancher._service.answer = lambda message: None
+        with pytest.raises(WorkerError, match=f"over 5 tokens, got one over {size}"):
+            brancher.row(3)
 
     def test_no_pause(self, brancher: Any) -> None:
         brancher._answers = [("continuation", *self.MADE)]

@@ -10,13 +10,16 @@ from typing import Any
 import pytest
 from by_hand import Decode, by_hand
 from cold import PROMPTS, RememberedRounds, check_cold, decoded, started
+from decoder_cases import make_decoder
+from exact import in_one_process, start
 from planting import Bug, planted
 from test_round_fields import NOTHING, REPEATING, became, row, told, totals
 
 from decoders.generation import Generation
 from decoders.process.models import Models
+from decoders.retrieval.lookup import Reach
 from decoders.retrieval.memory import Cache
-from decoders.sampling.sampler import Greedy
+from decoders.sampling.sampler import Greedy, Sampler
 from decoders.sampling.temperature import Temperature
 from decoders.session import Session
 from decoders.suffix import Suffix
@@ -43,6 +46,33 @@ def test_suffix_by_hand(by_hand: Decode) -> None:
     assert became(generation)[5:] == [
         ("a", 1, 12), ("aaa", 1, 14), ("ar", 1, 13), ("", 1, 11),
     ]  # fmt: skip
+
+
+def test_guesses_that_are_half_as_long_as_what_matched(by_hand: Decode) -> None:
+    """After 10 11 a token, after 10 11 12 13 two, and after seven tokens two of three: the target
+    adds the last."""
+    generation = by_hand(Suffix(3, factor=0.5), REPEATING, [])
+    drafted = [one.drafted_ids for one in generation.rounds]
+    assert drafted == [[]] * 6 + [[12], [10, 11], [13, 10], []]
+    assert generation.output_ids == REPEATING
+
+
+def test_what_settings_are_where_nothing_is_said() -> None:
+    assert Suffix() == Suffix(16, 24, 1.0, 0.1, Cache.cold, None) == make_decoder("suffix", 16)
+    assert make_decoder("suffix_warm", 16) == Suffix(cache=Cache.warm)
+    assert Suffix(4, 5, 2.0, 0.3).reach == Reach(depth=5, factor=2.0, least=0.3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"gamma": 0}, r"decoder\.gamma is the draft length and must be at least 1, got 0"),
+        ({"depth": 1}, r"decoder\.depth .* at least 2, got 1"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Suffix(**settings)
 
 
 def test_what_follows_a_stop_token_is_not_guessed(by_hand: Decode) -> None:
@@ -106,6 +136,46 @@ def test_sessions_of_two_draft_lengths_do_not_know_of_each_other() -> None:
         assert decoded(other, 2) == alone != decoded(session, 2)
 
 
+def test_another_draft_length_leaves_a_cold_cache_cold() -> None:
+    with started("suffix") as session:
+        alone = decoded(session.with_gamma(1), 2)
+        assert max(len(drafted) for _, drafted, _, _ in alone) == 1
+    with started("suffix") as session:
+        other = session.with_gamma(1)
+        decoded(other, 0)
+        decoded(other, 1)
+        assert decoded(other, 2) == alone != decoded(session, 2)
+
+
+def test_runs_of_other_texts_are_counted_up_to_the_same_depth() -> None:
+    with started("suffix", cache=Cache.warm, depth=5) as session:
+        decoded(session, 0)
+        other = session.with_gamma(2)
+        decoded(other, 0)
+        for one in (session, other):
+            memory: Any = vars(one)["_memory"]
+            assert memory.texts(PROMPTS[1])._depth == 5
+
+
+def test_an_oracle_by_hand(by_hand: Decode) -> None:
+    """Nothing comes twice in the text. Its first token is not known by what came before it; after
+    one token one is drafted, and then γ = 3. The last the target adds."""
+    generation = by_hand(Suffix(3, cache=Cache.oracle), list(range(10, 24)), [])
+    drafted = [one.drafted_ids for one in generation.rounds]
+    assert drafted == [[], [11], [13, 14, 15], [17, 18, 19], [21, 22]]
+    assert [one.accepted for one in generation.rounds] == [0, 1, 3, 3, 2]
+
+
+@pytest.mark.parametrize("sampler", [Greedy(), Temperature(coupled=True)], ids=repr)
+@pytest.mark.parametrize("stop_ids", [[], [2]], ids=str)
+def test_an_oracle_has_read_what_comes_and_no_more(sampler: Sampler, stop_ids: list[int]) -> None:
+    with in_one_process():
+        session: Any = start(Suffix(cache=Cache.oracle), sampler)
+        for seed in (0, 5):
+            output = session.decode([4, 0], 30, stop_ids, seed).output_ids
+            assert session._memory.texts([])._text == output
+
+
 def test_an_oracle_drafts_the_text_itself() -> None:
     """Its first token is not known by what came before it."""
     with started("suffix", cache=Cache.oracle) as session:
@@ -139,6 +209,8 @@ def test_a_corpus_is_read_before_the_first_prompt(by_hand: Decode, tmp_path: Pat
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Models, "__init__", with_text)
         generation: Generation = by_hand(decoder, REPEATING, [])
+    session: Any = by_hand.session
+    assert session.with_gamma(2)._memory is session._memory
     # 2 ends the prompt; one token is guessed after it, and two after 2 10 11: one is there.
     assert [one.drafted_ids for one in generation.rounds][:2] == [[10], [40]]
     assert [one.accepted for one in generation.rounds][:2] == [1, 0]

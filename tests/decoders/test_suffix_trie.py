@@ -8,7 +8,7 @@ import pytest
 
 from decoders.retrieval.lookup import Lookup, Reach
 from decoders.retrieval.memory import Cache, EarlierOutputs, FixedTexts, NoTexts
-from decoders.retrieval.suffix_trie import SuffixTrie, most_likely
+from decoders.retrieval.suffix_trie import CountedRun, SuffixTrie, most_likely
 
 
 def trie(*texts: list[int], depth: int = 9) -> SuffixTrie:
@@ -27,10 +27,11 @@ def test_runs_are_counted() -> None:
     made = trie([1, 2, 1, 2, 3])
     found = {
         run: made.count(list(map(int, run)))
-        for run in ["1", "2", "3", "12", "21", "23", "31", "121", "123", "12123"]
+        for run in ["1", "2", "3", "12", "21", "23", "31", "121", "123", "2121", "12123"]
     }
     assert found == {
-        "1": 2, "2": 2, "3": 1, "12": 2, "21": 1, "23": 1, "31": 0, "121": 1, "123": 1, "12123": 1,
+        "1": 2, "2": 2, "3": 1, "12": 2, "21": 1, "23": 1, "31": 0, "121": 1, "123": 1,
+        "2121": 0, "12123": 1,
     }  # fmt: skip
 
 
@@ -66,6 +67,8 @@ def test_no_run_is_longer_than_the_depth() -> None:
     assert [counts(trie(text, depth=depth)) for depth in (1, 2, 3, 4)] == [
         [2], [2, 2], [2, 2, 2], [2, 2, 2],
     ]  # fmt: skip
+    # Of what follows the longest runs no more is kept than where the first one was.
+    assert [run.children is None for run in trie(text, depth=2).matches] == [False, True]
 
 
 def test_suffixes_of_another_text_are_found_without_being_learned() -> None:
@@ -131,6 +134,8 @@ def test_the_most_frequent_token_is_followed_and_what_follows_that() -> None:
     assert after(text, 3) == ([6, 1, 2], pytest.approx(3 * 2 / 3))
     # After 2 6 1 2 came 6, the one time that anything did: that is how the text goes on there.
     assert after(text, 4) == ([6, 1, 2, 6], pytest.approx(4 * 2 / 3))
+    # However many.
+    assert after([1, 2, 3, 4, 5, 6] * 3 + [1], 5) == ([2, 3, 4, 5, 6], 5.0)
 
 
 def test_shares_are_multiplied() -> None:
@@ -147,6 +152,8 @@ def test_of_tokens_as_frequent_that_is_followed_which_came_to_be_so_last() -> No
     assert after([1, 6, 1, 5, 1], 1) == ([5], 0.5)
     assert after([1, 5, 1, 6, 1, 5, 1], 1)[0] == [5]
     assert after([1, 5, 1, 5, 1, 6, 1], 1)[0] == [5]
+    # That may be fewer than half of the times.
+    assert after([1, 5, 1, 6, 1, 7, 1, 8, 1, 7, 1], 1) == ([7], 0.4)
     assert after([1, 5, 1, 5, 1, 6, 1, 6, 1], 1)[0] == [6]
 
 
@@ -182,8 +189,12 @@ def test_a_guess_is_the_longer_the_more_matches() -> None:
     assert guess(text, factor=1.5) == [3, 9, 8]
     assert guess(text, factor=0.5) == [3]
     assert guess(text[:-1], factor=0.5) == []
-    # Thrice a third is one, however it is rounded.
     assert guess([4, 1, 2, 3, 4, 1, 2], factor=1 / 3) == [3]
+    assert guess(text[:-1], factor=0.999) == []
+    # 49 times a 49th is one, although it is less as floating numbers are rounded.
+    long = list(range(100, 149))
+    matches = trie([*long, 7, *long], depth=60).matches
+    assert Reach(depth=60, factor=1 / 49).guess(matches, 9).tokens == [7]
 
 
 def test_a_longer_match_counts_only_if_its_guess_is_as_good() -> None:
@@ -195,6 +206,19 @@ def test_a_longer_match_counts_only_if_its_guess_is_as_good() -> None:
     assert guess(text, most=4, factor=4, least=0.55) == [5, 6, 7]
     # As good: the longer one.
     assert guess([2, 5, 1, 2, 6, 2, 5, 1, 2], most=1) == [6]
+    # Two of four times 5 followed 2, and one of two times 7 followed 1 2.
+    assert guess([2, 5, 0, 2, 5, 0, 1, 2, 6, 0, 1, 2, 7, 0, 1, 2], most=1) == [7]
+
+
+def test_a_longer_guess_need_not_be_better() -> None:
+    """2 was followed by 5 in five of seven; 1 2 by 3, by 4 and by 5, so that 5 6 after it is right
+    in a third: two thirds of a token."""
+    text = [1, 2, 3, 0, 1, 2, 4, 0, 1, 2, 5, 6, 2, 5, 6, 2, 5, 7, 2, 5, 8, 2, 5, 9, 1, 2]
+    assert guess(text) == [5]
+
+
+def test_how_far_a_guess_goes_where_nothing_is_said() -> None:
+    assert Reach() == Reach(depth=24, factor=1.0, least=0.1)
 
 
 def test_settings_that_cannot_be_are_refused() -> None:
@@ -221,8 +245,19 @@ def test_the_text_itself_has_it_unless_the_others_guess_is_better() -> None:
     assert lookup([1, 2, 3, 1, 2], [1, 2, 7, 8]).guess(9) == [3, 1]
     assert lookup([1, 2], [1, 2, 7, 8]).guess(9) == [7, 8]
     assert lookup([1, 2, 3, 6, 5, 1, 2], [5, 1, 2, 7, 8, 9]).guess(9) == [7, 8, 9]
+    # Three tokens, each right in a third, are no better than two that are.
+    thirds = [[5, 1, 2, 7, 8, 9], [5, 1, 2, 6, 6, 6], [5, 1, 2, 4, 4, 4]]
+    assert lookup([1, 2, 3, 6, 5, 1, 2], *thirds).guess(9) == [3, 6]
     assert lookup([1, 2, 3]).guess(9) == []
     assert Lookup(Reach()).guess(9) == []
+
+
+@pytest.mark.parametrize(("depth", "found"), [(2, [4, 5]), (3, [4, 6])])
+def test_a_lookup_counts_runs_as_far_as_it_is_to_reach(depth: int, found: list[int]) -> None:
+    """3 4 was followed by 5 first, and by 6 twice; before the last 3 is what never was there."""
+    made = Lookup(Reach(depth=depth, factor=2.0))
+    made.read([3, 4, 5, 3, 4, 6, 3, 4, 6, 9, 3])
+    assert made.guess(9) == found
 
 
 def test_what_comes_after_the_text_is_looked_up_and_not_learned() -> None:
@@ -233,6 +268,14 @@ def test_what_comes_after_the_text_is_looked_up_and_not_learned() -> None:
     assert made.guess(9) == [2, 7]
     made.read([5])
     assert made.guess(9, after=[1, 2]) == [3, 4]
+
+
+def test_asking_leaves_open_how_a_text_goes_on() -> None:
+    """6 was there once, at the end: what follows it is not known yet, and is counted then."""
+    made = lookup([5, 6])
+    assert made.guess(9, after=[6, 5]) == [6]
+    made.read([7, 6])
+    assert made.guess(9) == [7]
 
 
 def held(made: SuffixTrie | None) -> list[int]:
@@ -260,6 +303,8 @@ def test_outputs_are_remembered_in_the_order_of_the_prompts_first_times() -> Non
     assert held(memory.texts([9])) == [1, 2, 0]
     memory.add([7], [3, 3, 3])
     assert held(memory.texts([6])) == [1, 2, 1]
+    assert memory.texts([6]).count([7]) == 0
+    assert held(memory.texts([8])) == [1, 0, 0]
 
 
 def test_outputs_are_texts_of_their_own() -> None:
@@ -268,6 +313,40 @@ def test_outputs_are_texts_of_their_own() -> None:
     memory.add([8], [3])
     texts = memory.texts([9])
     assert (texts.count([1, 2]), texts.count([2, 3])) == (1, 0)
+
+
+def test_outputs_are_read_in_their_order() -> None:
+    """1 was followed by 2 and by 3: last by 3."""
+    memory = EarlierOutputs(depth=4)
+    memory.add([7], [1, 2])
+    memory.add([8], [1, 3])
+    (one,) = memory.texts([9]).longer([], 1)
+    assert most_likely(one, 1, 0.0).tokens == [3]
+
+
+def test_what_is_remembered_is_read_once_and_again_only_where_less_is_wanted() -> None:
+    memory = EarlierOutputs(depth=4)
+    first = memory.texts([7])
+    memory.add([7], [1])
+    memory.add([8], [2])
+    assert memory.texts([9]) is memory.texts([9]) is first
+    other = memory.texts([8])
+    assert other is not first and memory.texts([9]) is other
+    assert held(other) == [1, 1, 0]
+
+
+def test_memories_know_runs_as_long_as_they_are_asked_for() -> None:
+    memory = EarlierOutputs(depth=2)
+    memory.add([7], [1, 2, 3, 4])
+    memory.add([8], [1, 2, 3, 4])
+    # As it was made, and made anew.
+    texts = [FixedTexts([[1, 2, 3, 4]] * 2, depth=2).texts([7]), memory.texts([9])]
+    texts.append(memory.texts([8]))
+    for made in texts:
+        found = list[CountedRun]()
+        for token in (1, 2, 3):
+            found = made.longer(found, token)
+        assert len(found) == 2
 
 
 def test_fixed_texts_stay() -> None:
@@ -280,3 +359,4 @@ def test_fixed_texts_stay() -> None:
 def test_every_state_of_a_cache_is_told() -> None:
     assert [one.value for one in Cache] == ["cold", "warm", "corpus", "oracle"]
     assert "upper bound" in Cache.oracle.told and "in the order" in Cache.warm.told
+    assert Cache.cold.told.startswith("nothing") and Cache.corpus.told.startswith("a text that was")

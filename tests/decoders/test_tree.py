@@ -179,6 +179,16 @@ def test_branches_that_begin_alike_share_nodes() -> None:
     assert branches.after(3) == {}
 
 
+def test_what_nodes_see() -> None:
+    tree, _ = make_tree()
+    assert tree.visible(4).tolist() == [
+        [False, True, False, False, True, False],
+        [False, True, False, False, True, True],
+    ]
+    assert (tree.path(ROOT), tree.path(5)) == ([], [9, 4, 6])
+    assert tree.visible(6).shape == (0, 6) and Tree().visible().shape == (0, 0)
+
+
 def test_depth_first_a_branch_is_whole_before_the_next_begins() -> None:
     tree = Tree()
     branches = Branches(tree)
