@@ -102,7 +102,7 @@ class PearlAdaptiveSession(PearlAsyncSession):
     def learn(self, start: int, accepted: int, judged: int) -> None:
         if judged:
             base, draft = self.forerunner.draft
-            place = (start)
+            place = start - base
             confidences = [token.confidence for token in draft[place : place + judged]]
             before = draft[place - 1].confidence if place else None
             self._policy.verified(confidences, place, before, accepted)

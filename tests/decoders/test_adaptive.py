@@ -740,6 +740,34 @@ def test_for_how_long_of_a_forward_the_draft_model_ran() -> None:
     assert len(told) == 7
 
 
+def test_what_it_is_asked_to_decide_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A text of 9 tokens, the draft of which began at its sixth; 4 or 40 tokens may follow."""
+    asked = list[tuple[object, ...]]()
+
+    def situation(*arguments: object) -> Situation:
+        asked.append(arguments)
+        return Situation([], 0, None, 1.5)
+
+    monkeypatch.setattr("decoders.pearl_adaptive.clock", lambda: 21.0)
+    session: Any = object.__new__(PearlAdaptiveSession)
+    session._policy = SimpleNamespace(situation=situation, decide=lambda now: now)
+    latest, session._told, session.decoder = object(), 20.0, PearlAdaptive(5)
+    session.forerunner = SimpleNamespace(draft=(6, []), latest=latest, stale=False)
+    pending = [SimpleNamespace(confidence=one) for one in (0.9, 0.8)]
+    for remaining, room in ((4, 3), (40, 5)):
+        sequence: Any = type("Text", (list,), {"remaining": remaining})([3] * 9)
+        decided, arrival = session._decide(sequence, pending)
+        assert (decided, arrival) == (Situation([], 0, None, 1.5), 1.5)
+        assert asked.pop() == ([0.9, 0.8], 3, latest, False, room, 20.0, 21.0)
+
+
+def test_settings_that_make_no_sense_are_refused() -> None:
+    with pytest.raises(ValueError, match="at least 1, got 0"):
+        PearlAdaptive(0)
+    with pytest.raises(ValueError, match="pearl_adaptive weighs each time whether to wait"):
+        PearlAdaptive(waits=True)
+
+
 def test_it_makes_ready_for_as_many_as_it_may_judge() -> None:
     assert PearlAdaptiveSession.windows(object.__new__(PearlAdaptiveSession)) == range(1, 34)
     assert PearlAdaptive(5).simulated_as() == Adaptive(5)

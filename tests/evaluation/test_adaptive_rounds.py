@@ -14,6 +14,7 @@ from decoders import pearl_adaptive
 from decoders.adaptive.drafts import Situation
 from decoders.adaptive.policy import Decision, Policy
 from decoders.pearl_adaptive import PearlAdaptive
+from decoders.process.forerunner import Forerunner
 from decoders.sampling.sampler import Proposer
 from pearl_eval.simulation import Adaptive, Costs, ForwardTimes, Simulation, Surface, Trace
 
@@ -62,13 +63,13 @@ class Noting(Policy):
 class Scripted(Noting):
     """Waits until two tokens are at hand, and judges three; it takes few of them to be right."""
 
-    least = 2
+    least, most = 2, 3
 
     def decision(self, now: Situation) -> Decision:
         held = len(now.confidences)
         if held < self.least and now.arrival < 100.0:
             return Decision(0, 2 - held)
-        judged = min(held, 3)
+        judged = min(held, self.most)
         return Decision(judged, 0, (0.5,) * held, 0.5**held, 0.75, 11.0 + judged)
 
 
@@ -76,6 +77,12 @@ class Eager(Scripted):
     """Never waits."""
 
     least = 0
+
+
+class Sparing(Eager):
+    """Nor judges more than one."""
+
+    most = 1
 
 
 def sure(position: int, wrong: Sequence[int]) -> float:
@@ -88,7 +95,9 @@ def doubts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Proposer, "confidence", lambda self, logits, token: 0.5 + token / 200)
 
 
-@pytest.mark.parametrize(("policy", "ahead"), [(Noting, 96), (Scripted, 96), (Eager, 4)])
+@pytest.mark.parametrize(
+    ("policy", "ahead"), [(Noting, 96), (Scripted, 96), (Eager, 4), (Sparing, 96)]
+)
 @pytest.mark.parametrize(
     "wrong", [(2, 8), (0, 1, 2, 5, 11, 12, 13, 20, 29, 38), ()], ids=["few", "many", "none"]
 )
@@ -117,6 +126,9 @@ def test_what_is_simulated_is_what_it_does(
         for name in names if one is not rounds[-1] else names[:-3]:
             found, expected = getattr(one, name), getattr(other, name)
             assert found == pytest.approx(expected), (number, name)
+    if policy is not Noting:
+        offered = [one.target_tokens - 1 for one in real.rounds[1:]]
+        assert [len(one.chances) for one in real.rounds[1:]] == offered
     assert real.seconds == pytest.approx(rounds[-1].start + rounds[-1].seconds)
     noted = by_hand.session._policy.noted  # type: ignore[attr-defined]
     for name, of_real in noted.items():
@@ -137,6 +149,14 @@ def test_what_its_rounds_say_of_what_was_decided(
     10.5 to 12.5 s, and after four from 24.5 to 25.5 s.
     """
     monkeypatch.setattr(pearl_adaptive, "Policy", Scripted)
+    told = list[tuple[float, ...]]()
+    tell = Forerunner.expect
+
+    def expect(self: Forerunner, *arguments: Any) -> None:
+        told.append(arguments)
+        tell(self, *arguments)
+
+    monkeypatch.setattr(Forerunner, "expect", expect)
     text = TEXT[:14]
     generation = by_hand(PearlAdaptive(), text, wrong_at(text, 2, 8), learns=True)
     found = [
@@ -155,7 +175,39 @@ def test_what_its_rounds_say_of_what_was_decided(
         # One, and no more will come.
         (1, 0, [0.5], 0, 0, 12),
     ]
+    # When the forward ends, and where in the text what is at hand does.
+    assert told == [
+        (11, 1.0, 0.75, 2, 0.0),
+        (25, 0.25, 0.75, 5, 0.0),
+        (45, 0.25, 0.75, 7, 0.0),
+        (59, 0.125, 0.75, 11, 0.0),
+        (79, 0.25, 0.75, 13, 0.0),
+        (91, 0.5, 0.75, 15, 0.0),
+    ]
     # From 12 to 25, 32 to 45, 45 to 59 and 66 to 79 s: four tokens; 2.5 s of one and three; four,
     # and 2.5 s of one and another.
     shares = by_hand.session._policy.shares  # type: ignore[attr-defined]
     assert shares == pytest.approx([12 / 13, 11.5 / 13, 12 / 14, 5.5 / 13])
+
+
+def test_a_token_that_does_not_come_when_it_should_is_not_waited_for_again(
+    by_hand: Decode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The draft model may be two tokens ahead, and is from 7.5 s on. At 12 s one of them is at hand.
+
+    The next one was due, so it is waited for 3 s more, which it takes: but it hears of the target's
+    own token at 12.5 s only, and what it drafts then is there at 16.
+    """
+    monkeypatch.setattr(pearl_adaptive, "Policy", Scripted)
+    generation = by_hand(PearlAdaptive(2), TEXT[:4], TEXT[:4], learns=True)
+    found = [
+        (one.mode, one.start, one.target_start, one.at_hand, one.awaited, one.wait_target_seconds)
+        for one in generation.rounds
+    ]
+    assert found == [
+        ("decode", 0, 0, 0, 0, 0),
+        ("decode", 12, 15, 1, 0, 3),
+        # No more will come.
+        ("verify", 26, 26, 1, 0, 0),
+    ]
+    assert generation.output_ids == TEXT[:4] and generation.seconds == 38
