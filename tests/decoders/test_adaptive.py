@@ -761,11 +761,9 @@ def test_what_it_is_asked_to_decide_by(monkeypatch: pytest.MonkeyPatch) -> None:
         assert asked.pop() == ([0.9, 0.8], 3, latest, False, room, 20.0, 21.0)
 
 
-def test_settings_that_make_no_sense_are_refused() -> None:
+def test_it_runs_ahead_by_a_token_at_least() -> None:
     with pytest.raises(ValueError, match="at least 1, got 0"):
         PearlAdaptive(0)
-    with pytest.raises(ValueError, match="pearl_adaptive weighs each time whether to wait"):
-        PearlAdaptive(waits=True)
 
 
 def test_it_makes_ready_for_as_many_as_it_may_judge() -> None:

@@ -193,7 +193,7 @@ def test_what_its_rounds_say_of_what_was_decided(
 def test_a_token_that_does_not_come_when_it_should_is_not_waited_for_again(
     by_hand: Decode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The draft model may be two tokens ahead, and is from 7.5 s on. At 12 s one of them is at hand.
+    """The draft model may be two tokens ahead, and is from 7.5 s on: at 12 s one is at hand.
 
     The next one was due, so it is waited for 3 s more, which it takes: but it hears of the target's
     own token at 12.5 s only, and what it drafts then is there at 16.
