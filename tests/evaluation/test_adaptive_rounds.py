@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 from by_hand import Decode, by_hand, wrong_at
 
@@ -17,6 +18,9 @@ from decoders.pearl_adaptive import PearlAdaptive
 from decoders.process.forerunner import Forerunner
 from decoders.sampling.sampler import Proposer
 from pearl_eval.simulation import Adaptive, Costs, ForwardTimes, Simulation, Surface, Trace
+from pearl_eval.simulation.ahead import _Chooser, _Drafts
+from pearl_eval.simulation.forerunner import SimulatedForerunner
+from pearl_eval.simulation.machine import Machine
 
 __all__ = ["by_hand"]
 
@@ -195,6 +199,49 @@ def test_what_its_rounds_say_of_what_was_decided(
     # and 2.5 s of one and another.
     shares = by_hand.session._policy.shares  # type: ignore[attr-defined]
     assert shares == pytest.approx([12 / 13, 11.5 / 13, 12 / 14, 5.5 / 13])
+
+
+def test_what_a_simulated_draft_process_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same of the same text. Positions do not count the prompt, and nobody is slower."""
+    told = list[tuple[float, ...]]()
+    tell = SimulatedForerunner.expect
+
+    def expect(self: SimulatedForerunner, *arguments: Any) -> None:
+        told.append(arguments)
+        tell(self, *arguments)
+
+    monkeypatch.setattr(SimulatedForerunner, "expect", expect)
+    costs = Costs(crossing=1.0)
+    simulated = Simulation(Adaptive(96), TIMES, Trace(("11011111011111",)), costs, 14, (2,))
+    simulated.run(policy=Scripted())
+    assert told == [
+        (0, 11, 1.0, 0.75, 0),
+        (12, 25, 0.25, 0.75, 3),
+        (32, 45, 0.25, 0.75, 5),
+        (45, 59, 0.125, 0.75, 9),
+        (66, 79, 0.25, 0.75, 11),
+        (79, 91, 0.5, 0.75, 13),
+    ]
+
+
+def test_what_is_known_of_a_simulated_text_when_it_is_decided() -> None:
+    """Of one of 14 tokens, with at most five at hand and none for the last."""
+    policy = Noting()
+    machine = Machine(
+        Trace(("1" * 14,)).text(0, 14, np.random.default_rng(0)), 14, 2, TIMES, Costs()
+    )
+    asked = list[tuple[object, ...]]()
+
+    def situation(*arguments: object) -> Situation:
+        asked.append(arguments)
+        return Situation([], 0, None, 1.5)
+
+    policy.situation = situation  # type: ignore[method-assign, assignment]
+    drafts = _Drafts(machine.text)
+    chooser = _Chooser(policy, machine, drafts, 5)
+    for known, room in ((3, 5), (11, 2)):
+        chooser.decide(known, 7.0)
+        assert asked.pop() == ([], known, None, False, room, 0.0, 7.0)
 
 
 def test_a_token_that_does_not_come_when_it_should_is_not_waited_for_again(
