@@ -370,6 +370,10 @@ def test_a_token_that_would_end_after_the_news_is_not_begun() -> None:
     # Of two tokens, which are right by 1/2: 2 s.
     assert outlook.better_waits(97.5, 2) == 0.0
     assert outlook.better_waits(98.5, 2) == pytest.approx(1.5 + 2.0)
+    # Each further token counts less: of two 2 s all the same.
+    outlook.expect(100.0, 0.5, 0.2, 2, 0.0)
+    assert outlook.better_waits(97.5, 2) == 0.0 < outlook.better_waits(96.5, 3)
+    outlook.expect(100.0, 0.5, 0.5, 2, 0.0)
     # At the very time there is nothing to choose.
     assert outlook.better_waits(97.0, 3) == 0.0 < outlook.better_waits(97.001, 3)
     outlook.forget()

@@ -273,12 +273,14 @@ def test_a_trace_is_recorded_from_rounds() -> None:
     assert record(SPECULATIVE) == "110111-10111--"
     assert record(PEARL) == TEXT.prompts[0]
     assert merge(["1-0-", "10--", "--01"]) == "1001"
+    assert Trace(("1-", "--")).rate == 1.0  # of one prompt nothing is known
     assert TEXT.rate == 12 / 14 and Trace(("1-0", "11-")).rate == 3 / 4
 
 
 def test_tokens_accepted_of_a_text() -> None:
     text = TEXT.text(0, 14, np.random.default_rng(0))
     assert [text.accepted(start, 4) for start in (0, 1, 2, 3, 5, 8, 9)] == [2, 1, 0, 4, 3, 0, 4]
+    assert text.accepted(9, 9) == 5  # there are no more
     assert text.accepted(3, 2) == 2 and text.accepted(13, 1) == 1 and text.accepted(14, 0) == 0
 
 
@@ -288,6 +290,8 @@ def test_tokens_accepted_by_their_place_in_a_block() -> None:
     assert BlockRates((1.0, 0.0)).text(0, 9, rng).accepted(3, 4) == 1
     assert BlockRates((1.0,)).text(0, 9, rng).accepted(3, 4) == 4
     assert BlockRates((0.0, 1.0)).text(0, 9, rng).accepted(3, 4) == 0
+    # Each has a number of its own.
+    assert BlockText((0.5,), (0.1, 0.2, 0.3, 0.9), (2,) * 4).accepted(0, 4) == 3
 
 
 def test_what_a_draft_model_thinks_of_its_tokens() -> None:
