@@ -94,6 +94,23 @@ def test_it_waits_for_news_that_comes_soon() -> None:
     assert other.run(18.0) == [token(2, 14.0, waited=2.0), token(3, 17.5)]
 
 
+def test_news_that_comes_while_it_waits_ends_the_wait() -> None:
+    """It would have waited until 13.8 s, and hears at 13.5; or after it had to wait until 20.5 s it
+    waits for news until 25.8."""
+    one = forerunner()
+    one.run(9.0)
+    one.expect(8.0, 11.0, 0.2, 0.5, 2)
+    assert one.run(13.0) == []
+    one.tell(13.0, 1, 1)
+    assert one.run(17.5) == [token(2, 17.0, waited=5.0)]
+    other = forerunner(ahead=2)
+    other.run(20.0)
+    other.tell(20.0, 1, 1)
+    other.expect(20.0, 23.0, 0.2, 0.5, 2)
+    [made] = other.run(30.0)
+    assert (made.ended, made.waited) == pytest.approx((29.3, 12.0 + 5.3))
+
+
 def test_it_stops_after_the_token_it_is_at() -> None:
     """It is told at 6.5 s, and at it until 8.5; or it has nothing to do."""
     one = forerunner()
