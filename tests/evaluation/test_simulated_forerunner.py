@@ -38,6 +38,9 @@ def test_tokens_come_one_after_another() -> None:
     assert one.run(5.5) == [token(0, 5.0, 4.5)]
     assert one.next_there() == 9.0
     assert one.run(12.5) == [token(1, 8.5), token(2, 12.0)]
+    # What it heard while it was at the last changes nothing.
+    one.tell(10.0, 1, 1)
+    assert one.next_there() == 16.0
 
 
 def test_it_is_no_further_ahead_than_it_may_be() -> None:

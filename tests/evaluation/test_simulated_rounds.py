@@ -209,6 +209,10 @@ def test_pearl_async_where_news_is_under_way_for_long() -> None:
         row("decode", (28, 4), (3, 4), (0, 0), (1, 1, 1, 8), 1),
         row("decode", (32, 4), (6, 4), (0, 0), (2, 1, 0, 9), 1),
     ]
+    # Were the third right and the fourth wrong, both would be compared.
+    other = Trace(("11101111011111",))
+    rounds = list(Simulation(Ahead(96), times, other, Costs(crossing=20.0), 14, [2]).rounds())
+    assert rounds[8] == row("decode", (32, 4), (6, 4), (0, 0), (2, 2, 1, 9), 1)
 
 
 def test_pearl_async_that_waits() -> None:
