@@ -44,9 +44,11 @@ def test_tokens_come_one_after_another() -> None:
 
 
 def test_it_is_no_further_ahead_than_it_may_be() -> None:
-    """Two tokens beyond the verified text; it hears at 20.5 that one is verified."""
+    """Two tokens beyond the verified text; it hears at 20.5 that one is verified, and before that
+    only what to expect."""
     one = forerunner(ahead=2)
-    assert one.run(20.0) == [token(0, 5.0, 4.5), token(1, 8.5)]
+    assert one.run(16.0) == [token(0, 5.0, 4.5), token(1, 8.5)]
+    one.expect(16.0, 30.0, 1.0, 1.0, 2)
     one.tell(20.0, 1, 1)
     assert one.run(40.0) == [token(2, 24.0, waited=12.0)]
     # The text's last token is the target's own, whatever is verified.
