@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from pearl_eval.errors import UserError
-from pearl_eval.results.records import BENCH, read_json
+from pearl_eval.results.records import BENCH, read_bench
 from pearl_eval.results.replay import RecordedText, recorded_texts
 from pearl_eval.results.runs import Run, finished_runs
 from pearl_eval.results.traces import KEY, Traces
@@ -223,11 +223,7 @@ def read_grid(directory: Path) -> list[MeasuredCell]:
 
 
 def _read(directory: Path, contest: bool) -> Iterator[MeasuredCell]:
-    path = directory / BENCH
-    try:
-        content = read_json(path)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run pearl-eval bench grid=controlled") from None
+    path, content = directory / BENCH, read_bench(directory)
     found = content.get("grid") or [content.get("contest")] * contest
     if not any(found):
         raise UserError(f"{path}: no grid was measured; run pearl-eval bench grid=controlled")

@@ -1,6 +1,7 @@
 """What decoders would take, from forward times and acceptance: no model runs here."""
 
 from decoders.schedule import (
+    AHEAD,
     Adaptive,
     Ahead,
     Alone,
@@ -18,6 +19,7 @@ from pearl_eval.simulation.machine import Costs, Machine, SimulatedRound
 from pearl_eval.simulation.simulation import Result, Simulation, predict_speedup
 
 __all__ = [
+    "AHEAD",
     "Acceptance",
     "Adaptive",
     "Ahead",

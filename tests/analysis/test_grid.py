@@ -136,7 +136,7 @@ def test_a_prediction_simulates_the_draft_length_of_the_label(
 
 
 def test_a_grid_is_read_or_refused_in_a_line(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no such file; run pearl-eval bench grid=controlled"):
+    with pytest.raises(UserError, match=r"bench.json: no such file; give a directory that"):
         read_grid(tmp_path)
     with pytest.raises(UserError, match="no grid was measured"):
         read_grid(write_bench(tmp_path / "none", []))

@@ -179,7 +179,7 @@ def test_the_fastest_of_each_measured_pair_is_read(tmp_path: Path) -> None:
 
 
 def test_what_has_nothing_to_mark_is_refused_in_a_line(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no such file; give what pearl-eval bench wrote"):
+    with pytest.raises(UserError, match=r"bench.json: no such file; give a directory that"):
         read_measured(tmp_path / "none")
     for content in ({"contest": pair(2.0, 0.5, lookahead=2.0)}, {"grid": []}):
         with pytest.raises(UserError, match="has no pair with an acceptance rate and the speed"):

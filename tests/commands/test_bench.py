@@ -16,7 +16,8 @@ from make_record import make_record
 from analysis.frames.source import load_any
 from analysis.significance import significance
 from decoders.generation import Generation
-from pearl_eval.bench.benchmark import draw
+from pearl_eval.bench.benchmark import decoded, draw
+from pearl_eval.bench.config import BenchConfig, ConcurrencyConfig, GridConfig, GrowthConfig
 from pearl_eval.bench.growth import points
 from pearl_eval.bench.limits import TimedForwards, round_limit_share
 from pearl_eval.bench.results import Entry, Results
@@ -176,6 +177,20 @@ def test_problems_are_drawn_over_the_whole_task_by_the_seed() -> None:
         "Task/1",
         "Task/2",
     ]
+
+
+def test_problems_are_named_as_far_as_they_are_decoded() -> None:
+    """Of twelve: all by a contest, and for texts of any length; of others as many as they ask."""
+    drawn = [Problem(f"Task/{i}", "") for i in range(12)]
+    grid, several = GridConfig(prompts=4), ConcurrencyConfig(prompts=7)
+    for config, count in [
+        (BenchConfig(contest=True, grid=grid), 12),
+        (BenchConfig(contest=False, grid=grid), 4),
+        (BenchConfig(contest=False, concurrency=several), 7),
+        (BenchConfig(contest=False, grid=grid, concurrency=several), 7),
+        (BenchConfig(contest=False, grid=grid, growth=GrowthConfig()), 12),
+    ]:
+        assert list(decoded(config, drawn)) == drawn[:count]
 
 
 def test_limit_1_is_one_draft_forward_a_token() -> None:
@@ -374,7 +389,7 @@ def small_grid(small_pair: Any) -> list[str]:
         "grid.perturbations=[0.1,0.9]",
         "grid.gammas=[3]",
         *["grid.prompts=2", "grid.max_new_tokens=8", "grid.repeats=2"],
-        *["contest=false", *QUICK],
+        *["contest=false", "forward_repeats=1", "task.limit=3", *SMALL[1:]],
     ]
 
 
@@ -390,6 +405,8 @@ def test_a_grid_measures_each_of_its_pairs(
     assert first["speed_ratio"] > 0 and content["contest"] is None
     assert [one["decoder"] for one in first["best"]] == ["autoregressive", "speculative", "pearl"]
     assert "pearl ÷" in out and "best speculative" in out
+    # Those that are decoded, not those that a contest would have.
+    assert "2 of the task's 3 problems, drawn by seed 0: " in out and len(content["problems"]) == 2
     # Pairs of other dials are other pairs, whoever reads the runs.
     frame = load_any([tmp_path / "run"])
     pairs = [f"controlled depth=2,perturbation={one}" for one in (0.1, 0.9)]
@@ -454,6 +471,7 @@ def test_growth_times_long_texts(run_command: Run, small_pair: Any, tmp_path: Pa
         ("repeats=0", "repeats must be at least 1"),
         ("prompts=1", "prompts: 1 are too few, at least 2"),
         ("grid.prompts=1", "grid.prompts: 1 are too few"),
+        ("contest=false", "leaves nothing to measure; choose grid=controlled, growth=controlled"),
         ("task.max_new_tokens=2048", "do not fit"),
         ("runtime.answer_timeout=0", "runtime.answer_timeout must be more than 0"),
         ("forward_repeats=0", "forward_repeats must be at least 1"),
