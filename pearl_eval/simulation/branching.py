@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from decoders.fan_out import fan_outs
 from decoders.schedule import Branching
 from pearl_eval.simulation.machine import Machine, Rounds, SimulatedRound
 
@@ -36,7 +35,9 @@ class _Preparing:
     def forking(self) -> float:
         """Seconds of the forward that reads the draft, from which all continuations start."""
         length = self.machine.prompt + self.known + self.drafted
-        return self.machine.draft.forward(self.read, length - self.read)
+        # Of the prompt, which is read first, only the last token can branch.
+        side = self.machine.branches if self.known else self.machine.draft
+        return side.forward(self.read, length - self.read)
 
     def forwards(self) -> Iterator[float]:
         """Seconds of each forward, the widest of which reads a token of every continuation."""
@@ -47,16 +48,13 @@ class _Preparing:
         context = self.machine.prompt + self.known + self.drafted
         for step in range(self.wanted(0)):
             width = sum(self.fan_out(one) for one in lengths if self.wanted(one) > step)
-            yield self.machine.draft.forward(width, context)
+            yield self.machine.branches.forward(width, context)
             context += width
 
 
 def branching(schedule: Branching, machine: Machine) -> Rounds:
     text, under_way = machine.text, machine.costs.crossing / 2
-    gamma = int(schedule.gamma)
-    numbers = fan_outs(
-        gamma, schedule.fan_out, schedule.shape, schedule.acceptance, schedule.exponent
-    )
+    numbers = schedule.numbers()
     known = drafted = target_seen = 0
     clock, told = 0.0, under_way
     preparing = _Preparing(machine, numbers, 0, 0, machine.prompt)

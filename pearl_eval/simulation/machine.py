@@ -86,7 +86,10 @@ class Side:
 
 @dataclass(frozen=True)
 class Machine:
-    """Both models on one text of ``max_new_tokens`` tokens after a prompt of ``prompt`` tokens."""
+    """Both models on one text of ``max_new_tokens`` tokens after a prompt of ``prompt`` tokens.
+
+    ``branches``: the draft model's forwards over tokens of several continuations.
+    """
 
     text: Text
     max_new_tokens: int
@@ -95,11 +98,14 @@ class Machine:
     costs: Costs
     target: Side = field(init=False)
     draft: Side = field(init=False)
+    branches: Side = field(init=False)
 
     def __post_init__(self) -> None:
         longest = self.prompt + self.max_new_tokens
         object.__setattr__(self, "target", Side(self.forwards.target, longest))
         object.__setattr__(self, "draft", Side(self.forwards.draft, longest))
+        wide = self.forwards.branches
+        object.__setattr__(self, "branches", Side(wide, longest) if wide else self.draft)
 
     @property
     def slowdown(self) -> Slowdown:

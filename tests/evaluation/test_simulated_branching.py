@@ -5,13 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from decoders.schedule import draft_widths
 from decoders.ssd import Ssd
 from pearl_eval.simulation import (
+    Alone,
     BlockRates,
     Branching,
     Costs,
     ForwardTimes,
     Rate,
+    Replicas,
+    Sequential,
     SimulatedRound,
     Simulation,
     Slowdown,
@@ -110,6 +114,20 @@ def test_decisions_and_what_both_cost_each_other() -> None:
     assert (second.draft_seconds, second.wait_draft_seconds) == (14.0, 10.25)
 
 
+def test_what_prepares_may_take_longer_than_reading_a_text() -> None:
+    """5 s for two continuations, 9 and 17 s for four and eight of them, where the draft model reads
+    two tokens of one text in 4 s and three in 5."""
+    branches = Surface((1, 2), (0,), ((3.0, 5.0),))
+    times = ForwardTimes(TIMES.target, TIMES.draft, branches=branches)
+    assert brief(rounds(Branching(3, 2), 8, times))[:3] == [
+        ("decode", 0, 12, 0, 12, 0, 0, 0),
+        # From 0.5 on the prompt in 4 s, and twice 5; then three tokens in 5.
+        ("hit", 12, 22, 19, 14, 0, 8, 4),
+        # From 19.5 on 9 and 17 s, till 45.5; then two tokens in 4 s, and one in 3.
+        ("hit", 34, 33, 33, 14, 0, 19, 4),
+    ]
+
+
 def test_a_draft_that_nothing_was_prepared_of_is_read_first() -> None:
     """The target is done before the draft model has begun: 4 s for the prompt, then one by one."""
     times = ForwardTimes(Surface.constant(0.0), TIMES.draft)
@@ -139,6 +157,19 @@ def test_the_decoder_says_its_schedule() -> None:
         4, 3, "geometric", 0.7, 0.5, at_miss=False
     )
     assert Ssd(4).simulated_as() == Branching(4, 2)
+
+
+def test_a_schedule_says_how_wide_its_draft_forwards_are() -> None:
+    """The draft with the token before it, and a token of each continuation: three of each of five
+    accepted lengths; on average as many where likelier ones have more."""
+    assert draft_widths(Branching(4, 3)) == (5, 15)
+    made = Branching(2, 2, "geometric", 0.5, 1.0)
+    # Of six: 1/2 · (1 − 1/2) is gained by a second token after none accepted, then 1/4 · 1/2 twice
+    # (the first of equals), or 1/2 · 1/6 by a third.
+    assert made.numbers() == (2, 2, 2) and draft_widths(made) == (3, 6)
+    assert Branching(2, 2, "geometric", 0.2, 1.0).numbers() == (4, 1, 1)
+    for other in (Sequential(3), Alone(), Replicas(2, 2), None):
+        assert draft_widths(other) == ()
 
 
 class TestPlaces:
