@@ -188,6 +188,11 @@ class Rules(Protocol):
 Schedule: TypeAlias = Alone | Sequential | Parallel | Ahead | Branching | Replicas | Rules
 
 
+def drafts_by(schedule: Schedule | None) -> str | None:
+    """Who makes the drafts that a schedule judges; ``None`` where it judges none."""
+    return getattr(schedule, "drafts_by", None)
+
+
 def draft_widths(schedule: Schedule | None) -> tuple[int, ...]:
     """Over how many tokens at a time forwards of a draft model are that prepares several
     continuations; none where it reads one text."""

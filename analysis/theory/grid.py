@@ -16,6 +16,7 @@ from pearl_eval.results.replay import RecordedText, recorded_texts
 from pearl_eval.results.runs import Run, finished_runs
 from pearl_eval.results.traces import KEY, Traces
 from pearl_eval.simulation import (
+    DRAFT_MODEL,
     Acceptance,
     Alone,
     Costs,
@@ -23,6 +24,7 @@ from pearl_eval.simulation import (
     Schedule,
     Simulation,
     Trace,
+    drafts_by,
     read_schedule,
 )
 from pearl_eval.simulation.acceptance import merge
@@ -133,8 +135,8 @@ class NotSimulated(ValueError):
 
 def _is_simulated(run: Run) -> bool:
     """Not what drafts without a draft model: a trace doesn't say how often that is right."""
-    schedule = run.summary["decoder_about"]["schedule"]
-    return schedule is not None and not schedule.get("free")
+    said = run.summary["decoder_about"]["schedule"]
+    return said is not None and drafts_by(read_schedule(said)) in (None, DRAFT_MODEL)
 
 
 def _schedule(run: Run) -> Schedule:

@@ -2,6 +2,7 @@
 
 from decoders.schedule import (
     AHEAD,
+    DRAFT_MODEL,
     Adaptive,
     Ahead,
     Alone,
@@ -11,6 +12,7 @@ from decoders.schedule import (
     Schedule,
     Sequential,
     describe,
+    drafts_by,
     read_schedule,
 )
 from pearl_eval.simulation.acceptance import Acceptance, BlockRates, Rate, Trace
@@ -20,6 +22,7 @@ from pearl_eval.simulation.simulation import Result, Simulation, predict_speedup
 
 __all__ = [
     "AHEAD",
+    "DRAFT_MODEL",
     "Acceptance",
     "Adaptive",
     "Ahead",
@@ -43,6 +46,7 @@ __all__ = [
     "Switching",
     "Trace",
     "describe",
+    "drafts_by",
     "predict_speedup",
     "read_schedule",
 ]
