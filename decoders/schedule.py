@@ -40,7 +40,7 @@ class Sequential:
 
     ``library``: by transformers' own loop, at its cost. ``heuristic``: two tokens more after a
     round in which all were accepted, one less after another. ``free``: the drafts are looked up,
-    which costs no forward.
+    which costs no forward; they may be shorter, or there are none.
     """
 
     gamma: int | str

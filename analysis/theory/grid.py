@@ -21,7 +21,9 @@ from pearl_eval.simulation import (
     Alone,
     Costs,
     ForwardTimes,
+    Lookups,
     Schedule,
+    Sequential,
     Simulation,
     Trace,
     drafts_by,
@@ -38,6 +40,7 @@ class MeasuredCell:
     """What was measured on one pair and task: a cell of a grid, or a whole contest.
 
     ``name`` says which. ``dials`` of a cell of a grid are its depth and its perturbation.
+    ``lookups``: of contenders that look their drafts up, what they found.
     ``measured``: each contender's speedup, the geometric mean over the prompts of the
     ratio of its median times: a text of some tens of milliseconds is too short for each repeat to
     count. ``same`` is the ratio of the reference to itself, if it competes too: 1 but for what the
@@ -57,6 +60,7 @@ class MeasuredCell:
     schedules: dict[str, Schedule]
     best: dict[str, float] = field(default_factory=dict)
     dials: tuple[int, float] | None = None
+    lookups: dict[str, Lookups] = field(default_factory=dict)
 
     @classmethod
     def of(cls, content: dict[str, Any], directory: Path) -> MeasuredCell:
@@ -79,6 +83,7 @@ class MeasuredCell:
         schedules = {_label(run): _schedule(run) for run in found}
         runs = [(_label(run), Traces.read(run.directory)) for run in found]
         times = {label: _times(own.records, "new_tokens", "seconds") for label, own in runs}
+        drafting = [own for label, own in runs if _by_draft_model(schedules[label])]
         first = runs[0][1].records
         theirs = first.assign(tokens=first["reference_output_ids"].map(len))
         once = _times(theirs, "tokens", "reference_seconds")
@@ -93,14 +98,15 @@ class MeasuredCell:
             tuple(first.drop_duplicates(_TEXT)["prompt_tokens"]),
             ForwardTimes.from_bench(content["forwards"]),
             Trace(
-                tuple(map(merge, zip(*(_trace(own) for _, own in runs), strict=True))),
-                confidences=next((one for _, own in runs if (one := _confidences(own))), None),
+                tuple(map(merge, zip(*map(_trace, drafting), strict=True))),
+                confidences=next((one for own in drafting if (one := _confidences(own))), None),
             ),
             {label: _ratio(reference, _typical(own)) for label, own in times.items()},
             _ratio(_typical(once), _typical(again)),
             schedules,
             {one["decoder"]: one["ratios"]["reference"]["value"] for one in content["best"]},
             dials,
+            {label: _lookups(own) for label, own in runs if not _by_draft_model(schedules[label])},
         )
 
     @property
@@ -117,7 +123,7 @@ class MeasuredCell:
             Simulation(
                 one,
                 self.forwards,
-                acceptance or self.trace,
+                acceptance or self.lookups.get(label, self.trace),
                 costs,
                 self.max_new_tokens,
                 self.prompts,
@@ -134,9 +140,18 @@ class NotSimulated(ValueError):
 
 
 def _is_simulated(run: Run) -> bool:
-    """Not what drafts without a draft model: a trace doesn't say how often that is right."""
     said = run.summary["decoder_about"]["schedule"]
-    return said is not None and drafts_by(read_schedule(said)) in (None, DRAFT_MODEL)
+    if said is None:
+        return False
+    schedule = read_schedule(said)
+    # What another than the draft model drafts is known where the recorded rounds began, and no
+    # schedule but this is known to begin them there again.
+    return _by_draft_model(schedule) or isinstance(schedule, Sequential)
+
+
+def _by_draft_model(schedule: Schedule) -> bool:
+    """Whether a draft model makes what is drafted, if anything is."""
+    return drafts_by(schedule) in (None, DRAFT_MODEL)
 
 
 def _schedule(run: Run) -> Schedule:
@@ -196,12 +211,28 @@ def _confidences(run: Traces) -> tuple[tuple[float, ...], ...] | None:
     return tuple(text.confidences for _, text in _texts(run))
 
 
+def _lookups(run: Traces) -> Lookups:
+    """What was looked up in each text, round by round."""
+    return Lookups(
+        tuple(
+            tuple(zip(own["drafted"].tolist(), own["accepted"].tolist(), strict=True))
+            for _, own in _first_rounds(run)
+        )
+    )
+
+
 def _texts(run: Traces) -> Iterator[tuple[dict[str, Any], RecordedText]]:
     """The first record of each text, and what its rounds say of its tokens."""
+    for record, own in _first_rounds(run):
+        (text,) = recorded_texts(own)
+        yield record, text
+
+
+def _first_rounds(run: Traces) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
+    """The first record of each text, and its rounds."""
     for record in run.records.drop_duplicates(_TEXT).to_dict("records"):
         own = (run.rounds[KEY] == [record[name] for name in KEY]).all(axis=1)
-        (text,) = recorded_texts(run.rounds[own])
-        yield {str(name): value for name, value in record.items()}, text
+        yield {str(name): value for name, value in record.items()}, run.rounds[own]
 
 
 def _ratio(reference: Sequence[float], own: Sequence[float]) -> float:

@@ -15,7 +15,7 @@ from decoders.schedule import (
     drafts_by,
     read_schedule,
 )
-from pearl_eval.simulation.acceptance import Acceptance, BlockRates, Rate, Trace
+from pearl_eval.simulation.acceptance import Acceptance, BlockRates, Lookups, Rate, Trace
 from pearl_eval.simulation.forwards import ForwardTimes, Hardware, Slowdown, Surface, Switching
 from pearl_eval.simulation.machine import Costs, Machine, SimulatedRound
 from pearl_eval.simulation.simulation import Result, Simulation, predict_speedup
@@ -32,6 +32,7 @@ __all__ = [
     "Costs",
     "ForwardTimes",
     "Hardware",
+    "Lookups",
     "Machine",
     "Parallel",
     "Rate",

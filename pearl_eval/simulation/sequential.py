@@ -34,6 +34,8 @@ def sequential(schedule: Sequential, machine: Machine) -> Rounds:
     while known < max_new_tokens:
         length = prompt + known
         count = min(gamma, max_new_tokens - known - 1)
+        if schedule.free:
+            count = text.at_hand(known, count)
         drafting = 0.0
         if count and not schedule.free:
             drafting = draft.row(count, draft_seen, length - draft_seen)
@@ -52,7 +54,7 @@ def sequential(schedule: Sequential, machine: Machine) -> Rounds:
         if schedule.heuristic:
             gamma = gamma + 2 if accepted == count else max(1, gamma - 1)
         yield SimulatedRound(
-            "verify" if count or not schedule.library else "decode",
+            "verify" if count or not (schedule.library or schedule.free) else "decode",
             clock,
             seconds,
             count,

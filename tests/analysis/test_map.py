@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import partial
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from matplotlib.colors import to_hex
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgb
+from matplotlib.contour import QuadContourSet
+from matplotlib.figure import Figure
 
 from analysis import map as map_command
 from analysis.commands import MAP
@@ -27,8 +32,8 @@ from analysis.theory.winners import (
     replicated,
 )
 from pearl_eval.errors import UserError
-from pearl_eval.figures.palette import looks
-from pearl_eval.figures.winners import Panel, draw_winners, interpolated
+from pearl_eval.figures.palette import BLUE, INK, looks
+from pearl_eval.figures.winners import CLOSE, Mark, Panel, Rival, draw_winners, interpolated
 from pearl_eval.simulation import (
     Adaptive,
     Ahead,
@@ -130,10 +135,49 @@ def test_axes_reach_what_was_measured_and_each_point_is_told(
         told.extend(points)
         return points
 
-    found = predict_map([(1.0, 0.98, "pearl"), (2.0, 0.3, "ssd")], (2, 3), ROUGH, steps)
-    assert found.ratios == pytest.approx((1.0, 12.0))
+    found = predict_map([(1.0, 0.98, "pearl"), (2.0, 0.3, "ssd")], (4, 3), ROUGH, steps)
+    # By the same factor from each other, and by the same step.
+    assert found.ratios == pytest.approx((1.0, 12 ** (1 / 3), 12 ** (2 / 3), 12.0))
     assert found.rates == pytest.approx((0.3, 0.64, 0.98))
-    assert told == list(product(range(2), range(3)))
+    assert told == list(product(range(4), range(3)))
+    # Further out than what is simulated anyway, on the other side.
+    found = predict_map([(16.0, 0.7, "pearl")], (2, 2), ROUGH)
+    assert (found.ratios, found.rates) == (pytest.approx((1.25, 16.0)), (0.5, 0.95))
+    found = predict_map(effort=ROUGH)
+    assert (len(found.ratios), len(found.rates)) == (12, 9)
+
+
+def test_maps_are_of_what_a_wide_forward_costs_and_of_harder_texts() -> None:
+    assert list(MAPS) == [
+        Preparation(0.0, 1.0),
+        Preparation(0.02, 1.0),
+        Preparation(0.1, 1.0),
+        Preparation(0.0, 0.5),
+    ]
+    titles = list(MAPS.values())
+    assert [title[0] for title in titles] == list("abcd")
+    assert titles[1].startswith("b) 2 %") and titles[2].startswith("c) 10 %")
+
+
+def test_marks_are_of_one_card_and_within_two_tenths(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Speed ratios are rounded; on the second card they are 2.247, 2.1, 2.562 and 2.594."""
+
+    def paper_pair(name: str, ratio: float) -> Any:
+        def forwards(card: float) -> Any:
+            return SimpleNamespace(speed_ratio=ratio * card)
+
+        return SimpleNamespace(name=name, forwards=forwards)
+
+    made = [("A", 2.14), ("B", 2.0), ("C", 2.44), ("D", 2.47)]
+    pairs = [paper_pair(*one) for one in reversed(made)]
+    monkeypatch.setattr(map_command, "PAIRS", dict(enumerate(pairs)))
+    monkeypatch.setattr(map_command, "_CARDS", {"A100": 1.0, "H100": 1.05})
+    assert marks() == [
+        Mark(2.0, "A100, c = 2: B, A", at_end=False),
+        Mark(2.5, "A100, c = 2.5: D, C", at_end=False),
+        Mark(2.1, "H100, c = 2.1: B, A", at_end=True),
+        Mark(2.6, "H100, c = 2.6: D, C", at_end=True),
+    ]
 
 
 def test_pairs_of_about_one_speed_ratio_share_a_mark() -> None:
@@ -218,6 +262,126 @@ def test_a_region_is_the_fastests_and_points_have_their_colours() -> None:
     assert figure.get_suptitle().endswith("predicted\nmade up")
 
 
+@pytest.fixture(scope="module")
+def figure() -> Figure:
+    """Two maps and one of a rival; a is twice as fast as alone, b from 1 to 4 times, rising by α.
+    The rival is from 20 % behind to 60 % ahead."""
+    speeds = {"b": np.array([[1.0, 4.0], [1.0, 4.0]]), "a": np.full((2, 2), 2.0)}
+    left, right = Mark(1.5, "slow pair"), Mark(1.75, "fast pair", at_end=True)
+    rival = Rival("three", np.array([[0.8, 1.6], [0.8, 1.6]]), np.ones((2, 2)))
+    panels = [Panel("one", speeds), Panel("two", speeds, [left, right])]
+    return draw_winners(
+        [1.0, 2.0], [0.5, 1.0], panels, [rival], [(1.25, 0.6, "b")], (0.7, 0.9), "made up"
+    )
+
+
+def drawn_paths(axes: Axes, colour: str) -> list[list[float]]:
+    """Of lines of a colour, the values that have one."""
+    sets = [one for one in axes.collections if isinstance(one, QuadContourSet)]
+    return [
+        [level for level, path in zip(one.levels, one.get_paths(), strict=True) if len(path)]
+        for one in sets
+        if not one.filled and to_hex(one.get_edgecolor()[0]) == colour.lower()
+    ]
+
+
+def test_how_maps_are_laid_out(figure: Figure) -> None:
+    """Two beside each other, and room for a fourth that is not there."""
+    axes = figure.axes
+    assert [one.get_visible() for one in axes] == [True, True, True, False]
+    assert [one.get_title() for one in axes[:3]] == ["one", "two", "three"]
+    places = [one.get_subplotspec() for one in axes]
+    assert [(place.rowspan.start, place.colspan.start) for place in places] == [
+        (0, 0), (0, 1), (1, 0), (1, 1),
+    ]  # fmt: skip
+    assert figure.get_size_inches().tolist() == pytest.approx([10.8, 10.7])
+    # Beside the first of each row, and below the last of each column.
+    assert [one.get_ylabel() for one in axes] == ["speed ratio c", "", "speed ratio c", ""]
+    assert [one.get_xlabel() for one in axes[:3]] == ["", *["acceptance rate α"] * 2]
+    assert axes[0].get_yscale() == "log" and list(axes[0].get_yticks()) == [1, 1.5, 2]
+    assert not list(axes[0].yaxis.get_minorticklocs())
+    assert axes[0].yaxis.get_major_formatter()(1.5) == "1.5"
+
+
+def test_what_lines_and_colours_say(figure: Figure) -> None:
+    first, _, third = figure.axes[:3]
+    regions = first.collections[0]
+    assert regions.get_clim() == (-0.5, 1.5)
+    # Names as they were given, so that b has the number 0; the colours are those of ``looks``,
+    # of which 55 % are seen on white.
+    look = looks(["a", "b"])
+    for number, name in enumerate(["b", "a"]):
+        tint = np.array(regions.cmap(number))
+        assert tint[:3] == pytest.approx(to_rgb(look[name][0]), abs=0.01)
+        assert tint[3] == pytest.approx(0.55, abs=0.01)
+    assert set(np.asarray(regions.get_array()).ravel()) == {0, 1}
+    # The best is from 2 to 4 times as fast, and ahead by up to 100 %; a rival by -20 to 60 %.
+    assert drawn_paths(first, INK) == [[2, 2.5, 3, 4]]
+    assert drawn_paths(first, BLUE) == [[0.05, 0.1, 0.2, 0.4]]
+    (dotted,) = (one for one in first.collections if isinstance(one, QuadContourSet) and one.filled)
+    assert list(dotted.levels) == [-1, CLOSE] == [-1, 0.02] and dotted.hatches == ["...."]
+    assert {text.get_text() for text in first.texts} >= {"2.5×", "+20%"}
+    assert drawn_paths(third, INK) == [[-0.2, -0.1, -0.05, 0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6]]
+    (lines,) = (one for one in third.collections if isinstance(one, QuadContourSet))
+    widths = dict(zip(lines.levels, lines.get_linewidths(), strict=True))
+    assert widths.pop(0) == 1.8 and set(widths.values()) == {0.8}
+    assert "+20%" in {text.get_text() for text in third.texts}
+    image = third.collections[0]
+    assert image.get_clim() == (-0.6, 0.6) and image.cmap.name == "PuOr"
+    ahead = np.asarray(image.get_array()).reshape(240, 240)
+    assert (ahead.min(), ahead.max()) == pytest.approx((-0.2, 0.6))
+    # α is along, c upwards; both from the least on.
+    mesh = image.get_coordinates()
+    assert mesh[0, 0].tolist() == pytest.approx([0.5, 1]) and mesh[0, -1, 0] == pytest.approx(1)
+    assert mesh[-1, 0, 1] == pytest.approx(2)
+
+
+def test_where_marks_and_points_are(figure: Figure) -> None:
+    """Numbers count the marks of all maps, and stand before the line or behind it."""
+    first, second = figure.axes[:2]
+    numbers = {text.get_text(): text for text in second.texts if text.get_text().isdecimal()}
+    assert not [text for text in first.texts if text.get_text().isdecimal()]
+    assert {name: (one.xy, one.xyann) for name, one in numbers.items()} == {
+        "1": ((0.7, 1.5), (-9, 0)),
+        "2": ((0.9, 1.75), (9, 0)),
+    }
+    lines = [line for line in second.lines if line.get_marker() == "|"]
+    assert [list(line.get_ydata()) for line in lines] == [[1.5, 1.5], [1.75, 1.75]]
+    counts = [len([line for line in one.lines if line.get_marker() == "o"]) for one in figure.axes]
+    assert counts == [1, 1, 0, 0]
+
+
+def test_what_the_legend_says(figure: Figure) -> None:
+    (legend,) = figure.legends
+    names = [text.get_text() for text in legend.get_texts()]
+    assert names == [
+        "b is the fastest",
+        "a is the fastest",
+        "dotted: ahead of the second by less than 2%",
+        "speed ÷ autoregressive",
+        "ahead of the second by",
+        "measured: the fastest of those that ran",
+    ]
+    tints = [to_hex(patch.get_facecolor(), keep_alpha=True) for patch in legend.get_patches()[:2]]
+    regions = figure.axes[0].collections[0]
+    assert tints == [to_hex(regions.cmap(number), keep_alpha=True) for number in (0, 1)]
+    assert legend.get_title().get_text() == "1  slow pair\n2  fast pair"
+    plain = draw_winners(
+        [1.0, 2.0],
+        [0.5, 1.0],
+        [Panel("one", {"a": np.ones((2, 2)), "b": np.full((2, 2), 2.0)})],
+        [],
+        [],
+        (0.7, 0.9),
+        "",
+    )
+    (legend,) = plain.legends
+    assert len(legend.get_texts()) == 5 and not legend.get_title().get_text()
+    (axes,) = plain.axes
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("acceptance rate α", "speed ratio c")
+    assert plain.get_size_inches().tolist() == pytest.approx([5.4, 6.3])
+
+
 def test_a_map_is_drawn_with_marks_and_points(tiny: Winners) -> None:
     figure = draw_map(tiny, [(3.0, 0.6, "pearl")])
     axes = [one for one in figure.axes if one.get_visible()]
@@ -237,11 +401,32 @@ def test_a_map_is_drawn_with_marks_and_points(tiny: Winners) -> None:
         assert all(list(line.get_xdata()) == [0.7, 0.9] for line in lines)
     for place in axes[:4]:
         assert len([line for line in place.lines if line.get_marker() == "o"]) == 1
+    # Two replicas beside the fastest of all but ssd.
+    several = interpolated(tiny.ratios, interpolated(tiny.rates, tiny.replicas[2], 1), 0)
+    others = interpolated(
+        tiny.ratios, interpolated(tiny.rates, np.max(list(tiny.narrow.values()), axis=0), 1), 0
+    )
+    ahead = np.asarray(axes[4].collections[0].get_array()).reshape(240, 240)
+    assert ahead == pytest.approx(several / others - 1)
+    assert "texts of 256 tokens" in figure.get_suptitle()
     said = figure.legends[0].get_title().get_text().splitlines()
     assert said == [f"{number}  {mark.name}" for number, mark in enumerate(shown, start=1)]
     assert [text.get_text() for text in axes[0].texts if text.get_text().isdecimal()] == [
         str(number) for number in range(1, len(shown) + 1)
     ]
+
+
+def test_a_mark_on_the_edge_is_on_the_map(tiny: Winners, monkeypatch: pytest.MonkeyPatch) -> None:
+    edge = [Mark(12.0, "on it"), Mark(12.1, "beyond it")]
+    monkeypatch.setattr(map_command, "marks", lambda: edge)
+    asked: list[Any] = []
+    monkeypatch.setattr(map_command, "draw_winners", lambda *given: asked.extend(given))
+    wide = replace(tiny, ratios=(1.25, 12.0))
+    draw_map(wide, [(3.0, 0.6, "pearl")])
+    ratios, rates, panels, rivals, measured, marked, _ = asked
+    assert (ratios, rates, measured) == (wide.ratios, wide.rates, [(3.0, 0.6, "pearl")])
+    assert [list(panel.marks) for panel in panels] == [edge[:1], [], [], []]
+    assert (len(rivals), marked) == (2, (0.7, 0.9))
 
 
 def test_the_table_says_what_each_decoder_gives_on_the_marked_pairs(
@@ -264,7 +449,10 @@ def test_the_table_says_what_each_decoder_gives_on_the_marked_pairs(
         f"{ROUGH.best(MapPoint(2.6, 0.8), replicated(2.6, number)).speedup:.2f}×"
         for number in (2, 4)
     ]
-    assert [name for name in names if name in lines[0]] == names
+    assert [cell.strip() for cell in lines[0].strip("|").split("|")] == [
+        *("pairs", "α", *names, "ssd's γ, fan-out"),
+        *(f"dsi: needs {number} replicas of the target" for number in (2, 4)),
+    ]
 
 
 def test_the_command_draws_it(
@@ -287,5 +475,8 @@ def test_the_command_draws_it(
     out = capsys.readouterr().out
     assert asked == [(3.0, 0.6, "pearl")] and output.stat().st_size > 10_000
     assert "predicted" in out and "the table" in out and out.endswith(f"{output}\n")
+    # What can't be drawn is said before anything is simulated.
+    asked.clear()
     with pytest.raises(SystemExit, match="2"):
-        MAP.main("map", ["-o", str(tmp_path / "drawn.xyz")])
+        MAP.main("map", [str(folder), "-o", str(tmp_path / "drawn.xyz")])
+    assert not asked
