@@ -79,6 +79,9 @@ class MeasuredCell:
                 raise ValueError("none of the contest's decoders is simulated")
             name = "{pair}, {task}".format(**found[0].summary)
         else:
+            for run in found:
+                if not _is_simulated(run):
+                    raise NotSimulated(run.summary["decoder"])
             name = "depth {}, perturbation {:g}".format(*dials)
         schedules = {_label(run): _schedule(run) for run in found}
         runs = [(_label(run), Traces.read(run.directory)) for run in found]
@@ -140,10 +143,9 @@ class NotSimulated(ValueError):
 
 
 def _is_simulated(run: Run) -> bool:
-    said = run.summary["decoder_about"]["schedule"]
-    if said is None:
+    if run.summary["decoder_about"]["schedule"] is None:
         return False
-    schedule = read_schedule(said)
+    schedule = _schedule(run)
     # What another than the draft model drafts is known where the recorded rounds began, and no
     # schedule but this is known to begin them there again.
     return _by_draft_model(schedule) or isinstance(schedule, Sequential)
@@ -155,10 +157,7 @@ def _by_draft_model(schedule: Schedule) -> bool:
 
 
 def _schedule(run: Run) -> Schedule:
-    said = run.summary["decoder_about"]["schedule"]
-    if said is None:
-        raise NotSimulated(run.summary["decoder"])
-    return read_schedule(said)
+    return read_schedule(run.summary["decoder_about"]["schedule"])
 
 
 def _label(run: Run) -> str:

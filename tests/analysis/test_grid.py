@@ -381,10 +381,20 @@ def test_what_is_looked_up_is_as_it_was_recorded(
     # Of the draft model they say nothing; nor does α of them.
     assert cell.trace.prompts == (TRACE,)
     assert list(heatmap.simulated([cell], COSTS)) == ["pearl"]
-    # A decoder of one's own begins its rounds who knows where.
-    monkeypatch.setattr(grid, "drafts_by", lambda schedule: "somebody else")
+    # In a grid it counts as well. A decoder of one's own begins its rounds who knows where.
+    beside = write_bench(tmp_path / "grid", [content()], prompt_lookup=[2.0, 4.0, 6.0])
+    other = beside / "grid" / "4-0.2" / "02-prompt_lookup"
+    give_schedule(other, "decoders.schedule.Sequential", gamma=2, free=True)
+    assert list(read_grid(beside)[0].lookups) == ["prompt_lookup"]
+    theirs = (Ahead, Sequential)
+    monkeypatch.setattr(
+        grid, "drafts_by", lambda own: "somebody else" if isinstance(own, theirs) else None
+    )
     give_schedule(run, "decoders.schedule.Ahead", ahead=9)
     assert not grid._is_simulated(finished_runs(run)[0])
+    give_schedule(other, "decoders.schedule.Ahead", ahead=9)
+    with pytest.raises(UserError, match="prompt_lookup is not simulated"):
+        read_grid(beside)
     give_schedule(run, "decoders.schedule.Sequential", gamma=9)
     assert grid._is_simulated(finished_runs(run)[0])
 

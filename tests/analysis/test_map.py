@@ -264,11 +264,11 @@ def test_a_region_is_the_fastests_and_points_have_their_colours() -> None:
 
 @pytest.fixture(scope="module")
 def figure() -> Figure:
-    """Two maps and one of a rival; a is twice as fast as alone, b from 1 to 4 times, rising by α.
-    The rival is from 20 % behind to 60 % ahead."""
-    speeds = {"b": np.array([[1.0, 4.0], [1.0, 4.0]]), "a": np.full((2, 2), 2.0)}
+    """Two maps and one of a rival; a is 0.9 times as fast as alone, b from 0.5 to 12 times, rising
+    by α. The rival is from 30 % behind to 120 % ahead."""
+    speeds = {"b": np.array([[0.5, 12.0], [0.5, 12.0]]), "a": np.full((2, 2), 0.9)}
     left, right = Mark(1.5, "slow pair"), Mark(1.75, "fast pair", at_end=True)
-    rival = Rival("three", np.array([[0.8, 1.6], [0.8, 1.6]]), np.ones((2, 2)))
+    rival = Rival("three", np.array([[0.7, 2.2], [0.7, 2.2]]), np.ones((2, 2)))
     panels = [Panel("one", speeds), Panel("two", speeds, [left, right])]
     return draw_winners(
         [1.0, 2.0], [0.5, 1.0], panels, [rival], [(1.25, 0.6, "b")], (0.7, 0.9), "made up"
@@ -315,13 +315,14 @@ def test_what_lines_and_colours_say(figure: Figure) -> None:
         assert tint[:3] == pytest.approx(to_rgb(look[name][0]), abs=0.01)
         assert tint[3] == pytest.approx(0.55, abs=0.01)
     assert set(np.asarray(regions.get_array()).ravel()) == {0, 1}
-    # The best is from 2 to 4 times as fast, and ahead by up to 100 %; a rival by -20 to 60 %.
-    assert drawn_paths(first, INK) == [[2, 2.5, 3, 4]]
+    assert drawn_paths(first, INK) == [[1, 1.25, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10]]
     assert drawn_paths(first, BLUE) == [[0.05, 0.1, 0.2, 0.4]]
     (dotted,) = (one for one in first.collections if isinstance(one, QuadContourSet) and one.filled)
     assert list(dotted.levels) == [-1, CLOSE] == [-1, 0.02] and dotted.hatches == ["...."]
     assert {text.get_text() for text in first.texts} >= {"2.5×", "+20%"}
-    assert drawn_paths(third, INK) == [[-0.2, -0.1, -0.05, 0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6]]
+    assert drawn_paths(third, INK) == [
+        [-0.2, -0.1, -0.05, 0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8]
+    ]
     (lines,) = (one for one in third.collections if isinstance(one, QuadContourSet))
     widths = dict(zip(lines.levels, lines.get_linewidths(), strict=True))
     assert widths.pop(0) == 1.8 and set(widths.values()) == {0.8}
@@ -329,7 +330,7 @@ def test_what_lines_and_colours_say(figure: Figure) -> None:
     image = third.collections[0]
     assert image.get_clim() == (-0.6, 0.6) and image.cmap.name == "PuOr"
     ahead = np.asarray(image.get_array()).reshape(240, 240)
-    assert (ahead.min(), ahead.max()) == pytest.approx((-0.2, 0.6))
+    assert (ahead.min(), ahead.max()) == pytest.approx((-0.3, 1.2))
     # α is along, c upwards; both from the least on.
     mesh = image.get_coordinates()
     assert mesh[0, 0].tolist() == pytest.approx([0.5, 1]) and mesh[0, -1, 0] == pytest.approx(1)
