@@ -111,7 +111,7 @@ def _below(folder: Path, seen: set[Path]) -> Iterator[Path]:
 def _order(sweep: Path, folder: Path) -> tuple[float, list[tuple[bool, str]]]:
     """Sorts runs as they were launched: by the number of the job, which may be their name."""
     parts = folder.relative_to(sweep).parts
-    by_name = [(not part.isdigit(), part.zfill(9)) for part in parts]
+    by_name = [(not part.isdigit(), part.zfill(9) if part.isdigit() else part) for part in parts]
     if len(parts) == 1 and parts[0].isdigit():
         return int(parts[0]), by_name
     try:

@@ -61,9 +61,9 @@ def branching(schedule: Branching, machine: Machine) -> Rounds:
     # Of the draft that is judged: whether it was prepared, and what it took to have it.
     mode, made = "decode", 0
     before = drafting = waited = arrived = 0.0
-    while known < machine.max_new_tokens:
+    while True:
         begin = clock
-        waiting = arrived - begin if arrived else 0.0
+        waiting = arrived - begin
         window = machine.prompt + known + drafted - target_seen
         verifying = machine.target.forward(window, target_seen) * machine.slowdown.target
         accepted = text.accepted(known, drafted)
@@ -120,7 +120,7 @@ def branching(schedule: Branching, machine: Machine) -> Rounds:
             whole = min(made - 1, wanted)
             drafting += machine.draft.row(wanted - whole, place, 1 + whole)
             made += wanted - whole
-        elif wanted and schedule.at_miss:
+        elif schedule.at_miss:
             drafting += machine.draft.row(wanted, place)
         target_seen = machine.prompt + known + accepted
         known = verified

@@ -107,6 +107,28 @@ def test_drafts_that_are_there_in_time() -> None:
     assert [one.drafted for one in alone] == [0, 1, 0, 1, 0]
 
 
+def test_what_is_prepared_when_the_text_ends_is_made_for_nothing() -> None:
+    """Three drafted tokens and one of the target's end it at 55 s, which is heard of at 55.5. From
+    40.5 on the draft was read in 6 s, then four tokens in 6 s and two in 4 s, till 56.5."""
+    assert brief(rounds(Branching(3, 2), 7))[2:] == [("hit", 32, 25, 39, 14, 0, 9, 7)]
+
+
+def test_where_no_outcome_has_room_for_a_draft_none_is_prepared() -> None:
+    """Each token is wrong. The third of four leaves none to draft: the target waits for the news
+    to cross, there and back."""
+
+    class Wrong:
+        of = "draft model"
+
+        def text(self, index: int, length: int, rng: np.random.Generator) -> Text:
+            return FixedText(np.zeros(length, bool))
+
+    made = Simulation(Branching(1, 1), TIMES, Wrong(), Costs(crossing=1.0), 4, [2]).rounds()
+    *_, before, last = brief(list(made))
+    assert before[0] == "miss" and last[:1] + last[3:5] == ("decode", 0, 11)
+    assert last[6:] == (1, 0)
+
+
 def test_decisions_and_what_both_cost_each_other() -> None:
     """A decision takes 0.25 s; beside each other both take twice as long."""
     times = ForwardTimes(TIMES.target, TIMES.draft, Slowdown(target=2.0, draft=2.0))
@@ -158,10 +180,9 @@ def test_each_forward_takes_what_it_takes_after_so_many_tokens() -> None:
 
 
 def test_likelier_lengths_have_more_continuations() -> None:
-    """4, 1 and 1 of them after none, one and two accepted tokens; after a text without a draft, as
+    """3, 2 and 1 of them after none, one and two accepted tokens; after a text without a draft, as
     many as after a whole one."""
-    assert Branching(2, 2, "geometric", 0.1).numbers() == (4, 1, 1)
-    assert brief(rounds(Branching(2, 2, "geometric", 0.1)))[:3] == [
+    assert brief(rounds(Branching(2, 2, "geometric", 0.2)))[:3] == [
         ("decode", 0, 12, 0, 12, 0, 0, 0),
         # From 0.5 on 4, 3 and 3 s.
         ("hit", 12, 14, 10, 13, 2, 1, 3),
@@ -195,6 +216,9 @@ def test_a_draft_that_nothing_was_prepared_of_is_read_first() -> None:
     second = list(one.rounds())[1]
     # Nothing had to be read again: a token each.
     assert (second.mode, second.draft_seconds, second.branch_forwards) == ("hit", 4 + 3 + 3, 3)
+    missed = Simulation(Branching(1, 1), times, FurtherChoices(), Costs(), 9, [2])
+    second = list(missed.rounds())[1]
+    assert (second.mode, second.draft_seconds, second.branch_forwards) == ("miss", 4 + 3, 1)
 
 
 def test_wide_forwards_take_longer() -> None:
