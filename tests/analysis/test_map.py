@@ -12,10 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from matplotlib.axes import Axes
-from matplotlib.colors import to_hex, to_rgb
-from matplotlib.contour import QuadContourSet
-from matplotlib.figure import Figure
 
 from analysis import map as map_command
 from analysis.commands import MAP
@@ -32,8 +28,7 @@ from analysis.theory.winners import (
     replicated,
 )
 from pearl_eval.errors import UserError
-from pearl_eval.figures.palette import BLUE, INK, looks
-from pearl_eval.figures.winners import CLOSE, Mark, Panel, Rival, draw_winners, interpolated
+from pearl_eval.figures.winners import Mark, interpolated
 from pearl_eval.simulation import (
     Adaptive,
     Ahead,
@@ -230,157 +225,6 @@ def test_what_has_nothing_to_mark_is_refused_in_a_line(tmp_path: Path) -> None:
             read_measured(bench(tmp_path, **content))
     with pytest.raises(UserError, match=r"bench.json is damaged \(it lacks 'reference'\)"):
         read_measured(bench(tmp_path, contest={"best": [{"decoder": "pearl", "ratios": {}}]}))
-
-
-def test_a_surface_is_interpolated_along_one_axis() -> None:
-    own = interpolated([1.0, 4.0], np.array([[1.0, 10.0], [4.0, 40.0]]), 0)
-    assert own.shape == (240, 2)
-    assert own[0].tolist() == [1, 10] and own[-1].tolist() == pytest.approx([4, 40])
-    # Values of the axis lie by the same factor from each other.
-    assert own[1, 0] / own[0, 0] == pytest.approx(own[-1, 0] / own[-2, 0])
-
-
-def test_a_region_is_the_fastests_and_points_have_their_colours() -> None:
-    """From the left to the right b becomes the faster one."""
-    speeds = {"a": np.full((2, 2), 2.0), "b": np.array([[1.0, 4.0], [1.0, 4.0]])}
-    figure = draw_winners(
-        [1.0, 2.0],
-        [0.5, 1.0],
-        [Panel("one", speeds)],
-        [],
-        [(1.5, 0.6, "b"), (1.5, 0.6, "unheard of")],
-        (0.7, 0.9),
-        "made up",
-    )
-    (axes,) = (one for one in figure.axes if one.get_visible())
-    regions = np.asarray(axes.collections[0].get_array()).reshape(240, 240)
-    # It is as fast at α = 2/3, which is 0.5 · 2^(99.2 / 239).
-    assert set(regions[:, :100].ravel()) == {0} and set(regions[:, 100:].ravel()) == {1}
-    (point,) = (line for line in axes.lines if line.get_marker() == "o")
-    assert (point.get_xdata()[0], point.get_ydata()[0]) == (0.6, 1.5)
-    assert to_hex(point.get_color()) == looks(["a", "b"])["b"][0].lower()
-    assert figure.get_suptitle().endswith("predicted\nmade up")
-
-
-@pytest.fixture(scope="module")
-def figure() -> Figure:
-    """Two maps and one of a rival; a is 0.9 times as fast as alone, b from 0.5 to 12 times, rising
-    by α. The rival is from 30 % behind to 120 % ahead."""
-    speeds = {"b": np.array([[0.5, 12.0], [0.5, 12.0]]), "a": np.full((2, 2), 0.9)}
-    left, right = Mark(1.5, "slow pair"), Mark(1.75, "fast pair", at_end=True)
-    rival = Rival("three", np.array([[0.7, 2.2], [0.7, 2.2]]), np.ones((2, 2)))
-    panels = [Panel("one", speeds), Panel("two", speeds, [left, right])]
-    return draw_winners(
-        [1.0, 2.0], [0.5, 1.0], panels, [rival], [(1.25, 0.6, "b")], (0.7, 0.9), "made up"
-    )
-
-
-def drawn_paths(axes: Axes, colour: str) -> list[list[float]]:
-    """Of lines of a colour, the values that have one."""
-    sets = [one for one in axes.collections if isinstance(one, QuadContourSet)]
-    return [
-        [level for level, path in zip(one.levels, one.get_paths(), strict=True) if len(path)]
-        for one in sets
-        if not one.filled and to_hex(one.get_edgecolor()[0]) == colour.lower()
-    ]
-
-
-def test_how_maps_are_laid_out(figure: Figure) -> None:
-    """Two beside each other, and room for a fourth that is not there."""
-    axes = figure.axes
-    assert [one.get_visible() for one in axes] == [True, True, True, False]
-    assert [one.get_title() for one in axes[:3]] == ["one", "two", "three"]
-    places = [one.get_subplotspec() for one in axes]
-    assert [(place.rowspan.start, place.colspan.start) for place in places] == [
-        (0, 0), (0, 1), (1, 0), (1, 1),
-    ]  # fmt: skip
-    assert figure.get_size_inches().tolist() == pytest.approx([10.8, 10.7])
-    # Beside the first of each row, and below the last of each column.
-    assert [one.get_ylabel() for one in axes] == ["speed ratio c", "", "speed ratio c", ""]
-    assert [one.get_xlabel() for one in axes[:3]] == ["", *["acceptance rate α"] * 2]
-    assert axes[0].get_yscale() == "log" and list(axes[0].get_yticks()) == [1, 1.5, 2]
-    assert not list(axes[0].yaxis.get_minorticklocs())
-    assert axes[0].yaxis.get_major_formatter()(1.5) == "1.5"
-
-
-def test_what_lines_and_colours_say(figure: Figure) -> None:
-    first, _, third = figure.axes[:3]
-    regions = first.collections[0]
-    assert regions.get_clim() == (-0.5, 1.5)
-    # Names as they were given, so that b has the number 0; the colours are those of ``looks``,
-    # of which 55 % are seen on white.
-    look = looks(["a", "b"])
-    for number, name in enumerate(["b", "a"]):
-        tint = np.array(regions.cmap(number))
-        assert tint[:3] == pytest.approx(to_rgb(look[name][0]), abs=0.01)
-        assert tint[3] == pytest.approx(0.55, abs=0.01)
-    assert set(np.asarray(regions.get_array()).ravel()) == {0, 1}
-    assert drawn_paths(first, INK) == [[1, 1.25, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10]]
-    assert drawn_paths(first, BLUE) == [[0.05, 0.1, 0.2, 0.4]]
-    (dotted,) = (one for one in first.collections if isinstance(one, QuadContourSet) and one.filled)
-    assert list(dotted.levels) == [-1, CLOSE] == [-1, 0.02] and dotted.hatches == ["...."]
-    assert {text.get_text() for text in first.texts} >= {"2.5×", "+20%"}
-    assert drawn_paths(third, INK) == [
-        [-0.2, -0.1, -0.05, 0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8]
-    ]
-    (lines,) = (one for one in third.collections if isinstance(one, QuadContourSet))
-    widths = dict(zip(lines.levels, lines.get_linewidths(), strict=True))
-    assert widths.pop(0) == 1.8 and set(widths.values()) == {0.8}
-    assert "+20%" in {text.get_text() for text in third.texts}
-    image = third.collections[0]
-    assert image.get_clim() == (-0.6, 0.6) and image.cmap.name == "PuOr"
-    ahead = np.asarray(image.get_array()).reshape(240, 240)
-    assert (ahead.min(), ahead.max()) == pytest.approx((-0.3, 1.2))
-    # α is along, c upwards; both from the least on.
-    mesh = image.get_coordinates()
-    assert mesh[0, 0].tolist() == pytest.approx([0.5, 1]) and mesh[0, -1, 0] == pytest.approx(1)
-    assert mesh[-1, 0, 1] == pytest.approx(2)
-
-
-def test_where_marks_and_points_are(figure: Figure) -> None:
-    """Numbers count the marks of all maps, and stand before the line or behind it."""
-    first, second = figure.axes[:2]
-    numbers = {text.get_text(): text for text in second.texts if text.get_text().isdecimal()}
-    assert not [text for text in first.texts if text.get_text().isdecimal()]
-    assert {name: (one.xy, one.xyann) for name, one in numbers.items()} == {
-        "1": ((0.7, 1.5), (-9, 0)),
-        "2": ((0.9, 1.75), (9, 0)),
-    }
-    lines = [line for line in second.lines if line.get_marker() == "|"]
-    assert [list(line.get_ydata()) for line in lines] == [[1.5, 1.5], [1.75, 1.75]]
-    counts = [len([line for line in one.lines if line.get_marker() == "o"]) for one in figure.axes]
-    assert counts == [1, 1, 0, 0]
-
-
-def test_what_the_legend_says(figure: Figure) -> None:
-    (legend,) = figure.legends
-    names = [text.get_text() for text in legend.get_texts()]
-    assert names == [
-        "b is the fastest",
-        "a is the fastest",
-        "dotted: ahead of the second by less than 2%",
-        "speed ÷ autoregressive",
-        "ahead of the second by",
-        "measured: the fastest of those that ran",
-    ]
-    tints = [to_hex(patch.get_facecolor(), keep_alpha=True) for patch in legend.get_patches()[:2]]
-    regions = figure.axes[0].collections[0]
-    assert tints == [to_hex(regions.cmap(number), keep_alpha=True) for number in (0, 1)]
-    assert legend.get_title().get_text() == "1  slow pair\n2  fast pair"
-    plain = draw_winners(
-        [1.0, 2.0],
-        [0.5, 1.0],
-        [Panel("one", {"a": np.ones((2, 2)), "b": np.full((2, 2), 2.0)})],
-        [],
-        [],
-        (0.7, 0.9),
-        "",
-    )
-    (legend,) = plain.legends
-    assert len(legend.get_texts()) == 5 and not legend.get_title().get_text()
-    (axes,) = plain.axes
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("acceptance rate α", "speed ratio c")
-    assert plain.get_size_inches().tolist() == pytest.approx([5.4, 6.3])
 
 
 def test_a_map_is_drawn_with_marks_and_points(tiny: Winners) -> None:
