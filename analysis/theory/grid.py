@@ -122,11 +122,12 @@ class MeasuredCell:
 
         ``acceptance`` instead of the cell's own.
         """
+        recorded: Acceptance = self.lookups.get(label) or self.trace
         reference, own = (
             Simulation(
                 one,
                 self.forwards,
-                acceptance or self.lookups.get(label, self.trace),
+                acceptance or recorded,
                 costs,
                 self.max_new_tokens,
                 self.prompts,
