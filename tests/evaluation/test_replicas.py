@@ -142,6 +142,28 @@ def test_all_replicas_are_free_at_first() -> None:
     assert [one[1] for one in made[:2]] == [5, 0.25]
 
 
+def test_a_verdict_counts_once_those_before_it_are_there() -> None:
+    """A target forward takes 1 s for each token it reads: the prompt of 10 in 10 s, that and two
+    drafted ones from 2 to 14 s, that and four from 4 to 18 s, but six more from 10 to 16 s, and
+    five from 14 to 19 s."""
+    times = ForwardTimes(Surface((1, 2), (0,), ((1.0, 2.0),)), Surface.constant(1.0))
+    right = Trace(("1111111-",))
+    made = list(Simulation(Replicas(2, 3), times, right, max_new_tokens=8, prompts=[10]).rounds())
+    assert [(one.mode, one.seconds, one.verified_length, one.target_tokens) for one in made] == [
+        ("verify", 10, 1, 10),
+        ("verify", 4, 3, 12),
+        ("verify", 4, 5, 14),
+        ("verify", 0, 7, 6),
+        ("decode", 1, 8, 5),
+    ]
+
+
+def test_news_is_under_way() -> None:
+    """The draft model begins at 0.25 s. A verdict of 5 s knows of what was drafted by 4.75."""
+    made = rounds(Replicas(2, 3), costs=Costs(crossing=0.5))
+    assert made[0] == ("verify", 5, 4, 1, 1, 1)
+
+
 def test_costs_and_slowdown_are_added_where_they_arise() -> None:
     """Forwards take 2 and 1.5 times as long; a message is under way for 0.25 s, and a decision
     takes 0.125 s. The first forwards are over at 10, 3.5 + 10 and 6.5 + 10 s."""

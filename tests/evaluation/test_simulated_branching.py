@@ -219,6 +219,9 @@ def test_a_draft_that_nothing_was_prepared_of_is_read_first() -> None:
     missed = Simulation(Branching(1, 1), times, FurtherChoices(), Costs(), 9, [2])
     second = list(missed.rounds())[1]
     assert (second.mode, second.draft_seconds, second.branch_forwards) == ("miss", 4 + 3, 1)
+    # Of the text's last three tokens the first is read, as one might be drafted after it.
+    *_, last = Simulation(Branching(1, 1), times, FurtherChoices(), Costs(), 8, [2]).rounds()
+    assert (last.mode, last.draft_seconds, last.branch_forwards) == ("decode", 4, 1)
 
 
 def test_wide_forwards_take_longer() -> None:
