@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import FrozenInstanceError, asdict
 
 import numpy as np
 import pytest
@@ -85,6 +85,8 @@ def test_how_maps_are_laid_out(figure: Figure) -> None:
     assert list(axes[0].get_yticks()) == ticks
     assert not list(axes[0].yaxis.get_minorticklocs())
     assert axes[0].yaxis.get_major_formatter()(1.5) == "1.5"
+    titles = [*(one.title for one in axes[:5]), figure._suptitle]
+    assert [text.get_fontsize() for text in titles] == [*[9.5] * 5, 10]
     # Of a smaller map those that are on it, its ends too.
     small = draw_winners(
         [1.5, 2.0, 3.0],
@@ -130,6 +132,7 @@ def test_lines_are_of_the_fastest_and_of_its_lead(figure: Figure) -> None:
         0
     }
     assert {text.get_text() for text in first.texts} >= {"2.5×", "10×", "+5%", "+20%"}
+    assert {text.get_fontsize() for text in first.texts} == {7.5}
     assert set(fastest.get_linewidths()) == {0.9} and set(lead.get_linewidths()) == {1.0}
     assert {style[1] is not None for style in lead.get_linestyles()} == {True}
     assert {style[1] is None for style in fastest.get_linestyles()} == {True}
@@ -144,6 +147,7 @@ def test_a_rival_is_ahead_of_the_others_by_what_its_lines_say(figure: Figure) ->
         widths = dict(zip(lines.levels, lines.get_linewidths(), strict=True))
         assert widths.pop(0) == 1.8 and set(widths.values()) == {0.8}
         assert "+20%" in {text.get_text() for text in axes.texts}
+        assert {text.get_fontsize() for text in axes.texts} == {7.5}
         image = axes.collections[0]
         assert image.get_clim() == (-0.6, 0.6) and image.cmap.name == "PuOr"
         assert image.get_rasterized()
@@ -168,6 +172,7 @@ def test_where_marks_and_points_are(figure: Figure) -> None:
     lines = [line for line in second.lines if line.get_marker() == "|"]
     assert [list(line.get_ydata()) for line in lines] == [[1.5, 1.5], [1.75, 1.75]]
     assert [list(line.get_xdata()) for line in lines] == [[0.7, 0.9]] * 2
+    assert {line.get_linewidth() for line in lines} == {2.2}
     points = [[line for line in one.lines if line.get_marker() == "o"] for one in figure.axes]
     assert [len(own) for own in points] == [1, 1, 1, 0, 0, 0]
     ((point,), *_) = points
@@ -224,3 +229,6 @@ def test_what_is_drawn_does_not_change() -> None:
     """A mark has its number at the left end unless told otherwise, and a map has none."""
     assert asdict(Mark(2.0, "a")) == {"speed_ratio": 2.0, "name": "a", "at_end": False}
     assert not Panel("one", {}).marks
+    for made in (Mark(2.0, "a"), Panel("a", {}), Rival("a", rising(1, 1), rising(1, 1))):
+        with pytest.raises(FrozenInstanceError):
+            made.title = made.name = "b"  # type: ignore[misc, union-attr, attr-defined]
