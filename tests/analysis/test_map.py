@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -62,7 +62,8 @@ def test_each_decoder_has_its_settings() -> None:
         "ssd": [Branching(gamma, f) for gamma, f in product((1, 2, 3, 4), (1, 2, 3, 4))],
     }
     far = contenders(30.0)
-    assert len(far["pearl"]) == 31 and len(far["ssd"]) == 12 * 4
+    assert len(far["pearl"]) == 31
+    assert far["ssd"] == [Branching(gamma, f) for gamma in range(1, 13) for f in range(1, 5)]
     assert replicated(2.5, 4) == [Replicas(1, 4), Replicas(2, 4), Replicas(3, 4)]
 
 
@@ -97,6 +98,8 @@ def test_settings_are_chosen_roughly_and_the_chosen_is_simulated_for_longer(
     best = Effort(100, 200).best(place, settings)
     assert (best.schedule, best.speedup) == (Sequential(2), 3.2)
     assert asked == [*((one, 100) for one in settings), (Sequential(2), 200)]
+    asked.clear()
+    assert Effort(100, 200).best(place, settings[:2]).schedule == Sequential(2) and len(asked) == 3
     # Where there is nothing to choose it takes no time.
     asked.clear()
     assert Effort(100, 200).best(place, settings[2:]).speedup == 2.7 and len(asked) == 1
@@ -221,7 +224,7 @@ def test_what_has_nothing_to_mark_is_refused_in_a_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"bench.json: no such file; give a directory that"):
         read_measured(tmp_path / "none")
     for content in ({"contest": pair(2.0, 0.5, lookahead=2.0)}, {"grid": []}):
-        with pytest.raises(UserError, match="has no pair with an acceptance rate and the speed"):
+        with pytest.raises(UserError, match=r"bench\.json has no pair with an acceptance rate and"):
             read_measured(bench(tmp_path, **content))
     with pytest.raises(UserError, match=r"bench.json is damaged \(it lacks 'reference'\)"):
         read_measured(bench(tmp_path, contest={"best": [{"decoder": "pearl", "ratios": {}}]}))
@@ -266,7 +269,7 @@ def test_a_mark_on_the_edge_is_on_the_map(tiny: Winners, monkeypatch: pytest.Mon
     monkeypatch.setattr(map_command, "marks", lambda: edge)
     asked: list[Any] = []
     monkeypatch.setattr(map_command, "draw_winners", lambda *given: asked.extend(given))
-    wide = replace(tiny, ratios=(1.25, 12.0))
+    wide = replace(tiny, ratios=(1.25, 4.0, 12.0))
     draw_map(wide, [(3.0, 0.6, "pearl")])
     ratios, rates, panels, rivals, measured, marked, _ = asked
     assert (ratios, rates, measured) == (wide.ratios, wide.rates, [(3.0, 0.6, "pearl")])
@@ -298,6 +301,30 @@ def test_the_table_says_what_each_decoder_gives_on_the_marked_pairs(
         *("pairs", "α", *names, "ssd's γ, fan-out"),
         *(f"dsi: needs {number} replicas of the target" for number in (2, 4)),
     ]
+
+
+def test_unless_told_otherwise_as_many_tokens_are_simulated_as_for_the_page(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = set()
+
+    def speedup(self: MapPoint, schedule: Any, tokens: int) -> float:
+        asked.add(tokens)
+        return 1.0
+
+    monkeypatch.setattr(MapPoint, "speedup", speedup)
+    assert pairs_table().count("**1.00×**") == len(marks()) * 3 * 5 and asked == {512, 4096}
+    asked.clear()
+    assert predict_map(size=(2, 2)).replicas[2].tolist() == [[1, 1], [1, 1]]
+    assert asked == {512, 4096}
+
+
+def test_what_a_map_is_of_does_not_change(tiny: Winners) -> None:
+    """Places and settings are looked up by it."""
+    chosen = ROUGH.best(MapPoint(2.0, 0.5), [Alone()])
+    for made in (Preparation(), MapPoint(2.0, 0.5), ROUGH, chosen, tiny):
+        with pytest.raises(FrozenInstanceError):
+            made.speedup = made.rates = made.cost = made.chosen = 0  # type: ignore[misc]
 
 
 def test_the_command_draws_it(
