@@ -55,6 +55,11 @@ class Sequential:
     def drafts_by(self) -> str:
         return LOOK_UP if self.free else DRAFT_MODEL
 
+    @property
+    def looks_up(self) -> bool:
+        """Whether it is us who look the drafts up; what the library does is among its costs."""
+        return self.free and not self.library
+
     def ends_run(self, one: Any) -> bool:
         return True
 

@@ -20,7 +20,8 @@ class Costs:
     between PEARL's processes, in each of its rounds; without rounds (``Ahead``) half of it is how
     long a token or news is under way, and ``publish`` is that of a token, in the draft process.
     ``handover``: of draft copies at both ends taking turns, a round. ``library``: of a decision of
-    transformers' ``generate``.
+    transformers' ``generate``. ``lookup``: of a decoder of ours that looks its drafts up, a round,
+    beside the decision.
     """
 
     round: float = 0.0
@@ -28,6 +29,7 @@ class Costs:
     publish: float = 0.0
     handover: float = 0.0
     library: float = 0.0
+    lookup: float = 0.0
 
 
 class SimulatedRound(NamedTuple):

@@ -27,6 +27,8 @@ def sequential(schedule: Sequential, machine: Machine) -> Rounds:
     text, prompt, max_new_tokens = machine.text, machine.prompt, machine.max_new_tokens
     target, draft = machine.target, machine.draft
     cost = machine.costs.library if schedule.library else machine.costs.round
+    if schedule.looks_up:
+        cost += machine.costs.lookup
     gamma = int(schedule.gamma)
     switching: dict[int, float] = {}
     clock = 0.0

@@ -509,4 +509,17 @@ def test_the_cost_of_a_librarys_loop_is_fitted_where_there_is_one(cell: Measured
     costs = Costs(round=1e-4, library=2e-3)
     slow = {label: own.predicted(label, costs) for label in schedules}
     assert fit([replace(own, measured=slow)]).library == pytest.approx(2e-3, rel=0.1)
+    assert fit([replace(own, measured=slow)]).lookup == 0.0
     assert fit([cell]).library == 0.0
+
+
+def test_the_cost_of_looking_up_is_fitted_where_somebody_does(cell: MeasuredCell) -> None:
+    schedules: dict[str, Schedule] = {
+        "suffix γ=2": Sequential(2, free=True),
+        "speculative γ=2": Sequential(2),
+    }
+    found = {"suffix γ=2": Lookups((((0, 0),) * TOKENS,))}
+    own = replace(cell, schedules=schedules, lookups=found)
+    slow = {label: own.predicted(label, Costs(round=1e-4, lookup=3e-4)) for label in schedules}
+    fitted = fit([replace(own, measured=slow)])
+    assert fitted.lookup == pytest.approx(3e-4, rel=0.1) and fitted.library == 0.0

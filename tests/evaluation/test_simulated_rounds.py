@@ -130,6 +130,13 @@ def test_drafts_that_were_looked_up() -> None:
     assert [one.drafted for one in second] == [1, *[0] * 9] and second[0].accepted == 0
     # After the last it is the first one's turn.
     assert list(made.rounds(2)) == first
+    # Looking up takes 2 s a round, which is among transformers' costs where its loop does it.
+    costs = Costs(round=0.25, library=0.5, lookup=2.0)
+    for library, cost in ((False, 2.25), (True, 0.5)):
+        schedule = Sequential(5, free=True, library=library)
+        dear = Simulation(schedule, TIMES, found, costs, 10, [2]).rounds(0)
+        assert [one.seconds - one.target_seconds for one in dear] == [cost] * 3
+    assert first[0].seconds - first[0].target_seconds == 0.25
     shorter = Simulation(Sequential(2, free=True), TIMES, found, COSTS, 10, [2])
     with pytest.raises(ValueError, match="no recorded round began at position 3: what is looked"):
         list(shorter.rounds())
