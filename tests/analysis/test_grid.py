@@ -164,8 +164,12 @@ def test_what_slows_the_machine_during_one_pair_is_that_pairs_alone(tmp_path: Pa
     grid = [content(4, perturbation) for perturbation in (0.2, 0.5, 0.6)]
     slow = grid[0]["forwards"][0]
     slow["target"] = {window: 2 * seconds for window, seconds in slow["target"].items()}
-    cells = read_grid(write_bench(tmp_path, [*grid, content(6)]))
+    folder = write_bench(tmp_path, [*grid, content(6)])
+    # Its runs are its own, too.
+    shutil.rmtree(folder / "grid" / "6-0.2" / "00-autoregressive")
+    cells = read_grid(folder)
     assert [cell.forwards.speed_ratio for cell in cells] == pytest.approx([8, 4, 4, 6])
+    assert [len(cell.schedules) for cell in cells] == [2, 2, 2, 1]
 
 
 def test_halves_are_the_fields_of_a_chessboard(cells: list[MeasuredCell]) -> None:
@@ -378,8 +382,17 @@ def test_what_is_looked_up_is_as_it_was_recorded(
     assert cell.lookups["prompt_lookup"] == Lookups((((1, 0),) * 12,))
     assert cell.predicted("prompt_lookup", Costs()) == pytest.approx(54 / 56.4)
     assert cell.measured["prompt_lookup"] == pytest.approx(4.1 / 4)
-    # Of the draft model they say nothing; nor does α of them.
-    assert cell.trace.prompts == (TRACE,)
+    # Of the draft model they say nothing, wherever the run is; nor does α of them.
+    run = run.rename(run.with_name("00-a"))
+    places = [[place] for place in range(TOKENS)]
+    write_cell_rounds(
+        run,
+        lambda rounds: rounds.assign(
+            drafted_at=places * 3, fates=[["rejected"]] * 3 * TOKENS, drafted_ids=places * 3
+        ),
+    )
+    change_records(run, draft_forwards=1)
+    assert read_cells(folder)[0].trace.prompts == (TRACE,)
     assert list(heatmap.simulated([cell], COSTS)) == ["pearl"]
     # In a grid it counts as well. A decoder of one's own begins its rounds who knows where.
     beside = write_bench(tmp_path / "grid", [content()], prompt_lookup=[2.0, 4.0, 6.0])
