@@ -28,7 +28,7 @@ from analysis.theory.winners import (
 from pearl_eval.errors import UserError
 from pearl_eval.figures.saving import check_format, save_figure
 from pearl_eval.figures.winners import Mark, Panel, Rival, draw_winners
-from pearl_eval.results.records import BENCH, read_json
+from pearl_eval.results.records import BENCH, read_bench
 from pearl_eval.shell.progress import steps as bar
 from pearl_eval.simulation import Branching
 
@@ -77,18 +77,14 @@ def read_measured(directory: Path) -> list[Measured]:
 
     Raises :class:`UserError` where there is none, or none of which c and α are known.
     """
-    path = directory / BENCH
-    try:
-        content = read_json(path)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; give what pearl-eval bench wrote") from None
+    content = read_bench(directory)
     contest = content.get("contest")
     pairs = [*(content.get("grid") or ()), *([contest] if contest else ())]
     found = [point for pair in pairs if (point := _fastest(pair))]
     if not found:
         raise UserError(
-            f"{path} has no pair with an acceptance rate and the speed of a decoder of the map"
-            f" ({', '.join(DECODERS)}); run pearl-eval bench with some of them"
+            f"{directory / BENCH} has no pair with an acceptance rate and the speed of a decoder of"
+            f" the map ({', '.join(DECODERS)}); run pearl-eval bench with some of them"
         )
     return found
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from decoders.model.cached_model import CachedModel
 from decoders.process.clock import clock
 from decoders.process.drafter import OnRequest
+from decoders.process.wide_drafter import WideDrafter
 
 #: The draft length that is to be chosen by measurement.
 AUTO = "auto"
@@ -125,6 +126,26 @@ def time_drafts(
     if warm:
         _warm_up(row)
     return [row() / count for _ in range(repeats)]
+
+
+def time_wide(
+    drafter: WideDrafter, width: int, context: int, repeats: int, count: int = 1
+) -> list[float]:
+    """Seconds of draft forwards over a token of each of ``width`` continuations of ``context``
+    tokens, where the draft model runs.
+
+    As a draft process makes them that prepares for several outcomes, the choice of tokens included:
+    ``count`` in a row, of which each figure is the mean. The target is idle meanwhile.
+    """
+    drafter.request(0, [_FILLER] * context, 1)
+    drafter.collect()
+
+    def forward() -> float:
+        drafter.widen(context, width, count)
+        return drafter.collect().seconds
+
+    _warm_up(forward)
+    return [forward() / count for _ in range(repeats)]
 
 
 def time_together(

@@ -15,7 +15,7 @@ from decoders.process.forerunner import Drafted, Forerunner
 from decoders.process.models import Models
 from decoders.round import Round
 from decoders.sampling.sampler import Draft, Sampler
-from decoders.schedule import Ahead, Schedule
+from decoders.schedule import AHEAD, Ahead, Schedule
 from decoders.sequence import Sequence
 from decoders.session import Session
 
@@ -42,7 +42,7 @@ class PearlAsync(Decoder):
     no_blocks = "draws both models' tokens with noise they share, and judges by no ratio"
     idea = "the draft model runs on, the target judges what there is"
 
-    ahead: int = 96
+    ahead: int = AHEAD
     waits: bool = False
 
     def __post_init__(self) -> None:

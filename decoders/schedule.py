@@ -7,10 +7,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, ClassVar, Protocol, TypeAlias
 
-from decoders.fan_out import FLAT
+from decoders.fan_out import FLAT, fan_outs
 
 #: Who drafts: the draft model, or whoever looks up in the text what once followed.
 DRAFT_MODEL, LOOK_UP = "draft model", "look-up in the text"
+#: How far beyond the verified text a draft model may run that never waits, unless told otherwise:
+#: so far that it hardly ever has to wait.
+AHEAD = 96
 #: What a file can hold of a setting.
 _PLAIN = (bool, int, float, str, type(None))
 
@@ -37,7 +40,7 @@ class Sequential:
 
     ``library``: by transformers' own loop, at its cost. ``heuristic``: two tokens more after a
     round in which all were accepted, one less after another. ``free``: the drafts are looked up,
-    which costs no forward.
+    which costs no forward; they may be shorter, or there are none.
     """
 
     gamma: int | str
@@ -51,6 +54,11 @@ class Sequential:
     @property
     def drafts_by(self) -> str:
         return LOOK_UP if self.free else DRAFT_MODEL
+
+    @property
+    def looks_up(self) -> bool:
+        """Whether it is us who look the drafts up; what the library does is among its costs."""
+        return self.free and not self.library
 
     def ends_run(self, one: Any) -> bool:
         return True
@@ -127,6 +135,15 @@ class Branching:
     def __post_init__(self) -> None:
         _check(self.gamma)
 
+    def numbers(self) -> tuple[int, ...]:
+        """For how many tokens after accepted lengths 0 … ``gamma`` a draft is prepared."""
+        return fan_outs(int(self.gamma), self.fan_out, self.shape, self.acceptance, self.exponent)
+
+    @property
+    def draft_widths(self) -> tuple[int, ...]:
+        """Of the draft that is judged, and a token of each of its continuations."""
+        return (int(self.gamma) + 1, sum(self.numbers()))
+
     def ends_run(self, one: Any) -> bool:
         return True
 
@@ -160,7 +177,9 @@ class Rules(Protocol):
     """A schedule of a decoder's own, which also simulates its rounds.
 
     It may have a ``drafts_by`` that says who drafts. Without, or where that is ``None``, it is
-    taken to judge no drafted tokens. With a ``gamma`` that can be ``auto`` it is a dataclass.
+    taken to judge no drafted tokens. It may have ``draft_widths``: over how many tokens at a time
+    forwards of the draft model are that prepare several continuations. With a ``gamma`` that can be
+    ``auto`` it is a dataclass.
     """
 
     def rounds(self, machine: Any) -> Iterator[Any]:
@@ -172,6 +191,17 @@ class Rules(Protocol):
 
 
 Schedule: TypeAlias = Alone | Sequential | Parallel | Ahead | Branching | Replicas | Rules
+
+
+def drafts_by(schedule: Schedule | None) -> str | None:
+    """Who makes the drafts that a schedule judges; ``None`` where it judges none."""
+    return getattr(schedule, "drafts_by", None)
+
+
+def draft_widths(schedule: Schedule | None) -> tuple[int, ...]:
+    """Over how many tokens at a time forwards of a draft model are that prepares several
+    continuations; none where it reads one text."""
+    return tuple(getattr(schedule, "draft_widths", ()))
 
 
 def describe(schedule: Schedule) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from decoders.process.models import Models
 from decoders.retrieval.lookup import Lookup, Reach
 from decoders.retrieval.memory import Cache, EarlierOutputs, FixedTexts, NoTexts, OtherTexts
 from decoders.sampling.sampler import Draft, Sampler
+from decoders.schedule import Schedule, Sequential
 from decoders.sequence import Sequence
 from decoders.session import Session
 
@@ -42,7 +43,6 @@ class Suffix(Decoder):
 
     uses_draft = False
     no_blocks = "judges guesses that were drawn from no distribution, and so by no ratio"
-    # Not simulated: how long its drafts are depends on what is in the text.
     idea = "what most often followed the text's end before is the draft: no model drafts"
 
     gamma: int = 16
@@ -81,6 +81,9 @@ class Suffix(Decoder):
                 "decoder.cache=oracle decodes each text beforehand, and this sampling would draw"
                 " another one then; take sampling=greedy or sampling=coupled"
             )
+
+    def simulated_as(self) -> Schedule:
+        return Sequential(self.gamma, free=True)
 
     def start(self, models: Models, sampler: Sampler) -> Session:
         return SuffixSession(self, models, sampler)

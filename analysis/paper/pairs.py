@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from scipy.optimize import brentq
 
 from analysis.paper.reported import figures
-from analysis.theory.winners import AHEAD, NAMES
+from analysis.theory.winners import NAMES
 from pearl_eval.simulation import (
+    AHEAD,
     Ahead,
     Alone,
     ForwardTimes,

@@ -11,18 +11,22 @@ from typing import Any
 import pandas as pd
 
 from pearl_eval.errors import UserError
-from pearl_eval.results.records import BENCH, read_json
+from pearl_eval.results.records import BENCH, read_bench
 from pearl_eval.results.replay import RecordedText, recorded_texts
 from pearl_eval.results.runs import Run, finished_runs
 from pearl_eval.results.traces import KEY, Traces
 from pearl_eval.simulation import (
+    DRAFT_MODEL,
     Acceptance,
     Alone,
     Costs,
     ForwardTimes,
+    Lookups,
     Schedule,
+    Sequential,
     Simulation,
     Trace,
+    drafts_by,
     read_schedule,
 )
 from pearl_eval.simulation.acceptance import merge
@@ -36,6 +40,7 @@ class MeasuredCell:
     """What was measured on one pair and task: a cell of a grid, or a whole contest.
 
     ``name`` says which. ``dials`` of a cell of a grid are its depth and its perturbation.
+    ``lookups``: of contenders that look their drafts up, what they found.
     ``measured``: each contender's speedup, the geometric mean over the prompts of the
     ratio of its median times: a text of some tens of milliseconds is too short for each repeat to
     count. ``same`` is the ratio of the reference to itself, if it competes too: 1 but for what the
@@ -55,6 +60,7 @@ class MeasuredCell:
     schedules: dict[str, Schedule]
     best: dict[str, float] = field(default_factory=dict)
     dials: tuple[int, float] | None = None
+    lookups: dict[str, Lookups] = field(default_factory=dict)
 
     @classmethod
     def of(cls, content: dict[str, Any], directory: Path) -> MeasuredCell:
@@ -73,10 +79,14 @@ class MeasuredCell:
                 raise ValueError("none of the contest's decoders is simulated")
             name = "{pair}, {task}".format(**found[0].summary)
         else:
+            for run in found:
+                if not _is_simulated(run):
+                    raise NotSimulated(run.summary["decoder"])
             name = "depth {}, perturbation {:g}".format(*dials)
         schedules = {_label(run): _schedule(run) for run in found}
         runs = [(_label(run), Traces.read(run.directory)) for run in found]
         times = {label: _times(own.records, "new_tokens", "seconds") for label, own in runs}
+        drafting = [own for label, own in runs if _by_draft_model(schedules[label])]
         first = runs[0][1].records
         theirs = first.assign(tokens=first["reference_output_ids"].map(len))
         once = _times(theirs, "tokens", "reference_seconds")
@@ -91,14 +101,15 @@ class MeasuredCell:
             tuple(first.drop_duplicates(_TEXT)["prompt_tokens"]),
             ForwardTimes.from_bench(content["forwards"]),
             Trace(
-                tuple(map(merge, zip(*(_trace(own) for _, own in runs), strict=True))),
-                confidences=next((one for _, own in runs if (one := _confidences(own))), None),
+                tuple(map(merge, zip(*map(_trace, drafting), strict=True))),
+                confidences=next((one for own in drafting if (one := _confidences(own))), None),
             ),
             {label: _ratio(reference, _typical(own)) for label, own in times.items()},
             _ratio(_typical(once), _typical(again)),
             schedules,
             {one["decoder"]: one["ratios"]["reference"]["value"] for one in content["best"]},
             dials,
+            {label: _lookups(own) for label, own in runs if not _by_draft_model(schedules[label])},
         )
 
     @property
@@ -111,11 +122,12 @@ class MeasuredCell:
 
         ``acceptance`` instead of the cell's own.
         """
+        recorded: Acceptance = self.lookups.get(label) or self.trace
         reference, own = (
             Simulation(
                 one,
                 self.forwards,
-                acceptance or self.trace,
+                acceptance or recorded,
                 costs,
                 self.max_new_tokens,
                 self.prompts,
@@ -132,16 +144,21 @@ class NotSimulated(ValueError):
 
 
 def _is_simulated(run: Run) -> bool:
-    """Not what drafts without a draft model: a trace doesn't say how often that is right."""
-    schedule = run.summary["decoder_about"]["schedule"]
-    return schedule is not None and not schedule.get("free")
+    if run.summary["decoder_about"]["schedule"] is None:
+        return False
+    schedule = _schedule(run)
+    # What another than the draft model drafts is known where the recorded rounds began, and no
+    # schedule but this is known to begin them there again.
+    return _by_draft_model(schedule) or isinstance(schedule, Sequential)
+
+
+def _by_draft_model(schedule: Schedule) -> bool:
+    """Whether a draft model makes what is drafted, if anything is."""
+    return drafts_by(schedule) in (None, DRAFT_MODEL)
 
 
 def _schedule(run: Run) -> Schedule:
-    said = run.summary["decoder_about"]["schedule"]
-    if said is None:
-        raise NotSimulated(run.summary["decoder"])
-    return read_schedule(said)
+    return read_schedule(run.summary["decoder_about"]["schedule"])
 
 
 def _label(run: Run) -> str:
@@ -194,12 +211,28 @@ def _confidences(run: Traces) -> tuple[tuple[float, ...], ...] | None:
     return tuple(text.confidences for _, text in _texts(run))
 
 
+def _lookups(run: Traces) -> Lookups:
+    """What was looked up in each text, round by round."""
+    return Lookups(
+        tuple(
+            tuple(zip(own["drafted"].tolist(), own["accepted"].tolist(), strict=True))
+            for _, own in _first_rounds(run)
+        )
+    )
+
+
 def _texts(run: Traces) -> Iterator[tuple[dict[str, Any], RecordedText]]:
     """The first record of each text, and what its rounds say of its tokens."""
+    for record, own in _first_rounds(run):
+        (text,) = recorded_texts(own)
+        yield record, text
+
+
+def _first_rounds(run: Traces) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
+    """The first record of each text, and its rounds."""
     for record in run.records.drop_duplicates(_TEXT).to_dict("records"):
         own = (run.rounds[KEY] == [record[name] for name in KEY]).all(axis=1)
-        (text,) = recorded_texts(run.rounds[own])
-        yield {str(name): value for name, value in record.items()}, text
+        yield {str(name): value for name, value in record.items()}, run.rounds[own]
 
 
 def _ratio(reference: Sequence[float], own: Sequence[float]) -> float:
@@ -223,11 +256,7 @@ def read_grid(directory: Path) -> list[MeasuredCell]:
 
 
 def _read(directory: Path, contest: bool) -> Iterator[MeasuredCell]:
-    path = directory / BENCH
-    try:
-        content = read_json(path)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run pearl-eval bench grid=controlled") from None
+    path, content = directory / BENCH, read_bench(directory)
     found = content.get("grid") or [content.get("contest")] * contest
     if not any(found):
         raise UserError(f"{path}: no grid was measured; run pearl-eval bench grid=controlled")

@@ -39,7 +39,10 @@ def simulated(cells: Sequence[MeasuredCell], costs: Costs) -> Predicted:
     target's in proportion to c.
     """
     middle = sorted(cells, key=lambda cell: cell.speed_ratio)[len(cells) // 2]
-    labels = dict.fromkeys(label for cell in cells for label in cell.measured)
+    # How often what is looked up is right does not follow from α.
+    labels = dict.fromkeys(
+        label for cell in cells for label in cell.measured if label not in cell.lookups
+    )
 
     def of(decoder: str) -> Callable[[float, float], float]:
         own = [label for label in labels if label.split()[0] == decoder]

@@ -21,6 +21,8 @@ from pearl_eval.simulation import Costs
 _FITTED = {"round": 1e-4, "crossing": 1e-4, "publish": 1e-5}
 #: And that of transformers' loop, where a decoder runs in it.
 _LIBRARY = {"library": 1e-3}
+#: And that of looking drafts up, where one does.
+_LOOKUP = {"lookup": 1e-4}
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,10 @@ def predict(cells: Sequence[MeasuredCell], costs: Costs) -> list[Point]:
 def fit(cells: Sequence[MeasuredCell]) -> Costs:
     """The costs beside forwards with which these cells are predicted best."""
     schedules = [cell.schedules[label] for cell in cells for label in cell.measured]
-    library = any(getattr(schedule, "library", False) for schedule in schedules)
-    first = _FITTED | (_LIBRARY if library else {})
+    first = dict(_FITTED)
+    for attribute, beside in (("library", _LIBRARY), ("looks_up", _LOOKUP)):
+        if any(getattr(schedule, attribute, False) for schedule in schedules):
+            first |= beside
     start = np.array(list(first.values()))
 
     def residuals(scales: np.ndarray) -> list[float]:

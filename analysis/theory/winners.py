@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
 from pearl_eval.simulation import (
+    AHEAD,
     Adaptive,
     Ahead,
     Alone,
@@ -40,8 +41,6 @@ REFERENCE, WIDE = NAMES[Alone.__name__], NAMES[Branching.__name__]
 #: Draft lengths that are tried: of vanilla speculative decoding up to the one, of ssd to the other.
 _LONGEST, _LONGEST_PREPARED = 20, 12
 _FAN_OUTS = (1, 2, 3, 4)
-#: How far ahead the draft model may run without a barrier.
-AHEAD = 96
 #: Tokens of a text. A prompt is of one, so that only what is generated counts.
 TEXT = 256
 

@@ -61,6 +61,11 @@ class Benchmark:
         setup = Setup.make(config.pair, runtime, uses_draft=True)
         synthetic = " (synthetic: tokens are made up)" if setup.pair.synthetic else ""
         self._title = f"{choices['pair']}, {choices['task']}{synthetic}"
+        if not (config.contest or config.grid or config.growth or config.concurrency):
+            raise UserError(
+                "contest=false leaves nothing to measure; choose grid=controlled, growth=controlled"
+                " or concurrency=vllm"
+            )
         if config.forward_repeats < 1:
             raise UserError(f"forward_repeats must be at least 1, got {config.forward_repeats}")
         run = run_config(cfg)
@@ -105,7 +110,7 @@ class Benchmark:
             "synthetic": setup.pair.synthetic,
             "environment": setup.describe(),
             "config": plain(cfg),
-            "problems": [problem.task_id for problem in problems],
+            "problems": [problem.task_id for problem in decoded(config, problems)],
             **dict.fromkeys(("contest", "grid", "growth", "concurrency")),
         }
 
@@ -171,6 +176,13 @@ def _check(where: str, config: Contestants, prompts: int = _FEWEST) -> None:
         )
     if config.repeats < 1:
         raise UserError(f"{where}repeats must be at least 1, got {config.repeats}")
+
+
+def decoded(config: BenchConfig, drawn: Sequence[Problem]) -> Sequence[Problem]:
+    """The drawn problems that some part of the benchmark makes use of."""
+    if config.contest or config.growth:
+        return drawn
+    return drawn[: max(part.prompts for part in (config.grid, config.concurrency) if part)]
 
 
 def draw(problems: Sequence[Problem], count: int, seed: int) -> list[Problem]:

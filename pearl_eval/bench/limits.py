@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
-from decoders.draft_length import time_drafts, time_forwards, time_sequential, time_together
+from decoders.draft_length import (
+    time_drafts,
+    time_forwards,
+    time_sequential,
+    time_together,
+    time_wide,
+)
 from decoders.model.cached_model import CachedModel
-from decoders.process.drafter import Drafter, OnRequest
 from decoders.process.models import Models
+from decoders.process.wide_drafter import WideDrafter
 from decoders.sampling.sampler import Greedy
 from pearl_eval.results.records import Key
 from pearl_eval.results.traces import KEY
@@ -22,6 +28,8 @@ from pearl_eval.results.traces import KEY
 _RUNNING_ON = 8
 #: Draft forwards that are timed in a row, as they run in a round.
 _ROW = 8
+#: Of those that prepare several continuations it is as many as there is time for, often.
+_WIDE_ROW = 4
 #: How often the reading of a prompt is timed; it takes as long as many forwards.
 _PROMPTS = 3
 #: Seconds by which sums of times may be off.
@@ -37,7 +45,8 @@ class TimedForwards:
     both run at once, by how many tokens the target reads and the draft model drafts meanwhile.
     ``prompt`` are those of both models, each alone, that read the whole prompt, ``prompt_length``
     tokens. ``sequential`` are those of drafting some tokens and then verifying them, both models on
-    one device or core, by how many.
+    one device or core, by how many. ``wide`` are those of the draft model over a token of each of
+    several continuations, by how many; there are none where no decoder asked for them.
     """
 
     key: Key
@@ -48,6 +57,7 @@ class TimedForwards:
     prompt: tuple[float, float] = (0.0, 0.0)
     prompt_length: int = 0
     sequential: dict[int, float] = field(default_factory=dict)
+    wide: dict[int, float] = field(default_factory=dict)
 
     @property
     def speed_ratio(self) -> float:
@@ -104,16 +114,19 @@ class Timer:
         How often each forward is timed.
     running_on
         Whether some decoder judges as many tokens as there are, so that a long window counts, too.
+    widths
+        Over how many continuations at a time some decoder's draft model drafts.
     """
 
     def __init__(
         self,
         target: CachedModel,
         draft: CachedModel,
-        drafter: OnRequest,
+        drafter: WideDrafter,
         lengths: Sequence[int],
         repeats: int,
         running_on: bool,
+        widths: Iterable[int] = (),
     ) -> None:
         self._target = target
         self._draft = draft
@@ -123,18 +136,25 @@ class Timer:
         longest = {max(self._lengths, default=0) + 1, *([_RUNNING_ON] if running_on else [])}
         self._windows = sorted({1, *self._lengths, *longest})
         self._repeats = repeats
+        # One is a forward as any other.
+        self._widths = sorted({*widths} - {1})
 
     @classmethod
     @contextlib.contextmanager
     def started(
-        cls, models: Models, lengths: Sequence[int], repeats: int, running_on: bool
+        cls,
+        models: Models,
+        lengths: Sequence[int],
+        repeats: int,
+        running_on: bool,
+        widths: Iterable[int],
     ) -> Iterator[Timer]:
         """A timer of a pair, with draft models of its own while the body of a ``with`` runs."""
-        drafter = Drafter(models.load_draft, Greedy(), models.draft_process)
+        drafter = WideDrafter(models.load_draft, Greedy(), models.draft_process)
         with contextlib.closing(drafter):
             draft = models.load_draft()
             drafter.wait_ready()
-            yield cls(models.target, draft, drafter, lengths, repeats, running_on)
+            yield cls(models.target, draft, drafter, lengths, repeats, running_on, widths)
 
     def forwards(self, key: Key, context: int, prompt_length: int) -> TimedForwards:
         """Forwards after ``context`` tokens, and those that read a prompt."""
@@ -160,6 +180,10 @@ class Timer:
             {
                 n: statistics.median(time_sequential(target, self._draft, n, context, repeats))
                 for n in self._lengths
+            },
+            {
+                w: statistics.median(time_wide(drafter, w, context, repeats, _WIDE_ROW))
+                for w in self._widths
             },
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import zip_longest
@@ -169,6 +170,8 @@ def print_contest(title: str, contest: Mapping[str, Any]) -> None:
         " run at once, else than both together.",
         soft_wrap=True,
     )
+    if said := wide_text(contest["forwards"]):
+        console(stderr=False).print(said, soft_wrap=True)
     for row in contest["rows"]:
         if row.get("replay"):
             console(stderr=False).print(
@@ -189,6 +192,19 @@ def print_contest(title: str, contest: Mapping[str, Any]) -> None:
             for one in best
         ),
     )
+
+
+def wide_text(forwards: Sequence[Mapping[str, Any]]) -> str:
+    """What drafting several continuations side by side costs; empty where that was not timed."""
+    # Benchmarks of before it was lack them.
+    shares = {
+        int(width): statistics.median(one["wide"][width] / one["draft"] for one in forwards)
+        for width in forwards[0].get("wide", ())
+    }
+    if not shares:
+        return ""
+    told = ", ".join(f"{width} tokens {share:.2f}×" for width, share in sorted(shares.items()))
+    return f"Draft forwards over tokens of several continuations, beside one of one token: {told}."
 
 
 def replay_text(contender: str, replay: Mapping[str, float]) -> str:

@@ -115,6 +115,20 @@ def read_json(path: Path, advice: str = "move it away and make it anew") -> File
     return content
 
 
+def read_bench(directory: Path) -> FileObject:
+    """What ``bench.json`` of a benchmark's directory holds.
+
+    :class:`UserError` where it is damaged, or there is none.
+    """
+    path = directory / BENCH
+    try:
+        return read_json(path)
+    except FileNotFoundError:
+        raise UserError(
+            f"{path}: no such file; give a directory that pearl-eval bench wrote into"
+        ) from None
+
+
 def read_yaml(path: Path) -> Any:
     """What Hydra left in a YAML file. :class:`UserError` where it is damaged."""
     try:

@@ -13,7 +13,7 @@ import pandas as pd
 from decoders.adaptive.calibration import doubt, place_kind
 from decoders.adaptive.policy import MOST, Policy
 from decoders.round import Fate
-from decoders.schedule import Adaptive
+from decoders.schedule import AHEAD, Adaptive
 from pearl_eval.results.traces import KEY
 from pearl_eval.simulation.acceptance import UNTOLD, Acceptance, Trace
 from pearl_eval.simulation.bounds import Informed, Outcomes
@@ -25,8 +25,6 @@ Kind = TypeVar("Kind", int, tuple[int, int])
 
 #: As :class:`~pearl_eval.simulation.acceptance.Trace` has fates of tokens that were judged.
 _MARKS = {Fate.accepted.value: "1", Fate.rejected.value: "0"}
-#: How far the draft model ran ahead does not matter as long as it is far.
-_AHEAD = 96
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,8 @@ class Replay:
             for text in of:
                 trace = seen(Trace((text.marks,), confidences=(text.confidences,)))
                 length = len(text.marks)
-                made = Simulation(Adaptive(_AHEAD), forwards, trace, costs, length, (1,))
+                # How far the draft model ran ahead does not matter as long as it is far.
+                made = Simulation(Adaptive(AHEAD), forwards, trace, costs, length, (1,))
                 seconds += made.run(policy=policy).seconds
                 tokens += length
             return tokens / seconds

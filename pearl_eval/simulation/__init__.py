@@ -1,6 +1,8 @@
 """What decoders would take, from forward times and acceptance: no model runs here."""
 
 from decoders.schedule import (
+    AHEAD,
+    DRAFT_MODEL,
     Adaptive,
     Ahead,
     Alone,
@@ -10,14 +12,17 @@ from decoders.schedule import (
     Schedule,
     Sequential,
     describe,
+    drafts_by,
     read_schedule,
 )
-from pearl_eval.simulation.acceptance import Acceptance, BlockRates, Rate, Trace
+from pearl_eval.simulation.acceptance import Acceptance, BlockRates, Lookups, Rate, Trace
 from pearl_eval.simulation.forwards import ForwardTimes, Hardware, Slowdown, Surface, Switching
 from pearl_eval.simulation.machine import Costs, Machine, SimulatedRound
 from pearl_eval.simulation.simulation import Result, Simulation, predict_speedup
 
 __all__ = [
+    "AHEAD",
+    "DRAFT_MODEL",
     "Acceptance",
     "Adaptive",
     "Ahead",
@@ -27,6 +32,7 @@ __all__ = [
     "Costs",
     "ForwardTimes",
     "Hardware",
+    "Lookups",
     "Machine",
     "Parallel",
     "Rate",
@@ -41,6 +47,7 @@ __all__ = [
     "Switching",
     "Trace",
     "describe",
+    "drafts_by",
     "predict_speedup",
     "read_schedule",
 ]

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from decoders.schedule import DRAFT_MODEL
+from decoders.schedule import DRAFT_MODEL, LOOK_UP
 
 #: The confidence of tokens of which none is known: the same of all, so that it says nothing.
 UNTOLD = 0.5
@@ -32,6 +32,9 @@ class Text(Protocol):
     def within(self, position: int, count: int, rejected: bool) -> bool:
         """Whether the target's token for a position is one of the draft model's first ``count``
         choices, not counting the one that was ``rejected``."""
+
+    def at_hand(self, start: int, count: int) -> int:
+        """How many tokens are drafted from position ``start`` on, where at most ``count`` are."""
 
 
 class Acceptance(Protocol):
@@ -77,6 +80,9 @@ class FixedText:
     def within(self, position: int, count: int, rejected: bool) -> bool:
         return self._places[position] - rejected <= count
 
+    def at_hand(self, start: int, count: int) -> int:
+        return count
+
 
 class BlockText:
     """Each token is accepted at the rate of its place in its block, given those before it.
@@ -105,6 +111,41 @@ class BlockText:
         # What follows a whole block is accepted as often as the last of its tokens.
         right = not rejected and self._chances[position] < self._rates[-1]
         return right or self._places[position] - rejected <= count
+
+    def at_hand(self, start: int, count: int) -> int:
+        return count
+
+
+class LookedUpText:
+    """A text whose rounds were recorded: how many tokens were drafted in each, and accepted."""
+
+    def __init__(self, rounds: Sequence[tuple[int, int]]) -> None:
+        self._rounds: dict[int, tuple[int, int]] = {}
+        known = 0
+        for drafted, accepted in rounds:
+            self._rounds[known] = drafted, accepted
+            known += accepted + 1
+
+    def _begun_at(self, position: int) -> tuple[int, int]:
+        try:
+            return self._rounds[position]
+        except KeyError:
+            raise ValueError(
+                f"no recorded round began at position {position}: what is looked up there is not"
+                " known, so only the settings that were recorded can be simulated"
+            ) from None
+
+    def accepted(self, start: int, count: int) -> int:
+        return min(count, self._begun_at(start)[1])
+
+    def confidence(self, position: int) -> float:
+        return UNTOLD
+
+    def within(self, position: int, count: int, rejected: bool) -> bool:
+        return False
+
+    def at_hand(self, start: int, count: int) -> int:
+        return min(count, self._begun_at(start)[0])
 
 
 @dataclass(frozen=True)
@@ -197,6 +238,23 @@ class Trace:
         right = np.where(recorded == ord("-"), drawn, recorded == ord("1"))
         known = None if self.confidences is None else self.confidences[index % len(self.prompts)]
         return FixedText(right, known, _places(length, self.tail, rng))
+
+
+@dataclass(frozen=True)
+class Lookups:
+    """Of each prompt the recorded rounds of a decoder that looks its drafts up, in order: how many
+    tokens it drafted, and how many of them were accepted.
+
+    With greedy decoding both follow from the text where a round begins, and from the settings. So
+    they hold for a decoder of the same settings, which begins its rounds at the same places.
+    """
+
+    prompts: tuple[tuple[tuple[int, int], ...], ...]
+    of: str = LOOK_UP
+
+    def text(self, index: int, length: int, rng: np.random.Generator) -> Text:
+        """Prompts are taken in order, again from the first after the last."""
+        return LookedUpText(self.prompts[index % len(self.prompts)])
 
 
 def merge(traces: Sequence[str]) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from decoders.fan_out import fan_outs
 from decoders.schedule import Branching
 from pearl_eval.simulation.machine import Machine, Rounds, SimulatedRound
 
@@ -36,7 +35,9 @@ class _Preparing:
     def forking(self) -> float:
         """Seconds of the forward that reads the draft, from which all continuations start."""
         length = self.machine.prompt + self.known + self.drafted
-        return self.machine.draft.forward(self.read, length - self.read)
+        # Of the prompt, which is read first, only the last token can branch.
+        side = self.machine.branches if self.known else self.machine.draft
+        return side.forward(self.read, length - self.read)
 
     def forwards(self) -> Iterator[float]:
         """Seconds of each forward, the widest of which reads a token of every continuation."""
@@ -47,25 +48,22 @@ class _Preparing:
         context = self.machine.prompt + self.known + self.drafted
         for step in range(self.wanted(0)):
             width = sum(self.fan_out(one) for one in lengths if self.wanted(one) > step)
-            yield self.machine.draft.forward(width, context)
+            yield self.machine.branches.forward(width, context)
             context += width
 
 
 def branching(schedule: Branching, machine: Machine) -> Rounds:
     text, under_way = machine.text, machine.costs.crossing / 2
-    gamma = int(schedule.gamma)
-    numbers = fan_outs(
-        gamma, schedule.fan_out, schedule.shape, schedule.acceptance, schedule.exponent
-    )
+    numbers = schedule.numbers()
     known = drafted = target_seen = 0
     clock, told = 0.0, under_way
     preparing = _Preparing(machine, numbers, 0, 0, machine.prompt)
     # Of the draft that is judged: whether it was prepared, and what it took to have it.
     mode, made = "decode", 0
     before = drafting = waited = arrived = 0.0
-    while known < machine.max_new_tokens:
+    while True:
         begin = clock
-        waiting = arrived - begin if arrived else 0.0
+        waiting = arrived - begin
         window = machine.prompt + known + drafted - target_seen
         verifying = machine.target.forward(window, target_seen) * machine.slowdown.target
         accepted = text.accepted(known, drafted)
@@ -122,7 +120,7 @@ def branching(schedule: Branching, machine: Machine) -> Rounds:
             whole = min(made - 1, wanted)
             drafting += machine.draft.row(wanted - whole, place, 1 + whole)
             made += wanted - whole
-        elif wanted and schedule.at_miss:
+        elif schedule.at_miss:
             drafting += machine.draft.row(wanted, place)
         target_seen = machine.prompt + known + accepted
         known = verified

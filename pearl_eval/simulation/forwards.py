@@ -146,12 +146,17 @@ class Hardware:
 
 @dataclass(frozen=True)
 class ForwardTimes:
-    """Forward times of a pair, each model alone, and what it costs to run at once, or in turn."""
+    """Forward times of a pair, each model alone, and what it costs to run at once, or in turn.
+
+    ``branches``: those of the draft model over tokens of several continuations, where they were
+    timed by themselves. Without, they take as long as over as many tokens of one text.
+    """
 
     target: Surface
     draft: Surface
     slowdown: Slowdown = field(default_factory=Slowdown)
     switching: Switching = field(default_factory=Switching)
+    branches: Surface | None = None
 
     @property
     def speed_ratio(self) -> float:
@@ -207,7 +212,11 @@ class ForwardTimes:
         windows = [w for w in forwards[0]["target"] if int(w) < length]
         seconds = {(int(w), 0): median("target", w) for w in windows}
         target = Surface.of(seconds | {(length, 0): median("prompt", 0)})
-        draft = Surface.of({(1, 0): median("draft"), (length, 0): median("prompt", 1)})
+        single = {(1, 0): median("draft")}
+        draft = Surface.of(single | {(length, 0): median("prompt", 1)})
+        # Not timed where no contender asked for them, nor before it could.
+        wide = {(int(w), 0): median("wide", w) for w in forwards[0].get("wide", ())}
+        branches = Surface.of(single | wide) if wide else None
         beside = [
             (int(w), median("beside", w, 0), median("beside", w, 1), context) for w in windows
         ]
@@ -217,7 +226,7 @@ class ForwardTimes:
             median("sequential", str(n)) - a for n, a in zip(lengths, alone, strict=True)
         )
         slowdown = measured_slowdown(target, draft, beside)
-        return cls(target, draft, slowdown, Switching(lengths, beyond))
+        return cls(target, draft, slowdown, Switching(lengths, beyond), branches)
 
     @classmethod
     def from_shapes(

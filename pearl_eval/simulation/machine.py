@@ -20,7 +20,8 @@ class Costs:
     between PEARL's processes, in each of its rounds; without rounds (``Ahead``) half of it is how
     long a token or news is under way, and ``publish`` is that of a token, in the draft process.
     ``handover``: of draft copies at both ends taking turns, a round. ``library``: of a decision of
-    transformers' ``generate``.
+    transformers' ``generate``. ``lookup``: of a decoder of ours that looks its drafts up, a round,
+    beside the decision.
     """
 
     round: float = 0.0
@@ -28,6 +29,7 @@ class Costs:
     publish: float = 0.0
     handover: float = 0.0
     library: float = 0.0
+    lookup: float = 0.0
 
 
 class SimulatedRound(NamedTuple):
@@ -86,7 +88,10 @@ class Side:
 
 @dataclass(frozen=True)
 class Machine:
-    """Both models on one text of ``max_new_tokens`` tokens after a prompt of ``prompt`` tokens."""
+    """Both models on one text of ``max_new_tokens`` tokens after a prompt of ``prompt`` tokens.
+
+    ``branches``: the draft model's forwards over tokens of several continuations.
+    """
 
     text: Text
     max_new_tokens: int
@@ -95,11 +100,14 @@ class Machine:
     costs: Costs
     target: Side = field(init=False)
     draft: Side = field(init=False)
+    branches: Side = field(init=False)
 
     def __post_init__(self) -> None:
         longest = self.prompt + self.max_new_tokens
         object.__setattr__(self, "target", Side(self.forwards.target, longest))
         object.__setattr__(self, "draft", Side(self.forwards.draft, longest))
+        wide = self.forwards.branches
+        object.__setattr__(self, "branches", Side(wide, longest) if wide else self.draft)
 
     @property
     def slowdown(self) -> Slowdown:

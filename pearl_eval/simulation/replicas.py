@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from decoders.schedule import Replicas
 from pearl_eval.simulation.machine import Machine, Rounds, SimulatedRound
@@ -60,8 +61,7 @@ class _Replica:
     seen: int = 0
 
 
-@dataclass(frozen=True)
-class _Judging:
+class _Judging(NamedTuple):
     """A forward that reads the text up to position ``end``, the verdict of which is there ``at`` a
     time."""
 
@@ -77,7 +77,7 @@ def replicas(schedule: Replicas, machine: Machine) -> Rounds:
     copies = [_Replica() for _ in range(schedule.replicas)]
     draft = _Draft(machine, 0, under_way, 0)
     judging = deque[_Judging]()
-    clock, known, told, read = 0.0, 0, 0, -1
+    clock, known, told, read = 0.0, 0, 0, 0
     while known < machine.max_new_tokens:
         end, begins = draft.block_after(read, schedule.gamma), math.inf
         copy = min(copies, key=lambda one: one.free)
@@ -121,4 +121,4 @@ def replicas(schedule: Replicas, machine: Machine) -> Rounds:
                 one.free = min(one.free, now)
                 one.seen = min(one.seen, machine.prompt + right)
             draft = draft.anew(right, known, now + under_way)
-            told, read = known, known - 1
+            told = read = known

@@ -27,6 +27,8 @@ def sequential(schedule: Sequential, machine: Machine) -> Rounds:
     text, prompt, max_new_tokens = machine.text, machine.prompt, machine.max_new_tokens
     target, draft = machine.target, machine.draft
     cost = machine.costs.library if schedule.library else machine.costs.round
+    if schedule.looks_up:
+        cost += machine.costs.lookup
     gamma = int(schedule.gamma)
     switching: dict[int, float] = {}
     clock = 0.0
@@ -34,6 +36,8 @@ def sequential(schedule: Sequential, machine: Machine) -> Rounds:
     while known < max_new_tokens:
         length = prompt + known
         count = min(gamma, max_new_tokens - known - 1)
+        if schedule.free:
+            count = text.at_hand(known, count)
         drafting = 0.0
         if count and not schedule.free:
             drafting = draft.row(count, draft_seen, length - draft_seen)
@@ -52,7 +56,7 @@ def sequential(schedule: Sequential, machine: Machine) -> Rounds:
         if schedule.heuristic:
             gamma = gamma + 2 if accepted == count else max(1, gamma - 1)
         yield SimulatedRound(
-            "verify" if count or not schedule.library else "decode",
+            "verify" if count or not (schedule.library or schedule.free) else "decode",
             clock,
             seconds,
             count,

@@ -20,6 +20,7 @@ from decoders.schedule import (
     Replicas,
     Schedule,
     Sequential,
+    drafts_by,
 )
 from pearl_eval.simulation.acceptance import Acceptance, BlockRates
 from pearl_eval.simulation.ahead import ahead
@@ -157,7 +158,7 @@ class Simulation:
                 "max_new_tokens and prompts are numbers of tokens, at least 1, got"
                 f" max_new_tokens={self.max_new_tokens} prompts={list(self.prompts)}"
             )
-        needed = getattr(self.schedule, "drafts_by", None)
+        needed = drafts_by(self.schedule)
         if needed and self.acceptance.of != needed:
             raise ValueError(
                 f"{self.schedule} needs the acceptance of drafts by: {needed}; got that of"

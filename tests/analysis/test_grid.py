@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from written_run import OUTPUT, autoregressive, pearl, write_run
 
-from analysis.theory import heatmap, prediction
+from analysis.theory import grid, heatmap, prediction, theory
 from analysis.theory.grid import MeasuredCell, halves, read_cells, read_grid
 from analysis.theory.prediction import Point, errors, fit, noise, predict, table
 from pearl_eval.commands import program
 from pearl_eval.errors import UserError
-from pearl_eval.simulation import Ahead, Alone, Costs, Parallel, Rate, Schedule, Sequential
+from pearl_eval.results.runs import finished_runs
+from pearl_eval.simulation import (
+    Ahead,
+    Alone,
+    Costs,
+    Lookups,
+    Parallel,
+    Rate,
+    Schedule,
+    Sequential,
+)
 
 #: What PEARL's rounds in ``written_run`` say of the tokens that its draft model gets right.
 TRACE = "111110111111"
@@ -66,7 +78,7 @@ def write_bench(folder: Path, grid: list[dict[str, Any]], **seconds: list[float]
 
 
 def write_cell_run(folder: Path, decoder: str, times: list[float]) -> None:
-    rounds = pearl() if decoder == "pearl" else autoregressive()
+    rounds = pearl() if decoder.startswith("pearl") else autoregressive()
     settings = {"gamma": 2} if decoder == "pearl" else {}
     write_run(folder, decoder, rounds, decoder_settings=settings)
     record = json.loads((folder / "records.jsonl").read_text().splitlines()[0])
@@ -136,7 +148,7 @@ def test_a_prediction_simulates_the_draft_length_of_the_label(
 
 
 def test_a_grid_is_read_or_refused_in_a_line(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no such file; run pearl-eval bench grid=controlled"):
+    with pytest.raises(UserError, match=r"bench.json: no such file; give a directory that"):
         read_grid(tmp_path)
     with pytest.raises(UserError, match="no grid was measured"):
         read_grid(write_bench(tmp_path / "none", []))
@@ -152,8 +164,12 @@ def test_what_slows_the_machine_during_one_pair_is_that_pairs_alone(tmp_path: Pa
     grid = [content(4, perturbation) for perturbation in (0.2, 0.5, 0.6)]
     slow = grid[0]["forwards"][0]
     slow["target"] = {window: 2 * seconds for window, seconds in slow["target"].items()}
-    cells = read_grid(write_bench(tmp_path, [*grid, content(6)]))
+    folder = write_bench(tmp_path, [*grid, content(6)])
+    # Its runs are its own, too.
+    shutil.rmtree(folder / "grid" / "6-0.2" / "00-autoregressive")
+    cells = read_grid(folder)
     assert [cell.forwards.speed_ratio for cell in cells] == pytest.approx([8, 4, 4, 6])
+    assert [len(cell.schedules) for cell in cells] == [2, 2, 2, 1]
 
 
 def test_halves_are_the_fields_of_a_chessboard(cells: list[MeasuredCell]) -> None:
@@ -228,6 +244,67 @@ def test_simulated_surfaces_pass_through_their_own_grid(cells: list[MeasuredCell
     assert surfaces["pearl"](6.0, 0.95) < 0.8 * heatmap.THEORY["Parallel"](6.0, 0.95)
 
 
+def test_closed_forms_are_at_the_best_draft_length() -> None:
+    """At c = 4 and α = 0.8: of vanilla speculative decoding γ = 3, as 2.952 · 4/7 is more than
+    2.44 · 4/6 and 3.3616 · 4/8; of PEARL γ = 4."""
+    assert list(heatmap.THEORY) == ["Sequential", "Parallel", "Ahead"]
+    assert heatmap.THEORY["Sequential"](4.0, 0.8) == pytest.approx(2.952 * 4 / 7)
+    # (1 − 0.8⁴) / (0.2 · (1 − 0.8⁴ + 0.8)) tokens in a round of a target forward.
+    assert heatmap.THEORY["Parallel"](4.0, 0.8) == pytest.approx(0.5904 / (0.2 * 1.3904))
+    assert heatmap.THEORY["Ahead"] is theory.async_speedup
+
+
+def test_another_speed_ratio_is_another_target(cells: list[MeasuredCell]) -> None:
+    """Three times as slow, whatever it reads."""
+    known = cells[0].forwards
+    made = heatmap._at(known, 3 * known.speed_ratio)
+    for before, after in zip(known.target.seconds, made.target.seconds, strict=True):
+        assert after == pytest.approx([3 * one for one in before])
+    assert replace(made, target=known.target) == known
+
+
+def test_what_is_drawn_of_theory_and_of_a_grid(
+    cells: list[MeasuredCell], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def draw(*given: Any) -> Figure:
+        asked.append(given)
+        return Figure()
+
+    fitted: list[Any] = []
+
+    def fit(own: Any) -> Costs:
+        fitted.append(own)
+        return COSTS
+
+    monkeypatch.setattr(heatmap, "draw_heatmap", draw)
+    monkeypatch.setattr(heatmap, "fit", fit)
+    monkeypatch.setattr(heatmap, "read_grid", lambda directory: cells)
+    heatmap.write_heatmap(output=tmp_path / "a.png")
+    heatmap.write_heatmap(tmp_path, tmp_path / "b.png")
+    theoretic, simulated = asked
+    assert theoretic[0] is heatmap.THEORY and theoretic[3:] == (60, 2.0)
+    assert theoretic[1] == {"Sequential": [], "Parallel": [], "Ahead": []}
+    assert "closed forms: no overhead" in theoretic[2]
+    # The grid's least c is 2, at which points are to be seen.
+    assert simulated[3:] == (12, pytest.approx(1.8)) and fitted == [cells]
+    assert f"texts of {TOKENS} tokens" in simulated[2] and "simulation" in simulated[2]
+    assert list(simulated[0]) == ["speculative", "pearl", "pearl_async"]
+    assert simulated[1] == {
+        "speculative": [],
+        "pearl": [(one.speed_ratio, 0.8, 2.0) for one in cells],
+        "pearl_async": [],
+    }
+    # Of a grid of slow targets alone the surface begins where theory does.
+    monkeypatch.setattr(heatmap, "read_grid", lambda directory: cells[2:])
+    heatmap.write_heatmap(tmp_path, tmp_path / "b.png")
+    assert asked[2][4] == 2.0
+    with pytest.raises(UserError):
+        heatmap.write_heatmap(output=tmp_path / "c.xyz")
+    assert len(asked) == 3
+
+
 def test_points_are_the_best_of_each_cell(cells: list[MeasuredCell]) -> None:
     """As the benchmark has chosen them, on other prompts."""
     cell = replace(cells[0], best={"pearl": 2.5, "pearl_async": 9.0})
@@ -284,13 +361,60 @@ def write_contest(folder: Path, **seconds: list[float]) -> Path:
     return folder
 
 
+def give_schedule(run: Path, kind: str, **settings: Any) -> None:
+    """What a decoder says of itself."""
+    path = run / "summary.json"
+    about = {"schedule": {"_target_": kind, **settings}}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"decoder_about": about}))
+
+
+def test_what_is_looked_up_is_as_it_was_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A token a round, which is wrong: the target reads the prompt's 16 tokens and it in 10.4 ms,
+    then two tokens in 4.2 ms ten times, and the last in 4 ms; alone it takes 10 and 11 · 4 ms."""
+    folder = write_contest(tmp_path, prompt_lookup=[2.0, 4.0, 6.0])
+    run = folder / "grid" / "4-0.2" / "02-prompt_lookup"
+    give_schedule(run, "decoders.schedule.Sequential", gamma=2, free=True)
+    write_cell_rounds(run, lambda rounds: rounds.assign(drafted=1, accepted=0))
+    (cell,) = read_cells(folder)
+    assert list(cell.lookups) == ["prompt_lookup"]
+    assert cell.lookups["prompt_lookup"] == Lookups((((1, 0),) * 12,))
+    assert cell.predicted("prompt_lookup", Costs()) == pytest.approx(54 / 56.4)
+    assert cell.measured["prompt_lookup"] == pytest.approx(4.1 / 4)
+    # Of the draft model they say nothing, wherever the run is; nor does α of them.
+    run = run.rename(run.with_name("00-a"))
+    places = [[place] for place in range(TOKENS)]
+    write_cell_rounds(
+        run,
+        lambda rounds: rounds.assign(
+            drafted_at=places * 3, fates=[["rejected"]] * 3 * TOKENS, drafted_ids=places * 3
+        ),
+    )
+    change_records(run, draft_forwards=1)
+    assert read_cells(folder)[0].trace.prompts == (TRACE,)
+    assert list(heatmap.simulated([cell], COSTS)) == ["pearl"]
+    # In a grid it counts as well. A decoder of one's own begins its rounds who knows where.
+    beside = write_bench(tmp_path / "grid", [content()], prompt_lookup=[2.0, 4.0, 6.0])
+    other = beside / "grid" / "4-0.2" / "02-prompt_lookup"
+    give_schedule(other, "decoders.schedule.Sequential", gamma=2, free=True)
+    assert list(read_grid(beside)[0].lookups) == ["prompt_lookup"]
+    theirs = (Ahead, Sequential)
+    monkeypatch.setattr(
+        grid, "drafts_by", lambda own: "somebody else" if isinstance(own, theirs) else None
+    )
+    give_schedule(run, "decoders.schedule.Ahead", ahead=9)
+    assert not grid._is_simulated(finished_runs(run)[0])
+    give_schedule(other, "decoders.schedule.Ahead", ahead=9)
+    with pytest.raises(UserError, match="prompt_lookup is not simulated"):
+        read_grid(beside)
+    give_schedule(run, "decoders.schedule.Sequential", gamma=9)
+    assert grid._is_simulated(finished_runs(run)[0])
+
+
 def test_a_contest_is_a_cell_without_what_is_not_simulated(tmp_path: Path) -> None:
-    """Guesses from the text are right as often as nobody has seen of the draft model's."""
-    folder = write_contest(tmp_path / "a", lookahead=[1.0, 1.0, 1.0], prompt_lookup=[1.0, 1.0, 1.0])
-    guessing = folder / "grid" / "4-0.2" / "03-prompt_lookup" / "summary.json"
-    summary = json.loads(guessing.read_text())
-    about = {"schedule": {"_target_": "decoders.schedule.Sequential", "gamma": 2, "free": True}}
-    guessing.write_text(json.dumps(summary | {"decoder_about": about}))
+    folder = write_contest(tmp_path / "a", lookahead=[1.0, 1.0, 1.0])
+    summary = json.loads((folder / "grid" / "4-0.2" / "02-lookahead" / "summary.json").read_text())
     cells = read_cells(folder, write_bench(tmp_path / "b", [content()]))
     assert [cell.name for cell in cells] == [
         f"{summary['pair']}, {summary['task']}",
@@ -300,10 +424,58 @@ def test_a_contest_is_a_cell_without_what_is_not_simulated(tmp_path: Path) -> No
     with pytest.raises(UserError, match="no grid was measured"):
         read_grid(folder)
     for run in (folder / "grid" / "4-0.2").iterdir():
-        if not run.name.endswith(("lookahead", "prompt_lookup")):
+        if not run.name.endswith("lookahead"):
             shutil.rmtree(run)
     with pytest.raises(UserError, match="none of the contest's decoders is simulated"):
         read_cells(folder)
+
+
+def test_what_is_known_of_a_text_is_what_right_outputs_said_of_it(tmp_path: Path) -> None:
+    """Where an output was not the target's, what was accepted in it says nothing of the text. How
+    sure the draft model was is taken from the first run that says so."""
+    folder = write_contest(tmp_path, pearl_adaptive=[1.0, 2.0, 3.0])
+    own = folder / "grid" / "4-0.2"
+    give_schedule(own / "02-pearl_adaptive", "decoders.schedule.Adaptive", ahead=96)
+    write_cell_rounds(own / "02-pearl_adaptive", lambda rounds: rounds.assign(confidences=[
+        [0.5 + place / 100 for place in places] for places in rounds["drafted_at"]
+    ]))  # fmt: skip
+    (cell,) = read_cells(folder)
+    assert cell.trace.prompts == (TRACE,)
+    expected = [0.5 + place / 100 for place in range(TOKENS)]
+    assert cell.trace.confidences == (pytest.approx(expected),)
+    for name in ("01-pearl", "02-pearl_adaptive"):
+        change_records(own / name, exact_match=False)
+    with pytest.raises(UserError, match="needs a prompt with drafted tokens that were judged"):
+        read_cells(folder)
+    change_records(own / "02-pearl_adaptive", exact_match=True, draft_forwards=0)
+    with pytest.raises(UserError, match="needs a prompt with drafted tokens that were judged"):
+        read_cells(folder)
+
+
+def test_a_run_that_says_no_confidence_has_none(cell: MeasuredCell) -> None:
+    assert cell.trace.confidences is None
+
+
+def test_the_reference_is_over_its_own_tokens(tmp_path: Path) -> None:
+    """Of 6 tokens it takes twice as long for each: 4 s for the 12 of a text, twice 2.05 s."""
+    folder = write_bench(tmp_path, [content()])
+    for run in (folder / "grid" / "4-0.2").iterdir():
+        change_records(run, reference_output_ids=OUTPUT[:6])
+    (cell,) = read_grid(folder)
+    # Its own run has 12 tokens: 2.1, 4.2 and 6.3 s beside 4, 8 and 12 s; the median of all is 5.25.
+    assert cell.measured == {"pearl γ=2": pytest.approx(5.25 / 2)}
+    assert cell.same == pytest.approx(8 / 4.2)
+
+
+def change_records(folder: Path, **fields: Any) -> None:
+    path = folder / "records.jsonl"
+    lines = [json.loads(line) | fields for line in path.read_text().splitlines()]
+    path.write_text("".join(f"{json.dumps(one)}\n" for one in lines))
+
+
+def write_cell_rounds(folder: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
+    path = folder / "rounds.parquet"
+    change(pd.read_parquet(path)).to_parquet(path, index=False)
 
 
 def test_contests_are_halved_in_turn(cell: MeasuredCell) -> None:
@@ -350,4 +522,17 @@ def test_the_cost_of_a_librarys_loop_is_fitted_where_there_is_one(cell: Measured
     costs = Costs(round=1e-4, library=2e-3)
     slow = {label: own.predicted(label, costs) for label in schedules}
     assert fit([replace(own, measured=slow)]).library == pytest.approx(2e-3, rel=0.1)
+    assert fit([replace(own, measured=slow)]).lookup == 0.0
     assert fit([cell]).library == 0.0
+
+
+def test_the_cost_of_looking_up_is_fitted_where_somebody_does(cell: MeasuredCell) -> None:
+    schedules: dict[str, Schedule] = {
+        "suffix γ=2": Sequential(2, free=True),
+        "speculative γ=2": Sequential(2),
+    }
+    found = {"suffix γ=2": Lookups((((0, 0),) * TOKENS,))}
+    own = replace(cell, schedules=schedules, lookups=found)
+    slow = {label: own.predicted(label, Costs(round=1e-4, lookup=3e-4)) for label in schedules}
+    fitted = fit([replace(own, measured=slow)])
+    assert fitted.lookup == pytest.approx(3e-4, rel=0.1) and fitted.library == 0.0

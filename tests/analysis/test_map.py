@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import FrozenInstanceError, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from matplotlib.colors import to_hex
 
 from analysis import map as map_command
 from analysis.commands import MAP
@@ -27,8 +28,7 @@ from analysis.theory.winners import (
     replicated,
 )
 from pearl_eval.errors import UserError
-from pearl_eval.figures.palette import looks
-from pearl_eval.figures.winners import Panel, draw_winners, interpolated
+from pearl_eval.figures.winners import Mark, interpolated
 from pearl_eval.simulation import (
     Adaptive,
     Ahead,
@@ -62,7 +62,8 @@ def test_each_decoder_has_its_settings() -> None:
         "ssd": [Branching(gamma, f) for gamma, f in product((1, 2, 3, 4), (1, 2, 3, 4))],
     }
     far = contenders(30.0)
-    assert len(far["pearl"]) == 31 and len(far["ssd"]) == 12 * 4
+    assert len(far["pearl"]) == 31
+    assert far["ssd"] == [Branching(gamma, f) for gamma in range(1, 13) for f in range(1, 5)]
     assert replicated(2.5, 4) == [Replicas(1, 4), Replicas(2, 4), Replicas(3, 4)]
 
 
@@ -97,6 +98,8 @@ def test_settings_are_chosen_roughly_and_the_chosen_is_simulated_for_longer(
     best = Effort(100, 200).best(place, settings)
     assert (best.schedule, best.speedup) == (Sequential(2), 3.2)
     assert asked == [*((one, 100) for one in settings), (Sequential(2), 200)]
+    asked.clear()
+    assert Effort(100, 200).best(place, settings[:2]).schedule == Sequential(2) and len(asked) == 3
     # Where there is nothing to choose it takes no time.
     asked.clear()
     assert Effort(100, 200).best(place, settings[2:]).speedup == 2.7 and len(asked) == 1
@@ -130,10 +133,49 @@ def test_axes_reach_what_was_measured_and_each_point_is_told(
         told.extend(points)
         return points
 
-    found = predict_map([(1.0, 0.98, "pearl"), (2.0, 0.3, "ssd")], (2, 3), ROUGH, steps)
-    assert found.ratios == pytest.approx((1.0, 12.0))
+    found = predict_map([(1.0, 0.98, "pearl"), (2.0, 0.3, "ssd")], (4, 3), ROUGH, steps)
+    # By the same factor from each other, and by the same step.
+    assert found.ratios == pytest.approx((1.0, 12 ** (1 / 3), 12 ** (2 / 3), 12.0))
     assert found.rates == pytest.approx((0.3, 0.64, 0.98))
-    assert told == list(product(range(2), range(3)))
+    assert told == list(product(range(4), range(3)))
+    # Further out than what is simulated anyway, on the other side.
+    found = predict_map([(16.0, 0.7, "pearl")], (2, 2), ROUGH)
+    assert (found.ratios, found.rates) == (pytest.approx((1.25, 16.0)), (0.5, 0.95))
+    found = predict_map(effort=ROUGH)
+    assert (len(found.ratios), len(found.rates)) == (12, 9)
+
+
+def test_maps_are_of_what_a_wide_forward_costs_and_of_harder_texts() -> None:
+    assert list(MAPS) == [
+        Preparation(0.0, 1.0),
+        Preparation(0.02, 1.0),
+        Preparation(0.1, 1.0),
+        Preparation(0.0, 0.5),
+    ]
+    titles = list(MAPS.values())
+    assert [title[0] for title in titles] == list("abcd")
+    assert titles[1].startswith("b) 2 %") and titles[2].startswith("c) 10 %")
+
+
+def test_marks_are_of_one_card_and_within_two_tenths(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Speed ratios are rounded; on the second card they are 2.247, 2.1, 2.562 and 2.594."""
+
+    def paper_pair(name: str, ratio: float) -> Any:
+        def forwards(card: float) -> Any:
+            return SimpleNamespace(speed_ratio=ratio * card)
+
+        return SimpleNamespace(name=name, forwards=forwards)
+
+    made = [("A", 2.14), ("B", 2.0), ("C", 2.44), ("D", 2.47)]
+    pairs = [paper_pair(*one) for one in reversed(made)]
+    monkeypatch.setattr(map_command, "PAIRS", dict(enumerate(pairs)))
+    monkeypatch.setattr(map_command, "_CARDS", {"A100": 1.0, "H100": 1.05})
+    assert marks() == [
+        Mark(2.0, "A100, c = 2: B, A", at_end=False),
+        Mark(2.5, "A100, c = 2.5: D, C", at_end=False),
+        Mark(2.1, "H100, c = 2.1: B, A", at_end=True),
+        Mark(2.6, "H100, c = 2.6: D, C", at_end=True),
+    ]
 
 
 def test_pairs_of_about_one_speed_ratio_share_a_mark() -> None:
@@ -179,43 +221,13 @@ def test_the_fastest_of_each_measured_pair_is_read(tmp_path: Path) -> None:
 
 
 def test_what_has_nothing_to_mark_is_refused_in_a_line(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no such file; give what pearl-eval bench wrote"):
+    with pytest.raises(UserError, match=r"bench.json: no such file; give a directory that"):
         read_measured(tmp_path / "none")
     for content in ({"contest": pair(2.0, 0.5, lookahead=2.0)}, {"grid": []}):
-        with pytest.raises(UserError, match="has no pair with an acceptance rate and the speed"):
+        with pytest.raises(UserError, match=r"bench\.json has no pair with an acceptance rate and"):
             read_measured(bench(tmp_path, **content))
     with pytest.raises(UserError, match=r"bench.json is damaged \(it lacks 'reference'\)"):
         read_measured(bench(tmp_path, contest={"best": [{"decoder": "pearl", "ratios": {}}]}))
-
-
-def test_a_surface_is_interpolated_along_one_axis() -> None:
-    own = interpolated([1.0, 4.0], np.array([[1.0, 10.0], [4.0, 40.0]]), 0)
-    assert own.shape == (240, 2)
-    assert own[0].tolist() == [1, 10] and own[-1].tolist() == pytest.approx([4, 40])
-    # Values of the axis lie by the same factor from each other.
-    assert own[1, 0] / own[0, 0] == pytest.approx(own[-1, 0] / own[-2, 0])
-
-
-def test_a_region_is_the_fastests_and_points_have_their_colours() -> None:
-    """From the left to the right b becomes the faster one."""
-    speeds = {"a": np.full((2, 2), 2.0), "b": np.array([[1.0, 4.0], [1.0, 4.0]])}
-    figure = draw_winners(
-        [1.0, 2.0],
-        [0.5, 1.0],
-        [Panel("one", speeds)],
-        [],
-        [(1.5, 0.6, "b"), (1.5, 0.6, "unheard of")],
-        (0.7, 0.9),
-        "made up",
-    )
-    (axes,) = (one for one in figure.axes if one.get_visible())
-    regions = np.asarray(axes.collections[0].get_array()).reshape(240, 240)
-    # It is as fast at α = 2/3, which is 0.5 · 2^(99.2 / 239).
-    assert set(regions[:, :100].ravel()) == {0} and set(regions[:, 100:].ravel()) == {1}
-    (point,) = (line for line in axes.lines if line.get_marker() == "o")
-    assert (point.get_xdata()[0], point.get_ydata()[0]) == (0.6, 1.5)
-    assert to_hex(point.get_color()) == looks(["a", "b"])["b"][0].lower()
-    assert figure.get_suptitle().endswith("predicted\nmade up")
 
 
 def test_a_map_is_drawn_with_marks_and_points(tiny: Winners) -> None:
@@ -237,11 +249,32 @@ def test_a_map_is_drawn_with_marks_and_points(tiny: Winners) -> None:
         assert all(list(line.get_xdata()) == [0.7, 0.9] for line in lines)
     for place in axes[:4]:
         assert len([line for line in place.lines if line.get_marker() == "o"]) == 1
+    # Two replicas beside the fastest of all but ssd.
+    several = interpolated(tiny.ratios, interpolated(tiny.rates, tiny.replicas[2], 1), 0)
+    others = interpolated(
+        tiny.ratios, interpolated(tiny.rates, np.max(list(tiny.narrow.values()), axis=0), 1), 0
+    )
+    ahead = np.asarray(axes[4].collections[0].get_array()).reshape(240, 240)
+    assert ahead == pytest.approx(several / others - 1)
+    assert "texts of 256 tokens" in figure.get_suptitle()
     said = figure.legends[0].get_title().get_text().splitlines()
     assert said == [f"{number}  {mark.name}" for number, mark in enumerate(shown, start=1)]
     assert [text.get_text() for text in axes[0].texts if text.get_text().isdecimal()] == [
         str(number) for number in range(1, len(shown) + 1)
     ]
+
+
+def test_a_mark_on_the_edge_is_on_the_map(tiny: Winners, monkeypatch: pytest.MonkeyPatch) -> None:
+    edge = [Mark(12.0, "on it"), Mark(12.1, "beyond it")]
+    monkeypatch.setattr(map_command, "marks", lambda: edge)
+    asked: list[Any] = []
+    monkeypatch.setattr(map_command, "draw_winners", lambda *given: asked.extend(given))
+    wide = replace(tiny, ratios=(1.25, 4.0, 12.0))
+    draw_map(wide, [(3.0, 0.6, "pearl")])
+    ratios, rates, panels, rivals, measured, marked, _ = asked
+    assert (ratios, rates, measured) == (wide.ratios, wide.rates, [(3.0, 0.6, "pearl")])
+    assert [list(panel.marks) for panel in panels] == [edge[:1], [], [], []]
+    assert (len(rivals), marked) == (2, (0.7, 0.9))
 
 
 def test_the_table_says_what_each_decoder_gives_on_the_marked_pairs(
@@ -264,7 +297,34 @@ def test_the_table_says_what_each_decoder_gives_on_the_marked_pairs(
         f"{ROUGH.best(MapPoint(2.6, 0.8), replicated(2.6, number)).speedup:.2f}×"
         for number in (2, 4)
     ]
-    assert [name for name in names if name in lines[0]] == names
+    assert [cell.strip() for cell in lines[0].strip("|").split("|")] == [
+        *("pairs", "α", *names, "ssd's γ, fan-out"),
+        *(f"dsi: needs {number} replicas of the target" for number in (2, 4)),
+    ]
+
+
+def test_unless_told_otherwise_as_many_tokens_are_simulated_as_for_the_page(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = set()
+
+    def speedup(self: MapPoint, schedule: Any, tokens: int) -> float:
+        asked.add(tokens)
+        return 1.0
+
+    monkeypatch.setattr(MapPoint, "speedup", speedup)
+    assert pairs_table().count("**1.00×**") == len(marks()) * 3 * 5 and asked == {512, 4096}
+    asked.clear()
+    assert predict_map(size=(2, 2)).replicas[2].tolist() == [[1, 1], [1, 1]]
+    assert asked == {512, 4096}
+
+
+def test_what_a_map_is_of_does_not_change(tiny: Winners) -> None:
+    """Places and settings are looked up by it."""
+    chosen = ROUGH.best(MapPoint(2.0, 0.5), [Alone()])
+    for made in (Preparation(), MapPoint(2.0, 0.5), ROUGH, chosen, tiny):
+        with pytest.raises(FrozenInstanceError):
+            made.speedup = made.rates = made.cost = made.chosen = 0  # type: ignore[misc]
 
 
 def test_the_command_draws_it(
@@ -287,5 +347,8 @@ def test_the_command_draws_it(
     out = capsys.readouterr().out
     assert asked == [(3.0, 0.6, "pearl")] and output.stat().st_size > 10_000
     assert "predicted" in out and "the table" in out and out.endswith(f"{output}\n")
+    # What can't be drawn is said before anything is simulated.
+    asked.clear()
     with pytest.raises(SystemExit, match="2"):
-        MAP.main("map", ["-o", str(tmp_path / "drawn.xyz")])
+        MAP.main("map", [str(folder), "-o", str(tmp_path / "drawn.xyz")])
+    assert not asked

@@ -16,11 +16,13 @@ from make_record import make_record
 from analysis.frames.source import load_any
 from analysis.significance import significance
 from decoders.generation import Generation
-from pearl_eval.bench.benchmark import draw
+from pearl_eval.bench import limits
+from pearl_eval.bench.benchmark import decoded, draw
+from pearl_eval.bench.config import BenchConfig, ConcurrencyConfig, GridConfig, GrowthConfig
 from pearl_eval.bench.growth import points
-from pearl_eval.bench.limits import TimedForwards, round_limit_share
+from pearl_eval.bench.limits import TimedForwards, Timer, round_limit_share
 from pearl_eval.bench.results import Entry, Results
-from pearl_eval.bench.table import bests, replay_text, rows
+from pearl_eval.bench.table import bests, replay_text, rows, wide_text
 from pearl_eval.errors import UserError
 from pearl_eval.results.intervals import total_ratio_interval
 from pearl_eval.results.records import Record, read_lines
@@ -88,6 +90,61 @@ def test_who_decides_for_itself_is_held_against_rules_that_know_more(
     said = replay_text("b", {"measured": 95, "simulated": 90, "informed": 100, "outcomes": 180})
     assert "90.0 tokens/s (measured 95.0)" in said
     assert "90% of its rule where it is known how often" in said and "and 50% where" in said
+
+
+def test_what_drafting_side_by_side_costs_is_told_where_it_was_timed() -> None:
+    """Over eight tokens 2, 3 and 6 times as long as over one: 3 in the median."""
+    forwards = [
+        {"draft": draft, "wide": {"16": 6 * draft, "8": draft * times}}
+        for draft, times in ((1.0, 2), (2.0, 3), (0.5, 6))
+    ]
+    assert wide_text(forwards).endswith("beside one of one token: 8 tokens 3.00×, 16 tokens 6.00×.")
+    assert wide_text([{"draft": 1.0, "wide": {}}]) == wide_text([{"draft": 1.0}]) == ""
+
+
+@pytest.mark.parametrize(
+    ("running_on", "windows"), [(False, [1, 2, 4, 5]), (True, [1, 2, 4, 5, 8])]
+)
+def test_which_forwards_are_timed(
+    monkeypatch: pytest.MonkeyPatch, running_on: bool, windows: list[int]
+) -> None:
+    """Each where the pair is asked for it; the median counts of each."""
+    target, draft, drafter = (object() for _ in range(3))
+    asked: dict[str, list[Any]] = {}
+
+    def timed(name: str, *found: list[float]) -> None:
+        def time(*arguments: Any, **named: Any) -> Any:
+            asked.setdefault(name, []).append((*arguments, *named.items()))
+            return found if len(found) > 1 else found[0]
+
+        monkeypatch.setattr(limits, name, time)
+
+    timed("time_forwards", [7.0, 8.0, 90.0])
+    timed("time_drafts", [1.0, 2.0, 30.0])
+    timed("time_together", [9.0, 10.0, 99.0], [3.0, 4.0, 55.0])
+    timed("time_sequential", [11.0, 12.0, 70.0])
+    timed("time_wide", [5.0, 6.0, 80.0])
+    timer = Timer(target, draft, drafter, [4, 2, 4], 9, running_on, {1, 10, 5})  # type: ignore[arg-type]
+    found = timer.forwards(KEY, 100, 30)
+    assert found == TimedForwards(
+        KEY,
+        100,
+        2.0,
+        dict.fromkeys(windows, 8.0),
+        dict.fromkeys(windows, (10.0, 4.0)),
+        (8.0, 2.0),
+        30,
+        {2: 12.0, 4: 12.0},
+        {5: 6.0, 10: 6.0},
+    )
+    cold = ("warm", False)
+    assert asked == {
+        "time_forwards": [(target, 30, 0, 3, cold), *((target, w, 100, 9) for w in windows)],
+        "time_drafts": [(drafter, 0, 3, ("window", 30), cold), (drafter, 100, 9, 8)],
+        "time_together": [(target, drafter, w, 100, 9) for w in windows],
+        "time_sequential": [(target, draft, n, 100, 9) for n in (2, 4)],
+        "time_wide": [(drafter, w, 100, 9, 4) for w in (5, 10)],
+    }
 
 
 def test_ratios_are_paired() -> None:
@@ -178,6 +235,20 @@ def test_problems_are_drawn_over_the_whole_task_by_the_seed() -> None:
     ]
 
 
+def test_problems_are_named_as_far_as_they_are_decoded() -> None:
+    """Of twelve: all by a contest, and for texts of any length; of others as many as they ask."""
+    drawn = [Problem(f"Task/{i}", "") for i in range(12)]
+    grid, several = GridConfig(prompts=4), ConcurrencyConfig(prompts=7)
+    for config, count in [
+        (BenchConfig(contest=True, grid=grid), 12),
+        (BenchConfig(contest=False, grid=grid), 4),
+        (BenchConfig(contest=False, concurrency=several), 7),
+        (BenchConfig(contest=False, grid=grid, concurrency=several), 7),
+        (BenchConfig(contest=False, grid=grid, growth=GrowthConfig()), 12),
+    ]:
+        assert list(decoded(config, drawn)) == drawn[:count]
+
+
 def test_limit_1_is_one_draft_forward_a_token() -> None:
     """10 tokens in 20 s, where ten draft forwards take half of that; the other prompt's own take
     2 s each: 10 in 20 s as well."""
@@ -247,14 +318,16 @@ def written(folder: Path, *pictures: str) -> dict[str, Any]:
 
 
 def test_contenders_are_compared_side_by_side(run_bench: Run, tmp_path: Path) -> None:
-    decoders = "decoders=[autoregressive,speculative,pearl,pearl_async,generate,assisted_constant]"
+    decoders = (
+        "decoders=[autoregressive,speculative,pearl,pearl_async,ssd,generate,assisted_constant]"
+    )
     code, out, err = run_bench(decoders, "gammas=[2,3]", *QUICK)
     assert code == 0, err
     labels = ["generate", "autoregressive", "speculative γ2", "assisted_constant γ3"]
     assert all(label in out for label in labels)
     content = written(tmp_path / "run", "contest")
     table = content["contest"]["rows"]
-    assert [row["equivalence"] for row in table] == ["identical 4/4"] * (3 + 3 * 2)
+    assert [row["equivalence"] for row in table] == ["identical 4/4"] * (3 + 4 * 2)
     shares = {row["contender"]: row["round_limit_share"] for row in table}
     assert shares["pearl γ2"] > 0 and shares["speculative γ2"] > 0
     assert set(table[0]["ratios"]) == {"reference", "generate"}
@@ -266,14 +339,19 @@ def test_contenders_are_compared_side_by_side(run_bench: Run, tmp_path: Path) ->
         # 8 since pearl_async judges whatever there is.
         assert sorted(one["target"]) == sorted(one["beside"]) == ["1", "2", "3", "4", "8"]
         assert sorted(one["sequential"]) == ["2", "3"]
-        assert min(*one["sequential"].values(), *one["target"].values()) > 0
+        # Drafts of two and three tokens, each with the token before it, and two continuations of
+        # each length of either.
+        assert sorted(one["wide"]) == ["3", "4", "6", "8"]
+        kinds = ("sequential", "target", "wide")
+        assert min(seconds for kind in kinds for seconds in one[kind].values()) > 0
+    assert "beside one of one token: 3 tokens " in out and ", 8 tokens " in out
     # Every contender is a run, for whatever reads runs.
     rows = table_rows(tmp_path / "run")
     assert [row.label for row in rows] == [row["contender"] for row in table]
     assert all(row.summary and row.summary["prompts"] == 4 for row in rows)
     frame = load_any([tmp_path / "run"])
     found = significance.decoders(frame)
-    assert len(found) == 9 * 8 / 2 and set(found["n"]) == {2}
+    assert len(found) == 11 * 10 / 2 and set(found["n"]) == {2}
     assert set(frame["sweep"]) == {str(tmp_path / "run")}
 
 
@@ -374,7 +452,7 @@ def small_grid(small_pair: Any) -> list[str]:
         "grid.perturbations=[0.1,0.9]",
         "grid.gammas=[3]",
         *["grid.prompts=2", "grid.max_new_tokens=8", "grid.repeats=2"],
-        *["contest=false", *QUICK],
+        *["contest=false", "forward_repeats=1", "task.limit=3", *SMALL[1:]],
     ]
 
 
@@ -389,7 +467,10 @@ def test_a_grid_measures_each_of_its_pairs(
     assert first["acceptance_rate"] > second["acceptance_rate"]
     assert first["speed_ratio"] > 0 and content["contest"] is None
     assert [one["decoder"] for one in first["best"]] == ["autoregressive", "speculative", "pearl"]
+    assert all(one["wide"] == {} for one in first["forwards"])
     assert "pearl ÷" in out and "best speculative" in out
+    # Those that are decoded, not those that a contest would have.
+    assert "2 of the task's 3 problems, drawn by seed 0: " in out and len(content["problems"]) == 2
     # Pairs of other dials are other pairs, whoever reads the runs.
     frame = load_any([tmp_path / "run"])
     pairs = [f"controlled depth=2,perturbation={one}" for one in (0.1, 0.9)]
@@ -454,6 +535,7 @@ def test_growth_times_long_texts(run_command: Run, small_pair: Any, tmp_path: Pa
         ("repeats=0", "repeats must be at least 1"),
         ("prompts=1", "prompts: 1 are too few, at least 2"),
         ("grid.prompts=1", "grid.prompts: 1 are too few"),
+        ("contest=false", "leaves nothing to measure; choose grid=controlled, growth=controlled"),
         ("task.max_new_tokens=2048", "do not fit"),
         ("runtime.answer_timeout=0", "runtime.answer_timeout must be more than 0"),
         ("forward_repeats=0", "forward_repeats must be at least 1"),

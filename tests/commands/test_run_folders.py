@@ -48,6 +48,13 @@ def test_a_folder_that_is_a_number_is_the_jobs(sweep: Path) -> None:
     assert names(sweep) == ["0", "9", "10"]
 
 
+def test_a_benchmarks_folders_are_in_the_order_of_their_names(sweep: Path) -> None:
+    """However short the name of a decoder is."""
+    for name in ("10-ssd-7", "01-speculative-5", "00-autoregressive", "02-ssd-5"):
+        write(sweep / name)
+    assert names(sweep) == ["00-autoregressive", "01-speculative-5", "02-ssd-5", "10-ssd-7"]
+
+
 def test_a_run_may_lie_below_another(sweep: Path) -> None:
     write(sweep / "models" / "a", 1)
     write(sweep / "models" / "a" / "b", 0)

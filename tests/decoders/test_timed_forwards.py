@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,9 +17,14 @@ from decoders.draft_length import (
     time_forwards,
     time_sequential,
     time_together,
+    time_wide,
 )
-from decoders.process.drafter import Proposal
-from decoders.sampling.sampler import Draft
+from decoders.model.tree import Tree
+from decoders.process import drafter as drafter_module
+from decoders.process import wide_drafter
+from decoders.process.drafter import PROPOSAL, Proposal
+from decoders.process.wide_drafter import WideDrafterService
+from decoders.sampling.sampler import Draft, Greedy
 
 
 class Clock:
@@ -77,6 +83,9 @@ class Drafter:
     def request(self, keep: int, tail: list[int], count: int, verified: int = 0) -> None:
         self.asked.append((keep, len(tail), count))
 
+    def widen(self, keep: int, width: int, count: int) -> None:
+        self.asked.append((keep, width, count))
+
     def collect(self) -> Proposal:
         return Proposal(Draft(), float(len(self.asked)))
 
@@ -126,6 +135,68 @@ def test_drafts_are_timed_in_rows(clock: Clock) -> None:
     assert time_drafts(nothing_before, context=0, repeats=1, window=2) == [3.0]
     # Before anything is asked of a drafter it reads at least one token.
     assert nothing_before.asked == [(0, 1, 1), *[(0, 2, 1)] * 2]
+
+
+def test_wide_drafts_are_timed_in_rows(clock: Clock) -> None:
+    """Rows of two forwards over six continuations of five tokens; the first row warms up."""
+    own: Any = Drafter()
+    assert time_wide(own, width=6, context=5, repeats=3, count=2) == [1.5, 2.0, 2.5]
+    assert own.asked == [(0, 5, 1), *[(5, 6, 2)] * 4]
+    single: Any = Drafter()
+    assert time_wide(single, width=6, context=5, repeats=1) == [3.0]
+
+
+class Grown:
+    """A model that takes a second for a forward over a tree, and then finds the token most likely
+    that is as many steps on as the tree is deep there. ``read`` has of each forward the length of
+    the text, and the continuations that it is to have tokens after."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.rolled: list[int] = []
+        self.read: list[tuple[int, list[list[int]]]] = []
+
+    def rollback(self, length: int) -> None:
+        self.rolled.append(length)
+
+    def grow_tree(self, length: int, tree: Tree, nodes: list[int]) -> torch.Tensor:
+        self._clock.now += 1.0
+        self.read.append((length, [tree.path(node) for node in nodes]))
+        tokens = [tree.tokens[node] + tree.depths[node] for node in nodes]
+        return torch.nn.functional.one_hot(torch.tensor(tokens), 9).float()
+
+
+def test_continuations_are_drafted_side_by_side(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three of them, which begin with 0, 1 and 2, and go on by 1, then by 2."""
+    monkeypatch.setattr(wide_drafter, "clock", clock)
+    monkeypatch.setattr(drafter_module, "clock", clock)
+    model: Any = Grown(clock)
+    service = WideDrafterService(model, Greedy())
+    said = service.answer(("widen", 7, 3, 2))
+    assert said == (PROPOSAL, [1, 2, 3, 3, 4, 5], [], 2.0)
+    assert model.rolled == [7]
+    assert model.read == [(7, [[0], [1], [2]]), (7, [[0, 1], [1, 2], [2, 3]])]
+    # It also answers what any draft process does.
+    assert service.answer(("begin", 0, 5)) is None
+
+
+def test_positions_of_what_is_drafted_side_by_side(clock: Clock) -> None:
+    """The first forward's tokens follow one that follows the text."""
+    places = []
+
+    class Noted(Greedy):
+        def proposer(self, seed: int, start: int) -> Any:
+            def propose(logits: torch.Tensor, position: int) -> tuple[int, None]:
+                places.append((tuple(logits.shape), position))
+                return 0, None
+
+            return SimpleNamespace(propose=propose)
+
+    model: Any = Grown(clock)
+    WideDrafterService(model, Noted()).widen(7, 2, 2)
+    assert places == [((1, 9), 8)] * 2 + [((1, 9), 9)] * 2
 
 
 def test_both_are_timed_together(clock: Clock) -> None:

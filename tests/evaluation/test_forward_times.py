@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -65,6 +66,23 @@ def test_a_benchmark_gives_back_what_was_timed() -> None:
     assert times.target.windows == (*WINDOWS, 40)
     assert (times.slowdown.target, times.slowdown.draft) == pytest.approx((1.25, 1.5))
     assert times.switching(3) == pytest.approx(0.5)
+
+
+def test_what_prepares_several_continuations_is_timed_by_itself() -> None:
+    """Widths of both prompts, of which the median counts; one token is a forward as any other."""
+
+    def prompt(seconds: float, wide: float) -> dict[str, Any]:
+        own = {"context": 50, "draft": seconds, "target": {"1": 4.0}, "beside": {"1": (4.0, 1.0)}}
+        own |= {"prompt": (9.0, 3.0), "prompt_length": 40, "sequential": {}}
+        return own | {"wide": {"4": wide, "16": 3 * wide}}
+
+    times = ForwardTimes.from_bench([prompt(1.0, 2.0), prompt(1.0, 4.0), prompt(2.5, 3.0)])
+    assert times.branches == Surface((1, 4, 16), (0,), ((1.0, 3.0, 9.0),))
+    assert times.draft == Surface((1, 40), (0,), ((1.0, 3.0),))
+    # Benchmarks of before have none, nor those in which nobody drafts so.
+    for old in ({"wide": {}}, {}):
+        own = {name: value for name, value in prompt(1.0, 2.0).items() if name != "wide"}
+        assert ForwardTimes.from_bench([own | old]).branches is None
 
 
 def test_a_benchmark_is_its_median_prompt() -> None:

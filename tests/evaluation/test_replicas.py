@@ -109,6 +109,61 @@ def test_the_draft_model_reads_what_it_has_not_read() -> None:
     assert sum(one.draft_seconds for one in made) == 8 + 2
 
 
+def test_each_forward_takes_what_it_takes_after_so_many_tokens() -> None:
+    """A target forward takes 5 s and 0.1 s for each token before those it reads; a draft forward 1
+    and 0.01 s. Tokens are drafted at 1, 2.03, 3.07, 4.12, 5.18, 6.25 and 7.33 s. Blocks of them are
+    judged from 2.03, 4.12, 6.25 and 7.33 s on, the last two after 3 and 5 tokens. After the fifth
+    token was wrong, at 9.12 s, all have read seven tokens: the target reads one, and three from
+    11.27 s on, when two more were drafted in 1.07 and 1.08 s."""
+
+    def surface(base: float, each: float) -> Surface:
+        return Surface((1,), (0, 100), ((base,), (base + 100 * each,)))
+
+    times = ForwardTimes(surface(5.0, 0.1), surface(1.0, 0.01))
+    made = list(Simulation(Replicas(2, 3), times, TEXT, max_new_tokens=8, prompts=[3]).rounds())
+    found = [
+        (one.start, one.seconds, one.draft_seconds, one.target_seconds, one.target_tokens)
+        for one in made
+    ]
+    expected = [
+        (0, 5, 4.12, 5, 3),
+        (5, 2.03, 2.13, 5, 5),
+        (7.03, 2.09, 1.08, 5, 7),
+        (9.12, 5.7, 2.15, 5.7, 1),
+        (14.82, 2.15, 0, 5.7, 3),
+    ]
+    for one, other in zip(found, expected, strict=True):
+        assert one == pytest.approx(other)
+
+
+def test_all_replicas_are_free_at_first() -> None:
+    """A token is drafted in 0.25 s, and judged from then on."""
+    made = rounds(Replicas(1, 2), ForwardTimes(Surface.constant(5.0), Surface.constant(0.25)))
+    assert [one[1] for one in made[:2]] == [5, 0.25]
+
+
+def test_a_verdict_counts_once_those_before_it_are_there() -> None:
+    """A target forward takes 1 s for each token it reads: the prompt of 10 in 10 s, that and two
+    drafted ones from 2 to 14 s, that and four from 4 to 18 s, but six more from 10 to 16 s, and
+    five from 14 to 19 s."""
+    times = ForwardTimes(Surface((1, 2), (0,), ((1.0, 2.0),)), Surface.constant(1.0))
+    right = Trace(("1111111-",))
+    made = list(Simulation(Replicas(2, 3), times, right, max_new_tokens=8, prompts=[10]).rounds())
+    assert [(one.mode, one.seconds, one.verified_length, one.target_tokens) for one in made] == [
+        ("verify", 10, 1, 10),
+        ("verify", 4, 3, 12),
+        ("verify", 4, 5, 14),
+        ("verify", 0, 7, 6),
+        ("decode", 1, 8, 5),
+    ]
+
+
+def test_news_is_under_way() -> None:
+    """The draft model begins at 0.25 s. A verdict of 5 s knows of what was drafted by 4.75."""
+    made = rounds(Replicas(2, 3), costs=Costs(crossing=0.5))
+    assert made[0] == ("verify", 5, 4, 1, 1, 1)
+
+
 def test_costs_and_slowdown_are_added_where_they_arise() -> None:
     """Forwards take 2 and 1.5 times as long; a message is under way for 0.25 s, and a decision
     takes 0.125 s. The first forwards are over at 10, 3.5 + 10 and 6.5 + 10 s."""

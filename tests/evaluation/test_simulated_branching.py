@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
+from decoders.schedule import draft_widths
 from decoders.ssd import Ssd
 from pearl_eval.simulation import (
+    Alone,
     BlockRates,
     Branching,
     Costs,
     ForwardTimes,
     Rate,
+    Replicas,
+    Sequential,
     SimulatedRound,
     Simulation,
     Slowdown,
@@ -101,6 +107,28 @@ def test_drafts_that_are_there_in_time() -> None:
     assert [one.drafted for one in alone] == [0, 1, 0, 1, 0]
 
 
+def test_what_is_prepared_when_the_text_ends_is_made_for_nothing() -> None:
+    """Three drafted tokens and one of the target's end it at 55 s, which is heard of at 55.5. From
+    40.5 on the draft was read in 6 s, then four tokens in 6 s and two in 4 s, till 56.5."""
+    assert brief(rounds(Branching(3, 2), 7))[2:] == [("hit", 32, 25, 39, 14, 0, 9, 7)]
+
+
+def test_where_no_outcome_has_room_for_a_draft_none_is_prepared() -> None:
+    """Each token is wrong. The third of four leaves none to draft: the target waits for the news
+    to cross, there and back."""
+
+    class Wrong:
+        of = "draft model"
+
+        def text(self, index: int, length: int, rng: np.random.Generator) -> Text:
+            return FixedText(np.zeros(length, bool))
+
+    made = Simulation(Branching(1, 1), TIMES, Wrong(), Costs(crossing=1.0), 4, [2]).rounds()
+    *_, before, last = brief(list(made))
+    assert before[0] == "miss" and last[:1] + last[3:5] == ("decode", 0, 11)
+    assert last[6:] == (1, 0)
+
+
 def test_decisions_and_what_both_cost_each_other() -> None:
     """A decision takes 0.25 s; beside each other both take twice as long."""
     times = ForwardTimes(TIMES.target, TIMES.draft, Slowdown(target=2.0, draft=2.0))
@@ -110,6 +138,77 @@ def test_decisions_and_what_both_cost_each_other() -> None:
     assert (second.draft_seconds, second.wait_draft_seconds) == (14.0, 10.25)
 
 
+def test_what_prepares_may_take_longer_than_reading_a_text() -> None:
+    """5 s for two continuations, 9 and 17 s for four and eight of them, where the draft model reads
+    two tokens of one text in 4 s and three in 5."""
+    branches = Surface((1, 2), (0,), ((3.0, 5.0),))
+    times = ForwardTimes(TIMES.target, TIMES.draft, branches=branches)
+    assert brief(rounds(Branching(3, 2), 8, times))[:3] == [
+        ("decode", 0, 12, 0, 12, 0, 0, 0),
+        # From 0.5 on the prompt in 4 s, and twice 5; then three tokens in 5.
+        ("hit", 12, 22, 19, 14, 0, 8, 4),
+        # From 19.5 on 9 and 17 s, till 45.5; then two tokens in 4 s, and one in 3.
+        ("hit", 34, 33, 33, 14, 0, 19, 4),
+    ]
+
+
+def test_each_forward_takes_what_it_takes_after_so_many_tokens() -> None:
+    """γ = 2, F = 1. A draft forward takes 2 s, one for each token it reads and 0.01 s for each
+    before them; one of the target 5.5 s, one and 0.1 s."""
+
+    def surface(base: float, each: float) -> Surface:
+        return Surface.of(
+            {(w, c): base + w + each * c for w, c in itertools.product((1, 2), (0, 100))}
+        )
+
+    times = ForwardTimes(surface(5.5, 0.1), surface(2.0, 0.01))
+    expected = [
+        ("decode", 0, 7.5, 0, 7.5, 0, 0, 0),
+        # From 0.5 on 4, 3.02 and 3.03 s, till 10.55. Three tokens are read after two.
+        ("hit", 7.5, 12.25, 10.05, 8.7, 0, 3.55, 3),
+        # Heard of at 20.25. From 10.55 on 5.02 and 5.05 s; then two tokens after four, 4.04 s.
+        ("hit", 19.75, 14.31, 14.11, 8.9, 0, 5.41, 3),
+        # Heard of at 34.56. From 24.66 on 5.04 and 5.07 s; then two after seven, 4.07 s.
+        ("hit", 34.06, 14.48, 14.18, 9.2, 0, 5.28, 3),
+        # Heard of at 49.04. From 38.84 on 5.07, 5.1 and 5.13 s; then 3.1 and 3.11 s.
+        ("miss", 48.54, 21.81, 21.51, 9.5, 0, 12.31, 3),
+    ]
+    found = brief(rounds(Branching(2, 1), 14, times))[:5]
+    assert [one[0] for one in found] == [one[0] for one in expected]
+    for one, other in zip(found, expected, strict=True):
+        assert one[1:] == pytest.approx(other[1:])
+
+
+def test_likelier_lengths_have_more_continuations() -> None:
+    """3, 2 and 1 of them after none, one and two accepted tokens; after a text without a draft, as
+    many as after a whole one."""
+    assert brief(rounds(Branching(2, 2, "geometric", 0.2)))[:3] == [
+        ("decode", 0, 12, 0, 12, 0, 0, 0),
+        # From 0.5 on 4, 3 and 3 s.
+        ("hit", 12, 14, 10, 13, 2, 1, 3),
+        # From 12.5 on 5 and twice 8 s.
+        ("hit", 26, 21, 21, 13, 0, 8, 3),
+    ]
+
+
+class FurtherChoices:
+    """Whose tokens are the third, fourth, first, second and fifth choices, then first ones."""
+
+    of = "draft model"
+
+    def text(self, index: int, length: int, rng: np.random.Generator) -> Text:
+        right = np.array([False, False, True, False, False, *[True] * 4])
+        return FixedText(right, None, np.array([3, 4, 1, 2, 5, *[1] * 4]))
+
+
+def test_a_token_is_prepared_for_among_as_many_as_its_accepted_length_has() -> None:
+    """After a rejected token three others, after an accepted one, or without a draft, one."""
+    schedule = Branching(1, 2, "geometric", 0.1)
+    assert schedule.numbers() == (3, 1)
+    made = Simulation(schedule, TIMES, FurtherChoices(), max_new_tokens=9).rounds()
+    assert [one.mode for one in made] == ["decode", "miss", "hit", "miss", "miss", "hit"]
+
+
 def test_a_draft_that_nothing_was_prepared_of_is_read_first() -> None:
     """The target is done before the draft model has begun: 4 s for the prompt, then one by one."""
     times = ForwardTimes(Surface.constant(0.0), TIMES.draft)
@@ -117,6 +216,12 @@ def test_a_draft_that_nothing_was_prepared_of_is_read_first() -> None:
     second = list(one.rounds())[1]
     # Nothing had to be read again: a token each.
     assert (second.mode, second.draft_seconds, second.branch_forwards) == ("hit", 4 + 3 + 3, 3)
+    missed = Simulation(Branching(1, 1), times, FurtherChoices(), Costs(), 9, [2])
+    second = list(missed.rounds())[1]
+    assert (second.mode, second.draft_seconds, second.branch_forwards) == ("miss", 4 + 3, 1)
+    # Of the text's last three tokens the first is read, as one might be drafted after it.
+    *_, last = Simulation(Branching(1, 1), times, FurtherChoices(), Costs(), 8, [2]).rounds()
+    assert (last.mode, last.draft_seconds, last.branch_forwards) == ("decode", 4, 1)
 
 
 def test_wide_forwards_take_longer() -> None:
@@ -139,6 +244,20 @@ def test_the_decoder_says_its_schedule() -> None:
         4, 3, "geometric", 0.7, 0.5, at_miss=False
     )
     assert Ssd(4).simulated_as() == Branching(4, 2)
+
+
+def test_a_schedule_says_how_wide_its_draft_forwards_are() -> None:
+    """The draft with the token before it, and a token of each continuation: three of each of five
+    accepted lengths; on average as many where likelier ones have more."""
+    assert draft_widths(Branching(4, 3)) == (5, 15)
+    made = Branching(2, 2, "geometric", 0.5, 1.0)
+    # Of six: 1/2 · (1 − 1/2) is gained by a second token after none accepted, then 1/4 · 1/2 twice
+    # (the first of equals), or 1/2 · 1/6 by a third.
+    assert made.numbers() == (2, 2, 2) and draft_widths(made) == (3, 6)
+    # 0.8 · (1/2 + 1/6) by two more after none, then 0.16 · 1/2 by one after one, not 0.8 · 1/12.
+    assert Branching(2, 2, "geometric", 0.2, 1.0).numbers() == (3, 2, 1)
+    for other in (Sequential(3), Alone(), Replicas(2, 2), None):
+        assert draft_widths(other) == ()
 
 
 class TestPlaces:

@@ -22,6 +22,7 @@ from pearl_eval.simulation import (
     BlockRates,
     Costs,
     ForwardTimes,
+    Lookups,
     Parallel,
     Rate,
     Schedule,
@@ -113,6 +114,42 @@ def test_drafts_that_cost_no_forward() -> None:
     assert [(each.drafted, each.draft_seconds, each.seconds) for each in one.rounds()] == [
         (3, 0, 15.5), (3, 0, 14.5), (3, 0, 14.5), (3, 0, 14.5), (0, 0, 11.5),
     ]  # fmt: skip
+
+
+def test_drafts_that_were_looked_up() -> None:
+    """Of two texts: four tokens looked up of which three are right, none, five of which the target
+    adds what would be the last; then one that is wrong, and nothing more."""
+    found = Lookups((((4, 3), (0, 0), (5, 5)), ((1, 0), *[(0, 0)] * 9)))
+    made = Simulation(Sequential(5, free=True), TIMES, found, COSTS, 10, [2])
+    first, second = list(made.rounds(0)), list(made.rounds(1))
+    assert [
+        (one.mode, one.drafted, one.judged, one.accepted, one.verified_length, one.target_tokens)
+        for one in first
+    ] == [("verify", 4, 4, 3, 4, 6), ("decode", 0, 0, 0, 5, 1), ("verify", 4, 4, 4, 10, 5)]
+    assert [one.draft_seconds for one in first] == [0, 0, 0]
+    assert [one.drafted for one in second] == [1, *[0] * 9] and second[0].accepted == 0
+    # After the last it is the first one's turn.
+    assert list(made.rounds(2)) == first
+    # Looking up takes 2 s a round, which is among transformers' costs where its loop does it.
+    costs = Costs(round=0.25, library=0.5, lookup=2.0)
+    for library, cost in ((False, 2.25), (True, 0.5)):
+        schedule = Sequential(5, free=True, library=library)
+        dear = Simulation(schedule, TIMES, found, costs, 10, [2]).rounds(0)
+        assert [one.seconds - one.target_seconds for one in dear] == [cost] * 3
+    assert first[0].seconds - first[0].target_seconds == 0.25
+    shorter = Simulation(Sequential(2, free=True), TIMES, found, COSTS, 10, [2])
+    with pytest.raises(ValueError, match="no recorded round began at position 3: what is looked"):
+        list(shorter.rounds())
+
+
+def test_a_recorded_lookup_says_nothing_else_of_a_text() -> None:
+    text = Lookups((((4, 3),),)).text(0, 10, np.random.default_rng(0))
+    assert (text.at_hand(0, 9), text.at_hand(0, 2)) == (4, 2)
+    assert (text.accepted(0, 9), text.accepted(0, 2)) == (3, 2)
+    assert text.confidence(0) == 0.5 and not text.within(0, 9, rejected=False)
+    # Where a draft model drafts there are as many as are asked of it.
+    for made in (Rate(0.5), BlockRates((0.5,))):
+        assert made.text(0, 10, np.random.default_rng(0)).at_hand(3, 7) == 7
 
 
 def test_pearl() -> None:

@@ -33,6 +33,7 @@ from pearl_eval.simulation import (
     Branching,
     Costs,
     ForwardTimes,
+    Lookups,
     Parallel,
     Rate,
     Sequential,
@@ -138,6 +139,25 @@ def test_rounds_are_those_of_the_decoder(
     simulation = Simulation(schedule, times, trace, max_new_tokens=LIMIT, prompts=[len(PROMPT)])
     assert structure(simulation.rounds()) == structure(real.rounds)
     assert simulation.run().accepted_runs == real.accepted_runs
+
+
+@pytest.mark.parametrize("gamma", [2, 6])
+@pytest.mark.parametrize("name", ["suffix", "prompt_lookup"])
+def test_rounds_that_look_up_are_those_that_were_recorded(
+    decode: Callable[[str, int | None], Generation], name: str, gamma: int
+) -> None:
+    real = decode(name, gamma)
+    found = Lookups((tuple((one.drafted, one.accepted) for one in real.rounds),))
+    assert len({drafted for drafted, _ in found.prompts[0]}) > 1
+    simulation = Simulation(
+        make_decoder(name, gamma).simulated_as(),  # type: ignore[arg-type]
+        ForwardTimes.constant(4.0),
+        found,
+        max_new_tokens=LIMIT,
+        prompts=[len(PROMPT)],
+    )
+    assert structure(simulation.rounds()) == structure(real.rounds)
+    assert simulation.run().draft_seconds == 0
 
 
 def test_speculative_rounds_leave_only_its_own_tokens_unknown(
@@ -358,9 +378,7 @@ def test_prompts_are_taken_in_turns() -> None:
 
 def test_decoders_that_are_not_simulated_say_so() -> None:
     not_simulated = {name for name in ALL_NAMES if make_decoder(name).simulated_as() is None}
-    assert not_simulated == {
-        "lookahead", "assisted_confidence", "suffix", "suffix_warm", "pearl_retrieval",
-    }  # fmt: skip
+    assert not_simulated == {"lookahead", "assisted_confidence", "pearl_retrieval"}
 
 
 @pytest.mark.parametrize(
