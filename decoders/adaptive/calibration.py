@@ -33,43 +33,36 @@ def place_kind(place: int) -> int:
     return min(place.bit_length(), _PLACES - 1)
 
 
-class _Term:
-    """One addend of the log-odds for each kind, and how much was seen of each."""
-
-    def __init__(self, values: list[float], kept: float, prior: float) -> None:
-        self.values = values
-        self._kept = kept
-        self._seen = [prior] * len(values)
-
-    def learn(self, kind: int, error: float, spread: float) -> None:
-        """A step of Newton's method, of half the length, since several terms make it."""
-        self._seen[kind] = self._kept * self._seen[kind] + spread
-        self.values[kind] += 0.5 * error / max(self._seen[kind], _PRIOR)
-
-
 class Chances:
     """Chances by a doubt and a place: logistic regression, the recent tokens counting most.
 
-    ``doubts``: log-odds to begin with.
+    The log-odds have an addend for each kind of doubt, for each kind of place, and one for all.
+    ``doubts``: those of doubts to begin with.
     """
 
     def __init__(self, doubts: list[float]) -> None:
-        self._doubts = _Term(doubts, _KEPT, 2.0)
-        self._places = _Term([0.0] * _PLACES, _KEPT, 1.0)
-        self._overall = _Term([0.0], _KEPT_OVERALL, 0.5)
+        self._doubts, self._places, self._overall = doubts, [0.0] * _PLACES, 0.0
+        #: How much was seen of each.
+        self._seen_doubts, self._seen_places = [2.0] * len(doubts), [1.0] * _PLACES
+        self._seen_overall = 0.5
 
     def chance(self, doubt: int, place: int) -> float:
         """That of a token that leaves this kind of doubt at this kind of place."""
-        odds = self._doubts.values[doubt] + self._places.values[place] + self._overall.values[0]
+        odds = self._doubts[doubt] + self._places[place] + self._overall
         return 1 / (1 + math.exp(-min(max(odds, -_STEEPEST), _STEEPEST)))
 
     def learn(self, doubt: int, place: int, right: bool) -> None:
-        """What became of such a token."""
+        """What became of such a token: a step of Newton's method for each addend, of half the
+        length, since several make it."""
         chance = self.chance(doubt, place)
-        error, spread = right - chance, max(chance * (1 - chance), 0.02)
-        self._doubts.learn(doubt, error, spread)
-        self._places.learn(place, error, spread)
-        self._overall.learn(0, error, spread)
+        step, spread = 0.5 * (right - chance), max(chance * (1 - chance), 0.02)
+        # All in one place: this runs for every token, between two forwards.
+        seen = self._seen_doubts[doubt] = _KEPT * self._seen_doubts[doubt] + spread
+        self._doubts[doubt] += step / max(seen, _PRIOR)
+        seen = self._seen_places[place] = _KEPT * self._seen_places[place] + spread
+        self._places[place] += step / max(seen, _PRIOR)
+        seen = self._seen_overall = _KEPT_OVERALL * self._seen_overall + spread
+        self._overall += step / max(seen, _PRIOR)
 
 
 class Calibration:

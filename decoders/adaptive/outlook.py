@@ -27,6 +27,11 @@ class Outlook:
         self._rests = False
         self._news: _News | None = None
 
+    @property
+    def seconds(self) -> float:
+        """What a draft forward takes; 0 before any."""
+        return self._seconds.value
+
     def forget(self) -> None:
         """There was news."""
         self._news = None
