@@ -167,7 +167,7 @@ class Trace:
     tail: float = TAIL
 
     def __post_init__(self) -> None:
-        if not self.prompts or not any(set(one) & set("01") for one in self.prompts):
+        if not any(set(one) & set("01") for one in self.prompts):
             raise ValueError(
                 "an acceptance trace needs a prompt with drafted tokens that were judged"
             )

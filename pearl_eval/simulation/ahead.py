@@ -38,7 +38,7 @@ class _Drafts:
         """Compare what the target decoded itself meanwhile with what was drafted for it: the first
         position, how many agree, how many were compared."""
         start = self._settled
-        if self.stale or min(self._there, known) <= start:
+        if self.stale:
             return start, 0, 0
         count = min(self._there, known) - start
         agreed = self._text.accepted(start, count)

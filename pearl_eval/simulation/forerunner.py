@@ -127,10 +127,9 @@ class SimulatedForerunner:
 
     def _take(self, number: int, verified: int) -> None:
         self._outlook.forget()
-        wrong = self._wrong is not None and self._wrong < verified
-        if wrong or self._length < verified:
-            agreed = self._wrong if wrong and self._wrong is not None else self._length
-            self._seen = min(self._seen, self._machine.prompt + min(agreed, self._length))
+        right = self._length if self._wrong is None else self._wrong
+        if right < verified:
+            self._seen = min(self._seen, self._machine.prompt + right)
             self._length = verified
             self._wrong = None
             self._lineage = number

@@ -147,7 +147,7 @@ class TestPlaces:
     def test_of_a_text(self) -> None:
         text = Known().text(0, 14, np.random.default_rng(0))
         # The first choice, right or not counted.
-        assert text.within(0, 1, rejected=False)
+        assert text.within(0, 1, rejected=False) and not text.within(0, 0, rejected=False)
         assert text.within(2, 1, rejected=True) and not text.within(2, 1, rejected=False)
         assert text.within(8, 3, rejected=True) and not text.within(8, 2, rejected=True)
         # Of which nothing is known.
@@ -158,6 +158,9 @@ class TestPlaces:
         assert not text.within(0, 1, rejected=False) and text.within(1, 1, rejected=False)
         # A token that was rejected is not right.
         assert not text.within(1, 1, rejected=True) and text.within(1, 2, rejected=True)
+        # As often as the last of three, and a token whose number is the rate itself is not.
+        further = BlockText((0.9, 0.5, 0.2), (0.3, 0.2, 0.1), (2, 2, 2))
+        assert [further.within(one, 1, rejected=False) for one in range(3)] == [False, False, True]
 
     @pytest.mark.parametrize("tail", [0.5, 1.0, 2.0])
     def test_how_often_they_are_further_back(self, tail: float) -> None:

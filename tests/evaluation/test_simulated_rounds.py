@@ -178,6 +178,43 @@ def test_pearl_async_where_both_models_slow_each_other_down() -> None:
     ]
 
 
+def test_pearl_async_where_the_draft_model_is_overtaken() -> None:
+    """The target takes 3 s for each token, the draft model 5 and 1 s for each more that it reads.
+
+    Its first token is there at 6 s, when two are verified already: it begins anew after these, in 6
+    s. Its third token is wrong. At 12 s, when it is there, four are verified.
+    """
+    times = ForwardTimes(Surface.constant(3.0), Surface((1, 2), (0,), ((5.0, 6.0),)))
+    rounds = Simulation(Ahead(96), times, TEXT, Costs(), 14, [2]).rounds()
+    assert [next(rounds) for _ in range(7)] == [
+        row("decode", (0, 3), (0, 3), (0, 0), (0, 0, 0, 1), 2),
+        row("decode", (3, 3), (0, 3), (0, 0), (0, 0, 0, 2), 1),
+        row("decode", (6, 3), (6, 3), (0, 0), (1, 1, 1, 3), 1),
+        row("decode", (9, 3), (0, 3), (0, 0), (0, 0, 0, 4), 1),
+        row("decode", (12, 3), (6, 3), (0, 0), (1, 1, 0, 5), 1),
+        row("decode", (15, 3), (0, 3), (0, 0), (0, 0, 0, 6), 1),
+        row("decode", (18, 3), (6, 3), (0, 0), (1, 1, 1, 7), 1),
+    ]
+
+
+def test_pearl_async_where_news_is_under_way_for_long() -> None:
+    """10 s there and 10 back. From 10 s on a token each 3 s, the first two of which are there when
+    the target is six and seven tokens further than the prompt; then the third, which is wrong, and
+    the fourth at once."""
+    times = ForwardTimes(Surface.constant(4.0), Surface.constant(3.0))
+    rounds = list(Simulation(Ahead(96), times, TEXT, Costs(crossing=20.0), 14, [2]).rounds())
+    assert rounds[5:9] == [
+        row("decode", (20, 4), (0, 4), (0, 0), (0, 0, 0, 6), 1),
+        row("decode", (24, 4), (3, 4), (0, 0), (1, 1, 1, 7), 1),
+        row("decode", (28, 4), (3, 4), (0, 0), (1, 1, 1, 8), 1),
+        row("decode", (32, 4), (6, 4), (0, 0), (2, 1, 0, 9), 1),
+    ]
+    # Were the third right and the fourth wrong, both would be compared.
+    other = Trace(("11101111011111",))
+    rounds = list(Simulation(Ahead(96), times, other, Costs(crossing=20.0), 14, [2]).rounds())
+    assert rounds[8] == row("decode", (32, 4), (6, 4), (0, 0), (2, 2, 1, 9), 1)
+
+
 def test_pearl_async_that_waits() -> None:
     """What the decoder's own rounds are by a clock made by hand: ``test_round_fields.py``."""
     costs = Costs(crossing=1.0)
@@ -191,6 +228,9 @@ def test_pearl_async_that_waits() -> None:
     ]
     last = list(simulation(Ahead(96, waits=True), costs=costs, max_new_tokens=3).rounds())[-1]
     assert (last.mode, last.wait_target_seconds) == ("decode", 0)
+    # For the last but one it is waited: told at 31 s where to begin anew, it is there at 35.
+    last = list(simulation(Ahead(96, waits=True), costs=costs, max_new_tokens=5).rounds())[-1]
+    assert (last.mode, last.wait_target_seconds, last.verified_length) == ("verify", 4, 5)
 
 
 def test_sums_of_a_simulation() -> None:
@@ -236,13 +276,15 @@ def test_a_trace_is_recorded_from_rounds() -> None:
     """Vanilla speculative decoding does not say what would have been drafted for its own tokens."""
     assert record(SPECULATIVE) == "110111-10111--"
     assert record(PEARL) == TEXT.prompts[0]
-    assert merge(["1-0-", "10--", "--01"]) == "1001"
+    assert merge(["1-0-", "10--", "--01"]) == "1001" and merge(["-0", "--"]) == "-0"
+    assert Trace(("1-", "--")).rate == 1.0  # of one prompt nothing is known
     assert TEXT.rate == 12 / 14 and Trace(("1-0", "11-")).rate == 3 / 4
 
 
 def test_tokens_accepted_of_a_text() -> None:
     text = TEXT.text(0, 14, np.random.default_rng(0))
     assert [text.accepted(start, 4) for start in (0, 1, 2, 3, 5, 8, 9)] == [2, 1, 0, 4, 3, 0, 4]
+    assert text.accepted(9, 9) == 5  # there are no more
     assert text.accepted(3, 2) == 2 and text.accepted(13, 1) == 1 and text.accepted(14, 0) == 0
 
 
@@ -252,6 +294,8 @@ def test_tokens_accepted_by_their_place_in_a_block() -> None:
     assert BlockRates((1.0, 0.0)).text(0, 9, rng).accepted(3, 4) == 1
     assert BlockRates((1.0,)).text(0, 9, rng).accepted(3, 4) == 4
     assert BlockRates((0.0, 1.0)).text(0, 9, rng).accepted(3, 4) == 0
+    # Each has a number of its own.
+    assert BlockText((0.5,), (0.1, 0.2, 0.3, 0.9), (2,) * 4).accepted(0, 4) == 3
 
 
 def test_what_a_draft_model_thinks_of_its_tokens() -> None:
