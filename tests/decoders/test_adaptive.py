@@ -370,6 +370,10 @@ def test_a_token_that_would_end_after_the_news_is_not_begun() -> None:
     # Of two tokens, which are right by 1/2: 2 s.
     assert outlook.better_waits(97.5, 2) == 0.0
     assert outlook.better_waits(98.5, 2) == pytest.approx(1.5 + 2.0)
+    # Each further token counts less: of two 2 s all the same.
+    outlook.expect(100.0, 0.5, 0.2, 2, 0.0)
+    assert outlook.better_waits(97.5, 2) == 0.0 < outlook.better_waits(96.5, 3)
+    outlook.expect(100.0, 0.5, 0.5, 2, 0.0)
     # At the very time there is nothing to choose.
     assert outlook.better_waits(97.0, 3) == 0.0 < outlook.better_waits(97.001, 3)
     outlook.forget()
@@ -738,6 +742,32 @@ def test_for_how_long_of_a_forward_the_draft_model_ran() -> None:
     sequence.rounds = rounds[1:]
     session._learn_costs(sequence)
     assert len(told) == 7
+
+
+def test_what_it_is_asked_to_decide_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A text of 9 tokens, the draft of which began at its sixth; 4 or 40 tokens may follow."""
+    asked = list[tuple[object, ...]]()
+
+    def situation(*arguments: object) -> Situation:
+        asked.append(arguments)
+        return Situation([], 0, None, 1.5)
+
+    monkeypatch.setattr("decoders.pearl_adaptive.clock", lambda: 21.0)
+    session: Any = object.__new__(PearlAdaptiveSession)
+    session._policy = SimpleNamespace(situation=situation, decide=lambda now: now)
+    latest, session._told, session.decoder = object(), 20.0, PearlAdaptive(5)
+    session.forerunner = SimpleNamespace(draft=(6, []), latest=latest, stale=False)
+    pending = [SimpleNamespace(confidence=one) for one in (0.9, 0.8)]
+    for remaining, room in ((4, 3), (40, 5)):
+        sequence: Any = type("Text", (list,), {"remaining": remaining})([3] * 9)
+        decided, arrival = session._decide(sequence, pending)
+        assert (decided, arrival) == (Situation([], 0, None, 1.5), 1.5)
+        assert asked.pop() == ([0.9, 0.8], 3, latest, False, room, 20.0, 21.0)
+
+
+def test_it_runs_ahead_by_a_token_at_least() -> None:
+    with pytest.raises(ValueError, match="at least 1, got 0"):
+        PearlAdaptive(0)
 
 
 def test_it_makes_ready_for_as_many_as_it_may_judge() -> None:

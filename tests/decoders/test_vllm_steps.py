@@ -137,6 +137,8 @@ class Steps:
         assert entry["failed"] is None
         assert [row["handed"] for row in entry["rows"]] == handed
         assert [row["length"] for row in entry["rows"]] == self.lengths[: len(gained)]
+        # It is sent as it is, and not every way of sending knows numpy's numbers.
+        assert all(type(row["length"]) is int for row in entry["rows"])
         return handed, entry
 
 
@@ -414,6 +416,28 @@ def test_the_papers_form_by_hand(steps: Callable[..., Steps]) -> None:
     assert world.heard[3:] == [(STEP, [], [], [(1, 3, 4, [8], 7)])]
 
 
+def test_nothing_is_handed_over_by_a_step_in_which_the_draft_process_is_lost(
+    steps: Callable[..., Steps],
+) -> None:
+    """Though a token of its was pending: it is gone when it is told what has become of the text."""
+    run = steps(gamma=2)
+    run(10.0, [3])
+    run.world.says = [
+        drafted(12.0, 3.0, (1, 0, 1, 4, 1.0)),
+        drafted(15.0, 3.0, (1, 0, 2, 5, 1.0)),
+    ]
+
+    def send(message: Any) -> None:
+        raise DraftLost("it is gone")
+
+    run.world.send = send  # type: ignore[method-assign]
+    run.rows[0, 1] = 4
+    assert run.pearl.propose([[4]], np.array([2]), run.rows) == [[]]
+    [entry] = run.pearl.take_log()
+    assert entry["failed"] == "it is gone"
+    assert [row["handed"] for row in entry["rows"]] == [[]]
+
+
 def test_a_draft_process_that_owes_nothing_may_be_silent(steps: Callable[..., Steps]) -> None:
     """It may be for 5 s where tokens are expected of it: it has drafted the two it may."""
     run = steps(wait=0, ahead=2)
@@ -448,6 +472,7 @@ def test_a_draft_process_that_owes_nothing_may_be_silent(steps: Callable[..., St
 )
 def test_what_a_draft_process_is_started_with(
     monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
     settings: dict[str, Any],
     there: int | None,
     expected: tuple[str, str],
@@ -466,7 +491,7 @@ def test_what_a_draft_process_is_started_with(
             pass
 
     monkeypatch.setattr(proposer, "DraftProcess", Started)
-    monkeypatch.setattr(proposer, "mend", lambda: False)
+    monkeypatch.setattr(proposer, "mend", lambda: there == 3)
     told = config("organisation/model", most=MOST, **settings)
     if there is not None:
         monkeypatch.setattr(torch.cuda, "device_count", lambda: there)
@@ -475,6 +500,8 @@ def test_what_a_draft_process_is_started_with(
     pearl = PearlProposer(told)
     assert pearl.pid is None and pearl._log.maxlen == 8192
     pearl.load_model(None)
+    mended = ["PEARL has mended that" in one.getMessage() for one in caplog.records]
+    assert mended == [True] * (there == 3)
     assert started == [(pearl._settings, *expected, 300, False)]
     assert pearl.pid == 77
     pearl.propose([[3]], np.array([3]), np.array([[1, 2, 3]], dtype=np.int32))

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 from by_hand import Decode, by_hand, wrong_at
 
@@ -14,8 +15,12 @@ from decoders import pearl_adaptive
 from decoders.adaptive.drafts import Situation
 from decoders.adaptive.policy import Decision, Policy
 from decoders.pearl_adaptive import PearlAdaptive
+from decoders.process.forerunner import Forerunner
 from decoders.sampling.sampler import Proposer
 from pearl_eval.simulation import Adaptive, Costs, ForwardTimes, Simulation, Surface, Trace
+from pearl_eval.simulation.ahead import _Chooser, _Drafts
+from pearl_eval.simulation.forerunner import SimulatedForerunner
+from pearl_eval.simulation.machine import Machine
 
 __all__ = ["by_hand"]
 
@@ -62,13 +67,13 @@ class Noting(Policy):
 class Scripted(Noting):
     """Waits until two tokens are at hand, and judges three; it takes few of them to be right."""
 
-    least = 2
+    least, most = 2, 3
 
     def decision(self, now: Situation) -> Decision:
         held = len(now.confidences)
         if held < self.least and now.arrival < 100.0:
             return Decision(0, 2 - held)
-        judged = min(held, 3)
+        judged = min(held, self.most)
         return Decision(judged, 0, (0.5,) * held, 0.5**held, 0.75, 11.0 + judged)
 
 
@@ -76,6 +81,18 @@ class Eager(Scripted):
     """Never waits."""
 
     least = 0
+
+
+class Sparing(Eager):
+    """Nor judges more than one."""
+
+    most = 1
+
+
+class Slowed(Scripted):
+    """Takes the target to be slower beside the draft model, but not by so much that it rests."""
+
+    slowdown = 0.01  # type: ignore[assignment]
 
 
 def sure(position: int, wrong: Sequence[int]) -> float:
@@ -88,7 +105,9 @@ def doubts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Proposer, "confidence", lambda self, logits, token: 0.5 + token / 200)
 
 
-@pytest.mark.parametrize(("policy", "ahead"), [(Noting, 96), (Scripted, 96), (Eager, 4)])
+@pytest.mark.parametrize(
+    ("policy", "ahead"), [(Noting, 96), (Scripted, 96), (Eager, 4), (Sparing, 96)]
+)
 @pytest.mark.parametrize(
     "wrong", [(2, 8), (0, 1, 2, 5, 11, 12, 13, 20, 29, 38), ()], ids=["few", "many", "none"]
 )
@@ -117,6 +136,9 @@ def test_what_is_simulated_is_what_it_does(
         for name in names if one is not rounds[-1] else names[:-3]:
             found, expected = getattr(one, name), getattr(other, name)
             assert found == pytest.approx(expected), (number, name)
+    if policy is not Noting:
+        offered = [one.target_tokens - 1 for one in real.rounds[1:]]
+        assert [len(one.chances) for one in real.rounds[1:]] == offered
     assert real.seconds == pytest.approx(rounds[-1].start + rounds[-1].seconds)
     noted = by_hand.session._policy.noted  # type: ignore[attr-defined]
     for name, of_real in noted.items():
@@ -136,7 +158,15 @@ def test_what_its_rounds_say_of_what_was_decided(
     with so few tokens right it begins none shortly before that. So after three tokens it waits from
     10.5 to 12.5 s, and after four from 24.5 to 25.5 s.
     """
-    monkeypatch.setattr(pearl_adaptive, "Policy", Scripted)
+    monkeypatch.setattr(pearl_adaptive, "Policy", Slowed)
+    told = list[tuple[float, ...]]()
+    tell = Forerunner.expect
+
+    def expect(self: Forerunner, *arguments: Any) -> None:
+        told.append(arguments)
+        tell(self, *arguments)
+
+    monkeypatch.setattr(Forerunner, "expect", expect)
     text = TEXT[:14]
     generation = by_hand(PearlAdaptive(), text, wrong_at(text, 2, 8), learns=True)
     found = [
@@ -155,7 +185,84 @@ def test_what_its_rounds_say_of_what_was_decided(
         # One, and no more will come.
         (1, 0, [0.5], 0, 0, 12),
     ]
+    # When the forward ends, and where in the text what is at hand does. The text is begun at 0.5 s
+    # of the clock.
+    assert [(at - 0.5, *rest) for at, *rest in told] == [
+        (11, 1.0, 0.75, 2, 0.01),
+        (25, 0.25, 0.75, 5, 0.01),
+        (45, 0.25, 0.75, 7, 0.01),
+        (59, 0.125, 0.75, 11, 0.01),
+        (79, 0.25, 0.75, 13, 0.01),
+        (91, 0.5, 0.75, 15, 0.01),
+    ]
     # From 12 to 25, 32 to 45, 45 to 59 and 66 to 79 s: four tokens; 2.5 s of one and three; four,
     # and 2.5 s of one and another.
     shares = by_hand.session._policy.shares  # type: ignore[attr-defined]
     assert shares == pytest.approx([12 / 13, 11.5 / 13, 12 / 14, 5.5 / 13])
+
+
+def test_what_a_simulated_draft_process_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same of the same text. Positions do not count the prompt, and nobody is slower."""
+    told = list[tuple[float, ...]]()
+    tell = SimulatedForerunner.expect
+
+    def expect(self: SimulatedForerunner, *arguments: Any) -> None:
+        told.append(arguments)
+        tell(self, *arguments)
+
+    monkeypatch.setattr(SimulatedForerunner, "expect", expect)
+    costs = Costs(crossing=1.0)
+    simulated = Simulation(Adaptive(96), TIMES, Trace(("11011111011111",)), costs, 14, (2,))
+    simulated.run(policy=Scripted())
+    assert told == [
+        (0, 11, 1.0, 0.75, 0),
+        (12, 25, 0.25, 0.75, 3),
+        (32, 45, 0.25, 0.75, 5),
+        (45, 59, 0.125, 0.75, 9),
+        (66, 79, 0.25, 0.75, 11),
+        (79, 91, 0.5, 0.75, 13),
+    ]
+
+
+def test_what_is_known_of_a_simulated_text_when_it_is_decided() -> None:
+    """Of one of 14 tokens, with at most five at hand and none for the last."""
+    policy = Noting()
+    machine = Machine(
+        Trace(("1" * 14,)).text(0, 14, np.random.default_rng(0)), 14, 2, TIMES, Costs()
+    )
+    asked = list[tuple[object, ...]]()
+
+    def situation(*arguments: object) -> Situation:
+        asked.append(arguments)
+        return Situation([], 0, None, 1.5)
+
+    policy.situation = situation  # type: ignore[method-assign, assignment]
+    drafts = _Drafts(machine.text)
+    chooser = _Chooser(policy, machine, drafts, 5)
+    for known, room in ((3, 5), (11, 2)):
+        chooser.decide(known, 7.0)
+        assert asked.pop() == ([], known, None, False, room, 0.0, 7.0)
+
+
+def test_a_token_that_does_not_come_when_it_should_is_not_waited_for_again(
+    by_hand: Decode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The draft model may be two tokens ahead, and is from 7.5 s on: at 12 s one is at hand.
+
+    The next one was due, so it is waited for 3 s more, which it takes: but it hears of the target's
+    own token at 12.5 s only, and what it drafts then is there at 16.
+    """
+    monkeypatch.setattr(pearl_adaptive, "Policy", Scripted)
+    generation = by_hand(PearlAdaptive(2), TEXT[:4], TEXT[:4], learns=True)
+    found = [
+        (one.mode, one.start, one.target_start, one.at_hand, one.awaited, one.wait_target_seconds)
+        for one in generation.rounds
+    ]
+    assert found == [
+        ("decode", 0, 0, 0, 0, 0),
+        ("decode", 12, 15, 1, 0, 3),
+        # No more will come.
+        ("verify", 26, 26, 1, 0, 0),
+    ]
+    # It stops the draft process, which takes a second.
+    assert generation.output_ids == TEXT[:4] and generation.seconds == 39

@@ -126,6 +126,8 @@ def test_times_are_those_of_the_rounds() -> None:
     assert steep.target(1, 0) == pytest.approx(0.002) and steep.draft(1, 0) == 0.0
     steeper = later.assign(target_tokens=[5, 6, 7], target_seconds=[0.01, 0.02, 0.03])
     assert measured_times(steeper)[0].target(1, 0) == 0.0
+    assert measured_times(later.assign(wall=0.001))[1].round == 0.0
+    assert measured_times(later[1:2])[0].draft(1, 0) == pytest.approx(0.002)
     same, _ = measured_times(later.assign(target_tokens=3))
     assert same.target(1, 0) == same.target(9, 0) == pytest.approx(0.012)
 

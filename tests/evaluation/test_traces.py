@@ -103,6 +103,13 @@ def test_text_position_is_where_a_round_began_in_its_own_prompt(tmp_path: Path) 
     }
 
 
+def test_pieces_of_a_text_are_of_32_tokens(tmp_path: Path) -> None:
+    lengths = (31, 32, 64, 70)
+    rounds = [Round("verify", judged=2, accepted=1, verified_length=one) for one in lengths]
+    pieces = traces(tmp_path, (make_record(), rounds)).figures()["by_text_position"]
+    assert [(one["start"], one["judged"]) for one in pieces] == [(0, 4), (32, 2), (64, 2)]
+
+
 def test_runs_and_modes_are_counted(tmp_path: Path) -> None:
     rounds = [
         Round("pre-verify", judged=1, accepted=0),
@@ -273,6 +280,29 @@ def test_what_a_record_or_the_rounds_lack_is_told_with_its_place(tmp_path: Path)
     write_rounds(read_rounds(tmp_path).drop(columns=["mode", "fates"]), tmp_path / "rounds.parquet")
     with pytest.raises(UserError, match=r"rounds\.parquet is damaged \(it lacks 'mode'\)"):
         Traces.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "names"),
+    [
+        ("records", "seconds verdict output_ids new_tokens accepted_runs speedup target_forwards"),
+        ("records", "draft_forwards"),
+        ("rounds", "mode drafted judged accepted start verified_length draft_seconds"),
+        ("rounds", "target_seconds draft_start target_start busy_seconds drafted_ids drafted_at"),
+        ("rounds", "fates own_tokens"),
+    ],
+)
+def test_all_that_is_read_must_be_there(tmp_path: Path, file: str, names: str) -> None:
+    traces(tmp_path, (make_record(0), [Round("decode")]))
+    path = tmp_path / "records.jsonl"
+    whole, rounds = path.read_text(), read_rounds(tmp_path)
+    for name in names.split():
+        if file == "records":
+            path.write_text(whole.replace(f'"{name}"', '"else"'))
+        else:
+            write_rounds(rounds.drop(columns=name), tmp_path / "rounds.parquet")
+        with pytest.raises(UserError, match=rf"is damaged \(it lacks '{name}'\)"):
+            Traces.read(tmp_path)
 
 
 def test_rounds_that_cannot_be_read_are_not_called_damaged(tmp_path: Path) -> None:

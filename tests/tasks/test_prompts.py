@@ -184,6 +184,7 @@ def test_problems_are_spread_by_halves(tmp_path: Path) -> None:
         return "".join(one.prompt[0] for one in problems(tmp_path, *rows, limit=count, spread=True))
 
     assert [taken(n, *plain) for n in range(1, 7)] == ["a", "ae", "ace", "abce", "abcef", "abcdef"]
+    assert taken(9, *plain) == "abcdef"
     assert taken(1, {"prompt": "x"}) == "x"
     kinds = [{"prompt": c, "category": "two" if c in "de" else "one"} for c in "abcdef"]
     assert [taken(n, *kinds) for n in (1, 2, 3, 4)] == ["a", "ae", "ace", "acde"]
