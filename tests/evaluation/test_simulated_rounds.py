@@ -314,6 +314,7 @@ def test_a_trace_is_recorded_from_rounds() -> None:
     assert record(SPECULATIVE) == "110111-10111--"
     assert record(PEARL) == TEXT.prompts[0]
     assert merge(["1-0-", "10--", "--01"]) == "1001"
+    assert merge(["1-0-", "10--", "--01"]) == "1001" and merge(["-0", "--"]) == "-0"
     assert Trace(("1-", "--")).rate == 1.0  # of one prompt nothing is known
     assert TEXT.rate == 12 / 14 and Trace(("1-0", "11-")).rate == 3 / 4
 

@@ -145,7 +145,9 @@ def test_overhead_is_what_no_model_ran_in(tmp_path: Path) -> None:
 
 
 def test_the_warm_up_counts_for_tokens_and_not_for_times(tmp_path: Path) -> None:
-    slow = post_verify(accepted=1, judged=2, wait_draft_seconds=9.0, bytes_sent=10)
+    slow = post_verify(
+        accepted=1, judged=2, wait_draft_seconds=9.0, bytes_sent=10, busy_seconds=0.5
+    )
     quick = post_verify(accepted=3, judged=3, wait_draft_seconds=0.5, bytes_sent=30)
     prompts = (make_record(0, warmup=True), [slow]), (make_record(1), [quick])
     figures = traces(tmp_path, *prompts).figures()
@@ -208,23 +210,24 @@ def test_what_a_decoder_chose_among_and_foresaw(tmp_path: Path) -> None:
     fourth it is not known what was at hand.
     """
     rounds = [
-        Round("decode", verified_length=1, target_tokens=7, own_tokens=1),
+        Round("decode", verified_length=1, target_tokens=7, own_tokens=1, at_hand=1),
         Round(
             "verify", start=1.0, verified_length=3, target_tokens=4, judged=3, accepted=2,
             compared=1, compared_accepted=1, at_hand=5, awaited=2, chances=[0.95, 0.42, 0.45],
         ),
         Round(
             "verify", start=2.0, verified_length=6, target_tokens=3, judged=2, accepted=2,
-            at_hand=2, chances=[0.97, 0.48],
+            at_hand=2, chances=[1.0, 0.48],
         ),
         Round("verify", start=3.0, verified_length=8, target_tokens=3, judged=2, accepted=1),
     ]  # fmt: skip
     figures = traces(tmp_path, (make_record(), rounds)).figures()
     assert figures["awaited_tokens_per_round"] == 2 / 4
-    assert figures["unjudged_tokens_per_round"] == 2 / 4
+    # One in the first as well, of which none is counted as judged.
+    assert figures["unjudged_tokens_per_round"] == 3 / 4
     assert figures["by_chance"] == [
         {"low": 0.4, "high": 0.5, "predicted": pytest.approx(0.45), "judged": 2, "accepted": 1},
-        {"low": 0.9, "high": 1.0, "predicted": pytest.approx(0.96), "judged": 2, "accepted": 2},
+        {"low": 0.9, "high": 1.0, "predicted": pytest.approx(0.975), "judged": 2, "accepted": 2},
     ]
 
 
@@ -242,12 +245,12 @@ def test_what_was_prepared_for_what_became_of_the_draft_before(tmp_path: Path) -
     ]  # fmt: skip
     # Two prompts, of which the first warms up, and so is in no times.
     records = make_record(0, warmup=True), make_record(1)
-    figures = traces(
-        tmp_path, *((one, [dataclasses.replace(each) for each in rounds]) for one in records)
-    ).figures()
+    prompts = [(one, [dataclasses.replace(each) for each in rounds]) for one in records]
+    prompts[0][1][0].branch_tokens = 6
+    figures = traces(tmp_path, *prompts).figures()
     assert figures["hit_rate"] == pytest.approx(2 / 3)
     assert figures["outcomes_per_round"] == 5
-    assert figures["branch_tokens_per_round"] == pytest.approx(36 / 5)
+    assert figures["branch_tokens_per_round"] == pytest.approx((41 + 36) / 10)
     assert figures["branch_seconds_per_round"] == pytest.approx(1.0 / 5)
     assert figures["by_outcome"] == [
         {"accepted": 0, "rounds": 4, "fan_out": 1.5, "hits": 2},
