@@ -654,6 +654,42 @@ def test_a_draft_process_counts_no_reading_of_a_prompt(monkeypatch: pytest.Monke
     assert counted == [(4.0, False)]
 
 
+@pytest.mark.parametrize(
+    ("drafting", "verifying", "asked"),
+    [
+        (0.0005, 0.0019, False),
+        (0.0005, 0.0021, True),
+        (0.0007, 0.0010, False),
+        (0.0008, 0.0010, True),
+        (0.0005, None, True),  # It was not told yet how long the target takes.
+    ],
+)
+def test_it_is_not_asked_how_sure_a_quick_draft_model_is_of_what_is_judged_at_once(
+    drafting: float, verifying: float | None, asked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Prophet()
+    monkeypatch.setattr(forerunner, "clock", lambda: model.now)
+    service = forerunner.ForerunnerService(model, Greedy(), confides=True)  # type: ignore[arg-type]
+    service.answer(("begin", [1, 2], 9, 20, 0))
+
+    def extend(model: Prophet, text: list[int], rows: int) -> torch.Tensor:
+        model.now += drafting
+        return torch.tensor([[0.0, 0.0, 0.0, 1.0]])
+
+    def told() -> tuple[Any, ...]:
+        """What it says of a token beside where it belongs, and times."""
+        return service.draft(0.0)[7:]
+
+    monkeypatch.setattr(Prophet, "extend", extend)
+    assert len(told()) == len(told()) == 1  # The first reads the prompt, and then none was timed.
+    if verifying is not None:
+        service.answer(("expect", model.now + verifying, 1.0, 1.0, 0, 0.0))
+    assert len(told()) == asked
+    plain = forerunner.ForerunnerService(model, Greedy())  # type: ignore[arg-type]
+    plain.answer(("begin", [1, 2], 9, 20, 0))
+    assert plain.draft(0.0)[7:] == ()
+
+
 def test_a_policy_learns_what_became_of_the_tokens_of_a_draft() -> None:
     """Places 1 and 2 of a draft, of which the second was wrong; and later on its place 4."""
     policy, other = Policy(), Calibration()
