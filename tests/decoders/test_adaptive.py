@@ -655,17 +655,23 @@ def test_a_draft_process_counts_no_reading_of_a_prompt(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(
-    ("drafting", "verifying", "asked"),
+    ("drafting", "verifying", "unseen", "asked"),
     [
-        (0.0005, 0.0019, False),
-        (0.0005, 0.0021, True),
-        (0.0007, 0.0010, False),
-        (0.0008, 0.0010, True),
-        (0.0005, None, True),  # It was not told yet how long the target takes.
+        (0.0005, 0.0019, 0.9, False),
+        (0.0005, 0.0021, 0.9, True),
+        (0.0007, 0.0010, 0.9, False),
+        (0.0008, 0.0010, 0.9, True),
+        (0.0005, 0.0019, 0.86, False),
+        (0.0005, 0.0019, 0.84, True),
+        (0.0005, None, 0.9, True),  # It was not told yet how long the target takes.
     ],
 )
 def test_it_is_not_asked_how_sure_a_quick_draft_model_is_of_what_is_judged_at_once(
-    drafting: float, verifying: float | None, asked: bool, monkeypatch: pytest.MonkeyPatch
+    drafting: float,
+    verifying: float | None,
+    unseen: float,
+    asked: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     model = Prophet()
     monkeypatch.setattr(forerunner, "clock", lambda: model.now)
@@ -683,7 +689,7 @@ def test_it_is_not_asked_how_sure_a_quick_draft_model_is_of_what_is_judged_at_on
     monkeypatch.setattr(Prophet, "extend", extend)
     assert len(told()) == len(told()) == 1  # The first reads the prompt, and then none was timed.
     if verifying is not None:
-        service.answer(("expect", model.now + verifying, 1.0, 1.0, 0, 0.0))
+        service.answer(("expect", model.now + verifying, 1.0, unseen, 0, 0.0))
     assert len(told()) == asked
     plain = forerunner.ForerunnerService(model, Greedy())  # type: ignore[arg-type]
     plain.answer(("begin", [1, 2], 9, 20, 0))
