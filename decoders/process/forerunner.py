@@ -22,9 +22,9 @@ from decoders.sampling.sampler import Sampler, common_length
 _STALE = sys.maxsize
 
 #: It is not asked how sure the draft model is where its forwards take less than so many seconds,
-#: the target's less than so many times as long, and a token is more often right than this: there the
-#: draft model sets the pace, asking takes 15 µs a token, and hardly any decision depends on it. On
-#: recorded texts asking saves nothing at c = 3 and α above 0.9, and 8 to 17 % of the time at c = 10.
+#: the target's less than so many times as long, and a token is more often right than this. There
+#: the draft model sets the pace, asking takes 15 µs a token, and hardly any decision depends on it:
+#: on recorded texts it saves nothing at c = 3 and α above 0.9, and 8 to 17 % of the time at c = 10.
 _SHORT, _FEW, _SURE = 0.00075, 4.0, 0.85
 
 # Messages to the draft process:
