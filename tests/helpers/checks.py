@@ -113,8 +113,12 @@ def acceptance(case: Case, pair: SmallPair) -> None:
             agrees = (rows[:-1].argmax(-1) == torch.tensor(output)).tolist()
             known = 0
             for one in generation.rounds:
-                judged = agrees[known : known + one.judged]
-                assert judged == [i < one.accepted for i in range(one.judged)]
+                # Some were left unjudged, and are compared with what the target has chosen since.
+                first = known - one.compared
+                compared, judged = agrees[first:known], agrees[known : first + one.judged]
+                right = one.accepted - one.compared_accepted
+                assert compared == [i < one.compared_accepted for i in range(len(compared))]
+                assert judged == [i < right for i in range(len(judged))]
                 known = one.verified_length
 
 
