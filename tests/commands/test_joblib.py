@@ -23,7 +23,7 @@ def time_of_run(folder: Path) -> tuple[datetime, datetime]:
     return begin, end
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_runs_at_once_never_share_a_core(run_cli: Run, tmp_path: Path) -> None:
     core = ("runtime.target_cores=[0]", "runtime.draft_cores=[0]")
     workers = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
