@@ -54,6 +54,7 @@ mutation: $(VENV)/installed-dev
 
 # Of the tiny pair: a sweep of draft lengths, which theory is beside, and PEARL's ablations.
 RUNS := multirun/notebooks
+SWEEPS := ../$(RUNS)/decoders ../$(RUNS)/tasks ../$(RUNS)/draft_lengths
 SHORT := protocol=paper task.limit=10 task.max_new_tokens=96 tracking=none
 notebooks: $(VENV)/installed-dev
 	rm -rf $(RUNS)
@@ -63,8 +64,8 @@ notebooks: $(VENV)/installed-dev
 	    decoder=autoregressive,speculative,pearl task=gsm8k_mini,mgsm_mini,dialogue_mini
 	$(BIN)/pearl-eval -m $(SHORT) hydra.sweep.dir=$(RUNS)/draft_lengths \
 	    decoder=speculative,pearl decoder.gamma=3,5,7,9,11,13
-	$(call shown,docs/notebooks,theory,../$(RUNS)/decoders ../$(RUNS)/tasks ../$(RUNS)/draft_lengths)
-	$(call shown,docs/notebooks/tiny,paper_tables,../$(RUNS)/decoders ../$(RUNS)/tasks ../$(RUNS)/draft_lengths)
+	$(call shown,docs/notebooks,theory,$(SWEEPS))
+	$(call shown,docs/notebooks/tiny,paper_tables,$(SWEEPS))
 
 # Of the real pair, whose runs take hours, and so are not made here: REAL is the folder that has them.
 REAL := multirun/real_small

@@ -137,12 +137,10 @@ def calibration(frame: pd.DataFrame) -> Figure:
 
     Raises :class:`NoRuns` where none foresaw any.
     """
-    names = dict(zip(frame["run"], _told(frame), strict=True))
-    foreseeing = foreseeing_runs(_runs(frame))
+    foreseeing = foreseeing_runs(_runs(frame.assign(label=_told(frame))))
     if not foreseeing:
         raise NoRuns("no decoder of these runs foresees what becomes of drafted tokens")
-    named = [replace(run, label=names[str(run.directory)]) for run in foreseeing]
-    return draw_calibration(named, _titled("Chances that were foreseen", frame))
+    return draw_calibration(foreseeing, _titled("Chances that were foreseen", frame))
 
 
 def gamma_sweep(frame: pd.DataFrame) -> Figure:

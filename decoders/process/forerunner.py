@@ -93,9 +93,11 @@ class ForerunnerService:
     @property
     def _is_asked(self) -> bool:
         """Whether to work out how sure the draft model is of the next token."""
+        if not self._confides:
+            return False
         drafting, verifying = self._outlook.seconds, self._verifying.value
         quick = drafting < _SHORT and 0 < verifying < _FEW * drafting
-        return self._confides and not (quick and self._agreeing.value > _SURE)
+        return not (quick and self._agreeing.value > _SURE)
 
     def better_waits(self) -> float:
         """Seconds that it had better wait for news: 0 if it had not, infinite if it must."""

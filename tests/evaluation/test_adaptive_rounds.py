@@ -149,6 +149,20 @@ def test_what_is_simulated_is_what_it_does(
         assert of_real[:count] == of_simulated[:count], name
 
 
+def expected_by(
+    kind: type[Forerunner] | type[SimulatedForerunner], monkeypatch: pytest.MonkeyPatch
+) -> list[tuple[float, ...]]:
+    """What draft processes of a kind are told to expect from now on, as it is told."""
+    told, tell = list[tuple[float, ...]](), kind.expect
+
+    def expect(self: Any, *arguments: Any) -> None:
+        told.append(arguments)
+        tell(self, *arguments)
+
+    monkeypatch.setattr(kind, "expect", expect)
+    return told
+
+
 def test_what_its_rounds_say_of_what_was_decided(
     by_hand: Decode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,14 +173,7 @@ def test_what_its_rounds_say_of_what_was_decided(
     10.5 to 12.5 s, and after four from 24.5 to 25.5 s.
     """
     monkeypatch.setattr(pearl_adaptive, "Policy", Slowed)
-    told = list[tuple[float, ...]]()
-    tell = Forerunner.expect
-
-    def expect(self: Forerunner, *arguments: Any) -> None:
-        told.append(arguments)
-        tell(self, *arguments)
-
-    monkeypatch.setattr(Forerunner, "expect", expect)
+    told = expected_by(Forerunner, monkeypatch)
     text = TEXT[:14]
     generation = by_hand(PearlAdaptive(), text, wrong_at(text, 2, 8), learns=True)
     found = [
@@ -203,14 +210,7 @@ def test_what_its_rounds_say_of_what_was_decided(
 
 def test_what_a_simulated_draft_process_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same of the same text. Positions do not count the prompt, and nobody is slower."""
-    told = list[tuple[float, ...]]()
-    tell = SimulatedForerunner.expect
-
-    def expect(self: SimulatedForerunner, *arguments: Any) -> None:
-        told.append(arguments)
-        tell(self, *arguments)
-
-    monkeypatch.setattr(SimulatedForerunner, "expect", expect)
+    told = expected_by(SimulatedForerunner, monkeypatch)
     costs = Costs(crossing=1.0)
     simulated = Simulation(Adaptive(96), TIMES, Trace(("11011111011111",)), costs, 14, (2,))
     simulated.run(policy=Scripted())
