@@ -151,8 +151,8 @@ class LearnedDrafts:
         now
             The time.
         """
-        begins = ended
-        if anew and ended < told:
-            # It heard of it once it was done with the token it was at.
-            begins = max(ended + self.drafting, told)
+        begins, done = ended, ended + self.drafting
+        if ended < told and (anew or done < told):
+            # It heard of it once it was done with the token it was at, if it was at any.
+            begins = max(done, told)
         return max(0.0, begins + self.waiting - now)

@@ -563,6 +563,9 @@ def test_the_next_token_is_expected_a_forward_after_the_last() -> None:
     assert policy.arrival(ended=10.0, told=12.0, anew=False, now=12.0) == 0.0
     assert policy.arrival(ended=10.0, told=5.0, anew=False, now=11.0) == 1.0
     assert policy.arrival(ended=10.0, told=5.0, anew=False, now=20.0) == 0.0
+    # It had nothing to do, or rested, since 10: else the next one had been there at 13.
+    assert policy.arrival(ended=10.0, told=13.5, anew=False, now=14.0) == 1.5
+    assert policy.arrival(ended=10.0, told=13.0, anew=False, now=13.0) == 0.0
     # It is at a token that it began at 10, and hears at 13 that it must begin anew.
     assert policy.arrival(ended=10.0, told=12.0, anew=True, now=12.0) == 3.0
     # It waited for that since 10 + 3.

@@ -176,8 +176,9 @@ def test_steps_in_which_it_is_decided(steps: Callable[..., Steps]) -> None:
 
     # In the next step, of 10 - 0.25 s, two tokens were drafted, the first after reading the text,
     # which says nothing of other forwards. It is the target's own. One is at hand at 20 s, and two
-    # are wanted: the next one is expected at once, since the last was there at 14 and a forward
-    # takes 1 s. So it is waited until 4 forwards later; it comes within 1.75 s.
+    # are wanted. The next one would have been there at 14 s, a forward after the last, so that
+    # the draft process was idle until it was told, and it is expected in 1 s. It is waited for
+    # until 4 forwards later; it comes within 1.75 s.
     world.says = [
         drafted(11.0, 2.0, (1, 0, 3, 4, 0.9)),
         drafted(13.0, 1.0, (1, 0, 4, 5, 0.8)),
@@ -193,12 +194,12 @@ def test_steps_in_which_it_is_decided(steps: Callable[..., Steps]) -> None:
         ("drafted", 1.5, False),
     ]
     assert policy.seen[1:] == [
-        [Situation([0.8], 1, 0.8, 0.0)],
+        [Situation([0.8], 1, 0.8, 1.0)],
         # At 22; the last one was there then, and such a forward takes 1.5 s.
         [Situation([0.8, 0.7], 1, 0.7, 1.5)],
     ]
     assert world.heard[1:] == [(STEP, [], [], [(1, 1, 3, [4], 10)])]
-    assert world.awaited == [3.75]
+    assert world.awaited == [4.75]
     assert handed == [[5]]
     assert (entry["wait_start"], entry["waited"]) == (20.25, 2.0)
     assert (entry["start"], entry["seconds"]) == (20.0, 2.25)
@@ -347,12 +348,12 @@ def test_what_is_drafted_while_the_draft_process_is_told_is_handed_over(
     assert run(14.0, [4])[0] == [[5]]
 
 
-@pytest.mark.parametrize(("draft", "awaited"), [(0.125, [0.25]), (0.0625, [])])
+@pytest.mark.parametrize(("draft", "awaited"), [(0.125, [0.375]), (0.03125, [])])
 def test_what_is_due_before_it_is_decided_is_not_waited_for(
     steps: Callable[..., Steps], draft: float, awaited: list[float]
 ) -> None:
-    """The next token was due at once, so it may come 4 forwards later; a decision takes 0.25 s. Of
-    the second text none will come, since it can become no longer."""
+    """The next token is due in a forward and may come 4 later; a decision takes 0.25 s. Of the
+    second text none will come, since it can become no longer."""
     run = steps()
     world, policy = run.world, run.policy
     run.pearl._longest = 6
@@ -363,7 +364,7 @@ def test_what_is_due_before_it_is_decided_is_not_waited_for(
     world.says = [drafted(14.0, draft, (1, 0, 2, 5, 0.5))]
     policy.decisions = [Patience([0, 0], 1, [(), ()])]
     run(18.0, [5], [])
-    assert [one.arrival for one in policy.seen[-1]] == [0.0, NEVER]
+    assert [one.arrival for one in policy.seen[-1]] == [draft, NEVER]
     assert world.awaited == awaited
 
 

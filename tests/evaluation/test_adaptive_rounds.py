@@ -244,25 +244,47 @@ def test_what_is_known_of_a_simulated_text_when_it_is_decided() -> None:
         assert asked.pop() == ([], known, None, False, room, 0.0, 7.0)
 
 
+class Hasty(Scripted):
+    """Expects the next token at once."""
+
+    def arrival(self, *_: Any, **__: Any) -> float:
+        return 0.0
+
+
+@pytest.mark.parametrize(
+    ("policy", "rounds", "seconds"),
+    [
+        # The next token is expected at 12 + 3 s, and may be later by as much: it is waited for.
+        (Scripted, [("decode", 0, 0, 0, 0, 0), ("verify", 12, 16, 2, 1, 4)], 30),
+        # It was due, so it is waited for 3 s more. And after that no more will come.
+        (
+            Hasty,
+            [
+                ("decode", 0, 0, 0, 0, 0),
+                ("decode", 12, 15, 1, 0, 3),
+                ("verify", 26, 26, 1, 0, 0),
+            ],
+            39,
+        ),
+    ],
+)
 def test_a_token_that_does_not_come_when_it_should_is_not_waited_for_again(
-    by_hand: Decode, monkeypatch: pytest.MonkeyPatch
+    by_hand: Decode,
+    monkeypatch: pytest.MonkeyPatch,
+    policy: type[Scripted],
+    rounds: list[tuple[object, ...]],
+    seconds: float,
 ) -> None:
     """The draft model may be two tokens ahead, and is from 7.5 s on: at 12 s one is at hand.
 
-    The next one was due, so it is waited for 3 s more, which it takes: but it hears of the target's
-    own token at 12.5 s only, and what it drafts then is there at 16.
+    It hears of the target's own token at 12.5 s, and what it drafts then is there at 16.
     """
-    monkeypatch.setattr(pearl_adaptive, "Policy", Scripted)
+    monkeypatch.setattr(pearl_adaptive, "Policy", policy)
     generation = by_hand(PearlAdaptive(2), TEXT[:4], TEXT[:4], learns=True)
     found = [
         (one.mode, one.start, one.target_start, one.at_hand, one.awaited, one.wait_target_seconds)
         for one in generation.rounds
     ]
-    assert found == [
-        ("decode", 0, 0, 0, 0, 0),
-        ("decode", 12, 15, 1, 0, 3),
-        # No more will come.
-        ("verify", 26, 26, 1, 0, 0),
-    ]
+    assert found == rounds
     # It stops the draft process, which takes a second.
-    assert generation.output_ids == TEXT[:4] and generation.seconds == 39
+    assert generation.output_ids == TEXT[:4] and generation.seconds == seconds
