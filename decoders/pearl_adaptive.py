@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from decoders.adaptive.effort import Effort
 from decoders.adaptive.policy import MOST, Decision, Policy
 from decoders.pearl_async import PearlAsync, PearlAsyncSession
 from decoders.process.clock import clock
@@ -50,7 +51,9 @@ class PearlAdaptiveSession(PearlAsyncSession):
 
     def load(self, models: Models) -> None:
         super().load(models)
-        self._policy = Policy()
+        self._policy, self._effort = Policy(), Effort()
+        #: Whether the present round is weighed.
+        self._weighs = True
         #: When the target's last forward began, and when it was told what was verified by it.
         self._begun = self._told = 0.0
         #: For how long of it the draft model ran.
@@ -66,10 +69,16 @@ class PearlAdaptiveSession(PearlAsyncSession):
     def gather(self, sequence: Sequence) -> Draft:
         one = sequence.round
         self._beside = 0.0
+        self._weighs = self._effort.pays()
         pending = self.look(sequence)
+        found = one.at_hand = len(pending)
+        if not self._weighs:
+            self.forerunner.confide(self._effort.nears)
+            return Draft([token.token for token in pending[:MOST]])
+        began = clock()
         self._learn_costs(sequence)
-        found = len(pending)
         decision, arrival = self._decide(sequence, pending)
+        saved = decision.saved
         while decision.awaited:
             one.wait_start = one.wait_start or clock()
             latest = self.forerunner.latest
@@ -88,6 +97,8 @@ class PearlAdaptiveSession(PearlAsyncSession):
             self.forerunner.expect(
                 end, decision.right, decision.unseen, until, self._policy.slowdown
             )
+            self._effort.weighed(saved, clock() - began - one.wait_target_seconds)
+            self.forerunner.confide(self._effort.nears)
         return Draft([token.token for token in pending[: decision.judged]])
 
     def note(self, sequence: Sequence, drafted: list[Drafted]) -> None:
@@ -100,7 +111,7 @@ class PearlAdaptiveSession(PearlAsyncSession):
             self._beside += max(0.0, min(token.ended, self._told) - max(begun, self._begun))
 
     def learn(self, start: int, accepted: int, judged: int) -> None:
-        if judged:
+        if judged and self._weighs:
             base, draft = self.forerunner.draft
             place = start - base
             confidences = [token.confidence for token in draft[place : place + judged]]

@@ -18,7 +18,8 @@ class Decision(NamedTuple):
     """Judge so many of the tokens at hand now, or wait for ``awaited`` more first.
 
     ``chances``, ``right`` and ``unseen`` are those of ``Prospect``. ``seconds`` is how long the
-    forward is expected to take; ``None`` where nothing was measured yet.
+    forward is expected to take; ``None`` where nothing was measured yet. ``saved`` is how much
+    sooner the run is expected to end than if all of them were judged now.
     """
 
     judged: int
@@ -27,6 +28,7 @@ class Decision(NamedTuple):
     right: float = 1.0
     unseen: float = 1.0
     seconds: float | None = None
+    saved: float = 0.0
 
 
 class Policy(LearnedDrafts):
@@ -66,5 +68,6 @@ class Policy(LearnedDrafts):
             return Decision(min(len(now.confidences), MOST), 0)
         chances, right, unseen = self.prospect(now)
         timings = Timings(self._forwards.seconds(), self.drafting, self.waiting)
-        judged, awaited = best_start(chances, unseen, now.arrival, timings)
-        return Decision(judged, awaited, chances, right, unseen, timings.forwards[judged])
+        judged, awaited, saved = best_start(chances, unseen, now.arrival, timings)
+        seconds = timings.forwards[judged]
+        return Decision(judged, awaited, chances, right, unseen, seconds, saved)

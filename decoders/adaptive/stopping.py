@@ -21,10 +21,14 @@ PRICE = 1.3
 
 
 class Start(NamedTuple):
-    """What to do: judge so many of the tokens at hand now, or else wait for so many more first."""
+    """What to do: judge so many of the tokens at hand now, or else wait for so many more first.
+
+    ``saved`` is how much sooner that is expected to end the run than to judge all of them now.
+    """
 
     judged: int
     awaited: int
+    saved: float = 0.0
 
 
 class Timings(NamedTuple):
@@ -58,12 +62,14 @@ class RunEnds(NamedTuple):
 
     ``seconds`` are the expected ones, at a price of waiting: if the target starts now and judges
     ``judged`` of the tokens at hand, and if it starts once one, two, … more are there and judges
-    all of them. ``arrival`` is in how many seconds the first of these is expected.
+    all of them. ``arrival`` is in how many seconds the first of these is expected. ``unweighed``
+    are the seconds if the target starts now and judges all.
     """
 
     judged: int
     seconds: Sequence[float]
     arrival: float
+    unweighed: float = 0.0
 
 
 def expected_ends(
@@ -107,7 +113,7 @@ def expected_ends(
         seconds = first + right[count + 1] * forwards[int(then + 0.5)] + after * later
         if seconds < soonest:
             soonest, judged = seconds, count
-    ends = [soonest]
+    ends, unweighed = [soonest], seconds
     joint, waited = right[-1], arrival
     for count in range(held + 1, min(held + _FURTHER, most) + 1):
         joint *= unseen
@@ -122,13 +128,14 @@ def expected_ends(
         )
         soonest = min(soonest, ends[-1])
         waited += waiting
-    return RunEnds(judged, ends, arrival)
+    return RunEnds(judged, ends, arrival, unweighed)
 
 
 def best_start(chances: Sequence[float], unseen: float, arrival: float, timings: Timings) -> Start:
     """What is expected to end the run of right drafts soonest: see ``expected_ends``."""
-    judged, seconds, _ = expected_ends(chances, unseen, arrival, timings)
-    return Start(judged, seconds.index(min(seconds)))
+    judged, seconds, _, unweighed = expected_ends(chances, unseen, arrival, timings)
+    soonest = min(seconds)
+    return Start(judged, seconds.index(soonest), unweighed - soonest)
 
 
 def best_wait(texts: Sequence[RunEnds], waiting: float) -> int:
@@ -151,7 +158,7 @@ def best_wait(texts: Sequence[RunEnds], waiting: float) -> int:
     ]
     most = max(len(text.seconds) - 1 + later for text, later in zip(texts, late, strict=True))
     sums = [0.0] * (most + 1)
-    for (_, seconds, _), later in zip(texts, late, strict=True):
+    for (_, seconds, *_), later in zip(texts, late, strict=True):
         for forwards in range(most + 1):
             made = min(max(0, forwards - later), len(seconds) - 1)
             idle = until(forwards) - until(made + later if made else 0)

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from decoders.adaptive.average import Average
 from decoders.adaptive.outlook import Outlook
 from decoders.model.cached_model import CachedModel
 from decoders.process.channel import Channel, ChannelTimeout, Message
@@ -21,12 +20,6 @@ from decoders.sampling.sampler import Sampler, common_length
 #: never compared.
 _STALE = sys.maxsize
 
-#: It is not asked how sure the draft model is where its forwards take less than so many seconds,
-#: the target's less than so many times as long, and a token is more often right than this. There
-#: the draft model sets the pace, asking takes 15 µs a token, and hardly any decision depends on it:
-#: on recorded texts it saves nothing at c = 3 and α above 0.9, and 8 to 17 % of the time at c = 10.
-_SHORT, _FEW, _SURE = 0.00075, 4.0, 0.85
-
 # Messages to the draft process:
 #: a new text; run at most ``ahead`` tokens ahead of what is verified of it, and never to a position
 #: from ``end`` on (tokens, ahead, end, seed)
@@ -35,6 +28,8 @@ _BEGIN = "begin"
 _VERIFIED = "verified"
 #: news is expected, see ``Outlook.expect`` (at, right, unseen, until, slowdown)
 _EXPECT = "expect"
+#: whether to say from now on how sure it is of each token, which takes time (asked)
+_CONFIDE = "confide"
 #: stop drafting, and say so
 _PAUSE = "pause"
 # And, between texts, what ``worker.PREPARE`` asks for.
@@ -66,15 +61,14 @@ class Drafted:
 class ForerunnerService:
     """The draft process's side: drafts on until it has a message to answer or must wait.
 
-    ``confides``: it says how sure it is of each token, where that pays, and is told what to expect.
+    ``confides``: it says how sure it is of each token, as long as it is asked, and is told what to
+    expect.
     """
 
     def __init__(self, model: CachedModel, sampler: Sampler, confides: bool = False) -> None:
-        self._confides = confides
+        #: Whether it ever says how sure it is, and whether it is asked at present.
+        self._confides = self._asked = confides
         self._outlook = Outlook()
-        #: How long the target's forwards are expected to take, when it says so, and how likely a
-        #: token that is yet to be drafted is right.
-        self._verifying, self._agreeing = Average(), Average()
         #: Whether the next forward reads the prompt; and whether it is the first of a draft that
         #: begins anew.
         self._reads, self._anew = True, False
@@ -90,15 +84,6 @@ class ForerunnerService:
         length = len(self._text)
         return length - self._verified < self._ahead and length < self._end
 
-    @property
-    def _is_asked(self) -> bool:
-        """Whether to work out how sure the draft model is of the next token."""
-        if not self._confides:
-            return False
-        drafting, verifying = self._outlook.seconds, self._verifying.value
-        quick = drafting < _SHORT and 0 < verifying < _FEW * drafting
-        return not (quick and self._agreeing.value > _SURE)
-
     def better_waits(self) -> float:
         """Seconds that it had better wait for news: 0 if it had not, infinite if it must."""
         if not self.may_draft:
@@ -113,7 +98,7 @@ class ForerunnerService:
         logits = self._model.extend(text, rows=1)
         token, _ = self._proposer.propose(logits, position)
         text.append(token)
-        thought = (self._proposer.confidence(logits, token),) if self._is_asked else ()
+        thought = (self._proposer.confidence(logits, token),) if self._asked else ()
         ended = clock()
         if self._confides:
             if not self._reads:
@@ -134,10 +119,9 @@ class ForerunnerService:
             self._model.rollback(0)
             self._proposer = self._sampler.proposer(seed, self._verified)
         elif name == _EXPECT:
-            at, _, unseen, *_ = values
-            self._verifying.add(at - clock())
-            self._agreeing.add(unseen)
             self._outlook.expect(*values)
+        elif name == _CONFIDE:
+            (self._asked,) = values
         elif name == PREPARE:
             self._model.prepare(*values)
             return (PREPARED,)
@@ -204,6 +188,7 @@ class Forerunner(Worker):
         confides: bool = False,
     ) -> None:
         super().__init__(load, sampler, options, partial(_serve, confides=confides))
+        self._asks = confides
 
     def begin(self, tokens: Sequence[int], ahead: int, end: int, seed: int) -> None:
         """Start on a new text, of which tokens are drafted up to position ``end``."""
@@ -288,6 +273,12 @@ class Forerunner(Worker):
     def expect(self, at: float, right: float, unseen: float, until: int, slowdown: float) -> None:
         """Tell when more will be verified and what is likely by then: see ``Outlook.expect``."""
         self.send((_EXPECT, at, right, unseen, until, slowdown))
+
+    def confide(self, asked: bool) -> None:
+        """Ask it to say from now on how sure it is of each token, or no longer."""
+        if asked != self._asks:
+            self._asks = asked
+            self.send((_CONFIDE, asked))
 
     def pause(self) -> list[Drafted]:
         """Stop it, and wait until it has stopped; gives the tokens that came too late."""

@@ -14,6 +14,7 @@ from decoders.adaptive import policy as policies
 from decoders.adaptive.average import Average
 from decoders.adaptive.calibration import Calibration, Chances, doubt, place_kind
 from decoders.adaptive.drafts import NEVER, Situation
+from decoders.adaptive.effort import Effort
 from decoders.adaptive.forward_costs import ForwardCosts
 from decoders.adaptive.line import Line
 from decoders.adaptive.outlook import Outlook
@@ -55,20 +56,22 @@ def test_it_waits_for_a_token_while_that_ends_the_run_sooner(arrival: float, awa
     beside one of them. 1.3 a + 10 + 1/4 · 10 + (1/2)^7 · 10.3226.
 
     For a = 2 that is 15 + 0.1613 and 2.6 + 12.5 + 0.0806, so now is better by 0.02; for a = 1.9 it
-    is 15 + 0.1558 and 2.47 + 12.5 + 0.0806.
+    is 15 + 0.1558 and 2.47 + 12.5 + 0.0806, which saves 0.1052.
     """
-    assert best_start([], 0.5, arrival, FLAT).awaited == awaited
+    start = best_start([], 0.5, arrival, FLAT)
+    assert start.awaited == awaited
+    assert start.saved == pytest.approx(0.1052 * awaited, abs=1e-4)
 
 
 def test_what_is_hardly_ever_right_is_left_unjudged() -> None:
     """Three are at hand: right for sure, then by 0.1 each. Where each that is judged takes 2 s, the
     second costs 2 s and saves a further forward, of 16 s, by 0.1 · 0.9."""
     dear = Timings([10.0 + 2 * one for one in range(20)], 5.0, 5.0)
-    assert best_start([1.0, 0.1, 0.1], 0.1, 5.0, dear) == (1, 0)
+    assert best_start([1.0, 0.1, 0.1], 0.1, 5.0, dear)[:2] == (1, 0)
     # Where it takes no longer, all are.
-    assert best_start([1.0, 0.1, 0.1], 0.1, 5.0, FLAT) == (3, 0)
+    assert best_start([1.0, 0.1, 0.1], 0.1, 5.0, FLAT)[:2] == (3, 0)
     # And where no more will come, since the text is at its end.
-    assert best_start([1.0, 0.1, 0.1], 0.1, NEVER, dear) == (3, 0)
+    assert best_start([1.0, 0.1, 0.1], 0.1, NEVER, dear)[:2] == (3, 0)
 
 
 def test_no_more_are_judged_than_a_forward_may() -> None:
@@ -100,6 +103,11 @@ def test_when_the_wrong_token_is_found_by_what_is_done_next() -> None:
     found = expected_ends([0.9, 0.5], 0.8, 3.0, slower)
     assert (found.judged, found.arrival) == (1, 3.0)
     assert found.seconds == pytest.approx([now[1], *waited]) and now[1] < min(now[0], now[2])
+    # To judge both at once, without any weighing, ends the run by so much later.
+    assert found.unweighed == pytest.approx(now[2])
+    assert now[1] < min(waited)
+    start = best_start([0.9, 0.5], 0.8, 3.0, slower)
+    assert start == (1, 0, pytest.approx(now[2] - now[1]))
     # Were the next one there at once, three and a half would be left beside both, counted as four.
     soon = expected_ends([0.9, 0.5], 0.8, 0.0, slower)
     assert soon.judged == 2
@@ -139,7 +147,7 @@ def test_what_comes_late_leaves_what_is_at_hand() -> None:
     """Of three none is judged now, and two by the second forward, which adds the third."""
     found = expected_ends([0.3, 0.8, 0.7], 0.5, 30.0, Timings([10, 31, 32, 33], 4.0, 4.0))
     now = 10 + 0.3 * 32 + 0.3 * 0.8 * 0.7 * 0.5 * 33 / (1 - 0.5**4)
-    assert found == (0, [pytest.approx(now)], 30.0)
+    assert found[:3] == (0, [pytest.approx(now)], 30.0)
 
 
 def test_a_draft_model_that_is_slow_beside_the_target_drafts_nothing_in_a_forward() -> None:
@@ -168,12 +176,12 @@ def test_so_many_are_looked_ahead_for_as_matter() -> None:
 
 
 def test_of_equal_ways_that_is_taken_which_judges_and_waits_least() -> None:
-    assert best_start([0.0, 0.0], 0.0, 1.0, FLAT) == Start(0, 0)
+    assert best_start([0.0, 0.0], 0.0, 1.0, FLAT) == Start(0, 0, 0.0)
 
 
 def test_what_is_as_good_as_right_is_not_waited_for() -> None:
     """It makes no difference when the target starts, and what is expected may be wrong."""
-    assert best_start([], 0.996, 1.0, Timings([10.0] * 20, 1.0, 1.0)) == (0, 0)
+    assert best_start([], 0.996, 1.0, Timings([10.0] * 20, 1.0, 1.0))[:2] == (0, 0)
 
 
 def test_kinds_of_doubt_and_of_places() -> None:
@@ -527,7 +535,7 @@ def test_a_policy_decides_by_what_it_has_measured(monkeypatch: pytest.MonkeyPatc
 
     def decided(*arguments: object) -> Start:
         asked.append(arguments)
-        return Start(1, 0)
+        return Start(1, 0, 0.25)
 
     monkeypatch.setattr(policies, "best_start", decided)
     policy = Policy()
@@ -539,7 +547,7 @@ def test_a_policy_decides_by_what_it_has_measured(monkeypatch: pytest.MonkeyPatc
     ((*given, timings),) = asked
     assert given == [chances, unseen, 1.5]
     assert timings[:3] == (pytest.approx([10 + 0.2 * judged for judged in range(33)]), 3.0, 2.0)
-    assert decision == (1, 0, chances, chances[0], unseen, pytest.approx(10.2))
+    assert decision == (1, 0, chances, chances[0], unseen, pytest.approx(10.2), 0.25)
 
 
 def test_a_policy_tells_forwards_of_other_sizes_from_slower_ones() -> None:
@@ -657,46 +665,52 @@ def test_a_draft_process_counts_no_reading_of_a_prompt(monkeypatch: pytest.Monke
     assert counted == [(4.0, False)]
 
 
-@pytest.mark.parametrize(
-    ("drafting", "verifying", "unseen", "asked"),
-    [
-        (0.0005, 0.0019, 0.9, False),
-        (0.0005, 0.0021, 0.9, True),
-        (0.0007, 0.0010, 0.9, False),
-        (0.0008, 0.0010, 0.9, True),
-        (0.0005, 0.0019, 0.86, False),
-        (0.0005, 0.0019, 0.84, True),
-        (0.0005, None, 0.9, True),  # It was not told yet how long the target takes.
-    ],
-)
-def test_it_is_not_asked_how_sure_a_quick_draft_model_is_of_what_is_judged_at_once(
-    drafting: float,
-    verifying: float | None,
-    unseen: float,
-    asked: bool,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    model = Prophet()
-    monkeypatch.setattr(forerunner, "clock", lambda: model.now)
-    service = forerunner.ForerunnerService(model, Greedy(), confides=True)  # type: ignore[arg-type]
+def test_a_draft_process_says_how_sure_it_is_as_long_as_it_is_asked() -> None:
+    service = forerunner.ForerunnerService(Prophet(), Greedy(), confides=True)  # type: ignore[arg-type]
     service.answer(("begin", [1, 2], 9, 20, 0))
-
-    def extend(model: Prophet, text: list[int], rows: int) -> torch.Tensor:
-        model.now += drafting
-        return torch.tensor([[0.0, 0.0, 0.0, 1.0]])
 
     def told() -> tuple[Any, ...]:
         """What it says of a token beside where it belongs, and times."""
         return service.draft(0.0)[7:]
 
-    monkeypatch.setattr(Prophet, "extend", extend)
-    assert len(told()) == len(told()) == 1  # The first reads the prompt, and then none was timed.
-    if verifying is not None:
-        service.answer(("expect", model.now + verifying, 1.0, unseen, 0, 0.0))
-    assert len(told()) == asked
-    plain = forerunner.ForerunnerService(model, Greedy())  # type: ignore[arg-type]
+    assert len(told()) == len(told()) == 1
+    assert service.answer(("confide", False)) is None
+    assert told() == told() == ()
+    service.answer(("begin", [1, 2], 9, 20, 0))
+    assert told() == ()
+    service.answer(("confide", True))
+    assert len(told()) == 1
+    plain = forerunner.ForerunnerService(Prophet(), Greedy())  # type: ignore[arg-type]
     plain.answer(("begin", [1, 2], 9, 20, 0))
     assert plain.draft(0.0)[7:] == ()
+
+
+def test_it_is_told_when_that_changes() -> None:
+    sent = list[tuple[object, ...]]()
+    one: Any = object.__new__(forerunner.Forerunner)
+    one.send, one._asks = sent.append, True
+    for asked in (True, False, False, True, True):
+        one.confide(asked)
+    assert sent == [("confide", False), ("confide", True)]
+
+
+def test_rounds_are_weighed_as_long_as_that_saves_more_than_it_takes() -> None:
+    """Taken to gain a millisecond at first. Each round counts a fifth, with the decision's time
+    twice: 0.0006, 0.00028 and 0.000024 remain, and then -0.0001808."""
+    effort = Effort()
+    for _ in range(4):
+        assert effort.pays() and effort.nears
+        effort.weighed(0.0, 0.0005)
+    # The next nine are not, and what is drafted from the end of the eighth on is there for the
+    # tenth.
+    found = [(effort.pays(), effort.nears) for _ in range(10)]
+    assert found == [(False, False)] * 7 + [(False, True)] * 2 + [(True, True)]
+    # 0.8 · -0.0001808 + 0.2 · 0.0005 is less than nothing yet.
+    effort.weighed(0.0006, 0.00005)
+    assert [effort.pays() for _ in range(10)] == [False] * 9 + [True]
+    # 0.8 · -0.00004464 + 0.2 · 0.0005 is more.
+    effort.weighed(0.0006, 0.00005)
+    assert effort.pays() and effort.pays()
 
 
 def test_a_policy_learns_what_became_of_the_tokens_of_a_draft() -> None:
@@ -729,7 +743,7 @@ def test_a_policy_learns_what_became_of_the_tokens_of_a_draft() -> None:
 def test_before_anything_was_measured_all_is_judged() -> None:
     policy = Policy()
     decision = policy.decide(Situation([0.5] * 50, 0, 0.5, 1.0))
-    assert decision == Decision(MOST, 0) == (32, 0, (), 1.0, 1.0, None)
+    assert decision == Decision(MOST, 0) == (32, 0, (), 1.0, 1.0, None, 0.0)
     # Nor while no forward of the target was, or no draft forward but the one that read the prompt.
     first = Policy()
     first.drafted(5.0, beside=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from by_hand import Decode, by_hand, wrong_at
 
 from decoders import pearl_adaptive
 from decoders.adaptive.drafts import Situation
+from decoders.adaptive.effort import Effort
 from decoders.adaptive.policy import Decision, Policy
 from decoders.pearl_adaptive import PearlAdaptive
 from decoders.process.forerunner import Forerunner
@@ -288,3 +290,65 @@ def test_a_token_that_does_not_come_when_it_should_is_not_waited_for_again(
     assert found == rounds
     # It stops the draft process, which takes a second.
     assert generation.output_ids == TEXT[:4] and generation.seconds == seconds
+
+
+class EveryOther(Effort):
+    """Weighs every other round, and notes what weighing saved and took."""
+
+    noted: ClassVar = list[tuple[float, float]]()
+
+    def weighed(self, saved: float, seconds: float) -> None:
+        self.noted.append((saved, seconds))
+        self._left = 1
+
+
+class Saving(Scripted):
+    """Which saves as many seconds as there are tokens at hand, and a half."""
+
+    def decision(self, now: Situation) -> Decision:
+        return super().decision(now)._replace(saved=0.5 + len(now.confidences))
+
+
+def test_a_round_that_is_not_weighed(by_hand: Decode, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All there is is judged at once, nothing is learned, and the draft process expects no news."""
+    monkeypatch.setattr(pearl_adaptive, "Policy", Saving)
+    monkeypatch.setattr(pearl_adaptive, "Effort", EveryOther)
+    told = expected_by(Forerunner, monkeypatch)
+    text = TEXT[:24]
+    generation = by_hand(PearlAdaptive(), text, wrong_at(text, 2, 8), learns=True)
+    found = [
+        (one.target_start, one.at_hand, one.target_tokens - 1, len(one.chances), one.awaited)
+        for one in generation.rounds
+    ]
+    assert found == [
+        (0, 0, 1, 0, 0),  # It reads the prompt's two tokens.
+        (12, 2, 2, 0, 0),
+        # Two tokens after a disagreement, for which it waits 9 s.
+        (34, 2, 2, 2, 2),
+        (47, 3, 3, 0, 0),
+        (69, 2, 2, 2, 2),
+        (82, 3, 3, 0, 0),
+        (96, 3, 3, 3, 0),
+        (110, 3, 3, 0, 0),
+    ]
+    # By the clock that runs half a second late, as long as the forwards take.
+    assert [at for at, *_ in told] == [11.5, 47.5, 82.5, 110.5]
+    # A decision takes no time by this clock, and that a token is waited for is none of its.
+    assert EveryOther.noted == [(0.5, 0.0), (0.5, 0.0), (0.5, 0.0), (3.5, 0.0)]
+    noted = by_hand.session._policy.noted  # type: ignore[attr-defined]
+    assert [judged for judged, _ in noted["ran"]] == [2, 3, 3]
+    # Two judged after each wait, and one that was compared, and three, in the last weighed round.
+    assert [(len(confidences), agreed) for confidences, *_, agreed in noted["verified"]] == [
+        (2, 2), (2, 2), (1, 1), (3, 3),
+    ]  # fmt: skip
+
+
+def test_no_more_are_judged_than_a_forward_may_where_it_is_not_weighed() -> None:
+    asked = list[bool]()
+    session: Any = object.__new__(pearl_adaptive.PearlAdaptiveSession)
+    session._effort = SimpleNamespace(pays=lambda: False, nears=True)
+    session.forerunner = SimpleNamespace(confide=asked.append)
+    session.look = lambda sequence: [SimpleNamespace(token=one) for one in range(40)]
+    sequence: Any = SimpleNamespace(round=SimpleNamespace())
+    assert session.gather(sequence).tokens == list(range(32))
+    assert (sequence.round.at_hand, asked) == (40, [True])
