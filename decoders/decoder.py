@@ -36,6 +36,11 @@ class Decoder(ABC):
     #: What of it does not go with ``sampling.verification=block``, as in ``PearlAsync ...``; empty
     #: where it judges by ``Sequence.judge`` what it drew from the draft model's distributions.
     no_blocks: ClassVar[str] = ""
+    #: Whether its draft model has a vocabulary of its own, other than the target's.
+    other_vocabulary: ClassVar[bool] = False
+    #: Whether the target drafts by layers of its own, so that models whose tokens are made up,
+    #: whatever their layers say, have nothing to draft by.
+    drafts_itself: ClassVar[bool] = False
     #: Its idea in a few words, for pictures.
     idea: ClassVar[str] = ""
 

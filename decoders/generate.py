@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 from collections import abc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -59,6 +59,15 @@ class GenerateSession(Session):
         """What ``generate`` is given beside the text and the settings every loop shares."""
         return {}
 
+    def own_settings(self) -> GenerationConfig:
+        """What the target's generation config says while it generates."""
+        return GenerationConfig()
+
+    @property
+    def drafting(self) -> bool:
+        """Whether the target's forward under way is one that drafts."""
+        return False
+
     def prepare(self, start: int, end: int) -> None:
         """The library runs forwards of its own, of no fixed shape."""
 
@@ -69,7 +78,7 @@ class GenerateSession(Session):
             self.draft.rollback(0)
         watch = Watch(sequence, self)
         # No pad_token_id: the assistant model would not attend to such tokens in the text itself.
-        with watch, _without_own_settings(model), self._seeded(sequence.seed):
+        with watch, _with_settings(model, self.own_settings()), self._seeded(sequence.seed):
             model.generate(
                 ids,
                 attention_mask=torch.ones_like(ids),
@@ -81,13 +90,18 @@ class GenerateSession(Session):
             )
 
     def _sampling(self) -> dict[str, Any]:
-        if not isinstance(self.sampler, Temperature):
+        if not self.sampler.random:
             return {"do_sample": False}
         # Not as settings: transformers (5.23) hands the warpers it makes of those to the assistant
         # model, which makes them again, and so warps its distribution twice.
+        return {"do_sample": True, "top_k": 0, "logits_processor": self.warpers()}
+
+    def warpers(self) -> list[LogitsProcessor]:
+        """What makes of logits those that are sampled from."""
         own = self.sampler
-        warp = _Warp(Warping(own.temperature, own.top_k, own.top_p))
-        return {"do_sample": True, "top_k": 0, "logits_processor": [warp]}
+        if not isinstance(own, Temperature):
+            return []
+        return [_Warp(Warping(own.temperature, own.top_k, own.top_p))]
 
     @contextlib.contextmanager
     def _seeded(self, seed: int) -> Iterator[None]:
@@ -108,9 +122,9 @@ class _Warp(LogitsProcessor):
 
 
 @contextlib.contextmanager
-def _without_own_settings(model: Any) -> Iterator[None]:
+def _with_settings(model: Any, settings: GenerationConfig) -> Iterator[None]:
     """Keep settings that a model comes with (a temperature, a penalty) from being filled in."""
-    own, model.generation_config = model.generation_config, GenerationConfig()
+    own, model.generation_config = model.generation_config, settings
     try:
         yield
     finally:
@@ -126,7 +140,7 @@ class Watch(BaseStreamer):
     def __init__(self, sequence: Sequence, session: GenerateSession) -> None:
         self._sequence = sequence
         self._session = session
-        self._target = Forwards(session.target)
+        self._target = Forwards(session.target, lambda: session.drafting)
         self._draft = Forwards(session.draft) if session.draft else None
         self._hooks = contextlib.ExitStack()
         self._prompt_seen = False
@@ -170,11 +184,13 @@ class Watch(BaseStreamer):
 class Forwards:
     """A model's forwards while transformers runs it: what they read, and how long they took.
 
-    Their logits are made what ``CachedModel`` gives, so that both have one vocabulary.
+    Their logits are made what ``CachedModel`` gives, so that both have one vocabulary. Nothing else
+    is made of forwards while it is ``drafting``.
     """
 
-    def __init__(self, model: CachedModel) -> None:
+    def __init__(self, model: CachedModel, drafting: Callable[[], bool] = lambda: False) -> None:
         self._model = model
+        self._drafting = drafting
         self._tokens: abc.Sequence[int] = []
         #: When the last forward began.
         self.begun = 0.0
@@ -213,19 +229,22 @@ class Forwards:
 
     def _before(self, module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         # What the library asked of the device since the last forward is none of this one's time.
-        self._model.synchronize()
-        self.begun = clock()
+        if not self._drafting():
+            self._model.synchronize()
+            self.begun = clock()
         return args, kwargs | {"input_ids": self._model.readable(kwargs["input_ids"])}
 
     def _after(self, module: Any, args: Any, kwargs: dict[str, Any], output: Any) -> None:
-        self._tokens = kwargs["input_ids"][0].tolist()
-        self._read += len(self._tokens)
+        tokens = kwargs["input_ids"][0].tolist()
         # Not the one that was given: some models begin a new one for a long prompt.
-        self.length = output.past_key_values.get_seq_length()
+        length = output.past_key_values.get_seq_length()
         rows = output.logits.shape[1]
-        start = self.length - len(self._tokens)
-        self._model.events.append(Reading(start, self._tokens, rows))
-        read = list(enumerate(self._tokens[-rows:], start=self.length - rows))
+        read = list(enumerate(tokens[-rows:], start=length - rows))
         output.logits = self._model.predictions(output.logits[0], read)[None]
+        if self._drafting():
+            return
+        self._tokens, self.length = tokens, length
+        self._read += len(tokens)
+        self._model.events.append(Reading(length - len(tokens), tokens, rows))
         self._model.synchronize()
         self._seconds += clock() - self.begun

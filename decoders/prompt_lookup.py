@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
-import torch
-
+from decoders.candidates import cut_at_limit
 from decoders.draft_length import check_gamma
 from decoders.generate import Generate, GenerateSession
 from decoders.process.models import Models
@@ -63,7 +60,7 @@ class PromptLookupSession(GenerateSession):
         self.gamma = self.decoder.gamma
 
     def generate(self, sequence: Sequence) -> None:
-        with _cut_at_limit(cast(Any, self.target.model)):
+        with cut_at_limit(self.target):
             super().generate(sequence)
 
     def arguments(self) -> dict[str, Any]:
@@ -71,30 +68,3 @@ class PromptLookupSession(GenerateSession):
             "prompt_lookup_num_tokens": self.gamma,
             "max_matching_ngram_size": self.decoder.max_matching_ngram_size,
         }
-
-
-@contextlib.contextmanager
-def _cut_at_limit(model: Any) -> Iterator[None]:
-    """Keep transformers (5.23) from drafting beyond the longest text, where positions may end.
-
-    It does so where what it found goes on longer than the text may.
-    """
-    make = model._get_candidate_generator
-
-    def making(**arguments: Any) -> Any:
-        generator = make(**arguments)
-        look_up = generator.get_candidates
-
-        def get_candidates(ids: torch.Tensor, **options: Any) -> tuple[torch.Tensor, Any]:
-            found, logits = look_up(ids, **options)
-            # The target adds a token itself.
-            return found[:, : max(ids.shape[1], generator.max_length - 1)], logits
-
-        generator.get_candidates = get_candidates
-        return generator
-
-    model._get_candidate_generator = making
-    try:
-        yield
-    finally:
-        del model._get_candidate_generator

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import AutoModel, PreTrainedConfig
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_MAPPING, AutoModel, PreTrainedConfig
 
 _FULL, _SLIDING, _CHUNKED = "full_attention", "sliding_attention", "chunked_attention"
 #: Layers that hold keys and values by position, and nothing else.
@@ -57,6 +57,12 @@ class Architecture:
         one is read with the second, all of its tokens. ``None`` where length makes no difference.
     no_trees
         Why a forward can't read a tree; empty where it can.
+    depth
+        Number of layers; 0 where that is not known.
+    no_early_exit
+        Why a forward can't be ended after fewer layers; empty where it can.
+    mtp_layers
+        Layers for multi-token prediction that its config speaks of, beside those of ``depth``.
     """
 
     name: str
@@ -66,6 +72,9 @@ class Architecture:
     chunk: int | None = None
     rope_switch: int | None = None
     no_trees: str = ""
+    depth: int = 0
+    no_early_exit: str = ""
+    mtp_layers: int = 0
 
     @classmethod
     def of(cls, config: PreTrainedConfig, model: Any) -> Architecture:
@@ -87,6 +96,9 @@ class Architecture:
             chunk,
             _rope_switch(config),
             _no_trees(config, model),
+            getattr(config, "num_hidden_layers", 0),
+            _no_early_exit(config, model),
+            getattr(config, "num_mtp_layers", None) or 0,
         )
 
     def visible(self, seen: torch.Tensor, positions: Sequence[int]) -> dict[str, torch.Tensor]:
@@ -179,3 +191,20 @@ def _no_trees(config: PreTrainedConfig, model: Any) -> str:
     if "local" in getattr(config, "attention_layers", ()):
         return "its local attention is counted along the cache"
     return ""
+
+
+def _no_early_exit(config: PreTrainedConfig, model: Any) -> str:
+    if MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None) is not model:
+        return "its layers are a part of a larger model"
+    if getattr(config, "num_kv_shared_layers", 0):
+        return "its later layers read the keys of earlier ones"
+    # Where transformers looks for its layers.
+    if f"self.{model.base_model_prefix} =" not in inspect.getsource(model.__init__):
+        return "its layers are not where transformers looks for them"
+    # transformers ends a forward early by telling the config of fewer layers.
+    read = inspect.unwrap(MODEL_MAPPING[type(config)].forward).__code__.co_names
+    return (
+        ""
+        if "num_hidden_layers" in read
+        else "it runs its layers whatever their number is said to be"
+    )

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
+from transformers import PreTrainedTokenizerBase
+
 from decoders.model.cached_model import CachedModel
 from decoders.process.placement import Placement
 from decoders.process.worker import WorkerOptions
@@ -52,7 +54,8 @@ class Models:
     disk while the body of a ``with`` runs, for an engine that loads it itself; ``target_process``
     is where the target computes. ``engine`` names the GPUs of such an engine, none of which need be
     the target's here, and ``draft_device`` the draft model's device.
-    ``encode`` gives the tokens of a text, for a decoder that reads one.
+    ``encode`` gives the tokens of a text, for a decoder that reads one. ``tokenizers`` are the
+    target's and the draft model's, where they differ.
     """
 
     target: CachedModel
@@ -64,3 +67,4 @@ class Models:
     engine: tuple[str, ...] = ()
     draft_device: str = CPU
     encode: Callable[[str], list[int]] = _no_text
+    tokenizers: tuple[PreTrainedTokenizerBase, PreTrainedTokenizerBase] | None = None

@@ -207,7 +207,9 @@ class Comparison:
         if not self._sampled:
             return None
         tell("sampled tokens beside the target's distribution")
-        draft = self._models.load_draft() if plan.decoder.uses_draft else None
+        # Chances of tokens of another vocabulary can't be held beside the target's.
+        beside = plan.decoder.uses_draft and not plan.decoder.other_vocabulary
+        draft = self._models.load_draft() if beside else None
         sampler = plan.sampler
         check = DistributionCheck(
             self.target, sampler.probabilities, draft, sampler.draft_probabilities

@@ -103,7 +103,9 @@ class Plan:
     def make(cls, cfg: DictConfig) -> Plan:
         """Plan a run. Raises :class:`UserError` for whatever can't work."""
         parts = Parts.make(cfg)
-        setup = Setup.make(parts.config.pair, parts.config.runtime, parts.decoder.uses_draft)
+        decoder, config = parts.decoder, parts.config
+        apart = decoder.other_vocabulary
+        setup = Setup.make(config.pair, config.runtime, decoder.uses_draft, apart)
         return cls.of(parts, setup, load_problems(parts.task), parts.task.samples)
 
     @classmethod
@@ -201,6 +203,16 @@ def _check_context(pair: Pair, problems: Sequence[Problem], max_new_tokens: int)
 
 def check_target(decoder: Decoder, pair: Pair) -> None:
     """Refuse a decoder that can't decode the target of a pair, or not with its draft model."""
+    if pair.synthetic and decoder.drafts_itself:
+        raise UserError(
+            "a synthetic pair makes its tokens up, so its target's own layers can't draft; take"
+            " another pair"
+        )
+    if decoder.other_vocabulary and pair.draft_tokenizer is None:
+        raise UserError(
+            f"{type(decoder).__name__} is for a draft model of another vocabulary, and this pair's"
+            " models share theirs; take another decoder"
+        )
     target, draft = (pair.architectures.get(role) for role in ("target", "draft"))
     try:
         if target is not None:

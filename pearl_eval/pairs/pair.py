@@ -32,6 +32,7 @@ class Pair:
     ``weights`` tells the weights of each role from others; there are none where the configuration
     says it all. ``checkpoints`` says where a role's weights are, where they are as they are used.
     ``synthetic`` says that tokens are made up, so that only times and counts mean something.
+    ``draft_tokenizer`` is the draft model's, where that has a vocabulary of its own.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -43,6 +44,7 @@ class Pair:
     checkpoints: Mapping[str, Checkpoint] = field(default_factory=dict)
     synthetic: bool = False
     architectures: Mapping[str, Architecture] = field(default_factory=dict)
+    draft_tokenizer: PreTrainedTokenizerBase | None = None
 
     @property
     def contexts(self) -> dict[str, int]:
@@ -201,3 +203,10 @@ class PairSource(ABC):
 
         ``uses_draft``: whether the draft model is needed; if not it is not looked at.
         """
+
+    def open_apart(self, devices: Devices) -> Pair:
+        """The same, for decoders whose draft model has a vocabulary of its own."""
+        raise UserError(
+            "this pair's models share a vocabulary, and the decoder is for a draft model that has"
+            " another; take pair=own with such a draft model, or another decoder"
+        )

@@ -6,7 +6,7 @@ import contextlib
 import copy
 import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -80,6 +80,19 @@ class Pretrained(PairSource):
         return {role: size for role, size in known.items() if size}
 
     def open(self, devices: Devices, uses_draft: bool) -> Pair:
+        return self._open(devices, uses_draft, shared_tokens)
+
+    def open_apart(self, devices: Devices) -> Pair:
+        pair = self._open(devices, True, _check_apart)
+        return replace(pair, draft_tokenizer=read_tokenizer("draft", self.draft))
+
+    def _open(
+        self,
+        devices: Devices,
+        uses_draft: bool,
+        shared: Callable[[PreTrainedTokenizerBase, PreTrainedTokenizerBase], int | None],
+    ) -> Pair:
+        """``shared`` checks the tokenizers: how many ids from 0 on are the same, if it matters."""
         # The hub client's own account of each retry; what matters of it is in our error.
         hub_logging.set_verbosity_error()
         if uses_draft:
@@ -90,14 +103,20 @@ class Pretrained(PairSource):
         sizes = {"target": ModelSize.of(config)}
         weights = {"target": weights_mark("target", self.target, config)}
         dtype = self.dtype.value
-        vocab_size = known = min(len(tokenizer), config.vocab_size)
+        vocab_size = draft_size = min(len(tokenizer), config.vocab_size)
+        known: int | None = None
         models = {"target": self.target}
         if uses_draft:
             models["draft"] = draft = self._whole_draft(weights["target"])
             config = read_config("draft", draft, devices.draft)
             architectures["draft"] = config_architecture(config)
-            shared = shared_tokens(tokenizer, read_tokenizer("draft", draft))
-            known = min(vocab_size, config.vocab_size, shared)
+            theirs = read_tokenizer("draft", draft)
+            same = shared(tokenizer, theirs)
+            draft_size, known = (
+                (min(len(theirs), config.vocab_size), None)
+                if same is None
+                else (vocab_size, min(vocab_size, config.vocab_size, same))
+            )
             sizes["draft"] = ModelSize.of(config)
             weights["draft"] = weights_mark("draft", draft, config)
         checkpoints = {role: model.checkpoint(role) for role, model in models.items()}
@@ -111,7 +130,7 @@ class Pretrained(PairSource):
                 checkpoints.get("draft", Checkpoint("")),
                 dtype,
                 devices=devices.draft,
-                vocab_size=vocab_size,
+                vocab_size=draft_size,
                 known=known,
             ),
             weights,
@@ -351,6 +370,21 @@ def shared_tokens(target: PreTrainedTokenizerBase, draft: PreTrainedTokenizerBas
             " draft; choose a draft model with the target's tokenizer"
         )
     return first
+
+
+def _check_apart(target: PreTrainedTokenizerBase, draft: PreTrainedTokenizerBase) -> None:
+    """Refuse a draft model that has the target's vocabulary, or no token of it."""
+    ours, theirs = target.get_vocab(), draft.get_vocab()
+    if ours == theirs:
+        raise UserError(
+            "draft and target have one vocabulary, and the decoder is for a draft model that has"
+            " another; take another decoder, such as decoder=assisted_constant"
+        )
+    if not ours.keys() & theirs.keys():
+        raise UserError(
+            "draft and target have no token in common, so nothing can be drafted; choose another"
+            " draft model"
+        )
 
 
 def check_weights(role: str, folder: Path) -> None:

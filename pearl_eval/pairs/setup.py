@@ -52,20 +52,26 @@ class Setup:
     uses_draft: bool = True
     engine: tuple[str, ...] = ()
     engine_gpus: int = 0
+    apart: bool = False
 
     @classmethod
-    def make(cls, pair: DictConfig, runtime: RuntimeConfig, uses_draft: bool) -> Setup:
-        """Find and place a pair. Raises :class:`UserError` for whatever can't work."""
+    def make(
+        cls, pair: DictConfig, runtime: RuntimeConfig, uses_draft: bool, apart: bool = False
+    ) -> Setup:
+        """Find and place a pair. Raises :class:`UserError` for whatever can't work.
+
+        ``apart``: the draft model has a vocabulary of its own.
+        """
         source = build("pair", pair, PairSource)
         devices = source.choose_devices(runtime)
         processes = Processes.choose(runtime, devices.all_cpu)
-        opened = _opened(source, devices, uses_draft)
+        opened = _opened(source, devices, uses_draft, apart)
         if runtime.fixed_window and opened.synthetic:
             raise UserError(
                 "runtime.fixed_window=true: a synthetic pair makes its tokens up, so there is no"
                 " arithmetic to keep the same; take another pair"
             )
-        return cls(source, opened, devices, processes, runtime, uses_draft)
+        return cls(source, opened, devices, processes, runtime, uses_draft, apart=apart)
 
     @property
     def places(self) -> Places:
@@ -86,7 +92,7 @@ class Setup:
         """The same pair in other places."""
         devices, pair = places.devices, self.pair
         if devices != self.devices:
-            pair = _opened(self.source, devices, self.uses_draft)
+            pair = _opened(self.source, devices, self.uses_draft, self.apart)
         return replace(
             self, pair=pair, devices=devices, processes=places.processes, engine=places.engine
         )
@@ -105,6 +111,7 @@ class Setup:
 
     def models(self, target: CachedModel) -> Models:
         """The pair as a decoder gets it, its target loaded."""
+        own = self.pair.draft_tokenizer
         return Models(
             target,
             self.load_draft,
@@ -115,6 +122,7 @@ class Setup:
             self.engine,
             self.devices.draft[0],
             self._encode,
+            None if own is None else (self.pair.tokenizer, own),
         )
 
     def _encode(self, text: str) -> list[int]:
@@ -152,9 +160,9 @@ class Setup:
         return environment.describe(self.source.dtype, self.devices, self.processes)
 
 
-def _opened(source: PairSource, devices: Devices, uses_draft: bool) -> Pair:
+def _opened(source: PairSource, devices: Devices, uses_draft: bool, apart: bool) -> Pair:
     """The pair, if the models that are used fit the memory of their devices."""
-    pair = source.open(devices, uses_draft)
+    pair = source.open_apart(devices) if apart else source.open(devices, uses_draft)
     dtype = getattr(torch, source.dtype.value)
     where = {"target": devices.target} | ({"draft": devices.draft} if uses_draft else {})
     check_fits(

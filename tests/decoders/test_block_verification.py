@@ -268,7 +268,10 @@ DRAWING = ["pearl", "pearl_no_post_verify", "pearl_no_pre_verify", "pearl_shared
 REFUSED = {
     "assisted_confidence": "Assisted takes its tokens from transformers' generate",
     "assisted_constant": "Assisted takes its tokens from transformers' generate",
+    "assisted_early_exit": "AssistedEarlyExit takes its tokens from transformers' generate",
     "assisted_heuristic": "Assisted takes its tokens from transformers' generate",
+    "assisted_mtp": "AssistedMtp takes its tokens from transformers' generate",
+    "assisted_universal": "AssistedUniversal takes its tokens from transformers' generate",
     "generate": "Generate takes its tokens from transformers' generate",
     "lookahead": "Lookahead judges guesses that were drawn from no distribution",
     "pearl_adaptive": "PearlAdaptive draws both models' tokens with noise they share",

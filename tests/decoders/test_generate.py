@@ -9,8 +9,8 @@ from collections.abc import Callable
 import pytest
 import torch
 from decoder_cases import make_decoder
+from library_chance import check_distribution
 from small_pair import SmallPair, make_model, save_pair
-from toy import Branches
 
 from decoders.autoregressive import Autoregressive
 from decoders.decoder import Decoder
@@ -19,7 +19,6 @@ from decoders.generation import Generation
 from decoders.model.cached_model import CachedModel
 from decoders.process.models import Models
 from decoders.process.worker import WorkerOptions
-from decoders.round import Round
 from decoders.sampling.sampler import Greedy, Sampler
 from decoders.sampling.temperature import Temperature, Warping
 from decoders.session import Session
@@ -150,40 +149,14 @@ def test_a_prompts_seed_decides_its_sample(small_pair: SmallPair, name: str) -> 
 
 
 @pytest.mark.parametrize("name", ["generate", "assisted_constant", "prompt_lookup"])
-def test_the_distribution_is_the_targets(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_the_distribution_is_the_targets(name: str) -> None:
     """Every way that chance can go, through the library's real code."""
-    branches = Branches()
-
-    def multinomial(rows: torch.Tensor, num_samples: int) -> torch.Tensor:
-        return torch.tensor([[branches.pick(row.tolist())] for row in rows])
-
-    def rand_like(ratios: torch.Tensor) -> torch.Tensor:
-        """What is compared with the chances to accept: 0 accepts, 2 rejects."""
-        certain = ratios.clamp(max=1).tolist()
-        return torch.tensor([2.0 * branches.pick([chance, 1 - chance]) for chance in certain])
-
-    monkeypatch.setattr(torch, "multinomial", multinomial)
-    monkeypatch.setattr(torch, "rand_like", rand_like)
     sampler = Temperature(0.8, top_k=2)
     target, draft = (CachedModel(make_model(5, layers=1, seed=seed)) for seed in (1, 5))
-    prompt = [1, 3, 1]
     decoder = start(make_decoder(name, 2), target, lambda: draft, sampler)
-    rounds: list[Round] = []
-
-    def run() -> tuple[int, ...]:
-        generation = decoder.decode(prompt, 3, [])
-        rounds.extend(generation.rounds)
-        return tuple(generation.output_ids)
-
-    found = branches.outcomes(run)
+    rounds = check_distribution(decoder, [1, 3, 1], 3, Warping(0.8, 2, 1.0))
     if name != "generate":
         assert {0, 1, 2} == {r.accepted for r in rounds if r.drafted == 2}
-    warping = Warping(0.8, 2, 1.0)
-    for output in itertools.product(range(5), repeat=3):
-        target.rollback(0)
-        rows = warping(target.extend([*prompt, *output], rows=4)[:3]).softmax(-1)
-        chance = float(rows.gather(-1, torch.tensor(output)[:, None]).prod())
-        assert found.get(output, 0.0) == pytest.approx(chance, abs=1e-5), output
 
 
 def test_the_draft_model_is_warped_once(agreeing: SmallPair) -> None:

@@ -9,6 +9,7 @@ from pearl_eval.results.about import about_decoder
 
 #: Decoders that came with later versions, whose runs say it themselves.
 LATER = ["pearl_adaptive", "pearl_retrieval", "ssd", "suffix", "suffix_warm"]
+LATER += ["assisted_early_exit", "assisted_mtp", "assisted_universal"]
 
 
 @pytest.mark.parametrize("name", [name for name in ALL_NAMES if name not in LATER])

@@ -39,6 +39,7 @@ class Said:
 
     lossless = True
     uses_draft = True
+    other_vocabulary = False
 
     def __init__(self, name: str, tokens: list[int], seconds: float, log: list[str]) -> None:
         self._name, self._tokens, self._seconds, self._log = name, tokens, seconds, log
