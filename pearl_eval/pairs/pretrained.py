@@ -37,6 +37,7 @@ from pearl_eval.pairs.frequent_tokens import cut_head
 from pearl_eval.pairs.generation_config import end_ids, read_generation_config
 from pearl_eval.pairs.model_config import ModelConfig
 from pearl_eval.pairs.pair import Pair, PairSource
+from pearl_eval.pairs.vocabularies import check_apart, shared_tokens
 from pearl_eval.shell.console import print_note
 from pearl_eval.sizes.memory import free_bytes
 from pearl_eval.sizes.model_shapes import known_shapes
@@ -83,7 +84,7 @@ class Pretrained(PairSource):
         return self._open(devices, uses_draft, shared_tokens)
 
     def open_apart(self, devices: Devices) -> Pair:
-        pair = self._open(devices, True, _check_apart)
+        pair = self._open(devices, True, check_apart)
         return replace(pair, draft_tokenizer=read_tokenizer("draft", self.draft))
 
     def _open(
@@ -345,46 +346,6 @@ def _not_readable(role: str, model: ModelConfig, what: str, error: Exception) ->
         f"{model.named(role)}: its {what} could not be read ({reason(error)});"
         f" give a local folder by pair.{role}.path=, or log in to the hub if the model is gated"
     )
-
-
-def shared_tokens(target: PreTrainedTokenizerBase, draft: PreTrainedTokenizerBase) -> int:
-    """How many ids, from 0 on, mean the same token to both; refused where the tokenizers differ.
-
-    One tokenizer may have further special tokens of its own at the end, as the members of some
-    model families do; ids from there on are left out.
-    """
-    ours, theirs = ({i: t for t, i in tok.get_vocab().items()} for tok in (target, draft))
-    size = max(max(ours), max(theirs)) + 1
-    first = next((i for i in range(size) if ours.get(i) != theirs.get(i)), size)
-    # Each tokenizer makes this anew whenever it is asked, of up to thousands.
-    added = [tokenizer.added_tokens_decoder for tokenizer in (target, draft)]
-    ordinary = any(
-        index >= first and index not in special
-        for tokens, special in zip((ours, theirs), added, strict=True)
-        for index in tokens
-    )
-    if ordinary or first == 0:
-        raise UserError(
-            "draft and target have different vocabularies, so one can't draft for the other:"
-            f" token {first} is {ours.get(first)!r} for the target, {theirs.get(first)!r} for the"
-            " draft; choose a draft model with the target's tokenizer"
-        )
-    return first
-
-
-def _check_apart(target: PreTrainedTokenizerBase, draft: PreTrainedTokenizerBase) -> None:
-    """Refuse a draft model that has the target's vocabulary, or no token of it."""
-    ours, theirs = target.get_vocab(), draft.get_vocab()
-    if ours == theirs:
-        raise UserError(
-            "draft and target have one vocabulary, and the decoder is for a draft model that has"
-            " another; take another decoder, such as decoder=assisted_constant"
-        )
-    if not ours.keys() & theirs.keys():
-        raise UserError(
-            "draft and target have no token in common, so nothing can be drafted; choose another"
-            " draft model"
-        )
 
 
 def check_weights(role: str, folder: Path) -> None:

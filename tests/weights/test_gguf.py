@@ -43,8 +43,9 @@ from pearl_eval.figures.token_text import TokenText
 from pearl_eval.machine.devices import Devices
 from pearl_eval.pairs.controlled import Controlled
 from pearl_eval.pairs.pair import Pair
-from pearl_eval.pairs.pretrained import ModelConfig, Pretrained, shared_tokens
+from pearl_eval.pairs.pretrained import ModelConfig, Pretrained
 from pearl_eval.pairs.synthetic import Synthetic
+from pearl_eval.pairs.vocabularies import shared_tokens
 from pearl_eval.weights import cache as folders
 from pearl_eval.weights import conversion, gguf
 from pearl_eval.weights.conversion import converted, converted_before
