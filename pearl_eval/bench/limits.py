@@ -87,7 +87,8 @@ class TimedForwards:
     def _reading(self, guessed: Sequence[int]) -> float:
         """Seconds of draft forwards, each over a token and so many guessed ones."""
         known = {1: self.draft} | {window: one for window, (one, _) in sorted(self.read.items())}
-        return float(np.interp(np.add(guessed, 1), list(known), list(known.values())).sum())
+        read = 1 + np.array(guessed, dtype=float)
+        return float(np.interp(read, list(known), list(known.values())).sum())
 
 
 def round_limit_share(rounds: pd.DataFrame, forwards: Mapping[Key, TimedForwards]) -> float | None:

@@ -311,13 +311,16 @@ def test_limit_2_is_what_the_forwards_of_each_round_take(
 
 def test_limit_2_of_draft_forwards_that_read_guesses() -> None:
     """At once: the target 6 s; of the draft model a forward over one token (1 s), one over three
-    (2.5 s, between 2 and 3 s) and one over five (4 s), and seven tokens chosen in no time."""
-    rounds = made_rounds((7, 5, 9.0, 7.0, 10.0, 1.0))
-    rounds = rounds.assign(guessed=[[], [0, 2, 4]], given=[[], [1, 1, 5]])
+    (2.5 s, between 2 and 3 s) and one over five (4 s), and seven tokens chosen in no time. Then the
+    target alone, 4 s."""
+    rounds = made_rounds((7, 5, 9.0, 7.0, 10.0, 1.0), (0, 1, 0.0, 4.5, 5.0, 0.5))
+    # As they are read from a file: of no type where nothing is in it.
+    none = np.array([], dtype=object)
+    rounds = rounds.assign(guessed=[none, [0, 2, 4], none], given=[none, [1, 1, 5], none])
     timed = replace(FORWARDS, read={2: (2.0, 9.0), 4: (3.0, 9.0), 5: (4.0, 9.0)})
-    assert round_limit_share(rounds, {KEY: timed}) == pytest.approx((1 + 2.5 + 4) / 10)
+    assert round_limit_share(rounds, {KEY: timed}) == pytest.approx((1 + 2.5 + 4 + 4) / 15)
     # Where it was not timed, no less than a forward of one token each.
-    assert round_limit_share(rounds, {KEY: FORWARDS}) == pytest.approx(6 / 10)
+    assert round_limit_share(rounds, {KEY: FORWARDS}) == pytest.approx((6 + 4) / 15)
 
 
 def test_growth_is_the_time_of_a_token_after_the_first_round() -> None:
