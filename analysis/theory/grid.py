@@ -115,7 +115,7 @@ class MeasuredCell:
             {one["decoder"]: one["ratios"]["reference"]["value"] for one in content["best"]},
             dials,
             {
-                label: _recording(schedules[label])(own)
+                label: _RECORDINGS[type(schedules[label])](own)
                 for label, own in runs
                 if not drafted_alone(schedules[label])
             },
@@ -243,10 +243,6 @@ _RECORDINGS: dict[type, Callable[[Traces], Acceptance]] = {
     Sequential: _lookups,
     Retrieving: _retrievals,
 }
-
-
-def _recording(schedule: Schedule) -> Callable[[Traces], Acceptance]:
-    return _RECORDINGS[type(schedule)]
 
 
 def _texts(run: Traces) -> Iterator[_Recorded]:
