@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from decoders.model.cached_model import CachedModel
 from decoders.process.clock import clock
 from decoders.process.drafter import OnRequest
-from decoders.process.wide_drafter import WideDrafter
+from decoders.process.timed_drafter import TimedDrafter
 
 #: The draft length that is to be chosen by measurement.
 AUTO = "auto"
@@ -129,7 +129,7 @@ def time_drafts(
 
 
 def time_wide(
-    drafter: WideDrafter, width: int, context: int, repeats: int, count: int = 1
+    drafter: TimedDrafter, width: int, context: int, repeats: int, count: int = 1
 ) -> list[float]:
     """Seconds of draft forwards over a token of each of ``width`` continuations of ``context``
     tokens, where the draft model runs.
@@ -146,6 +146,27 @@ def time_wide(
 
     _warm_up(forward)
     return [forward() / count for _ in range(repeats)]
+
+
+def time_read(
+    drafter: TimedDrafter, window: int, context: int, repeats: int, count: int = 1
+) -> tuple[list[float], list[float]]:
+    """Seconds of draft forwards over ``window`` tokens after ``context``, where the draft model
+    runs: with the choice of one token, and with that of the token after each.
+
+    As a draft process makes them that reads what was looked up, where nothing of that is right, and
+    where all is: ``count`` in a row, of which each figure is the mean. The target is idle then.
+    """
+    drafter.request(0, [_FILLER] * context, 1)
+    drafter.collect()
+
+    def forwards(given: int) -> float:
+        drafter.read(context, [_FILLER] * window, given, count)
+        return drafter.collect().seconds / count
+
+    _warm_up(lambda: count * forwards(window))
+    both = [(forwards(1), forwards(window)) for _ in range(repeats)]
+    return [one for one, _ in both], [one for _, one in both]
 
 
 def time_together(

@@ -17,6 +17,7 @@ from decoders.process.models import Models
 from decoders.process.retriever import Retrieval, Retriever
 from decoders.retrieval.lookup import Lookup, Reach
 from decoders.sampling.sampler import Draft, Sampler, common_length
+from decoders.schedule import Retrieving, Schedule
 from decoders.sequence import Sequence
 from decoders.session import Session
 
@@ -48,7 +49,6 @@ class PearlRetrieval(Decoder):
     """
 
     overlap = Overlap.within_rounds
-    # Not simulated: how many tokens a forward gives depends on what is in the text.
     no_blocks = "judges as many drafted tokens as agree with a guess, so that none ends a block"
     idea = "both models work at the same time, and check what was looked up in the text"
 
@@ -71,6 +71,9 @@ class PearlRetrieval(Decoder):
     @property
     def reach(self) -> Reach:
         return Reach(self.depth, self.factor, self.least)
+
+    def simulated_as(self) -> Schedule:
+        return Retrieving(self.gamma, self.guesses, self.target_reads)
 
     def start(self, models: Models, sampler: Sampler) -> Session:
         return PearlRetrievalSession(self, models, sampler)
@@ -157,11 +160,12 @@ class PearlRetrievalSession(PearlSession):
     def _collect_found(self, sequence: Sequence, pending: int) -> Draft:
         """What was to be retrieved. The target waits for it from the end of its forward on."""
         begin = clock()
-        proposal, forwards = self.drafter.collect_found()
-        one, draft = sequence.round, proposal.draft
+        found = self.drafter.collect_found()
+        one, draft = sequence.round, found.proposal.draft
         one.wait_target_seconds = clock() - begin
-        one.draft_seconds, one.draft_start = proposal.seconds, one.start
-        one.retrieved = len(draft) - forwards
+        one.draft_seconds, one.draft_start = found.proposal.seconds, one.start
+        one.guessed, one.given = found.guessed, found.given
+        one.retrieved = len(draft) - len(found.given)
         start = len(sequence) + pending
         sequence.note_drafted(draft, range(start, start + len(draft)))
         return draft

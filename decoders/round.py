@@ -77,6 +77,9 @@ class Round:
     ``retrieved``
         Drafted tokens that took no forward of their own: the draft model agreed with what was
         looked up, in the forward of the token before.
+    ``guessed``, ``given``
+        Of a decoder that looks up so, for each draft forward: how many tokens of what was looked up
+        it read after the text's own, and how many drafted tokens it gave.
     ``outcomes``, ``fan_out``, ``hit``
         Of a decoder that prepares drafts for what may become of the round before: for how many
         outcomes there was one, how many of these have the accepted length that came true, and
@@ -125,6 +128,8 @@ class Round:
     branch_forwards: int = 0
     branch_tokens: int = 0
     branch_seconds: float = 0.0
+    guessed: list[int] = field(default_factory=list)
+    given: list[int] = field(default_factory=list)
 
     @property
     def single_forwards(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, ClassVar, Protocol, TypeAlias
 
@@ -11,6 +11,8 @@ from decoders.fan_out import FLAT, fan_outs
 
 #: Who drafts: the draft model, or whoever looks up in the text what once followed.
 DRAFT_MODEL, LOOK_UP = "draft model", "look-up in the text"
+#: Or the draft model, of which a forward gives as many tokens as it agrees with what was looked up.
+BOTH = f"{DRAFT_MODEL} that reads what was found by {LOOK_UP}"
 #: How far beyond the verified text a draft model may run that never waits, unless told otherwise:
 #: so far that it hardly ever has to wait.
 AHEAD = 96
@@ -89,6 +91,46 @@ class Parallel:
     def ends_run(self, one: Any) -> bool:
         # Only here does the target add a token for which nothing was drafted.
         return bool(one.mode == "verify")
+
+
+@dataclass(frozen=True)
+class Retrieving:
+    """PEARL's rounds, in which forwards of both models also read a guess that was looked up in the
+    text (pearl_retrieval).
+
+    ``gamma`` forwards of the draft model a round, each over at most ``guesses`` guessed tokens; the
+    target reads a guess after the pending tokens, unless ``target_reads`` is false.
+    """
+
+    gamma: int | str
+    guesses: int
+    target_reads: bool = True
+
+    drafts_by: ClassVar[str | None] = BOTH
+    looks_up: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        _check(self.gamma)
+        if self.guesses < 1:
+            raise ValueError(
+                f"guesses, the most tokens of a guess, must be at least 1, got {self.guesses}"
+            )
+
+    @property
+    def draft_windows(self) -> tuple[int, ...]:
+        """A token of the text and a guess, of one to all its tokens."""
+        longest = self.guesses + 1
+        return (*_doubled(2, longest), longest)
+
+    @property
+    def target_windows(self) -> tuple[int, ...]:
+        """A token of the text, and pending tokens and a guess of up to as many as two guesses."""
+        longest = 2 * self.guesses + 1
+        return (*_doubled(2, longest), longest)
+
+    def ends_run(self, one: Any) -> bool:
+        # What the target adds along its guess was also drafted, if otherwise.
+        return False
 
 
 @dataclass(frozen=True)
@@ -178,8 +220,9 @@ class Rules(Protocol):
 
     It may have a ``drafts_by`` that says who drafts. Without, or where that is ``None``, it is
     taken to judge no drafted tokens. It may have ``draft_widths``: over how many tokens at a time
-    forwards of the draft model are that prepare several continuations. With a ``gamma`` that can be
-    ``auto`` it is a dataclass.
+    forwards of the draft model are that prepare several continuations; and ``draft_windows`` and
+    ``target_windows``: how many tokens of one text forwards of either model read, some of what is
+    usual. With a ``gamma`` that can be ``auto`` it is a dataclass.
     """
 
     def rounds(self, machine: Any) -> Iterator[Any]:
@@ -190,7 +233,9 @@ class Rules(Protocol):
         """Whether a run of accepted tokens ends with a round in which nothing was rejected."""
 
 
-Schedule: TypeAlias = Alone | Sequential | Parallel | Ahead | Branching | Replicas | Rules
+Schedule: TypeAlias = (
+    Alone | Sequential | Parallel | Retrieving | Ahead | Branching | Replicas | Rules
+)
 
 
 def drafts_by(schedule: Schedule | None) -> str | None:
@@ -198,10 +243,34 @@ def drafts_by(schedule: Schedule | None) -> str | None:
     return getattr(schedule, "drafts_by", None)
 
 
-def draft_widths(schedule: Schedule | None) -> tuple[int, ...]:
-    """Over how many tokens at a time forwards of a draft model are that prepares several
-    continuations; none where it reads one text."""
-    return tuple(getattr(schedule, "draft_widths", ()))
+def drafted_alone(schedule: Schedule | None) -> bool:
+    """Whether what a schedule judges is made by a draft model alone, if it judges anything: then an
+    acceptance rate says all that is to be known of it."""
+    return drafts_by(schedule) in (None, DRAFT_MODEL)
+
+
+@dataclass(frozen=True)
+class Extents:
+    """Over how many tokens at a time some schedules' forwards are, beside those that every decoder
+    has with a draft length.
+
+    ``target`` and ``draft``: of those over one text, of each model. ``side_by_side``: of those of
+    the draft model over a token of each of several continuations.
+    """
+
+    target: frozenset[int] = frozenset()
+    draft: frozenset[int] = frozenset()
+    side_by_side: frozenset[int] = frozenset()
+
+    @classmethod
+    def of(cls, schedules: Iterable[Schedule | None]) -> Extents:
+        """What any of these asks for."""
+        found = list(schedules)
+        target, draft, beside = (
+            frozenset(size for one in found for size in getattr(one, name, ()))
+            for name in ("target_windows", "draft_windows", "draft_widths")
+        )
+        return cls(target, draft, beside)
 
 
 def describe(schedule: Schedule) -> dict[str, Any]:
@@ -228,6 +297,13 @@ def read_schedule(described: Mapping[str, Any]) -> Schedule:
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise ValueError(f"there is no schedule {name} with {settings}: {error}") from error
     return schedule
+
+
+def _doubled(first: int, end: int) -> Iterator[int]:
+    """``first``, twice as many, and so on, below ``end``."""
+    while first < end:
+        yield first
+        first *= 2
 
 
 def _check(gamma: int | str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import geometric_mean
@@ -16,20 +16,22 @@ from pearl_eval.results.replay import RecordedText, recorded_texts
 from pearl_eval.results.runs import Run, finished_runs
 from pearl_eval.results.traces import KEY, Traces
 from pearl_eval.simulation import (
-    DRAFT_MODEL,
     Acceptance,
     Alone,
     Costs,
     ForwardTimes,
     Lookups,
+    Retrievals,
+    Retrieving,
     Schedule,
     Sequential,
     Simulation,
     Trace,
-    drafts_by,
+    drafted_alone,
     read_schedule,
 )
 from pearl_eval.simulation.acceptance import merge
+from pearl_eval.simulation.retrievals import retrieved
 
 #: What tells texts apart: the turns of a dialogue are texts of their own.
 _TEXT = ["task_id", "turn"]
@@ -40,7 +42,8 @@ class MeasuredCell:
     """What was measured on one pair and task: a cell of a grid, or a whole contest.
 
     ``name`` says which. ``dials`` of a cell of a grid are its depth and its perturbation.
-    ``lookups``: of contenders that look their drafts up, what they found.
+    ``recorded``: of contenders that look something up, what they did, since it follows from no
+    acceptance.
     ``measured``: each contender's speedup, the geometric mean over the prompts of the
     ratio of its median times: a text of some tens of milliseconds is too short for each repeat to
     count. ``same`` is the ratio of the reference to itself, if it competes too: 1 but for what the
@@ -60,7 +63,7 @@ class MeasuredCell:
     schedules: dict[str, Schedule]
     best: dict[str, float] = field(default_factory=dict)
     dials: tuple[int, float] | None = None
-    lookups: dict[str, Lookups] = field(default_factory=dict)
+    recorded: dict[str, Acceptance] = field(default_factory=dict)
 
     @classmethod
     def of(cls, content: dict[str, Any], directory: Path) -> MeasuredCell:
@@ -86,7 +89,9 @@ class MeasuredCell:
         schedules = {_label(run): _schedule(run) for run in found}
         runs = [(_label(run), Traces.read(run.directory)) for run in found]
         times = {label: _times(own.records, "new_tokens", "seconds") for label, own in runs}
-        drafting = [own for label, own in runs if _by_draft_model(schedules[label])]
+        drafting = [own for label, own in runs if drafted_alone(schedules[label])]
+        texts = [list(_texts(own)) for own in drafting]
+        sure = (known for own, known in zip(drafting, texts, strict=True) if _tells_how_sure(own))
         first = runs[0][1].records
         theirs = first.assign(tokens=first["reference_output_ids"].map(len))
         once = _times(theirs, "tokens", "reference_seconds")
@@ -101,15 +106,19 @@ class MeasuredCell:
             tuple(first.drop_duplicates(_TEXT)["prompt_tokens"]),
             ForwardTimes.from_bench(content["forwards"]),
             Trace(
-                tuple(map(merge, zip(*map(_trace, drafting), strict=True))),
-                confidences=next((one for own in drafting if (one := _confidences(own))), None),
+                tuple(map(merge, zip(*map(_marks, texts), strict=True))),
+                confidences=next((_confidences(known) for known in sure), None),
             ),
             {label: _ratio(reference, _typical(own)) for label, own in times.items()},
             _ratio(_typical(once), _typical(again)),
             schedules,
             {one["decoder"]: one["ratios"]["reference"]["value"] for one in content["best"]},
             dials,
-            {label: _lookups(own) for label, own in runs if not _by_draft_model(schedules[label])},
+            {
+                label: _RECORDINGS[type(schedules[label])](own)
+                for label, own in runs
+                if not drafted_alone(schedules[label])
+            },
         )
 
     @property
@@ -122,7 +131,7 @@ class MeasuredCell:
 
         ``acceptance`` instead of the cell's own.
         """
-        recorded: Acceptance = self.lookups.get(label) or self.trace
+        recorded = self.recorded.get(label) or self.trace
         reference, own = (
             Simulation(
                 one,
@@ -147,14 +156,7 @@ def _is_simulated(run: Run) -> bool:
     if run.summary["decoder_about"]["schedule"] is None:
         return False
     schedule = _schedule(run)
-    # What another than the draft model drafts is known where the recorded rounds began, and no
-    # schedule but this is known to begin them there again.
-    return _by_draft_model(schedule) or isinstance(schedule, Sequential)
-
-
-def _by_draft_model(schedule: Schedule) -> bool:
-    """Whether a draft model makes what is drafted, if anything is."""
-    return drafts_by(schedule) in (None, DRAFT_MODEL)
+    return drafted_alone(schedule) or type(schedule) in _RECORDINGS
 
 
 def _schedule(run: Run) -> Schedule:
@@ -188,7 +190,11 @@ def _length(records: pd.DataFrame) -> int:
     return int(lengths[0])
 
 
-def _trace(run: Traces) -> list[str]:
+#: The first record of a text, and what its rounds say of its tokens.
+_Recorded = tuple[dict[str, Any], RecordedText]
+
+
+def _marks(texts: Sequence[_Recorded]) -> list[str]:
     """For each text, which of its tokens the draft model gets right, as far as it was seen.
 
     As :class:`pearl_eval.simulation.Trace` has them.
@@ -197,18 +203,17 @@ def _trace(run: Traces) -> list[str]:
         text.marks
         if record["draft_forwards"] and record["exact_match"]
         else "-" * len(record["output_ids"])
-        for record, text in _texts(run)
+        for record, text in texts
     ]
 
 
-def _confidences(run: Traces) -> tuple[tuple[float, ...], ...] | None:
-    """For each text, how sure the draft model was of its token for each place of it.
+def _tells_how_sure(run: Traces) -> bool:
+    return bool(run.rounds["confidences"].map(len).any())
 
-    ``None`` where the run does not say.
-    """
-    if not run.rounds["confidences"].map(len).any():
-        return None
-    return tuple(text.confidences for _, text in _texts(run))
+
+def _confidences(texts: Sequence[_Recorded]) -> tuple[tuple[float, ...], ...]:
+    """For each text, how sure the draft model was of its token for each place of it."""
+    return tuple(text.confidences for _, text in texts)
 
 
 def _lookups(run: Traces) -> Lookups:
@@ -221,8 +226,26 @@ def _lookups(run: Traces) -> Lookups:
     )
 
 
-def _texts(run: Traces) -> Iterator[tuple[dict[str, Any], RecordedText]]:
-    """The first record of each text, and what its rounds say of its tokens."""
+def _retrievals(run: Traces) -> Retrievals:
+    """What both models read and gave in each round of each text."""
+    return Retrievals(
+        tuple(
+            tuple(retrieved(own.itertuples(), record["prompt_tokens"]))
+            for record, own in _first_rounds(run)
+        )
+    )
+
+
+#: What is taken from the rounds of decoders of which a draft model's acceptance says too little, by
+#: the kind of their schedule. It holds where rounds begin again where the recorded ones began,
+#: which of other schedules is not known.
+_RECORDINGS: dict[type, Callable[[Traces], Acceptance]] = {
+    Sequential: _lookups,
+    Retrieving: _retrievals,
+}
+
+
+def _texts(run: Traces) -> Iterator[_Recorded]:
     for record, own in _first_rounds(run):
         (text,) = recorded_texts(own)
         yield record, text

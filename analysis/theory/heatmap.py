@@ -41,7 +41,7 @@ def simulated(cells: Sequence[MeasuredCell], costs: Costs) -> Predicted:
     middle = sorted(cells, key=lambda cell: cell.speed_ratio)[len(cells) // 2]
     # How often what is looked up is right does not follow from α.
     labels = dict.fromkeys(
-        label for cell in cells for label in cell.measured if label not in cell.lookups
+        label for cell in cells for label in cell.measured if label not in cell.recorded
     )
 
     def of(decoder: str) -> Callable[[float, float], float]:

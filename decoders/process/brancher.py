@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 
 from decoders.model.cached_model import CachedModel
 from decoders.model.tree import ROOT, Tree
+from decoders.process.branches import Branch, lengthen
 from decoders.process.channel import Channel, Message
 from decoders.process.clock import clock
 from decoders.process.drafter import (
@@ -21,7 +22,7 @@ from decoders.process.drafter import (
     proposal,
 )
 from decoders.process.worker import PREPARE, PREPARED, Worker, WorkerOptions
-from decoders.sampling.sampler import Draft, Proposer, Sampler
+from decoders.sampling.sampler import Draft, Sampler
 
 # Messages to the draft process:
 #: a new text, of which nothing is drafted yet; tokens are drafted up to position ``end``, at most
@@ -59,19 +60,6 @@ class Foresight:
     seconds: float = 0.0
 
 
-@dataclass(slots=True)
-class _Branch:
-    """A continuation that is prepared for one outcome: its draft, of ``count`` tokens at last."""
-
-    accepted: int
-    token: int
-    count: int
-    proposer: Proposer
-    #: Its newest token in the tree, which is yet to be read.
-    node: int
-    draft: Draft = field(default_factory=Draft)
-
-
 class BrancherService:
     """The draft process's side: prepares, one forward after the other, until it has an outcome.
 
@@ -91,7 +79,7 @@ class BrancherService:
         self._at_miss = False
         self._tree = Tree()
         #: ``None`` until the draft was read, after which it can branch off.
-        self._branches: list[_Branch] | None = []
+        self._branches: list[Branch] | None = []
         self._made = Foresight()
         #: Whether the outcome is about to come, so that preparing more would only delay it.
         self._settling = False
@@ -102,7 +90,7 @@ class BrancherService:
         return not self._settling and (self._branches is None or bool(self._unfinished))
 
     @property
-    def _unfinished(self) -> list[_Branch]:
+    def _unfinished(self) -> list[Branch]:
         return [one for one in self._branches or () if len(one.draft) < one.count]
 
     def prepare(self) -> None:
@@ -174,20 +162,13 @@ class BrancherService:
                 row = logits[accepted : accepted + 1]
                 for token in self._proposer.likely(row, position, number, rejected):
                     node = self._tree.add(token, place)
-                    branch = _Branch(accepted, token, count, self._proposer.branch(), node)
+                    branch = Branch(accepted, token, count, self._proposer.branch(), node)
                     self._branches.append(branch)
 
-    def _lengthen(self, branches: list[_Branch]) -> None:
-        """Draft one more token of each of these continuations, in one forward."""
-        known = len(self._text)
-        logits = self._model.grow_tree(known, self._tree, [one.node for one in branches])
+    def _lengthen(self, branches: list[Branch]) -> None:
+        lengthen(branches, self._model, len(self._text), self._tree)
         self._made.forwards += 1
         self._made.tokens += len(branches)
-        for index, one in enumerate(branches):
-            position = known + one.accepted + 1 + len(one.draft)
-            one.draft.append(*one.proposer.propose(logits[index : index + 1], position))
-            if len(one.draft) < one.count:
-                one.node = self._tree.add(one.draft.tokens[-1], one.node)
 
     def _go_on(self, accepted: int, token: int, waited: float) -> Message:
         """The draft after an outcome: what was prepared for it, finished if it is not whole yet."""

@@ -15,8 +15,19 @@ from decoders.retrieval.lookup import Lookup, Reach
 from decoders.sampling.sampler import Draft, Sampler
 
 #: A message to the draft process: as ``drafter.REQUEST``, but for at most ``count`` forwards and
-#: ``most`` tokens (keep, tail, count, verified, most). The answer has the number of forwards last.
+#: ``most`` tokens (keep, tail, count, verified, most). The answer says at last of each forward how
+#: many tokens of a guess it read, and how many drafted ones it gave.
 _RETRIEVE = "retrieve"
+
+
+@dataclass(slots=True)
+class Found:
+    """A proposal, and of each draft forward how many tokens of a guess it read, and how many of the
+    drafted ones it gave."""
+
+    proposal: Proposal
+    guessed: list[int]
+    given: list[int]
 
 
 @dataclass(frozen=True)
@@ -60,21 +71,25 @@ class RetrieverService(DrafterService):
         self._model.rollback(min(keep, len(text) - 1))
         self._lookup.read(text[self._known : verified])
         self._known = verified
-        drafted, forwards = Draft(), 0
-        while forwards < count and len(drafted) < most:
+        drafted = Draft()
+        guessed: list[int] = []
+        given: list[int] = []
+        while len(given) < count and len(drafted) < most:
             # The forward gives a token more than were guessed.
             room = min(self._retrieval.longest, most - len(drafted) - 1)
             guess = self._lookup.guess(room, text[verified:])
             rows = self._model.extend(text + guess, rows=len(guess) + 1)
-            forwards += 1
+            before = len(drafted)
             for place in range(len(guess) + 1):
                 drafted.append(*self._proposer.propose(rows[place : place + 1], len(text)))
                 text.append(drafted.tokens[-1])
                 if text[-1:] != guess[place : place + 1]:
                     break
+            guessed.append(len(guess))
+            given.append(len(drafted) - before)
             # What it read of a guess that was wrong.
             self._model.rollback(len(text) - 1)
-        return *self._said(drafted, start), forwards
+        return *self._said(drafted, start), guessed, given
 
 
 class Retriever(Drafter):
@@ -95,15 +110,23 @@ class Retriever(Drafter):
         """As ``request``, but for ``count`` forwards, at least 1, and at most ``most`` tokens."""
         self.send((_RETRIEVE, keep, list(tail), count, verified, most))
 
-    def collect_found(self) -> tuple[Proposal, int]:
-        """Wait for what was to be retrieved: it, and how many forwards gave it."""
+    def collect_found(self) -> Found:
+        """Wait for what was to be retrieved."""
         answer = self.receive()
         with self.understood():
-            *said, forwards = answer
-            found = proposal(tuple(said), self.vocab_size)
-            if not isinstance(forwards, int) or not 1 <= forwards <= len(found.draft):
-                raise ValueError(
-                    f"expected from 1 to {len(found.draft)} forwards for as many drafted tokens,"
-                    f" got {forwards!r}"
-                )
-        return found, forwards
+            *said, guessed, given = answer
+            found = Found(proposal(tuple(said), self.vocab_size), guessed, given)
+            _check_forwards(guessed, given, len(found.proposal.draft))
+        return found
+
+
+def _check_forwards(guessed: Sequence[int], given: Sequence[int], drafted: int) -> None:
+    """ValueError where these are no forwards that gave so many tokens, each one more than what it
+    agreed with of its guess."""
+    both = list(zip(guessed, given, strict=True))
+    whole = all(isinstance(one, int) for one in (*guessed, *given))
+    if not whole or not all(1 <= gave <= read + 1 for read, gave in both) or sum(given) != drafted:
+        raise ValueError(
+            f"expected draft forwards that give {drafted} tokens, each at least one and at most one"
+            f" more than it read of a guess; got guesses of {guessed!r} that gave {given!r}"
+        )

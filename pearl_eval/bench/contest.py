@@ -15,7 +15,7 @@ from hydra.errors import MissingConfigException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from decoders.process.models import Models
-from decoders.schedule import draft_widths
+from decoders.schedule import Extents
 from decoders.session import Session
 from pearl_eval.bench.config import Contestants
 from pearl_eval.bench.limits import TimedForwards, Timer
@@ -171,10 +171,8 @@ def hold(entrants: Sequence[Contender], forward_repeats: int, seed: int, label: 
             recorders.append(Recorder(plan, one.names, own, comparison))
         gammas = [one.gamma for one in entrants if one.plan.decoder.uses_draft]
         lengths = [gamma for gamma in gammas if gamma is not None]
-        widths = {
-            width for one in entrants for width in draft_widths(one.plan.decoder.simulated_as())
-        }
-        timing = Timer.started(models, lengths, forward_repeats, None in gammas, widths)
+        extents = Extents.of(one.plan.decoder.simulated_as() for one in entrants)
+        timing = Timer.started(models, lengths, forward_repeats, None in gammas, extents)
         timer = stack.enter_context(timing) if forward_repeats else None
         forwards = _decode(plans[0], recorders, timer, random.Random(seed), label)
         # All of them before the first is stopped, since some share processes.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import statistics
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,14 +13,16 @@ import pandas as pd
 from decoders.draft_length import (
     time_drafts,
     time_forwards,
+    time_read,
     time_sequential,
     time_together,
     time_wide,
 )
 from decoders.model.cached_model import CachedModel
 from decoders.process.models import Models
-from decoders.process.wide_drafter import WideDrafter
+from decoders.process.timed_drafter import TimedDrafter
 from decoders.sampling.sampler import Greedy
+from decoders.schedule import Extents
 from pearl_eval.results.records import Key
 from pearl_eval.results.traces import KEY
 
@@ -28,10 +30,13 @@ from pearl_eval.results.traces import KEY
 _RUNNING_ON = 8
 #: Draft forwards that are timed in a row, as they run in a round.
 _ROW = 8
-#: Of those that prepare several continuations it is as many as there is time for, often.
-_WIDE_ROW = 4
+#: Of those that prepare several continuations, or read guesses, it is as many as there is time for,
+#: often.
+_SHORT_ROW = 4
 #: How often the reading of a prompt is timed; it takes as long as many forwards.
 _PROMPTS = 3
+#: What is asked for where no decoder asks for more.
+_NO_MORE = Extents()
 #: Seconds by which sums of times may be off.
 _MOMENT = 1e-9
 
@@ -46,7 +51,8 @@ class TimedForwards:
     ``prompt`` are those of both models, each alone, that read the whole prompt, ``prompt_length``
     tokens. ``sequential`` are those of drafting some tokens and then verifying them, both models on
     one device or core, by how many. ``wide`` are those of the draft model over a token of each of
-    several continuations, by how many; there are none where no decoder asked for them.
+    several continuations, by how many, and ``read`` those over several tokens of one, with the
+    choice of one token and of the token after each; there are none where no decoder asked for them.
     """
 
     key: Key
@@ -58,6 +64,7 @@ class TimedForwards:
     prompt_length: int = 0
     sequential: dict[int, float] = field(default_factory=dict)
     wide: dict[int, float] = field(default_factory=dict)
+    read: dict[int, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def speed_ratio(self) -> float:
@@ -67,13 +74,21 @@ class TimedForwards:
     def seconds(self, rounds: pd.DataFrame) -> np.ndarray:
         """What each round takes by these: the longer of its forwards where both run at once, else
         their sum. Between the windows timed, the target's are interpolated."""
-        draft = self.draft * rounds["drafted"].where(rounds["draft_seconds"] > 0, 0).to_numpy()
+        singly = rounds["drafted"] - rounds["given"].map(sum)
+        draft = self.draft * singly.where(rounds["draft_seconds"] > 0, 0).to_numpy()
+        draft += rounds["guessed"].map(self._reading).to_numpy(float)
         windows = sorted(self.target)
         read = rounds["target_tokens"].to_numpy()
         target = np.interp(read, windows, [self.target[w] for w in windows]) * (read > 0)
         sums = rounds["draft_seconds"] + rounds["target_seconds"]
         at_once = (rounds["wall"] - rounds["overhead"] < sums - _MOMENT).to_numpy()
         return np.where(at_once, np.maximum(draft, target), draft + target)
+
+    def _reading(self, guessed: Sequence[int]) -> float:
+        """Seconds of draft forwards, each over a token and so many guessed ones."""
+        known = {1: self.draft} | {window: one for window, (one, _) in sorted(self.read.items())}
+        read = 1 + np.array(guessed, dtype=float)
+        return float(np.interp(read, list(known), list(known.values())).sum())
 
 
 def round_limit_share(rounds: pd.DataFrame, forwards: Mapping[Key, TimedForwards]) -> float | None:
@@ -114,19 +129,19 @@ class Timer:
         How often each forward is timed.
     running_on
         Whether some decoder judges as many tokens as there are, so that a long window counts, too.
-    widths
-        Over how many continuations at a time some decoder's draft model drafts.
+    extents
+        Over how many tokens else some decoder's forwards are.
     """
 
     def __init__(
         self,
         target: CachedModel,
         draft: CachedModel,
-        drafter: WideDrafter,
+        drafter: TimedDrafter,
         lengths: Sequence[int],
         repeats: int,
         running_on: bool,
-        widths: Iterable[int] = (),
+        extents: Extents = _NO_MORE,
     ) -> None:
         self._target = target
         self._draft = draft
@@ -136,8 +151,11 @@ class Timer:
         longest = {max(self._lengths, default=0) + 1, *([_RUNNING_ON] if running_on else [])}
         self._windows = sorted({1, *self._lengths, *longest})
         self._repeats = repeats
+        self._alone = sorted({*self._windows, *extents.target})
         # One is a forward as any other.
-        self._widths = sorted({*widths} - {1})
+        self._widths, self._reads = (
+            sorted({*sizes} - {1}) for sizes in (extents.side_by_side, extents.draft)
+        )
 
     @classmethod
     @contextlib.contextmanager
@@ -147,14 +165,14 @@ class Timer:
         lengths: Sequence[int],
         repeats: int,
         running_on: bool,
-        widths: Iterable[int],
+        extents: Extents,
     ) -> Iterator[Timer]:
         """A timer of a pair, with draft models of its own while the body of a ``with`` runs."""
-        drafter = WideDrafter(models.load_draft, Greedy(), models.draft_process)
+        drafter = TimedDrafter(models.load_draft, Greedy(), models.draft_process)
         with contextlib.closing(drafter):
             draft = models.load_draft()
             drafter.wait_ready()
-            yield cls(models.target, draft, drafter, lengths, repeats, running_on, widths)
+            yield cls(models.target, draft, drafter, lengths, repeats, running_on, extents)
 
     def forwards(self, key: Key, context: int, prompt_length: int) -> TimedForwards:
         """Forwards after ``context`` tokens, and those that read a prompt."""
@@ -167,10 +185,7 @@ class Timer:
             key,
             context,
             statistics.median(time_drafts(drafter, context, repeats, _ROW)),
-            {
-                w: statistics.median(time_forwards(target, w, context, repeats))
-                for w in self._windows
-            },
+            {w: statistics.median(time_forwards(target, w, context, repeats)) for w in self._alone},
             {
                 w: _medians(time_together(target, drafter, w, context, repeats))
                 for w in self._windows
@@ -182,9 +197,10 @@ class Timer:
                 for n in self._lengths
             },
             {
-                w: statistics.median(time_wide(drafter, w, context, repeats, _WIDE_ROW))
+                w: statistics.median(time_wide(drafter, w, context, repeats, _SHORT_ROW))
                 for w in self._widths
             },
+            {w: _medians(time_read(drafter, w, context, repeats, _SHORT_ROW)) for w in self._reads},
         )
 
 

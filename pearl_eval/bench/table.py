@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.table import Table
 
 from pearl_eval.bench.results import Results
@@ -170,7 +170,7 @@ def print_contest(title: str, contest: Mapping[str, Any]) -> None:
         " run at once, else than both together.",
         soft_wrap=True,
     )
-    if said := wide_text(contest["forwards"]):
+    for said in filter(None, (wide_text(contest["forwards"]), read_text(contest["forwards"]))):
         console(stderr=False).print(said, soft_wrap=True)
     for row in contest["rows"]:
         if row.get("replay"):
@@ -196,15 +196,36 @@ def print_contest(title: str, contest: Mapping[str, Any]) -> None:
 
 def wide_text(forwards: Sequence[Mapping[str, Any]]) -> str:
     """What drafting several continuations side by side costs; empty where that was not timed."""
-    # Benchmarks of before it was lack them.
-    shares = {
-        int(width): statistics.median(one["wide"][width] / one["draft"] for one in forwards)
-        for width in forwards[0].get("wide", ())
-    }
-    if not shares:
+    told = _beside_one(forwards, "wide", lambda one: f"{one:.2f}×")
+    if not told:
         return ""
-    told = ", ".join(f"{width} tokens {share:.2f}×" for width, share in sorted(shares.items()))
     return f"Draft forwards over tokens of several continuations, beside one of one token: {told}."
+
+
+def read_text(forwards: Sequence[Mapping[str, Any]]) -> str:
+    """What reading a guess costs a draft model; empty where that was not timed."""
+    told = _beside_one(forwards, "read", lambda one: f"{one[0]:.2f}× to {one[1]:.2f}×")
+    if not told:
+        return ""
+    return (
+        "Draft forwards over a token and a guess, beside one of one token, from where none of it is"
+        f" right to where all is: {told}."
+    )
+
+
+def _beside_one(
+    forwards: Sequence[Mapping[str, Any]], kind: str, said: Callable[[Any], str]
+) -> str:
+    """How many times as long forwards of a kind take as one of one token, by how many they read."""
+    # Benchmarks of before these were timed lack them.
+    windows = sorted(forwards[0].get(kind, ()), key=int)
+    shares = (
+        np.median([np.divide(one[kind][window], one["draft"]) for one in forwards], axis=0)
+        for window in windows
+    )
+    return ", ".join(
+        f"{window} tokens {said(share)}" for window, share in zip(windows, shares, strict=True)
+    )
 
 
 def replay_text(contender: str, replay: Mapping[str, float]) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
-from decoders.schedule import DRAFT_MODEL, drafts_by
+from decoders.schedule import drafted_alone, drafts_by
 from pearl_eval.simulation import Alone, ForwardTimes, Parallel, Rate, Schedule, Simulation
 
 #: Tokens that are simulated.
@@ -51,15 +51,15 @@ def predict(
     competing
         Whether the models share a device, and so take turns.
     """
-    drafts = drafts_by(schedule)
-    if schedule is None or drafts not in (None, DRAFT_MODEL):
-        # Of drafts by another than the draft model no rate is known.
+    if schedule is None or not drafted_alone(schedule):
+        # Of drafts that another has a part in no rate says enough.
         return Prediction(_seconds(Alone(), forwards, 0.0, max_new_tokens), at_most=True)
     if competing and isinstance(schedule, Parallel):
         schedule = replace(schedule, ends=1)
     # A schedule of the user's own may be one that can't be remembered.
     seconds: Any = _seconds if isinstance(schedule, Hashable) else _seconds.__wrapped__
-    return Prediction(seconds(schedule, forwards, rate, max_new_tokens), drafts is not None)
+    uses_rate = drafts_by(schedule) is not None
+    return Prediction(seconds(schedule, forwards, rate, max_new_tokens), uses_rate)
 
 
 @cache

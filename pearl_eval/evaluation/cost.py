@@ -37,8 +37,8 @@ class Cost:
         """Count the rounds of a generation, and the energy it used if that is known.
 
         A target forward's wasted tokens are those of which nothing came to stay in the text: it
-        gained fewer. A draft model reads about one token for each it drafts; wasted are those that
-        are not in the text.
+        gained fewer. A draft model reads about one token for each forward, and what was looked up
+        after it; wasted are those of which nothing came to be in the text.
         """
         self._new_tokens += new_tokens
         if joules is not None:
@@ -58,8 +58,9 @@ class Cost:
                 tokens = one.branch_tokens
                 self._count("draft", tokens, 1 - used / tokens, seen, one.branch_forwards)
             if one.single_forwards:
-                wasted = 1 - one.fates.count(Fate.accepted) / one.drafted
-                self._count("draft", one.drafted, wasted, seen, one.single_forwards)
+                read = one.single_forwards + sum(one.guessed)
+                wasted = 1 - one.fates.count(Fate.accepted) / read
+                self._count("draft", read, wasted, seen, one.single_forwards)
 
     def add_autoregressive(
         self, prompt_tokens: int, new_tokens: int, joules: float | None, window: int = 1

@@ -40,8 +40,9 @@ def with_choices(rounds: pd.DataFrame) -> pd.DataFrame:
 
 
 def with_retrieved(rounds: pd.DataFrame) -> pd.DataFrame:
-    """Rounds that say which of their drafts were looked up, or that none was."""
-    return _with_columns(rounds, {"retrieved": 0}, ())
+    """Rounds that say which of their drafts were looked up, and what forwards gave, or that none
+    was."""
+    return _with_columns(rounds, {"retrieved": 0}, ("guessed", "given"))
 
 
 def with_foresight(rounds: pd.DataFrame) -> pd.DataFrame:

@@ -9,15 +9,18 @@ from decoders.schedule import (
     Branching,
     Parallel,
     Replicas,
+    Retrieving,
     Schedule,
     Sequential,
     describe,
+    drafted_alone,
     drafts_by,
     read_schedule,
 )
 from pearl_eval.simulation.acceptance import Acceptance, BlockRates, Lookups, Rate, Trace
 from pearl_eval.simulation.forwards import ForwardTimes, Hardware, Slowdown, Surface, Switching
 from pearl_eval.simulation.machine import Costs, Machine, SimulatedRound
+from pearl_eval.simulation.retrievals import Retrievals, Retrieved
 from pearl_eval.simulation.simulation import Result, Simulation, predict_speedup
 
 __all__ = [
@@ -38,6 +41,9 @@ __all__ = [
     "Rate",
     "Replicas",
     "Result",
+    "Retrievals",
+    "Retrieved",
+    "Retrieving",
     "Schedule",
     "Sequential",
     "SimulatedRound",
@@ -47,6 +53,7 @@ __all__ = [
     "Switching",
     "Trace",
     "describe",
+    "drafted_alone",
     "drafts_by",
     "predict_speedup",
     "read_schedule",

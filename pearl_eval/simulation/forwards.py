@@ -150,6 +150,8 @@ class ForwardTimes:
 
     ``branches``: those of the draft model over tokens of several continuations, where they were
     timed by themselves. Without, they take as long as over as many tokens of one text.
+    ``choosing``: of the draft model, to choose a token after each further one that it has read, in
+    a forward that gives several.
     """
 
     target: Surface
@@ -157,6 +159,7 @@ class ForwardTimes:
     slowdown: Slowdown = field(default_factory=Slowdown)
     switching: Switching = field(default_factory=Switching)
     branches: Surface | None = None
+    choosing: float = 0.0
 
     @property
     def speed_ratio(self) -> float:
@@ -209,16 +212,23 @@ class ForwardTimes:
 
         length = round(median("prompt_length"))
         context = round(median("context"))
-        windows = [w for w in forwards[0]["target"] if int(w) < length]
+        # A window of the prompt's length and beyond is as the prompt's own forward.
+        windows, together, read = (
+            [w for w in forwards[0].get(kind, ()) if int(w) < length]
+            for kind in ("target", "beside", "read")
+        )
         seconds = {(int(w), 0): median("target", w) for w in windows}
         target = Surface.of(seconds | {(length, 0): median("prompt", 0)})
         single = {(1, 0): median("draft")}
-        draft = Surface.of(single | {(length, 0): median("prompt", 1)})
-        # Not timed where no contender asked for them, nor before it could.
+        # What is read of one text, or of several continuations, was not timed where no contender
+        # asked for it, nor before it could be.
+        several = {(int(w), 0): median("read", w, 0) for w in read}
+        draft = Surface.of(single | several | {(length, 0): median("prompt", 1)})
+        choosing = [(median("read", w, 1) - median("read", w, 0)) / (int(w) - 1) for w in read]
         wide = {(int(w), 0): median("wide", w) for w in forwards[0].get("wide", ())}
         branches = Surface.of(single | wide) if wide else None
         beside = [
-            (int(w), median("beside", w, 0), median("beside", w, 1), context) for w in windows
+            (int(w), median("beside", w, 0), median("beside", w, 1), context) for w in together
         ]
         lengths = tuple(int(n) for n in forwards[0]["sequential"])
         alone = [n * draft(1, context) + target(n + 1, context) for n in lengths]
@@ -226,7 +236,14 @@ class ForwardTimes:
             median("sequential", str(n)) - a for n, a in zip(lengths, alone, strict=True)
         )
         slowdown = measured_slowdown(target, draft, beside)
-        return cls(target, draft, slowdown, Switching(lengths, beyond), branches)
+        return cls(
+            target,
+            draft,
+            slowdown,
+            Switching(lengths, beyond),
+            branches,
+            max(0.0, statistics.median(choosing)) if choosing else 0.0,
+        )
 
     @classmethod
     def from_shapes(

@@ -52,6 +52,7 @@ class SimulatedRound(NamedTuple):
     target_tokens: int = 0
     hit: bool = False
     branch_forwards: int = 0
+    retrieved: int = 0
 
 
 Rounds = Iterator[SimulatedRound]

@@ -18,6 +18,7 @@ from decoders.schedule import (
     Branching,
     Parallel,
     Replicas,
+    Retrieving,
     Schedule,
     Sequential,
     drafts_by,
@@ -29,6 +30,7 @@ from pearl_eval.simulation.forwards import ForwardTimes
 from pearl_eval.simulation.machine import Costs, Machine, Rounds
 from pearl_eval.simulation.parallel import parallel
 from pearl_eval.simulation.replicas import replicas
+from pearl_eval.simulation.retrieving import retrieving
 from pearl_eval.simulation.sequential import alone, sequential
 
 
@@ -40,6 +42,8 @@ def _rounds(schedule: Schedule, machine: Machine, policy: Policy) -> Rounds:
             return sequential(schedule, machine)
         case Parallel():
             return parallel(schedule, machine)
+        case Retrieving():
+            return retrieving(schedule, machine)
         case Branching():
             return branching(schedule, machine)
         case Replicas():
@@ -184,7 +188,9 @@ class Simulation:
             result.rounds += len(rounds)
             result.modes.update(one.mode for one in rounds)
             result.target_forwards += sum(one.target_tokens > 0 for one in rounds)
-            singly = (one.drafted for one in rounds if one.draft_seconds and not one.hit)
+            singly = (
+                one.drafted - one.retrieved for one in rounds if one.draft_seconds and not one.hit
+            )
             result.draft_forwards += sum(singly) + sum(one.branch_forwards for one in rounds)
             for name in _SUMMED:
                 total = getattr(result, name) + sum(getattr(one, name) for one in rounds)

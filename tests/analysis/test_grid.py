@@ -27,6 +27,8 @@ from pearl_eval.simulation import (
     Lookups,
     Parallel,
     Rate,
+    Retrievals,
+    Retrieved,
     Schedule,
     Sequential,
 )
@@ -378,8 +380,8 @@ def test_what_is_looked_up_is_as_it_was_recorded(
     give_schedule(run, "decoders.schedule.Sequential", gamma=2, free=True)
     write_cell_rounds(run, lambda rounds: rounds.assign(drafted=1, accepted=0))
     (cell,) = read_cells(folder)
-    assert list(cell.lookups) == ["prompt_lookup"]
-    assert cell.lookups["prompt_lookup"] == Lookups((((1, 0),) * 12,))
+    assert list(cell.recorded) == ["prompt_lookup"]
+    assert cell.recorded["prompt_lookup"] == Lookups((((1, 0),) * 12,))
     assert cell.predicted("prompt_lookup", Costs()) == pytest.approx(54 / 56.4)
     assert cell.measured["prompt_lookup"] == pytest.approx(4.1 / 4)
     # Of the draft model they say nothing, wherever the run is; nor does α of them.
@@ -398,11 +400,9 @@ def test_what_is_looked_up_is_as_it_was_recorded(
     beside = write_bench(tmp_path / "grid", [content()], prompt_lookup=[2.0, 4.0, 6.0])
     other = beside / "grid" / "4-0.2" / "02-prompt_lookup"
     give_schedule(other, "decoders.schedule.Sequential", gamma=2, free=True)
-    assert list(read_grid(beside)[0].lookups) == ["prompt_lookup"]
+    assert list(read_grid(beside)[0].recorded) == ["prompt_lookup"]
     theirs = (Ahead, Sequential)
-    monkeypatch.setattr(
-        grid, "drafts_by", lambda own: "somebody else" if isinstance(own, theirs) else None
-    )
+    monkeypatch.setattr(grid, "drafted_alone", lambda own: not isinstance(own, theirs))
     give_schedule(run, "decoders.schedule.Ahead", ahead=9)
     assert not grid._is_simulated(finished_runs(run)[0])
     give_schedule(other, "decoders.schedule.Ahead", ahead=9)
@@ -410,6 +410,39 @@ def test_what_is_looked_up_is_as_it_was_recorded(
         read_grid(beside)
     give_schedule(run, "decoders.schedule.Sequential", gamma=9)
     assert grid._is_simulated(finished_runs(run)[0])
+
+
+def test_what_both_models_read_is_as_it_was_recorded(tmp_path: Path) -> None:
+    """After the prompt, which the target reads in 10 ms, it reads a token and a guess of four each
+    time (4.8 ms), while the draft model reads a token and a guess of five (5.4 ms) and chooses a
+    token after it and one more (0.2 ms, a fifth of 1 ms); the second is given up with the first."""
+    folder = write_contest(tmp_path, retrieving=[2.0, 4.0, 6.0])
+    timed = json.loads((folder / "bench.json").read_text())
+    timed["contest"]["forwards"][0]["read"] = {"6": (5.4e-3, 6.4e-3)}
+    (folder / "bench.json").write_text(json.dumps(timed))
+    run = folder / "grid" / "4-0.2" / "02-retrieving"
+    give_schedule(run, "decoders.schedule.Retrieving", gamma=2, guesses=5)
+    first, later = ([0, 0], [1, 1], 16), ([5], [2], 5)
+    guessed, given, read = zip(*[first, *[later] * (TOKENS - 1)] * 3, strict=True)
+    told = {"drafted": 2, "judged": 1, "accepted": 0, "target_tokens": read}
+    write_cell_rounds(run, lambda rounds: rounds.assign(**told, guessed=guessed, given=given))
+    (cell,) = read_cells(folder)
+    rounds = [Retrieved(1, 0, 1, 0, (0, 0), (1, 1)), *[Retrieved(1, 0, 1, 4, (5,), (2,))] * 11]
+    assert cell.recorded == {"retrieving": Retrievals((tuple(rounds),))}
+    assert cell.predicted("retrieving", Costs()) == pytest.approx(54 / (10 + 11 * 5.6))
+    assert cell.measured["retrieving"] == pytest.approx(4.1 / 4)
+    # Of others' texts it says nothing; no rate says what it does.
+    assert cell.trace.prompts == (TRACE,)
+    assert list(heatmap.simulated([cell], COSTS)) == ["pearl"]
+    # Before such forwards were timed: between 1 ms for a token and 2 for 16, less than the target.
+    del timed["contest"]["forwards"][0]["read"]
+    (folder / "bench.json").write_text(json.dumps(timed))
+    (old,) = read_cells(folder)
+    assert old.predicted("retrieving", Costs()) == pytest.approx(54 / (10 + 11 * 4.8))
+    # And of before rounds said what forwards gave.
+    write_cell_rounds(run, lambda rounds: rounds.drop(columns=["guessed", "given"]))
+    with pytest.raises(UserError, match=r"bench.json: rounds .* do not say .*; run it again"):
+        read_cells(folder)
 
 
 def test_a_contest_is_a_cell_without_what_is_not_simulated(tmp_path: Path) -> None:
@@ -532,7 +565,7 @@ def test_the_cost_of_looking_up_is_fitted_where_somebody_does(cell: MeasuredCell
         "speculative γ=2": Sequential(2),
     }
     found = {"suffix γ=2": Lookups((((0, 0),) * TOKENS,))}
-    own = replace(cell, schedules=schedules, lookups=found)
+    own = replace(cell, schedules=schedules, recorded=found)
     slow = {label: own.predicted(label, Costs(round=1e-4, lookup=3e-4)) for label in schedules}
     fitted = fit([replace(own, measured=slow)])
     assert fitted.lookup == pytest.approx(3e-4, rel=0.1) and fitted.library == 0.0

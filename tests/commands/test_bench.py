@@ -16,14 +16,16 @@ from make_record import make_record
 from analysis.frames.source import load_any
 from analysis.significance import significance
 from decoders.generation import Generation
+from decoders.schedule import Extents
 from pearl_eval.bench import limits
 from pearl_eval.bench.benchmark import decoded, draw
 from pearl_eval.bench.config import BenchConfig, ConcurrencyConfig, GridConfig, GrowthConfig
 from pearl_eval.bench.growth import points
 from pearl_eval.bench.limits import TimedForwards, Timer, round_limit_share
 from pearl_eval.bench.results import Entry, Results
-from pearl_eval.bench.table import bests, replay_text, rows, wide_text
+from pearl_eval.bench.table import bests, read_text, replay_text, rows, wide_text
 from pearl_eval.errors import UserError
+from pearl_eval.results.additions import with_retrieved
 from pearl_eval.results.intervals import total_ratio_interval
 from pearl_eval.results.records import Record, read_lines
 from pearl_eval.results.replay import Replay
@@ -44,10 +46,12 @@ def timed(*seconds: float, reference: float = 8.0, **more: Any) -> list[Record]:
 
 
 def rounds(*, drafted: int = 4) -> pd.DataFrame:
-    return pd.DataFrame(
-        {"task_id": "Task/0", "sample": 0, "turn": 0, "round": [0, 1], "drafted": drafted}
-        | {"draft_seconds": 4.0, "target_seconds": 6.0, "target_tokens": [105, 5]}
-        | {"wall": 12.0, "overhead": 2.0}
+    return with_retrieved(
+        pd.DataFrame(
+            {"task_id": "Task/0", "sample": 0, "turn": 0, "round": [0, 1], "drafted": drafted}
+            | {"draft_seconds": 4.0, "target_seconds": 6.0, "target_tokens": [105, 5]}
+            | {"wall": 12.0, "overhead": 2.0}
+        )
     )
 
 
@@ -102,6 +106,16 @@ def test_what_drafting_side_by_side_costs_is_told_where_it_was_timed() -> None:
     assert wide_text([{"draft": 1.0, "wide": {}}]) == wide_text([{"draft": 1.0}]) == ""
 
 
+def test_what_reading_a_guess_costs_is_told_where_it_was_timed() -> None:
+    """Two tokens 2, 3 and 6 times as long as one, 3 in the median; 4 where both are chosen."""
+    forwards = [
+        {"draft": draft, "read": {"11": (5 * draft, 9 * draft), "2": (draft * times, 4 * draft)}}
+        for draft, times in ((1.0, 2), (2.0, 3), (0.5, 6))
+    ]
+    assert read_text(forwards).endswith(": 2 tokens 3.00× to 4.00×, 11 tokens 5.00× to 9.00×.")
+    assert read_text([{"draft": 1.0, "read": {}}]) == read_text([{"draft": 1.0}]) == ""
+
+
 @pytest.mark.parametrize(
     ("running_on", "windows"), [(False, [1, 2, 4, 5]), (True, [1, 2, 4, 5, 8])]
 )
@@ -124,26 +138,30 @@ def test_which_forwards_are_timed(
     timed("time_together", [9.0, 10.0, 99.0], [3.0, 4.0, 55.0])
     timed("time_sequential", [11.0, 12.0, 70.0])
     timed("time_wide", [5.0, 6.0, 80.0])
-    timer = Timer(target, draft, drafter, [4, 2, 4], 9, running_on, {1, 10, 5})  # type: ignore[arg-type]
+    timed("time_read", [13.0, 14.0, 95.0], [15.0, 16.0, 96.0])
+    extents = Extents(frozenset({2, 30, 5}), frozenset({7, 1}), frozenset({1, 10, 5}))
+    timer = Timer(target, draft, drafter, [4, 2, 4], 9, running_on, extents)  # type: ignore[arg-type]
     found = timer.forwards(KEY, 100, 30)
     assert found == TimedForwards(
         KEY,
         100,
         2.0,
-        dict.fromkeys(windows, 8.0),
+        dict.fromkeys([*windows, 30], 8.0),
         dict.fromkeys(windows, (10.0, 4.0)),
         (8.0, 2.0),
         30,
         {2: 12.0, 4: 12.0},
         {5: 6.0, 10: 6.0},
+        {7: (14.0, 16.0)},
     )
     cold = ("warm", False)
     assert asked == {
-        "time_forwards": [(target, 30, 0, 3, cold), *((target, w, 100, 9) for w in windows)],
+        "time_forwards": [(target, 30, 0, 3, cold), *((target, w, 100, 9) for w in (*windows, 30))],
         "time_drafts": [(drafter, 0, 3, ("window", 30), cold), (drafter, 100, 9, 8)],
         "time_together": [(target, drafter, w, 100, 9) for w in windows],
         "time_sequential": [(target, draft, n, 100, 9) for n in (2, 4)],
         "time_wide": [(drafter, w, 100, 9, 4) for w in (5, 10)],
+        "time_read": [(drafter, 7, 100, 9, 4)],
     }
 
 
@@ -263,7 +281,8 @@ def made_rounds(*made: tuple[int, int, float, float, float, float]) -> pd.DataFr
     """Rounds after the prompt's: drafted, read, draft and target seconds, wall, and idle time."""
     columns = ["drafted", "target_tokens", "draft_seconds", "target_seconds", "wall", "overhead"]
     frame = pd.DataFrame([(5, 105, 50.0, 90.0, 100.0, 0.0), *made], columns=columns)
-    return frame.assign(task_id="Task/0", sample=0, turn=0, round=range(len(frame)))
+    frame = frame.assign(task_id="Task/0", sample=0, turn=0, round=range(len(frame)))
+    return with_retrieved(frame)
 
 
 @pytest.mark.parametrize(
@@ -288,6 +307,20 @@ def test_limit_2_is_what_the_forwards_of_each_round_take(
 ) -> None:
     found = round_limit_share(made_rounds(*made), {KEY: FORWARDS})
     assert found == (None if share is None else pytest.approx(share))
+
+
+def test_limit_2_of_draft_forwards_that_read_guesses() -> None:
+    """At once: the target 6 s; of the draft model a forward over one token (1 s), one over three
+    (2.5 s, between 2 and 3 s) and one over five (4 s), and seven tokens chosen in no time. Then the
+    target alone, 4 s."""
+    rounds = made_rounds((7, 5, 9.0, 7.0, 10.0, 1.0), (0, 1, 0.0, 4.5, 5.0, 0.5))
+    # As they are read from a file: of no type where nothing is in it.
+    none = np.array([], dtype=object)
+    rounds = rounds.assign(guessed=[none, [0, 2, 4], none], given=[none, [1, 1, 5], none])
+    timed = replace(FORWARDS, read={2: (2.0, 9.0), 4: (3.0, 9.0), 5: (4.0, 9.0)})
+    assert round_limit_share(rounds, {KEY: timed}) == pytest.approx((1 + 2.5 + 4 + 4) / 15)
+    # Where it was not timed, no less than a forward of one token each.
+    assert round_limit_share(rounds, {KEY: FORWARDS}) == pytest.approx((6 + 4) / 15)
 
 
 def test_growth_is_the_time_of_a_token_after_the_first_round() -> None:

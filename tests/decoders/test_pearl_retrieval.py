@@ -29,6 +29,7 @@ from decoders.process.drafter import DrafterService
 from decoders.process.retriever import Retrieval, RetrieverService
 from decoders.process.worker import WorkerError
 from decoders.retrieval.lookup import Reach
+from decoders.round import Round
 from decoders.sampling.sampler import Greedy, Sampler
 from decoders.sampling.temperature import Temperature
 from decoders.sequence import Sequence
@@ -37,13 +38,32 @@ __all__ = ["by_hand"]
 
 #: Two forwards of the draft model a round, and guesses of up to four tokens.
 DECODER = PearlRetrieval(2, guesses=4)
-#: The first three rounds: 13 and 10 are drafted in a forward each, 11 in the forward of 10, after
-#: which it was there before. The target has no guess: what it has pending is new to it.
+
+
+def made(one: Round, guessed: list[int], given: list[int]) -> Round:
+    """A round whose draft forwards each read so many tokens of a guess, and gave so many."""
+    return replace(one, guessed=guessed, given=given, retrieved=sum(given) - len(given))
+
+
+#: The first three rounds: 13 and 10 are drafted in a forward each, 12 in that of 11, which is
+#: guessed as 10 was there before. The target has no guess: what it has pending is new to it.
 BEGINNING = [
-    row("pre-verify", (0, 0, 0), (7, 12), (5, 0), ([10, 11], [0, 1]), (1, 1, 1), 2, 101),
-    row("post-verify", (12, 12, 12), (6, 12), (6, 0), ([12, 13], [2, 3]), (2, 2, 3), 2, 101),
-    row("post-verify", (24, 24, 24), (7, 12), (5, 0), ([10, 11, 12], [4, 5, 6]), (2, 2, 5), 2, 101),
-]
+    made(
+        row("pre-verify", (0, 0, 0), (7, 12), (5, 0), ([10, 11], [0, 1]), (1, 1, 1), 2, 101),
+        [0, 0], [1, 1],
+    ),
+    made(
+        row("post-verify", (12, 12, 12), (6, 12), (6, 0), ([12, 13], [2, 3]), (2, 2, 3), 2, 101),
+        [0, 0], [1, 1],
+    ),
+    made(
+        row(
+            "post-verify", (24, 24, 24), (7, 12), (5, 0),
+            ([10, 11, 12], [4, 5, 6]), (2, 2, 5), 2, 101,
+        ),
+        [0, 1], [1, 2],
+    ),
+]  # fmt: skip
 
 
 def test_forwards_that_give_several_tokens(by_hand: Decode) -> None:
@@ -52,15 +72,18 @@ def test_forwards_that_give_several_tokens(by_hand: Decode) -> None:
     it, too, so 11, which follows it, is the last that is judged."""
     generation = by_hand(DECODER, REPEATING, REPEATING)
     assert told(generation.rounds) == [
-        *retrieved(0, 0, 1),
-        *given(
+        *BEGINNING,
+        made(
             row(
                 "post-verify", (36, 36, 36), (10, 15), (5, 0),
                 ([13, 10, 11, 12, 13, 14], [7, 8, 9, 10, 11, 12]), (5, 5, 10), 5, 101,
             ),
-            4,
+            [2, 2], [3, 3],
         ),
-        row("post-verify", (51, 51, 51), (3, 14), (11, 0), ([15], [13]), (4, 4, 14), 4, 101),
+        made(
+            row("post-verify", (51, 51, 51), (3, 14), (11, 0), ([15], [13]), (4, 4, 14), 4, 101),
+            [0], [1],
+        ),
     ]  # fmt: skip
     assert generation.output_ids == REPEATING
     assert totals(generation) == (65, 12, 5, 9, [14])
@@ -71,20 +94,20 @@ def test_the_target_goes_on_along_its_guess(by_hand: Decode) -> None:
     what comes after it. In round 5 both guess 12 13 10 for 12 13 14."""
     generation = by_hand(DECODER, REPEATING, wrong_at(REPEATING, 8))
     assert told(generation.rounds) == [
-        *retrieved(0, 0, 1),
-        *given(
+        *BEGINNING,
+        made(
             row(
                 "post-verify", (36, 36, 36), (8, 15), (7, 0),
                 ([13, 40, 11], [7, 8, 9]), (4, 3, 10), 5, 101,
             ),
-            1,
+            [2, 0], [2, 1],
         ),
-        *given(
+        made(
             row(
                 "pre-verify", (51, 51, 51), (10, 14), (4, 0),
                 ([12, 13, 14, 15], [10, 11, 12, 13]), (3, 3, 13), 4, 101,
             ),
-            2,
+            [3, 0], [3, 1],
         ),
         row("post-verify", (65, 0, 65), (0, 12), (12, 0), NOTHING, (1, 1, 14), 2),
     ]  # fmt: skip
@@ -98,16 +121,20 @@ def test_the_target_goes_on_along_several_tokens_of_its_guess(by_hand: Decode) -
     In round 5 both guess 12 13 10; the draft model has 13 10 11 to read as well."""
     generation = by_hand(DECODER, REPEATING, wrong_at(REPEATING, 7))
     assert told(generation.rounds) == [
-        *retrieved(0, 0, 1),
-        row(
-            "post-verify", (36, 36, 36), (8, 15), (7, 0), ([43, 10], [7, 8]), (3, 2, 10), 5, 101,
+        *BEGINNING,
+        made(
+            row(
+                "post-verify", (36, 36, 36), (8, 15), (7, 0),
+                ([43, 10], [7, 8]), (3, 2, 10), 5, 101,
+            ),
+            [2, 0], [1, 1],
         ),
-        *given(
+        made(
             row(
                 "pre-verify", (51, 51, 51), (11, 14), (3, 0),
                 ([12, 13, 14, 15], [10, 11, 12, 13]), (3, 3, 13), 4, 101,
             ),
-            2,
+            [3, 0], [3, 1],
         ),
         row("post-verify", (65, 0, 65), (0, 12), (12, 0), NOTHING, (1, 1, 14), 2),
     ]  # fmt: skip
@@ -122,6 +149,7 @@ def test_no_more_is_guessed_than_the_text_has_room_for(by_hand: Decode) -> None:
         [10, 11], [12, 13], [10, 11, 12], [13, 10, 11, 12], [],
     ]  # fmt: skip
     assert [one.retrieved for one in rounds] == [0, 0, 1, 2, 0]
+    assert [(one.guessed, one.given) for one in rounds[3:]] == [([2, 0], [3, 1]), ([], [])]
     # Nor by the target, which has the last two tokens to read.
     assert [one.target_tokens for one in rounds] == [2, 2, 2, 5, 2]
 
@@ -140,9 +168,12 @@ def test_the_target_waits_for_a_draft_of_many_forwards(by_hand: Decode) -> None:
     """The first of five reads two tokens in 4 s, the others one in 3 s each: 16 s from 0.5 on."""
     first = by_hand(PearlRetrieval(5), list(range(10, 20)), list(range(10, 20))).rounds[0]
     assert told([first]) == [
-        row(
-            "pre-verify", (0, 0, 0), (16, 12), (1, 5),
-            ([10, 11, 12, 13, 14], [0, 1, 2, 3, 4]), (1, 1, 1), 2, 101,
+        made(
+            row(
+                "pre-verify", (0, 0, 0), (16, 12), (1, 5),
+                ([10, 11, 12, 13, 14], [0, 1, 2, 3, 4]), (1, 1, 1), 2, 101,
+            ),
+            [0] * 5, [1] * 5,
         )
     ]  # fmt: skip
 
@@ -182,15 +213,6 @@ def test_what_settings_are_where_nothing_is_said() -> None:
     assert PearlRetrieval() == PearlRetrieval(5, 10, 24, 1.0, 0.1, target_reads=True)
     assert PearlRetrieval() == make_decoder("pearl_retrieval", 5)
     assert PearlRetrieval(2, 3, 5, 2.0, 0.3).reach == Reach(depth=5, factor=2.0, least=0.3)
-
-
-def retrieved(*counts: int) -> list[Any]:
-    return [given(one, count)[0] for one, count in zip(BEGINNING, counts, strict=True)]
-
-
-def given(one: Any, count: int) -> list[Any]:
-    """A round in which so many tokens took no forward of their own."""
-    return [replace(one, retrieved=count)]
 
 
 #: Of the toy pair: 1 3 comes again, in which the target may go on as it did before.
@@ -266,12 +288,13 @@ def test_a_draft_is_what_it_would_be_without_guesses(sampler: Sampler) -> None:
             service.answer(("begin", seed, len(text)))
         before = ours.retrieve(0, list(text), 4, len(text), 99)
         ours.answer(("begin", seed, len(text)))
-        *said, forwards = ours.retrieve(0, list(text), 4, len(text), 99)
-        assert (*said[:3], forwards) == (*before[:3], before[-1])
+        *said, guessed, given = ours.retrieve(0, list(text), 4, len(text), 99)
+        assert (*said[:3], guessed, given) == (*before[:3], *before[-2:])
         theirs = plain.draft(0, list(text), len(said[1]), len(text))
         assert said[:3] == list(theirs[:3])
-        assert 4 == forwards <= len(said[1])
-        saved += len(said[1]) - forwards
+        assert len(guessed) == len(given) == 4 and sum(given) == len(said[1])
+        assert all(1 <= gave <= read + 1 <= 4 for read, gave in zip(guessed, given, strict=True))
+        saved += len(said[1]) - len(given)
         # What the model has read is what it drafted, but for the last token.
         assert ours._model._seen == [*text, *said[1][:-1]]  # type: ignore[attr-defined]
         # And goes on from there.
@@ -309,21 +332,35 @@ def test_no_more_is_drafted_than_the_text_has_room_for(most: int, found: int) ->
         Greedy(),
         Retrieval(Reach(factor=9.0), 9),
     )
-    _, tokens, _, _, forwards = service.retrieve(0, [1, 3, 0, 1, 3, 0, 1, 3], 9, 8, most)
-    assert len(tokens) == found and 1 <= forwards <= found
+    _, tokens, _, _, guessed, given = service.retrieve(0, [1, 3, 0, 1, 3, 0, 1, 3], 9, 8, most)
+    assert len(tokens) == sum(given) == found and guessed[0] == most - 1
 
 
-@pytest.mark.parametrize("forwards", [0, 3, 1.5, None, "1"])
-def test_an_answer_that_makes_no_sense_is_told(forwards: Any) -> None:
+@pytest.mark.parametrize(
+    ("guessed", "given"),
+    [
+        ([], []),
+        ([0], [1]),
+        ([0], [2]),
+        ([1, 0], [2, 0]),
+        ([0, 0], [1]),
+        ([0.0, 0], [1, 1]),
+        ([0, 0], [1, "1"]),
+        (None, [2]),
+        ([1], 2),
+    ],
+)
+def test_an_answer_that_makes_no_sense_is_told(guessed: Any, given: Any) -> None:
     retriever = InlineRetriever(lambda: TableModel(DRAFT), Greedy(), None, Retrieval(Reach(), 1))
     retriever._process = type("Process", (), {"pid": 7})()
-    for right in (1, 2):
-        retriever._answers = [("proposal", [1, 2], [], 0.5, right)]
-        assert retriever.collect_found()[1] == right
-    retriever._answers = [("proposal", [1, 2], [], 0.5, forwards)]
-    with pytest.raises(WorkerError, match="from 1 to 2 forwards for as many drafted tokens"):
+    for right in (([1], [2]), ([0, 0], [1, 1]), ([1, 1], [1, 1])):
+        retriever._answers = [("proposal", [1, 2], [], 0.5, *right)]
+        found = retriever.collect_found()
+        assert (found.guessed, found.given) == right
+    retriever._answers = [("proposal", [1, 2], [], 0.5, guessed, given)]
+    with pytest.raises(WorkerError, match="an answer that makes no sense"):
         retriever.collect_found()
-    retriever._answers = [("proposal", [1, 5], [], 0.5, 1)]
+    retriever._answers = [("proposal", [1, 5], [], 0.5, [1], [2])]
     with pytest.raises(WorkerError, match="expected a token id from 0 to 4, got 5"):
         retriever.collect_found()
 

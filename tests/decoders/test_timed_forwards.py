@@ -15,15 +15,16 @@ from decoders.draft_length import (
     choose_expected_best,
     time_drafts,
     time_forwards,
+    time_read,
     time_sequential,
     time_together,
     time_wide,
 )
 from decoders.model.tree import Tree
 from decoders.process import drafter as drafter_module
-from decoders.process import wide_drafter
+from decoders.process import timed_drafter
 from decoders.process.drafter import PROPOSAL, Proposal
-from decoders.process.wide_drafter import WideDrafterService
+from decoders.process.timed_drafter import TimedDrafterService
 from decoders.sampling.sampler import Draft, Greedy
 
 
@@ -86,6 +87,9 @@ class Drafter:
     def widen(self, keep: int, width: int, count: int) -> None:
         self.asked.append((keep, width, count))
 
+    def read(self, keep: int, guess: list[int], given: int, count: int) -> None:
+        self.asked.append((keep, len(guess), given * 100 + count))
+
     def collect(self) -> Proposal:
         return Proposal(Draft(), float(len(self.asked)))
 
@@ -146,6 +150,17 @@ def test_wide_drafts_are_timed_in_rows(clock: Clock) -> None:
     assert time_wide(single, width=6, context=5, repeats=1) == [3.0]
 
 
+def test_forwards_over_guesses_are_timed_in_rows(clock: Clock) -> None:
+    """Rows of two over six tokens; of the first, which warms up, all are chosen; then in turn one
+    token, and all."""
+    own: Any = Drafter()
+    one, each = time_read(own, window=6, context=5, repeats=2, count=2)
+    assert (one, each) == ([1.5, 2.5], [2.0, 3.0])
+    assert own.asked == [(0, 5, 1), (5, 6, 602), *[(5, 6, 102), (5, 6, 602)] * 2]
+    single: Any = Drafter()
+    assert time_read(single, window=3, context=5, repeats=1) == ([3.0], [4.0])
+
+
 class Grown:
     """A model that takes a second for a forward over a tree, and then finds the token most likely
     that is as many steps on as the tree is deep there. ``read`` has of each forward the length of
@@ -170,12 +185,12 @@ def test_continuations_are_drafted_side_by_side(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Three of them, which begin with 0, 1 and 2, and go on by 1, then by 2."""
-    monkeypatch.setattr(wide_drafter, "clock", clock)
+    monkeypatch.setattr(timed_drafter, "clock", clock)
     monkeypatch.setattr(drafter_module, "clock", clock)
     model: Any = Grown(clock)
-    service = WideDrafterService(model, Greedy())
+    service = TimedDrafterService(model, Greedy())
     said = service.answer(("widen", 7, 3, 2))
-    assert said == (PROPOSAL, [1, 2, 3, 3, 4, 5], [], 2.0)
+    assert said == (PROPOSAL, [1, 3, 2, 4, 3, 5], [], 2.0)
     assert model.rolled == [7]
     assert model.read == [(7, [[0], [1], [2]]), (7, [[0, 1], [1, 2], [2, 3]])]
     # It also answers what any draft process does.
@@ -195,8 +210,39 @@ def test_positions_of_what_is_drafted_side_by_side(clock: Clock) -> None:
             return SimpleNamespace(propose=propose)
 
     model: Any = Grown(clock)
-    WideDrafterService(model, Noted()).widen(7, 2, 2)
+    TimedDrafterService(model, Noted()).widen(7, 2, 2)
     assert places == [((1, 9), 8)] * 2 + [((1, 9), 9)] * 2
+
+
+class Looked:
+    """A model that takes two seconds for a forward, after which it finds the token most likely that
+    is one more than the one read. ``read`` has of each forward the length of the text before it,
+    what is read, and how many rows are wanted."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._length = 0
+        self.read: list[tuple[int, list[int], int]] = []
+
+    def rollback(self, length: int) -> None:
+        self._length = length
+
+    def extend(self, tokens: list[int], rows: int) -> torch.Tensor:
+        self._clock.now += 2.0
+        self.read.append((self._length, tokens[self._length :], rows))
+        self._length = len(tokens)
+        return torch.nn.functional.one_hot(torch.tensor(tokens[-rows:]) + 1, 9).float()
+
+
+def test_a_guess_is_read_again_and_again(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of three tokens after the first two that it has; the tokens after two of them are chosen."""
+    monkeypatch.setattr(timed_drafter, "clock", clock)
+    monkeypatch.setattr(drafter_module, "clock", clock)
+    model: Any = Looked(clock)
+    service = TimedDrafterService(model, Greedy())
+    service.answer(("request", 0, [5, 6], 1, 0))
+    assert service.answer(("read", 2, [1, 2, 7], 2, 2)) == (PROPOSAL, [2, 3, 2, 3], [], 4.0)
+    assert model.read[1:] == [(2, [1, 2, 7], 3)] * 2
 
 
 def test_both_are_timed_together(clock: Clock) -> None:

@@ -74,9 +74,13 @@ def test_a_prompt_whose_beginning_was_known_costs_a_token_all_the_same() -> None
 def test_what_was_looked_up_takes_no_forward_of_the_draft_models() -> None:
     """Four tokens in two forwards over two each: all are computed, but weights are read twice."""
     drafts = {"drafted": 4, "draft_seconds": 1.0, "verified_length": 1}
-    figures = cost(Round("verify", **drafts, retrieved=2))  # type: ignore[arg-type]
+    figures = cost(Round("verify", **drafts, retrieved=2, guessed=[1, 1]))  # type: ignore[arg-type]
     assert figures["draft_bytes_per_token"] == 2 * 2 * SIZE.values_read(2, 10)
     assert figures["draft_flops_per_token"] == SIZE.flops(4, 10)
+    # Of two guesses that nothing of was right all is computed in vain.
+    wrong = cost(Round("verify", 2, draft_seconds=1.0, verified_length=1, guessed=[3, 1]))
+    assert wrong["draft_flops_per_token"] == SIZE.flops(6, 10)
+    assert wrong["draft_wasted_flops_per_token"] == SIZE.flops(6, 10)
     without = cost(Round("verify", **drafts))  # type: ignore[arg-type]
     assert without["draft_bytes_per_token"] == 2 * 4 * SIZE.values_read(1, 10)
 

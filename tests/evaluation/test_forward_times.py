@@ -85,6 +85,29 @@ def test_what_prepares_several_continuations_is_timed_by_itself() -> None:
         assert ForwardTimes.from_bench([own | old]).branches is None
 
 
+def test_what_a_draft_model_reads_of_a_guess_is_timed_by_itself() -> None:
+    """By medians over prompts. To choose after each of 3 more tokens takes 1.5 s, or 0.5 s each,
+    after each of 7 it takes 4.9, or 0.7 s each: 0.6 s. What is longer than the prompt is not asked
+    for, and a target's window need not have been timed beside the other model."""
+
+    def prompt(read: Any) -> dict[str, Any]:
+        own = {"context": 50, "draft": 1.0, "target": {"1": 4.0, "9": 5.0}}
+        own |= {"beside": {"1": (4.0, 1.0)}, "prompt": (9.0, 3.0), "prompt_length": 40}
+        return own | {"sequential": {}} | read
+
+    sides = [{"read": {"4": (one, one + 1.5), "8": (2.0, 6.9), "50": (8.0, 8.0)}} for one in (1, 3)]
+    times = ForwardTimes.from_bench([prompt(one) for one in sides])
+    assert times.draft == Surface((1, 4, 8, 40), (0,), ((1.0, 2.0, 2.0, 3.0),))
+    assert times.choosing == pytest.approx(0.6)
+    assert times.target.windows == (1, 9, 40) and times.slowdown == Slowdown()
+    assert times.branches is None
+    for old in ({"read": {}}, {}):
+        without = ForwardTimes.from_bench([prompt(old)])
+        assert (without.draft.windows, without.choosing) == ((1, 40), 0.0)
+    # One that is timed to take less costs nothing, not less.
+    assert ForwardTimes.from_bench([prompt({"read": {"4": (2.0, 1.9)}})]).choosing == 0.0
+
+
 def test_a_benchmark_is_its_median_prompt() -> None:
     def prompt(seconds: float, length: int) -> dict[str, object]:
         own = {"context": 50, "draft": seconds, "target": {"1": 4 * seconds}}

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from decoders.schedule import draft_widths
+from decoders.schedule import Extents
 from decoders.ssd import Ssd
 from pearl_eval.simulation import (
     Alone,
@@ -249,15 +249,15 @@ def test_the_decoder_says_its_schedule() -> None:
 def test_a_schedule_says_how_wide_its_draft_forwards_are() -> None:
     """The draft with the token before it, and a token of each continuation: three of each of five
     accepted lengths; on average as many where likelier ones have more."""
-    assert draft_widths(Branching(4, 3)) == (5, 15)
+    assert Extents.of([Branching(4, 3)]) == Extents(side_by_side=frozenset({5, 15}))
     made = Branching(2, 2, "geometric", 0.5, 1.0)
     # Of six: 1/2 · (1 − 1/2) is gained by a second token after none accepted, then 1/4 · 1/2 twice
     # (the first of equals), or 1/2 · 1/6 by a third.
-    assert made.numbers() == (2, 2, 2) and draft_widths(made) == (3, 6)
+    assert made.numbers() == (2, 2, 2) and made.draft_widths == (3, 6)
     # 0.8 · (1/2 + 1/6) by two more after none, then 0.16 · 1/2 by one after one, not 0.8 · 1/12.
     assert Branching(2, 2, "geometric", 0.2, 1.0).numbers() == (3, 2, 1)
-    for other in (Sequential(3), Alone(), Replicas(2, 2), None):
-        assert draft_widths(other) == ()
+    assert Extents.of([made, Branching(4, 3)]).side_by_side == {3, 5, 6, 15}
+    assert Extents.of([Sequential(3), Alone(), Replicas(2, 2), None]) == Extents()
 
 
 class TestPlaces:

@@ -13,9 +13,9 @@ from decoder_cases import ALL_NAMES, make_decoder
 from recorded import record
 from small_pair import SmallPair, save_pair
 from test_relay import make_ends
-from toy import Inline, InlineDrafter
+from toy import Inline, InlineDrafter, InlineRetriever
 
-from decoders import pearl, pearl_async
+from decoders import pearl, pearl_async, pearl_retrieval
 from decoders.decoder import Decoder
 from decoders.generation import Generation
 from decoders.model.cached_model import CachedModel
@@ -36,6 +36,8 @@ from pearl_eval.simulation import (
     Lookups,
     Parallel,
     Rate,
+    Retrievals,
+    Retrieving,
     Sequential,
     Simulation,
     Slowdown,
@@ -47,6 +49,7 @@ from pearl_eval.simulation import (
     read_schedule,
 )
 from pearl_eval.simulation.acceptance import merge
+from pearl_eval.simulation.retrievals import retrieved
 
 PROMPT = list(range(20, 60))
 LIMIT = 90
@@ -101,6 +104,7 @@ def decode(pair: SmallPair) -> Iterator[Callable[[str, int | None], Generation]]
             with pytest.MonkeyPatch.context() as patch:
                 if name != "pearl":
                     patch.setattr(pearl, "Drafter", InlineDrafter)
+                    patch.setattr(pearl_retrieval, "Retriever", InlineRetriever)
                 made[name] = made_by(name, gamma).start(models, Greedy())
         if gamma:
             made[name].gamma = gamma
@@ -158,6 +162,30 @@ def test_rounds_that_look_up_are_those_that_were_recorded(
     )
     assert structure(simulation.rounds()) == structure(real.rounds)
     assert simulation.run().draft_seconds == 0
+
+
+@pytest.mark.parametrize("gamma", [1, 3, 7])
+def test_rounds_whose_models_read_guesses_are_those_that_were_recorded(
+    decode: Callable[[str, int | None], Generation], gamma: int
+) -> None:
+    real = decode("pearl_retrieval", gamma)
+    found = Retrievals((tuple(retrieved(real.rounds, len(PROMPT))),))
+    (rounds,) = found.prompts
+    # The target read guesses, drafts were longer than their forwards are many, and both were wrong.
+    assert any(one.target_guessed for one in rounds) and any(one.retrieved for one in real.rounds)
+    assert any(sum(one.guessed) + len(one.given) > sum(one.given) for one in rounds)
+    assert any(one.rejected for one in rounds)
+    simulation = Simulation(
+        make_decoder("pearl_retrieval", gamma).simulated_as(),  # type: ignore[arg-type]
+        ForwardTimes.constant(4.0),
+        found,
+        max_new_tokens=LIMIT,
+        prompts=[len(PROMPT)],
+    )
+    assert structure(simulation.rounds()) == structure(real.rounds)
+    result = simulation.run()
+    assert result.accepted_runs == real.accepted_runs
+    assert result.draft_forwards == real.draft_forwards
 
 
 def test_speculative_rounds_leave_only_its_own_tokens_unknown(
@@ -379,7 +407,7 @@ def test_prompts_are_taken_in_turns() -> None:
 def test_decoders_that_are_not_simulated_say_so() -> None:
     not_simulated = {name for name in ALL_NAMES if make_decoder(name).simulated_as() is None}
     newer = {"assisted_early_exit", "assisted_mtp", "assisted_universal"}
-    assert not_simulated == {"lookahead", "assisted_confidence", "pearl_retrieval"} | newer
+    assert not_simulated == {"lookahead", "assisted_confidence"} | newer
 
 
 @pytest.mark.parametrize(
@@ -391,6 +419,7 @@ def test_decoders_that_are_not_simulated_say_so() -> None:
             "needs the acceptance of drafts by: look-up in the text",
         ),
         (Sequential(5), Rate(0.5, of=LOOK_UP), "by: draft model; got that of look-up in the text"),
+        (Retrieving(5, 10), Rate(0.5), "by: draft model that reads what was found by look-up"),
         (Ahead(96), BlockRates((0.5,)), "no blocks"),
         (None, Rate(0.5), "expected a schedule, .*got None"),
         ("pearl", Rate(0.5), "expected a schedule, .*got 'pearl'"),
@@ -407,6 +436,8 @@ def test_what_cannot_be_simulated_is_refused(schedule: Any, acceptance: Any, mes
         (lambda: Sequential(0), "gamma, the draft length, must be at least 1, got 0"),
         (lambda: Parallel(-1), "gamma, the draft length, must be at least 1, got -1"),
         (lambda: Parallel(4, ends=3), "0, 1 or 2, got 3"),
+        (lambda: Retrieving(0, 10), "gamma, the draft length, must be at least 1, got 0"),
+        (lambda: Retrieving(3, 0), "guesses, the most tokens of a guess, must be at least 1, got"),
         (lambda: read_schedule({"_target_": "decoders.schedule.Turn"}), "no schedule .*Turn "),
         (lambda: read_schedule({"_target_": "decoders.schedule.Sequential"}), "gamma"),
         (lambda: read_schedule({"_target_": "builtins.dict"}), "with the methods of a schedule"),
@@ -426,6 +457,8 @@ def test_a_schedule_is_described_and_read_back() -> None:
         Sequential("auto", library=True): {"gamma": "auto", "library": True},
         Parallel(3, post_verify=False, ends=1): {"gamma": 3, "post_verify": False, "ends": 1},
         Ahead(96): {"ahead": 96},
+        Retrieving(3, 8): {"gamma": 3, "guesses": 8},
+        Retrieving(3, 8, target_reads=False): {"gamma": 3, "guesses": 8, "target_reads": False},
         Branching(5, 2, "geometric", at_miss=False): {
             "gamma": 5, "fan_out": 2, "shape": "geometric", "at_miss": False,
         },
