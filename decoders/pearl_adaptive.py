@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from decoders.adaptive.effort import Effort
+from decoders.adaptive.deliberation import Deliberation
 from decoders.adaptive.policy import MOST, Decision, Policy
 from decoders.pearl_async import PearlAsync, PearlAsyncSession
 from decoders.process.clock import clock
@@ -51,7 +51,7 @@ class PearlAdaptiveSession(PearlAsyncSession):
 
     def load(self, models: Models) -> None:
         super().load(models)
-        self._policy, self._effort = Policy(), Effort()
+        self._policy, self._deliberation = Policy(), Deliberation()
         #: Whether the present round is weighed.
         self._weighs = True
         #: When the target's last forward began, and when it was told what was verified by it.
@@ -69,11 +69,11 @@ class PearlAdaptiveSession(PearlAsyncSession):
     def gather(self, sequence: Sequence) -> Draft:
         one = sequence.round
         self._beside = 0.0
-        self._weighs = self._effort.pays()
+        self._weighs = self._deliberation.pays()
         pending = self.look(sequence)
         found = one.at_hand = len(pending)
         if not self._weighs:
-            self.forerunner.confide(self._effort.nears)
+            self.forerunner.confide(self._deliberation.nears)
             return Draft([token.token for token in pending[:MOST]])
         began = clock()
         self._learn_costs(sequence)
@@ -97,8 +97,8 @@ class PearlAdaptiveSession(PearlAsyncSession):
             self.forerunner.expect(
                 end, decision.right, decision.unseen, until, self._policy.slowdown
             )
-            self._effort.weighed(saved, clock() - began - one.wait_target_seconds)
-            self.forerunner.confide(self._effort.nears)
+            self._deliberation.weighed(saved, clock() - began - one.wait_target_seconds)
+            self.forerunner.confide(self._deliberation.nears)
         return Draft([token.token for token in pending[: decision.judged]])
 
     def note(self, sequence: Sequence, drafted: list[Drafted]) -> None:

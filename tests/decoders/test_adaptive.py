@@ -13,8 +13,8 @@ from by_hand import Decode, by_hand, target_seconds, wrong_at
 from decoders.adaptive import policy as policies
 from decoders.adaptive.average import Average
 from decoders.adaptive.calibration import Calibration, Chances, doubt, place_kind
+from decoders.adaptive.deliberation import Deliberation
 from decoders.adaptive.drafts import NEVER, Situation
-from decoders.adaptive.effort import Effort
 from decoders.adaptive.forward_costs import ForwardCosts
 from decoders.adaptive.line import Line
 from decoders.adaptive.outlook import Outlook
@@ -697,20 +697,20 @@ def test_it_is_told_when_that_changes() -> None:
 def test_rounds_are_weighed_as_long_as_that_saves_more_than_it_takes() -> None:
     """Taken to gain a millisecond at first. Each round counts a fifth, with the decision's time
     twice: 0.0006, 0.00028 and 0.000024 remain, and then -0.0001808."""
-    effort = Effort()
+    deliberation = Deliberation()
     for _ in range(4):
-        assert effort.pays() and effort.nears
-        effort.weighed(0.0, 0.0005)
+        assert deliberation.pays() and deliberation.nears
+        deliberation.weighed(0.0, 0.0005)
     # The next nine are not, and what is drafted from the end of the eighth on is there for the
     # tenth.
-    found = [(effort.pays(), effort.nears) for _ in range(10)]
+    found = [(deliberation.pays(), deliberation.nears) for _ in range(10)]
     assert found == [(False, False)] * 7 + [(False, True)] * 2 + [(True, True)]
     # 0.8 · -0.0001808 + 0.2 · 0.0005 is less than nothing yet.
-    effort.weighed(0.0006, 0.00005)
-    assert [effort.pays() for _ in range(10)] == [False] * 9 + [True]
+    deliberation.weighed(0.0006, 0.00005)
+    assert [deliberation.pays() for _ in range(10)] == [False] * 9 + [True]
     # 0.8 · -0.00004464 + 0.2 · 0.0005 is more.
-    effort.weighed(0.0006, 0.00005)
-    assert effort.pays() and effort.pays()
+    deliberation.weighed(0.0006, 0.00005)
+    assert deliberation.pays() and deliberation.pays()
 
 
 def test_a_policy_learns_what_became_of_the_tokens_of_a_draft() -> None:

@@ -13,8 +13,8 @@ import pytest
 from by_hand import Decode, by_hand, wrong_at
 
 from decoders import pearl_adaptive
+from decoders.adaptive.deliberation import Deliberation
 from decoders.adaptive.drafts import Situation
-from decoders.adaptive.effort import Effort
 from decoders.adaptive.policy import Decision, Policy
 from decoders.pearl_adaptive import PearlAdaptive
 from decoders.process.forerunner import Forerunner
@@ -292,7 +292,7 @@ def test_a_token_that_does_not_come_when_it_should_is_not_waited_for_again(
     assert generation.output_ids == TEXT[:4] and generation.seconds == seconds
 
 
-class EveryOther(Effort):
+class EveryOther(Deliberation):
     """Weighs every other round, and notes what weighing saved and took."""
 
     noted: ClassVar = list[tuple[float, float]]()
@@ -312,7 +312,7 @@ class Saving(Scripted):
 def test_a_round_that_is_not_weighed(by_hand: Decode, monkeypatch: pytest.MonkeyPatch) -> None:
     """All there is is judged at once, nothing is learned, and the draft process expects no news."""
     monkeypatch.setattr(pearl_adaptive, "Policy", Saving)
-    monkeypatch.setattr(pearl_adaptive, "Effort", EveryOther)
+    monkeypatch.setattr(pearl_adaptive, "Deliberation", EveryOther)
     told = expected_by(Forerunner, monkeypatch)
     text = TEXT[:24]
     generation = by_hand(PearlAdaptive(), text, wrong_at(text, 2, 8), learns=True)
@@ -346,7 +346,7 @@ def test_a_round_that_is_not_weighed(by_hand: Decode, monkeypatch: pytest.Monkey
 def test_no_more_are_judged_than_a_forward_may_where_it_is_not_weighed() -> None:
     asked = list[bool]()
     session: Any = object.__new__(pearl_adaptive.PearlAdaptiveSession)
-    session._effort = SimpleNamespace(pays=lambda: False, nears=True)
+    session._deliberation = SimpleNamespace(pays=lambda: False, nears=True)
     session.forerunner = SimpleNamespace(confide=asked.append)
     session.look = lambda sequence: [SimpleNamespace(token=one) for one in range(40)]
     sequence: Any = SimpleNamespace(round=SimpleNamespace())

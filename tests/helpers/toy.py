@@ -228,6 +228,7 @@ class InlineForerunner(Inline, Forerunner):  # type: ignore[misc]
 
     make_service = forerunner.ForerunnerService
     schedule: tuple[int, ...] = (1,)
+    _asks = True
 
     def begin(self, *arguments: Any) -> None:
         self._reads = itertools.cycle(self.schedule)

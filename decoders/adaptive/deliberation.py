@@ -13,7 +13,7 @@ _SELDOM = 10
 _WITH_ALL = 2.0
 
 
-class Effort:
+class Deliberation:
     """Weighs all rounds as long as that saves more time than it takes, and few where it does not.
 
     Where both models' forwards take about a millisecond, a decision costs a few percent of a round.
