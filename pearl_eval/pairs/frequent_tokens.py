@@ -27,6 +27,26 @@ def write_frequent(folder: Path, tokens: Tensor | None) -> None:
         write_json(folder / FREQUENT, tokens.tolist())
 
 
+def read_frequent(folder: Path) -> Tensor | None:
+    """The tokens that a model's folder names; ``None`` where it names none.
+
+    Raises
+    ------
+    UserError
+        The file is damaged.
+    """
+    path = folder / FREQUENT
+    if not path.is_file():
+        return None
+    try:
+        tokens = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(tokens, list) or not all(type(token) is int for token in tokens):
+            raise ValueError("expected a list of token ids")
+        return torch.tensor(tokens)
+    except ValueError as error:
+        raise _damaged(folder, error) from error
+
+
 def cut_head(model: Any, folder: Path) -> None:
     """Cut a loaded model's head down to the tokens that its folder names, if it does.
 
@@ -35,13 +55,14 @@ def cut_head(model: Any, folder: Path) -> None:
     UserError
         The file is damaged, or the head has no row for one of them.
     """
-    path = folder / FREQUENT
-    if not path.is_file():
+    tokens = read_frequent(folder)
+    if tokens is None:
         return
     try:
-        tokens = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(tokens, list) or not all(type(token) is int for token in tokens):
-            raise ValueError("expected a list of token ids")
-        shrink_head(model, torch.tensor(tokens))
+        shrink_head(model, tokens)
     except ValueError as error:
-        raise UserError(f"{path}: {error}; distil the draft model anew") from error
+        raise _damaged(folder, error) from error
+
+
+def _damaged(folder: Path, error: ValueError) -> UserError:
+    return UserError(f"{folder / FREQUENT}: {error}; distil the draft model anew")

@@ -15,6 +15,7 @@ class Loss(Enum):
     kl = "kl"
     total_variation = "total_variation"
     acceptance = "acceptance"
+    mixed = "mixed"
 
 
 @dataclass
@@ -79,7 +80,8 @@ class DraftConfig:
     depth
         How many, where ``layers`` is null.
     head
-        Most frequent tokens that it can propose; null for all. The others it never proposes.
+        Most frequent tokens that it can propose; null for all. The others it never proposes. Those
+        of ``start`` are kept, if that has as many.
     whole
         Whether its folder has the embeddings, head and tokenizer, too, which are its target's.
     start

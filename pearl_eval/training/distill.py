@@ -27,11 +27,12 @@ from pearl_eval.training.draft import (
     check_head,
     frequent_tokens,
     go_on_from,
+    kept_tokens,
     make_draft,
     save_draft,
     spread,
 )
-from pearl_eval.training.draft_training import DraftTraining, schedule
+from pearl_eval.training.draft_training import Accepted, DraftTraining, rates, schedule
 from pearl_eval.training.fitting import Fitted, fit
 from pearl_eval.training.target_text import TargetText
 
@@ -95,13 +96,17 @@ def _fitted(
     if not learned:
         raise UserError("all that the target wrote has a prompt of text.held_back in it")
     vocab_size = draft.config.get_text_config().vocab_size
-    tokens = frequent_tokens((text.ids for text in learned), shape.head, vocab_size)
+    tokens = None
+    if shape.start is not None:
+        tokens = kept_tokens(Path(shape.start).expanduser(), shape.head, vocab_size)
+    if tokens is None:
+        tokens = frequent_tokens((text.ids for text in learned), shape.head, vocab_size)
     draft.to(setup.devices.target[0])
     of = DraftTraining(draft, learned, tokens, fitting, seed)
     expected = of.expect(corpus.held_out())
 
     def accepted(step: int) -> float:
-        found = of.accepted(expected)
+        found = rates(of.accepted(expected))
         if not console(stderr=True).is_terminal:
             # Where no bar is seen. Whoever reads a log wants to know how far it is.
             each = ", ".join(f"{rate:.1%} of {kind}" for kind, rate in found.items())
@@ -121,7 +126,7 @@ def _results(
     layers: list[int],
     tokens: torch.Tensor | None,
     learned: list[TargetText],
-    accepted: Mapping[str, float],
+    accepted: Accepted,
     fitted: Fitted,
     fitting: FitConfig,
 ) -> dict[str, Any]:
@@ -137,7 +142,8 @@ def _results(
         "loss": fitting.loss.value,
         "first_loss": sum(fitted.losses[:20]) / max(1, len(fitted.losses[:20])),
         "last_loss": sum(fitted.losses[-20:]) / max(1, len(fitted.losses[-20:])),
-        "accepted": dict(accepted),
+        "accepted": rates(accepted),
+        "held_out": accepted,
         "accepted_by_step": fitted.measured,
     }
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
 from pearl_eval.errors import UserError
-from pearl_eval.pairs.frequent_tokens import write_frequent
+from pearl_eval.pairs.frequent_tokens import FREQUENT, read_frequent, write_frequent
 from pearl_eval.results.journal import replacing
 
 
@@ -132,6 +132,27 @@ def frequent_tokens(texts: Iterable[Tensor], head: int | None, vocab_size: int) 
         raise UserError(f"draft.head must be at least 1 token, or null for all, got {head}")
     counts = torch.cat(list(texts)).bincount(minlength=vocab_size)
     return counts.argsort(descending=True, stable=True)[:head].sort().values
+
+
+def kept_tokens(folder: Path, head: int | None, vocab_size: int) -> Tensor | None:
+    """The tokens of a small head that a draft model made before has, if they are ``head`` many.
+
+    A little more text to go on with has too few of them to choose by.
+
+    Raises
+    ------
+    UserError
+        The file of its tokens is damaged, or one of them is not in the vocabulary.
+    """
+    tokens = read_frequent(folder)
+    if tokens is None or not 0 < len(tokens) == head:
+        return None
+    if not 0 <= int(tokens.min()) <= int(tokens.max()) < vocab_size:
+        raise UserError(
+            f"draft.start: {folder / FREQUENT} has a token that is not one of the target's"
+            f" {vocab_size}"
+        )
+    return tokens
 
 
 def save_draft(

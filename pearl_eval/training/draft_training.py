@@ -18,6 +18,9 @@ from pearl_eval.training.fitting import Schedule
 from pearl_eval.training.losses import distillation_loss
 from pearl_eval.training.target_text import TargetText
 
+#: Tokens that were accepted and judged, of each text of a kind.
+Accepted = dict[str, list[tuple[int, int]]]
+
 #: Positions whose logits are made at once.
 _AT_ONCE = 2048
 
@@ -118,20 +121,18 @@ class DraftTraining:
         return found
 
     @torch.inference_mode()
-    def accepted(self, expected: Sequence[Expected]) -> dict[str, float]:
-        """How often the draft model's first choice is what was expected, by kind of text.
+    def accepted(self, expected: Sequence[Expected]) -> Accepted:
+        """How often the draft model's first choice is what was expected, in each text, by kind.
 
         Under greedy decoding a drafted token is judged after the target's own text alone, so this
         is the acceptance rate.
         """
-        right: dict[str, int] = defaultdict(int)
-        count: dict[str, int] = defaultdict(int)
+        found: Accepted = defaultdict(list)
         for one in expected:
             hidden = self._hidden(one.ids[None, :-1].to(self._draft.device))[0, one.first :]
             drafted = self._proposed(self._logits(hidden).argmax(-1))
-            right[one.kind] += int((drafted == one.wanted).sum())
-            count[one.kind] += len(one.wanted)
-        return {kind: right[kind] / count[kind] for kind in count}
+            found[one.kind].append((int((drafted == one.wanted).sum()), len(one.wanted)))
+        return dict(found)
 
     def _proposed(self, rows: Tensor) -> Tensor:
         return rows if self._tokens is None else self._tokens.to(rows.device)[rows]
@@ -177,6 +178,14 @@ class DraftTraining:
                 weights[row, : text.start - 1] = self._config.prompt_weight
         device = self._draft.device
         return ids.to(device), wanted.to(device), weights.to(device)
+
+
+def rates(accepted: Accepted) -> dict[str, float]:
+    """The share of tokens that was accepted, of each kind of text."""
+    return {
+        kind: sum(right for right, _ in texts) / sum(count for _, count in texts)
+        for kind, texts in accepted.items()
+    }
 
 
 def schedule(config: FitConfig) -> Schedule:

@@ -9,6 +9,9 @@ from transformers import LlamaForCausalLM
 
 from pearl_eval.training.config import Loss
 
+#: How fast the mixed loss turns from the KL divergence to the total variation as more is accepted.
+_TURN = 3.0
+
 
 def logits_of(model: LlamaForCausalLM, ids: Tensor, bf16: bool) -> Tensor:
     """Scores of the next token at each position, (rows, length, vocabulary), in float32."""
@@ -41,8 +44,9 @@ def distillation_loss(
     Under greedy decoding only the first choice counts, under sampling the whole distribution;
     ``greedy`` in [0, 1] is the share of the first. For the whole distribution ``loss`` is ``kl``,
     the KL divergence; ``total_variation``, half the sum of the differences of probabilities, which
-    is how often a drafted token is rejected (DistillSpec, arXiv 2310.08461); or ``acceptance``, the
-    negative logarithm of how often one is accepted.
+    is how often a drafted token is rejected (DistillSpec, arXiv 2310.08461); ``acceptance``, the
+    negative logarithm of how often one is accepted; or ``mixed``, the KL divergence where little is
+    accepted and the total variation where much is (both LK losses, arXiv 2602.23881).
 
     Parameters
     ----------
@@ -55,11 +59,26 @@ def distillation_loss(
     """
     log_q = functional.log_softmax(draft, -1)
     log_p = functional.log_softmax(target, -1)
-    if loss is Loss.kl:
-        whole = (log_p.exp() * (log_p - log_q)).sum(-1)
-    else:
-        accepted = torch.minimum(log_p, log_q).exp().sum(-1)
-        whole = 1 - accepted if loss is Loss.total_variation else -accepted.log()
+    whole = _whole(log_p, log_q, loss)
     first = -log_q.gather(-1, target.argmax(-1, keepdim=True)).squeeze(-1)
     each = (1 - greedy) * whole + greedy * first
     return (each * weights).sum() / weights.sum()
+
+
+def _whole(log_p: Tensor, log_q: Tensor, loss: Loss) -> Tensor:
+    """How far ``q`` is from ``p``, as wholes."""
+    if loss is Loss.kl:
+        return _divergence(log_p, log_q)
+    # In logarithms, since of models that agree on nothing all probabilities may round to 0.
+    log_accepted = torch.minimum(log_p, log_q).logsumexp(-1)
+    if loss is Loss.acceptance:
+        return -log_accepted
+    accepted = log_accepted.exp()
+    if loss is Loss.total_variation:
+        return 1 - accepted
+    share = (-_TURN * accepted.detach()).exp()
+    return share * _divergence(log_p, log_q) + (1 - share) * (1 - accepted)
+
+
+def _divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
+    return (log_p.exp() * (log_p - log_q)).sum(-1)

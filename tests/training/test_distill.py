@@ -60,6 +60,10 @@ def test_it_leaves_a_draft_model_that_decoders_use(
     assert result["layers"] == [0] and result["head"] == 200 and result["steps"] == 6
     assert [step for step, _ in result["accepted_by_step"]] == [4, 6]
     assert result["accepted_by_step"][-1][1] == result["accepted"]["prompts"]
+    # Six texts of 12 tokens at most, one by one.
+    right, count = (sum(column) for column in zip(*result["held_out"]["prompts"], strict=True))
+    assert len(result["held_out"]["prompts"]) == 6 and count <= 72
+    assert right / count == result["accepted"]["prompts"]
     card = (tmp_path / "made" / "README.md").read_text()
     assert f"| prompts | {result['accepted']['prompts']:.1%} |" in card
     assert len(json.loads((tmp_path / "made" / FREQUENT).read_text())) == 200
@@ -115,6 +119,19 @@ def test_a_small_folder_is_completed_with_what_is_the_targets(
     code, _, err = run_cli(*run, f"pair.target.path={other}")
     assert code == 2 and len(err.strip().splitlines()) == 1
     assert "of shape [300, 32]" in err and "the draft model of another target" in err
+
+
+def test_what_goes_on_proposes_the_same_tokens(distil: Any, tmp_path: Path) -> None:
+    assert distil()[0] == 0
+    other = tmp_path / "other.txt"
+    other.write_text("".join(f"class C{n}: pass\n" for n in range(24)))
+    begun = f"draft.start={tmp_path / 'made'}"
+    assert distil(f"text.prompts=[{other}]", "folder=more", begun)[0] == 0
+    assert distil(f"text.prompts=[{other}]", "folder=anew")[0] == 0
+    first, more, anew = (
+        json.loads((tmp_path / name / FREQUENT).read_text()) for name in ("made", "more", "anew")
+    )
+    assert more == first != anew
 
 
 def test_the_same_settings_make_the_same_model(distil: Any, tmp_path: Path) -> None:

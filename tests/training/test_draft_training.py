@@ -11,7 +11,7 @@ from small_pair import make_model
 
 from pearl_eval.training.config import FitConfig
 from pearl_eval.training.draft import make_draft
-from pearl_eval.training.draft_training import DraftTraining, computes_bf16, schedule
+from pearl_eval.training.draft_training import DraftTraining, computes_bf16, rates, schedule
 from pearl_eval.training.target_text import TargetText, read, write
 
 WRITTEN = [[3, 4, 5], [6, 7], [8, 9, 10, 11]]
@@ -53,7 +53,7 @@ def test_its_first_choice_is_the_targets_wherever_it_is_the_target(
         assert one.wanted.tolist() == text.ids[text.start :].tolist()
         assert one.first == text.start - 1
     assert expected[-1].first == 0 and len(expected[-1].wanted) == 4
-    assert same.accepted(expected) == {"written": 1.0, "read": 1.0}
+    assert same.accepted(expected) == {"written": [(6, 6)] * 3, "read": [(4, 4)]}
 
 
 def test_a_token_that_a_small_head_lacks_is_never_accepted(
@@ -64,8 +64,12 @@ def test_a_token_that_a_small_head_lacks_is_never_accepted(
     lacking = max(set(written), key=written.count)
     kept = [token for token in range(300) if token != lacking]
     small = training(make_draft(target, [0, 1]), texts, kept)
-    found = small.accepted(small.expect({"written": texts}))
+    found = rates(small.accepted(small.expect({"written": texts})))
     assert found["written"] == pytest.approx(1 - written.count(lacking) / 18)
+
+
+def test_the_rate_of_a_kind_is_of_all_its_tokens() -> None:
+    assert rates({"a": [(1, 2), (6, 6)], "b": [(0, 5)]}) == {"a": 7 / 8, "b": 0.0}
 
 
 def test_what_a_target_wrote_weighs_1_and_its_prompt_less() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import log
+from math import exp, log
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +51,13 @@ def test_distillation_loss_is_of_the_target_and_of_its_first_choice(share: float
 
 
 @pytest.mark.parametrize(
-    ("loss", "expected"), [("total_variation", 0.25), ("acceptance", -log(0.75))]
+    ("loss", "expected"),
+    [
+        ("total_variation", 0.25),
+        ("acceptance", -log(0.75)),
+        # e^(−3 × 0.75) of the divergence, which is 0.5 ln 2 − 0.25 ln 2; the rest of 0.25.
+        ("mixed", exp(-2.25) * 0.25 * log(2) + (1 - exp(-2.25)) * 0.25),
+    ],
 )
 def test_other_losses_are_of_how_often_a_token_is_accepted(loss: str, expected: float) -> None:
     """The smaller probability of each: 0.25 + 0.25 + 0.25. The second place weighs nothing."""
@@ -59,6 +65,32 @@ def test_other_losses_are_of_how_often_a_token_is_accepted(loss: str, expected: 
     draft = logits([0.25, 0.5, 0.25], [0.8, 0.1, 0.1])
     found = distillation_loss(draft, target, torch.tensor([[2.0, 0.0]]), 0.0, Loss(loss))
     assert found.item() == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("loss", list(Loss))
+def test_a_draft_that_agrees_on_nothing_can_learn(loss: Loss) -> None:
+    """All probabilities that the two have in common round to 0 here, and ln 0 is no number."""
+    draft = torch.tensor([[[300.0, 0.0]]], requires_grad=True)
+    target = torch.tensor([[[0.0, 300.0]]])
+    found = distillation_loss(draft, target, torch.ones(1, 1), 0.0, loss)
+    found.backward()
+    assert draft.grad is not None and draft.grad.isfinite().all()
+    # e^−300 of either token is common to both.
+    others = {Loss.total_variation: 1.0, Loss.acceptance: 300 - log(2)}
+    assert found.item() == pytest.approx(others.get(loss, 300.0))
+
+
+def test_the_mixed_loss_does_not_gain_by_its_own_share() -> None:
+    """Its gradient is that of the two losses at the share as it is."""
+    target = logits([0.5, 0.25, 0.25])
+    gradients = {}
+    for loss in (Loss.kl, Loss.total_variation, Loss.mixed):
+        draft = logits([0.25, 0.5, 0.25]).requires_grad_()
+        distillation_loss(draft, target, torch.ones(1, 1), 0.0, loss).backward()
+        gradients[loss] = draft.grad
+    share = exp(-2.25)
+    expected = share * gradients[Loss.kl] + (1 - share) * gradients[Loss.total_variation]
+    assert torch.allclose(gradients[Loss.mixed], expected, atol=1e-6)
 
 
 def test_what_is_not_to_be_learned_stays(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from small_pair import make_model
 from transformers import AutoModelForCausalLM
 
 from pearl_eval.errors import UserError
-from pearl_eval.training.draft import go_on_from, make_draft
+from pearl_eval.pairs.frequent_tokens import FREQUENT, write_frequent
+from pearl_eval.training.draft import go_on_from, kept_tokens, make_draft
 
 
 def test_it_has_the_weights_of_the_one_made_before(tmp_path: Path) -> None:
@@ -38,3 +39,16 @@ def test_what_is_no_such_draft_model_is_refused(tmp_path: Path) -> None:
     assert AutoModelForCausalLM.from_pretrained(tmp_path).config.num_hidden_layers == 3
     with pytest.raises(UserError, match="has a model of other layers or sizes"):
         go_on_from(make_draft(target, [0, 3]), tmp_path)
+
+
+def test_its_small_head_is_kept_where_as_many_tokens_are_wanted(tmp_path: Path) -> None:
+    assert kept_tokens(tmp_path, 3, 64) is None
+    write_frequent(tmp_path, torch.tensor([2, 40, 63]))
+    kept = kept_tokens(tmp_path, 3, 64)
+    assert kept is not None and kept.tolist() == [2, 40, 63]
+    assert kept_tokens(tmp_path, 4, 64) is None and kept_tokens(tmp_path, None, 64) is None
+    with pytest.raises(UserError, match=rf"draft\.start: .*{FREQUENT} has a token that is not one"):
+        kept_tokens(tmp_path, 3, 63)
+    (tmp_path / FREQUENT).write_text("{")
+    with pytest.raises(UserError, match="distil the draft model anew"):
+        kept_tokens(tmp_path, 3, 64)
