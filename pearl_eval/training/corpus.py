@@ -86,10 +86,12 @@ class Corpus:
     def make(self, model: Any) -> None:
         """Let the target make what is not there yet, up to as many tokens as are wanted."""
         made = sum(len(text.ids) for text in self.learned())
-        missing = [batch for batch in self.batches if not self._is_made(batch)]
-        # Mixed, so that a part of it is of all kinds; what is measured on comes first.
-        random.Random(self._seed).shuffle(missing)
-        missing.sort(key=lambda batch: not batch.held_out)
+        # Mixed, so that a part of it is of all kinds; what is measured on comes first. All of them,
+        # so that the part is the same if making it was broken off.
+        planned = list(self.batches)
+        random.Random(self._seed).shuffle(planned)
+        planned.sort(key=lambda batch: not batch.held_out)
+        missing = [batch for batch in planned if not self._is_made(batch)]
         self._folder.mkdir(parents=True, exist_ok=True)
         for batch in steps(missing, "the target's text"):
             if not batch.held_out and made >= (self._config.tokens or math.inf):

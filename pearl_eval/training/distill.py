@@ -105,8 +105,12 @@ def _fitted(
     of = DraftTraining(draft, learned, tokens, fitting, seed)
     expected = of.expect(corpus.held_out())
 
+    counted: Accepted = {}
+
     def accepted(step: int) -> float:
-        found = rates(of.accepted(expected))
+        nonlocal counted
+        counted = of.accepted(expected)
+        found = rates(counted)
         if not console(stderr=True).is_terminal:
             # Where no bar is seen. Whoever reads a log wants to know how far it is.
             each = ", ".join(f"{rate:.1%} of {kind}" for kind, rate in found.items())
@@ -118,7 +122,9 @@ def _fitted(
     )
     draft.to("cpu")
     save_draft(draft, setup.pair.tokenizer, tokens, folder, shape.whole)
-    return _results(draft, layers, tokens, learned, of.accepted(expected), fitted, fitting)
+    # What was trained before is as it was saved.
+    counted = counted or of.accepted(expected)
+    return _results(draft, layers, tokens, learned, counted, fitted, fitting)
 
 
 def _results(

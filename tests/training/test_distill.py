@@ -165,6 +165,30 @@ def test_it_goes_on_from_where_it_was_broken_off(
     assert whole == own
 
 
+def test_a_part_of_the_text_is_the_same_if_it_was_broken_off(
+    distil: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = ("text.batch=2", "text.tokens=150")
+    assert distil("folder=whole", *part)[0] == 0
+    real, calls = corpora.write, list[int]()
+
+    def breaking(*arguments: Any) -> Any:
+        calls.append(len(arguments[1]))
+        # Three batches are held out.
+        if len(calls) == 6:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(corpora, "write", breaking)
+    assert distil(*part)[0] != 0
+    assert distil(*part)[0] == 0
+    whole, own = (
+        sorted(path.name for path in (tmp_path / name / "work" / "texts").iterdir())
+        for name in ("whole", "made")
+    )
+    assert whole == own and len(whole) < 12
+
+
 def test_other_settings_do_not_go_on_with_what_was_begun(distil: Any, tmp_path: Path) -> None:
     assert distil()[0] == 0
     for setting, file, remedy in (
