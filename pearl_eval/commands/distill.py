@@ -11,7 +11,11 @@ from pearl_eval.training.config import DistillConfig
 ConfigStore.instance().store(name="distill_schema", node=DistillConfig)
 
 
-@hydra_command("distill")
+#: Of what it had written and learned when it was broken off.
+_KEPT = "texts and the last checkpoint are on disk, and the same command goes on from there"
+
+
+@hydra_command("distill", kept=_KEPT)
 def main(cfg: DictConfig) -> None:
     """One Hydra job: a distillation."""
     # Imported late: it brings torch and transformers, which --help and --cfg have no use for.

@@ -48,22 +48,26 @@ _TALKATIVE = "hydra.job_logging.handlers.console.level=INFO"
 #: What ended the job: out of a job Hydra would add lines of its own to it.
 _failures: list[Exception] = []
 
+#: What a command that was broken off has done.
+_KEPT = "finished prompts are on disk"
+
 #: A function of a command line: by default this process's own.
 Main = Callable[..., None]
 
 
 def hydra_command(
-    config_name: str, folder: str = "", logs: bool = False
+    config_name: str, folder: str = "", logs: bool = False, kept: str = _KEPT
 ) -> Callable[[Callable[[DictConfig], Any]], Main]:
     """Make a function of a composed configuration a command, a function of its command line.
 
     ``folder`` is where its configurations are, below ``conf/``. ``logs``: the command leaves runs
-    that can be resumed, with a log, which ``-v`` shows in the terminal as well.
+    that can be resumed, with a log, which ``-v`` shows in the terminal as well. ``kept``: what is
+    said to be there still, when it is broken off.
     """
 
     def decorate(job: Callable[[DictConfig], Any]) -> Main:
         @functools.wraps(job)
-        def kept(cfg: DictConfig) -> Any:
+        def guarded(cfg: DictConfig) -> Any:
             try:
                 register()  # a job of a sweep may be in another process
                 whole: Any = HydraConfig.instance().cfg
@@ -77,11 +81,11 @@ def hydra_command(
                     raise
                 return _failed(error, logs)
 
-        program = hydra.main(str(config_dir() / folder), config_name, version_base="1.3")(kept)
+        program = hydra.main(str(config_dir() / folder), config_name, version_base="1.3")(guarded)
 
         def main(arguments: Sequence[str] | None = None) -> None:
             own = sys.argv[1:] if arguments is None else arguments
-            with composing(config_name, own, logs) as words, scratch():
+            with composing(config_name, own, logs, kept) as words, scratch():
                 parsed(words)
                 sys.argv[1:] = words
                 program()
@@ -94,13 +98,14 @@ def hydra_command(
 
 
 @contextlib.contextmanager
-def composing(config_name: str, arguments: Sequence[str], logs: bool) -> Iterator[list[str]]:
+def composing(
+    config_name: str, arguments: Sequence[str], logs: bool, kept: str = _KEPT
+) -> Iterator[list[str]]:
     """Around a command that composes configurations; gives its command line as Hydra takes it.
 
-    ``logs``: it is of runs that can be resumed, with a log.
+    ``logs``: it is of runs that can be resumed, with a log. ``kept``: as in ``hydra_command``.
     """
-    kept = "; finished prompts are on disk" + ", and resume=DIR goes on from there" * logs
-    with manners(kept):
+    with manners(f"; {kept}" + ", and resume=DIR goes on from there" * logs):
         full_error = os.environ.get(FULL_ERROR, "")
         # Makes Hydra hand over its errors instead of printing them over many lines.
         os.environ[FULL_ERROR] = "1"
