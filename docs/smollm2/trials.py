@@ -49,13 +49,21 @@ def row(name: str, own: Accepted, first: Accepted | None) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def _accepted(folder: Path) -> Accepted:
+    try:
+        results = json.loads((folder / "distillation.json").read_text("utf-8"))
+        accepted: Accepted = results["held_out"]
+    except (OSError, ValueError, KeyError) as error:
+        raise SystemExit(
+            f"{folder}: expected what pearl-eval distill has finished ({error!r})"
+        ) from error
+    return accepted
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folders", nargs="+", type=Path)
-    found: dict[str, Accepted] = {
-        folder.name: json.loads((folder / "distillation.json").read_text("utf-8"))["held_out"]
-        for folder in parser.parse_args().folders
-    }
+    found = {folder.name: _accepted(folder) for folder in parser.parse_args().folders}
     first = next(iter(found.values()))
     kinds = [f"{kind}: {len(texts)} texts" for kind, texts in first.items()]
     print(f"| trial | {' | '.join(kinds)} | all |")

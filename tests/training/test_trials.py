@@ -36,3 +36,11 @@ def test_the_first_is_what_others_are_compared_with(
         # All: 1 of 8; apart by 1/2, −1/4 and −1/4, so √(3/2 × 3/8) ÷ 8 = 0.09375.
         "| other | 66.7% (+16.7 ± 21.8) | 50.0% (+0.0 ± 0.0) | 62.5% (+12.5 ± 18.4) |",
     ]
+
+
+def test_what_is_not_finished_is_told_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["trials.py", str(tmp_path)])
+    with pytest.raises(SystemExit, match="expected what pearl-eval distill has finished"):
+        main()
