@@ -76,7 +76,7 @@ class AssistedUniversalSession(AssistedSession):
         table[table >= self.target.vocab_size] = made.SUPPRESS_TOKEN_ID
         made._assistant_to_target_input_ids = table
         own = (table == made.SUPPRESS_TOKEN_ID).nonzero()[:, 0]
-        ruled_out = SuppressTokensLogitsProcessor(own.tolist(), self.draft.device)
+        ruled_out = SuppressTokensLogitsProcessor(own.tolist(), str(self.draft.device))
         made.logits_processors = LogitsProcessorList([ruled_out, *self.warpers()])
         return made
 

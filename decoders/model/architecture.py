@@ -194,7 +194,8 @@ def _no_trees(config: PreTrainedConfig, model: Any) -> str:
 
 
 def _no_early_exit(config: PreTrainedConfig, model: Any) -> str:
-    if MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None) is not model:
+    head: Any = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
+    if head is not model:
         return "its layers are a part of a larger model"
     if getattr(config, "num_kv_shared_layers", 0):
         return "its later layers read the keys of earlier ones"
@@ -202,7 +203,8 @@ def _no_early_exit(config: PreTrainedConfig, model: Any) -> str:
     if f"self.{model.base_model_prefix} =" not in inspect.getsource(model.__init__):
         return "its layers are not where transformers looks for them"
     # transformers ends a forward early by telling the config of fewer layers.
-    read = inspect.unwrap(MODEL_MAPPING[type(config)].forward).__code__.co_names
+    body: Any = MODEL_MAPPING[type(config)]
+    read = inspect.unwrap(body.forward).__code__.co_names
     return (
         ""
         if "num_hidden_layers" in read
