@@ -18,11 +18,13 @@ from pearl_eval.shell.jobs import _composed
 Run = Callable[..., tuple[int, str, str]]
 
 NAMES = sorted(path.stem for path in (config_dir() / "experiment").glob("*.yaml"))
-#: What runs in another engine is in no experiment of the paper's.
+#: These need a draft model of another vocabulary, or a target made for them.
+APART = {"assisted_early_exit", "assisted_mtp", "assisted_universal"}
+#: Nor is what runs in another engine in any experiment of the paper's.
 DECODERS = sorted(
     path.stem
     for path in (config_dir() / "decoder").glob("*.yaml")
-    if not path.stem.startswith("vllm")
+    if not path.stem.startswith("vllm") and path.stem not in APART
 )
 #: Those of the paper's tables that have no other purpose.
 COMPARED = [

@@ -56,7 +56,7 @@ class Source(PairSource):
 
     def open(self, devices: Devices, uses_draft: bool) -> Any:
         self.opened += 1
-        return SimpleNamespace(sizes={}, devices=devices)
+        return SimpleNamespace(sizes={}, devices=devices, draft_tokenizer=None)
 
 
 def setup_of(runtime: RuntimeConfig) -> Setup:
