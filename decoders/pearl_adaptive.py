@@ -67,14 +67,17 @@ class PearlAdaptiveSession(PearlAsyncSession):
         super().generate(sequence)
 
     def gather(self, sequence: Sequence) -> Draft:
-        one = sequence.round
         self._beside = 0.0
         self._weighs = self._deliberation.pays()
         pending = self.look(sequence)
-        found = one.at_hand = len(pending)
-        if not self._weighs:
-            self.forerunner.confide(self._deliberation.nears)
-            return Draft([token.token for token in pending[:MOST]])
+        sequence.round.at_hand = len(pending)
+        judged = self._weigh(sequence, pending) if self._weighs else pending[:MOST]
+        self.forerunner.confide(self._deliberation.nears)
+        return Draft([token.token for token in judged])
+
+    def _weigh(self, sequence: Sequence, pending: list[Drafted]) -> list[Drafted]:
+        """Which of the tokens that are pending, or come while it is waited for more, are judged."""
+        one, found = sequence.round, len(pending)
         began = clock()
         self._learn_costs(sequence)
         decision, arrival = self._decide(sequence, pending)
@@ -98,8 +101,7 @@ class PearlAdaptiveSession(PearlAsyncSession):
                 end, decision.right, decision.unseen, until, self._policy.slowdown
             )
             self._deliberation.weighed(saved, clock() - began - one.wait_target_seconds)
-            self.forerunner.confide(self._deliberation.nears)
-        return Draft([token.token for token in pending[: decision.judged]])
+        return pending[: decision.judged]
 
     def note(self, sequence: Sequence, drafted: list[Drafted]) -> None:
         super().note(sequence, drafted)

@@ -204,9 +204,6 @@ def _no_early_exit(config: PreTrainedConfig, model: Any) -> str:
         return "its layers are not where transformers looks for them"
     # transformers ends a forward early by telling the config of fewer layers.
     body: Any = MODEL_MAPPING[type(config)]
-    read = inspect.unwrap(body.forward).__code__.co_names
-    return (
-        ""
-        if "num_hidden_layers" in read
-        else "it runs its layers whatever their number is said to be"
-    )
+    if "num_hidden_layers" not in inspect.unwrap(body.forward).__code__.co_names:
+        return "it runs its layers whatever their number is said to be"
+    return ""

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
@@ -295,7 +295,9 @@ def test_a_token_that_does_not_come_when_it_should_is_not_waited_for_again(
 class EveryOther(Deliberation):
     """Weighs every other round, and notes what weighing saved and took."""
 
-    noted: ClassVar = list[tuple[float, float]]()
+    def __init__(self) -> None:
+        super().__init__()
+        self.noted: list[tuple[float, float]] = []
 
     def weighed(self, saved: float, seconds: float) -> None:
         self.noted.append((saved, seconds))
@@ -334,8 +336,9 @@ def test_a_round_that_is_not_weighed(by_hand: Decode, monkeypatch: pytest.Monkey
     # By the clock that runs half a second late, as long as the forwards take.
     assert [at for at, *_ in told] == [11.5, 47.5, 82.5, 110.5]
     # A decision takes no time by this clock, and that a token is waited for is none of its.
-    assert EveryOther.noted == [(0.5, 0.0), (0.5, 0.0), (0.5, 0.0), (3.5, 0.0)]
-    noted = by_hand.session._policy.noted  # type: ignore[attr-defined]
+    session: Any = by_hand.session
+    assert session._deliberation.noted == [(0.5, 0.0), (0.5, 0.0), (0.5, 0.0), (3.5, 0.0)]
+    noted = session._policy.noted
     assert [judged for judged, _ in noted["ran"]] == [2, 3, 3]
     # Two judged after each wait, and one that was compared, and three, in the last weighed round.
     assert [(len(confidences), agreed) for confidences, *_, agreed in noted["verified"]] == [
