@@ -66,10 +66,11 @@ def _draw_speedups(axes: Axes, runs: Sequence[Run], different: Sequence[Sequence
             fontsize=9,
         )
     axes.axvline(1.0, color=INK, linewidth=0.8, linestyle=":")
-    names = [
-        "\n".join(filter(None, (run.label, ", ".join(own))))
-        for run, own in zip(runs, different, strict=True)
-    ]
+    names = []
+    for run, own in zip(runs, different, strict=True):
+        # A label says some of it itself, where the same decoder is there more than once.
+        unsaid = ", ".join(fact for fact in own if fact not in run.label)
+        names.append("\n".join(filter(None, (run.label, unsaid))))
     axes.set_yticks(range(len(runs)), names)
     axes.set_ylim(len(runs) - 0.4, -0.6)
     axes.margins(x=0.45)

@@ -122,11 +122,14 @@ def _order(sweep: Path, folder: Path) -> tuple[float, list[tuple[bool, str]]]:
 
 
 def labelled(directories: Iterable[Path]) -> list[Run]:
-    """Runs with their names, and their folders' where these do not tell them apart."""
+    """Runs with their names, and their tasks, pairs or folders where these do not tell them apart."""
     folders = list(directories)
     summaries = [whole_summary(folder) for folder in folders]
     known = [
         labels.of_run(one["decoder"], one["decoder_settings"], one["seed"]) for one in summaries
     ]
-    names = labels.placed(labels.labels(known), folders)
+    names = labels.told_apart(
+        labels.labels(known), [(one["task"], f"{one['pair']} pair") for one in summaries]
+    )
+    names = labels.placed(names, folders)
     return [Run(*one) for one in zip(names, summaries, folders, strict=True)]

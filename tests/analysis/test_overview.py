@@ -78,7 +78,14 @@ def test_what_differs_is_told_of_each_run_and_no_title_of_all(tmp_path: Path) ->
     figure = draw_overview(read_runs(tmp_path))
     assert figure.get_suptitle() == "tiny pair, 12 prompts"
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
-    assert labels == ["pearl (0)\nhumaneval, float32 on cpu", "pearl (1)\ngsm8k, bfloat16 on cpu"]
+    assert labels == ["pearl humaneval\nfloat32 on cpu", "pearl gsm8k\nbfloat16 on cpu"]
+
+
+def test_a_task_that_no_label_says_is_told_of_each_run(tmp_path: Path) -> None:
+    write_sweep(tmp_path, AUTOREGRESSIVE, PEARL | {"task": "gsm8k"})
+    labels = draw_overview(read_runs(tmp_path)).axes[0].get_yticklabels()
+    names = [label.get_text() for label in labels]
+    assert names == ["autoregressive\nhumaneval", "pearl\ngsm8k"]
 
 
 def test_command_writes_the_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pearl_eval.results.labels import knows_more, labels, of_overrides, of_run, placed
+from pearl_eval.results.labels import (
+    knows_more,
+    labels,
+    of_overrides,
+    of_run,
+    placed,
+    told_apart,
+)
 
 
 def test_a_name_says_what_tells_a_run_from_others_of_its_decoder() -> None:
@@ -70,6 +77,13 @@ def test_a_cache_that_is_not_cold_is_always_said() -> None:
 def test_long_values_are_cut_beyond_40_signs() -> None:
     runs = [of_run("a", {"data": sign * size}, 0) for sign, size in (("x", 40), ("x", 41))]
     assert labels(runs) == [f"a data={'x' * 40}", f"a data={'x' * 37}..."]
+
+
+def test_tasks_and_pairs_tell_apart_what_settings_do_not() -> None:
+    """Each name by what differs among its own: the two of ``a`` are of one pair."""
+    names = ["a", "a", "b", "b", "c", "d", "d"]
+    facts = [("x", "p"), ("y", "p"), ("x", "p"), ("x", "q"), ("z", "r"), ("x", "p"), ("x", "p")]
+    assert told_apart(names, facts) == ["a x", "a y", "b p", "b q", "c", "d", "d"]
 
 
 def test_folders_tell_apart_what_nothing_else_does() -> None:
