@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
-from torch import nn
 from torch.nn.functional import pad
 from transformers import PreTrainedModel
 
@@ -20,16 +18,12 @@ from decoders.model.reading import Event, Kept, Reading, TreeReading
 from decoders.model.tree import ROOT, Tree
 from decoders.model.waiting import wait_for
 from decoders.model.weights import WeightBytes
+from decoders.model.widening import WIDER, widened
 
 #: Tokens a cache has room for before it first grows.
 INITIAL_CAPACITY = 1024
 #: Attention implementations of transformers that take any mask.
 _MASKED_ATTENTION = ("eager", "sdpa")
-_HIGHER_PRECISION = {
-    torch.float16: torch.float32,
-    torch.bfloat16: torch.float32,
-    torch.float32: torch.float64,
-}
 
 
 class CachedModel:
@@ -409,66 +403,16 @@ class WidenedModel(CachedModel):
         self.cache.wide = True
 
     def run(self, unseen: list[int], **options: Any) -> torch.Tensor:
-        dtype = _HIGHER_PRECISION[self.model.dtype]
+        dtype = WIDER[self.model.dtype]
         mask = options.get("attention_mask")
         if isinstance(mask, dict):
             options["attention_mask"] = {kind: one.to(dtype) for kind, one in mask.items()}
         elif mask is not None:
             options["attention_mask"] = mask.to(dtype)
-        with self._in(dtype):
+        with widened(self.model):
             return super().run(unseen, **options)
 
     def read_batch(self, ids: torch.Tensor, cache: RollbackCache, rows: int) -> torch.Tensor:
         cache.wide = True
-        with self._in(_HIGHER_PRECISION[self.model.dtype]):
+        with widened(self.model):
             return super().read_batch(ids, cache, rows)
-
-    @contextlib.contextmanager
-    def _in(self, dtype: torch.dtype) -> Iterator[None]:
-        with _widened(self.model, dtype), _in_float64(self.model, dtype):
-            yield
-
-
-@contextlib.contextmanager
-def _in_float64(model: PreTrainedModel, dtype: torch.dtype) -> Iterator[None]:
-    """Let transformers compute in float64, if that is the ``dtype``, where it would not."""
-    if dtype is not torch.float64:
-        yield
-        return
-    # Products of experts in groups have no float64; masks of some models are made in the default.
-    experts, default = model.get_experts_implementation(), torch.get_default_dtype()
-    model.set_experts_implementation("eager")
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(default)
-        model.set_experts_implementation(experts)
-
-
-@contextlib.contextmanager
-def _widened(model: nn.Module, dtype: torch.dtype) -> Iterator[None]:
-    """Let each module of ``model`` have its own weights in ``dtype`` while it runs."""
-    narrow: dict[nn.Module, dict[str, nn.Parameter | None]] = {}
-
-    def widen(module: nn.Module, inputs: Any) -> None:
-        narrow[module] = dict(module._parameters)
-        for name, weights in narrow[module].items():
-            if weights is not None:
-                module._parameters[name] = nn.Parameter(weights.to(dtype), requires_grad=False)
-
-    def restore(module: nn.Module, inputs: Any, output: Any) -> None:
-        module._parameters.update(narrow.pop(module))
-
-    hooks = []
-    for module in model.modules():
-        if module._parameters:
-            hooks.append(module.register_forward_pre_hook(widen))
-            hooks.append(module.register_forward_hook(restore))
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
-        for module, own in narrow.items():
-            module._parameters.update(own)
