@@ -122,7 +122,7 @@ def _order(sweep: Path, folder: Path) -> tuple[float, list[tuple[bool, str]]]:
 
 
 def labelled(directories: Iterable[Path]) -> list[Run]:
-    """Runs with their names, and their tasks, pairs or folders where these do not tell them apart."""
+    """Runs with their names, and tasks, pairs or folders where these do not tell them apart."""
     folders = list(directories)
     summaries = [whole_summary(folder) for folder in folders]
     known = [
