@@ -14,7 +14,7 @@ from decoders.process.brancher import Brancher, Foresight
 from decoders.process.clock import clock
 from decoders.process.models import Models
 from decoders.round import Round
-from decoders.sampling.sampler import Draft, Sampler
+from decoders.sampling.sampler import Draft, OwnChoice, Sampler
 from decoders.schedule import Branching, Schedule
 from decoders.sequence import Sequence
 from decoders.session import Session
@@ -49,6 +49,11 @@ class Ssd(Decoder):
         What is taken for granted of the pair where ``geometric``.
     miss
         ``draft`` or ``none``.
+    downscale
+        With sampling: tokens that may be prepared for are drafted so many times as often as they
+        would be, above 0 and at most 1 (the authors' C, "Saguaro sampling"). So if a drafted token
+        is rejected, the target's is likelier one of them, and fewer drafted tokens are accepted.
+        The output is distributed as p whatever it is. 1: the draft model's own distribution.
     """
 
     # Preparing goes on beside the target, whichever round it is for.
@@ -63,6 +68,7 @@ class Ssd(Decoder):
     acceptance: float = 0.8
     exponent: float = 1.0
     miss: str = DRAFT
+    downscale: float = 1.0
 
     def __post_init__(self) -> None:
         check_gamma(self.gamma)
@@ -85,6 +91,21 @@ class Ssd(Decoder):
             raise ValueError(
                 "decoder.exponent is how fast misses get rarer with the fan-out, as"
                 f" decoder.shape={GEOMETRIC} takes it, above 0, got {self.exponent}"
+            )
+
+        if not 0 < self.downscale <= 1:
+            raise ValueError(
+                "decoder.downscale is what the draft model's chances of tokens that may be prepared"
+                f" for are multiplied with, above 0 and at most 1, got {self.downscale}"
+            )
+
+    def check(self, sampler: Sampler) -> None:
+        super().check(sampler)
+        if self.downscale != 1 and isinstance(sampler.verifier(0, 0), OwnChoice):
+            raise ValueError(
+                f"decoder.downscale={self.downscale}: the target chooses by itself here, and not by"
+                " the ratio of chances, so that no distribution of drafts matters; set"
+                " sampling=temperature sampling.coupled=false, or leave it out"
             )
 
     def fan_outs(self, gamma: int) -> tuple[int, ...]:
@@ -140,7 +161,14 @@ class SsdSession(Session):
         # The target adds one token itself, so the last of the text need not be drafted.
         end = len(sequence) + sequence.remaining - 1
         numbers = self.decoder.fan_outs(self.gamma)
-        self.brancher.begin(sequence.tokens, end, sequence.seed, numbers, self._drafts_at_miss)
+        self.brancher.begin(
+            sequence.tokens,
+            end,
+            sequence.seed,
+            numbers,
+            self._drafts_at_miss,
+            self.decoder.downscale,
+        )
         for one in self.rounds(sequence):
             # For the first tokens the target reads the prompt, and the draft model prepares.
             draft = self._collect(sequence) if len(sequence.rounds) > 1 else Draft()

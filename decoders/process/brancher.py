@@ -22,12 +22,12 @@ from decoders.process.drafter import (
     proposal,
 )
 from decoders.process.worker import PREPARE, PREPARED, Worker, WorkerOptions
-from decoders.sampling.sampler import Draft, Sampler
+from decoders.sampling.sampler import Downscaling, Draft, Sampler
 
 # Messages to the draft process:
 #: a new text, of which nothing is drafted yet; tokens are drafted up to position ``end``, at most
-#: one for each of ``fan_outs`` but the first; whether it drafts where nothing is prepared (tokens,
-#: end, seed, fan_outs, at_miss)
+#: one for each of ``fan_outs`` but the first; whether it drafts where nothing is prepared; the
+#: factor of tokens that may be prepared for (tokens, end, seed, fan_outs, at_miss, downscale)
 _BEGIN = "begin"
 #: so many tokens of the last draft were accepted, and after them the target chose a token; what is
 #: the next draft? (accepted, token)
@@ -77,6 +77,7 @@ class BrancherService:
         self._fan_outs: Sequence[int] = ()
         self._end = 0
         self._at_miss = False
+        self._downscale = 1.0
         self._tree = Tree()
         #: ``None`` until the draft was read, after which it can branch off.
         self._branches: list[Branch] | None = []
@@ -114,7 +115,7 @@ class BrancherService:
             row = self._proposer.row(*values).cpu().numpy()
             return DISTRIBUTION, row.dtype.name, row.tobytes()
         if name == _BEGIN:
-            self._text, self._end, seed, self._fan_outs, self._at_miss = values
+            self._text, self._end, seed, self._fan_outs, self._at_miss, self._downscale = values
             self._model.rollback(0)
             self._proposer = self._sampler.proposer(seed, len(self._text))
             self._await_outcome(Draft())
@@ -166,9 +167,16 @@ class BrancherService:
                     self._branches.append(branch)
 
     def _lengthen(self, branches: list[Branch]) -> None:
-        lengthen(branches, self._model, len(self._text), self._tree)
+        lengthen(branches, self._model, len(self._text), self._tree, self._downscaling)
         self._made.forwards += 1
         self._made.tokens += len(branches)
+
+    def _downscaling(self, place: int) -> Downscaling | None:
+        """That of the token at a place of a draft: of those that are prepared for if it is
+        rejected. It may be one of the most probable itself, so that one more may be prepared."""
+        if self._downscale == 1:
+            return None
+        return Downscaling(self._fan_outs[place] + 1, self._downscale)
 
     def _go_on(self, accepted: int, token: int, waited: float) -> Message:
         """The draft after an outcome: what was prepared for it, finished if it is not whole yet."""
@@ -193,7 +201,8 @@ class BrancherService:
             if self._made.hit:
                 self._made.forwards += 1
                 self._made.tokens += len(text) - self._model.length
-            draft.append(*self._proposer.propose(self._model.extend(text, rows=1), len(text)))
+            logits, scale = self._model.extend(text, rows=1), self._downscaling(len(draft))
+            draft.append(*self._proposer.propose(logits, len(text), scale))
         self._await_outcome(draft)
         seconds = clock() - start
         return _CONTINUATION, draft.tokens, draft.chances, seconds, *self._take_made(), waited
@@ -231,14 +240,21 @@ class Brancher(Worker):
         super().__init__(load, sampler, options, _serve)
 
     def begin(
-        self, tokens: Sequence[int], end: int, seed: int, fan_outs: Sequence[int], at_miss: bool
+        self,
+        tokens: Sequence[int],
+        end: int,
+        seed: int,
+        fan_outs: Sequence[int],
+        at_miss: bool,
+        downscale: float,
     ) -> None:
         """Start on a new text, of which tokens are drafted up to position ``end``.
 
         ``fan_outs`` are numbers of tokens that are prepared for after each accepted length, so that
-        drafts are one shorter; ``at_miss``: it drafts where the outcome is none of these.
+        drafts are one shorter; ``at_miss``: it drafts where the outcome is none of these;
+        ``downscale`` is the factor of the chance with which such tokens are drafted themselves.
         """
-        self.send((_BEGIN, list(tokens), end, seed, list(fan_outs), at_miss))
+        self.send((_BEGIN, list(tokens), end, seed, list(fan_outs), at_miss, downscale))
 
     def tell(self, accepted: int, token: int) -> None:
         """Tell what became of the last draft: so many tokens accepted, then one of the target's."""

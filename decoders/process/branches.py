@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from decoders.model.cached_model import CachedModel
 from decoders.model.tree import Tree
-from decoders.sampling.sampler import Draft, Proposer
+from decoders.sampling.sampler import Downscaling, Draft, Proposer
 
 
 @dataclass(slots=True)
@@ -24,12 +24,24 @@ class Branch:
     draft: Draft = field(default_factory=Draft)
 
 
-def lengthen(branches: Sequence[Branch], model: CachedModel, known: int, tree: Tree) -> None:
+def as_it_is(place: int) -> None:
+    """Nothing is downscaled at any place of a draft."""
+
+
+def lengthen(
+    branches: Sequence[Branch],
+    model: CachedModel,
+    known: int,
+    tree: Tree,
+    downscaling: Callable[[int], Downscaling | None] = as_it_is,
+) -> None:
     """Draft one more token of each of these continuations of a text of ``known`` tokens, in one
-    forward."""
+    forward; ``downscaling`` is that of the token at a place of its draft, from 0."""
     logits = model.grow_tree(known, tree, [one.node for one in branches])
     for index, one in enumerate(branches):
-        position = known + one.accepted + 1 + len(one.draft)
-        one.draft.append(*one.proposer.propose(logits[index : index + 1], position))
+        place = len(one.draft)
+        position = known + one.accepted + 1 + place
+        row = logits[index : index + 1]
+        one.draft.append(*one.proposer.propose(row, position, downscaling(place)))
         if len(one.draft) < one.count:
             one.node = tree.add(one.draft.tokens[-1], one.node)

@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -84,14 +84,25 @@ class Judgement:
         return self.accepted if self.token is None else [*self.accepted, self.token]
 
 
+class Downscaling(NamedTuple):
+    """The ``most`` tokens of q that are most probable are drafted with ``factor`` times their
+    chances, before all are made to add up to 1 (Saguaro sampling: Kumar, Dao & May, 2026)."""
+
+    most: int
+    factor: float
+
+
 class Proposer(ABC):
     """How the draft model chooses the tokens of one prompt."""
 
     @abstractmethod
-    def propose(self, logits: torch.Tensor, position: int) -> tuple[int, float | None]:
+    def propose(
+        self, logits: torch.Tensor, position: int, downscaling: Downscaling | None = None
+    ) -> tuple[int, float | None]:
         """Choose the token at a text position from the draft model's logits ``[1, vocab]``.
 
-        Gives the token, and the chance it was drawn with if it was.
+        Gives the token, and the chance it was drawn with if it was. Where nothing is drawn from q
+        there is nothing to downscale.
         """
 
     def confidence(self, logits: torch.Tensor, token: int) -> float:
@@ -269,7 +280,9 @@ class Greedy(Sampler):
 
 
 class _GreedyProposer(Proposer):
-    def propose(self, logits: torch.Tensor, position: int) -> tuple[int, None]:
+    def propose(
+        self, logits: torch.Tensor, position: int, downscaling: Downscaling | None = None
+    ) -> tuple[int, None]:
         return most_probable(logits)[0], None
 
 

@@ -18,6 +18,7 @@ from decoders.sampling.chance import Chance, SharedNoise, not_finite
 from decoders.sampling.sampler import (
     BLOCK,
     TOKEN,
+    Downscaling,
     Draft,
     Greedy,
     Judgement,
@@ -168,8 +169,12 @@ class _SamplingProposer(Proposer):
         self._chance = chance
         self._rows: dict[int, torch.Tensor] = {}
 
-    def propose(self, logits: torch.Tensor, position: int) -> tuple[int, float]:
+    def propose(
+        self, logits: torch.Tensor, position: int, downscaling: Downscaling | None = None
+    ) -> tuple[int, float]:
         row = self._warping(logits)[0].softmax(dim=-1)
+        if downscaling is not None:
+            row = _downscaled(row, downscaling)
         token = self._chance.draw(row)
         self._rows[position] = row
         return token, float(row[token])
@@ -186,6 +191,13 @@ class _SamplingProposer(Proposer):
 
     def skip(self, draws: int) -> None:
         self._chance.skip(draws)
+
+
+def _downscaled(row: torch.Tensor, downscaling: Downscaling) -> torch.Tensor:
+    """A distribution, ``[vocab]``, with less on its most probable tokens."""
+    scaled = row.clone()
+    scaled[row.topk(min(downscaling.most, len(row))).indices] *= downscaling.factor
+    return scaled / scaled.sum()
 
 
 class _SamplingVerifier(Verifier):
@@ -274,7 +286,9 @@ class _CoupledProposer(Proposer):
         self._warping = warping
         self._noise = noise
 
-    def propose(self, logits: torch.Tensor, position: int) -> tuple[int, None]:
+    def propose(
+        self, logits: torch.Tensor, position: int, downscaling: Downscaling | None = None
+    ) -> tuple[int, None]:
         return self._noise.choose(self._warping(logits)[0], position), None
 
     def scores(self, logits: torch.Tensor, position: int) -> torch.Tensor:

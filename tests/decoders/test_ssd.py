@@ -333,7 +333,7 @@ class Told(BrancherService):
 
     def __init__(self, fan_outs: tuple[int, ...], draft: list[int], end: int = 99) -> None:
         super().__init__(TableModel(CLOSE), Greedy())  # type: ignore[arg-type]
-        self.answer(("begin", list(PROMPT), end, 0, list(fan_outs), True))
+        self.answer(("begin", list(PROMPT), end, 0, list(fan_outs), True, 1.0))
         self._draft.tokens += draft
 
     @property
@@ -388,7 +388,7 @@ def test_while_a_rejected_token_is_replaced_nothing_is_prepared() -> None:
     """Its distribution is asked for, so that the outcome is about to come."""
     service = Told((2, 2), [])
     service._sampler = Temperature()
-    service.answer(("begin", list(PROMPT), 99, 0, [2, 2], True))
+    service.answer(("begin", list(PROMPT), 99, 0, [2, 2], True, 1.0))
     answer = service.answer(("outcome", 0, 1))
     assert answer is not None and answer[0] == "continuation"
     service.prepare()
@@ -405,7 +405,7 @@ def test_of_what_the_text_has_no_distribution_is_kept() -> None:
     which was not prepared for."""
     service = Told((1, 1, 1), [])
     service._sampler = Temperature()
-    service.answer(("begin", list(PROMPT), 99, 0, [1, 1, 1], True))
+    service.answer(("begin", list(PROMPT), 99, 0, [1, 1, 1], True, 1.0))
     service.answer(("outcome", 0, 1))
     assert service._proposer.row(4).shape == (VOCAB,)
     (likely,) = first_choices([*PROMPT, 1, service._draft.tokens[0]], 1, service._draft.tokens[1])

@@ -369,6 +369,14 @@ BUGS = [
         "candidates.tokens[:i], True, int(residual.argmax())",
     ),
     Bug(
+        "a downscaled draft is judged as if it were the draft model's own",
+        "downscaled",
+        "ED",
+        "decoders.sampling.temperature",
+        "            row = _downscaled(row, downscaling)\n        token = self._chance.draw(row)",
+        "            token = self._chance.draw(_downscaled(row, downscaling))\n        pass",
+    ),
+    Bug(
         "the equivalence check takes any token for one that rounding could choose",
         "speculative",
         "VBM",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from bugs import BUGS
-from checks import CHECKS, Case, failures, upside_down
+from checks import CHECKS, CLOSE_DRAFT, Case, failures, upside_down
 from exact import TARGET
 from planting import Bug, planted
 from small_pair import SmallPair
@@ -40,6 +40,8 @@ CASES = {
     "adaptive": Case(PearlAdaptive, Temperature(coupled=True), letters="EDGA"),
     "lookahead": Case(lambda: Lookahead(2, 2, 3), length=5),
     "ssd": Case(lambda: Ssd(2, 2)),
+    # Only what is drawn can be downscaled.
+    "downscaled": Case(lambda: Ssd(2, 1, downscale=0.25), draft=CLOSE_DRAFT, letters="ED"),
 }
 
 
