@@ -234,9 +234,10 @@ def replay_text(contender: str, replay: Mapping[str, float]) -> str:
     return (
         f"{contender} on the same texts and forward times, simulated, once prompts are read:"
         f" {simulated:.1f} tokens/s (measured {replay['measured']:.1f}). That is"
-        f" {simulated / replay['informed']:.0%} of its rule where it is known how often tokens of"
-        f" each kind are right, and {simulated / replay['outcomes']:.0%} where it is known which of"
-        " those at hand are."
+        f" {simulated / replay['at_once']:.2f}× what never waiting and judging all there is gives,"
+        f" as pearl_async does; {simulated / replay['informed']:.0%} of its rule where it is known"
+        " how often tokens of each kind are right, and"
+        f" {simulated / replay['outcomes']:.0%} where it is known which of those at hand are."
     )
 
 

@@ -16,7 +16,7 @@ from decoders.round import Fate
 from decoders.schedule import AHEAD, Adaptive
 from pearl_eval.results.traces import KEY
 from pearl_eval.simulation.acceptance import UNTOLD, Acceptance, Trace
-from pearl_eval.simulation.bounds import Informed, Outcomes
+from pearl_eval.simulation.bounds import Dials, Informed, Outcomes
 from pearl_eval.simulation.forwards import ForwardTimes, Surface
 from pearl_eval.simulation.machine import Costs
 from pearl_eval.simulation.simulation import Simulation
@@ -52,12 +52,13 @@ class Replay:
     """Tokens per second once the prompts are read: measured, and simulated on the same texts.
 
     ``simulated`` is the decoder itself, by which it is seen how far a simulation can be trusted.
-    ``informed`` knows in hindsight how often tokens of each kind were right, ``outcomes`` which of
-    those at hand are.
+    ``at_once`` never waits and judges all there is, as ``pearl_async`` does. ``informed`` knows in
+    hindsight how often tokens of each kind were right, ``outcomes`` which of those at hand are.
     """
 
     measured: float
     simulated: float
+    at_once: float
     informed: float
     outcomes: float
 
@@ -95,6 +96,7 @@ class Replay:
         return cls(
             float(gained.sum() / later["wall"].sum()),
             speed(texts, Policy()),
+            speed(texts, Dials(0, MOST)),
             speed(known, Hindsight(texts)),
             speed(texts, Hindsight(texts), Outcomes),
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +78,8 @@ def contest(**seconds: list[float]) -> Results:
 def test_who_decides_for_itself_is_held_against_rules_that_know_more(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Where the simulation has 90 tokens/s they would have 100 and 180."""
-    monkeypatch.setattr(Replay, "of", lambda own: Replay(95.0, 90.0, 100.0, 180.0))
+    """Where the simulation has 90 tokens/s they would have 100 and 180, and without waiting 75."""
+    monkeypatch.setattr(Replay, "of", lambda own: Replay(95.0, 90.0, 75.0, 100.0, 180.0))
     results = contest(a=[10.0, 10.0], b=[8.0, 8.0], c=[8.0, 8.0])
     for name, engine in (("b", "transformers"), ("c", "vLLM")):
         one = results.entries[name]
@@ -88,10 +88,11 @@ def test_who_decides_for_itself_is_held_against_rules_that_know_more(
         results = replace(results, entries={**results.entries, name: decided})
     assert [results.replay(name) for name in "abc"] == [
         None,
-        Replay(95.0, 90.0, 100.0, 180.0),
+        Replay(95.0, 90.0, 75.0, 100.0, 180.0),
         None,
     ]
-    said = replay_text("b", {"measured": 95, "simulated": 90, "informed": 100, "outcomes": 180})
+    said = replay_text("b", asdict(Replay(95.0, 90.0, 75.0, 100.0, 180.0)))
+    assert "1.20× what never waiting" in said
     assert "90.0 tokens/s (measured 95.0)" in said
     assert "90% of its rule where it is known how often" in said and "and 50% where" in said
 

@@ -135,7 +135,9 @@ def test_drafts_are_the_same_whether_they_were_prepared_or_not(
         monkeypatch.setattr(InlineBrancher, "schedule", schedule)
         with in_one_process():
             session = start(Ssd(3, 1, downscale=0.3), Temperature(), CLOSE)
-            rounds = [one for seed in range(9) for one in session.decode(PROMPT, 25, [], seed).rounds]
+            rounds = [
+                one for seed in range(9) for one in session.decode(PROMPT, 25, [], seed).rounds
+            ]
         made.append([(one.drafted_ids, one.accepted, one.hit) for one in rounds])
     assert made[0] == made[1] == made[2]
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from decoders.adaptive.drafts import Situation
 from decoders.adaptive.policy import Policy
 from pearl_eval.results import replay
 from pearl_eval.results.replay import (
@@ -21,6 +22,7 @@ from pearl_eval.results.replay import (
 )
 from pearl_eval.simulation import Adaptive, Costs, ForwardTimes, Rate, Simulation, Surface, Trace
 from pearl_eval.simulation.acceptance import UNTOLD
+from pearl_eval.simulation.bounds import Dials
 
 A, R, D = "accepted", "rejected", "discarded"
 
@@ -161,6 +163,8 @@ def test_a_run_is_replayed_by_its_own_rule_and_by_those_that_know_more() -> None
     assert found.simulated == pytest.approx(found.measured, rel=0.1)
     assert 0.9 * found.informed < found.simulated < 1.05 * found.informed
     assert found.outcomes > 1.1 * found.informed
+    # Where the target takes ten times as long as a draft forward, waiting gains.
+    assert found.simulated > 1.02 * found.at_once
 
 
 def test_each_rule_has_its_own_texts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,17 +184,26 @@ def test_each_rule_has_its_own_texts(monkeypatch: pytest.MonkeyPatch) -> None:
     later = rounds[rounds["round"] > 0]
     tokens = sum(400 - one for one in rounds[rounds["round"] == 0]["verified_length"]) - 400
     assert found == Replay(
-        pytest.approx(tokens / later["wall"].sum()), 400 / (1 + 2), 400 / (3 + 4), 400 / (5 + 6)
+        measured=pytest.approx(tokens / later["wall"].sum()),
+        simulated=400 / (1 + 2),
+        at_once=400 / (3 + 4),
+        informed=400 / (5 + 6),
+        outcomes=400 / (7 + 8),
     )
-    assert [type(policy) for _, policy in made] == [*[Policy] * 2, *[Hindsight] * 4]
+    kinds = [*[Policy] * 2, *[Dials] * 2, *[Hindsight] * 4]
+    assert [type(policy) for _, policy in made] == kinds
+    # None is waited for, and each that there is is judged, up to the most that ever are.
+    at_once = made[2][1]
+    for held, judged in ((0, 0), (1, 1), (32, 32), (33, 32)):
+        assert at_once.decide(Situation((0.1,) * held, 0, None, 0.001))[:2] == (judged, 0)
     known = hindsight(texts)
     assert known != texts
-    for (one, _), text in zip(made, [*texts, *known], strict=False):
+    for (one, _), text in zip(made, [*texts, *texts, *known], strict=False):
         assert one.acceptance == Trace((text.marks,), confidences=(text.confidences,))
     for one, _ in made:
         assert (one.schedule, one.max_new_tokens, one.prompts) == (Adaptive(96), 200, (1,))
         assert (one.forwards, one.costs) == measured_times(later)
-    for (one, _), text in zip(made[4:], texts, strict=True):
+    for (one, _), text in zip(made[6:], texts, strict=True):
         told = one.acceptance.text(0, 200, np.random.default_rng(0))
         right = [mark == "1" for mark in text.marks]
         assert [told.confidence(place) > 0.5 for place in range(200)] == right
