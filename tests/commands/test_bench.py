@@ -17,13 +17,24 @@ from analysis.frames.source import load_any
 from analysis.significance import significance
 from decoders.generation import Generation
 from decoders.schedule import Extents
-from pearl_eval.bench import limits
+from pearl_eval.bench import growth, limits
 from pearl_eval.bench.benchmark import decoded, draw
+from pearl_eval.bench.concurrency import print_points
 from pearl_eval.bench.config import BenchConfig, ConcurrencyConfig, GridConfig, GrowthConfig
-from pearl_eval.bench.growth import points
+from pearl_eval.bench.grid import print_cells
+from pearl_eval.bench.growth import WindowTimes, points
 from pearl_eval.bench.limits import TimedForwards, Timer, round_limit_share
 from pearl_eval.bench.results import Entry, Results
-from pearl_eval.bench.table import bests, read_text, replay_text, rows, wide_text
+from pearl_eval.bench.table import (
+    bests,
+    content,
+    print_contest,
+    print_problems,
+    read_text,
+    replay_text,
+    rows,
+    wide_text,
+)
 from pearl_eval.errors import UserError
 from pearl_eval.results.additions import with_retrieved
 from pearl_eval.results.intervals import total_ratio_interval
@@ -237,6 +248,32 @@ def test_a_row_compares_with_rivals_that_need_no_choice() -> None:
     )
     assert (row.contender, row.decoder) == ("speculative γ4", "speculative")
     assert (row.acceptance_rate, row.equivalence) == (0.75, "identical 2/2")
+    # Ten draft forwards of 1 s in 2 s; rounds of 4 + 6 s in turn took 12 s.
+    assert row.draft_limit_share == pytest.approx(10 / 2)
+    assert row.round_limit_share == pytest.approx(10 / 12)
+    assert (row.tokens_per_second, row.engine, row.replay) == (5.0, "transformers", None)
+
+
+def test_limits_timed_here_hold_for_no_other_engine() -> None:
+    results = contest(a__2=[4.0] * 4)
+    entry = results.entries["a γ2"]
+    summary = {**entry.summary, "decoder_about": {"engine": "vLLM"}}
+    (row,) = rows(replace(results, entries={"a γ2": replace(entry, summary=summary)}), {})
+    assert (row.draft_limit_share, row.round_limit_share, row.engine) == (None, None, "vLLM")
+
+
+def test_a_contest_is_written_with_what_its_forwards_and_drafts_say() -> None:
+    """5 of 8 are accepted of each record of a decoder with a draft model; of another 8 of 8."""
+    results = contest(a__2=[4.0] * 4, b=[4.0] * 4)
+    plain = results.entries["b"]
+    records = [replace(one, accepted=8) for one in plain.records]
+    plain = replace(plain, records=records, summary={**plain.summary, "draft_forwards": 0})
+    found = content(replace(results, entries={**results.entries, "b": plain}), {}, Path("x"))
+    assert found["acceptance_rate"] == 5 / 8
+    assert (found["speed_ratio"], found["draft_limit"], found["folder"]) == (4.0, 1.0, "x")
+    assert [row["contender"] for row in found["rows"]] == ["a γ2", "b"]
+    assert [one["drafts"] for one in found["best"]] == [True, False]
+    assert [one["key"] for one in found["forwards"]] == [(f"Task/{i}", 0, 0) for i in range(4)]
 
 
 def test_problems_are_drawn_over_the_whole_task_by_the_seed() -> None:
@@ -339,6 +376,132 @@ def test_growth_is_the_time_of_a_token_after_the_first_round() -> None:
     }  # fmt: skip
 
 
+def test_growth_is_of_each_context_by_itself() -> None:
+    """Ten tokens after 100 and after 200, of which the first round gives 2 and 5."""
+    records = [make_record(i, prompt_tokens=n) for i, n in enumerate((100, 200))]
+    frame = pd.DataFrame({"task_id": ["Task/0", "Task/0", "Task/1", "Task/1"], "sample": 0})
+    frame = frame.assign(turn=0, round=[0, 1] * 2, wall=[9.0, 4.0, 9.0, 20.0])
+    frame = frame.assign(verified_length=[2, 10, 5, 10])
+    found = points(Results({"a": Entry("a", records, frame, {})}, []))
+    assert [(one["context"], one["median"], one["outputs"]) for one in found] == [
+        (100, 0.5, 1), (200, 4.0, 1),
+    ]  # fmt: skip
+
+
+def cells_of(out: str) -> list[list[str]]:
+    """The rows of printed tables, without their headings."""
+    return [
+        [cell.strip() for cell in line.strip("│").split("│")]
+        for line in out.splitlines()
+        if line.startswith("│")
+    ]
+
+
+def ratio(value: float, low: float | None = None, high: float | None = None) -> dict[str, Any]:
+    spread = (value / 4, value / 2, value, 2 * value, 4 * value)
+    return {"value": value, "low": low, "high": high, "spread": spread}
+
+
+def printed_row(contender: str, engine: str, share: float | None) -> dict[str, Any]:
+    ratios = {"reference": ratio(2.0, 1.5, 3.0), "best": ratio(1.25)}
+    return {
+        "contender": contender, "engine": engine, "tokens_per_second": 12.34, "ratios": ratios,
+        "draft_limit_share": share, "round_limit_share": 0.25, "acceptance_rate": 0.5,
+        "equivalence": "identical 2/2", "replay": None,
+    }  # fmt: skip
+
+
+def test_the_tables_of_a_contest(capsys: pytest.CaptureFixture[str]) -> None:
+    made = {
+        "rows": [printed_row("a γ2", "transformers", 0.75), printed_row("b", "vLLM", None)],
+        "best": [{"contender": "a γ2", "ratios": {"reference": ratio(3.0), "best": ratio(0.5)}}],
+        "speed_ratio": 4.125,
+        "draft_limit": 200.4,
+        "forwards": [{"draft": 1.0}],
+    }
+    print_contest("pair, task", made)
+    out = capsys.readouterr().out
+    figures = ["12.3", "2.00× (1.50–3.00)", "1.25×", "0.50 1.00 2.00 4.00 8.00"]
+    assert cells_of(out) == [
+        ["a γ2", "transformers", *figures, "75%", "25%", "0.500", "identical 2/2"],
+        ["b", "vLLM", *figures, "–", "25%", "0.500", "identical 2/2"],
+        ["a γ2", "3.00×", "0.50×"],
+    ]
+    assert "c = 4.12." in out and "so 200 tokens/s" in out
+    assert "Across engines compare tokens/s" in out
+    for row in made["rows"]:
+        row |= {"engine": "transformers"}
+    print_contest("pair, task", made)
+    out = capsys.readouterr().out
+    assert cells_of(out)[0] == ["a γ2", *figures, "75%", "25%", "0.500", "identical 2/2"]
+    assert "Across engines" not in out
+
+
+def test_a_pair_of_the_grid_is_a_row(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its dials, what they gave, and over the reference also the draft length."""
+    plain = {"decoder": "ar", "drafts": False, "gamma": None, "ratios": {"reference": ratio(1.0)}}
+    ratios = {"reference": ratio(2.0, 1.5, 3.0), "best": ratio(1.25)}
+    one = {"decoder": "a", "drafts": True, "gamma": 3, "ratios": ratios}
+    other = one | {"decoder": "b", "gamma": None, "ratios": {**ratios, "best": ratio(0.5)}}
+    cell = {
+        "depth": 2, "perturbation": 0.25, "speed_ratio": 4.16, "acceptance_rate": 0.7777,
+        "best": [plain, one, other],
+    }  # fmt: skip
+    print_cells([cell, cell | {"depth": 5, "acceptance_rate": None}])
+    figures = ["2.00× (1.50–3.00) γ3", "2.00× (1.50–3.00)", "1.25×", "0.50×"]
+    assert cells_of(capsys.readouterr().out) == [
+        ["2", "0.25", "4.2", "0.778", *figures],
+        ["5", "0.25", "4.2", "–", *figures],
+    ]
+
+
+def test_the_tables_of_growth(capsys: pytest.CaptureFixture[str]) -> None:
+    def point(label: str, context: int, median: float, rate: float | None) -> dict[str, Any]:
+        own = {"contender": label, "context": context, "median": median, "acceptance_rate": rate}
+        return own | {"identical": 2, "outputs": 3}
+
+    growth.print_points(
+        [
+            point("a", 200, 0.0125, 0.5), point("a", 100, 0.00775, 0.75),
+            point("b", 100, 0.001, None), point("b", 200, 0.002, None),
+        ]
+    )  # fmt: skip
+    assert cells_of(capsys.readouterr().out) == [
+        ["a", "7.75 (0.75)", "12.50 (0.50)", "4/6"],
+        ["b", "1.00", "2.00", "4/6"],
+    ]
+    growth.print_windows([WindowTimes(100, 8, 0.002, 0.003), WindowTimes(200, 8, 0.004, 0.01)])
+    assert cells_of(capsys.readouterr().out) == [
+        ["1 token", "2.00", "4.00"],
+        ["8 tokens", "3.00", "10.00"],
+        ["ratio", "1.50", "2.50"],
+    ]
+
+
+def test_the_table_of_several_requests(capsys: pytest.CaptureFixture[str]) -> None:
+    def point(label: str, requests: int, rate: float, ties: int) -> dict[str, Any]:
+        own = {"contender": label, "requests": requests, "tokens_per_second": rate}
+        own |= {"least": rate - 1, "most": rate + 2, "latency": rate / 8}
+        return own | {"identical": 5, "ties": ties, "outputs": 6}
+
+    print_points([point("a", 4, 20, 1), point("a", 1, 10, 0)])
+    assert cells_of(capsys.readouterr().out) == [
+        ["a", "10 (9–12); 1.25", "20 (19–22); 2.50", "10/12, 1 ties"]
+    ]
+    print_points([point("b", 1, 4, 0)])
+    assert cells_of(capsys.readouterr().out) == [["b", "4 (3–6); 0.50", "5/6"]]
+
+
+def test_up_to_forty_problems_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    names = [f"T/{i}" for i in range(41)]
+    print_problems(names[:40], 99, 7)
+    assert capsys.readouterr().out.endswith(f"{', '.join(names[:40])}\n")
+    print_problems(names, 99, 7)
+    out = capsys.readouterr().out
+    assert out.startswith("41 of the task's 99 problems, drawn by seed 7: T/0, ")
+    assert out.endswith("T/39, …\n")
+
+
 SMALL = ["task.limit=2", "task.max_new_tokens=12", "repeats=2", "hydra.run.dir=run"]
 QUICK = ["forward_repeats=1", *SMALL]
 
@@ -370,6 +533,8 @@ def test_contenders_are_compared_side_by_side(run_bench: Run, tmp_path: Path) ->
     assert best["speculative"] in ("speculative γ2", "speculative γ3")
     assert content["version"] == 4 and len(content["contest"]["forwards"]) == 4
     for one in content["contest"]["forwards"]:
+        # In the middle of what is generated.
+        assert one["context"] == one["prompt_length"] + 6
         # 8 since pearl_async judges whatever there is.
         assert sorted(one["target"]) == sorted(one["beside"]) == ["1", "2", "3", "4", "8"]
         assert sorted(one["sequential"]) == ["2", "3"]
