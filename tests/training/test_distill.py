@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +19,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from pearl_eval.pairs.frequent_tokens import FREQUENT
 from pearl_eval.training import corpus as corpora
 from pearl_eval.training import fitting
-from pearl_eval.training.target_text import load_texts
+from pearl_eval.training.card import write_card
+from pearl_eval.training.config import FitConfig, TextConfig
+from pearl_eval.training.distill import _results
+from pearl_eval.training.fitting import Fitted
+from pearl_eval.training.target_text import TargetText, load_texts
 
 #: What all of these have in common: little of everything.
 SMALL = ("pair.dtype=float32", "text.new_tokens=12", "text.longest=48", "text.batch=8")
@@ -78,6 +83,154 @@ def test_it_leaves_a_draft_model_that_decoders_use(
         "task=humaneval", "task.limit=3", "task.max_new_tokens=12", "hydra.run.dir=run",
     )  # fmt: skip
     assert code == 0 and "identical 3/3" in out, err
+
+
+def planned(tmp_path: Path, **config: Any) -> list[corpora.TextBatch]:
+    """Of a target that has a token for each sign, and as many for a prompt as that says."""
+    pair: Any = SimpleNamespace(
+        prompt=lambda problem: [0] * int(problem.prompt),
+        encode=lambda text, where: [1] * len(text),
+        tokenizer=lambda text, verbose: SimpleNamespace(input_ids=list(range(len(text)))),
+        stop_ids=(),
+    )
+    own = {"longest": 48, "new_tokens": 12, "batch": 8, "chat": False} | config
+    return corpora.Corpus(pair, TextConfig(**own), 0, tmp_path).batches
+
+
+def counts(batches: list[corpora.TextBatch]) -> list[tuple[str, bool]]:
+    return [(one.kind, one.held_out) for one in batches]
+
+
+def file_of(path: Path, text: str) -> str:
+    path.write_text(text)
+    return str(path)
+
+
+def test_a_quarter_of_prompts_is_aside_and_no_more_than_48(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A prompt and what is written after it are 48 tokens at most; ours come in batches of 8."""
+    monkeypatch.setattr(corpora, "user_opening", lambda tokenizer: [])
+    monkeypatch.setattr(corpora, "write", lambda model, prompts, *rest: list(prompts))
+    few = planned(tmp_path, prompts=[file_of(tmp_path / "few.txt", "5\n" * 7 + "36\n37\n")])
+    assert counts(few) == [("prompts", True), ("prompts", False)]
+    assert [len(one.make(None)) for one in few] == [2, 6]
+    assert {len(p) for one in few for p in one.make(None)} == {5, 36}
+    many = planned(tmp_path, prompts=[file_of(tmp_path / "many.txt", "5\n" * 200)])
+    sizes = [(one.held_out, len(one.make(None))) for one in many]
+    assert sizes == [(True, 8)] * 6 + [(False, 8)] * 19
+    assert [one.name for one in many[4:8]] == [
+        "prompts-held-out-00004", "prompts-held-out-00005", "prompts-00000", "prompts-00001",
+    ]  # fmt: skip
+    rising = [file_of(tmp_path / "r.txt", "".join(f"{n}\n" for n in range(1, 37)))]
+    lengths = [len(p) for one in planned(tmp_path, prompts=rising)[2:] for p in one.make(None)]
+    assert len(lengths) == 27 and lengths == sorted(lengths)
+
+
+def test_of_what_it_makes_up_a_batch_is_aside_where_there_are_more_than_four(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(corpora, "user_opening", lambda tokenizer: [])
+    openings = [file_of(tmp_path / "o.txt", "def\n")]
+    assert counts(planned(tmp_path, openings=openings, own_prompts=32)) == [("openings", False)] * 4
+    assert counts(planned(tmp_path, openings=openings, own_prompts=33)) == [
+        ("openings", True), *[("openings", False)] * 4,
+    ]  # fmt: skip
+
+
+def test_other_text_is_cut_into_pieces_until_there_is_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A single token is no piece. The target reads eight at once."""
+    read: list[int] = []
+
+    def reading(model: Any, texts: Any) -> list[Any]:
+        read.append(len(texts))
+        return list(texts)
+
+    monkeypatch.setattr(corpora, "user_opening", lambda tokenizer: [])
+    monkeypatch.setattr(corpora, "read", reading)
+    texts = [file_of(tmp_path / "a.txt", "x" * 97)]
+    for wanted, pieces in ((48, 1), (49, 2), (1000, 2)):
+        (batch,) = planned(tmp_path, texts=texts, other_tokens=wanted)
+        assert [len(one) for one in batch.make(None)] == [48] * pieces
+    texts = [file_of(tmp_path / "b.txt", "x" * 48 * 200)]
+    batches = planned(tmp_path, texts=texts, other_tokens=10**6, batch=10)
+    assert counts(batches) == [("texts", True)] * 5 + [("texts", False)] * 16
+    read.clear()
+    assert len(batches[0].make(None)) == 10 and read == [8, 2]
+
+
+def test_as_many_held_out_texts_of_a_kind_are_measured_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """96 of each, whatever files they are in."""
+    made = corpora.Corpus.__new__(corpora.Corpus)
+    made._folder = tmp_path
+    made.batches = [
+        corpora.TextBatch(f"{kind}-{n}", kind, held_out, lambda model: [])
+        for kind, n, held_out in (
+            ("prompts", 0, True), ("prompts", 1, True), ("prompts", 2, False), ("texts", 0, True),
+        )
+    ]  # fmt: skip
+    for one in made.batches[:3]:
+        (tmp_path / f"{one.name}.safetensors").touch()
+    monkeypatch.setattr(corpora, "load_texts", lambda path: [path.stem] * 60)
+    expected = ["prompts-0"] * 60 + ["prompts-1"] * 36
+    assert made.held_out() == {"prompts": expected}
+    assert list(made.learned()) == ["prompts-2"] * 60
+
+
+def test_what_is_told_of_a_draft_model() -> None:
+    """Losses of the first twenty steps, 0 to 19, and of the last, 5 to 24."""
+    draft = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Linear(2, 5))
+    draft[1].requires_grad_(False)
+    texts = [TargetText(torch.zeros(n), torch.zeros(n - 1, 2), 1) for n in (3, 4)]
+    fitted = Fitted([float(n) for n in range(25)], [(10, 0.25), (25, 0.5)])
+    accepted = {"prompts": [(1, 2), (2, 2)]}
+    fitting = FitConfig(tokens=70, steps=30)
+    assert _results(draft, [0, 2], torch.zeros(9), texts, accepted, fitted, fitting) == {
+        "layers": [0, 2],
+        "own_parameters": 3 * 2 + 2,
+        "head": 9,
+        "learned_texts": 2,
+        "learned_tokens": 7,
+        "steps": 25,
+        "step_tokens": 70,
+        "loss": "kl",
+        "first_loss": 9.5,
+        "last_loss": 14.5,
+        "accepted": {"prompts": 0.75},
+        "held_out": accepted,
+        "accepted_by_step": [(10, 0.25), (25, 0.5)],
+    }
+    whole = _results(draft, [0], None, texts, {}, Fitted([], []), fitting)
+    assert (whole["head"], whole["first_loss"], whole["last_loss"]) == (None, 0, 0)
+
+
+def test_the_card_of_a_draft_model(tmp_path: Path) -> None:
+    results = {
+        "layers": [0, 2], "own_parameters": 12345, "head": 2048, "learned_texts": 1234,
+        "learned_tokens": 56789, "steps": 3000, "step_tokens": 4096, "loss": "mixed",
+        "first_loss": 2.34567, "last_loss": 0.98765, "accepted": {"a": 0.1234, "b": 0.5},
+        "accepted_by_step": [(1000, 0.25), (3000, 0.3119)],
+    }  # fmt: skip
+    write_card(tmp_path / "README.md", "some/model", results)
+    card = (tmp_path / "README.md").read_text()
+    assert card.startswith("# A draft model for some/model\n")
+    for line in (
+        "| layers it began as | 0, 2 of the target's |",
+        "| parameters of its own | 12,345 |",
+        "| head | the 2,048 most frequent tokens, in our decoders |",
+        "| learned from | 1,234 texts, 56,789 tokens |",
+        "| training | 3,000 steps of 4,096 tokens, `mixed` |",
+        "| loss | 2.346 at first, 0.988 at last |",
+        "| a | 12.3% |\n| b | 50.0% |",
+        "After steps: 1,000: 25.0%, 3,000: 31.2%.",
+    ):
+        assert f"\n{line}\n" in card
+    write_card(tmp_path / "README.md", "some/model", results | {"head": None})
+    assert "\n| head | all tokens |\n" in (tmp_path / "README.md").read_text()
 
 
 def test_a_small_folder_is_completed_with_what_is_the_targets(
@@ -281,12 +434,15 @@ def test_what_is_held_back_is_not_learned(distil: Any, tmp_path: Path) -> None:
         (["text.prompts=[nowhere.txt]"], "nowhere.txt"),
         (["text.longest=12"], "text.longest=12 must be more than text.new_tokens=12"),
         (["text.batch=0"], "text.batch must be at least 1, got 0"),
+        (["fit.every=0"], "fit.every must be at least 1, got 0"),
         (["text.temperature=0"], "text.temperature must be above 0"),
         (["fit.first_choice=1.5"], "must be between 0 and 1"),
+        (["fit.prompt_weight=-0.5"], "must be between 0 and 1"),
         (["fit.loss=l2"], "fit.loss"),
         (["draft.depth=9"], "draft.depth must be 1 to 2, the target's layers, got 9"),
         (["draft.layers=[0,3]"], "numbers of layers from 0 to 1, got [0, 3]"),
         (["text.own_prompts=-1"], "at least 0"),
+        (["text.other_tokens=-1"], "at least 0"),
         (["seed=-1"], "seed"),
     ],
 )

@@ -5,10 +5,12 @@ from __future__ import annotations
 from math import log
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from small_pair import make_model
 
+from pearl_eval.training import draft_training
 from pearl_eval.training.config import FitConfig
 from pearl_eval.training.draft import make_draft
 from pearl_eval.training.draft_training import DraftTraining, computes_bf16, rates, schedule
@@ -94,6 +96,34 @@ def test_the_loss_is_the_mean_by_weight_over_all_texts(target: Any) -> None:
     assert float(made.loss(0)) == pytest.approx(log(2))
 
 
+def test_the_loss_is_the_same_however_many_logits_are_made_at_once(
+    target: Any, texts: list[TargetText], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of parts in which prompts weigh little or nothing."""
+    draft = make_draft(target, [0])
+    for weight in (0.0, 0.25):
+        made = training(draft, texts, prompt_weight=weight)
+        monkeypatch.setattr(draft_training, "_AT_ONCE", 2048)
+        whole = float(made.loss(0))
+        for count in (1, 3):
+            monkeypatch.setattr(draft_training, "_AT_ONCE", count)
+            assert float(made.loss(0)) == pytest.approx(whole, rel=1e-5)
+
+
+def test_hidden_states_count_by_how_far_they_are_off_in_units_of_their_own_size(
+    target: Any,
+) -> None:
+    """All 0 where the target's are not: off by their whole size."""
+    draft = make_draft(target, [0])
+    for weights in draft.base_model.norm.parameters():
+        weights.data.zero_()
+    texts = read(target, [[5, 6, 7], [8, 9, 10, 11]])
+    without, half = (
+        float(training(draft, texts, hidden=share, tokens=100).loss(0)) for share in (0.0, 0.5)
+    )
+    assert half - without == pytest.approx(0.5, rel=1e-4)
+
+
 def test_only_what_is_between_embeddings_and_head_learns(
     target: Any, texts: list[TargetText]
 ) -> None:
@@ -119,6 +149,30 @@ def test_a_step_has_texts_of_about_one_length_and_as_many_tokens_as_are_wanted()
         assert batch == [len(one.ids) for one in made._batch(step)]
         assert len(batch) == 1 or len(batch) * max(batch) <= 120
     assert seen == set(lengths)
+
+
+@pytest.mark.parametrize(
+    ("first", "drawn"),
+    [(20, [14, 15, 16]), (39, [28, 29, 30]), (3, [0, 1, 2])],
+)
+def test_a_step_draws_from_four_times_as_many_texts_around_one(
+    first: int, drawn: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three texts of ten tokens, of twelve of like length; of forty there are none beyond."""
+    texts = [TargetText(torch.full((10,), n), torch.zeros(9, 2), 10) for n in range(40)]
+    made = training(make_model(300, 1, 0), texts, tokens=39)
+
+    class InOrder:
+        def integers(self, count: int) -> int:
+            assert count == 40
+            return first
+
+        def permutation(self, count: int) -> range:
+            assert count == 12
+            return range(count)
+
+    monkeypatch.setattr(np.random, "default_rng", lambda seed: InOrder())
+    assert [int(one.ids[0]) for one in made._batch(5)] == drawn
 
 
 def test_rates_rise_and_fall_as_half_a_cosine() -> None:

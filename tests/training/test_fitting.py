@@ -93,6 +93,52 @@ def test_the_mixed_loss_does_not_gain_by_its_own_share() -> None:
     assert torch.allclose(gradients[Loss.mixed], expected, atol=1e-6)
 
 
+def test_matrices_but_those_of_embeddings_learn_by_muon_at_a_rate_of_their_own() -> None:
+    model = nn.ModuleDict({"embed": nn.Embedding(3, 2), "layer": nn.Linear(2, 2)})
+    muon, adam = fitting._optimizers(model, Schedule(9, 0.5, 0.25, {0: 1.0}, 9))
+    known = {id(one): name for name, one in model.named_parameters()}
+    names = [
+        [known[id(one)] for group in each.param_groups for one in group["params"]]
+        for each in (muon, adam)
+    ]
+    assert names == [["layer.weight"], ["embed.weight", "layer.bias"]]
+    assert (type(muon), muon.defaults["lr"], adam.defaults["lr"]) == (torch.optim.Muon, 0.5, 0.25)
+
+
+def test_a_step_is_of_a_gradient_of_length_1_at_most_and_the_rate_of_its_time() -> None:
+    """Gradients 6 and 8, so 0.6 and 0.8; at step 5 half of each peak rate."""
+    first, second = nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1))
+    model = nn.ParameterList([first, second])
+    optimizers = [torch.optim.SGD([one], lr=99.0) for one in (first, second)]
+    schedule = Schedule(10, 0.5, 0.25, {0: 1.0, 10: 0.0}, checkpoint_every=10)
+
+    def loss_of(step: int) -> Tensor:
+        return (6 * first + 8 * second + step).sum()
+
+    assert fitting._step(model, loss_of, list(optimizers), schedule, 5) == 5.0
+    assert first.item() == pytest.approx(-0.6 * 0.25)
+    assert second.item() == pytest.approx(-0.8 * 0.125)
+    assert first.grad is None and second.grad is None
+
+
+def test_a_log_tells_the_mean_of_the_last_fifty_losses(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of 0 to 59 those from 10 on; at step 20 those of 0 to 19."""
+    model = nn.Linear(1, 1)
+
+    def loss_of(step: int) -> Tensor:
+        return 0 * model.weight.sum() + step
+
+    with caplog.at_level("INFO", logger=fitting.__name__):
+        fit(model, loss_of, Schedule(60, 0.1, 0.1, {0: 1.0}, 20), tmp_path / "c.pt", "x", float)
+    assert [one.message for one in caplog.records] == [
+        "x: step 20, loss 9.5000, accepted 20.000",
+        "x: step 40, loss 19.5000, accepted 40.000",
+        "x: step 60, loss 34.5000, accepted 60.000",
+    ]
+
+
 def test_what_is_not_to_be_learned_stays(tmp_path: Path) -> None:
     model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
     model[0].requires_grad_(False)
