@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from pearl_eval.audit import result
+from pearl_eval.audit.audit import _summary
 from pearl_eval.audit.comparison import pair_up, part
 from pearl_eval.audit.ends import EndKind, OutputEnd
 from pearl_eval.audit.page import page
@@ -12,6 +16,7 @@ from pearl_eval.audit.result import AuditResult, FileResult
 from pearl_eval.audit.rows import AuditRow, Place, Unusable
 from pearl_eval.audit.texts import RowText
 from pearl_eval.audit.verdicts import JudgedOutput
+from pearl_eval.checks.distribution import Fit
 from pearl_eval.checks.equivalence import Divergence
 
 
@@ -80,8 +85,8 @@ def test_figures_and_the_page() -> None:
         judged(4, [7], [1, 2], end=2),
     ]
     outputs[0].near = 3
-    result = FileResult("f", outputs, [Unusable(Place("f", 5), "why not")])
-    figures = result.figures()
+    file = FileResult("f", outputs, [Unusable(Place("f", 5), "why not")])
+    figures = file.figures()
     names = ("outputs", "prompts", "identical", "ties", "violations")
     assert [figures[name] for name in names] == [
         5, 4, 1, 1, 2,
@@ -92,7 +97,7 @@ def test_figures_and_the_page() -> None:
     # Wilson's interval of 2 of 4 is 0.5 ± 0.3500.
     assert figures["violation_rate_ci95"] == pytest.approx((0.15, 0.85), abs=1e-3)
     assert figures["runner_up_pass_rate"] == 0.3
-    text = page(AuditResult([result], "so much", "model", "bfloat16"))
+    text = page(AuditResult([file], "so much", "model", "bfloat16"))
     assert "Target: model, in bfloat16. Tolerance: so much." in text
     assert "| 5 | 1 | 1 | 2 | 0 | 1 | 10 |" in text
     assert (
@@ -101,6 +106,106 @@ def test_figures_and_the_page() -> None:
     assert "- line 4: position 2: it ends badly" in text
     assert "- line 2 (b): position 1: token 2 (score 1) and 9 (score 1.25) are 0.25 apart" in text
     assert "- f, line 5: why not" in text
+
+
+def test_what_is_written_of_an_output() -> None:
+    output = judged(3, [7, 8, 9], [1, 2], "c", wrong=0, tie=1)
+    output.more = 0.25
+    wrong = {"position": 0, "token": 1, "expected": 9, "token_logit": 1.0, "expected_logit": 1.25}
+    wrong |= {"tolerance": 0.5, "gap": 0.25}
+    assert FileResult("f", [output], []).rows() == [
+        {
+            "file": "f",
+            "line": 3,
+            "name": "c",
+            "verdict": "violation",
+            "position": 0,
+            "why": output.why,
+            "prompt_tokens": 3,
+            "tokens": 2,
+            "retokenised": False,
+            "applied": "",
+            "end": "proper",
+            "allowed_for_experts": 0.25,
+            "ties": [wrong | {"position": 1, "token": 2}],
+            "violations": [wrong],
+        }
+    ]
+    # A score that is cut off is no number of JSON's.
+    output.violations[0] = Divergence(0, 1, 9, float("-inf"), 1.25, 0.5)
+    (cut,) = FileResult("f", [output], []).rows()[0]["violations"]
+    assert (cut["token_logit"], cut["gap"], cut["expected_logit"]) == (None, None, 1.25)
+
+
+def test_what_the_page_says_besides(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of eight tokens that the target was to choose two have a second choice that would pass."""
+    outputs = [
+        judged(1, [7], [1, 2, 3, 4], tie=1),
+        judged(2, [7], [1, 2], wrong=0),
+        judged(3, [7], [1, 2]),
+    ]
+    outputs[0].ties.append(Divergence(3, 4, 9, 1.0, 1.25, 0.5))
+    outputs[0].near = 2
+    ends = OutputEnd(EndKind.unknown)
+    sampled = Applied.of({"temperature": 0.5}, {})
+    texts = [replace(outputs[1].text, retokenised=True), replace(outputs[2].text, applied=sampled)]
+    outputs[1] = replace(outputs[1], text=texts[0], end=ends)
+    outputs.append(replace(outputs[2], text=texts[1], end=ends))
+    monkeypatch.setattr(result, "fit_of", lambda judged: Fit(1234, 0.0123, 0.0377))
+    found = FileResult("f", outputs, [])
+    lines = page(AuditResult([found], "", "", "")).splitlines()
+    for line in (
+        "- violations: 25.00% of the outputs that were judged (95 % interval 4.56% to 69.94%), 1"
+        " tokens",
+        "- what this can't see: at 25.00% of the positions the target's second choice would pass as"
+        " a tie",
+        "- sampled tokens: p = 0.012 over 1234 tokens; smallest bias that would be seen: 0.038",
+        "- 1 outputs were given as text and retokenised: the engine may have generated other tokens"
+        " for the same text",
+        "- 2 outputs do not tell why they end, which was not judged",
+        "- applied to the scores: sampled: temperature=0.5",
+    ):
+        assert line in lines, line
+    (tie,) = (line for line in lines if line.startswith("- line 1: "))
+    assert tie.endswith("held to 0.5; 1 more")
+    assert (found.figures()["sampled"], found.kinds["sampled"]) == (1, 1)
+    monkeypatch.setattr(result, "fit_of", lambda judged: Fit(9, 1e-12, 0.5))
+    assert "- sampled tokens: BIASED, p = 1e-12 over 9 " in page(
+        AuditResult([FileResult("f", outputs, [])], "", "", "")
+    )
+
+
+def test_the_page_says_where_two_files_part() -> None:
+    """Twice they are the same; of 21 that part 20 are told one by one."""
+    first = [judged(n, [n], [1, 2, 3]) for n in range(1, 24)]
+    second = [judged(n, [n], [1, 2, 3]) for n in (1, 2)]
+    second += [judged(n, [n], [1, 4, 3], tie=1) for n in range(3, 23)]
+    second.append(judged(23, [23], [1], "last", wrong=0, end=1))
+    partings = [part(*both) for both in zip(first, second, strict=True)]
+    lines = page(AuditResult([], "", "", "", partings=partings)).splitlines()
+    assert "- 2 of 23: the same" in lines
+    assert "- 20 of 23: part where either token is the target's own within rounding" in lines
+    assert "- lines 3 and 3: at position 1 tokens 2 and 4, own and tie" in lines
+    assert "- and 1 more, in audit.json" in lines
+    last = page(AuditResult([], "", "", "", partings=partings[-1:]))
+    assert "- lines 23 and 23 (last): at position 1 tokens 2 and its end, own and violation" in last
+    assert "- 1 of 1: part where the second file's token is not the target's own" in last
+
+
+def test_figures_of_two_files_together() -> None:
+    """The more telling of their p-values; what belongs to one alone is the first one's."""
+    files = [
+        FileResult("f", [judged(1, [7], [1, 2], tie=1), judged(2, [7], [1])], []).figures(),
+        FileResult("g", [judged(1, [7], [1], wrong=0)], [Unusable(Place("g", 2), "")]).figures(),
+    ]
+    files[0]["sampling_p_value"], files[1]["sampling_p_value"] = 0.5, 0.25
+    whole = _summary({"files": files, "meanings": {"same": 1}})
+    names = ("outputs", "prompts", "identical", "ties", "violations", "sampled", "unusable")
+    assert [whole[name] for name in names] == [4, 3, 1, 1, 1, 0, 1]
+    assert (whole["sampling_p_value"], whole["tokens"], whole["lossy"]) == (0.25, 3, 0)
+    assert (whole["meanings"], whole["by_file"]) == ({"same": 1}, files)
+    files[0]["sampling_p_value"] = files[1]["sampling_p_value"] = None
+    assert _summary({"files": files, "meanings": None})["sampling_p_value"] is None
 
 
 def test_a_long_list_is_cut_on_the_page() -> None:
