@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from test_frame import ENVIRONMENT, IDENTITY
 from written_run import write_speeds
@@ -226,6 +227,38 @@ def test_output_that_is_not_the_targets_is_marked(
     program.main(["compare", str(tmp_path)])
     out = capsys.readouterr().out
     assert "| draft_only † | pearl |" in out and "† its output is not the target's." in out
+
+
+def test_each_figure_has_a_column_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    test = {"n": 7, "ratio": 1.25, "low": 1.125, "high": 1.5, "effect": -0.5, "p": 0.01}
+    found = {"pair": "tiny", "task": "gsm8k", "label": "pearl γ3", "p_holm": 0.023} | test
+    found |= {"differs": True, "own_ratio": 0.8, "reference_ratio": 0.64, "same_outputs": 0.5}
+    figures = {
+        "speedup": (2.0, 2.5),
+        "acceptance_rate": (0.8126, 0.9),
+        "mean_accepted_tokens": (float("nan"), 3.0),
+        "acceptance_length": (3.25, 4.0),
+        "accuracy": (0.5, None),
+    }
+    for name, (before, after) in figures.items():
+        found |= {f"{name}_before": before, f"{name}_after": after}
+    other = found | {"label": "alike", "differs": False, "low": float("nan")}
+    monkeypatch.setattr(compare, "load_any", list)
+    monkeypatch.setattr(compare, "changes", lambda before, after: pd.DataFrame([found, other]))
+    monkeypatch.setattr(compare, "differing", lambda before, after: {"code": ("x", "y")})
+    compare.compare("a", "b")
+    lines = capsys.readouterr().out.splitlines()
+    assert "| code | x | y |" in lines
+    both = "2.00 → 2.50 | 0.813 → 0.900 | – → 3.00 | 3.25 → 4.00 | 0.500 → –"
+    rest = f"0.800 | 0.640 | {both} | 50% |"
+    ours, theirs = "pearl γ3 | 1.250 (1.125–1.500)", "alike | 1.250"
+    assert f"| tiny | gsm8k | {ours} | -0.50 | 0.023 | 7 | differs | {rest}" in lines
+    assert f"| tiny | gsm8k | {theirs} | -0.50 | 0.023 | 7 | no difference seen | {rest}" in lines
+    compare.compare("a", "b", "csv")
+    header, *rows = capsys.readouterr().out.splitlines()
+    assert header.startswith("pair,task,label,p_holm,n,ratio,low,high,") and len(rows) == 2
 
 
 def test_sweeps_under_other_conditions_are_refused(tmp_path: Path) -> None:

@@ -234,6 +234,46 @@ def test_one_half_is_predicted_by_what_was_fitted_on_the_other(
         assert str(tmp_path / name) in said
 
 
+def test_what_is_printed_says_which_half_was_fitted_on(
+    cells: list[MeasuredCell],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Cells of the second half were measured 25 % faster than predicted, so they are 20 % off."""
+    _, second = halves(cells)
+    measured = [
+        replace(cell, measured={name: 1.25 * one for name, one in cell.measured.items()})
+        if cell in second
+        else cell
+        for cell in cells
+    ]
+    drawn: list[Any] = []
+
+    def draw(points: Any, said: str) -> Figure:
+        drawn.append((points, said))
+        return Figure()
+
+    monkeypatch.setattr(prediction, "read_cells", lambda *directories: measured)
+    monkeypatch.setattr(prediction, "fit", lambda own: COSTS)
+    monkeypatch.setattr(prediction, "draw_prediction", draw)
+    prediction.predict_benchmarks([tmp_path])
+    first, fitted, predicted, noise, *rest = capsys.readouterr().out.splitlines()
+    assert first == "fitted, µs: round 200, crossing 300, publish 20"
+    assert fitted.startswith("the half fitted on:  median error 0.0%, worst ")
+    assert predicted.startswith("the half predicted:  median error 20.0%, worst -20.0% (")
+    assert noise.startswith("the measurement:     autoregressive decoding beside itself")
+    assert rest[2] == "| speculative | 2 | 20.0% | -20.0% |"
+    ((points, said),) = drawn
+    assert {name for name, _, _ in points} == {"speculative", "pearl", "pearl_async"}
+    assert [one / two for _, one, two in points] == pytest.approx([1.25] * 8)
+    assert said.startswith("median error 20.0%")
+    # Cells are predicted by what was fitted on the other half, whichever that is.
+    prediction.predict_benchmarks([tmp_path], swap=True)
+    _, fitted, predicted, *_ = capsys.readouterr().out.splitlines()
+    assert "median error 20.0%" in fitted and "median error 0.0%" in predicted
+
+
 def test_simulated_surfaces_pass_through_their_own_grid(cells: list[MeasuredCell]) -> None:
     """The middle cell's own forwards at its own c; another c is another target."""
     surfaces = heatmap.simulated(cells, COSTS)
