@@ -8,7 +8,12 @@ import interval_coverage as simulated
 import numpy as np
 import pytest
 
-from pearl_eval.results.intervals import mean_ratio_interval, total_ratio, total_ratio_interval
+from pearl_eval.results.intervals import (
+    mean_ratio_interval,
+    total_ratio,
+    total_ratio_interval,
+    wilson,
+)
 
 #: Student's t at 98.25 % with 2 degrees of freedom: (2p − 1) / √(2p(1 − p)).
 T2 = 0.965 / math.sqrt(2 * 0.9825 * 0.0175)
@@ -47,6 +52,14 @@ def test_fewer_than_three_problems_have_none() -> None:
     assert total_ratio_interval(two, two, two, two) is None
     assert mean_ratio_interval(two) is None
     assert mean_ratio_interval([1.0, 2.0, 3.0]) is not None
+
+
+def test_the_interval_of_a_share_by_hand() -> None:
+    """Of 1.96² = 3.8415: 0.25 of 12 is (0.25 + 0.1601 ± 1.96 √(0.015625 + 0.00667)) / 1.3201."""
+    assert wilson(0.25, 12) == pytest.approx((0.08894, 0.53231), abs=1e-4)
+    # None and all of some are shares, whatever is rounded.
+    assert min(wilson(0.0, n)[0] for n in range(1, 100)) == 0.0
+    assert max(wilson(1.0, n)[1] for n in range(1, 100)) == 1.0
 
 
 @pytest.mark.parametrize("size", [3, 5, 10, 20])

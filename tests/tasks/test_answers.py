@@ -92,6 +92,7 @@ NUMBERS = {
     # No number of an answer.
     "9" * 5000: ("", None),
     "1" * 1000: ("1" * 1000, None),
+    "1" * 1001 + " 2": ("2", None),
 }
 
 
@@ -163,6 +164,12 @@ def test_the_first_mark_with_a_number_counts(text: str, number: int | None) -> N
         ("\\boxed{3} and \\boxed{4}, or \\boxed{x}", 4),
         ("\\boxed{1{,}234} 5", 1234),
         ("\\boxed{\\text{no}} 5", 5),
+        # A box of 200 signs; one that is longer is read so far.
+        (f"\\boxed{{{' ' * 199}5}} 3", 5),
+        (f"\\boxed{{{' ' * 200}5}} 3", 3),
+        # Up to 20 signs between a mark and its number.
+        (f"####{'*' * 20}8\n9", 8),
+        (f"####{'*' * 21}8\n9", 9),
         ("So the answer is 18. That is 3 more.", 18),
         ("The answer is 16 - 3 = 13 eggs.", 13),
         ("The answer is 13 = so. 5", 13),

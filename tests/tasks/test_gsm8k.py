@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 from fractions import Fraction
 from pathlib import Path
@@ -128,6 +129,15 @@ def test_examples_are_chosen_by_their_seed(tmp_path: Path) -> None:
     ]
     assert prompts[0] == prompts[1] != prompts[2]
     assert prompts[0].count("The answer is") == 3
+
+
+def test_eight_examples_are_drawn_from_the_first_two_hundred(tmp_path: Path) -> None:
+    """As ``random.Random(1).sample`` draws them, in that order."""
+    rows = [{"question": f"Q{i}?", "answer": f"#### {i}"} for i in range(210)]
+    path = write(tmp_path / "rows.jsonl", *rows)
+    (first, *_) = Gsm8k(data=path, shots_data=path).load()
+    drawn = random.Random(1).sample(range(200), 8)
+    assert re.findall(r"The answer is (\d+)\.", first.prompt) == [str(i) for i in drawn]
 
 
 def test_what_was_read_is_told(tmp_path: Path) -> None:
