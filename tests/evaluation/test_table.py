@@ -76,6 +76,75 @@ def test_acceptance_length_is_beside_the_mean_accepted_tokens() -> None:
     assert told(row(acceptance_length=None))["acceptance length"] == "–"
 
 
+def test_each_figure_is_below_its_heading() -> None:
+    assert told(row()) == {
+        "tokens/s": "300.0",
+        "speedup (95 % CI)": "3.00× (2.75–3.25)",
+        "mean accepted tokens": "5.25",
+        "acceptance length": "3.50",
+        "acceptance rate": "0.875",
+        "waited draft / target": "10% / 20%",
+        "equivalence": "identical 6/6",
+        "pass@1": "0.500",
+        "reference": "inline",
+    }
+    assert told(row(draft_forwards=0))["waited draft / target"] == "–"
+    mixed = told(row(), row(decoder_about={"engine": "vLLM"}))
+    assert list(mixed)[:2] == ["engine", "tokens/s"] and mixed["engine"] == "transformers"
+    own = dict(zip(category_headings([row()]), category_cells(SUMMARY), strict=True))
+    assert list(own.values()) == [
+        "300.0", "3.00× (2.75–3.25)", "5.25", "0.500", "3.50", "0.875", "6",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"ties": 1, "exact_match_rate": 5 / 6}, "identical 5/6, 1 tie"),
+        ({"ties": 2, "exact_match_rate": 4 / 6}, "identical 4/6, 2 ties"),
+        ({"violations": 2, "ties": 1}, "VIOLATION 2/6"),
+        ({"lossy": 3, "exact_match_rate": 0.5}, "lossy, identical 3/6"),
+        (
+            {"sampled_tokens": 9, "exact_match_rate": 0.5, "sampling_p_value": 0.0625},
+            "sampled, p = 0.062",
+        ),
+        # Whose random numbers are the reference's.
+        ({"sampled_tokens": 9, "sampling_p_value": 0.0625}, "identical 6/6"),
+    ],
+)
+def test_what_is_said_of_outputs(more: dict[str, Any], said: str) -> None:
+    assert told(row(**more))["equivalence"] == said
+
+
+def test_what_must_be_known_beside_the_table() -> None:
+    sampled = {"sampled_tokens": 90, "sampling_smallest_bias": 0.0123, "verification": "block"}
+    tied = {"ties": 2, "runner_up_pass_rate": 0.0234}
+    lines = notes(
+        [
+            row("a", reference="cached"),
+            row("b", reference="cached", synthetic=True, prompts=1),
+            row("c", **sampled),
+            row("d", **tied),
+            row("e", lost_from="Task/3", decoder_about={"engine": "vLLM"}),
+            row("f", decoder_settings={"cache": "warm"}, decoder_about={"cache": "earlier ones"}),
+        ]
+    )
+    beginnings = [
+        "Synthetic pair: tokens are made up",
+        "a, b: against a cached reference",
+        "Decoded in transformers and vLLM: each speedup is over",
+        "c: drafted tokens judged as blocks",
+        "c: 90 sampled tokens; a bias of 1.2% of the target's first choice",
+        "d: 2 of 6 outputs differ by rounding alone; 2.3% of the target's second choices",
+        "e: from Task/3 on it had no drafts",
+        "f: looks up in more than each prompt's own text: earlier ones.",
+        "No speeds: the only prompt was the warm-up.",
+    ]
+    assert len(lines) == len(beginnings)
+    assert all(map(str.startswith, lines, beginnings))
+    assert notes([row(ties=1), row(decoder_settings={"cache": "cold"})]) == []
+
+
 def test_equal_hardware_has_a_column_where_a_run_has_it() -> None:
     found = told(row(**EQUAL))
     assert found["speedup (95 % CI)"] == "3.00× (2.75–3.25)"
