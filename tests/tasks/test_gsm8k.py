@@ -140,6 +140,20 @@ def test_eight_examples_are_drawn_from_the_first_two_hundred(tmp_path: Path) -> 
     assert re.findall(r"The answer is (\d+)\.", first.prompt) == [str(i) for i in drawn]
 
 
+def test_how_many_problems_there_are_is_told_where_nothing_must_be_fetched(tmp_path: Path) -> None:
+    path = write(tmp_path / "rows.jsonl", ROW, ROW, ROW)
+    assert Gsm8k(data=path, shots=0).size() == 3
+    assert Gsm8k(data=path, shots_data=path, shots=1, limit=2).size() == 2
+    assert (Gsm8k(data=path).size(), Gsm8k(data=path, limit=5).size()) == (None, 5)
+    assert Gsm8k(shots=0, limit=7).size() == 7
+
+
+def test_the_end_of_an_answer_without_a_number_is_told(tmp_path: Path) -> None:
+    path = write(tmp_path / "rows.jsonl", {"question": "?", "answer": f"{'a' * 30}{'b' * 30}"})
+    with pytest.raises(ValueError, match=f"#### and a number, got '{'a' * 10}{'b' * 30}'"):
+        Gsm8k(data=path, shots=0).load()
+
+
 def test_what_was_read_is_told(tmp_path: Path) -> None:
     """The checksum is of the content: the same rows in another format have the same."""
     task = Gsm8k(data=write(tmp_path / "d.jsonl", ROW), shots=0)

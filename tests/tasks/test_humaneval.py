@@ -15,7 +15,7 @@ from tasks.humaneval import HumanEval
 from tasks.sandbox.sandbox import Isolation
 from tasks.scoring import trials
 from tasks.scoring.checker import Checker
-from tasks.scoring.programs import completion_in, packages_in
+from tasks.scoring.programs import completion_in, package_folders, packages_in
 from tasks.scoring.score import Score
 from tasks.task import Problem
 
@@ -149,6 +149,19 @@ def test_packages_that_a_program_imports(program: str, packages: set[str]) -> No
     assert packages_in(program) == packages
 
 
+def test_where_installed_packages_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package may be a single file, and a wheel have libraries beside it."""
+    (tmp_path / "single_file.py").touch()
+    (tmp_path / "whole_folder").mkdir()
+    (tmp_path / "whole_folder" / "__init__.py").touch()
+    (tmp_path / "whole_folder.libs").mkdir()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    names = ["whole_folder", "no_such_package", "single_file"]
+    parts = ["single_file.py", "whole_folder", "whole_folder.libs"]
+    folder = tmp_path.resolve()
+    assert package_folders(names) == {str(folder): [str(folder / part) for part in parts]}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -233,6 +246,52 @@ def test_a_solution_that_ran_out_of_time_among_others_is_tried_once_more(
     assert results == {"0": [], "1": [], "2": []}
 
 
+def test_only_what_has_passed_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is the same row with its fields in another order."""
+    tried: list[str] = []
+
+    class Failing:
+        def check(self, problem: dict, completion: str) -> Score:
+            tried.append(problem["task_id"])
+            return Score(False, "failed" if problem["task_id"] == "b" else "passed")
+
+    monkeypatch.setattr(trials, "_passed", set())
+    made = trials.Trials(Failing())  # type: ignore[arg-type]
+    whole = [{"task_id": name, "canonical_solution": "x"} for name in "ab"]
+    assert made.run(whole) == {0: "passed", 1: "failed"}
+    assert sorted(tried) == ["a", "b", "b"]
+    turned = [dict(reversed(row.items())) for row in whole]
+    assert made.run(turned) == {0: "passed", 1: "failed"}
+    assert sorted(tried) == ["a", "b", "b", "b", "b"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"limit": 0}, "task.limit is the number of problems and must be at least 1, got 0"),
+        ({"max_new_tokens": 0}, "task.max_new_tokens is the longest generation and must be at le"),
+        ({"check_seconds": 0.0}, "more than 0 and at most 3600"),
+        ({"check_seconds": 3600.5}, "more than 0 and at most 3600"),
+        ({"check_memory_mb": 0}, "task.check_memory_mb more than 0, got 3.0 and 0"),
+        ({"samples_per_task": 0}, "task.samples_per_task is how often"),
+        ({"samples_per_task": 10_001}, "at most 10000, got 10001"),
+        ({"k": []}, "task.k must list numbers from 1 to task.samples_per_task=1"),
+        ({"k": [0]}, "task.k must list numbers"),
+        ({"k": [1, 3], "samples_per_task": 2}, r"task.samples_per_task=2, got \[1, 3\]"),
+    ],
+)
+def test_settings_have_limits(settings: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        HumanEval(**settings)
+    HumanEval(1, False, 1, 10_000, [1, 10_000], check_seconds=3600, check_memory_mb=1)
+
+
+def test_a_solution_must_be_a_text(tmp_path: Path) -> None:
+    path = rows(tmp_path / "plus.jsonl", {}, {"canonical_solution": 5})
+    with pytest.raises(ValueError, match="line 2: canonical_solution must be a str, got 5"):
+        HumanEval(data=path).problems()
+
+
 def test_a_run_of_other_rows(run_cli: Run, tmp_path: Path) -> None:
     path = rows(tmp_path / "plus.jsonl", {}, {"canonical_solution": "    return x\n"})
     short = ("task=humaneval", f"task.data={path}", "task.max_new_tokens=2")
@@ -271,6 +330,10 @@ WHOLE = "def f(x):\n    return 2 * x"
         ("return 2 * x", f"{PROMPT}\n    return 2 * x"),
         ("y = 2\n    return y * x", f"{PROMPT}\n    y = 2\n    return y * x"),
         ("y = 2\nreturn y * x", f"{PROMPT}\n    y = 2\n    return y * x"),
+        (
+            "for _ in range(4):\n    x += 1\nreturn x",
+            f"{PROMPT}\n    for _ in range(4):\n        x += 1\n    return x",
+        ),
     ],
 )
 def test_the_program_in_an_answer(answer: str, program: str) -> None:
@@ -279,6 +342,12 @@ def test_the_program_in_an_answer(answer: str, program: str) -> None:
     names: dict = {}
     exec(made, names)
     assert names["f"](4) == 8
+
+
+def test_a_function_that_is_none_is_left_as_it_is() -> None:
+    assert completion_in("So: def\ndef f(x):\n    return (", PROMPT, "f") == (
+        "\n\ndef f(x):\n    return ("
+    )
 
 
 def test_a_function_without_a_docstring_is_followed_by_a_whole_one() -> None:

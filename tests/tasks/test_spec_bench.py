@@ -89,6 +89,17 @@ def test_a_limit_within_categories(tmp_path: Path) -> None:
     }
 
 
+def test_dialogues_begin_with_what_is_asked_for_and_fields_must_be_there(tmp_path: Path) -> None:
+    data = write(tmp_path / "d.jsonl", ROW)
+    (problem,) = SpecBench(data=data, system_prompt="Be kind.").problems()
+    assert problem.system_prompt == "Be kind."
+    write(tmp_path / "d.jsonl", {"question_id": 7, "turns": ["Why?"], "reference": [5]})
+    with pytest.raises(ValueError, match=r"line 1: no field 'category' \(its fields: 'question_id"):
+        SpecBench(data=data).problems()
+    with pytest.raises(ValueError, match="must be at least 1, got 0"):
+        SpecBench(limit=0)
+
+
 def test_subtasks_are_chosen(tmp_path: Path) -> None:
     task = SpecBench(data=MINI, subtasks=["rag", "mt_bench"])
     assert Counter(p.category for p in task.problems()) == {"mt_bench": 8, "rag": 1}
@@ -105,6 +116,7 @@ def test_subtasks_are_chosen(tmp_path: Path) -> None:
     [
         ({"category": "maths"}, "line 2: category must be one of writing, .*, rag, got 'maths'"),
         ({"category": None}, "line 2: category must be a str, got None"),
+        ({"turns": None}, "line 2: turns must be a list, got None"),
         ({"turns": ["?", ""]}, "line 2: turns must be a list of messages"),
         ({"question_id": 7}, "line 2: question_id 7 is already that of .*line 1"),
     ],

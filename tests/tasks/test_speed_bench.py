@@ -66,6 +66,13 @@ def test_throughput_is_by_length_and_entropy() -> None:
     assert [problem.category for problem in some.problems()] == ["1k mixed", "1k high_entropy"]
 
 
+def test_dialogues_begin_with_what_is_asked_for() -> None:
+    problems = SpeedBench(data=MINI, system_prompt="Be kind.").problems()
+    assert {problem.system_prompt for problem in problems} == {"Be kind."}
+    with pytest.raises(ValueError, match="must be at least 1, got 0"):
+        SpeedBench(limit=0)
+
+
 def test_one_text_in_two_splits_is_two_problems(tmp_path: Path) -> None:
     for name in ("throughput_1k", "throughput_8k"):
         write(tmp_path / f"{name}.jsonl", row("a", "mixed"))
