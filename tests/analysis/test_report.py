@@ -82,6 +82,14 @@ def test_what_a_token_costs_is_beside_the_references(tmp_path: Path) -> None:
     assert "energy / reference's" not in page and "No device here counts its energy" in said
 
 
+def test_a_long_list_is_cut_after_twelve() -> None:
+    twelve = " ".join(map(str, range(12)))
+    assert report._listed([float(n) for n in range(12)], ".0f") == twelve
+    assert report._listed([float(n) for n in range(13)], ".0f") == f"{twelve} …"
+    assert report._listed([0.5, None], ".2f") == "0.50 –"
+    assert report._listed([], ".2f") == report._listed(None, ".2f") == "–"
+
+
 def test_energy_is_told_where_a_device_counts_it(tmp_path: Path) -> None:
     own = cost(target_flops=16e6, joules=0.25)
     own["reference"]["joules_per_token"] = 0.5

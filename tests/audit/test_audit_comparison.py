@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from pearl_eval.audit import result
-from pearl_eval.audit.audit import _summary
+from pearl_eval.audit.audit import _summary, _tell
 from pearl_eval.audit.comparison import pair_up, part
 from pearl_eval.audit.ends import EndKind, OutputEnd
 from pearl_eval.audit.page import page
@@ -190,6 +190,19 @@ def test_the_page_says_where_two_files_part() -> None:
     last = page(AuditResult([], "", "", "", partings=partings[-1:]))
     assert "- lines 23 and 23 (last): at position 1 tokens 2 and its end, own and violation" in last
     assert "- 1 of 1: part where the second file's token is not the target's own" in last
+
+
+def test_up_to_twenty_rows_that_cannot_be_judged_are_told(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rows = [Unusable(Place("f", line), "why not") for line in range(1, 23)]
+    _tell(rows[:20])
+    assert capsys.readouterr().err.splitlines()[19:] == ["pearl-eval: f, line 20: why not"]
+    _tell(rows)
+    assert capsys.readouterr().err.splitlines()[19:] == [
+        "pearl-eval: f, line 20: why not",
+        "pearl-eval: and 2 more rows can't be judged",
+    ]
 
 
 def test_figures_of_two_files_together() -> None:

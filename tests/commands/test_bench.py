@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -386,6 +388,31 @@ def test_growth_is_of_each_context_by_itself() -> None:
     assert [(one["context"], one["median"], one["outputs"]) for one in found] == [
         (100, 0.5, 1), (200, 4.0, 1),
     ]  # fmt: skip
+
+
+def test_windows_are_timed_in_turns_with_a_single_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three times each, of which the median counts."""
+    asked: list[tuple[int, int, int]] = []
+
+    def time(target: str, size: int, context: int, repeats: int) -> list[float]:
+        assert target == "target"
+        asked.append((size, context, repeats))
+        return [float(size * context * len(asked)), 0.0, 1e6]
+
+    setup: Any = SimpleNamespace(
+        load_target=lambda: "target", processes=SimpleNamespace(target="process")
+    )
+    plan = SimpleNamespace(setup=setup)
+    monkeypatch.setattr(growth, "reserved", lambda plan: contextlib.nullcontext(plan))
+    monkeypatch.setattr(growth, "placed", lambda process: contextlib.nullcontext())
+    monkeypatch.setattr(growth, "time_forwards", time)
+    entrants: Any = [SimpleNamespace(plan=plan)]
+    assert growth.time_windows(entrants, [10, 20], 5) == [
+        # 10 times 1, 3 and 5; 80 times 2, 4 and 6.
+        WindowTimes(10, 8, 30.0, 320.0),
+        WindowTimes(20, 8, 20.0 * 9, 160.0 * 10),
+    ]
+    assert asked == [(1, 10, 5), (8, 10, 5)] * 3 + [(1, 20, 5), (8, 20, 5)] * 3
 
 
 def cells_of(out: str) -> list[list[str]]:
