@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,9 +15,16 @@ from make_record import make_record
 from pyarrow import parquet
 from written_run import autoregressive, pearl, write_run
 
+from decoders.round import Round
 from pearl_eval.errors import UserError
 from pearl_eval.evaluation.reference import ReferenceCache
 from pearl_eval.evaluation.run_files import RunFiles
+from pearl_eval.results.additions import (
+    with_choices,
+    with_engine_times,
+    with_foresight,
+    with_retrieved,
+)
 from pearl_eval.results.records import read_records, read_run, read_summary
 from pearl_eval.results.traces import read_rounds
 from pearl_eval.results.version_0 import upgrade_identity, upgrade_override
@@ -238,6 +245,25 @@ def test_references_of_version_0_are_used(tmp_path: Path) -> None:
     ReferenceCache(tmp_path, ours | {"code": "ours"}, 1.0).check()
     with pytest.raises(UserError, match=r"which differ in seed \(1 there, 2 here\):"):
         ReferenceCache(tmp_path, ours | {"code": "ours", "seed": 2}, 1.0).check()
+
+
+def test_what_rounds_of_before_lack_is_as_where_none_of_it_was_done() -> None:
+    """What they have stays."""
+    rounds = pd.DataFrame({"mode": ["a", "b"]}, index=[3, 5])
+    plain, added = asdict(Round()), set()
+    for add in (with_engine_times, with_choices, with_retrieved, with_foresight):
+        made = add(rounds)
+        for name in set(made) - {"mode"}:
+            assert list(made[name]) == [plain[name]] * 2 and list(made.index) == [3, 5]
+            assert type(made[name].tolist()[0]) is type(plain[name])
+            known = rounds.assign(**{name: [7, 8]})
+            assert list(add(known)[name]) == [7, 8] and set(add(known)) == set(made)
+        added |= set(made)
+    assert added == {
+        "mode", "step_start", "step_seconds", "wait_start", "drafted_from", "drafted_until",
+        "at_hand", "awaited", "confidences", "chances", "retrieved", "guessed", "given",
+        "outcomes", "fan_out", "branch_forwards", "branch_tokens", "hit", "branch_seconds",
+    }  # fmt: skip
 
 
 def test_rounds_of_no_column_are_read_back_as_none(tmp_path: Path) -> None:
