@@ -6,11 +6,12 @@ import pytest
 from omegaconf import OmegaConf
 
 from analysis.paper import pairs
-from analysis.paper.pairs import PAIRS, PaperPair
+from analysis.paper.pairs import A100, H100, PAIRS, PaperPair
 from analysis.paper.reported import REPORTED
 from paper_pairs import reported_table, shared_table, times_table
 from pearl_eval.config.paths import config_dir
 from pearl_eval.simulation import Ahead, Alone, Parallel, Sequential
+from pearl_eval.sizes.model_shapes import model_shape
 
 LIMIT = 256
 LLAMA = PAIRS["llama31_8b_70b"]
@@ -43,6 +44,18 @@ def test_the_reported_waiting_is_what_forwards_are_predicted_to_take() -> None:
     frame = times_table().frame.loc[("", "CodeLlama 7B & 70B")]
     assert frame["t_target"] == pytest.approx(1e3 * times.target(1, 0))
     assert frame["c"] == pytest.approx(times.target(1, 0) / times.draft(1, 0))
+
+
+def test_an_h100_reads_and_computes_as_much_faster_as_its_data_sheet_says() -> None:
+    """3.35 over 2.039 TB/s, 989 over 312 Tflop/s; and its host bounds no forward."""
+    on_a100, on_h100 = (LLAMA.forwards(one) for one in (A100, H100))
+    assert on_a100.target(1, 0) / on_h100.target(1, 0) == pytest.approx(3.35 / 2.039)
+    assert on_a100.target(2048, 0) / on_h100.target(2048, 0) == pytest.approx(989 / 312)
+    shape = model_shape(LLAMA.draft)
+    assert on_h100.draft(1, 0) == pytest.approx(
+        2 * (shape.multiplied + shape.cached) / (0.9 * 3.35e12)
+    )
+    assert on_h100.draft(2048, 0) == pytest.approx(2 * 2048 * shape.multiplied / (0.6 * 989e12))
 
 
 def test_a_draft_length_is_the_decoders_own(short: None) -> None:

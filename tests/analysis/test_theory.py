@@ -126,6 +126,26 @@ def test_automatic_draft_lengths_follow_the_theory(speed_ratio: int, rate: float
     assert balanced(1.0, flat) == theory.pearl_gamma(speed_ratio, rate) == speed_ratio
 
 
+def test_closed_forms_by_hand() -> None:
+    """At c = 4 and α = 1/2; of PEARL without a barrier at c = 2.5, where what is drafted by the
+    second, fourth … verification has no fraction: 1.5 + (3/4 · 1/4 + 1/32) · 32/31 rounds."""
+    assert [theory.speculative_tokens(0.5, gamma) for gamma in (0, 1, 2)] == [1, 1.5, 1.75]
+    assert theory.speculative_speedup(4.0, 0.5, 2) == pytest.approx(1.75 * 4 / 6)
+    # 3/4 over 1/2 · (3/4 + 1/2), and 31/32 over 1/2 · (31/32 + 1/2) in rounds of 5.
+    assert theory.pearl_speedup(4.0, 0.5, 2) == pytest.approx(1.2)
+    assert theory.pearl_speedup(4.0, 0.5, 5) == pytest.approx(62 / 47 * 4 / 5)
+    # A round of 3 and 1 + 1/16 / (7/8) rounds of 4, for two tokens.
+    assert theory.no_pre_verify_speedup(4.0, 0.5, 3) == pytest.approx(2 * 4 / (3 + 4 * 15 / 14))
+    assert theory.no_pre_verify_speedup(4.0, 0.5, 1) == pytest.approx(1.5 * 4 / 5)
+    assert theory.no_post_verify_speedup(4.0, 0.5, 2) == pytest.approx(1.75 * 4 / 6)
+    assert theory.no_post_verify_speedup(4.0, 0.5, 1) == 1.0
+    assert theory.async_speedup(2.5, 0.5) == pytest.approx(2 / (1.5 + 7 / 31))
+    assert [theory.accepted_in_block(0.5, gamma) for gamma in (1, 3)] == [0.5, 0.875]
+    assert [theory.accepted_run(rate) for rate in (0.0, 0.75, 1.0)] == [0.0, 3.0, math.inf]
+    assert (theory.speculative_gamma(1.0, 0.3), theory.speculative_gamma(3.0, 1.0)) == (0, 10_000)
+    assert [theory.pearl_gamma(ratio, 0.5) for ratio in (0.4, 1.0, 3.0)] == [1, 1, 3]
+
+
 def test_a_perfect_draft_is_as_fast_as_drafting() -> None:
     assert theory.pearl_speedup(5, 1.0, 5) == theory.async_speedup(5, 1.0) == 5
     assert theory.no_pre_verify_speedup(5, 1.0, 5) == 5
@@ -139,5 +159,13 @@ def test_a_perfect_draft_is_as_fast_as_drafting() -> None:
 def test_what_is_no_rate_is_refused(bad: float) -> None:
     with pytest.raises(ValueError, match="between 0 and 1"):
         theory.pearl_speedup(4.0, bad, 4)
-    with pytest.raises(ValueError, match="γ at least 1"):
-        theory.no_pre_verify_speedup(4.0, 0.5, 0)
+    for ablation in (theory.no_pre_verify_speedup, theory.no_post_verify_speedup):
+        with pytest.raises(ValueError, match="γ at least 1"):
+            ablation(4.0, 0.5, 0)
+    with pytest.raises(ValueError, match=r"γ at least 0, got c=1\.0 γ=-1"):
+        theory.speculative_tokens(0.5, -1)
+    with pytest.raises(ValueError, match="c must be more than 0"):
+        theory.speculative_gamma(0.0, 0.5)
+    with pytest.raises(ValueError, match=r"c of at least 2, got 1\.9"):
+        theory.async_speedup(1.9, 0.5)
+    assert theory.async_speedup(2.0, 0.0) == 1.0

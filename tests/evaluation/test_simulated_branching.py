@@ -209,6 +209,12 @@ def test_a_token_is_prepared_for_among_as_many_as_its_accepted_length_has() -> N
     assert [one.mode for one in made] == ["decode", "miss", "hit", "miss", "miss", "hit"]
 
 
+def test_what_follows_a_whole_draft_is_right_as_often_as_its_last_token() -> None:
+    """Always: of tokens that are accepted by their place one choice is enough."""
+    made = Simulation(Branching(2, 1), TIMES, BlockRates((1.0, 1.0)), max_new_tokens=10).rounds()
+    assert [one.mode for one in made] == ["decode", "hit", "hit", "hit"]
+
+
 def test_a_draft_that_nothing_was_prepared_of_is_read_first() -> None:
     """The target is done before the draft model has begun: 4 s for the prompt, then one by one."""
     times = ForwardTimes(Surface.constant(0.0), TIMES.draft)

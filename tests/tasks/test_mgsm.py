@@ -7,8 +7,9 @@ from pathlib import Path
 import datasets
 import pytest
 
+from tasks import mgsm
 from tasks.mgsm import LANGUAGES, Mgsm
-from tasks.rows.rows import Hub, load_rows, read_rows
+from tasks.rows.rows import Hub, Rows, load_rows, read_rows
 from tasks.scoring.answers import final_number
 from tasks.scoring.numbers import find_number
 
@@ -113,6 +114,23 @@ def test_the_hub_gives_the_rows_of_the_file(folder: Path) -> None:
     from_hub = load_rows(None, Hub("csv", files=str(path)), fields, "task.data")
     assert list(from_hub) == list(read_rows(str(path), fields))
     assert from_hub.sha256 == read_rows(str(path), fields).sha256
+
+
+def test_each_language_has_a_file_of_its_own_on_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str | None] = []
+
+    def load(data: None, hub: Hub, *rest: object, **more: object) -> Rows:
+        asked.append(hub.files)
+        return Rows([{"question": "?", "answer": "1"}] * 3, "")
+
+    monkeypatch.setattr(mgsm, "load_rows", load)
+    task = Mgsm(hub=Hub("csv", files="a/{language}.tsv"), languages=["de", "fr"], per_language=2)
+    assert [one.task_id for one in task.problems()] == [
+        "MGSM/de/0", "MGSM/de/1", "MGSM/fr/0", "MGSM/fr/1",
+    ]  # fmt: skip
+    assert asked == ["a/de.tsv", "a/fr.tsv"]
+    # What there is is known without it.
+    assert (task.size(), Mgsm(limit=7).size(), Mgsm(limit=700).size()) == (4, 7, 100)
 
 
 def test_a_data_set_of_the_hub(tmp_path: Path) -> None:

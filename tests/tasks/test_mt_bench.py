@@ -208,6 +208,12 @@ def test_answers_are_left_as_fastchat_reads_them(tmp_path: Path) -> None:
     assert line["answer_id"] != other["answer_id"]
 
 
+def test_how_many_dialogues_there_are_is_told_of_a_file(tmp_path: Path) -> None:
+    path = write(tmp_path / "d.jsonl", *({"question_id": n, "turns": ["?"]} for n in range(3)))
+    assert (MtBench(data=path).size(), MtBench(data=path, limit=2).texts()) == (3, 4)
+    assert (MtBench().size(), MtBench(limit=5).size()) == (None, 5)
+
+
 def test_missing_data_is_told() -> None:
     with pytest.raises(ValueError, match=r"task\.data is missing"):
         MtBench().problems()
