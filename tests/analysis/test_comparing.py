@@ -54,6 +54,8 @@ def test_figures_by_hand() -> None:
     assert PairedTest.of([0.9, 1.5, 2.0]).effect == pytest.approx(4 / 6)
     # Six of six the same way: 2 of 64 signs are as extreme.
     assert PairedTest.of([1.1, 1.2, 1.3, 1.4, 1.5, 1.6]).p == pytest.approx(2 / 64)
+    # One on which both are alike says nothing.
+    assert PairedTest.of([1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6]).p < 0.05
 
 
 def test_too_few_problems_and_no_difference() -> None:
@@ -78,7 +80,7 @@ def test_no_difference_is_seen_as_rarely_as_promised() -> None:
 
 def test_holm_by_hand() -> None:
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
+    assert holm([0.5, 0.9]) == holm([0.6, 0.9]) == pytest.approx([1.0, 1.0])
     corrected = holm([0.01, float("nan")])
     assert corrected[0] == 0.01 and np.isnan(corrected[1])
 
@@ -227,6 +229,37 @@ def test_output_that_is_not_the_targets_is_marked(
     program.main(["compare", str(tmp_path)])
     out = capsys.readouterr().out
     assert "| draft_only † | pearl |" in out and "† its output is not the target's." in out
+
+
+def test_each_two_decoders_have_a_row(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of two rows each needs seven problems: 2 · 2^−6 is below 5 %, 2 · 2^−5 is not."""
+
+    def printed(*numbers: int, apart: bool = False, lossless: bool = True) -> list[str]:
+        test = {"ratio": 1.25, "low": 1.125, "high": 1.5, "effect": 0.5, "p": 0.01, "p_holm": 0.02}
+        row = {"section": "dtype x", "pair": "tiny", "task": "gsm8k", "differs": True} | test
+        row |= {"faster": "a", "faster_lossless": True, "slower_lossless": True}
+        rows = [row | {"slower": name, "n": n} for name, n in zip("bc", numbers, strict=True)]
+        rows[0]["slower_lossless"] = lossless
+        monkeypatch.setattr(compare, "decoders", lambda frame: pd.DataFrame(rows))
+        monkeypatch.setattr(compare, "mixed", lambda frame: ["dtype"] * apart)
+        monkeypatch.setattr(compare, "load_any", list)
+        compare.compare("a")
+        return capsys.readouterr().out.splitlines()
+
+    figures = "1.250 (1.125–1.500) | +0.50 | 0.02"
+    lines = printed(7, 8)
+    assert lines[2:4] == [
+        f"| tiny | gsm8k | a | b | {figures} | 7 | differs |",
+        f"| tiny | gsm8k | a | c | {figures} | 8 | differs |",
+    ]
+    assert not any("With so few" in line or "†" in line for line in lines)
+    assert "2 rows need 7 problems" in printed(7, 6)[-1] and "need" in printed(6, 7)[-1]
+    lines = printed(7, 7, apart=True, lossless=False)
+    assert lines[2].startswith("| dtype x | tiny | gsm8k | a | b † | 1.250 ")
+    assert lines[3].startswith("| dtype x | tiny | gsm8k | a | c | 1.250 ")
+    assert lines[-1] == "† its output is not the target's."
 
 
 def test_each_figure_has_a_column_of_its_own(
