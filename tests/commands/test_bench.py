@@ -241,6 +241,11 @@ def test_what_is_best_is_chosen_on_one_half_and_compared_on_the_other() -> None:
     assert results.ratio("speculative γ4").value == pytest.approx(32 / 22)
 
 
+def test_a_draft_length_is_told_where_there_were_several() -> None:
+    (best, _) = bests(contest(speculative__2=[4.0] * 4, pearl__3=[4.0] * 4), {})
+    assert (best.contender, best.gamma, best.drafts) == ("speculative γ2", None, True)
+
+
 def test_a_row_compares_with_rivals_that_need_no_choice() -> None:
     results = contest(speculative__2=[4.0] * 4, speculative__4=[2.0] * 4, generate=[16.0] * 4)
     rivals = {"generate": ["generate"], "best speculative": ["speculative"]}
@@ -339,6 +344,7 @@ def made_rounds(*made: tuple[int, int, float, float, float, float]) -> pd.DataFr
         # More tokens than were timed; drafts that were made before the round; the prompt's alone.
         ([(5, 6, 5.5, 7.0, 8.0, 1.0)], None),
         ([(5, 5, 9.0, 7.0, 8.0, 1.0)], None),
+        ([(5, 5, 5.5, 7.0, 8.0, 1.0), (5, 5, 9.0, 7.0, 8.0, 1.0)], None),
         ([], None),
     ],
 )
@@ -347,6 +353,8 @@ def test_limit_2_is_what_the_forwards_of_each_round_take(
 ) -> None:
     found = round_limit_share(made_rounds(*made), {KEY: FORWARDS})
     assert found == (None if share is None else pytest.approx(share))
+    turned = replace(FORWARDS, target={5: 6.0, 1: 4.0})
+    assert round_limit_share(made_rounds(*made), {KEY: turned}) == found
 
 
 def test_limit_2_of_draft_forwards_that_read_guesses() -> None:
@@ -381,9 +389,9 @@ def test_growth_is_the_time_of_a_token_after_the_first_round() -> None:
 def test_growth_is_of_each_context_by_itself() -> None:
     """Ten tokens after 100 and after 200, of which the first round gives 2 and 5."""
     records = [make_record(i, prompt_tokens=n) for i, n in enumerate((100, 200))]
-    frame = pd.DataFrame({"task_id": ["Task/0", "Task/0", "Task/1", "Task/1"], "sample": 0})
-    frame = frame.assign(turn=0, round=[0, 1] * 2, wall=[9.0, 4.0, 9.0, 20.0])
-    frame = frame.assign(verified_length=[2, 10, 5, 10])
+    frame = pd.DataFrame({"task_id": ["Task/0"] * 3 + ["Task/1"] * 2, "sample": 0, "turn": 0})
+    frame = frame.assign(round=[0, 1, 2, 0, 1], wall=[9.0, 1.0, 3.0, 9.0, 20.0])
+    frame = frame.assign(verified_length=[2, 4, 10, 5, 10])
     found = points(Results({"a": Entry("a", records, frame, {})}, []))
     assert [(one["context"], one["median"], one["outputs"]) for one in found] == [
         (100, 0.5, 1), (200, 4.0, 1),
