@@ -94,7 +94,9 @@ class PearlRetrievalSession(PearlSession):
         return range(1, drafted + self.decoder.guesses * self.decoder.target_reads + 2)
 
     def draft_windows(self) -> Iterable[int]:
-        return range(1, self.decoder.guesses + 3)
+        # The target's own tokens, of which it may add a guess and one more, and a guess after them.
+        own = self.decoder.guesses * self.decoder.target_reads + 1
+        return range(1, own + self.decoder.guesses + 1)
 
     def generate(self, sequence: Sequence) -> None:
         self.drafter.begin(sequence.seed, len(sequence))

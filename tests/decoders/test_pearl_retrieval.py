@@ -32,6 +32,7 @@ from decoders.retrieval.lookup import Reach
 from decoders.round import Round
 from decoders.sampling.sampler import Greedy, Sampler
 from decoders.sampling.temperature import Temperature
+from decoders.schedule import Retrieving
 from decoders.sequence import Sequence
 
 __all__ = ["by_hand"]
@@ -213,6 +214,8 @@ def test_what_settings_are_where_nothing_is_said() -> None:
     assert PearlRetrieval() == PearlRetrieval(5, 10, 24, 1.0, 0.1, target_reads=True)
     assert PearlRetrieval() == make_decoder("pearl_retrieval", 5)
     assert PearlRetrieval(2, 3, 5, 2.0, 0.3).reach == Reach(depth=5, factor=2.0, least=0.3)
+    alone = PearlRetrieval(2, 3, target_reads=False)
+    assert alone.simulated_as() == Retrieving(2, 3, target_reads=False)
 
 
 #: Of the toy pair: 1 3 comes again, in which the target may go on as it did before.
@@ -379,6 +382,30 @@ def test_windows_reach_as_far_as_forwards_may() -> None:
     with every_way():
         session: Any = start(PearlRetrieval(2, guesses=3), Greedy())
         assert list(session.windows()) == list(range(1, 2 * 4 + 3 + 2))
-        assert list(session.draft_windows()) == list(range(1, 3 + 3))
+        assert list(session.draft_windows()) == list(range(1, 2 * 3 + 2))
         alone: Any = start(PearlRetrieval(2, guesses=3, target_reads=False), Greedy())
         assert list(alone.windows()) == list(range(1, 2 * 4 + 2))
+        assert list(alone.draft_windows()) == list(range(1, 3 + 2))
+
+
+@pytest.mark.parametrize("target_reads", [True, False])
+def test_no_forward_reads_more_than_its_window(
+    target_reads: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once the prompt is read; and some of the draft model's read as much."""
+    read: dict[TableModel, set[int]] = {}
+    extend = TableModel.extend
+
+    def noted(model: TableModel, tokens: Any, rows: int) -> torch.Tensor:
+        if model.length:
+            read.setdefault(model, set()).add(len(tokens) - model.length)
+        return extend(model, tokens, rows)
+
+    monkeypatch.setattr(TableModel, "extend", noted)
+    with in_one_process():
+        decoder = PearlRetrieval(1, guesses=2, factor=9.0, target_reads=target_reads)
+        session: Any = start(decoder, Temperature())
+        for seed in range(10):
+            session.decode(LOOPING, 30, [], seed)
+    assert max(read[session.target]) <= max(session.windows())
+    assert max(read[session.drafter._service._model]) == max(session.draft_windows())
