@@ -110,8 +110,27 @@ def test_fewer_layers_than_all_must_draft(depth: int, exit_layer: int | None) ->
     with pytest.raises(ValueError, match=f"the target has {depth} layers, and fewer than all"):
         AssistedEarlyExit(exit_layer=exit_layer).check_target(target)
     AssistedEarlyExit(exit_layer=exit_layer).check_target(Architecture("llama", 2048, depth=10))
+    # How many there are need not be known.
+    AssistedEarlyExit(exit_layer=exit_layer).check_target(Architecture("llama", 2048))
     with pytest.raises(ValueError, match=r"decoder\.exit_layer must be at least 1 layer, got 0"):
         AssistedEarlyExit(exit_layer=0)
+
+
+@pytest.mark.parametrize(("exit_layer", "depth", "named"), [(None, 1, 1), (1, 1, 1), (4, 4, 4)])
+def test_the_layer_that_is_one_too_many_is_named(
+    exit_layer: int | None, depth: int, named: int
+) -> None:
+    decoder = AssistedEarlyExit(exit_layer=exit_layer)
+    with pytest.raises(ValueError, match=rf"exit_layer={named}: the target has {depth} layers"):
+        decoder.check_target(Architecture("llama", 2048, depth=depth))
+    decoder.check_target(Architecture("llama", 2048, depth=depth + 1))
+
+
+def test_other_settings_that_cannot_be_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"decoder\.gamma .* must be at least 1, got 0"):
+        AssistedEarlyExit(gamma=0)
+    with pytest.raises(ValueError, match=r"sampling\.coupled: transformers' generate draws"):
+        start(AssistedEarlyExit(), idle_from(2), Temperature(coupled=True))
 
 
 def test_the_distribution_is_the_targets() -> None:

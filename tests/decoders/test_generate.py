@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from decoder_cases import make_decoder
 from library_chance import check_distribution
 from small_pair import SmallPair, make_model, save_pair
 
+from decoders.assisted import Assisted
 from decoders.autoregressive import Autoregressive
 from decoders.decoder import Decoder
 from decoders.generate import Generate
@@ -20,7 +23,7 @@ from decoders.model.cached_model import CachedModel
 from decoders.process.models import Models
 from decoders.process.worker import WorkerOptions
 from decoders.sampling.sampler import Greedy, Sampler
-from decoders.sampling.temperature import Temperature, Warping
+from decoders.sampling.temperature import Temperature, Warping, check_library
 from decoders.session import Session
 from pearl_eval.config.paths import asset
 from pearl_eval.machine.devices import Devices
@@ -83,6 +86,42 @@ def test_confidence_ends_a_draft_at_a_token_it_is_not_sure_of(agreeing: SmallPai
     """Random weights are hardly ever sure of a token, so that one is drafted at a time."""
     generation = start_on(agreeing, "assisted_confidence").decode(PROMPT, 28, [])
     assert Counter(r.drafted for r in generation.rounds[:-1]).most_common(1)[0][0] == 1
+
+
+def test_whether_the_library_moves_the_threshold_is_told(
+    small_pair: SmallPair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does where scikit-learn is installed; other schedules have none to move."""
+    moves = {}
+    for installed in (True, False):
+        monkeypatch.setattr("decoders.assisted.is_sklearn_available", lambda said=installed: said)
+        for name in ("assisted_confidence", "assisted_constant", "assisted_heuristic"):
+            settings = start_on(small_pair, name).settings()
+            moves[name, installed] = settings.get("moves_threshold")
+    assert moves == {
+        ("assisted_confidence", True): True,
+        ("assisted_confidence", False): False,
+        ("assisted_constant", True): None,
+        ("assisted_constant", False): None,
+        ("assisted_heuristic", True): None,
+        ("assisted_heuristic", False): None,
+    }
+
+
+def test_what_settings_of_assisted_are_where_nothing_is_said() -> None:
+    assert Assisted() == Assisted("confidence", 20) == make_decoder("assisted_confidence", 20)
+
+
+def test_the_library_does_not_warn_of_what_is_done_here(small_pair: SmallPair) -> None:
+    """Errors it may tell."""
+    log = logging.getLogger("transformers.generation.utils")
+    own = log.level
+    log.setLevel(logging.NOTSET)
+    try:
+        start_on(small_pair, "assisted_constant")
+        assert log.level == logging.ERROR
+    finally:
+        log.setLevel(own)
 
 
 def test_lookup_drafts_what_followed_before_and_else_decodes(small_pair: SmallPair) -> None:
@@ -175,12 +214,37 @@ def test_the_draft_model_is_warped_once(agreeing: SmallPair) -> None:
         ("assisted_constant", Temperature(draft_top_p=0.5), "draft_top_p"),
     ],
 )
-def test_sampling_rules_it_cannot_follow(name: str, sampler: Sampler, word: str) -> None:
+def test_sampling_rules_it_cannot_follow(
+    small_pair: SmallPair, name: str, sampler: Sampler, word: str
+) -> None:
     with pytest.raises(ValueError, match=word):
         make_decoder(name).check(sampler)
+    with pytest.raises(ValueError, match=word):
+        start(make_decoder(name), small_pair.load_target(), pytest.fail, sampler)
+
+
+class Mine(Sampler):
+    """A rule of somebody's own."""
+
+    def proposer(self, seed: int, start: int) -> Any:
+        """None."""
+
+    def verifier(self, seed: int, start: int) -> Any:
+        """None."""
+
+
+def test_rules_that_are_unknown_to_it() -> None:
+    check_library(Greedy(), "it")
+    check_library(Temperature(0.5), "it")
+    with pytest.raises(
+        ValueError, match="it knows sampling=greedy and sampling=temperature, not Mine"
+    ):
+        check_library(Mine(), "it")
 
 
 def test_sampling_rules_it_can_follow() -> None:
     make_decoder("assisted_constant").check(Temperature(0.5, draft_temperature=0.5))
+    make_decoder("assisted_constant").check(Temperature(top_k=5, draft_top_k=5))
+    make_decoder("assisted_constant").check(Temperature(top_p=0.5, draft_top_p=0.5))
     make_decoder("prompt_lookup").check(Temperature(draft_temperature=0.5))
     Generate().check(Greedy())

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,6 +25,8 @@ from decoders.process.worker import WorkerOptions
 from decoders.sampling.sampler import Greedy, Sampler
 from decoders.sampling.temperature import Temperature, Warping
 from decoders.session import Session
+from pearl_eval.errors import UserError
+from pearl_eval.evaluation.plan import check_target
 
 PROMPT = list(range(20, 60))
 #: Where a checkpoint has the layer that a small model is copied from.
@@ -101,6 +106,16 @@ def test_each_layer_drafts_a_token_once_the_prompt_is_read(folder: Path) -> None
     assert {0, 1} == {r.accepted for r in rounds[1:-1]}
 
 
+def test_nothing_is_drafted_that_the_text_has_no_room_for(folder: Path) -> None:
+    """The target adds the last token itself."""
+    session = start(AssistedMtp(), load(folder))
+    for limit in range(1, 8):
+        verified = 0
+        for one in session.decode(PROMPT, limit, []).rounds:
+            assert one.drafted <= limit - verified - 1
+            verified = one.verified_length
+
+
 def test_the_layers_are_read_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     session = start(AssistedMtp(), load(folder))
     kind = modeling_layers.MtpModel
@@ -119,6 +134,13 @@ def test_the_distribution_is_the_targets(tmp_path: Path) -> None:
     assert {0, 1} == {r.accepted for r in rounds if r.drafted}
 
 
+def test_a_synthetic_pair_is_refused() -> None:
+    """Its tokens are made up, and so has no layer anything to say of them."""
+    pair: Any = SimpleNamespace(synthetic=True)
+    with pytest.raises(UserError, match="so its target's own layers can't draft"):
+        check_target(AssistedMtp(), pair)
+
+
 def test_targets_without_such_layers_are_refused() -> None:
     target = CachedModel(make_model(30, layers=1, seed=1)).architecture
     with pytest.raises(ValueError, match=r"target \(llama\) has no layers for multi-token pred"):
@@ -133,12 +155,38 @@ def test_weights_that_are_not_there_are_told_in_one_line(tmp_path: Path) -> None
     assert "\n" not in str(error.value)
 
 
+def test_a_target_that_was_made_has_no_weights_to_read() -> None:
+    """It comes from nowhere."""
+    target = CachedModel(make_model(30, layers=1, seed=1))
+    with pytest.raises(ValueError, match="can't be loaded from nowhere: "):
+        start(AssistedMtp(), target)
+
+
+def test_the_layers_are_given_back(folder: Path) -> None:
+    session = start(AssistedMtp(), load(folder))
+    closed: list[Any] = []
+    session.hold(SimpleNamespace(close=lambda: closed.append(1)))
+    layers = weakref.ref(vars(session)["_layers"])
+    session.stop()
+    gc.collect()
+    assert closed and layers() is None
+    session.stop()
+
+
+def test_a_rule_that_transformers_has_not_is_refused(folder: Path) -> None:
+    with pytest.raises(ValueError, match=r"sampling\.coupled: transformers' generate draws"):
+        start(AssistedMtp(), load(folder), Temperature(coupled=True))
+
+
 def test_a_transformers_that_has_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    message = r"transformers \S+ has no multi-token prediction; install"
     AssistedMtp().check_here()
-    monkeypatch.delattr(modeling_layers, "MtpModel")
-    with pytest.raises(
-        ValueError, match=r"transformers \S+ has no multi-token prediction; install"
-    ):
+    with monkeypatch.context() as patch:
+        patch.delattr(modeling_layers, "MtpModel")
+        with pytest.raises(ValueError, match=message):
+            AssistedMtp().check_here()
+    monkeypatch.setattr("decoders.assisted_mtp.GenerationConfig", SimpleNamespace)
+    with pytest.raises(ValueError, match=message):
         AssistedMtp().check_here()
     assert hasattr(GenerationConfig(), "use_mtp")
 

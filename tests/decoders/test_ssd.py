@@ -548,11 +548,14 @@ def test_what_is_made_ready_before_a_text(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_session_has_the_draft_process_for_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    closed = []
+    """And is there once that is."""
+    ready, closed = [], []
     monkeypatch.setattr(InlineBrancher, "peak_memory_bytes", lambda _: 7)
+    monkeypatch.setattr(InlineBrancher, "wait_ready", lambda brancher: ready.append(brancher))
     monkeypatch.setattr(InlineBrancher, "close", lambda brancher: closed.append(brancher))
     with in_one_process():
         session: Any = start(Ssd(3, 2), Greedy())
+    assert ready == [session.brancher]
     assert session.peak_memory_bytes() == 7 and not closed
     session.stop()
     assert closed == [session.brancher]

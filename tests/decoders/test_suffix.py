@@ -91,7 +91,12 @@ def test_the_prompt_is_looked_up_in(by_hand: Decode) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["autoregressive", "pearl", "speculative", "suffix"])
+#: Those that run in one process on the toy pair; two whole processes have a test of their own.
+COLD = ["autoregressive", "draft_only", "pearl", "pearl_async", "pearl_retrieval", "speculative",
+        "ssd", "suffix"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", COLD)
 def test_a_cold_decoder_knows_nothing_of_other_prompts(name: str) -> None:
     check_cold(name)
 
@@ -155,6 +160,9 @@ def test_runs_of_other_texts_are_counted_up_to_the_same_depth() -> None:
         for one in (session, other):
             memory: Any = vars(one)["_memory"]
             assert memory.texts(PROMPTS[1])._depth == 5
+    with started("suffix", cache=Cache.oracle, depth=5) as session:
+        decoded(session, 0)
+        assert vars(session)["_memory"].texts(PROMPTS[1])._depth == 5
 
 
 def test_an_oracle_by_hand(by_hand: Decode) -> None:
@@ -197,7 +205,7 @@ def test_only_one_text_can_be_foreseen() -> None:
 
 def test_a_corpus_is_read_before_the_first_prompt(by_hand: Decode, tmp_path: Path) -> None:
     (tmp_path / "text").write_text("a b c")
-    decoder = Suffix(3, cache=Cache.corpus, corpus=str(tmp_path / "text"))
+    decoder = Suffix(3, depth=7, cache=Cache.corpus, corpus=str(tmp_path / "text"))
     with pytest.raises(ValueError, match="the pair has no tokenizer"):
         by_hand(decoder, REPEATING, [])
     said = {"a b c": [7, 2, 10, 11, 40]}
@@ -211,6 +219,7 @@ def test_a_corpus_is_read_before_the_first_prompt(by_hand: Decode, tmp_path: Pat
         generation: Generation = by_hand(decoder, REPEATING, [])
     session: Any = by_hand.session
     assert session.with_gamma(2)._memory is session._memory
+    assert session._memory.texts([])._depth == decoder.depth
     # 2 ends the prompt; one token is guessed after it, and two after 2 10 11: one is there.
     assert [one.drafted_ids for one in generation.rounds][:2] == [[10], [40]]
     assert [one.accepted for one in generation.rounds][:2] == [1, 0]

@@ -24,7 +24,7 @@ from decoders.model.tree import Tree
 from decoders.process import drafter as drafter_module
 from decoders.process import timed_drafter
 from decoders.process.drafter import PROPOSAL, Proposal
-from decoders.process.timed_drafter import TimedDrafterService
+from decoders.process.timed_drafter import TimedDrafter, TimedDrafterService
 from decoders.sampling.sampler import Draft, Greedy
 
 
@@ -127,6 +127,47 @@ def test_how_many_forwards_warm_up(clock: Clock, seconds: float, warm_ups: int) 
     assert len(counted.read) == warm_ups + 5
 
 
+class Late(Model):
+    """A model at a text of before, whose device is still at work on going back when it is asked for
+    more: 100 s, unless it is waited for."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock, lambda number: 1.0)
+        self.length = 99
+        self._pending = 0.0
+
+    def rollback(self, length: int) -> None:
+        super().rollback(length)
+        self._pending = 100.0
+
+    def synchronize(self) -> None:
+        self._clock.now += self._pending
+        self._pending = 0.0
+
+    def extend(self, tokens: list[int], rows: int) -> Rows:
+        self.synchronize()
+        return super().extend(tokens, rows)
+
+
+def test_what_a_device_did_before_is_no_part_of_a_forward(clock: Clock) -> None:
+    """Nor is the text that the model was at."""
+    model: Any = Late(clock)
+    assert time_forwards(model, window=3, context=5, repeats=2) == [1.0, 1.0]
+    assert model.read == [(0, 5, 1), *[(5, 3, 3)] * 3] and model.length == 0
+    cold: Any = Late(clock)
+    assert time_forwards(cold, window=3, context=0, repeats=1, warm=False) == [1.0]
+    assert cold.read == [(0, 3, 3)]
+    target, draft = Late(clock), Late(clock)
+    models: Any = target, draft
+    assert time_sequential(*models, count=2, context=5, repeats=2) == [3.0, 3.0]
+    assert target.read == [(0, 5, 1), *[(5, 3, 3)] * 3]
+    assert draft.read == [(0, 5, 1), *[(5, 1, 1), (6, 1, 1)] * 3]
+    together: Any = Late(clock)
+    drafter: Any = Drafter()
+    time_together(together, drafter, window=3, context=5, repeats=2)
+    assert together.read == [(0, 5, 1), *[(5, 3, 3)] * 3] and together.length == 0
+
+
 def test_drafts_are_timed_in_rows(clock: Clock) -> None:
     """Of rows of three forwards, of which the first reads two tokens: a third of a row's time."""
     drafter: Any = Drafter()
@@ -197,21 +238,26 @@ def test_continuations_are_drafted_side_by_side(
     assert service.answer(("begin", 0, 5)) is None
 
 
+class Noted(Greedy):
+    """Notes of each choice the shape of the logits, and the position."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places: list[tuple[tuple[int, ...], int]] = []
+
+    def proposer(self, seed: int, start: int) -> Any:
+        def propose(logits: torch.Tensor, position: int) -> tuple[int, None]:
+            self.places.append((tuple(logits.shape), position))
+            return 0, None
+
+        return SimpleNamespace(propose=propose, forget=lambda before: None)
+
+
 def test_positions_of_what_is_drafted_side_by_side(clock: Clock) -> None:
     """The first forward's tokens follow one that follows the text."""
-    places = []
-
-    class Noted(Greedy):
-        def proposer(self, seed: int, start: int) -> Any:
-            def propose(logits: torch.Tensor, position: int) -> tuple[int, None]:
-                places.append((tuple(logits.shape), position))
-                return 0, None
-
-            return SimpleNamespace(propose=propose)
-
-    model: Any = Grown(clock)
-    TimedDrafterService(model, Noted()).widen(7, 2, 2)
-    assert places == [((1, 9), 8)] * 2 + [((1, 9), 9)] * 2
+    model, sampler = Grown(clock), Noted()
+    TimedDrafterService(model, sampler).widen(7, 2, 2)  # type: ignore[arg-type]
+    assert sampler.places == [((1, 9), 8)] * 2 + [((1, 9), 9)] * 2
 
 
 class Looked:
@@ -243,6 +289,46 @@ def test_a_guess_is_read_again_and_again(clock: Clock, monkeypatch: pytest.Monke
     service.answer(("request", 0, [5, 6], 1, 0))
     assert service.answer(("read", 2, [1, 2, 7], 2, 2)) == (PROPOSAL, [2, 3, 2, 3], [], 4.0)
     assert model.read[1:] == [(2, [1, 2, 7], 3)] * 2
+
+
+def test_positions_of_what_is_chosen_after_a_guess(clock: Clock) -> None:
+    """Each follows a token of the guess, which follows the first two of the text."""
+    model, sampler = Looked(clock), Noted()
+    service = TimedDrafterService(model, sampler)  # type: ignore[arg-type]
+    service.answer(("request", 0, [5, 6], 0, 0))
+    service.read(2, [1, 2, 7], 2, 2)
+    assert sampler.places == [((1, 9), 3), ((1, 9), 4)] * 2
+
+
+class Inline(TimedDrafter):
+    """Answers here, the moment it is asked."""
+
+    def __init__(self, service: TimedDrafterService) -> None:
+        self._service = service
+        self._vocab_size = 9
+
+    def send(self, message: Any) -> None:
+        self._answer = self._service.answer(message)
+
+    def receive(self) -> Any:
+        return self._answer
+
+
+def test_a_draft_process_is_asked_for_either_kind(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Six tokens of three continuations, two forwards; four after a guess of three, read twice."""
+    monkeypatch.setattr(timed_drafter, "clock", clock)
+    monkeypatch.setattr(drafter_module, "clock", clock)
+    grown: Any = Grown(clock)
+    wide = Inline(TimedDrafterService(grown, Greedy()))
+    wide.widen(7, 3, 2)
+    assert wide.collect() == Proposal(Draft([1, 3, 2, 4, 3, 5]), 2.0)
+    looked: Any = Looked(clock)
+    reading = Inline(TimedDrafterService(looked, Greedy()))
+    reading.request(0, [5, 6], 1)
+    reading.read(2, [1, 2, 7], 2, 3)
+    assert reading.collect() == Proposal(Draft([2, 3] * 3), 6.0)
 
 
 def test_both_are_timed_together(clock: Clock) -> None:

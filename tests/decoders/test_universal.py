@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from decoder_cases import make_decoder
 from library_chance import check_distribution
 from small_pair import SmallPair, make_model
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -73,6 +74,53 @@ def test_the_distribution_is_the_targets(theirs: str, most: int) -> None:
     session = start(AssistedUniversal(gamma=2), target, draft, tokenizers, sampler)
     rounds = check_distribution(session, [1, 3, 1], 3, Warping(0.8, 3, 1.0))
     assert {0, most} <= {r.accepted for r in rounds if r.drafted == 2}
+
+
+def test_tokens_that_a_model_has_not_are_not_drafted() -> None:
+    """Tokenizers may have more than their models: of what both have the target has no d, and the
+    draft model no b."""
+    target = CachedModel(make_model(4, layers=1, seed=1))
+    draft = CachedModel(make_model(6, layers=1, seed=5))
+    tokenizers = letters("?acbd"), letters("xc?adyb")
+    session = start(AssistedUniversal(gamma=2), target, draft, tokenizers, Temperature(2.0))
+    rounds = session.decode([1, 3, 1], 60, []).rounds
+    drafted = {token for one in rounds for token in one.drafted_ids}
+    assert drafted == {0, 1, 2}
+
+
+def test_the_draft_model_is_warped_as_the_target() -> None:
+    """Where both are one, so are their warped distributions: all is accepted."""
+    target, draft = (CachedModel(make_model(30, layers=1, seed=1)) for _ in range(2))
+    tokenizers = (letters("?abcdefghijklmnopqrstuvwxyzABC"),) * 2
+    sampler = Temperature(0.5, top_k=8, top_p=0.9)
+    session = start(AssistedUniversal(gamma=4), target, draft, tokenizers, sampler)
+    rounds = session.decode([1, 3, 1], 40, [], seed=1).rounds
+    assert sum(one.judged for one in rounds) > 20
+    assert all(one.accepted == one.judged for one in rounds)
+
+
+def test_of_the_tokens_that_are_shared_the_likeliest_are_kept() -> None:
+    """And not those that are shared of the likeliest, which may be none."""
+    target = CachedModel(make_model(5, layers=1, seed=1))
+    draft = CachedModel(make_model(6, layers=1, seed=5))
+    tokenizers = letters("?abcd"), letters("xcb?ay")
+    expected = start(Autoregressive(), target, draft, tokenizers).decode([1, 3, 1], 20, [])
+    session = start(AssistedUniversal(), target, draft, tokenizers, Temperature(top_k=1))
+    generation = session.decode([1, 3, 1], 20, [])
+    assert generation.output_ids == expected.output_ids
+    assert sum(one.drafted for one in generation.rounds) > 20
+
+
+def test_a_rule_that_transformers_has_not_is_refused() -> None:
+    model = CachedModel(make_model(5, layers=1, seed=1))
+    tokenizers = letters("?abcd"), letters("xcb?a")
+    with pytest.raises(ValueError, match=r"sampling\.coupled: transformers' generate draws"):
+        start(AssistedUniversal(), model, model, tokenizers, Temperature(coupled=True))
+
+
+def test_what_settings_are_where_nothing_is_said() -> None:
+    assert AssistedUniversal() == AssistedUniversal("constant", 5)
+    assert AssistedUniversal() == make_decoder("assisted_universal", 5)
 
 
 def test_transformers_alone_judges_tokens_by_others_chances() -> None:
@@ -143,6 +191,22 @@ def test_output_is_the_references(
             assert generation.finish_reason == expected.finish_reason
             drafted += sum(r.drafted for r in generation.rounds)
     assert drafted and target.model.config.vocab_size == own
+
+
+@pytest.mark.parametrize("sampler", [Greedy(), Temperature(0.5)], ids=repr)
+def test_nothing_is_drafted_that_the_text_has_no_room_for(sampler: Sampler) -> None:
+    """The target adds the last token itself."""
+    target, draft = (CachedModel(make_model(5, layers=1, seed=1)) for _ in range(2))
+    tokenizers = letters("?abcd"), letters("?abcd")
+    session = start(AssistedUniversal(gamma=4), target, draft, tokenizers, sampler)
+    reached = False
+    for limit in range(1, 12):
+        verified = 0
+        for one in session.decode([1, 3, 1], limit, []).rounds:
+            assert one.drafted <= limit - verified - 1
+            reached |= one.drafted == limit - verified - 1 > 0
+            verified = one.verified_length
+    assert reached
 
 
 @pytest.mark.parametrize("prompt", prompts(), ids=len)

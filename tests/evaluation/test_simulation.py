@@ -23,8 +23,9 @@ from decoders.process import forerunner
 from decoders.process.forerunner import Drafted, Forerunner
 from decoders.process.models import Models
 from decoders.process.worker import WorkerOptions
+from decoders.round import Round
 from decoders.sampling.sampler import Greedy
-from decoders.schedule import LOOK_UP
+from decoders.schedule import BOTH, DRAFT_MODEL, LOOK_UP, Adaptive, Replicas
 from decoders.session import Session
 from pearl_eval.simulation import (
     Ahead,
@@ -45,6 +46,8 @@ from pearl_eval.simulation import (
     Switching,
     Trace,
     describe,
+    drafted_alone,
+    drafts_by,
     predict_speedup,
     read_schedule,
 )
@@ -436,6 +439,8 @@ def test_what_cannot_be_simulated_is_refused(schedule: Any, acceptance: Any, mes
         (lambda: Sequential(0), "gamma, the draft length, must be at least 1, got 0"),
         (lambda: Parallel(-1), "gamma, the draft length, must be at least 1, got -1"),
         (lambda: Parallel(4, ends=3), "0, 1 or 2, got 3"),
+        (lambda: Parallel(4, ends=-1), "0, 1 or 2, got -1"),
+        (lambda: Branching(0, 2), "gamma, the draft length, must be at least 1, got 0"),
         (lambda: Retrieving(0, 10), "gamma, the draft length, must be at least 1, got 0"),
         (lambda: Retrieving(3, 0), "guesses, the most tokens of a guess, must be at least 1, got"),
         (lambda: read_schedule({"_target_": "decoders.schedule.Turn"}), "no schedule .*Turn "),
@@ -467,6 +472,64 @@ def test_a_schedule_is_described_and_read_back() -> None:
         kind = f"decoders.schedule.{type(schedule).__name__}"
         assert describe(schedule) == {"_target_": kind} | said
         assert read_schedule(describe(schedule)) == schedule
+
+
+@dataclass(frozen=True)
+class Odd(Alone):
+    """A schedule with a setting that no file can hold."""
+
+    sizes: tuple[int, ...] = (1, 2)
+
+
+class Bare:
+    """A schedule without settings."""
+
+    def ends_run(self, one: Any) -> bool:
+        return True
+
+
+def test_schedules_of_somebodys_own_are_described() -> None:
+    assert describe(Odd(sizes=(3,))) == {"_target_": f"{__name__}.Odd", "sizes": "(3,)"}
+    assert describe(Odd(drafts=True)) == {"_target_": f"{__name__}.Odd", "drafts": True}
+    bare: Any = Bare()
+    assert describe(bare) == {"_target_": f"{__name__}.Bare"}
+    assert isinstance(read_schedule(describe(bare)), Bare)
+    assert drafts_by(bare) is None and drafted_alone(bare)
+
+
+#: Schedules: who drafts; whether that is a draft model alone; whether it is us who look up; whether
+#: a run of accepted tokens ends in a round in which nothing was rejected.
+SAID: list[tuple[Any, str | None, bool, bool, bool]] = [
+    (Alone(), None, True, False, True),
+    (Alone(drafts=True), None, True, False, True),
+    (Sequential(3), DRAFT_MODEL, True, False, True),
+    (Sequential(3, library=True), DRAFT_MODEL, True, False, True),
+    (Sequential(3, free=True), LOOK_UP, False, True, True),
+    (Sequential(3, free=True, library=True), LOOK_UP, False, False, True),
+    (Parallel(3), DRAFT_MODEL, True, False, False),
+    (Retrieving(3, 2), BOTH, False, True, False),
+    (Ahead(2), DRAFT_MODEL, True, False, False),
+    (Adaptive(2), DRAFT_MODEL, True, False, False),
+    (Branching(3, 2), DRAFT_MODEL, True, False, True),
+    (Replicas(2, 2), DRAFT_MODEL, True, False, False),
+]
+
+
+@pytest.mark.parametrize("said", SAID, ids=lambda said: repr(said[0]))
+def test_what_schedules_say(said: tuple[Any, str | None, bool, bool, bool]) -> None:
+    schedule, drafts, alone, looks_up, ends_run = said
+    assert (drafts_by(schedule), drafted_alone(schedule)) == (drafts, alone)
+    assert getattr(schedule, "looks_up", False) == looks_up
+    assert schedule.ends_run(Round("post-verify")) == ends_run
+
+
+def test_of_pearls_rounds_those_end_a_run_to_which_the_target_adds_a_token() -> None:
+    modes = ("draft", "pre-verify", "verify", "post-verify")
+    assert [Parallel(3).ends_run(Round(mode)) for mode in modes] == [False, False, True, False]
+
+
+def test_where_there_is_no_schedule_nothing_is_drafted() -> None:
+    assert drafts_by(None) is None and drafted_alone(None)
 
 
 def test_a_draft_length_to_be_chosen_is_the_speed_ratio() -> None:
