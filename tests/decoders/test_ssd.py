@@ -468,7 +468,7 @@ class TestFanOuts:
 
 
 def test_what_settings_are_where_nothing_is_said() -> None:
-    assert Ssd() == Ssd(5, 2, "flat", acceptance=0.8, exponent=1.0, miss="draft")
+    assert Ssd() == Ssd(5, 2, "flat", 0.8, exponent=1.0, miss="draft", downscale=1.0)
     assert Ssd() == make_decoder("ssd", 5)
 
 

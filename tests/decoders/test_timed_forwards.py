@@ -25,7 +25,7 @@ from decoders.process import drafter as drafter_module
 from decoders.process import timed_drafter
 from decoders.process.drafter import PROPOSAL, Proposal
 from decoders.process.timed_drafter import TimedDrafter, TimedDrafterService
-from decoders.sampling.sampler import Draft, Greedy
+from decoders.sampling.sampler import Downscaling, Draft, Greedy
 
 
 class Clock:
@@ -239,14 +239,17 @@ def test_continuations_are_drafted_side_by_side(
 
 
 class Noted(Greedy):
-    """Notes of each choice the shape of the logits, and the position."""
+    """Notes of each choice the shape of the logits, and the position; none is downscaled."""
 
     def __init__(self) -> None:
         super().__init__()
         self.places: list[tuple[tuple[int, ...], int]] = []
 
     def proposer(self, seed: int, start: int) -> Any:
-        def propose(logits: torch.Tensor, position: int) -> tuple[int, None]:
+        def propose(
+            logits: torch.Tensor, position: int, downscaling: Downscaling | None = None
+        ) -> tuple[int, None]:
+            assert downscaling is None
             self.places.append((tuple(logits.shape), position))
             return 0, None
 
