@@ -77,15 +77,16 @@ def test_the_distribution_is_the_targets(theirs: str, most: int) -> None:
 
 
 def test_tokens_that_a_model_has_not_are_not_drafted() -> None:
-    """Tokenizers may have more than their models: of what both have the target has no d, and the
-    draft model no b."""
-    target = CachedModel(make_model(4, layers=1, seed=1))
+    """Tokenizers may have more than their models: of what both have the target has no d, though
+    room for it, and the draft model no b."""
+    target = CachedModel(make_model(6, layers=1, seed=1), vocab_size=4)
     draft = CachedModel(make_model(6, layers=1, seed=5))
     tokenizers = letters("?acbd"), letters("xc?adyb")
     session = start(AssistedUniversal(gamma=2), target, draft, tokenizers, Temperature(2.0))
     rounds = session.decode([1, 3, 1], 60, []).rounds
     drafted = {token for one in rounds for token in one.drafted_ids}
     assert drafted == {0, 1, 2}
+    assert target.model.config.vocab_size == 6, "as it came"
 
 
 def test_the_draft_model_is_warped_as_the_target() -> None:
