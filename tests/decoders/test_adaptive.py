@@ -6,9 +6,11 @@ import math
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+import exact
 import pytest
 import torch
 from by_hand import Decode, by_hand, target_seconds, wrong_at
+from toy import InlineForerunner, TableModel
 
 from decoders.adaptive import policy as policies
 from decoders.adaptive.average import Average
@@ -22,6 +24,7 @@ from decoders.adaptive.policy import MOST, Decision, Policy
 from decoders.adaptive.slowdown import LearnedSlowdown
 from decoders.adaptive.stopping import RunEnds, Start, Timings, best_start, expected_ends
 from decoders.pearl_adaptive import PearlAdaptive, PearlAdaptiveSession
+from decoders.pearl_async import PearlAsync
 from decoders.process import forerunner
 from decoders.round import Round
 from decoders.sampling.sampler import Greedy
@@ -834,6 +837,64 @@ def test_it_runs_ahead_by_a_token_at_least() -> None:
 def test_it_makes_ready_for_as_many_as_it_may_judge() -> None:
     assert PearlAdaptiveSession.windows(object.__new__(PearlAdaptiveSession)) == range(1, 34)
     assert PearlAdaptive(5).simulated_as() == Adaptive(5)
+
+
+def test_what_is_made_ready_before_a_text_and_what_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The target reads its last token and up to three drafted ones, the draft model one or two."""
+    asked, closed = list[tuple[object, ...]](), list[object]()
+    monkeypatch.setattr(TableModel, "fixed_shapes", True)
+    monkeypatch.setattr(
+        TableModel, "prepare", lambda _, windows, *ends: asked.append((list(windows), *ends))
+    )
+    monkeypatch.setattr(InlineForerunner, "peak_memory_bytes", lambda _: 7)
+    monkeypatch.setattr(InlineForerunner, "close", lambda one: closed.append(one))
+    with exact.in_one_process():
+        session: Any = exact.start(PearlAsync(3), Greedy())
+    session.prepare(10, 40)
+    assert asked == [([1, 2, 3, 4], 10, 40), ([1, 2], 10, 40)]
+    assert session.peak_memory_bytes() == 7 and not closed
+    session.stop()
+    assert closed == [session.forerunner]
+
+
+def test_a_draft_process_waits_for_no_news_of_another_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A forward takes 4 s, and news is expected in 1 s, of a draft that is wrong by a half: it had
+    better wait for that and 2 s more. Not so of the next text, or once there was news."""
+    model = Prophet()
+    monkeypatch.setattr(forerunner, "clock", lambda: model.now)
+    service = forerunner.ForerunnerService(model, Greedy(), confides=True)  # type: ignore[arg-type]
+    service.answer(("begin", [1, 2], 3, 20, 0))
+    service.draft(0.0)
+    service.draft(0.0)
+    service.answer(("expect", 55.0, 0.5, 1.0, 4, 0.0))
+    assert model.now == 54.0 and service.better_waits() == 3.0
+    service.answer(("begin", [1, 2], 3, 20, 0))
+    assert service.better_waits() == 0.0
+    service.answer(("expect", 55.0, 0.5, 1.0, 2, 0.0))
+    service.answer(("verified", 1, 2, [3]))
+    assert service.better_waits() == 0.0
+    service.answer(("pause",))
+    assert service.better_waits() == math.inf
+
+
+def test_what_a_draft_process_draws_with() -> None:
+    """Noise of the prompt's seed from its end on; none of it is asked for before what is verified,
+    whether or not that agrees."""
+    asked, forgotten = list[tuple[int, int]](), list[int]()
+
+    class Noise(Greedy):
+        def proposer(self, seed: int, start: int) -> Any:
+            asked.append((seed, start))
+            return SimpleNamespace(propose=lambda *_: (3, None), forget=forgotten.append)
+
+    service = forerunner.ForerunnerService(Prophet(), Noise())  # type: ignore[arg-type]
+    asked.clear()
+    service.answer(("begin", [1, 2, 4], 9, 20, 77))
+    assert asked == [(77, 3)]
+    service.draft(0.0)
+    service.answer(("verified", 1, 3, [3, 3]))
+    service.answer(("verified", 2, 5, [4]))
+    assert forgotten == [5, 6]
 
 
 def test_its_rounds(by_hand: Decode) -> None:

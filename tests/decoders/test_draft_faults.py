@@ -161,14 +161,16 @@ class Publishing:
         ("drafted", 0, 3, 300, 0.0, 0.0, 0.0),
         ("drafted", 1, 3, 7, 0.0, 0.0, 0.0),
         ("drafted", 0.0, 3, 7, 0.0, 0.0, 0.0),
+        ("drafted", -1, 3, 7, 0.0, 0.0, 0.0),
         ("drafted", 0, "3", 7, 0.0, 0.0, 0.0),
+        ("drafted", 0, -1, 7, 0.0, 0.0, 0.0),
         ("drafted", 0, 3, 7, "soon", 0.0, 0.0),
         ("drafted", 0, 3, 7, 0.0, math.nan, 0.0),
         ("drafted", 0, 3, 7, 0.0, 0.0, -math.inf),
         ("drafted", 0, 3, 7, 0.0, 0.0, 0.0, 1.5),
         ("drafted", 0, 3, 7, 0.0, 0.0, 0.0, "sure"),
         ("drafted", 0, 3),
-        ("else", 0, 3, 7, 0.0, 0.0),
+        ("else", 0, 3, 7, 0.0, 0.0, 0.0),
         (),
     ],
     ids=str,
@@ -200,6 +202,24 @@ def test_one_that_publishes_nothing_is_not_waited_for_without_an_end(small_pair:
         assert forerunner.read(0.05) == []
         with pytest.raises(WorkerError, match=r"did not answer within 0\.5 s"):
             forerunner.read(math.inf)
+    finally:
+        forerunner.close()
+
+
+def unstoppable(channel: Channel, model: CachedModel, sampler: Sampler) -> None:
+    """Drafts on for seconds, whatever it is told."""
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        channel.send(("drafted", 0, 3, 7, 0.0, 0.0, 0.0))
+
+
+def test_one_that_does_not_stop_is_not_waited_for_without_an_end(small_pair: SmallPair) -> None:
+    forerunner = FaultyForerunner(small_pair.load_draft, unstoppable)
+    try:
+        forerunner.wait_ready()
+        forerunner.begin([1, 2, 3], 8, 20, 0)
+        with pytest.raises(WorkerError, match=r"did not stop within 0\.5 s"):
+            forerunner.pause()
     finally:
         forerunner.close()
 
