@@ -252,6 +252,23 @@ def test_pearl_async_where_news_is_under_way_for_long() -> None:
     assert rounds[8] == row("decode", (32, 4), (6, 4), (0, 0), (2, 2, 1, 9), 1)
 
 
+def test_pearl_async_where_forwards_grow_with_the_text() -> None:
+    """For each token read before, the target takes 1 s more and the draft model 1/8: its tokens are
+    there at 5, 8.25, 11.625 (wrong), 15.125, 18.75, 22.5, 26.375 and 30.375 s. Then, from 29.875 s
+    on, it begins anew after the third: 33.875, 37.5 and 41.25 s."""
+    times = ForwardTimes(
+        Surface((1, 2), (0, 64), ((11.0, 12.0), (75.0, 76.0))),
+        Surface((1, 2), (0, 64), ((3.0, 4.0), (11.0, 12.0))),
+    )
+    rounds = Simulation(Ahead(96), times, TEXT, Costs(crossing=1.0), 14, [2]).rounds()
+    assert [next(rounds) for _ in range(4)] == [
+        row("decode", (0, 12), (0, 12), (0, 0), (0, 0, 0, 1), 2),
+        row("verify", (12, 15), (10.625, 15), (0, 0), (3, 3, 2, 3), 3),
+        row("decode", (27, 15), (14.75, 15), (0, 0), (4, 0, 0, 4), 1),
+        row("verify", (42, 18), (14.875, 18), (0, 0), (4, 3, 3, 7), 3),
+    ]
+
+
 def test_pearl_async_that_waits() -> None:
     """What the decoder's own rounds are by a clock made by hand: ``test_round_fields.py``."""
     costs = Costs(crossing=1.0)
@@ -268,6 +285,18 @@ def test_pearl_async_that_waits() -> None:
     # For the last but one it is waited: told at 31 s where to begin anew, it is there at 35.
     last = list(simulation(Ahead(96, waits=True), costs=costs, max_new_tokens=5).rounds())[-1]
     assert (last.mode, last.wait_target_seconds, last.verified_length) == ("verify", 4, 5)
+
+
+def test_pearl_async_that_waits_for_a_slow_draft_model() -> None:
+    """A token each 5 s, a forward of 3 s. At 8 s two tokens are verified: the second is there at
+    10, and agrees, the third at 15."""
+    times = ForwardTimes(Surface.constant(3.0), Surface.constant(5.0))
+    right = Trace(("1" * 14,))
+    rounds = Simulation(Ahead(96, waits=True), times, right, Costs(), 14, [2]).rounds()
+    assert [next(rounds) for _ in range(2)] == [
+        row("verify", (0, 8), (5, 3), (0, 5), (1, 1, 1, 2), 3),
+        row("verify", (8, 10), (10, 3), (0, 7), (2, 2, 2, 4), 2),
+    ]
 
 
 def test_sums_of_a_simulation() -> None:
