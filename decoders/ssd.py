@@ -92,7 +92,6 @@ class Ssd(Decoder):
                 "decoder.exponent is how fast misses get rarer with the fan-out, as"
                 f" decoder.shape={GEOMETRIC} takes it, above 0, got {self.exponent}"
             )
-
         if not 0 < self.downscale <= 1:
             raise ValueError(
                 "decoder.downscale is what the draft model's chances of tokens that may be prepared"

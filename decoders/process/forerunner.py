@@ -127,7 +127,6 @@ class ForerunnerService:
             return (PREPARED,)
         elif name == _PAUSE:
             self._ahead = 0
-            self._verified = len(self._text)
             return (_PAUSED,)
         return None
 
@@ -162,7 +161,7 @@ def _serve(channel: Channel, model: CachedModel, sampler: Sampler, confides: boo
             answer = service.answer(message)
             if answer is not None:
                 channel.send(answer)
-        elif not patience or service.may_draft:
+        else:
             channel.send(service.draft(waited))
             waited = 0.0
 

@@ -40,7 +40,7 @@ def completion_in(answer: str, prompt: str, entry_point: str) -> str:
     blocks = [textwrap.dedent(block) for block in _BLOCK.findall(answer)]
     defines = re.compile(rf"^(?:async )?def {re.escape(entry_point)}\b", re.MULTILINE)
     code = next((block for block in blocks if defines.search(block)), None)
-    if code is None and not blocks and defines.search(answer):
+    if not blocks and defines.search(answer):
         start = _PROGRAM_START.search(answer)
         code = _without_prose(answer[start.start() if start else 0 :])
     if code is not None:
