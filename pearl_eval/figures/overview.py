@@ -69,7 +69,7 @@ def _draw_speedups(axes: Axes, runs: Sequence[Run], different: Sequence[Sequence
     names = []
     for run, own in zip(runs, different, strict=True):
         # A label says some of it itself, where the same decoder is there more than once.
-        unsaid = ", ".join(fact for fact in own if fact not in run.label)
+        unsaid = ", ".join(one for one in own if one.removesuffix(" pair") not in run.label)
         names.append("\n".join(filter(None, (run.label, unsaid))))
     axes.set_yticks(range(len(runs)), names)
     axes.set_ylim(len(runs) - 0.4, -0.6)

@@ -49,7 +49,7 @@ def labels(
 
 def told_apart(names: Sequence[str], facts: Sequence[Sequence[str]]) -> list[str]:
     """Names that are there more than once with the facts in which runs of the name differ:
-    ``pearl gsm8k``. ``facts`` are as many of each run, in the same order."""
+    ``pearl task=gsm8k``. ``facts`` are as many of each run, in the same order."""
     told = []
     for name, own in zip(names, facts, strict=True):
         alike = [other for other, one in zip(facts, names, strict=True) if one == name]

@@ -129,7 +129,7 @@ def labelled(directories: Iterable[Path]) -> list[Run]:
         labels.of_run(one["decoder"], one["decoder_settings"], one["seed"]) for one in summaries
     ]
     names = labels.told_apart(
-        labels.labels(known), [(one["task"], f"{one['pair']} pair") for one in summaries]
+        labels.labels(known), [(f"task={one['task']}", f"pair={one['pair']}") for one in summaries]
     )
     names = labels.placed(names, folders)
     return [Run(*one) for one in zip(names, summaries, folders, strict=True)]

@@ -78,7 +78,13 @@ def test_what_differs_is_told_of_each_run_and_no_title_of_all(tmp_path: Path) ->
     figure = draw_overview(read_runs(tmp_path))
     assert figure.get_suptitle() == "tiny pair, 12 prompts"
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
-    assert labels == ["pearl humaneval\nfloat32 on cpu", "pearl gsm8k\nbfloat16 on cpu"]
+    assert labels == ["pearl task=humaneval\nfloat32 on cpu", "pearl task=gsm8k\nbfloat16 on cpu"]
+
+
+def test_a_pair_that_a_label_says_is_not_told_again(tmp_path: Path) -> None:
+    write_sweep(tmp_path, PEARL, PEARL | {"pair": "other"})
+    labels = draw_overview(read_runs(tmp_path)).axes[0].get_yticklabels()
+    assert [label.get_text() for label in labels] == ["pearl pair=tiny", "pearl pair=other"]
 
 
 def test_a_task_that_no_label_says_is_told_of_each_run(tmp_path: Path) -> None:
