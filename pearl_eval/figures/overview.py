@@ -66,16 +66,22 @@ def _draw_speedups(axes: Axes, runs: Sequence[Run], different: Sequence[Sequence
             fontsize=9,
         )
     axes.axvline(1.0, color=INK, linewidth=0.8, linestyle=":")
-    names = []
-    for run, own in zip(runs, different, strict=True):
-        # A label says some of it itself, where the same decoder is there more than once.
-        unsaid = ", ".join(one for one in own if one.removesuffix(" pair") not in run.label)
-        names.append("\n".join(filter(None, (run.label, unsaid))))
+    names = [
+        "\n".join(filter(None, (run.label, ", ".join(_unsaid(run, own)))))
+        for run, own in zip(runs, different, strict=True)
+    ]
     axes.set_yticks(range(len(runs)), names)
     axes.set_ylim(len(runs) - 0.4, -0.6)
     axes.margins(x=0.45)
     axes.set_xlim(left=0)
     axes.set_xlabel("speedup over the paired autoregressive run\n(line: 95 % interval)")
+
+
+def _unsaid(run: Run, facts: Sequence[str]) -> list[str]:
+    """Those that its label does not say itself, as ``pearl task=gsm8k`` says the task."""
+    task, pair = run.summary["task"], run.summary["pair"]
+    said = {task: f"task={task}", f"{pair} pair": f"pair={pair}"}
+    return [fact for fact in facts if said.get(fact) not in run.label.split()]
 
 
 def _draw_waiting(axes: Axes, runs: Sequence[Run]) -> None:

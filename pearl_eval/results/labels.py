@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -45,17 +44,6 @@ def labels(
             for run, name in zip(runs, names, strict=True)
         ]
     return names
-
-
-def told_apart(names: Sequence[str], facts: Sequence[Sequence[str]]) -> list[str]:
-    """Names that are there more than once with the facts in which runs of the name differ:
-    ``pearl task=gsm8k``. ``facts`` are as many of each run, in the same order."""
-    told = []
-    for name, own in zip(names, facts, strict=True):
-        alike = [other for other, one in zip(facts, names, strict=True) if one == name]
-        differs = [len(set(values)) > 1 for values in zip(*alike, strict=True)]
-        told.append(" ".join([name, *compress(own, differs)]))
-    return told
 
 
 def placed(names: Sequence[str], folders: Sequence[Path]) -> list[str]:

@@ -128,8 +128,10 @@ def labelled(directories: Iterable[Path]) -> list[Run]:
     known = [
         labels.of_run(one["decoder"], one["decoder_settings"], one["seed"]) for one in summaries
     ]
-    names = labels.told_apart(
-        labels.labels(known), [(f"task={one['task']}", f"pair={one['pair']}") for one in summaries]
+    named = zip(labels.labels(known), summaries, strict=True)
+    # Those of one name by what else they are of.
+    names = labels.labels(
+        [{"decoder": name, "task": one["task"], "pair": one["pair"]} for name, one in named]
     )
     names = labels.placed(names, folders)
     return [Run(*one) for one in zip(names, summaries, folders, strict=True)]

@@ -87,6 +87,12 @@ def test_a_pair_that_a_label_says_is_not_told_again(tmp_path: Path) -> None:
     assert [label.get_text() for label in labels] == ["pearl pair=tiny", "pearl pair=other"]
 
 
+def test_a_pair_whose_name_is_a_part_of_a_label_is_told(tmp_path: Path) -> None:
+    write_sweep(tmp_path, AUTOREGRESSIVE, PEARL | {"pair": "pea"})
+    labels = draw_overview(read_runs(tmp_path)).axes[0].get_yticklabels()
+    assert [one.get_text() for one in labels] == ["autoregressive\ntiny pair", "pearl\npea pair"]
+
+
 def test_a_task_that_no_label_says_is_told_of_each_run(tmp_path: Path) -> None:
     write_sweep(tmp_path, AUTOREGRESSIVE, PEARL | {"task": "gsm8k"})
     labels = draw_overview(read_runs(tmp_path)).axes[0].get_yticklabels()

@@ -4,14 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pearl_eval.results.labels import (
-    knows_more,
-    labels,
-    of_overrides,
-    of_run,
-    placed,
-    told_apart,
-)
+from pearl_eval.results.labels import knows_more, labels, of_overrides, of_run, placed
 
 
 def test_a_name_says_what_tells_a_run_from_others_of_its_decoder() -> None:
@@ -83,7 +76,12 @@ def test_tasks_and_pairs_tell_apart_what_settings_do_not() -> None:
     """Each name by what differs among its own: the two of ``a`` are of one pair."""
     names = ["a", "a", "b", "b", "c", "d", "d"]
     facts = [("x", "p"), ("y", "p"), ("x", "p"), ("x", "q"), ("z", "r"), ("x", "p"), ("x", "p")]
-    assert told_apart(names, facts) == ["a x", "a y", "b p", "b q", "c", "d", "d"]
+    runs = [
+        {"decoder": name, "task": task, "pair": pair}
+        for name, (task, pair) in zip(names, facts, strict=True)
+    ]
+    told = ["a task=x", "a task=y", "b pair=p", "b pair=q", "c", "d", "d"]
+    assert labels(runs) == told
 
 
 def test_folders_tell_apart_what_nothing_else_does() -> None:
