@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from toy import Inline
 
 from decoders import draft_length
 from decoders.draft_length import (
@@ -39,7 +40,8 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr(draft_length, "clock", made)
+    for module in (draft_length, timed_drafter, drafter_module):
+        monkeypatch.setattr(module, "clock", made)
     return made
 
 
@@ -207,6 +209,9 @@ class Grown:
     that is as many steps on as the tree is deep there. ``read`` has of each forward the length of
     the text, and the continuations that it is to have tokens after."""
 
+    vocab_size = 9
+    fixed_shapes = False
+
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.rolled: list[int] = []
@@ -222,12 +227,8 @@ class Grown:
         return torch.nn.functional.one_hot(torch.tensor(tokens), 9).float()
 
 
-def test_continuations_are_drafted_side_by_side(
-    clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_continuations_are_drafted_side_by_side(clock: Clock) -> None:
     """Three of them, which begin with 0, 1 and 2, and go on by 1, then by 2."""
-    monkeypatch.setattr(timed_drafter, "clock", clock)
-    monkeypatch.setattr(drafter_module, "clock", clock)
     model: Any = Grown(clock)
     service = TimedDrafterService(model, Greedy())
     said = service.answer(("widen", 7, 3, 2))
@@ -268,6 +269,9 @@ class Looked:
     is one more than the one read. ``read`` has of each forward the length of the text before it,
     what is read, and how many rows are wanted."""
 
+    vocab_size = 9
+    fixed_shapes = False
+
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._length = 0
@@ -283,10 +287,8 @@ class Looked:
         return torch.nn.functional.one_hot(torch.tensor(tokens[-rows:]) + 1, 9).float()
 
 
-def test_a_guess_is_read_again_and_again(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_guess_is_read_again_and_again(clock: Clock) -> None:
     """Of three tokens after the first two that it has; the tokens after two of them are chosen."""
-    monkeypatch.setattr(timed_drafter, "clock", clock)
-    monkeypatch.setattr(drafter_module, "clock", clock)
     model: Any = Looked(clock)
     service = TimedDrafterService(model, Greedy())
     service.answer(("request", 0, [5, 6], 1, 0))
@@ -303,33 +305,20 @@ def test_positions_of_what_is_chosen_after_a_guess(clock: Clock) -> None:
     assert sampler.places == [((1, 9), 3), ((1, 9), 4)] * 2
 
 
-class Inline(TimedDrafter):
-    """Answers here, the moment it is asked."""
+class InlineTimedDrafter(Inline, TimedDrafter):  # type: ignore[misc]
+    """A ``TimedDrafter`` that drafts the moment it is asked."""
 
-    def __init__(self, service: TimedDrafterService) -> None:
-        self._service = service
-        self._vocab_size = 9
-
-    def send(self, message: Any) -> None:
-        self._answer = self._service.answer(message)
-
-    def receive(self) -> Any:
-        return self._answer
+    make_service = TimedDrafterService
 
 
-def test_a_draft_process_is_asked_for_either_kind(
-    clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_draft_process_is_asked_for_either_kind(clock: Clock) -> None:
     """Six tokens of three continuations, two forwards; four after a guess of three, read twice."""
-    monkeypatch.setattr(timed_drafter, "clock", clock)
-    monkeypatch.setattr(drafter_module, "clock", clock)
-    grown: Any = Grown(clock)
-    wide = Inline(TimedDrafterService(grown, Greedy()))
+    wide = InlineTimedDrafter(lambda: Grown(clock), Greedy(), None)
     wide.widen(7, 3, 2)
     assert wide.collect() == Proposal(Draft([1, 3, 2, 4, 3, 5]), 2.0)
-    looked: Any = Looked(clock)
-    reading = Inline(TimedDrafterService(looked, Greedy()))
+    reading = InlineTimedDrafter(lambda: Looked(clock), Greedy(), None)
     reading.request(0, [5, 6], 1)
+    reading.collect()
     reading.read(2, [1, 2, 7], 2, 3)
     assert reading.collect() == Proposal(Draft([2, 3] * 3), 6.0)
 
