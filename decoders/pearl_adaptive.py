@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from decoders.adaptive.alternatives import MOST_OTHERS
 from decoders.adaptive.deliberation import Deliberation
-from decoders.adaptive.policy import MOST, Decision, Policy
+from decoders.adaptive.policy import MOST, MOST_PREPARED, Decision, Policy
 from decoders.pearl_async import PearlAsync, PearlAsyncSession
 from decoders.process.clock import clock
 from decoders.process.forerunner import Drafted
@@ -25,9 +26,18 @@ class PearlAdaptive(PearlAsync):
     wait for one more drafted token, and how many of the drafted ones to judge: by the chance of
     each token, which is learned from how sure the draft model was of those before, and by what
     forwards of either model take, measured as the run goes. docs/adaptive.md has the rule.
+
+    Parameters
+    ----------
+    branches
+        While a draft is judged, the draft model also drafts for other tokens that may come instead
+        of its own, where that is worth what it costs: as ``ssd`` does for all. Only with a draft
+        model that reads several continuations in one forward.
     """
 
     idea = "waits for a token, or leaves some unjudged, where that pays"
+
+    branches: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -38,7 +48,7 @@ class PearlAdaptive(PearlAsync):
             )
 
     def simulated_as(self) -> Schedule:
-        return Adaptive(self.ahead)
+        return Adaptive(self.ahead, branches=self.branches)
 
     def start(self, models: Models, sampler: Sampler) -> Session:
         return PearlAdaptiveSession(self, models, sampler.with_own_choice())
@@ -47,7 +57,10 @@ class PearlAdaptive(PearlAsync):
 class PearlAdaptiveSession(PearlAsyncSession):
     """What it measures and learns stays from one prompt to the next."""
 
+    decoder: PearlAdaptive
     confides = True
+    # Room for all continuations beyond a text, so that they don't move the cache.
+    draft_room = MOST_OTHERS * MOST_PREPARED
 
     def load(self, models: Models) -> None:
         super().load(models)
@@ -97,20 +110,40 @@ class PearlAdaptiveSession(PearlAsyncSession):
         if decision.seconds is not None:
             until = len(sequence) + len(decision.chances)
             end = clock() + decision.seconds
-            self.forerunner.expect(
-                end, decision.right, decision.unseen, until, self._policy.slowdown
-            )
+            news = end, decision.right, decision.unseen, until, self._policy.slowdown
+            if self.decoder.branches:
+                others = self._policy.doubts(decision), self._policy.gains()
+                self.forerunner.expect(*news, *others)
+            else:
+                self.forerunner.expect(*news)
             self._deliberation.weighed(saved, clock() - began - one.wait_target_seconds)
         return pending[: decision.judged]
 
     def note(self, sequence: Sequence, drafted: list[Drafted]) -> None:
         super().note(sequence, drafted)
-        sequence.round.confidences += [token.confidence for token in drafted]
+        one = sequence.round
+        one.confidences += [token.confidence for token in drafted]
         for token in drafted:
+            if token.prepared:
+                one.hit = True
+                one.prepared += 1
+                continue
+            if token.others:
+                one.prepared += 1
+                one.branch_forwards += 1
+                one.branch_tokens += 1 + len(token.others)
+                one.branch_seconds += token.seconds
             begun = token.ended - token.seconds
             # One that was begun before the target was done ran beside it.
             self._policy.drafted(token.seconds, begun < self._told)
             self._beside += max(0.0, min(token.ended, self._told) - max(begun, self._begun))
+
+    def look(self, sequence: Sequence, wait: float = 0.0) -> list[Drafted]:
+        pending = super().look(sequence, wait)
+        one = sequence.round
+        if one.hit or self.forerunner.stale:
+            one.outcomes, one.fan_out = self.forerunner.foreseen
+        return pending
 
     def learn(self, start: int, accepted: int, judged: int) -> None:
         if judged and self._weighs:
@@ -118,6 +151,9 @@ class PearlAdaptiveSession(PearlAsyncSession):
             place = start - base
             confidences = [token.confidence for token in draft[place : place + judged]]
             before = draft[place - 1].confidence if place else None
+            if not place and draft[0].prepared:
+                # It follows a token that was an unlikely one.
+                before = 0.0
             self._policy.verified(confidences, place, before, accepted)
 
     def close_round(self, sequence: Sequence) -> None:
@@ -145,5 +181,6 @@ class PearlAdaptiveSession(PearlAsyncSession):
             min(self.decoder.ahead, sequence.remaining - 1),
             self._told,
             clock(),
+            self.forerunner.anew,
         )
         return self._policy.decide(now), now.arrival

@@ -67,6 +67,8 @@ class PearlAsyncSession(Session):
     decoder: PearlAsync
     #: Whether the draft process says how sure it is of each token.
     confides: ClassVar[bool] = False
+    #: For how many tokens beyond a text the draft model's cache is to have room.
+    draft_room: ClassVar[int] = 0
 
     def load(self, models: Models) -> None:
         forerunner = Forerunner(
@@ -91,7 +93,7 @@ class PearlAsyncSession(Session):
 
     def prepare(self, start: int, end: int) -> None:
         super().prepare(start, end)
-        self.forerunner.prepare(DRAFT_WINDOWS, start, end)
+        self.forerunner.prepare(DRAFT_WINDOWS, start, end + self.draft_room)
 
     def generate(self, sequence: Sequence) -> None:
         # The target adds one token itself, so the last of the text need not be drafted.
@@ -145,6 +147,7 @@ class PearlAsyncSession(Session):
         compared = self.forerunner.settle(sequence.tokens)
         sequence.note_judged(*compared)
         self.learn(*compared)
+        self.note(sequence, self.forerunner.adopt())
         return self.forerunner.pending(sequence.tokens)
 
     def note(self, sequence: Sequence, drafted: list[Drafted]) -> None:

@@ -84,10 +84,12 @@ class Round:
         Of a decoder that prepares drafts for what may become of the round before: for how many
         outcomes there was one, how many of these have the accepted length that came true, and
         whether one is what came true, so that this round's draft was prepared. 0 where no draft was
-        wanted.
+        wanted, or the one there was is right.
     ``branch_forwards``, ``branch_tokens``, ``branch_seconds``
         Of such a decoder, forwards of the draft model that prepared, since they were last counted:
         how many, how many tokens they read, and how long they took before the outcome was known.
+    ``prepared``
+        Of the round's drafted tokens, those that came of such forwards and not of one of their own.
     """
 
     mode: str = ""
@@ -130,12 +132,13 @@ class Round:
     branch_seconds: float = 0.0
     guessed: list[int] = field(default_factory=list)
     given: list[int] = field(default_factory=list)
+    prepared: int = 0
 
     @property
     def single_forwards(self) -> int:
         """Forwards of a draft model that drafted this round's tokens one by one: none of those that
         were looked up, or prepared beforehand."""
-        return 0 if self.hit or not self.draft_seconds else self.drafted - self.retrieved
+        return self.drafted - self.retrieved - self.prepared if self.draft_seconds else 0
 
     def since(self, begin: float) -> None:
         """Count times from ``begin``, on the clock that they were read from."""

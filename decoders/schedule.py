@@ -153,7 +153,12 @@ class Ahead:
 @dataclass(frozen=True)
 class Adaptive(Ahead):
     """As ``Ahead``, but it is weighed whether the target starts or waits for a token, and how many
-    of the drafted ones it judges (``pearl_adaptive``)."""
+    of the drafted ones it judges (``pearl_adaptive``).
+
+    ``branches``: the draft model drafts for other tokens than its own, too, where that is worth it.
+    """
+
+    branches: bool = False
 
 
 @dataclass(frozen=True)

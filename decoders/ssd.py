@@ -211,6 +211,7 @@ class SsdSession(Session):
         self._note(one, foresight, waited)
         known = len(sequence)
         sequence.note_drafted(proposal.draft, range(known, known + len(proposal.draft)))
+        one.prepared = len(proposal.draft) if one.hit else 0
         return proposal.draft
 
     def _note(self, one: Round, foresight: Foresight, waited: float) -> None:

@@ -10,6 +10,8 @@ from decoders.adaptive.average import Average
 from decoders.adaptive.calibration import Calibration, doubt, place_kind
 from decoders.adaptive.stopping import UNLIKELY
 
+#: How much of the share of right tokens each of them makes.
+_ACCEPTED = 0.02
 #: When the next drafted token comes, where none will.
 NEVER = math.inf
 
@@ -55,6 +57,8 @@ class LearnedDrafts:
     def __init__(self) -> None:
         self._calibration = Calibration()
         self._beside, self._alone = Average(), Average()
+        #: Which share of the tokens that are judged is right.
+        self.accepted = 0.75
 
     def drafted(self, seconds: float, beside: bool) -> None:
         """A draft forward took so long, ``beside`` one of the target or while that waited."""
@@ -69,6 +73,7 @@ class LearnedDrafts:
         """
         last = None if before is None else doubt(before)
         for index, confidence in enumerate(confidences):
+            self.accepted += _ACCEPTED * ((index < agreed) - self.accepted)
             kind = doubt(confidence)
             self._calibration.learn(kind, last, place_kind(place + index), index < agreed)
             last = kind
@@ -113,6 +118,7 @@ class LearnedDrafts:
         room: int,
         told: float,
         now: float,
+        anew: bool | None = None,
     ) -> Situation:
         """What there is at a time.
 
@@ -130,11 +136,15 @@ class LearnedDrafts:
             When the draft process was last told what was verified.
         now
             The time.
+        anew
+            Whether the next token is the first that is drafted since a draft went elsewhere; so if
+            ``stale``, and if what there is had been prepared.
         """
+        anew = stale if anew is None else anew
         before = None if latest is None or stale else latest.confidence
         arrival = NEVER
         if latest is not None and len(confidences) < room:
-            arrival = self.arrival(latest.ended, told, stale, now)
+            arrival = self.arrival(latest.ended, told, anew, now)
         return Situation(confidences, place, before, arrival)
 
     def arrival(self, ended: float, told: float, anew: bool, now: float) -> float:

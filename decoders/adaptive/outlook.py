@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 from decoders.adaptive.average import Average
@@ -54,6 +55,24 @@ class Outlook:
         """
         self._news = _News(at, right, unseen, until, slowdown)
 
+    def left(self, now: float) -> float:
+        """Seconds until news is expected, 0 where it is late; infinite where none is."""
+        return math.inf if self._news is None else max(0.0, self._news.at - now)
+
+    def right(self, length: int) -> float:
+        """The chance that the draft is right up to a position of the text; 1 where no news is
+        expected."""
+        if self._news is None:
+            return 1.0
+        return self._news.right * self._news.unseen ** (length - self._news.until)
+
+    def would_lose(self, seconds: float, now: float, length: int) -> float:
+        """Seconds that a forward of so many would cost, if it saved none, in place of a rest."""
+        assert self._news is not None
+        left, right = self.left(now), self.right(length)
+        late = max(0.0, seconds - left)
+        return (1 - right) * late + max(0.0, self._news.slowdown - right) * min(seconds, left)
+
     def drafted(self, seconds: float, anew: bool) -> None:
         """A draft forward took so long; ``anew``: the first of a draft that began anew."""
         self._seconds.add(seconds)
@@ -72,12 +91,11 @@ class Outlook:
         """
         if self._news is None:
             return 0.0
-        at, right, unseen, until, slowdown = self._news
-        early, limit = at - now, self._seconds.value
-        right *= unseen ** (length - until)
+        early, limit = self._news.at - now, self._seconds.value
+        right = self.right(length)
         if early >= limit:
             chill = max(0.0, self._rested.value - (self._unrested.value or limit))
-            self._rests = (slowdown - right) * early > chill
+            self._rests = (self._news.slowdown - right) * early > chill
             return early + limit if self._rests else 0.0
         # What is late by as much is taken to be late for long.
         limit *= 1 - right

@@ -8,10 +8,14 @@ from typing import NamedTuple
 from decoders.adaptive.drafts import LearnedDrafts, Situation
 from decoders.adaptive.forward_costs import ForwardCosts
 from decoders.adaptive.slowdown import LearnedSlowdown
-from decoders.adaptive.stopping import Timings, best_start
+from decoders.adaptive.stopping import Timings, best_start, savings
 
 #: The most drafted tokens that a forward judges.
 MOST = 32
+#: The most tokens that are drafted for what may come instead of a drafted token.
+MOST_PREPARED = 6
+#: After so many decisions it is worked out anew what these are worth.
+_RENEWED = 16
 
 
 class Decision(NamedTuple):
@@ -40,6 +44,8 @@ class Policy(LearnedDrafts):
         self._forwards = ForwardCosts(MOST)
         self._slowdown = LearnedSlowdown()
         self._reads = False
+        self._gains: Sequence[float] = ()
+        self._decided = 0
 
     def begin(self) -> None:
         """A new text: the next draft forward reads its prompt, and tells nothing of others."""
@@ -74,3 +80,27 @@ class Policy(LearnedDrafts):
         # It begins no token in the last (1 - P) · d before the news: docs/adaptive.md.
         saved += (1 - right) ** 2 * self.drafting / 2
         return Decision(judged, awaited, chances, right, unseen, seconds, saved)
+
+    def doubts(self, decision: Decision) -> list[float]:
+        """The chances that the first wrong token of a draft is its first, second, … that is judged,
+        or the one after these."""
+        doubts, right = [], 1.0
+        for place in range(decision.judged + 1):
+            known = place < len(decision.chances)
+            chance = decision.chances[place] if known else decision.unseen
+            doubts.append(right * (1 - chance))
+            right *= chance
+        return doubts
+
+    def gains(self) -> Sequence[float]:
+        """How many seconds it saves if the first, second, … token of a new draft is there at once.
+
+        Nothing before forwards were measured.
+        """
+        if self._forwards and self.drafting and self._decided % _RENEWED == 0:
+            timings = Timings(self._forwards.seconds(), self.drafting, self.waiting)
+            later = self.accepted
+            chances = [self.unseen(0.0, 0), *[later] * (MOST_PREPARED - 1)]
+            self._gains = savings(chances, later, timings)
+        self._decided += 1
+        return self._gains

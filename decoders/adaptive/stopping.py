@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 #: So many tokens that are not drafted yet are looked ahead for, at most.
@@ -73,7 +74,11 @@ class RunEnds(NamedTuple):
 
 
 def expected_ends(
-    chances: Sequence[float], unseen: float, arrival: float, timings: Timings
+    chances: Sequence[float],
+    unseen: float,
+    arrival: float,
+    timings: Timings,
+    typical: float | None = None,
 ) -> RunEnds:
     """What each thing that can be done is expected to lead to.
 
@@ -88,7 +93,10 @@ def expected_ends(
         Seconds until the next token is drafted; infinite where none will be.
     timings
         What takes how long.
+    typical
+        The chance of each token after the next that is drafted; without it, as that one's.
     """
+    typical = unseen if typical is None else typical
     forwards, draft, waiting = timings
     most, held = len(forwards) - 1, len(chances)
     if arrival == math.inf:
@@ -99,8 +107,8 @@ def expected_ends(
     all_right = right[-1]
     right.append(all_right * unseen)
     gain, later = timings.steady()
-    # Of later forwards the chance of each is `unseen**gain` that of the one before.
-    later /= 1 - unseen**gain
+    # Of later forwards the chance of each is `typical**gain` that of the one before.
+    later /= 1 - typical**gain
     soonest, judged = math.inf, 0
     for count in range(min(held, most) + 1):
         first = forwards[count]
@@ -109,14 +117,17 @@ def expected_ends(
         then = min(float(most), max(0.0, held + drafted - count - 1))
         # Tokens that are known after two forwards, if all are right, that are not at hand yet.
         known = count + then + 2 - held
-        after = all_right * unseen**known if known > 0 else right[int(known) + held]
+        if known > 0:
+            after = all_right * unseen ** min(known, 1.0) * typical ** max(0.0, known - 1)
+        else:
+            after = right[int(known) + held]
         seconds = first + right[count + 1] * forwards[int(then + 0.5)] + after * later
         if seconds < soonest:
             soonest, judged = seconds, count
     ends, unweighed = [soonest], seconds
     joint, waited = right[-1], arrival
     for count in range(held + 1, min(held + _FURTHER, most) + 1):
-        joint *= unseen
+        joint *= typical
         if joint < UNLIKELY or waited >= soonest:
             break
         first = forwards[count]
@@ -124,7 +135,7 @@ def expected_ends(
         ends.append(
             PRICE * waited
             + first
-            + joint * (forwards[int(then + 0.5)] + unseen ** (then + 1) * later)
+            + joint * (forwards[int(then + 0.5)] + typical ** (then + 1) * later)
         )
         soonest = min(soonest, ends[-1])
         waited += waiting
@@ -136,6 +147,26 @@ def best_start(chances: Sequence[float], unseen: float, arrival: float, timings:
     judged, seconds, _, unweighed = expected_ends(chances, unseen, arrival, timings)
     soonest = min(seconds)
     return Start(judged, seconds.index(soonest), unweighed - soonest)
+
+
+def savings(chances: Sequence[float], typical: float, timings: Timings) -> list[float]:
+    """How much sooner a run is expected to end if its first, second, … token is at hand.
+
+    Parameters
+    ----------
+    chances
+        Of these tokens, each that it is right if all before it are.
+    typical
+        The same of each token after them.
+    timings
+        What takes how long. The next token comes as late as one does while the target waits.
+    """
+    later = [*chances, typical]
+    ends = [
+        min(expected_ends(chances[:held], later[held], timings.waiting, timings, typical).seconds)
+        for held in range(len(chances) + 1)
+    ]
+    return [max(0.0, before - after) for before, after in pairwise(ends)]
 
 
 def best_wait(texts: Sequence[RunEnds], waiting: float) -> int:

@@ -203,6 +203,13 @@ class CachedModel:
         self.events.append(TreeReading(self.cache.length, unseen, tree, list(nodes)))
         return self._extend_tree(tokens, tree, nodes)
 
+    @property
+    def reads_trees(self) -> bool:
+        """Whether one forward can read several continuations of any text."""
+        attention = self.model.config.get_text_config()._attn_implementation
+        limited = self.architecture.no_trees or self.architecture.rope_switch is not None
+        return attention in _MASKED_ATTENTION and not limited
+
     def _check_reads_trees(self) -> None:
         attention = self.model.config.get_text_config()._attn_implementation
         if attention not in _MASKED_ATTENTION:

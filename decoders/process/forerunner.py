@@ -5,37 +5,29 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
-from decoders.adaptive.outlook import Outlook
 from decoders.model.cached_model import CachedModel
-from decoders.process.channel import Channel, ChannelTimeout, Message
+from decoders.process.channel import Message
 from decoders.process.clock import clock
 from decoders.process.drafter import check_confidence, check_seconds, check_tokens
-from decoders.process.worker import PREPARE, PREPARED, Worker, WorkerOptions
+from decoders.process.forerunner_service import (
+    BEGIN,
+    CONFIDE,
+    DRAFTED,
+    EXPECT,
+    PAUSE,
+    PAUSED,
+    VERIFIED,
+    serve,
+)
+from decoders.process.worker import Worker, WorkerOptions
 from decoders.sampling.sampler import Sampler, common_length
 
 #: Beyond every published token: what follows a disagreement was drafted for another text, and is
 #: never compared.
 _STALE = sys.maxsize
-
-# Messages to the draft process:
-#: a new text; run at most ``ahead`` tokens ahead of what is verified of it, and never to a position
-#: from ``end`` on (tokens, ahead, end, seed)
-_BEGIN = "begin"
-#: tokens are verified from a position on; updates of a text count from 1 (number, position, tokens)
-_VERIFIED = "verified"
-#: news is expected, see ``Outlook.expect`` (at, right, unseen, until, slowdown)
-_EXPECT = "expect"
-#: whether to say from now on how sure it is of each token, which takes time (asked)
-_CONFIDE = "confide"
-#: stop drafting, and say so
-_PAUSE = "pause"
-# And, between texts, what ``worker.PREPARE`` asks for.
-# From it: one token, see ``Drafted``; no more tokens of this text will come.
-_DRAFTED = "drafted"
-_PAUSED = "paused"
 
 
 @dataclass(slots=True)
@@ -47,6 +39,12 @@ class Drafted:
     ``waited`` is how long the draft model had nothing to do before, or waited for news rather than
     do it. ``position`` is the token's in the text, ``ended`` when it was there, ``confidence`` the
     probability that the draft model gave it; 1 where it was not asked.
+
+    The same forward may have drafted for what comes if the target's token is another than the
+    draft's, as the first update after number ``update`` will tell: ``others`` have the position of
+    that token, the token itself, one that was drafted after it and what was drafted for it before,
+    and the draft model's probability of that one. Once that came true it is a published token, too,
+    which was ``prepared`` and has no seconds of its own.
     """
 
     lineage: int
@@ -56,124 +54,9 @@ class Drafted:
     waited: float
     ended: float
     confidence: float = 1.0
-
-
-class ForerunnerService:
-    """The draft process's side: drafts on until it has a message to answer or must wait.
-
-    ``confides``: it says how sure it is of each token, as long as it is asked, and is told what to
-    expect.
-    """
-
-    def __init__(self, model: CachedModel, sampler: Sampler, confides: bool = False) -> None:
-        #: Whether it ever says how sure it is, and whether it is asked at present.
-        self._confides = self._asked = confides
-        self._outlook = Outlook()
-        #: Whether the next forward reads the prompt; and whether it is the first of a draft that
-        #: begins anew.
-        self._reads, self._anew = True, False
-        self._model = model
-        self._sampler = sampler
-        self._text: list[int] = []
-        self._verified = self._ahead = self._end = self._lineage = 0
-        self._proposer = sampler.proposer(0, 0)
-
-    @property
-    def may_draft(self) -> bool:
-        """Whether it is not yet so far ahead as it may be."""
-        length = len(self._text)
-        return length - self._verified < self._ahead and length < self._end
-
-    def better_waits(self) -> float:
-        """Seconds that it had better wait for news: 0 if it had not, infinite if it must."""
-        if not self.may_draft:
-            return math.inf
-        return self._outlook.better_waits(clock(), len(self._text)) if self._confides else 0.0
-
-    def draft(self, waited: float) -> Message:
-        """Draft one token, having waited so long before."""
-        start = clock()
-        text = self._text
-        position = len(text)
-        logits = self._model.extend(text, rows=1)
-        token, _ = self._proposer.propose(logits, position)
-        text.append(token)
-        thought = (self._proposer.confidence(logits, token),) if self._asked else ()
-        ended = clock()
-        if self._confides:
-            if not self._reads:
-                self._outlook.drafted(ended - start, self._anew)
-            self._reads = self._anew = False
-        return _DRAFTED, self._lineage, position, token, ended - start, waited, ended, *thought
-
-    def answer(self, message: Message) -> Message | None:
-        """Take in a message; the answer, if it has one."""
-        name, *values = message
-        if name == _VERIFIED:
-            self._take_over(*values)
-        elif name == _BEGIN:
-            self._text, self._ahead, self._end, seed = values
-            self._verified, self._lineage = len(self._text), 0
-            self._outlook.forget()
-            self._reads, self._anew = True, False
-            self._model.rollback(0)
-            self._proposer = self._sampler.proposer(seed, self._verified)
-        elif name == _EXPECT:
-            self._outlook.expect(*values)
-        elif name == _CONFIDE:
-            (self._asked,) = values
-        elif name == PREPARE:
-            self._model.prepare(*values)
-            return (PREPARED,)
-        elif name == _PAUSE:
-            self._ahead = 0
-            return (_PAUSED,)
-        return None
-
-    def _take_over(self, number: int, start: int, tokens: list[int]) -> None:
-        agreed = common_length(self._text[start:], tokens)
-        if agreed < len(tokens):
-            # Overtaken, or drafted something else: take over the verified tokens. A draft that
-            # agrees with them goes on as it is.
-            self._text[start + agreed :] = tokens[agreed:]
-            self._model.rollback(start + agreed)
-            self._lineage = number
-            self._anew = True
-        self._outlook.forget()
-        self._verified = start + len(tokens)
-        self._proposer.forget(self._verified)
-
-
-def _serve(channel: Channel, model: CachedModel, sampler: Sampler, confides: bool) -> None:
-    service = ForerunnerService(model, sampler, confides)
-    waited = 0.0
-    while True:
-        patience = service.better_waits()
-        if patience:
-            start = clock()
-            message = _news(channel, patience)
-            waited += clock() - start
-        else:
-            message = channel.receive_now()
-        if message is not None:
-            if message[0] == _BEGIN:
-                waited = 0.0  # What it waited between two texts is no part of either.
-            answer = service.answer(message)
-            if answer is not None:
-                channel.send(answer)
-        else:
-            channel.send(service.draft(waited))
-            waited = 0.0
-
-
-def _news(channel: Channel, patience: float) -> Message | None:
-    """A message, if one comes in so many seconds."""
-    if patience == math.inf:
-        return channel.receive()
-    try:
-        return channel.receive(patience)
-    except ChannelTimeout:
-        return None
+    update: int = 0
+    others: Sequence[tuple[int, int, int, float]] = ()
+    prepared: bool = False
 
 
 class Forerunner(Worker):
@@ -186,7 +69,7 @@ class Forerunner(Worker):
         options: WorkerOptions,
         confides: bool = False,
     ) -> None:
-        super().__init__(load, sampler, options, partial(_serve, confides=confides))
+        super().__init__(load, sampler, options, partial(serve, confides=confides))
         self._asks = confides
 
     def begin(self, tokens: Sequence[int], ahead: int, end: int, seed: int) -> None:
@@ -196,7 +79,16 @@ class Forerunner(Worker):
         self._published: list[Drafted] = []
         self._latest: Drafted | None = None
         self._settled = 0
-        self.send((_BEGIN, list(tokens), ahead, end, seed))
+        #: What was drafted for what the next update may say, by its last position and token.
+        self._prepared: dict[tuple[int, int], list[Drafted]] = {}
+        #: Whether what there is of the draft was prepared before it was known to be the draft.
+        self._anew = False
+        #: What the last one said, and what had been drafted for that.
+        self._came = (0, 0)
+        self._continuation: list[Drafted] = []
+        #: What that update might have said instead, as far as something was drafted for it.
+        self._possible: set[tuple[int, int]] = set()
+        self.send((BEGIN, list(tokens), ahead, end, seed))
 
     def read(self, wait: float = 0.0) -> list[Drafted]:
         """Take in what was published since, or within ``wait`` seconds; gives the new tokens.
@@ -209,20 +101,75 @@ class Forerunner(Worker):
         messages = [] if first is None else [first]
         while (message := self.receive_now()) is not None:
             messages.append(message)
-        fresh = self._drafted(messages)
-        for drafted in fresh:
-            if drafted.lineage != self._lineage:
-                self._lineage = drafted.lineage
-                self._published = []
-                self._settled = 0
-            self._published.append(drafted)
-            self._latest = drafted
+        fresh = []
+        for drafted in self._drafted(messages):
+            # What was prepared may have replaced the draft that this one is still of.
+            if drafted.lineage >= self._lineage:
+                if drafted.lineage > self._lineage:
+                    fresh += self._begin_draft(drafted.lineage)
+                self._published.append(drafted)
+                self._latest = drafted
+                self._anew = False
+            fresh += [drafted, *self._file(drafted)]
         return fresh
+
+    def _begin_draft(self, lineage: int) -> list[Drafted]:
+        """There is a new draft, which begins with what was prepared for the last update, if it is
+        of that; gives it."""
+        begun = self._continuation if lineage == len(self._lengths) - 1 else []
+        self._lineage, self._published, self._settled = lineage, list(begun), 0
+        return list(begun)
+
+    def _file(self, drafted: Drafted) -> list[Drafted]:
+        """Keep what was drafted for others; gives what is of use already."""
+        last, fresh = len(self._lengths) - 1, list[Drafted]()
+        for position, other, token, confidence in drafted.others:
+            came = position, other
+            if drafted.update == last:
+                place, number = self._prepared.setdefault(came, []), last + 1
+            elif drafted.update == last - 1:
+                self._possible.add(came)
+                if came != self._came:
+                    continue
+                place, number = self._continuation, last
+            else:
+                continue
+            at = position + 1 + len(place)
+            one = Drafted(number, at, token, 0.0, 0.0, drafted.ended, confidence, prepared=True)
+            place.append(one)
+            if place is self._continuation and self._lineage == last:
+                self._published.append(one)
+                self._latest = one
+                fresh.append(one)
+        return fresh
+
+    def adopt(self) -> list[Drafted]:
+        """Take for the draft what was prepared for what came instead of the last one; gives that.
+
+        To be asked after ``settle``, which finds out whether the draft went elsewhere.
+        """
+        if not (self.stale and self._continuation):
+            return []
+        begun = self._begin_draft(len(self._lengths) - 1)
+        assert self._latest is not None
+        self._latest, self._anew = replace(begun[-1], ended=self._latest.ended), True
+        return begun
 
     @property
     def stale(self) -> bool:
         """Whether the draft went elsewhere, so that a token of a new one is to come."""
         return self._settled == _STALE
+
+    @property
+    def foreseen(self) -> tuple[int, int]:
+        """For how many outcomes something was prepared that the last update might have told of, and
+        for how many of these with the accepted length that it told."""
+        return len(self._possible), sum(place == self._came[0] for place, _ in self._possible)
+
+    @property
+    def anew(self) -> bool:
+        """Whether the next token is the first that is drafted since the draft went elsewhere."""
+        return self.stale or self._anew
 
     @property
     def latest(self) -> Drafted | None:
@@ -267,24 +214,38 @@ class Forerunner(Worker):
     def verify(self, start: int, tokens: Sequence[int]) -> None:
         """Tell that ``tokens`` are verified from position ``start`` on."""
         self._lengths.append(start + len(tokens))
-        self.send((_VERIFIED, len(self._lengths) - 1, start, list(tokens)))
+        self._came = (start + len(tokens) - 1, tokens[-1])
+        self._possible = set(self._prepared)
+        self._continuation = self._prepared.pop(self._came, [])
+        self._prepared = {}
+        self.send((VERIFIED, len(self._lengths) - 1, start, list(tokens)))
 
-    def expect(self, at: float, right: float, unseen: float, until: int, slowdown: float) -> None:
-        """Tell when more will be verified and what is likely by then: see ``Outlook.expect``."""
-        self.send((_EXPECT, at, right, unseen, until, slowdown))
+    def expect(
+        self,
+        at: float,
+        right: float,
+        unseen: float,
+        until: int,
+        slowdown: float,
+        doubts: Sequence[float] = (),
+        gains: Sequence[float] = (),
+    ) -> None:
+        """Tell when more will be verified and what is likely by then: see ``Outlook.expect`` and
+        ``Fork``. Without ``gains`` nothing is drafted for others."""
+        self.send((EXPECT, at, right, unseen, until, slowdown, list(doubts), list(gains)))
 
     def confide(self, asked: bool) -> None:
         """Ask it to say from now on how sure it is of each token, or no longer."""
         if asked != self._asks:
             self._asks = asked
-            self.send((_CONFIDE, asked))
+            self.send((CONFIDE, asked))
 
     def pause(self) -> list[Drafted]:
         """Stop it, and wait until it has stopped; gives the tokens that came too late."""
-        self.send((_PAUSE,))
+        self.send((PAUSE,))
         start = clock()
         late = []
-        while (message := self.receive())[0] != _PAUSED:
+        while (message := self.receive())[0] != PAUSED:
             late.append(message)
             if clock() - start > self._options.answer_timeout:
                 raise self.silent("stop", self._options.answer_timeout)
@@ -301,13 +262,24 @@ class Forerunner(Worker):
                         "expected a lineage and a position of at least 0 with a drafted token, got"
                         f" {places}"
                     )
-                if name != _DRAFTED or drafted.lineage >= len(self._lengths):
+                if name != DRAFTED or drafted.lineage >= len(self._lengths):
                     raise ValueError(
-                        f"expected {_DRAFTED!r} of a lineage below {len(self._lengths)}, got"
+                        f"expected {DRAFTED!r} of a lineage below {len(self._lengths)}, got"
                         f" {name!r} of {drafted.lineage}"
                     )
                 check_seconds(drafted.seconds, drafted.waited, drafted.ended)
                 check_confidence(drafted.confidence)
+                self._check_others(drafted)
                 every.append(drafted)
             check_tokens([drafted.token for drafted in every], self.vocab_size)
         return every
+
+    def _check_others(self, drafted: Drafted) -> None:
+        for position, other, token, confidence in drafted.others:
+            if not all(isinstance(one, int) and one >= 0 for one in (position, drafted.update)):
+                raise ValueError(
+                    "expected a position and the number of an update, of at least 0, of what was"
+                    f" drafted for others, got {position} and {drafted.update}"
+                )
+            check_tokens([other, token], self.vocab_size)
+            check_confidence(confidence)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from decoders.adaptive.alternatives import Alternatives
 from decoders.adaptive.policy import Decision, Policy
 from decoders.schedule import Adaptive, Ahead
 from pearl_eval.simulation.acceptance import Text
-from pearl_eval.simulation.forerunner import Published, SimulatedForerunner
+from pearl_eval.simulation.forerunner import Published, SimulatedForerunner, rank_of
 from pearl_eval.simulation.machine import Machine, Rounds, SimulatedRound
 
 
@@ -18,21 +19,74 @@ class _Drafts:
         self._text = text
         self._first_known = [0]
         self._lineage = self._settled = self._there = 0
-        self.stale = False
+        self.stale = self._anew = False
+        #: Whether the draft began with what had been prepared.
+        self.was_prepared = False
         self.latest: Published | None = None
+        #: How many tokens were drafted for what the next update may say, and for what the last did.
+        self._prepared: dict[tuple[int, int | None], int] = {}
+        self._came: tuple[int, int | None] = (0, None)
+        self._continuation = 0
 
     @property
     def base(self) -> int:
         """The position that the draft began at."""
         return self._first_known[self._lineage]
 
-    def take(self, fresh: Sequence[Published]) -> None:
+    def take(self, fresh: Sequence[Published]) -> list[Published]:
+        """Tokens that came; gives them, with those that had been prepared for what they follow."""
+        every = list[Published]()
         for one in fresh:
-            if one.lineage != self._lineage:
-                self._lineage, self.stale = one.lineage, False
-                self._settled = self._there = self.base
-            self._there = one.position + 1
-            self.latest = one
+            if one.lineage > self._lineage:
+                every += self._begin(one.lineage, one)
+            if one.lineage == self._lineage:
+                self._there = one.position + 1
+                self.latest, self._anew = one, False
+            every += [one, *self._file(one)]
+        return every
+
+    def _begin(self, lineage: int, latest: Published) -> list[Published]:
+        """There is a new draft, and what was prepared for it, which it gives."""
+        self._lineage, self.stale, self.was_prepared = lineage, False, False
+        self._settled = self._there = self.base
+        count = self._continuation if lineage == len(self._first_known) - 1 else 0
+        return [self._add(latest) for _ in range(count)]
+
+    def _add(self, latest: Published) -> Published:
+        """The draft is one token longer, which was prepared."""
+        self.was_prepared = self.was_prepared or self._there == self.base
+        confidence = self._text.confidence(self._there)
+        self.latest = Published(
+            self._lineage, self._there, 0.0, 0.0, latest.ended, confidence, prepared=True
+        )
+        self._there += 1
+        return self.latest
+
+    def _file(self, one: Published) -> list[Published]:
+        """Keep what was drafted for others; gives what is of use already."""
+        last, every = len(self._first_known) - 1, list[Published]()
+        for came in one.others:
+            if one.update == last:
+                self._prepared[came] = self._prepared.get(came, 0) + 1
+            elif one.update == last - 1 and came == self._came:
+                self._continuation += 1
+                if self._lineage == last:
+                    every.append(self._add(one))
+        return every
+
+    def adopt(self) -> list[Published]:
+        """Take for the draft what was prepared for what came instead of the last one; gives it."""
+        if not (self.stale and self._continuation):
+            return []
+        assert self.latest is not None
+        made = self._begin(len(self._first_known) - 1, self.latest)
+        self._anew = True
+        return made
+
+    @property
+    def anew(self) -> bool:
+        """Whether the next token is the first that is drafted since the draft went elsewhere."""
+        return self.stale or self._anew
 
     def settle(self, known: int) -> tuple[int, int, int]:
         """Compare what the target decoded itself meanwhile with what was drafted for it: the first
@@ -56,6 +110,9 @@ class _Drafts:
     def verified(self, known: int) -> int:
         """So many tokens are verified, by an update of the number that is given back."""
         self._first_known.append(known)
+        self._came = known - 1, rank_of(self._text, known - 1)
+        self._continuation = self._prepared.get(self._came, 0)
+        self._prepared = {}
         return len(self._first_known) - 1
 
     def confidences(self, start: int, count: int) -> list[float]:
@@ -81,11 +138,18 @@ class _Chooser:
             min(self._ahead, left - 1),
             self._told,
             now,
+            drafts.anew,
         )
         return self._policy.decide(situation)
 
+    def others(self, decision: Decision) -> tuple[Sequence[float], Sequence[float]]:
+        """What the draft process is told, to draft for others than its own tokens."""
+        return self._policy.doubts(decision), self._policy.gains()
+
     def note(self, fresh: Sequence[Published]) -> None:
         for one in fresh:
+            if one.prepared:
+                continue
             self._policy.drafted(one.seconds, one.ended - one.seconds < self._told)
 
     def learn(self, start: int, agreed: int, judged: int) -> None:
@@ -93,6 +157,8 @@ class _Chooser:
             place = start - self._drafts.base
             confidences = self._drafts.confidences(start, judged)
             before = self._machine.text.confidence(start - 1) if place else None
+            if not place and self._drafts.was_prepared:
+                before = 0.0
             self._policy.verified(confidences, place, before, agreed)
 
     def ran(self, judged: int, seconds: float, told: float, first: bool) -> None:
@@ -101,11 +167,18 @@ class _Chooser:
             self._policy.ran(judged, seconds)
 
 
-def ahead(schedule: Ahead | Adaptive, machine: Machine, policy: Policy | None = None) -> Rounds:
-    """The rounds of a text; ``policy`` decides when they begin and what they judge."""
+def ahead(
+    schedule: Ahead | Adaptive,
+    machine: Machine,
+    policy: Policy | None = None,
+    alternatives: Alternatives | None = None,
+) -> Rounds:
+    """The rounds of a text; ``policy`` decides when they begin and what they judge, and
+    ``alternatives`` what is drafted beside the draft."""
     text, prompt, max_new_tokens = machine.text, machine.prompt, machine.max_new_tokens
-    forerunner, drafts = SimulatedForerunner(machine, schedule.ahead), _Drafts(text)
+    forerunner, drafts = SimulatedForerunner(machine, schedule.ahead, alternatives), _Drafts(text)
     chooser = None if policy is None else _Chooser(policy, machine, drafts, schedule.ahead)
+    branches = isinstance(schedule, Adaptive) and schedule.branches
     clock = 0.0
     known = target_seen = 0
     while known < max_new_tokens:
@@ -114,14 +187,13 @@ def ahead(schedule: Ahead | Adaptive, machine: Machine, policy: Policy | None = 
 
         def look(now: float) -> None:
             nonlocal compared
-            new = forerunner.run(now)
-            fresh.extend(new)  # noqa: B023 (called in this round alone)
-            drafts.take(new)
-            start, agreed, judged = drafts.settle(known)  # noqa: B023
+            new = drafts.take(forerunner.run(now))
+            start, agreed, judged = drafts.settle(known)  # noqa: B023 (called in this round alone)
             compared = compared[0] + agreed, compared[1] + judged
             if chooser is not None:
                 chooser.note(new)
                 chooser.learn(start, agreed, judged)
+            fresh.extend([*new, *drafts.adopt()])  # noqa: B023
 
         look(clock)
         # For the text's last token nothing is drafted.
@@ -139,7 +211,8 @@ def ahead(schedule: Ahead | Adaptive, machine: Machine, policy: Policy | None = 
             if decision.seconds is not None:
                 until = known + len(decision.chances)
                 end = clock + decision.seconds
-                forerunner.expect(clock, end, decision.right, decision.unseen, until)
+                others = chooser.others(decision) if branches else ((), ())
+                forerunner.expect(clock, end, decision.right, decision.unseen, until, *others)
         window = prompt + known + offered - target_seen
         verifying = machine.target.forward(window, target_seen) * machine.slowdown.target
         accepted = text.accepted(known, offered)
@@ -170,4 +243,7 @@ def ahead(schedule: Ahead | Adaptive, machine: Machine, policy: Policy | None = 
             waited,
             known,
             window,
+            any(one.prepared for one in fresh),
+            sum(bool(one.others) for one in fresh),
+            prepared=sum(one.prepared or bool(one.others) for one in fresh),
         )

@@ -85,6 +85,7 @@ def branching(schedule: Branching, machine: Machine) -> Rounds:
             window,
             mode == "hit",
             made,
+            prepared=drafted if mode == "hit" else 0,
         )
         # Meanwhile the draft process prepares, until it is told the outcome.
         free, heard = told, clock + under_way

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from decoders.adaptive.alternatives import RANKS, Alternative, Alternatives, Preparation
 from decoders.adaptive.outlook import Outlook
+from pearl_eval.simulation.acceptance import Text
 from pearl_eval.simulation.machine import Machine
 
 
 @dataclass(slots=True)
 class Published:
     """A token: the update its text began with, its position, how long it took and the draft process
-    had waited before, when it was there, and what the draft model thought of it."""
+    had waited before, when it was there, and what the draft model thought of it.
+
+    ``others``, ``update``, ``prepared``: as of a drafted token of the decoder, but that another
+    token is known by its rank among the draft model's choices.
+    """
 
     lineage: int
     position: int
@@ -22,13 +28,20 @@ class Published:
     waited: float
     ended: float
     confidence: float
+    update: int = 0
+    others: Sequence[tuple[int, int]] = ()
+    prepared: bool = False
 
 
 class SimulatedForerunner:
     """The draft process: drafts on, but for news and where it must wait, or had better."""
 
-    def __init__(self, machine: Machine, ahead: int) -> None:
+    def __init__(
+        self, machine: Machine, ahead: int, alternatives: Alternatives | None = None
+    ) -> None:
         self._outlook = Outlook()
+        self._alternatives = alternatives or Alternatives()
+        self._preparation: Preparation | None = None
         self._machine = machine
         self._ahead = ahead
         self._under_way = machine.costs.crossing / 2
@@ -36,7 +49,7 @@ class SimulatedForerunner:
         self._length = self._verified = 0
         self._seen = 0  # of the prompt, too
         self._wrong: int | None = None  # where its text first went wrong
-        self._lineage = 0
+        self._lineage = self._update = 0
         self._messages: deque[tuple[float, Callable[[], None]]] = deque()
         self._slow = machine.slowdown.draft
         self._publish = machine.costs.publish
@@ -46,10 +59,27 @@ class SimulatedForerunner:
         """So many tokens are verified, by update ``number``, which is sent now."""
         self._send(now, lambda: self._take(number, verified))
 
-    def expect(self, now: float, at: float, right: float, unseen: float, until: int) -> None:
-        """It is told now what to expect: see ``Outlook.expect``. Here it slows nobody down by more
-        than what is given with the forwards."""
-        self._send(now, lambda: self._outlook.expect(at, right, unseen, until, 0.0))
+    def expect(
+        self,
+        now: float,
+        at: float,
+        right: float,
+        unseen: float,
+        until: int,
+        doubts: Sequence[float] = (),
+        gains: Sequence[float] = (),
+    ) -> None:
+        """It is told now what to expect: see ``Forerunner.expect``. Here it slows nobody down by
+        more than what is given with the forwards."""
+
+        def hear() -> None:
+            self._outlook.expect(at, right, unseen, until, 0.0)
+            if gains:
+                # The target adds one token itself, so the last of the text need not be drafted.
+                room = self._machine.max_new_tokens - 1 - self._verified - 1
+                self._preparation = Preparation(self._alternatives, doubts, gains, room)
+
+        self._send(now, hear)
 
     def _send(self, now: float, message: Callable[[], None]) -> None:
         self._messages.append((now + self._under_way, message))
@@ -82,7 +112,7 @@ class SimulatedForerunner:
     def _begins(self) -> float:
         """When it begins its next token: at once, or when it has waited for news long enough."""
         patience = self._outlook.better_waits(self._free, self._length)
-        if not patience:
+        if not patience or self._pays():
             return self._free
         return min(self._free + patience, self._messages[0][0] if self._messages else math.inf)
 
@@ -104,17 +134,40 @@ class SimulatedForerunner:
         end = self._machine.max_new_tokens - 1
         return self._length - self._verified < self._ahead and self._length < end
 
+    def _choose(self) -> tuple[list[Alternative], float]:
+        """What else its next forward drafts for, and how many seconds that saves."""
+        drafted = self._length - self._verified
+        # It can branch off a draft of which it has read all but the last token.
+        if self._preparation is None or not drafted:
+            return [], 0.0
+        right, left = self._outlook.right(self._length), self._outlook.left(self._free)
+        return self._preparation.choose(drafted, right, left)
+
+    def _pays(self) -> bool:
+        """Whether it had better prepare than rest."""
+        chosen, saved = self._choose()
+        if not chosen:
+            return False
+        seconds = self._alternatives.seconds(len(chosen))
+        return saved > self._outlook.would_lose(seconds, self._free, self._length)
+
     def _next(self) -> float:
         """Seconds of the next token."""
-        window = self._machine.prompt + self._length - self._seen
-        return self._machine.draft.forward(window, self._seen) * self._slow + self._publish
+        chosen, _ = self._choose()
+        window = self._machine.prompt + self._length - self._seen + len(chosen)
+        side = self._machine.branches if chosen else self._machine.draft
+        return side.forward(window, self._seen) * self._slow + self._publish
 
     def _draft(self) -> Published:
-        seconds = self._next()
+        seconds, (chosen, _) = self._next(), self._choose()
         self._free += seconds
+        if self._preparation is not None:
+            self._preparation.lengthened(chosen)
         if self._seen:
             # Not of the forward that read the prompt.
-            self._outlook.drafted(seconds, anew=False)
+            self._alternatives.ran(len(chosen), seconds)
+            if not chosen:
+                self._outlook.drafted(seconds, anew=False)
         self._seen = self._machine.prompt + self._length
         position = self._length
         if self._wrong is None:
@@ -123,14 +176,35 @@ class SimulatedForerunner:
         self._length += 1
         waited, self._waited = self._waited, 0.0
         confidence = self._machine.text.confidence(position)
-        return Published(self._lineage, position, seconds, waited, self._free, confidence)
+        others = [(self._verified + one.place, one.rank) for one in chosen]
+        return Published(
+            self._lineage, position, seconds, waited, self._free, confidence, self._update, others
+        )
 
     def _take(self, number: int, verified: int) -> None:
         self._outlook.forget()
+        preparation, self._preparation = self._preparation, None
         right = self._length if self._wrong is None else self._wrong
         if right < verified:
+            length = 0
+            if preparation is not None and right == verified - 1 < self._length:
+                chosen = preparation.chosen_at(right - self._verified)
+                rank = rank_of(self._machine.text, right)
+                if chosen:
+                    preparation.came(rank)
+                length = preparation.length(chosen[rank]) if rank in chosen else 0
             self._seen = min(self._seen, self._machine.prompt + right)
-            self._length = verified
-            self._wrong = None
+            if length:
+                # All but the last of what was prepared was read.
+                self._seen = self._machine.prompt + verified + length - 1
+            self._length = verified + length
+            accepted = self._machine.text.accepted(verified, length)
+            self._wrong = verified + accepted if accepted < length else None
             self._lineage = number
-        self._verified = verified
+        self._verified, self._update = verified, number
+
+
+def rank_of(text: Text, position: int) -> int | None:
+    """Where the target's token is among the draft model's choices but its first, which is wrong."""
+    ranks = (rank for rank in range(RANKS) if text.within(position, rank + 1, rejected=True))
+    return next(ranks, None)

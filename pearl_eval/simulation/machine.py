@@ -53,6 +53,7 @@ class SimulatedRound(NamedTuple):
     hit: bool = False
     branch_forwards: int = 0
     retrieved: int = 0
+    prepared: int = 0
 
 
 Rounds = Iterator[SimulatedRound]

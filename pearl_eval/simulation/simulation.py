@@ -10,6 +10,7 @@ from typing import Any, cast
 import numpy as np
 
 from decoders.accepted_runs import acceptance_rate, accepted_runs
+from decoders.adaptive.alternatives import Alternatives
 from decoders.adaptive.policy import Policy
 from decoders.schedule import (
     Adaptive,
@@ -34,7 +35,9 @@ from pearl_eval.simulation.retrieving import retrieving
 from pearl_eval.simulation.sequential import alone, sequential
 
 
-def _rounds(schedule: Schedule, machine: Machine, policy: Policy) -> Rounds:
+def _rounds(
+    schedule: Schedule, machine: Machine, policy: Policy, alternatives: Alternatives
+) -> Rounds:
     match schedule:
         case Alone():
             return alone(schedule, machine)
@@ -49,7 +52,7 @@ def _rounds(schedule: Schedule, machine: Machine, policy: Policy) -> Rounds:
         case Replicas():
             return replicas(schedule, machine)
         case Adaptive():
-            return ahead(schedule, machine, policy)
+            return ahead(schedule, machine, policy, alternatives)
         case Ahead():
             return ahead(schedule, machine)
         case _:
@@ -180,16 +183,16 @@ class Simulation:
         ``policy`` decides where the schedule is ``Adaptive``; without, one that has to learn.
         """
         count = len(self.prompts) if tokens is None else -(-tokens // self.max_new_tokens)
-        result, policy = Result(), policy or Policy()
+        result, policy, alternatives = Result(), policy or Policy(), Alternatives()
         for index in range(count):
-            rounds = list(self.rounds(index, seed, policy))
+            rounds = list(self.rounds(index, seed, policy, alternatives))
             result.accepted_runs += accepted_runs(rounds, self.schedule.ends_run)
             result.text_seconds.append(sum(one.seconds for one in rounds))
             result.rounds += len(rounds)
             result.modes.update(one.mode for one in rounds)
             result.target_forwards += sum(one.target_tokens > 0 for one in rounds)
             singly = (
-                one.drafted - one.retrieved for one in rounds if one.draft_seconds and not one.hit
+                one.drafted - one.retrieved - one.prepared for one in rounds if one.draft_seconds
             )
             result.draft_forwards += sum(singly) + sum(one.branch_forwards for one in rounds)
             for name in _SUMMED:
@@ -199,16 +202,23 @@ class Simulation:
             result.seconds += result.text_seconds[-1]
         return result
 
-    def rounds(self, index: int = 0, seed: int = 0, policy: Policy | None = None) -> Rounds:
+    def rounds(
+        self,
+        index: int = 0,
+        seed: int = 0,
+        policy: Policy | None = None,
+        alternatives: Alternatives | None = None,
+    ) -> Rounds:
         """The rounds of text number ``index``. What is drawn depends on it and the seed alone, so
-        that it is the same for every decoder. ``policy`` has what an adaptive one learned before.
+        that it is the same for every decoder. ``policy`` and ``alternatives`` have what an adaptive
+        one's processes learned before.
         """
         text = self.acceptance.text(
             index, self.max_new_tokens, np.random.default_rng([seed, index])
         )
         prompt = self.prompts[index % len(self.prompts)]
         machine = Machine(text, self.max_new_tokens, prompt, self.forwards, self.costs)
-        return _rounds(self.schedule, machine, policy or Policy())
+        return _rounds(self.schedule, machine, policy or Policy(), alternatives or Alternatives())
 
 
 def predict_speedup(

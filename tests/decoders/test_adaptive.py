@@ -25,7 +25,7 @@ from decoders.adaptive.slowdown import LearnedSlowdown
 from decoders.adaptive.stopping import RunEnds, Start, Timings, best_start, expected_ends
 from decoders.pearl_adaptive import PearlAdaptive, PearlAdaptiveSession
 from decoders.pearl_async import PearlAsync
-from decoders.process import forerunner
+from decoders.process import forerunner, forerunner_service
 from decoders.round import Round
 from decoders.sampling.sampler import Greedy
 from decoders.schedule import Adaptive
@@ -644,9 +644,9 @@ class Prophet:
 def test_a_draft_process_counts_no_reading_of_a_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither as a draft forward, nor as the first of a draft that begins anew."""
     model, counted = Prophet(), list[tuple[float, bool]]()
-    monkeypatch.setattr(forerunner, "clock", lambda: model.now)
+    monkeypatch.setattr(forerunner_service, "clock", lambda: model.now)
     monkeypatch.setattr(Outlook, "drafted", lambda self, *one: counted.append(one))
-    service = forerunner.ForerunnerService(model, Greedy(), confides=True)  # type: ignore[arg-type]
+    service = forerunner_service.ForerunnerService(model, Greedy(), confides=True)  # type: ignore[arg-type]
 
     def begin() -> None:
         counted.clear()
@@ -671,7 +671,7 @@ def test_a_draft_process_counts_no_reading_of_a_prompt(monkeypatch: pytest.Monke
 
 
 def test_a_draft_process_says_how_sure_it_is_as_long_as_it_is_asked() -> None:
-    service = forerunner.ForerunnerService(Prophet(), Greedy(), confides=True)  # type: ignore[arg-type]
+    service = forerunner_service.ForerunnerService(Prophet(), Greedy(), confides=True)  # type: ignore[arg-type]
     service.answer(("begin", [1, 2], 9, 20, 0))
 
     def told() -> tuple[Any, ...]:
@@ -685,7 +685,7 @@ def test_a_draft_process_says_how_sure_it_is_as_long_as_it_is_asked() -> None:
     assert told() == ()
     service.answer(("confide", True))
     assert len(told()) == 1
-    plain = forerunner.ForerunnerService(Prophet(), Greedy())  # type: ignore[arg-type]
+    plain = forerunner_service.ForerunnerService(Prophet(), Greedy())  # type: ignore[arg-type]
     plain.answer(("begin", [1, 2], 9, 20, 0))
     assert plain.draft(0.0)[7:] == ()
 
@@ -861,8 +861,8 @@ def test_a_draft_process_waits_for_no_news_of_another_text(monkeypatch: pytest.M
     """A forward takes 4 s, and news is expected in 1 s, of a draft that is wrong by a half: it had
     better wait for that and 2 s more. Not so of the next text, or once there was news."""
     model = Prophet()
-    monkeypatch.setattr(forerunner, "clock", lambda: model.now)
-    service = forerunner.ForerunnerService(model, Greedy(), confides=True)  # type: ignore[arg-type]
+    monkeypatch.setattr(forerunner_service, "clock", lambda: model.now)
+    service = forerunner_service.ForerunnerService(model, Greedy(), confides=True)  # type: ignore[arg-type]
     service.answer(("begin", [1, 2], 3, 20, 0))
     service.draft(0.0)
     service.draft(0.0)
@@ -887,7 +887,7 @@ def test_what_a_draft_process_draws_with() -> None:
             asked.append((seed, start))
             return SimpleNamespace(propose=lambda *_: (3, None), forget=forgotten.append)
 
-    service = forerunner.ForerunnerService(Prophet(), Noise())  # type: ignore[arg-type]
+    service = forerunner_service.ForerunnerService(Prophet(), Noise())  # type: ignore[arg-type]
     asked.clear()
     service.answer(("begin", [1, 2, 4], 9, 20, 77))
     assert asked == [(77, 3)]

@@ -19,7 +19,7 @@ from decoders import pearl, pearl_async, pearl_retrieval
 from decoders.decoder import Decoder
 from decoders.generation import Generation
 from decoders.model.cached_model import CachedModel
-from decoders.process import forerunner
+from decoders.process import forerunner_service
 from decoders.process.forerunner import Drafted, Forerunner
 from decoders.process.models import Models
 from decoders.process.worker import WorkerOptions
@@ -214,7 +214,7 @@ class Virtual:
 class VirtualForerunner(Inline, Forerunner):  # type: ignore[misc]
     """Runs the draft process's service here, in the order of a virtual clock."""
 
-    make_service = forerunner.ForerunnerService
+    make_service = forerunner_service.ForerunnerService
     clock: Virtual
 
     def begin(self, *arguments: Any) -> None:
@@ -224,7 +224,7 @@ class VirtualForerunner(Inline, Forerunner):  # type: ignore[misc]
 
     def send(self, message: Any) -> None:
         self._inbox.append((self.clock.now, message))
-        if message == (forerunner._PAUSE,):
+        if message == (forerunner_service.PAUSE,):
             self._run(float("inf"))
 
     def read(self, wait: float = 0.0) -> list[Drafted]:

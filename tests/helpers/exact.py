@@ -68,7 +68,7 @@ def every_way() -> Iterator[Branches]:
         # A draft that is prepared multiplies the ways by those of all that are never taken.
         patch.setattr(InlineBrancher, "schedule", (0,))
         # What was measured may decide what is done next, so it is the same each time.
-        for module in ("session", "pearl_async", "pearl_adaptive", "process.forerunner"):
+        for module in ("session", "pearl_async", "pearl_adaptive", "process.forerunner_service"):
             patch.setattr(f"decoders.{module}.clock", TICKS)
         yield made
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 
 from decoders.model.tree import Tree
-from decoders.process import brancher, drafter, forerunner, retriever
+from decoders.process import brancher, drafter, forerunner_service, retriever
 from decoders.process.brancher import Brancher
 from decoders.process.drafter import Drafter
 from decoders.process.forerunner import Drafted, Forerunner
@@ -31,6 +31,7 @@ class TableModel:
     vocab_size = VOCAB
     fixed_shapes = False
     device = torch.device("cpu")
+    reads_trees = True
     events = ()
 
     def __init__(self, table: torch.Tensor) -> None:
@@ -226,7 +227,7 @@ class InlineForerunner(Inline, Forerunner):  # type: ignore[misc]
     One that is waited for without an end comes.
     """
 
-    make_service = forerunner.ForerunnerService
+    make_service = forerunner_service.ForerunnerService
     schedule: tuple[int, ...] = (1,)
     _asks = True
 
