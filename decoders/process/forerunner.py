@@ -30,6 +30,12 @@ from decoders.sampling.sampler import Sampler, common_length
 _STALE = sys.maxsize
 
 
+#: The last position and token of an update.
+_Outcome = tuple[int, int]
+#: That of none.
+_NEVER = (-1, -1)
+
+
 @dataclass(slots=True)
 class Drafted:
     """One published token.
@@ -79,15 +85,12 @@ class Forerunner(Worker):
         self._published: list[Drafted] = []
         self._latest: Drafted | None = None
         self._settled = 0
-        #: What was drafted for what the next update may say, by its last position and token.
-        self._prepared: dict[tuple[int, int], list[Drafted]] = {}
+        #: By the number of an update: what was drafted for what it may say, by its last position
+        #: and token; and which these were.
+        self._prepared: dict[int, dict[_Outcome, list[Drafted]]] = {}
+        self._came: dict[int, _Outcome] = {}
         #: Whether what there is of the draft was prepared before it was known to be the draft.
         self._anew = False
-        #: What the last one said, and what had been drafted for that.
-        self._came = (0, 0)
-        self._continuation: list[Drafted] = []
-        #: What that update might have said instead, as far as something was drafted for it.
-        self._possible: set[tuple[int, int]] = set()
         self.send((BEGIN, list(tokens), ahead, end, seed))
 
     def read(self, wait: float = 0.0) -> list[Drafted]:
@@ -107,6 +110,8 @@ class Forerunner(Worker):
             if drafted.lineage >= self._lineage:
                 if drafted.lineage > self._lineage:
                     fresh += self._begin_draft(drafted.lineage)
+                with self.understood():
+                    self._check_place(drafted)
                 self._published.append(drafted)
                 self._latest = drafted
                 self._anew = False
@@ -114,30 +119,28 @@ class Forerunner(Worker):
         return fresh
 
     def _begin_draft(self, lineage: int) -> list[Drafted]:
-        """There is a new draft, which begins with what was prepared for the last update, if it is
-        of that; gives it."""
-        begun = self._continuation if lineage == len(self._lengths) - 1 else []
-        self._lineage, self._published, self._settled = lineage, list(begun), 0
+        """There is a new draft, which begins with what was prepared for it; gives that."""
+        begun = list(self._continuation(lineage))
+        self._lineage, self._published, self._settled = lineage, begun, 0
+        for before in [one for one in self._prepared if one < lineage]:
+            del self._prepared[before]
         return list(begun)
+
+    def _continuation(self, update: int) -> list[Drafted]:
+        """What was drafted for what came true with an update."""
+        return self._prepared.get(update, {}).get(self._came.get(update, _NEVER), [])
 
     def _file(self, drafted: Drafted) -> list[Drafted]:
         """Keep what was drafted for others; gives what is of use already."""
-        last, fresh = len(self._lengths) - 1, list[Drafted]()
+        update, fresh = drafted.update + 1, list[Drafted]()
         for position, other, token, confidence in drafted.others:
-            came = position, other
-            if drafted.update == last:
-                place, number = self._prepared.setdefault(came, []), last + 1
-            elif drafted.update == last - 1:
-                self._possible.add(came)
-                if came != self._came:
-                    continue
-                place, number = self._continuation, last
-            else:
-                continue
-            at = position + 1 + len(place)
-            one = Drafted(number, at, token, 0.0, 0.0, drafted.ended, confidence, prepared=True)
-            place.append(one)
-            if place is self._continuation and self._lineage == last:
+            outcomes = self._prepared.setdefault(update, {})
+            made = outcomes.setdefault((position, other), [])
+            at = position + 1 + len(made)
+            one = Drafted(update, at, token, 0.0, 0.0, drafted.ended, confidence, prepared=True)
+            made.append(one)
+            # The draft process was at it when it had yet to hear that it came true.
+            if self._lineage == update and self._came[update] == (position, other):
                 self._published.append(one)
                 self._latest = one
                 fresh.append(one)
@@ -148,9 +151,10 @@ class Forerunner(Worker):
 
         To be asked after ``settle``, which finds out whether the draft went elsewhere.
         """
-        if not (self.stale and self._continuation):
+        last = len(self._lengths) - 1
+        if not (self.stale and self._continuation(last)):
             return []
-        begun = self._begin_draft(len(self._lengths) - 1)
+        begun = self._begin_draft(last)
         assert self._latest is not None
         self._latest, self._anew = replace(begun[-1], ended=self._latest.ended), True
         return begun
@@ -164,7 +168,9 @@ class Forerunner(Worker):
     def foreseen(self) -> tuple[int, int]:
         """For how many outcomes something was prepared that the last update might have told of, and
         for how many of these with the accepted length that it told."""
-        return len(self._possible), sum(place == self._came[0] for place, _ in self._possible)
+        last = len(self._lengths) - 1
+        outcomes = self._prepared.get(last, {})
+        return len(outcomes), sum(place == self._came[last][0] for place, _ in outcomes)
 
     @property
     def anew(self) -> bool:
@@ -214,10 +220,7 @@ class Forerunner(Worker):
     def verify(self, start: int, tokens: Sequence[int]) -> None:
         """Tell that ``tokens`` are verified from position ``start`` on."""
         self._lengths.append(start + len(tokens))
-        self._came = (start + len(tokens) - 1, tokens[-1])
-        self._possible = set(self._prepared)
-        self._continuation = self._prepared.pop(self._came, [])
-        self._prepared = {}
+        self._came[len(self._lengths) - 1] = start + len(tokens) - 1, tokens[-1]
         self.send((VERIFIED, len(self._lengths) - 1, start, list(tokens)))
 
     def expect(
@@ -273,6 +276,13 @@ class Forerunner(Worker):
                 every.append(drafted)
             check_tokens([drafted.token for drafted in every], self.vocab_size)
         return every
+
+    def _check_place(self, drafted: Drafted) -> None:
+        expected = self._lengths[self._lineage] + len(self._published)
+        if drafted.position != expected:
+            raise ValueError(
+                f"expected the drafted token of position {expected}, got that of {drafted.position}"
+            )
 
     def _check_others(self, drafted: Drafted) -> None:
         for position, other, token, confidence in drafted.others:

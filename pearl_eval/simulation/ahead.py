@@ -11,6 +11,9 @@ from pearl_eval.simulation.acceptance import Text
 from pearl_eval.simulation.forerunner import Published, SimulatedForerunner, rank_of
 from pearl_eval.simulation.machine import Machine, Rounds, SimulatedRound
 
+#: The last position of an update, and the rank of its token among the draft model's choices.
+_Outcome = tuple[int, int | None]
+
 
 class _Drafts:
     """What the main process knows of the present draft, and of what became of it."""
@@ -23,10 +26,10 @@ class _Drafts:
         #: Whether the draft began with what had been prepared.
         self.was_prepared = False
         self.latest: Published | None = None
-        #: How many tokens were drafted for what the next update may say, and for what the last did.
-        self._prepared: dict[tuple[int, int | None], int] = {}
-        self._came: tuple[int, int | None] = (0, None)
-        self._continuation = 0
+        #: By the number of an update: how many tokens were drafted for what it may say, by its last
+        #: position and the rank of its token; and which these were.
+        self._prepared: dict[int, dict[_Outcome, int]] = {}
+        self._came: dict[int, _Outcome] = {}
 
     @property
     def base(self) -> int:
@@ -49,8 +52,11 @@ class _Drafts:
         """There is a new draft, and what was prepared for it, which it gives."""
         self._lineage, self.stale, self.was_prepared = lineage, False, False
         self._settled = self._there = self.base
-        count = self._continuation if lineage == len(self._first_known) - 1 else 0
-        return [self._add(latest) for _ in range(count)]
+        return [self._add(latest) for _ in range(self._continuation(lineage))]
+
+    def _continuation(self, update: int) -> int:
+        """How many tokens were drafted for what came true with an update."""
+        return self._prepared.get(update, {}).get(self._came.get(update, (0, None)), 0)
 
     def _add(self, latest: Published) -> Published:
         """The draft is one token longer, which was prepared."""
@@ -64,22 +70,21 @@ class _Drafts:
 
     def _file(self, one: Published) -> list[Published]:
         """Keep what was drafted for others; gives what is of use already."""
-        last, every = len(self._first_known) - 1, list[Published]()
+        update, every = one.update + 1, list[Published]()
+        outcomes = self._prepared.setdefault(update, {})
         for came in one.others:
-            if one.update == last:
-                self._prepared[came] = self._prepared.get(came, 0) + 1
-            elif one.update == last - 1 and came == self._came:
-                self._continuation += 1
-                if self._lineage == last:
-                    every.append(self._add(one))
+            outcomes[came] = outcomes.get(came, 0) + 1
+            if self._lineage == update and self._came[update] == came:
+                every.append(self._add(one))
         return every
 
     def adopt(self) -> list[Published]:
         """Take for the draft what was prepared for what came instead of the last one; gives it."""
-        if not (self.stale and self._continuation):
+        last = len(self._first_known) - 1
+        if not (self.stale and self._continuation(last)):
             return []
         assert self.latest is not None
-        made = self._begin(len(self._first_known) - 1, self.latest)
+        made = self._begin(last, self.latest)
         self._anew = True
         return made
 
@@ -110,9 +115,7 @@ class _Drafts:
     def verified(self, known: int) -> int:
         """So many tokens are verified, by an update of the number that is given back."""
         self._first_known.append(known)
-        self._came = known - 1, rank_of(self._text, known - 1)
-        self._continuation = self._prepared.get(self._came, 0)
-        self._prepared = {}
+        self._came[len(self._first_known) - 1] = known - 1, rank_of(self._text, known - 1)
         return len(self._first_known) - 1
 
     def confidences(self, start: int, count: int) -> list[float]:
