@@ -820,13 +820,13 @@ def test_what_it_is_asked_to_decide_by(monkeypatch: pytest.MonkeyPatch) -> None:
     session: Any = object.__new__(PearlAdaptiveSession)
     session._policy = SimpleNamespace(situation=situation, decide=lambda now: now)
     latest, session._told, session.decoder = object(), 20.0, PearlAdaptive(5)
-    session.forerunner = SimpleNamespace(draft=(6, []), latest=latest, stale=False)
+    session.forerunner = SimpleNamespace(draft=(6, []), latest=latest, stale=False, anew=True)
     pending = [SimpleNamespace(confidence=one) for one in (0.9, 0.8)]
     for remaining, room in ((4, 3), (40, 5)):
         sequence: Any = type("Text", (list,), {"remaining": remaining})([3] * 9)
         decided, arrival = session._decide(sequence, pending)
         assert (decided, arrival) == (Situation([], 0, None, 1.5), 1.5)
-        assert asked.pop() == ([0.9, 0.8], 3, latest, False, room, 20.0, 21.0)
+        assert asked.pop() == ([0.9, 0.8], 3, latest, False, room, 20.0, 21.0, True)
 
 
 def test_it_runs_ahead_by_a_token_at_least() -> None:
@@ -836,7 +836,8 @@ def test_it_runs_ahead_by_a_token_at_least() -> None:
 
 def test_it_makes_ready_for_as_many_as_it_may_judge() -> None:
     assert PearlAdaptiveSession.windows(object.__new__(PearlAdaptiveSession)) == range(1, 34)
-    assert PearlAdaptive(5).simulated_as() == Adaptive(5)
+    assert PearlAdaptive(5).simulated_as() == Adaptive(5, branches=True)
+    assert PearlAdaptive(5, branches=False).simulated_as() == Adaptive(5)
 
 
 def test_what_is_made_ready_before_a_text_and_what_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -866,11 +867,11 @@ def test_a_draft_process_waits_for_no_news_of_another_text(monkeypatch: pytest.M
     service.answer(("begin", [1, 2], 3, 20, 0))
     service.draft(0.0)
     service.draft(0.0)
-    service.answer(("expect", 55.0, 0.5, 1.0, 4, 0.0))
+    service.answer(("expect", 55.0, 0.5, 1.0, 4, 0.0, [], []))
     assert model.now == 54.0 and service.better_waits() == 3.0
     service.answer(("begin", [1, 2], 3, 20, 0))
     assert service.better_waits() == 0.0
-    service.answer(("expect", 55.0, 0.5, 1.0, 2, 0.0))
+    service.answer(("expect", 55.0, 0.5, 1.0, 2, 0.0, [], []))
     service.answer(("verified", 1, 2, [3]))
     assert service.better_waits() == 0.0
     service.answer(("pause",))
