@@ -10,6 +10,7 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 
+from decoders.adaptive.alternatives import MOST_OTHERS
 from decoders.adaptive.calibration import doubt, place_kind
 from decoders.adaptive.policy import MOST, Policy
 from decoders.round import Fate
@@ -76,6 +77,8 @@ class Replay:
             return None
         forwards, costs = measured_times(later)
         known = hindsight(texts)
+        # How far the draft model ran ahead does not matter as long as it is far.
+        schedule = Adaptive(AHEAD, branches=bool(later["branch_forwards"].any()))
 
         def speed(
             of: Sequence[RecordedText],
@@ -86,8 +89,7 @@ class Replay:
             for text in of:
                 trace = seen(Trace((text.marks,), confidences=(text.confidences,)))
                 length = len(text.marks)
-                # How far the draft model ran ahead does not matter as long as it is far.
-                made = Simulation(Adaptive(AHEAD), forwards, trace, costs, length, (1,))
+                made = Simulation(schedule, forwards, trace, costs, length, (1,))
                 seconds += made.run(policy=policy).seconds
                 tokens += length
             return tokens / seconds
@@ -146,13 +148,28 @@ def measured_times(later: pd.DataFrame) -> tuple[ForwardTimes, Costs]:
     if len(set(read)) > 1:
         slope = max(0.0, float(np.polyfit(read, seconds, 1)[0]))
     single = max(float(seconds.mean() - slope * (read.mean() - 1)), 0.0)
-    draft = float(later["draft_seconds"].sum() / max(1, later["drafted"].sum()))
+    draft, branches = _draft_times(later)
     beside = later["wall"] - later["target_seconds"] - later["wait_target_seconds"]
     target = Surface.of({(1, 0): single, (MOST + 1, 0): single + slope * MOST})
     return (
-        ForwardTimes(target, Surface.constant(draft)),
+        ForwardTimes(target, draft, branches=branches),
         Costs(round=max(0.0, float(beside.mean()))),
     )
+
+
+def _draft_times(later: pd.DataFrame) -> tuple[Surface, Surface | None]:
+    """The draft model's, over one token and over those of several continuations, if it had any."""
+    sums = later[["draft_seconds", "drafted", "prepared"]].sum()
+    wide = later[["branch_seconds", "branch_forwards", "branch_tokens"]].sum()
+    alone = sums["drafted"] - sums["prepared"]
+    if not wide["branch_forwards"] or not alone:
+        return Surface.constant(float(sums["draft_seconds"] / max(1, sums["drafted"]))), None
+    single = float((sums["draft_seconds"] - wide["branch_seconds"]) / alone)
+    others = wide["branch_tokens"] / wide["branch_forwards"] - 1
+    longer = float(wide["branch_seconds"] / wide["branch_forwards"]) - single
+    slope = max(0.0, longer / others)
+    branches = Surface.of({(1, 0): single, (MOST_OTHERS + 1, 0): single + slope * MOST_OTHERS})
+    return Surface.constant(single), branches
 
 
 def _kinds(text: RecordedText) -> list[tuple[int, int]]:

@@ -12,6 +12,10 @@ from decoders.adaptive.calibration import LEAST, SUREST
 from decoders.adaptive.drafts import NEVER, Situation
 from decoders.adaptive.policy import Decision, Policy
 from pearl_eval.simulation.acceptance import Acceptance, FixedText, Text
+from pearl_eval.simulation.forerunner import rank_of
+
+#: Of a token that is not among the draft model's choices that may be prepared for.
+_NO_PLACE = 1 << 30
 
 
 class Informed(Policy):
@@ -55,5 +59,8 @@ class Outcomes:
     def text(self, index: int, length: int, rng: np.random.Generator) -> Text:
         text = self._texts.text(index, length, rng)
         right = [text.accepted(position, 1) == 1 for position in range(length)]
+        ranks = [rank_of(text, position) for position in range(length)]
+        places = np.array([_NO_PLACE if rank is None else rank + 2 for rank in ranks])
         # As near to certain as chances are taken to be.
-        return FixedText(np.array(right), [SUREST if one else LEAST for one in right])
+        sure = [SUREST if one else LEAST for one in right]
+        return FixedText(np.array(right), sure, places)

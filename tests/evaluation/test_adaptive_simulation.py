@@ -23,6 +23,7 @@ from pearl_eval.simulation import (
     Surface,
     Trace,
 )
+from pearl_eval.simulation.acceptance import FixedText
 from pearl_eval.simulation.bounds import Dials, Informed, Outcomes
 
 TOKENS, LENGTH = 3072, 256
@@ -116,6 +117,22 @@ def test_outcomes_are_told_by_confidences() -> None:
     assert [text.accepted(position, 1) for position in range(3)] == [1, 0, 1]
     assert [text.confidence(position) for position in range(3)] == [0.996, 0.004, 0.996]
     assert Outcomes(Trace(("1",), of=LOOK_UP)).of == LOOK_UP
+
+
+def test_outcomes_keep_which_of_the_draft_models_choices_came() -> None:
+    class Ranked:
+        of = LOOK_UP
+
+        def text(self, index: int, length: int, rng: np.random.Generator) -> FixedText:
+            right = np.array([True, False, False, False])
+            return FixedText(right, None, np.array([1, 2, 4, 9]))
+
+    text = Outcomes(Ranked()).text(0, 4, np.random.default_rng(0))
+    assert [
+        [text.within(place, count, rejected=True) for count in (1, 2, 3, 4, 99)]
+        for place in (1, 2, 3)
+    ] == [[True] * 5, [False, False, True, True, True], [False] * 5]
+    assert text.within(0, 1, rejected=False)
 
 
 def test_confidences_of_a_trace_are_made_use_of() -> None:

@@ -24,6 +24,11 @@ from pearl_eval.simulation import Adaptive, Costs, ForwardTimes, Rate, Simulatio
 from pearl_eval.simulation.acceptance import UNTOLD
 from pearl_eval.simulation.bounds import Dials
 
+#: What rounds say of drafts for other tokens, where there are none.
+NOTHING_PREPARED = {
+    "prepared": 0, "branch_forwards": 0, "branch_tokens": 0, "branch_seconds": 0.0,
+}  # fmt: skip
+
 A, R, D = "accepted", "rejected", "discarded"
 
 
@@ -110,6 +115,7 @@ def test_times_are_those_of_the_rounds() -> None:
             "wall": [0.012, 0.018, 0.016],
             "draft_seconds": [0.006, 0.002, 0.0],
             "drafted": [3, 1, 0],
+            **NOTHING_PREPARED,
         }
     )
     forwards, costs = measured_times(later)
@@ -134,6 +140,31 @@ def test_times_are_those_of_the_rounds() -> None:
     assert same.target(1, 0) == same.target(9, 0) == pytest.approx(0.012)
 
 
+def test_forwards_that_prepared_are_timed_apart() -> None:
+    """Five tokens came of forwards of their own, in 10 ms. Four forwards over 12 tokens in all took
+    16 ms: 2 ms longer than 2 for two tokens more, so 1 ms for each."""
+    later = pd.DataFrame(
+        {
+            "target_tokens": [3, 3], "target_seconds": 0.01, "wait_target_seconds": 0.0,
+            "wall": 0.01, "draft_seconds": [0.020, 0.006], "drafted": [9, 3], "prepared": [7, 0],
+            "branch_forwards": [4, 0], "branch_tokens": [12, 0], "branch_seconds": [0.016, 0.0],
+        }
+    )  # fmt: skip
+    forwards, _ = measured_times(later)
+    assert forwards.draft(1, 0) == forwards.draft(5, 0) == pytest.approx(0.002)
+    assert forwards.branches is not None
+    assert forwards.branches(1, 0) == pytest.approx(0.002)
+    assert forwards.branches(3, 0) == pytest.approx(0.004)
+    assert forwards.branches(9, 0) == pytest.approx(0.010)
+    quicker, _ = measured_times(later.assign(branch_seconds=0.0))
+    assert quicker.branches is not None
+    assert quicker.branches(9, 0) == quicker.draft(1, 0) == pytest.approx(0.0052)
+    # Where none came of one of its own, or none was prepared, all forwards are taken to be alike.
+    for name, value in (("prepared", [9, 3]), ("branch_forwards", 0)):
+        same, _ = measured_times(later.assign(**{name: value}))
+        assert same.branches is None and same.draft(1, 0) == pytest.approx(0.026 / 12)
+
+
 def recorded(texts: int) -> pd.DataFrame:
     """Rounds as the simulator makes them, where each token of the text was drafted and judged."""
     target = Surface.of({(w, 0): 0.010 + 0.0002 * w for w in range(1, 34)})
@@ -150,7 +181,7 @@ def recorded(texts: int) -> pd.DataFrame:
                 "chances": [0.8] * (one.target_tokens - 1), "length_before": before,
                 "wall": one.seconds, "drafted": one.drafted, "target_tokens": one.target_tokens,
                 "draft_seconds": one.draft_seconds, "target_seconds": one.target_seconds,
-                "wait_target_seconds": one.wait_target_seconds,
+                "wait_target_seconds": one.wait_target_seconds, **NOTHING_PREPARED,
             }  # fmt: skip
             rows.append(one_round(f"t{index}", number, one.verified_length, **columns))
             before = one.verified_length
@@ -207,6 +238,20 @@ def test_each_rule_has_its_own_texts(monkeypatch: pytest.MonkeyPatch) -> None:
         told = one.acceptance.text(0, 200, np.random.default_rng(0))
         right = [mark == "1" for mark in text.marks]
         assert [told.confidence(place) > 0.5 for place in range(200)] == right
+
+
+def test_who_prepared_is_replayed_as_one_that_prepares(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = list[Any]()
+
+    class Noted(Simulation):
+        def run(self, *, policy: Policy) -> Any:  # type: ignore[override]
+            made.append(self.schedule)
+            return SimpleNamespace(seconds=1.0)
+
+    monkeypatch.setattr(replay, "Simulation", Noted)
+    rounds = recorded(1)
+    Replay.of(rounds.assign(branch_forwards=1, branch_tokens=3, branch_seconds=0.002))
+    assert made == [Adaptive(96, branches=True)] * 4
 
 
 def test_only_what_was_decided_is_replayed() -> None:
