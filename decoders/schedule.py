@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, ClassVar, Protocol, TypeAlias
 
+from decoders.adaptive.alternatives import MOST_OTHERS
 from decoders.fan_out import FLAT, fan_outs
 
 #: Who drafts: the draft model, or whoever looks up in the text what once followed.
@@ -159,6 +160,11 @@ class Adaptive(Ahead):
     """
 
     branches: bool = False
+
+    @property
+    def draft_widths(self) -> tuple[int, ...]:
+        """Of a draft's token and of some, or all, that may be drafted beside it."""
+        return (1 + MOST_OTHERS // 4, 1 + MOST_OTHERS) if self.branches else ()
 
 
 @dataclass(frozen=True)

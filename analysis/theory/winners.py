@@ -55,7 +55,7 @@ def contenders(speed_ratio: float) -> dict[str, Sequence[Schedule]]:
         [Sequential(gamma) for gamma in range(1, _LONGEST + 1)],
         [Parallel(gamma) for gamma in lengths],
         [Ahead(AHEAD)],
-        [Adaptive(AHEAD)],
+        [Adaptive(AHEAD, branches=True)],
         [Branching(gamma, fan_out) for gamma, fan_out in product(prepared, _FAN_OUTS)],
     )
     return {NAMES[type(own[0]).__name__]: own for own in settings}

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from decoders.adaptive.forward_costs import ForwardCosts
 
 #: So many other tokens are drafted for in one forward, at most.
-MOST_OTHERS = 8
+MOST_OTHERS = 16
 #: How likely the target's token is the draft model's likeliest other one, its second likeliest, …
 #: where its own is wrong: as long as nothing was seen.
 _RANKS = (0.3, 0.13, 0.07, 0.05)
@@ -17,6 +17,8 @@ RANKS = len(_RANKS)
 #: How much of such a chance each outcome makes.
 _TAKEN = 0.05
 
+#: Alternatives that are less likely than this are not thought of.
+_LEAST = 0.01
 #: What a second that a forward takes longer is taken to cost. In simulation it makes no difference
 #: to the average of pairs whether it is 1 or 2; but where drafts are nearly always right, little is
 #: gained at best, and errors of what is expected would decide.
@@ -60,7 +62,8 @@ class Alternatives:
         """
         for place, doubt in enumerate(doubts):
             for rank, chance in enumerate(self._ranks):
-                yield Alternative(place, rank, doubt * chance)
+                if doubt * chance >= _LEAST:
+                    yield Alternative(place, rank, doubt * chance)
 
     def best(self, worths: Sequence[float], right: float, left: float) -> tuple[int, float]:
         """For how many others the next forward drafts a token, and how many seconds that saves.

@@ -13,7 +13,7 @@ from decoders.adaptive.stopping import Timings, best_start, savings
 #: The most drafted tokens that a forward judges.
 MOST = 32
 #: The most tokens that are drafted for what may come instead of a drafted token.
-MOST_PREPARED = 6
+MOST_PREPARED = 8
 #: After so many decisions it is worked out anew what these are worth.
 _RENEWED = 16
 

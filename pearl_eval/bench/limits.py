@@ -152,10 +152,10 @@ class Timer:
         self._windows = sorted({1, *self._lengths, *longest})
         self._repeats = repeats
         self._alone = sorted({*self._windows, *extents.target})
+        # Who can do without such forwards asks for them whether the draft model can or not.
+        wide = frozenset() if draft.architecture.no_trees else extents.side_by_side
         # One is a forward as any other.
-        self._widths, self._reads = (
-            sorted({*sizes} - {1}) for sizes in (extents.side_by_side, extents.draft)
-        )
+        self._widths, self._reads = (sorted({*sizes} - {1}) for sizes in (wide, extents.draft))
 
     @classmethod
     @contextlib.contextmanager

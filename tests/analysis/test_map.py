@@ -58,7 +58,7 @@ def test_each_decoder_has_its_settings() -> None:
         "speculative": [Sequential(gamma) for gamma in range(1, 21)],
         "pearl": [Parallel(gamma) for gamma in (1, 2, 3, 4)],
         "pearl_async": [Ahead(96)],
-        "pearl_adaptive": [Adaptive(96)],
+        "pearl_adaptive": [Adaptive(96, branches=True)],
         "ssd": [Branching(gamma, f) for gamma, f in product((1, 2, 3, 4), (1, 2, 3, 4))],
     }
     far = contenders(30.0)

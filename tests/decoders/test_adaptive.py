@@ -900,7 +900,8 @@ def test_what_a_draft_process_draws_with() -> None:
 
 def test_its_rounds(by_hand: Decode) -> None:
     """By the clock on which only forwards take time, and those alone."""
-    generation = by_hand(PearlAdaptive(), TEXT, wrong_at(TEXT, 2, 8), learns=True)
+    decoder = PearlAdaptive(branches=False)
+    generation = by_hand(decoder, TEXT, wrong_at(TEXT, 2, 8), learns=True)
     assert generation.output_ids == TEXT
     waits = 0
     for one in generation.rounds:
