@@ -82,6 +82,8 @@ def test_how_long_a_forward_takes_by_how_many_it_drafts_for() -> None:
 
 def test_nothing_is_drafted_for_before_a_forward_was_measured() -> None:
     assert Alternatives().best([9.0, 9.0], 0.25, NEVER) == (0, 0.0)
+    preparation = Preparation(Alternatives(), [0.5], [4.0], 9)
+    assert preparation.choose(1, 0.25, NEVER) == ([], 0.0)
 
 
 @pytest.mark.parametrize(
@@ -296,6 +298,10 @@ def test_what_is_known_after_two_forwards_may_be_all_at_hand(
     ]
     assert (found.judged, found.seconds) == (judged, [pytest.approx(now[judged])])
     assert found.unweighed == pytest.approx(now[2])
+    # Of six, four or five of those at hand.
+    six = [0.9, 0.8, 0.7, 0.6, 0.5, 0.4]
+    found = expected_ends(six, 0.5, 2.0, Timings(forwards, 2.0, 2.0), 0.4)
+    assert (found.judged, found.seconds) == (judged, [pytest.approx(now[judged])])
 
 
 def test_what_a_token_saves_that_is_there_at_once() -> None:
