@@ -16,8 +16,8 @@ from analysis.paper.pairs import A100, H100, PAIRS, RATES
 from analysis.theory.winners import (
     NAMES,
     REFERENCE,
+    SSD,
     TEXT,
-    WIDE,
     Effort,
     MapPoint,
     Preparation,
@@ -128,7 +128,11 @@ def draw_map(winners: Winners, measured: Sequence[Measured] = ()) -> Figure:
     ]
     others = np.max(list(winners.narrow.values()), axis=0)
     rivals = [
-        Rival(f"{letter}) dsi, {number} replicas of the target, beside all but ssd", own, others)
+        Rival(
+            f"{letter}) dsi, {number} replicas of the target, beside all that draft one text",
+            own,
+            others,
+        )
         for letter, (number, own) in zip("ef", winners.replicas.items(), strict=False)
     ]
     subtitle = f"by simulation, without overhead, the target's window free, texts of {TEXT} tokens"
@@ -148,7 +152,7 @@ def pairs_table(effort: Effort | None = None, steps: Steps = iter) -> str:
         best = max(one.speedup for one in found.values())
         cells = {name: f"{one.speedup:.2f}×" for name, one in found.items()}
         cells |= {name: f"**{cells[name]}**" for name, one in found.items() if one.speedup == best}
-        prepared = found[WIDE].schedule
+        prepared = found[SSD].schedule
         assert isinstance(prepared, Branching)
         settings = f"{prepared.gamma}, {prepared.fan_out}"
         several = [

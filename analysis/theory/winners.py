@@ -37,7 +37,7 @@ _FILE = Path(__file__).with_name("contenders.yaml")
 #: What decoders are called, by the kind of their schedule.
 NAMES: dict[str, str] = cast(dict[str, str], OmegaConf.to_container(OmegaConf.load(_FILE)))
 #: What all are compared with, and the decoder whose draft model reads several texts at once.
-REFERENCE, WIDE = NAMES[Alone.__name__], NAMES[Branching.__name__]
+REFERENCE, SSD = NAMES[Alone.__name__], NAMES[Branching.__name__]
 #: Draft lengths that are tried: of vanilla speculative decoding up to the one, of ssd to the other.
 _LONGEST, _LONGEST_PREPARED = 20, 12
 _FAN_OUTS = (1, 2, 3, 4)
@@ -68,7 +68,7 @@ def replicated(speed_ratio: float, replicas: int) -> Sequence[Schedule]:
 
 @dataclass(frozen=True)
 class Preparation:
-    """What decides about ssd beside c and α.
+    """What decides about ssd, and pearl_adaptive, beside c and α.
 
     ``cost``: by what share of its time each further token that a draft forward reads makes it
     longer. ``tail``: how soon the places of the target's tokens among the draft model's choices
@@ -130,20 +130,20 @@ def predict_point(place: MapPoint, effort: Effort) -> dict[str, Chosen]:
 class Winners:
     """Speedups by decoder, ``[c, α]``, all of them predicted.
 
-    ``wide`` has those of ssd, ``narrow`` those of the others, whose draft models read one text at a
-    time, a token or two of it. ``replicas`` has those of distributed speculative inference, by the
-    number of the target's replicas.
+    ``wide`` has those of decoders whose draft models read several continuations at once, ``narrow``
+    those of the others, which read a token or two of one text. ``replicas`` has those of distributed
+    speculative inference, by the number of the target's replicas.
     """
 
     ratios: tuple[float, ...]
     rates: tuple[float, ...]
     narrow: Mapping[str, Speeds]
-    wide: Mapping[Preparation, Speeds]
+    wide: Mapping[Preparation, Mapping[str, Speeds]]
     replicas: Mapping[int, Speeds]
 
     def of(self, branches: Preparation) -> dict[str, Speeds]:
         """Every decoder's."""
-        return {**self.narrow, WIDE: self.wide[branches]}
+        return {**self.narrow, **self.wide[branches]}
 
     @classmethod
     def predict(
@@ -158,14 +158,15 @@ class Winners:
         """Simulate each point. ``steps`` goes through them, and may tell how many are done."""
         effort = effort or Effort()
         shape = len(ratios), len(rates)
-        narrow, wide, several = (defaultdict[Any, Speeds](lambda: np.empty(shape)) for _ in "123")
+        narrow, several = (defaultdict[Any, Speeds](lambda: np.empty(shape)) for _ in "12")
+        wide = {one: defaultdict[str, Speeds](lambda: np.empty(shape)) for one in branches}
         for row, column in steps(list(np.ndindex(shape))):
             place, at = MapPoint(ratios[row], rates[column]), (row, column)
             for name, settings in contenders(place.speed_ratio).items():
-                if name == WIDE:
+                if any(getattr(one, "draft_widths", ()) for one in settings):
                     for one in branches:
                         there = replace(place, branches=one)
-                        wide[one][at] = effort.best(there, settings).speedup
+                        wide[one][name][at] = effort.best(there, settings).speedup
                 else:
                     narrow[name][at] = effort.best(place, settings).speedup
             for number in replicas:

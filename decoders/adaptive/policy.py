@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from decoders.adaptive.calibration import SUREST
 from decoders.adaptive.drafts import LearnedDrafts, Situation
 from decoders.adaptive.forward_costs import ForwardCosts
 from decoders.adaptive.slowdown import LearnedSlowdown
@@ -99,7 +100,7 @@ class Policy(LearnedDrafts):
         """
         if self._forwards and self.drafting and self._decided % _RENEWED == 0:
             timings = Timings(self._forwards.seconds(), self.drafting, self.waiting)
-            later = self.accepted
+            later = min(self.accepted, SUREST)
             chances = [self.unseen(0.0, 0), *[later] * (MOST_PREPARED - 1)]
             self._gains = savings(chances, later, timings)
         self._decided += 1

@@ -107,7 +107,8 @@ def test_settings_are_chosen_roughly_and_the_chosen_is_simulated_for_longer(
 
 
 def test_a_map_has_what_each_of_its_points_gives(tiny: Winners) -> None:
-    """Only ssd is asked what a wide forward costs. Axes reach as far as what was measured."""
+    """Only those that read continuations side by side are asked what a wide forward costs. Axes
+    reach as far as what was measured."""
     assert (tiny.ratios, tiny.rates) == (pytest.approx((1.25, 12.0)), (0.5, 0.95))
     assert list(tiny.wide) == list(MAPS) and list(tiny.replicas) == [2, 4]
     for (row, ratio), (column, rate) in product(enumerate(tiny.ratios), enumerate(tiny.rates)):
@@ -116,8 +117,9 @@ def test_a_map_has_what_each_of_its_points_gives(tiny: Winners) -> None:
             assert speeds[row, column] == free[name].speedup, name
         dear = Preparation(cost=0.1)
         place = MapPoint(ratio, rate, dear)
-        best = ROUGH.best(place, contenders(ratio)["ssd"])
-        assert tiny.of(dear)["ssd"][row, column] == best.speedup
+        for name in ("ssd", "pearl_adaptive"):
+            best = ROUGH.best(place, contenders(ratio)[name])
+            assert tiny.of(dear)[name][row, column] == best.speedup
         assert tiny.of(dear)["pearl"][row, column] == free["pearl"].speedup
         four = ROUGH.best(MapPoint(ratio, rate), replicated(ratio, 4)).speedup
         assert tiny.replicas[4][row, column] == four >= tiny.replicas[2][row, column]
@@ -236,8 +238,8 @@ def test_a_map_is_drawn_with_marks_and_points(tiny: Winners) -> None:
     titles = [one.get_title() for one in axes]
     assert titles[:4] == list(MAPS.values())
     assert [one.split(", beside")[0] for one in titles[4:]] == [
-        "e) dsi, 2 replicas of the target",
-        "f) dsi, 4 replicas of the target",
+        "e) dsi, 2 replicas",
+        "f) dsi, 4 replicas",
     ]
     # Pairs are marked where wide forwards are free, those that the map reaches.
     shown = [mark for mark in marks() if mark.speed_ratio <= 12]
@@ -249,7 +251,7 @@ def test_a_map_is_drawn_with_marks_and_points(tiny: Winners) -> None:
         assert all(list(line.get_xdata()) == [0.7, 0.9] for line in lines)
     for place in axes[:4]:
         assert len([line for line in place.lines if line.get_marker() == "o"]) == 1
-    # Two replicas beside the fastest of all but ssd.
+    # Two replicas beside the fastest of those that draft one text.
     several = interpolated(tiny.ratios, interpolated(tiny.rates, tiny.replicas[2], 1), 0)
     others = interpolated(
         tiny.ratios, interpolated(tiny.rates, np.max(list(tiny.narrow.values()), axis=0), 1), 0
