@@ -129,7 +129,7 @@ def draw_map(winners: Winners, measured: Sequence[Measured] = ()) -> Figure:
     others = np.max(list(winners.narrow.values()), axis=0)
     rivals = [
         Rival(
-            f"{letter}) dsi, {number} replicas of the target, beside all that draft one text",
+            f"{letter}) dsi, {number} replicas, beside all that draft one text",
             own,
             others,
         )
