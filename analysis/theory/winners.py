@@ -130,9 +130,9 @@ def predict_point(place: MapPoint, effort: Effort) -> dict[str, Chosen]:
 class Winners:
     """Speedups by decoder, ``[c, α]``, all of them predicted.
 
-    ``wide`` has those of decoders whose draft models read several continuations at once, ``narrow``
-    those of the others, which read a token or two of one text. ``replicas`` has those of distributed
-    speculative inference, by the number of the target's replicas.
+    ``wide`` has those of decoders whose draft models read several continuations at once,
+    ``narrow`` those of the others, which read a token or two of one text. ``replicas`` has those of
+    distributed speculative inference, by the number of the target's replicas.
     """
 
     ratios: tuple[float, ...]
