@@ -146,7 +146,13 @@ def measured_times(later: pd.DataFrame) -> tuple[ForwardTimes, Costs]:
     if len(set(read)) > 1:
         slope = max(0.0, float(np.polyfit(read, seconds, 1)[0]))
     single = max(float(seconds.mean() - slope * (read.mean() - 1)), 0.0)
-    draft = float(later["draft_seconds"].sum() / max(1, later["drafted"].sum()))
+    # A forward that drafts for other tokens, too, takes longer than one that does not.
+    count = int((later["drafted"] - later["prepared"]).sum())
+    drafting = float((later["draft_seconds"] - later["branch_seconds"]).sum())
+    if not count:
+        count = int(later["branch_forwards"].sum())
+        drafting = float(later["branch_seconds"].sum())
+    draft = drafting / max(1, count)
     beside = later["wall"] - later["target_seconds"] - later["wait_target_seconds"]
     target = Surface.of({(1, 0): single, (MOST + 1, 0): single + slope * MOST})
     return (

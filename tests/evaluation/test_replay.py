@@ -110,6 +110,9 @@ def test_times_are_those_of_the_rounds() -> None:
             "wall": [0.012, 0.018, 0.016],
             "draft_seconds": [0.006, 0.002, 0.0],
             "drafted": [3, 1, 0],
+            "prepared": 0,
+            "branch_seconds": 0.0,
+            "branch_forwards": 0,
         }
     )
     forwards, costs = measured_times(later)
@@ -130,6 +133,12 @@ def test_times_are_those_of_the_rounds() -> None:
     assert measured_times(steeper)[0].target(1, 0) == 0.0
     assert measured_times(later.assign(wall=0.001))[1].round == 0.0
     assert measured_times(later[1:2])[0].draft(1, 0) == pytest.approx(0.002)
+    # Three of the four tokens came of two forwards that took 5 ms in all; or there were but those.
+    wide = {"prepared": [2, 1, 0], "branch_seconds": [0.003, 0.002, 0.0]}
+    some = later.assign(**wide, branch_forwards=[1, 1, 0])
+    assert measured_times(some)[0].draft(1, 0) == pytest.approx(0.003)
+    every = some.assign(prepared=[3, 1, 0], draft_seconds=[0.003, 0.002, 0.0])
+    assert measured_times(every)[0].draft(1, 0) == pytest.approx(0.0025)
     same, _ = measured_times(later.assign(target_tokens=3))
     assert same.target(1, 0) == same.target(9, 0) == pytest.approx(0.012)
 
@@ -151,6 +160,7 @@ def recorded(texts: int) -> pd.DataFrame:
                 "wall": one.seconds, "drafted": one.drafted, "target_tokens": one.target_tokens,
                 "draft_seconds": one.draft_seconds, "target_seconds": one.target_seconds,
                 "wait_target_seconds": one.wait_target_seconds,
+                "prepared": 0, "branch_seconds": 0.0, "branch_forwards": 0,
             }  # fmt: skip
             rows.append(one_round(f"t{index}", number, one.verified_length, **columns))
             before = one.verified_length
