@@ -8,6 +8,7 @@ forward takes 4 s, from 0.5 s on.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -34,10 +35,14 @@ def written(place: int = 3) -> FixedText:
 
 
 def forerunner(
-    ahead: int = 96, length: int = 14, place: int = 3, alternatives: Alternatives | None = None
+    ahead: int = 96,
+    length: int = 14,
+    place: int = 3,
+    alternatives: Alternatives | None = None,
+    times: ForwardTimes = TIMES,
 ) -> SimulatedForerunner:
     costs = Costs(crossing=1.0, publish=0.5)
-    machine = Machine(written(place), length, 2, TIMES, costs)
+    machine = Machine(written(place), length, 2, times, costs)
     return SimulatedForerunner(machine, ahead, alternatives)
 
 
@@ -184,9 +189,9 @@ def measured() -> Alternatives:
     return made
 
 
-def preparing(length: int = 14, place: int = 3) -> SimulatedForerunner:
+def preparing(length: int = 14, place: int = 3, times: ForwardTimes = TIMES) -> SimulatedForerunner:
     """Two tokens are there, and it hears at 8.5 s that news is expected, but late."""
-    one = forerunner(length=length, place=place, alternatives=measured())
+    one = forerunner(length=length, place=place, alternatives=measured(), times=times)
     one.run(9.0)
     one.expect(8.0, 1000.0, 0.25, 1.0, 2, DOUBTS, GAINS)
     return one
@@ -206,6 +211,13 @@ def test_it_drafts_for_others_beside_its_draft() -> None:
     one.tell(31.0, 1, 2)
     one.expect(31.0, 1000.0, 0.25, 1.0, 2, DOUBTS)
     assert one.run(38.0) == [token(6, 34.0), token(7, 37.5, update=1)]
+
+
+def test_forwards_over_several_texts_may_take_a_time_of_their_own() -> None:
+    """Half a second more than the others."""
+    wide = Surface((1, 2), (0,), ((3.5, 4.5),))
+    one = preparing(times=replace(TIMES, branches=wide))
+    assert one.run(21.0) == [token(2, 12.0), token(3, 20.0, 8.0, others=ALL)]
 
 
 @pytest.mark.parametrize(
