@@ -115,6 +115,10 @@ class Forerunner(Worker):
                 self._published.append(drafted)
                 self._latest = drafted
                 self._anew = False
+            else:
+                # The next one is begun when this one is done.
+                assert self._latest is not None
+                self._latest = replace(self._latest, ended=drafted.ended)
             fresh += [drafted, *self._file(drafted)]
         return fresh
 

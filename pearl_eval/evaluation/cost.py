@@ -53,13 +53,15 @@ class Cost:
                 prompt = prompt_tokens - 1 if verified == gained else 0
                 own = max(1, one.target_tokens - prompt)
                 self._count("target", own, max(0, own - gained) / own, seen, forwards=1)
+            accepted = one.fates.count(Fate.accepted)
+            # Which of the drafted tokens were prepared is not known, but how many.
+            used = accepted * one.prepared / one.drafted if one.drafted else 0.0
             if one.branch_forwards:
-                used = one.fates.count(Fate.accepted) if one.hit else 0
                 tokens = one.branch_tokens
                 self._count("draft", tokens, 1 - used / tokens, seen, one.branch_forwards)
             if one.single_forwards:
                 read = one.single_forwards + sum(one.guessed)
-                wasted = 1 - one.fates.count(Fate.accepted) / read
+                wasted = 1 - (accepted - used) / read
                 self._count("draft", read, wasted, seen, one.single_forwards)
 
     def add_autoregressive(

@@ -188,7 +188,8 @@ class _Lanes:
                 start = max(drafted_until, row["draft_start"])
                 drafted_until = start + row["draft_seconds"]
                 self._draft(row, start, lanes["draft model"])
-            elif row["drafted"]:
+            elif row["drafted"] and "guesses" in lanes:
+                # Else it is a draft that was prepared in an earlier round, all of it.
                 self._guesses(row, lanes["guesses"], heights["guesses"])
             if row["wait_start"] > 0:
                 waited = row["wait_target_seconds"]

@@ -48,7 +48,11 @@ def with_retrieved(rounds: pd.DataFrame) -> pd.DataFrame:
 def with_foresight(rounds: pd.DataFrame) -> pd.DataFrame:
     """Rounds that say what was prepared for the outcome before them, or that nothing was."""
     numbers = dict.fromkeys(("outcomes", "fan_out", "branch_forwards", "branch_tokens"), 0)
-    return _with_columns(rounds, numbers | {"hit": False, "branch_seconds": 0.0}, ())
+    rounds = _with_columns(rounds, numbers | {"hit": False, "branch_seconds": 0.0}, ())
+    if "prepared" in rounds:
+        return rounds
+    # Only whole drafts were prepared.
+    return rounds.assign(prepared=rounds["drafted"] * rounds["hit"])
 
 
 def with_comparisons(rounds: pd.DataFrame) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from decoders.adaptive.alternatives import Alternatives
 from decoders.adaptive.policy import Decision, Policy
@@ -45,6 +46,9 @@ class _Drafts:
             if one.lineage == self._lineage:
                 self._there = one.position + 1
                 self.latest, self._anew = one, False
+            else:
+                assert self.latest is not None
+                self.latest = replace(self.latest, ended=one.ended)
             every += [one, *self._file(one)]
         return every
 
@@ -130,7 +134,8 @@ class _Chooser:
         self._told = 0.0
         policy.begin()
 
-    def decide(self, known: int, now: float) -> Decision:
+    def decide(self, known: int, now: float) -> tuple[Decision, float]:
+        """What to do, and until when a drafted token is waited for if that is to wait."""
         drafts = self._drafts
         left = self._machine.max_new_tokens - known
         situation = self._policy.situation(
@@ -143,7 +148,9 @@ class _Chooser:
             now,
             drafts.anew,
         )
-        return self._policy.decide(situation)
+        # It may be later than expected by a forward. If by more, it may be so for long.
+        until = now + situation.arrival + self._policy.waiting
+        return self._policy.decide(situation), until
 
     def others(self, decision: Decision) -> tuple[Sequence[float], Sequence[float]]:
         """What the draft process is told, to draft for others than its own tokens."""
@@ -205,17 +212,21 @@ def ahead(
             look(clock)
         offered = drafts.pending(known)
         if chooser is not None:
-            decision = chooser.decide(known, clock)
+            decision, until = chooser.decide(known, clock)
             while decision.awaited:
-                clock = max(clock, forerunner.next_there())
-                look(clock)
-                decision = chooser.decide(known, clock)
+                latest = drafts.latest
+                while drafts.latest is latest and clock < until:
+                    clock = min(until, max(clock, forerunner.next_there()))
+                    look(clock)
+                if drafts.latest is latest:
+                    break
+                decision, until = chooser.decide(known, clock)
             offered = decision.judged
             if decision.seconds is not None:
-                until = known + len(decision.chances)
+                weighed = known + len(decision.chances)
                 end = clock + decision.seconds
                 others = chooser.others(decision) if branches else ((), ())
-                forerunner.expect(clock, end, decision.right, decision.unseen, until, *others)
+                forerunner.expect(clock, end, decision.right, decision.unseen, weighed, *others)
         window = prompt + known + offered - target_seen
         verifying = machine.target.forward(window, target_seen) * machine.slowdown.target
         accepted = text.accepted(known, offered)

@@ -87,26 +87,35 @@ class SimulatedForerunner:
     def run(self, until: float) -> list[Published]:
         """What is there by then."""
         made = []
-        while self._hear() and self._free + self._next() + self._under_way <= until:
+        while self._hear():
             begins = self._begins()
-            if begins > until:
-                break
-            if begins > self._free:
+            if self._free < begins <= until:
+                # What it heard by then may have it draft something else, and sooner.
                 self._waited += begins - self._free
                 self._free = begins
-            else:
+            elif self._free == begins and self._next_ended() + self._under_way <= until:
                 made.append(self._draft())
+            else:
+                break
         return made
 
     def next_there(self) -> float:
-        """When the token that it is at will be there, or the one it begins next."""
-        return self._begins() + self._next() + self._under_way
+        """When the token that it is at will be there, or the one it begins next; that is no sooner,
+        where it waits and may hear something before."""
+        begins = self._begins()
+        if begins == self._free:
+            return self._next_ended() + self._under_way
+        return begins + self._seconds([]) + self._under_way
 
     def pause(self, now: float) -> float:
         """When it has said that it stopped, told so ``now``: after the token it is at."""
         told = now + self._under_way
         while self._hear() and self._free < told:
-            self._draft()
+            begins = self._begins()
+            if begins > self._free:
+                self._free = min(begins, told)
+            else:
+                self._draft()
         return max(told, self._free) + self._under_way
 
     def _begins(self) -> float:
@@ -151,15 +160,20 @@ class SimulatedForerunner:
         seconds = self._alternatives.seconds(len(chosen))
         return saved > self._outlook.would_lose(seconds, self._free, self._length)
 
-    def _next(self) -> float:
-        """Seconds of the next token."""
+    def _next_ended(self) -> float:
+        """When its next token is made, if it begins it at once."""
         chosen, _ = self._choose()
+        return self._free + self._seconds(chosen)
+
+    def _seconds(self, chosen: Sequence[Alternative]) -> float:
+        """Of the next token, and one of each other that is drafted for."""
         window = self._machine.prompt + self._length - self._seen + len(chosen)
         side = self._machine.branches if chosen else self._machine.draft
         return side.forward(window, self._seen) * self._slow + self._publish
 
     def _draft(self) -> Published:
-        seconds, (chosen, _) = self._next(), self._choose()
+        chosen, _ = self._choose()
+        seconds = self._seconds(chosen)
         self._free += seconds
         if self._preparation is not None:
             self._preparation.lengthened(chosen)

@@ -158,6 +158,26 @@ def test_what_runs_on_by_itself_is_drawn_before_it_is_read(tmp_path: Path) -> No
     assert [box.get_x() for box in green] == pytest.approx([50, 150])
 
 
+def test_a_draft_that_was_all_prepared_before_is_not_drawn_again(tmp_path: Path) -> None:
+    """It took forwards of the round before, which are drawn there."""
+    made = {"drafted": 1, "own_tokens": 1, "fates": fates("a"), "drafted_ids": [7]}
+    rounds = [
+        Round("decode", target_seconds=0.2, verified_length=1, own_tokens=1),
+        Round(
+            "verify", draft_seconds=0.1, start=0.2, target_seconds=0.2, draft_start=0.25,
+            target_start=0.2, verified_length=3, drafted_at=[1], **made,
+        ),
+        Round(
+            "verify", start=0.4, target_seconds=0.2, target_start=0.4, verified_length=5,
+            drafted_at=[3], hit=True, prepared=1, **made,
+        ),
+    ]  # fmt: skip
+    write_run(tmp_path / "run", "somebody's", rounds)
+    (axes,) = timeline(read_runs(tmp_path / "run"), token=0, seconds=0.6).axes
+    green = [box for box in axes.patches if colour_of(box) == GREEN]
+    assert [box.get_x() for box in green] == pytest.approx([250])
+
+
 def test_what_a_decoder_decided_is_told(tmp_path: Path) -> None:
     """It waited for two tokens, and judged three of the five at hand; of all it judges none is
     left, nor of those at hand in the forward that reads the prompt."""

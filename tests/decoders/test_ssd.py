@@ -55,7 +55,8 @@ def shown(rounds: list[Round]) -> list[Round]:
     for one in found:
         for name in other:
             setattr(one, name, 0)
-        one.hit, one.branch_seconds = False, 0.0
+        assert one.prepared == (one.drafted if one.hit else 0)
+        one.hit, one.branch_seconds, one.prepared = False, 0.0, 0
     return found
 
 

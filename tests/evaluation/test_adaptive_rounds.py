@@ -177,7 +177,8 @@ def test_what_its_rounds_say_of_what_was_decided(
     monkeypatch.setattr(pearl_adaptive, "Policy", Slowed)
     told = expected_by(Forerunner, monkeypatch)
     text = TEXT[:14]
-    generation = by_hand(PearlAdaptive(), text, wrong_at(text, 2, 8), learns=True)
+    decoder = PearlAdaptive(branches=False)
+    generation = by_hand(decoder, text, wrong_at(text, 2, 8), learns=True)
     found = [
         (one.at_hand, one.awaited, one.chances, one.wait_start, one.wait_target_seconds,
          one.busy_seconds)
@@ -217,12 +218,12 @@ def test_what_a_simulated_draft_process_is_told(monkeypatch: pytest.MonkeyPatch)
     simulated = Simulation(Adaptive(96), TIMES, Trace(("11011111011111",)), costs, 14, (2,))
     simulated.run(policy=Scripted())
     assert told == [
-        (0, 11, 1.0, 0.75, 0),
-        (12, 25, 0.25, 0.75, 3),
-        (32, 45, 0.25, 0.75, 5),
-        (45, 59, 0.125, 0.75, 9),
-        (66, 79, 0.25, 0.75, 11),
-        (79, 91, 0.5, 0.75, 13),
+        (0, 11, 1.0, 0.75, 0, (), ()),
+        (12, 25, 0.25, 0.75, 3, (), ()),
+        (32, 45, 0.25, 0.75, 5, (), ()),
+        (45, 59, 0.125, 0.75, 9, (), ()),
+        (66, 79, 0.25, 0.75, 11, (), ()),
+        (79, 91, 0.5, 0.75, 13, (), ()),
     ]
 
 
@@ -242,8 +243,10 @@ def test_what_is_known_of_a_simulated_text_when_it_is_decided() -> None:
     drafts = _Drafts(machine.text)
     chooser = _Chooser(policy, machine, drafts, 5)
     for known, room in ((3, 5), (11, 2)):
-        chooser.decide(known, 7.0)
-        assert asked.pop() == ([], known, None, False, room, 0.0, 7.0)
+        _, until = chooser.decide(known, 7.0)
+        # The next token is expected in 1.5 s, and may be later by as much as one takes: 0 yet.
+        assert until == 8.5
+        assert asked.pop() == ([], known, None, False, room, 0.0, 7.0, False)
 
 
 class Hasty(Scripted):

@@ -125,7 +125,7 @@ def test_what_was_prepared_is_read_once_and_mostly_wasted() -> None:
     none, and three tokens are drafted besides, of which one is in the text."""
     hit = Round(
         "hit", drafted=3, accepted=2, draft_seconds=1.0, verified_length=2, fates=fates("aar"),
-        hit=True, branch_forwards=3, branch_tokens=12,
+        hit=True, branch_forwards=3, branch_tokens=12, prepared=3,
     )  # fmt: skip
     figures, wasted = cost(hit), SIZE.flops(12, 10) * 10 / 12
     assert figures["draft_flops_per_token"] == SIZE.flops(12, 10) / 2
@@ -139,6 +139,22 @@ def test_what_was_prepared_is_read_once_and_mostly_wasted() -> None:
     assert figures["draft_flops_per_token"] == (SIZE.flops(12, 10) + SIZE.flops(3, 10)) / 2
     wasted = SIZE.flops(12, 10) + SIZE.flops(3, 10) * 2 / 3
     assert figures["draft_wasted_flops_per_token"] == pytest.approx(wasted / 2)
+
+
+def test_what_is_accepted_of_a_draft_that_was_prepared_in_part() -> None:
+    """Two forwards read six tokens and gave two of the draft's five, a forward each the other
+    three. Three are in the text: 3 · 2 / 5 of what was prepared, and 3 · 3 / 5 of the others."""
+    one = Round(
+        "verify", drafted=5, accepted=3, draft_seconds=1.0, verified_length=4, fates=fates("aaar."),
+        branch_forwards=2, branch_tokens=6, prepared=2,
+    )  # fmt: skip
+    figures = cost(one)
+    assert figures["draft_flops_per_token"] == (SIZE.flops(6, 10) + SIZE.flops(3, 10)) / 4
+    wasted = SIZE.flops(6, 10) * 4.8 / 6 + SIZE.flops(3, 10) * 1.2 / 3
+    assert figures["draft_wasted_flops_per_token"] == pytest.approx(wasted / 4)
+    # Nothing came of what was prepared while nothing else was drafted.
+    vain = Round("decode", verified_length=1, branch_forwards=2, branch_tokens=6)
+    assert cost(vain)["draft_wasted_flops_per_token"] == SIZE.flops(6, 10)
 
 
 def test_each_round_wastes_its_own_share() -> None:

@@ -249,21 +249,27 @@ def test_references_of_version_0_are_used(tmp_path: Path) -> None:
 
 def test_what_rounds_of_before_lack_is_as_where_none_of_it_was_done() -> None:
     """What they have stays."""
-    rounds = pd.DataFrame({"mode": ["a", "b"]}, index=[3, 5])
+    rounds = pd.DataFrame({"mode": ["a", "b"], "drafted": [2, 3]}, index=[3, 5])
     plain, added = asdict(Round()), set()
     for add in (with_engine_times, with_choices, with_retrieved, with_foresight):
         made = add(rounds)
-        for name in set(made) - {"mode"}:
+        for name in set(made) - set(rounds):
             assert list(made[name]) == [plain[name]] * 2 and list(made.index) == [3, 5]
             assert type(made[name].tolist()[0]) is type(plain[name])
             known = rounds.assign(**{name: [7, 8]})
             assert list(add(known)[name]) == [7, 8] and set(add(known)) == set(made)
         added |= set(made)
     assert added == {
-        "mode", "step_start", "step_seconds", "wait_start", "drafted_from", "drafted_until",
-        "at_hand", "awaited", "confidences", "chances", "retrieved", "guessed", "given",
-        "outcomes", "fan_out", "branch_forwards", "branch_tokens", "hit", "branch_seconds",
+        "mode", "drafted", "step_start", "step_seconds", "wait_start", "drafted_from",
+        "drafted_until", "at_hand", "awaited", "confidences", "chances", "retrieved",
+        "guessed", "given", "outcomes", "fan_out", "branch_forwards", "branch_tokens", "hit",
+        "branch_seconds", "prepared",
     }  # fmt: skip
+
+
+def test_of_a_draft_that_was_hit_all_was_prepared_before_rounds_said_so() -> None:
+    rounds = pd.DataFrame({"drafted": [2, 3, 4], "hit": [False, True, False]})
+    assert list(with_foresight(rounds)["prepared"]) == [0, 3, 0]
 
 
 def test_rounds_of_no_column_are_read_back_as_none(tmp_path: Path) -> None:

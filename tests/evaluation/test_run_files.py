@@ -51,7 +51,8 @@ def test_each_prompt_is_on_disk_before_the_next(tmp_path: Path) -> None:
         target_start drafted_ids drafted_at target_tokens fates own_tokens busy_seconds compared
         compared_accepted end step_start step_seconds wait_start drafted_from drafted_until
         at_hand awaited confidences chances retrieved
-        outcomes fan_out hit branch_forwards branch_tokens branch_seconds guessed given"""
+        outcomes fan_out hit branch_forwards branch_tokens branch_seconds guessed given
+        prepared"""
     assert list(rounds.columns) == columns.split()
 
 

@@ -216,7 +216,8 @@ class Scripted(CachedModel):
     """A small model that says at each position of the text what it is told to, however it came
     there. A half of the time of its forwards goes by in each of its two layers.
 
-    ``doubts``: its second choice is what :func:`wrong_at` changed.
+    ``doubts``: how many other choices it has. The likeliest is what :func:`wrong_at` changed, 30
+    less than what it says; the next is 29 less, and so on.
     """
 
     def __init__(
@@ -225,7 +226,7 @@ class Scripted(CachedModel):
         says: Sequence[int],
         seconds: Callable[[int], float],
         prompt: int,
-        doubts: bool = False,
+        doubts: int = 0,
     ) -> None:
         super().__init__(make_model(VOCAB, layers=2, seed=0))
         self._doubts = doubts
@@ -240,8 +241,8 @@ class Scripted(CachedModel):
         for row, (position, _) in zip(rows, read, strict=True):
             said = self._says[min(position + 1, len(self._says) - 1)]
             row[said] = 0.0
-            if self._doubts:
-                row[(said - 30) % VOCAB] = -1.0
+            for other in range(self._doubts):
+                row[(said - 30 + other) % VOCAB] = -1.0 - other
         return rows
 
 
@@ -275,7 +276,7 @@ class Decode:
         ends: int = 0,
         prompt: Sequence[int] = PROMPT,
         learns: bool = False,
-        doubts: bool = False,
+        doubts: int = 0,
     ) -> Generation:
         def load_draft() -> CachedModel:
             return Scripted(self._world, draft, draft_seconds, len(prompt), doubts)
