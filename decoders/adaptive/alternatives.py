@@ -141,7 +141,7 @@ class Preparation:
         for one in self._possible:
             length = self._lengths.get(one, 0)
             most = min(len(self._gains), self._room - one.place)
-            if one.place < drafted and length < most:
+            if one.place < drafted and length < most and self._gains[length] > 0:
                 yield one.chance * self._gains[length], one
 
     def lengthened(self, alternatives: Iterable[Alternative]) -> None:

@@ -502,3 +502,13 @@ def test_it_takes_attention_that_takes_a_mask(attention: str, reads: bool) -> No
     model = make_architecture("full")
     model.config._attn_implementation = attention
     assert CachedModel(model).reads_trees is reads
+
+
+def test_a_token_that_saves_nothing_is_not_drafted() -> None:
+    """Whatever forwards were seen to take: of three others, two quicker than one."""
+    preparation = Preparation(measured((0, 10.0), (3, 9.0)), [0.5], [4.0, 0.0], 9)
+    chosen, _ = preparation.choose(1, 0.25, NEVER)
+    assert chosen
+    preparation.lengthened(chosen)
+    again, _ = preparation.choose(1, 0.25, NEVER)
+    assert not set(again) & set(chosen)

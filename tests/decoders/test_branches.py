@@ -13,6 +13,7 @@ from small_pair import SmallPair, save_pair
 from toy import InlineForerunner, table
 
 from decoders.adaptive.alternatives import MOST_OTHERS, Alternatives
+from decoders.adaptive.deliberation import Deliberation
 from decoders.adaptive.policy import MOST_PREPARED, Policy
 from decoders.autoregressive import Autoregressive
 from decoders.decoder import Decoder
@@ -90,6 +91,8 @@ def eager(monkeypatch: pytest.MonkeyPatch) -> None:
         Alternatives, "best", lambda self, worths, *_: (min(len(worths), MOST_OTHERS), 1.0)
     )
     monkeypatch.setattr("decoders.pearl_adaptive.Policy", Eager)
+    # Every round is weighed.
+    monkeypatch.setattr(Deliberation, "weighed", lambda *_: None)
 
 
 @pytest.mark.parametrize("delays", DELAYS[:1], ids=str)
@@ -123,6 +126,9 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> SmallPair:
 def decode(pair: SmallPair, decoder: Decoder, sampler: Sampler) -> Generation:
     with exact.in_one_process(), pytest.MonkeyPatch.context() as patch:
         patch.setattr("decoders.pearl_async.Forerunner", Delayed)
+        ticks = exact.Ticks()
+        for module in exact.TIMED:
+            patch.setattr(f"decoders.{module}.clock", ticks)
         models = Models(pair.load_target(), pair.load_draft, WorkerOptions())
         return decoder.start(models, sampler).decode([5, 6, 7], 60, [], seed=3)
 

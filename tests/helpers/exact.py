@@ -56,6 +56,8 @@ class Ticks:
 
 
 TICKS = Ticks()
+#: Modules whose clocks may decide what an adaptive decoder does next.
+TIMED = ("session", "pearl_async", "pearl_adaptive", "process.forerunner_service")
 
 
 @contextlib.contextmanager
@@ -68,7 +70,7 @@ def every_way() -> Iterator[Branches]:
         # A draft that is prepared multiplies the ways by those of all that are never taken.
         patch.setattr(InlineBrancher, "schedule", (0,))
         # What was measured may decide what is done next, so it is the same each time.
-        for module in ("session", "pearl_async", "pearl_adaptive", "process.forerunner_service"):
+        for module in TIMED:
             patch.setattr(f"decoders.{module}.clock", TICKS)
         yield made
 
