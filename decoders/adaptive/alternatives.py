@@ -96,7 +96,7 @@ class Alternatives:
         return self._forwards.seconds()[others]
 
 
-class Preparation:
+class SideDrafts:
     """For which alternatives to a draft how many tokens are drafted, while the draft is judged.
 
     Parameters

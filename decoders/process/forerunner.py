@@ -224,7 +224,8 @@ class Forerunner(Worker):
     def verify(self, start: int, tokens: Sequence[int]) -> None:
         """Tell that ``tokens`` are verified from position ``start`` on."""
         self._lengths.append(start + len(tokens))
-        self._came[len(self._lengths) - 1] = start + len(tokens) - 1, tokens[-1]
+        came = (start + len(tokens) - 1, tokens[-1]) if tokens else _NEVER
+        self._came[len(self._lengths) - 1] = came
         self.send((VERIFIED, len(self._lengths) - 1, start, list(tokens)))
 
     def expect(

@@ -6,13 +6,13 @@ import math
 
 import torch
 
-from decoders.adaptive.alternatives import Alternative, Alternatives, Preparation
+from decoders.adaptive.alternatives import Alternative, Alternatives, SideDrafts
 from decoders.adaptive.outlook import Outlook
 from decoders.adaptive.policy import MOST
 from decoders.model.cached_model import CachedModel
 from decoders.process.channel import Channel, ChannelTimeout, Message
 from decoders.process.clock import clock
-from decoders.process.fork import Continuation, Fork
+from decoders.process.fork import Fork, SideDraft
 from decoders.process.worker import PREPARE, PREPARED
 from decoders.sampling.sampler import Sampler, common_length
 
@@ -118,7 +118,7 @@ class ForerunnerService:
         drafted, right = length - self._verified, self._outlook.right(length)
         return fork.preparation.choose(drafted, right, self._outlook.left(now))
 
-    def _forward(self, now: float) -> tuple[torch.Tensor, list[Continuation]]:
+    def _forward(self, now: float) -> tuple[torch.Tensor, list[SideDraft]]:
         """Logits after the text; and the continuations that have a token more."""
         fork = self._fork
         chosen, _ = self._choose(now)
@@ -146,7 +146,7 @@ class ForerunnerService:
             self._outlook.expect(*news)
             if gains and self._model.reads_trees:
                 room = self._end - self._verified - 1
-                preparation = Preparation(self._alternatives, doubts, gains, room)
+                preparation = SideDrafts(self._alternatives, doubts, gains, room)
                 self._fork = Fork(self._verified, preparation, self._proposer)
         elif name == CONFIDE:
             (self._asked,) = values

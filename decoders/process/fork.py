@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 
 import torch
 
-from decoders.adaptive.alternatives import RANKS, Alternative, Preparation
+from decoders.adaptive.alternatives import RANKS, Alternative, SideDrafts
 from decoders.model.cached_model import CachedModel
 from decoders.model.tree import ROOT, Tree
 from decoders.sampling.sampler import Proposer
 
 
 @dataclass(slots=True)
-class Continuation:
+class SideDraft:
     """What is drafted after an alternative: the ``token`` that it is, at a ``place`` of the draft,
     and the drafted ones, with the draft model's probability of each and the logits, ``[1, vocab]``,
     that each was chosen from."""
@@ -34,14 +34,14 @@ class Fork:
     ``preparation`` says which; ``proposer`` chooses their tokens.
     """
 
-    def __init__(self, known: int, preparation: Preparation, proposer: Proposer) -> None:
+    def __init__(self, known: int, preparation: SideDrafts, proposer: Proposer) -> None:
         self._known, self._proposer = known, proposer
         self.preparation = preparation
         self._tree = Tree()
         self._line: list[int] = []
         #: The draft model's likeliest other tokens, by place.
         self._others: dict[int, list[int]] = {}
-        self._continuations: dict[Alternative, Continuation] = {}
+        self._continuations: dict[Alternative, SideDraft] = {}
 
     @property
     def begun(self) -> bool:
@@ -54,7 +54,7 @@ class Fork:
         draft: Sequence[int],
         rows: Sequence[torch.Tensor | None],
         chosen: Sequence[Alternative],
-    ) -> tuple[torch.Tensor, list[Continuation]]:
+    ) -> tuple[torch.Tensor, list[SideDraft]]:
         """One forward, after the ``draft`` and for what was ``chosen``.
 
         ``rows``: logits that the draft's tokens were chosen from, ``None`` where they were not
@@ -96,10 +96,10 @@ class Fork:
         if one.rank >= len(tokens):
             self.preparation.drop(one)
             return False
-        self._continuations[one] = Continuation(place, tokens[one.rank])
+        self._continuations[one] = SideDraft(place, tokens[one.rank])
         return True
 
-    def settle(self, model: CachedModel, agreed: int, token: int | None) -> Continuation | None:
+    def settle(self, model: CachedModel, agreed: int, token: int | None) -> SideDraft | None:
         """After ``agreed`` tokens of the draft, which are the target's own, came ``token`` instead
         of the next; ``None``: the draft is right as far as it goes.
 

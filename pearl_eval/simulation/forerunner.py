@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from decoders.adaptive.alternatives import RANKS, Alternative, Alternatives, Preparation
+from decoders.adaptive.alternatives import RANKS, Alternative, Alternatives, SideDrafts
 from decoders.adaptive.outlook import Outlook
 from pearl_eval.simulation.acceptance import Text
 from pearl_eval.simulation.machine import Machine
@@ -41,7 +41,7 @@ class SimulatedForerunner:
     ) -> None:
         self._outlook = Outlook()
         self._alternatives = alternatives or Alternatives()
-        self._preparation: Preparation | None = None
+        self._preparation: SideDrafts | None = None
         self._machine = machine
         self._ahead = ahead
         self._under_way = machine.costs.crossing / 2
@@ -77,7 +77,7 @@ class SimulatedForerunner:
             if gains:
                 # The target adds one token itself, so the last of the text need not be drafted.
                 room = self._machine.max_new_tokens - 1 - self._verified - 1
-                self._preparation = Preparation(self._alternatives, doubts, gains, room)
+                self._preparation = SideDrafts(self._alternatives, doubts, gains, room)
 
         self._send(now, hear)
 

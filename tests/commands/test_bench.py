@@ -137,7 +137,8 @@ def test_which_forwards_are_timed(
     monkeypatch: pytest.MonkeyPatch, running_on: bool, windows: list[int]
 ) -> None:
     """Each where the pair is asked for it; the median counts of each."""
-    target, draft, drafter = (object() for _ in range(3))
+    target, drafter = object(), object()
+    draft = SimpleNamespace(architecture=SimpleNamespace(no_trees=""))
     asked: dict[str, list[Any]] = {}
 
     def timed(name: str, *found: list[float]) -> None:

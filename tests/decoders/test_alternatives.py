@@ -10,7 +10,7 @@ import pytest
 from architectures import make_architecture
 
 from decoders.adaptive import policy as policies
-from decoders.adaptive.alternatives import RANKS, Alternative, Alternatives, Preparation
+from decoders.adaptive.alternatives import RANKS, Alternative, Alternatives, SideDrafts
 from decoders.adaptive.calibration import SUREST
 from decoders.adaptive.drafts import LearnedDrafts, Situation
 from decoders.adaptive.outlook import Outlook
@@ -85,7 +85,7 @@ def test_how_long_a_forward_takes_by_how_many_it_drafts_for() -> None:
 
 def test_nothing_is_drafted_for_before_a_forward_was_measured() -> None:
     assert Alternatives().best([9.0, 9.0], 0.25, NEVER) == (0, 0.0)
-    preparation = Preparation(Alternatives(), [0.5], [4.0], 9)
+    preparation = SideDrafts(Alternatives(), [0.5], [4.0], 9)
     assert preparation.choose(1, 0.25, NEVER) == ([], 0.0)
 
 
@@ -150,9 +150,9 @@ def pairs(alternatives: Sequence[Alternative]) -> list[tuple[int, int]]:
     return [(one.place, one.rank) for one in alternatives]
 
 
-def make_preparation(*gains: float, room: int = 9, places: int = 2) -> Preparation:
+def make_preparation(*gains: float, room: int = 9, places: int = 2) -> SideDrafts:
     """Places whose tokens are wrong by 0.5, 0.3 and 0.2."""
-    return Preparation(measured(), [0.5, 0.3, 0.2][:places], gains, room)
+    return SideDrafts(measured(), [0.5, 0.3, 0.2][:places], gains, room)
 
 
 def test_the_most_is_gained_by_what_comes_first() -> None:
@@ -246,7 +246,7 @@ def test_a_token_that_does_not_exist_is_chosen_no_more() -> None:
 @pytest.mark.parametrize("rank", [None, 0, 2])
 def test_which_one_came_is_learned_for_later_drafts(rank: int | None) -> None:
     alternatives, same = measured(), measured()
-    preparation = Preparation(alternatives, [0.5], [4.0], 9)
+    preparation = SideDrafts(alternatives, [0.5], [4.0], 9)
     before = preparation.choose(1, 0.3, NEVER)
     preparation.came(rank)
     same.came(rank)
@@ -506,7 +506,7 @@ def test_it_takes_attention_that_takes_a_mask(attention: str, reads: bool) -> No
 
 def test_a_token_that_saves_nothing_is_not_drafted() -> None:
     """Whatever forwards were seen to take: of three others, two quicker than one."""
-    preparation = Preparation(measured((0, 10.0), (3, 9.0)), [0.5], [4.0, 0.0], 9)
+    preparation = SideDrafts(measured((0, 10.0), (3, 9.0)), [0.5], [4.0, 0.0], 9)
     chosen, _ = preparation.choose(1, 0.25, NEVER)
     assert chosen
     preparation.lengthened(chosen)

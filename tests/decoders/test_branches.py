@@ -110,8 +110,8 @@ def test_the_distribution_is_the_targets_whatever_was_prepared(
     monkeypatch.setattr("decoders.pearl_adaptive.PearlAdaptiveSession", Noted)
     monkeypatch.setattr(Delayed, "delays", delays)
     sampler = Temperature(top_k=2)
-    with exact.every_way() as branches:
-        monkeypatch.setattr("decoders.pearl_async.Forerunner", Delayed)
+    with exact.every_way() as branches, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("decoders.pearl_async.Forerunner", Delayed)
         found = distribution(branches, PearlAdaptive(8), sampler, LENGTH, CLOSE)
     check(found, expected(sampler, LENGTH))
     assert any(hits)

@@ -26,6 +26,7 @@ A_COMMAND = "pearl_eval.commands.command"
 #: The few modules of ``decoders`` that need no model, and so may be known to those who have none.
 PURE = {
     "decoders.accepted_runs",
+    "decoders.adaptive.alternatives",
     "decoders.adaptive.calibration",
     "decoders.adaptive.drafts",
     "decoders.adaptive.outlook",
