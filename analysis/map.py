@@ -128,11 +128,7 @@ def draw_map(winners: Winners, measured: Sequence[Measured] = ()) -> Figure:
     ]
     others = np.max(list(winners.narrow.values()), axis=0)
     rivals = [
-        Rival(
-            f"{letter}) dsi, {number} replicas, beside all that draft one text",
-            own,
-            others,
-        )
+        Rival(f"{letter}) dsi, {number} replicas, beside all that draft one text", own, others)
         for letter, (number, own) in zip("ef", winners.replicas.items(), strict=False)
     ]
     subtitle = f"by simulation, without overhead, the target's window free, texts of {TEXT} tokens"

@@ -111,11 +111,9 @@ class PearlAdaptiveSession(PearlAsyncSession):
             until = len(sequence) + len(decision.chances)
             end = clock() + decision.seconds
             news = end, decision.right, decision.unseen, until, self._policy.slowdown
-            if self.decoder.branches:
-                others = self._policy.doubts(decision), self._policy.gains()
-                self.forerunner.expect(*news, *others)
-            else:
-                self.forerunner.expect(*news)
+            branches = self.decoder.branches
+            others = (self._policy.doubts(decision), self._policy.gains()) if branches else ()
+            self.forerunner.expect(*news, *others)
             self._deliberation.weighed(saved, clock() - began - one.wait_target_seconds)
         return pending[: decision.judged]
 

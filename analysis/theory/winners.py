@@ -36,7 +36,7 @@ Speeds = NDArray[np.float64]
 _FILE = Path(__file__).with_name("contenders.yaml")
 #: What decoders are called, by the kind of their schedule.
 NAMES: dict[str, str] = cast(dict[str, str], OmegaConf.to_container(OmegaConf.load(_FILE)))
-#: What all are compared with, and the decoder whose draft model reads several texts at once.
+#: What all are compared with, and the decoder whose best settings are told.
 REFERENCE, SSD = NAMES[Alone.__name__], NAMES[Branching.__name__]
 #: Draft lengths that are tried: of vanilla speculative decoding up to the one, of ssd to the other.
 _LONGEST, _LONGEST_PREPARED = 20, 12

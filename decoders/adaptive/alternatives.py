@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from decoders.adaptive.forward_costs import ForwardCosts
+from decoders.adaptive.outlook import Outlook
 
 #: So many other tokens are drafted for in one forward, at most.
 MOST_OTHERS = 16
@@ -136,6 +137,20 @@ class SideDrafts:
         worths = sorted(self._worths(drafted), reverse=True)
         number, saved = self._alternatives.best([worth for worth, _ in worths], right, left)
         return [one for _, one in worths[:number]], saved
+
+    def expected(
+        self, outlook: Outlook, now: float, length: int, drafted: int
+    ) -> tuple[list[Alternative], float]:
+        """What ``choose`` gives by what a draft process expects: its text has ``length`` tokens."""
+        return self.choose(drafted, outlook.right(length), outlook.left(now))
+
+    def beats_rest(self, outlook: Outlook, now: float, length: int, drafted: int) -> bool:
+        """Whether what it drafts for in its next forward saves more than a rest would instead."""
+        chosen, saved = self.expected(outlook, now, length, drafted)
+        if not chosen:
+            return False
+        seconds = self._alternatives.seconds(len(chosen))
+        return saved > outlook.would_lose(seconds, now, length)
 
     def _worths(self, drafted: int) -> Iterator[tuple[float, Alternative]]:
         for one in self._possible:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -204,14 +205,18 @@ class CachedModel:
         return self._extend_tree(tokens, tree, nodes)
 
     @property
+    def _attention(self) -> str:
+        """The attention implementation of transformers that it has."""
+        return str(self.model.config.get_text_config()._attn_implementation)
+
+    @functools.cached_property
     def reads_trees(self) -> bool:
         """Whether one forward can read several continuations of any text."""
-        attention = self.model.config.get_text_config()._attn_implementation
         limited = self.architecture.no_trees or self.architecture.rope_switch is not None
-        return attention in _MASKED_ATTENTION and not limited
+        return self._attention in _MASKED_ATTENTION and not limited
 
     def _check_reads_trees(self) -> None:
-        attention = self.model.config.get_text_config()._attn_implementation
+        attention = self._attention
         if attention not in _MASKED_ATTENTION:
             raise ValueError(f"attention {attention!r} reads no trees, only {_MASKED_ATTENTION}")
         if self.architecture.no_trees:

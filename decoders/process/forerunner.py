@@ -29,7 +29,6 @@ from decoders.sampling.sampler import Sampler, common_length
 #: never compared.
 _STALE = sys.maxsize
 
-
 #: The last position and token of an update.
 _Outcome = tuple[int, int]
 #: That of none.
@@ -264,11 +263,12 @@ class Forerunner(Worker):
             every = []
             for name, *values in messages:
                 drafted = Drafted(*values)
-                places = drafted.lineage, drafted.position
+                others = [position for position, *_ in drafted.others]
+                places = drafted.lineage, drafted.position, drafted.update, *others
                 if not all(isinstance(one, int) and one >= 0 for one in places):
                     raise ValueError(
-                        "expected a lineage and a position of at least 0 with a drafted token, got"
-                        f" {places}"
+                        "expected a lineage, a position, the number of an update and positions of"
+                        f" others, of at least 0, with a drafted token, got {places}"
                     )
                 if name != DRAFTED or drafted.lineage >= len(self._lengths):
                     raise ValueError(
@@ -277,7 +277,9 @@ class Forerunner(Worker):
                     )
                 check_seconds(drafted.seconds, drafted.waited, drafted.ended)
                 check_confidence(drafted.confidence)
-                self._check_others(drafted)
+                for _, other, token, confidence in drafted.others:
+                    check_tokens([other, token], self.vocab_size)
+                    check_confidence(confidence)
                 every.append(drafted)
             check_tokens([drafted.token for drafted in every], self.vocab_size)
         return every
@@ -288,13 +290,3 @@ class Forerunner(Worker):
             raise ValueError(
                 f"expected the drafted token of position {expected}, got that of {drafted.position}"
             )
-
-    def _check_others(self, drafted: Drafted) -> None:
-        for position, other, token, confidence in drafted.others:
-            if not all(isinstance(one, int) and one >= 0 for one in (position, drafted.update)):
-                raise ValueError(
-                    "expected a position and the number of an update, of at least 0, of what was"
-                    f" drafted for others, got {position} and {drafted.update}"
-                )
-            check_tokens([other, token], self.vocab_size)
-            check_confidence(confidence)

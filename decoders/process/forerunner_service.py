@@ -75,12 +75,9 @@ class ForerunnerService:
             return 0.0
         now, length = clock(), len(self._text)
         patience = self._outlook.better_waits(now, length)
-        if patience:
-            chosen, saved = self._choose(now)
-            if chosen:
-                seconds = self._alternatives.seconds(len(chosen))
-                if saved > self._outlook.would_lose(seconds, now, length):
-                    return 0.0
+        beside, drafted = self._branching, length - self._verified
+        if patience and beside and beside.beats_rest(self._outlook, now, length, drafted):
+            return 0.0
         return patience
 
     def draft(self, waited: float) -> Message:
@@ -110,19 +107,28 @@ class ForerunnerService:
         ]
         return *drafted[:7], *told, self._update, prepared
 
-    def _choose(self, now: float) -> tuple[list[Alternative], float]:
-        """What else the next forward drafts for, and how many seconds that saves."""
-        fork, length = self._fork, len(self._text)
-        if fork is None or not (fork.begun or self._model.length == length - 1):
-            return [], 0.0
-        drafted, right = length - self._verified, self._outlook.right(length)
-        return fork.preparation.choose(drafted, right, self._outlook.left(now))
+    @property
+    def _branching(self) -> SideDrafts | None:
+        """What is drafted for beside the draft, where the next forward can branch off it."""
+        fork = self._fork
+        if fork is None:
+            return None
+        read = self._model.length == len(self._text) - 1
+        return fork.preparation if fork.preparation.begun or read else None
+
+    def _choose(self, now: float) -> list[Alternative]:
+        """What else the next forward drafts for."""
+        beside, length = self._branching, len(self._text)
+        if beside is None:
+            return []
+        chosen, _ = beside.expected(self._outlook, now, length, length - self._verified)
+        return chosen
 
     def _forward(self, now: float) -> tuple[torch.Tensor, list[SideDraft]]:
         """Logits after the text; and the continuations that have a token more."""
         fork = self._fork
-        chosen, _ = self._choose(now)
-        if fork is None or not (chosen or fork.begun):
+        chosen = self._choose(now)
+        if fork is None or not (chosen or fork.preparation.begun):
             return self._model.extend(self._text, rows=1), []
         draft = self._text[self._verified :]
         rows = [self._rows.get(self._verified + place) for place in range(len(draft))]

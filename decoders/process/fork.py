@@ -43,11 +43,6 @@ class Fork:
         self._others: dict[int, list[int]] = {}
         self._continuations: dict[Alternative, SideDraft] = {}
 
-    @property
-    def begun(self) -> bool:
-        """Whether anything leaves the draft, so that its own tokens are read as the tree's, too."""
-        return bool(self._continuations)
-
     def grow(
         self,
         model: CachedModel,
@@ -113,7 +108,8 @@ class Fork:
             self.preparation.came(others.index(token) if token in others else None)
             at_place = (one for one in self._continuations.values() if one.place == agreed)
             found = next((one for one in at_place if one.token == token), None)
-        if self.begun:
+        if self.preparation.begun:
+            # The draft's own tokens were read as the tree's, too.
             nodes = self._line[:agreed] + (found.nodes if found else [])
             read = model.length - self._known
             model.keep(self._known, [node for node in nodes if node < read])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 
@@ -49,10 +50,8 @@ def with_foresight(rounds: pd.DataFrame) -> pd.DataFrame:
     """Rounds that say what was prepared for the outcome before them, or that nothing was."""
     numbers = dict.fromkeys(("outcomes", "fan_out", "branch_forwards", "branch_tokens"), 0)
     rounds = _with_columns(rounds, numbers | {"hit": False, "branch_seconds": 0.0}, ())
-    if "prepared" in rounds:
-        return rounds
     # Only whole drafts were prepared.
-    return rounds.assign(prepared=rounds["drafted"] * rounds["hit"])
+    return _with_columns(rounds, {"prepared": rounds["drafted"] * rounds["hit"]}, ())
 
 
 def with_comparisons(rounds: pd.DataFrame) -> pd.DataFrame:
@@ -71,9 +70,10 @@ def with_comparisons(rounds: pd.DataFrame) -> pd.DataFrame:
 
 
 def _with_columns(
-    rounds: pd.DataFrame, numbers: Mapping[str, float], lists: Iterable[str]
+    rounds: pd.DataFrame, numbers: Mapping[str, float | pd.Series[Any]], lists: Iterable[str]
 ) -> pd.DataFrame:
-    """With those of some columns that are missing: of one number each, or of empty lists."""
+    """With those of some columns that are missing: of one number each or several, or of empty
+    lists."""
     for name, number in numbers.items():
         if name not in rounds:
             rounds = rounds.assign(**{name: number})

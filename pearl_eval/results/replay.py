@@ -150,9 +150,8 @@ def measured_times(later: pd.DataFrame) -> tuple[ForwardTimes, Costs]:
     single = max(float(seconds.mean() - slope * (read.mean() - 1)), 0.0)
     draft, branches = _draft_times(later)
     beside = later["wall"] - later["target_seconds"] - later["wait_target_seconds"]
-    target = Surface.of({(1, 0): single, (MOST + 1, 0): single + slope * MOST})
     return (
-        ForwardTimes(target, draft, branches=branches),
+        ForwardTimes(_straight(single, slope, MOST), draft, branches=branches),
         Costs(round=max(0.0, float(beside.mean()))),
     )
 
@@ -168,8 +167,12 @@ def _draft_times(later: pd.DataFrame) -> tuple[Surface, Surface | None]:
     others = wide["branch_tokens"] / wide["branch_forwards"] - 1
     longer = float(wide["branch_seconds"] / wide["branch_forwards"]) - single
     slope = max(0.0, longer / others)
-    branches = Surface.of({(1, 0): single, (MOST_OTHERS + 1, 0): single + slope * MOST_OTHERS})
-    return Surface.constant(single), branches
+    return Surface.constant(single), _straight(single, slope, MOST_OTHERS)
+
+
+def _straight(single: float, slope: float, most: int) -> Surface:
+    """So many seconds for one token, and ``slope`` for each more, of which there are ``most``."""
+    return Surface.of({(1, 0): single, (most + 1, 0): single + slope * most})
 
 
 def _kinds(text: RecordedText) -> list[tuple[int, int]]:

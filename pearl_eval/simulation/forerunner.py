@@ -93,10 +93,11 @@ class SimulatedForerunner:
                 # What it heard by then may have it draft something else, and sooner.
                 self._waited += begins - self._free
                 self._free = begins
-            elif self._free == begins and self._next_ended() + self._under_way <= until:
-                made.append(self._draft())
-            else:
+                continue
+            chosen = self._choose()
+            if self._free < begins or self._there(chosen) > until:
                 break
+            made.append(self._draft(chosen))
         return made
 
     def next_there(self) -> float:
@@ -104,7 +105,7 @@ class SimulatedForerunner:
         where it waits and may hear something before."""
         begins = self._begins()
         if begins == self._free:
-            return self._next_ended() + self._under_way
+            return self._there(self._choose())
         return begins + self._seconds([]) + self._under_way
 
     def pause(self, now: float) -> float:
@@ -115,13 +116,14 @@ class SimulatedForerunner:
             if begins > self._free:
                 self._free = min(begins, told)
             else:
-                self._draft()
+                self._draft(self._choose())
         return max(told, self._free) + self._under_way
 
     def _begins(self) -> float:
         """When it begins its next token: at once, or when it has waited for news long enough."""
         patience = self._outlook.better_waits(self._free, self._length)
-        if not patience or self._pays():
+        beside = self._branching
+        if not patience or (beside and beside.beats_rest(*self._expected)):
             return self._free
         return min(self._free + patience, self._messages[0][0] if self._messages else math.inf)
 
@@ -143,27 +145,24 @@ class SimulatedForerunner:
         end = self._machine.max_new_tokens - 1
         return self._length - self._verified < self._ahead and self._length < end
 
-    def _choose(self) -> tuple[list[Alternative], float]:
-        """What else its next forward drafts for, and how many seconds that saves."""
-        drafted = self._length - self._verified
-        # It can branch off a draft of which it has read all but the last token.
-        if self._preparation is None or not drafted:
-            return [], 0.0
-        right, left = self._outlook.right(self._length), self._outlook.left(self._free)
-        return self._preparation.choose(drafted, right, left)
+    @property
+    def _branching(self) -> SideDrafts | None:
+        """What is drafted for beside the draft, where the next forward can branch off it: once it
+        has read all but the last token of one."""
+        return self._preparation if self._length > self._verified else None
 
-    def _pays(self) -> bool:
-        """Whether it had better prepare than rest."""
-        chosen, saved = self._choose()
-        if not chosen:
-            return False
-        seconds = self._alternatives.seconds(len(chosen))
-        return saved > self._outlook.would_lose(seconds, self._free, self._length)
+    @property
+    def _expected(self) -> tuple[Outlook, float, int, int]:
+        return self._outlook, self._free, self._length, self._length - self._verified
 
-    def _next_ended(self) -> float:
-        """When its next token is made, if it begins it at once."""
-        chosen, _ = self._choose()
-        return self._free + self._seconds(chosen)
+    def _choose(self) -> list[Alternative]:
+        """What else its next forward drafts for."""
+        beside = self._branching
+        return beside.expected(*self._expected)[0] if beside else []
+
+    def _there(self, chosen: Sequence[Alternative]) -> float:
+        """When its next token is there, if it begins it at once."""
+        return self._free + self._seconds(chosen) + self._under_way
 
     def _seconds(self, chosen: Sequence[Alternative]) -> float:
         """Of the next token, and one of each other that is drafted for."""
@@ -171,8 +170,7 @@ class SimulatedForerunner:
         side = self._machine.branches if chosen else self._machine.draft
         return side.forward(window, self._seen) * self._slow + self._publish
 
-    def _draft(self) -> Published:
-        chosen, _ = self._choose()
+    def _draft(self, chosen: Sequence[Alternative]) -> Published:
         seconds = self._seconds(chosen)
         self._free += seconds
         if self._preparation is not None:
