@@ -124,6 +124,6 @@ MAP = Command(
     ],
     "Each decoder is simulated at the best of its settings, for several costs of a wide draft"
     " forward. The paper's pairs on A100s and H100s are marked, and of benchmarks it shows which"
-    " decoder was the fastest. It takes about two minutes.",
+    " decoder was the fastest. It takes about five minutes.",
     "pearl-eval map\npearl-eval map outputs/DATE/TIME-bench -o map.svg",
 )

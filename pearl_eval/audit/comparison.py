@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pearl_eval.audit.rows import Place
 from pearl_eval.audit.verdicts import VIOLATION, JudgedOutput
-from pearl_eval.checks.equivalence import first_difference
+from pearl_eval.checks.verdict import first_difference
 
 
 @dataclass(frozen=True)

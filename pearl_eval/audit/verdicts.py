@@ -13,7 +13,7 @@ from pearl_eval.audit.ends import EndKind, OutputEnd
 from pearl_eval.audit.processors import Processed
 from pearl_eval.audit.texts import RowText
 from pearl_eval.checks.distribution import SampledTokens
-from pearl_eval.checks.equivalence import Divergence, describe, divergences
+from pearl_eval.checks.divergence import Divergence, describe, divergences
 from pearl_eval.checks.rounding import EXPLAINED, Logits, explained
 from pearl_eval.checks.stand_ins import FACTOR, StandIn, allowed_unknown
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +10,8 @@ import torch
 from decoders import sequence
 from decoders.model.cached_model import CachedModel
 from decoders.model.reading import Event
-from decoders.sampling.sampler import OwnChoice, common_length
+from decoders.sampling.sampler import OwnChoice
+from pearl_eval.checks.divergence import Divergence, describe, divergences, scores_of
 from pearl_eval.checks.rounding import (
     Logits,
     RouterTie,
@@ -30,79 +30,7 @@ from pearl_eval.checks.stand_ins import (
     stand_ins,
     uneven,
 )
-
-
-@dataclass(frozen=True)
-class Divergence:
-    """A token that is not the target's first choice.
-
-    Its position among the generated tokens, the token, the target's own, their logits in higher
-    precision (plus the noise that chose among them where there is some), and how far apart these
-    may be by rounding alone.
-    """
-
-    position: int
-    token: int
-    expected: int
-    token_logit: float
-    expected_logit: float
-    tolerance: float
-
-    @property
-    def gap(self) -> float:
-        return self.expected_logit - self.token_logit
-
-
-def divergences(
-    scores: torch.Tensor, tokens: Sequence[int], allowed: Sequence[float], sharpness: float
-) -> Iterator[Divergence]:
-    """The tokens that do not have the largest of their ``scores``, ``[tokens, vocab]``.
-
-    ``allowed`` is how far any two logits may be off, for each token, and ``sharpness`` what a
-    difference of logits is multiplied with in ``scores``.
-    """
-    best, choices = scores.max(dim=-1)
-    theirs = _of(scores, tokens)
-    for position in (theirs < best).nonzero()[:, 0].tolist():
-        yield Divergence(
-            position,
-            tokens[position],
-            int(choices[position]),
-            float(theirs[position]),
-            float(best[position]),
-            sharpness * allowed[position],
-        )
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Whether an output is the target's own (``kind``), and the evidence (``why``).
-
-    Where outputs need not be the same it is ``identical`` or says why: ``lossy`` for a decoder that
-    does not claim the target's output, ``sampled`` where tokens are drawn at random.
-    ``runner_up_pass_rate`` is the share of the output's positions at which the target's second
-    choice would have passed as a tie, too: what the check can't see.
-    """
-
-    kind: str
-    first_divergence: int | None = None
-    why: str = ""
-    runner_up_pass_rate: float | None = None
-
-
-IDENTICAL = Verdict("identical")
-
-
-def first_difference(output: Sequence[int], reference: Sequence[int]) -> int | None:
-    """First position at which two outputs differ, which may be where one of them ends."""
-    common = common_length(output, reference)
-    return None if common == len(output) == len(reference) else common
-
-
-def unchecked_verdict(kind: str, output: Sequence[int], reference: Sequence[int]) -> Verdict:
-    """The verdict where the outputs need not be the same; ``kind`` says why."""
-    first = first_difference(output, reference)
-    return IDENTICAL if first is None else Verdict(kind, first)
+from pearl_eval.checks.verdict import IDENTICAL, Verdict, first_difference
 
 
 class EquivalenceChecker:
@@ -310,7 +238,7 @@ class _Case:
         """Which token the forwards of ``own`` did not choose; empty if they chose all."""
         scores = self.scores(own)
         best, choices = scores.max(dim=-1)
-        theirs = _of(scores, self.output)
+        theirs = scores_of(scores, self.output)
         wrong = (theirs < best).nonzero()[:, 0].tolist()
         position = min([*wrong, *own.missing], default=None)
         if position is None:
@@ -333,7 +261,7 @@ class _Case:
         leads = []
         for precise in candidates:
             scores = self.scores(precise)
-            leads.append(_of(scores, self.output) - scores.amax(-1))
+            leads.append(scores_of(scores, self.output) - scores.amax(-1))
         every = torch.stack(leads)
         # A token that is cut off has none.
         every = every.masked_fill(~every.isfinite(), 0)
@@ -370,8 +298,8 @@ class _Case:
         """At which share of positions the target's second choice scores as high as its first in the
         decoder's own forwards."""
         scores = self.scores(own)
-        seconds = _of(scores, self._second(precise))
-        firsts = _of(scores, self.output)
+        seconds = scores_of(scores, self._second(precise))
+        firsts = scores_of(scores, self.output)
         return float((seconds == firsts).double().mean())
 
     def runners_up_within(self, candidates: Sequence[Logits], allowed: Sequence[float]) -> float:
@@ -407,12 +335,6 @@ def _wrong_forward(case: _Case, precise: Logits, reason: str) -> Verdict:
     )
 
 
-def _of(scores: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:
-    """The score of one token in each row."""
-    index = torch.tensor(tokens, device=scores.device)
-    return scores[torch.arange(len(index), device=scores.device), index]
-
-
 def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
@@ -421,15 +343,4 @@ def _near(tie: RouterTie) -> str:
     return (
         f"by {tie.router} for token {tie.position} of prompt and output (scores"
         f" {tie.gap:.2g} apart, held to {tie.tolerance:.2g})"
-    )
-
-
-def describe(divergence: Divergence) -> str:
-    """What a violation says of the token that is one."""
-    cut = math.isinf(divergence.token_logit)
-    logit = "cut off by top-k or top-p" if cut else f"logit {divergence.token_logit:.6g}"
-    return (
-        f"position {divergence.position}: token {divergence.token} ({logit}) where the target's own"
-        f" is {divergence.expected} (logit {divergence.expected_logit:.6g}), tolerance"
-        f" {divergence.tolerance:.2g}"
     )

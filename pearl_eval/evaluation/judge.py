@@ -9,7 +9,8 @@ from itertools import takewhile
 from decoders.generation import Generation
 from decoders.model.cached_model import CachedModel
 from decoders.sampling.sampler import OwnChoice
-from pearl_eval.checks.equivalence import EquivalenceChecker, Verdict, unchecked_verdict
+from pearl_eval.checks.equivalence import EquivalenceChecker
+from pearl_eval.checks.verdict import Verdict, unchecked_verdict
 from pearl_eval.evaluation.plan import Plan, Prompt
 from tasks.scoring.score import Score
 

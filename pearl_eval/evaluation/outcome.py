@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from decoders.accepted_runs import verifications
 from decoders.generation import Generation
-from pearl_eval.checks.equivalence import Verdict
+from pearl_eval.checks.verdict import Verdict
 from pearl_eval.evaluation.plan import Prompt
 from pearl_eval.evaluation.reference import ReferenceRun
 from pearl_eval.evaluation.run_files import Finished

@@ -17,7 +17,7 @@ from pearl_eval.audit.rows import AuditRow, Place, Unusable
 from pearl_eval.audit.texts import RowText
 from pearl_eval.audit.verdicts import JudgedOutput
 from pearl_eval.checks.distribution import Fit
-from pearl_eval.checks.equivalence import Divergence
+from pearl_eval.checks.divergence import Divergence
 
 
 def judged(

@@ -16,7 +16,7 @@ from decoders.generation import Generation
 from decoders.round import Round
 from decoders.sampling.sampler import Greedy, Sampler
 from decoders.sampling.temperature import Temperature
-from pearl_eval.checks.equivalence import Verdict
+from pearl_eval.checks.verdict import Verdict
 from pearl_eval.config.schema import Dtype, RuntimeConfig
 from pearl_eval.errors import UserError
 from pearl_eval.evaluation import comparison

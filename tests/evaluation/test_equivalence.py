@@ -18,9 +18,10 @@ from decoders.sampling.sampler import Draft, Greedy, Judgement, OwnChoice, Rows,
 from decoders.sampling.temperature import Temperature
 from decoders.speculative import Speculative
 from pearl_eval.checks import equivalence
-from pearl_eval.checks.equivalence import EquivalenceChecker, Verdict
+from pearl_eval.checks.equivalence import EquivalenceChecker
 from pearl_eval.checks.rounding import Logits, RouterTie
 from pearl_eval.checks.stand_ins import StandIn, allowed_unknown, uneven
+from pearl_eval.checks.verdict import Verdict
 
 OWN = Greedy().verifier(0, 0)
 PROMPT = [20, 21, 22, 23]

@@ -10,7 +10,7 @@ from make_record import make_record
 
 from decoders.generation import Generation
 from decoders.round import Round
-from pearl_eval.checks.equivalence import Verdict
+from pearl_eval.checks.verdict import Verdict
 from pearl_eval.evaluation.outcome import record_of
 from pearl_eval.evaluation.plan import Prompt
 from pearl_eval.evaluation.reference import ReferenceRun

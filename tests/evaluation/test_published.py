@@ -15,7 +15,7 @@ from make_record import make_record
 from decoders.generation import Generation
 from decoders.round import UNKNOWN, Round
 from pearl_eval.checks.distribution import Fit
-from pearl_eval.checks.equivalence import Verdict, first_difference, unchecked_verdict
+from pearl_eval.checks.verdict import Verdict, first_difference, unchecked_verdict
 from pearl_eval.config.schema import Names
 from pearl_eval.evaluation.outcome import record_of
 from pearl_eval.evaluation.plan import Prompt, _seed

@@ -16,9 +16,11 @@ from decoders.model.routing import Routing
 from decoders.sampling.sampler import Greedy, OwnChoice
 from pearl_eval.checks import equivalence
 from pearl_eval.checks import stand_ins as reading
-from pearl_eval.checks.equivalence import Divergence, EquivalenceChecker, Verdict, describe
+from pearl_eval.checks.divergence import Divergence, describe
+from pearl_eval.checks.equivalence import EquivalenceChecker
 from pearl_eval.checks.rounding import Logits, RouterTie
 from pearl_eval.checks.stand_ins import StandIn, stand_ins
+from pearl_eval.checks.verdict import Verdict
 
 PROMPT, OUTPUT, REFERENCE = [7, 8], [0, 0, 0], [0, 1, 0]
 EVENTS = [Reading(0, PROMPT, 1)]
