@@ -83,6 +83,9 @@ class PearlAdaptiveSession(PearlAsyncSession):
         self._beside = 0.0
         self._weighs = self._deliberation.pays()
         pending = self.look(sequence)
+        if sequence.round.hit:
+            prepared = sum(token.prepared for token in pending)
+            self._deliberation.came(self._policy.gained(prepared))
         sequence.round.at_hand = len(pending)
         judged = self._weigh(sequence, pending) if self._weighs else pending[:MOST]
         self.forerunner.confide(self._deliberation.nears)

@@ -24,6 +24,9 @@ _LEAST = 0.01
 #: to the average of pairs whether it is 1 or 2; but where drafts are nearly always right, little is
 #: gained at best, and errors of what is expected would decide.
 _PRICE = 2.0
+#: So much of what it saves that a token at hand was drafted for is left once that is paid, or more:
+#: else it is not drafted for.
+LEFT = 1 - 1 / _PRICE
 
 
 class Alternative(NamedTuple):

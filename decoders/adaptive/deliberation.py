@@ -4,13 +4,16 @@ from __future__ import annotations
 
 #: Seconds that weighing is taken to gain at first, so that a pair is got to know.
 _AT_FIRST = 0.001
-#: How much of an average each weighed round makes.
-_TAKEN = 0.2
+#: How much of the average each weighed round makes. Most rounds gain nothing, some much: an average
+#: of few rounds would fall below 0 by chance, and then few are weighed.
+_TAKEN = 0.05
 #: Where it does not pay, one round in so many is weighed nevertheless: that may change.
 _SELDOM = 10
 #: A decision's time and what comes with it: what is learned of each token, what the draft process
 #: works out and is told.
 _WITH_ALL = 2.0
+#: Seconds that this is taken to cost at most: what seems to take longer was interrupted.
+_MOST = 0.001
 
 
 class Deliberation:
@@ -22,6 +25,7 @@ class Deliberation:
     def __init__(self) -> None:
         self._gain = _AT_FIRST
         self._left = 0
+        self._by_others = 0.0
 
     def pays(self) -> bool:
         """Whether to weigh this round; to be asked once in each."""
@@ -35,7 +39,16 @@ class Deliberation:
         """Whether what is drafted from now on is there when a round is weighed."""
         return self._left < 2
 
+    def came(self, saved: float) -> None:
+        """A token came that was drafted for beside the draft, which saved so many seconds.
+
+        That was decided in the last round that was weighed.
+        """
+        self._by_others += saved
+
     def weighed(self, saved: float, seconds: float) -> None:
         """A decision took so many seconds, and is expected to save others."""
-        self._gain += _TAKEN * (saved - _WITH_ALL * seconds - self._gain)
+        gain = saved + self._by_others - min(_WITH_ALL * seconds, _MOST)
+        self._by_others = 0.0
+        self._gain += _TAKEN * (gain - self._gain)
         self._left = 0 if self._gain > 0 else _SELDOM - 1

@@ -700,22 +700,51 @@ def test_it_is_told_when_that_changes() -> None:
 
 
 def test_rounds_are_weighed_as_long_as_that_saves_more_than_it_takes() -> None:
-    """Taken to gain a millisecond at first. Each round counts a fifth, with the decision's time
-    twice: 0.0006, 0.00028 and 0.000024 remain, and then -0.0001808."""
+    """Taken to gain a millisecond at first. Each round counts a twentieth, with the decision's time
+    twice: 0.002 · 0.95ⁿ - 0.001 remains, which is 0.0000267 after thirteen rounds, and then
+    -0.0000246."""
     deliberation = Deliberation()
-    for _ in range(4):
+    for _ in range(14):
         assert deliberation.pays() and deliberation.nears
         deliberation.weighed(0.0, 0.0005)
     # The next nine are not, and what is drafted from the end of the eighth on is there for the
     # tenth.
     found = [(deliberation.pays(), deliberation.nears) for _ in range(10)]
     assert found == [(False, False)] * 7 + [(False, True)] * 2 + [(True, True)]
-    # 0.8 · -0.0001808 + 0.2 · 0.0005 is less than nothing yet.
-    deliberation.weighed(0.0006, 0.00005)
+    # 0.95 · -0.0000246 + 0.05 · 0.0004 is less than nothing yet.
+    deliberation.weighed(0.0005, 0.00005)
     assert [deliberation.pays() for _ in range(10)] == [False] * 9 + [True]
-    # 0.8 · -0.00004464 + 0.2 · 0.0005 is more.
-    deliberation.weighed(0.0006, 0.00005)
+    # 0.95 · -0.0000034 + 0.05 · 0.0004 is more.
+    deliberation.weighed(0.0005, 0.00005)
     assert deliberation.pays() and deliberation.pays()
+
+
+def test_drafts_for_other_tokens_are_a_reason_to_weigh() -> None:
+    deliberation = Deliberation()
+    for _ in range(14):
+        deliberation.weighed(0.0, 0.0005)
+    for _ in range(9):
+        assert not deliberation.pays()
+        # Whatever comes until the next one is weighed is its decision's.
+        deliberation.came(0.0002)
+    assert deliberation.pays()
+    # 0.95 · -0.0000246 + 0.05 · (0.0018 - 0.001)
+    deliberation.weighed(0.0, 0.0005)
+    assert deliberation.pays()
+    # It counts once: 0.95 · 0.0000166 - 0.05 · 0.001 is less than nothing.
+    deliberation.weighed(0.0, 0.0005)
+    assert not deliberation.pays()
+
+
+def test_a_decision_that_was_interrupted_is_no_reason_not_to_weigh() -> None:
+    """It counts as one of a millisecond, and not of two seconds."""
+    deliberation = Deliberation()
+    deliberation.weighed(0.0, 1.0)
+    # 0.95 · 0.001 - 0.05 · 0.001
+    assert deliberation.pays()
+    for _ in range(13):
+        deliberation.weighed(0.0, 0.0005)
+    assert not deliberation.pays()
 
 
 def test_a_policy_learns_what_became_of_the_tokens_of_a_draft() -> None:

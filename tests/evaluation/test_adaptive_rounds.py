@@ -355,6 +355,22 @@ def test_no_more_are_judged_than_a_forward_may_where_it_is_not_weighed() -> None
     session._deliberation = SimpleNamespace(pays=lambda: False, nears=True)
     session.forerunner = SimpleNamespace(confide=asked.append)
     session.look = lambda sequence: [SimpleNamespace(token=one) for one in range(40)]
-    sequence: Any = SimpleNamespace(round=SimpleNamespace())
+    sequence: Any = SimpleNamespace(round=SimpleNamespace(hit=False))
     assert session.gather(sequence).tokens == list(range(32))
     assert (sequence.round.at_hand, asked) == (40, [True])
+
+
+@pytest.mark.parametrize(("hit", "told"), [(True, [2.5]), (False, [])])
+def test_what_drafts_for_other_tokens_saved_is_told_once_they_came(
+    hit: bool, told: list[float]
+) -> None:
+    """That two of three tokens at hand were prepared; in later rounds they are at hand, and no hit."""
+    heard = list[float]()
+    session: Any = object.__new__(pearl_adaptive.PearlAdaptiveSession)
+    session._deliberation = SimpleNamespace(pays=lambda: False, nears=True, came=heard.append)
+    session._policy = SimpleNamespace(gained=lambda prepared: prepared + 0.5)
+    session.forerunner = SimpleNamespace(confide=lambda asked: None)
+    made = [SimpleNamespace(token=7, prepared=prepared) for prepared in (True, True, False)]
+    session.look = lambda sequence: made
+    session.gather(SimpleNamespace(round=SimpleNamespace(hit=hit)))
+    assert heard == told
