@@ -364,7 +364,7 @@ def test_no_more_are_judged_than_a_forward_may_where_it_is_not_weighed() -> None
 def test_what_drafts_for_other_tokens_saved_is_told_once_they_came(
     hit: bool, told: list[float]
 ) -> None:
-    """That two of three tokens at hand were prepared; in later rounds they are at hand, and no hit."""
+    """Two of three tokens at hand were prepared. In later rounds that is no hit."""
     heard = list[float]()
     session: Any = object.__new__(pearl_adaptive.PearlAdaptiveSession)
     session._deliberation = SimpleNamespace(pays=lambda: False, nears=True, came=heard.append)
