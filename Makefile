@@ -19,7 +19,7 @@ demo-real: $(VENV)/installed-real
 	$(BIN)/pearl-eval experiment=demo_real
 
 test: lint types
-	$(BIN)/python -m pytest -n 4 --dist worksteal
+	$(BIN)/python -m pytest -n 3 --dist worksteal
 
 # vLLM pins libraries that the rest does not, and brings some that do not fit the torch it pins.
 VLLM := .venv-vllm

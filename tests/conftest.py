@@ -5,7 +5,7 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,11 +14,8 @@ from small_pair import SmallPair, save_pair
 from templates import PLAIN
 
 from decoders.process import fork_server
-from decoders.process.placement import available_cores
 from pearl_eval.commands import program
-from pearl_eval.evaluation import reservation
 from pearl_eval.evaluation.reservation import FOLDER_VARIABLE
-from pearl_eval.machine import placement
 from pearl_eval.shell.command import DRAFT_MODULES
 
 torch.set_num_threads(1)
@@ -35,17 +32,6 @@ def pytest_collection_finish() -> None:
 def own_locks(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Tests that run at the same time do not wait for each other's cores."""
     os.environ[FOLDER_VARIABLE] = str(tmp_path_factory.mktemp("locks"))
-
-
-@pytest.fixture(scope="session", autouse=True)
-def other_cores() -> Iterator[None]:
-    """Runs bind their target to the first of the cores: those of every other worker to the last,
-    else one core would do the work of all."""
-    with pytest.MonkeyPatch.context() as patch:
-        if os.environ.get("PYTEST_XDIST_WORKER", "gw0")[-1] in "13579":
-            for module in (placement, reservation):
-                patch.setattr(module, "available_cores", lambda: available_cores()[::-1])
-        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
