@@ -19,13 +19,8 @@ from pearl_eval.evaluation.reservation import FOLDER_VARIABLE
 from pearl_eval.shell.command import DRAFT_MODULES
 
 torch.set_num_threads(1)
-
-
-def pytest_collection_finish() -> None:
-    """Each run looks for garbage at its start, and would look through all modules and all tests,
-    which stay."""
-    gc.collect()
-    gc.freeze()
+# What was imported stays; each run looks for garbage at its start, and would look through it all.
+gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -70,7 +70,7 @@ def test_coupled_output_is_the_references(started: Started, name: str, seed: int
 #: Decoders, and how they judge what is drafted.
 JUDGING = kept(
     [(name, TOKEN) for name in NAMES] + [(name, BLOCK) for name in ("speculative", "pearl")],
-    [(name, TOKEN) for name in ("speculative", "pearl_async", "generate")],
+    [(name, TOKEN) for name in ("speculative", "pearl", "pearl_async", "generate")],
 )
 
 

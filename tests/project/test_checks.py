@@ -24,10 +24,8 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "checks.md"
 CASES = {
     "speculative": Case(lambda: Speculative(2)),
     "pearl": Case(lambda: Pearl(2)),
-    "no_post_verify": Case(lambda: Pearl(2, post_verify=False), letters="EDGA"),
-    "warped": Case(
-        lambda: Speculative(2), Temperature(temperature=0.7, draft_temperature=1.4), letters="ED"
-    ),
+    "no_post_verify": Case(lambda: Pearl(2, post_verify=False)),
+    "warped": Case(lambda: Speculative(2), Temperature(temperature=0.7, draft_temperature=1.4)),
     # The draft model has the target's tokens, with other chances: else ratios are seldom below 1
     # and then above, which is where the two rules differ.
     "block": Case(
@@ -41,7 +39,7 @@ CASES = {
     "coupled": Case(lambda: Speculative(2), Temperature(coupled=True)),
     "adaptive": Case(PearlAdaptive, Temperature(coupled=True), letters="EDGA"),
     "lookahead": Case(lambda: Lookahead(2, 2, 3), length=5),
-    "ssd": Case(lambda: Ssd(2, 2), letters="EDGAV"),
+    "ssd": Case(lambda: Ssd(2, 2)),
     # Only what is drawn can be downscaled.
     "downscaled": Case(lambda: Ssd(2, 1, downscale=0.25), draft=CLOSE_DRAFT, letters="ED"),
 }

@@ -39,10 +39,9 @@ def test_the_real_164_problems(task: HumanEval) -> None:
 
 @pytest.mark.slow
 def test_canonical_solutions_pass_and_emptied_ones_fail(task: HumanEval) -> None:
-    for index, problem in enumerate(task.problems()):
+    for problem in task.problems():
         assert task.score(problem, problem.data["canonical_solution"]).correct, problem.task_id
-        if index % 8 == 0:
-            assert not task.score(problem, "\n    pass\n").correct, problem.task_id
+        assert not task.score(problem, "\n    pass\n").correct, problem.task_id
 
 
 def test_text_after_the_function_is_cut(task: HumanEval) -> None:
