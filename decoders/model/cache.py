@@ -55,6 +55,13 @@ class PreallocatedLayer(CacheLayerMixin):
         self.length = end
         return self.keys.narrow(2, 0, end), self.values.narrow(2, 0, end)
 
+    def first(self, tokens: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values at the first positions, also where nothing is held: any numbers there."""
+        if tokens > self.capacity:
+            self.grow(tokens)
+        assert self.keys is not None and self.values is not None
+        return self.keys.narrow(2, 0, tokens), self.values.narrow(2, 0, tokens)
+
     def grow(self, needed: int) -> None:
         """Move to buffers with room for ``needed`` tokens, or twice as many as before."""
         assert self.keys is not None and self.values is not None

@@ -391,6 +391,13 @@ class CachedModel:
         unknown = self.vocab_size - self._known
         return pad(logits, (0, unknown), value=-torch.inf) if unknown else logits
 
+    def as_library(self) -> CachedModel:
+        """This model as transformers' own loops run it, which call it by its ``forward``.
+
+        Attention then has other masks than in forwards in fewer operations, and rounds otherwise.
+        """
+        return CachedModel(self.model, self.vocab_size, self._known)
+
     def in_higher_precision(self) -> CachedModel:
         """This model computing in a wider dtype: float32, or float64 for float32.
 

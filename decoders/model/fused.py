@@ -8,18 +8,21 @@ stream, rotations looked up in a table. Weights lie as the products read them.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.functional import embedding, rms_norm, scaled_dot_product_attention, silu
+from torch.nn.functional import embedding, pad, rms_norm, scaled_dot_product_attention, silu
 from transformers import Cache, PreTrainedModel
 from transformers.activations import SiLUActivation
 
+from decoders.model.cache import PreallocatedLayer
 from decoders.model.norm import RootMeanSquareNorm
-from decoders.model.packed import Layout, Projection, best_layout, give_back
-from decoders.model.packed_context import Window, fits, packed_tokens
+from decoders.model.packed import Layout, Projection, best_layout, fill_rows, give_back
+from decoders.model.packed_context import fits, packed_tokens
 from decoders.model.small_head import SmallHead
+from decoders.model.window import Window, invariant_window, plain_window
 
 #: Model types of transformers whose layers these can take the place of: with or without biases of
 #: queries, keys and values, with or without norms of queries and keys.
@@ -65,6 +68,18 @@ class FusedForward:
             head = model.lm_head = Projection(linear, layout=self._layout)
         self._head: nn.Module = head
         give_back()
+        packed = self._layout is Layout.packed
+        #: Whether a token's logits should not depend on what its forward reads beside it.
+        self._invariant = packed and model.dtype is torch.bfloat16
+        if packed:
+            fill_rows(self._products(), alike=self._invariant)
+
+    def _products(self) -> Iterator[Projection]:
+        for layer in self.layers:
+            yield from (layer.qkv, layer.o, layer.gate_up, layer.down)
+        last = self._head.project if isinstance(self._head, SmallHead) else self._head
+        assert isinstance(last, Projection)
+        yield last
 
     def __call__(
         self,
@@ -85,26 +100,32 @@ class FusedForward:
         else:
             rotations = self.rotations(self._embedding, position_ids)
         mask: torch.Tensor | Window | None = attention_mask
-        if mask is None and tokens > 1 and seen:
-            mask = self._window(seen, tokens)
+        if mask is None:
+            judged = logits_to_keep if isinstance(logits_to_keep, int) else len(logits_to_keep)
+            mask = self._window(seen, tokens, judged)
         hidden = self._through(ids, mask, rotations, cache)
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         return self.logits(hidden[kept])
 
-    def _window(self, seen: int, tokens: int) -> torch.Tensor | Window:
-        """What each of so many tokens does not attend to: those after it."""
-        copied = packed_tokens(seen, tokens) if self._copies else 0
+    def _window(self, seen: int, tokens: int, judged: int) -> torch.Tensor | Window | None:
+        """What hides from each token those after it, where anything must.
+
+        ``judged``: after how many of them logits are wanted.
+        """
         first = self.layers[0]
+        group = first.heads // first.kv_heads
+        if self._invariant:
+            window = invariant_window(self._embedding, seen, tokens, judged, group)
+            if window is not None:
+                return window
+        if tokens == 1 or not seen:
+            return None
+        copied = packed_tokens(seen, tokens) if self._copies else 0
         if copied and fits(len(self.layers), first.kv_heads, first.head_dim, copied):
             hidden_from = self._embedding.new_full((tokens, tokens), -torch.inf)
-            return Window(copied, hidden_from.triu_(diagonal=1))
-        # Added to the scores, as attention would make it of a bool mask in every layer.
-        hidden_from = self._embedding.new_full((tokens, seen + tokens), -torch.inf)
-        hidden_from.triu_(diagonal=seen + 1)
-        if hidden_from.device.type != "cpu":
-            return hidden_from
-        group = first.heads // first.kv_heads
-        return Window(0, hidden_from.repeat(group, 1) if group > 1 else hidden_from)
+            return Window(hidden_from.triu_(diagonal=1), seen + tokens, copied=copied)
+        window = plain_window(self._embedding, seen, tokens, group)
+        return window if self._embedding.device.type == "cpu" else window.hidden_from
 
     def _through(
         self, ids: torch.Tensor, mask: torch.Tensor | Window | None, rotations: Any, cache: Any
@@ -239,15 +260,12 @@ class FusedLayer(nn.Module):
         queries, keys, values = self.project(hidden, *position_embeddings)
         if past_key_values is not None:
             keys, values = past_key_values.update(keys, values, self.index)
-        if not isinstance(attention_mask, Window):
+        if isinstance(attention_mask, Window):
+            layer = past_key_values.layers[self.index]
+            read = self._attend_window(attention_mask, queries, keys, values, layer)
+        else:
             is_causal = attention_mask is None and tokens > 1
             read = self.attend(queries, keys, values, attention_mask, is_causal)
-        elif attention_mask.copied:
-            context = past_key_values.layers[self.index].packed(attention_mask.copied)
-            hidden_from = attention_mask.hidden_from
-            read = context.attend(queries, keys, values, hidden_from, self.scaling)
-        else:
-            read = self._attend_grouped(queries, keys, values, attention_mask.hidden_from)
         read = read.transpose(1, 2).reshape(tokens, -1)
         return self.finish(hidden, read).unsqueeze(0)
 
@@ -288,6 +306,31 @@ class FusedLayer(nn.Module):
             scale=self.scaling,
             enable_gqa=self.heads != self.kv_heads,
         )
+
+    def _attend_window(
+        self,
+        window: Window,
+        queries: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        layer: PreallocatedLayer,
+    ) -> torch.Tensor:
+        """As ``attend``; ``layer`` holds ``keys`` and ``values`` of the whole text."""
+        if window.copied:
+            context = layer.packed(window.copied)
+            return context.attend(queries, keys, values, window.hidden_from, self.scaling)
+        prompt, tokens = window.prompt, queries.shape[2]
+        if prompt:
+            begun, held, read = (one[:, :, :prompt] for one in (queries, keys, values))
+            alone = self.attend(begun, held, read, mask=None, is_causal=prompt > 1)
+            queries = queries[:, :, prompt:]
+        if window.extent > keys.shape[2]:
+            keys, values = layer.first(window.extent)
+            rows = window.hidden_from.shape[0] // (self.heads // self.kv_heads)
+            queries = pad(queries, (0, 0, 0, rows - queries.shape[2]))
+        read = self._attend_grouped(queries, keys, values, window.hidden_from)
+        read = read[:, :, : tokens - prompt]
+        return torch.cat([alone, read], dim=2) if prompt else read
 
     def _attend_grouped(
         self,

@@ -40,18 +40,6 @@ def fits(layers: int, heads: int, head_dim: int, tokens: int) -> bool:
 
 
 @dataclass(frozen=True)
-class Window:
-    """A window that reads the text's first ``copied`` tokens from copies, then the rest and itself.
-
-    ``hidden_from`` is added to the window's scores of itself, ``[window, window]``; where nothing
-    is copied, to those of the whole text, ``[heads that share keys × window, tokens]``.
-    """
-
-    copied: int
-    hidden_from: torch.Tensor
-
-
-@dataclass(frozen=True)
 class PackedContext:
     """A copy of one layer's keys and values at the first ``tokens`` positions."""
 

@@ -13,12 +13,13 @@ class Reading:
     """One forward over tokens that follow each other.
 
     ``start`` tokens were in the cache, ``tokens`` were read, and for the last ``rows`` of them
-    logits were wanted.
+    logits were wanted. ``by_library``: one of transformers' own decoding loops called the model.
     """
 
     start: int
     tokens: Sequence[int]
     rows: int
+    by_library: bool = False
 
 
 @dataclass(frozen=True, slots=True)

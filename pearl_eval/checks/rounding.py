@@ -46,6 +46,8 @@ def replayed(target: CachedModel, events: Sequence[Event], text: list[int], begi
     tokens if they came after just the tokens that the text has before it; where several forwards'
     do, the last one's.
     """
+    if any(isinstance(event, Reading) and event.by_library for event in events):
+        target = target.as_library()
     found: dict[int, torch.Tensor] = {}
     routing = Routing()
     content: list[int] = []

@@ -59,7 +59,7 @@ def test_forwards_that_draft_are_none_of_the_targets() -> None:
     target = idle_from(2)
     generation = start(AssistedEarlyExit(gamma=4, exit_layer=1), target).decode(PROMPT, 12, [])
     assert [r.target_tokens for r in generation.rounds[:2]] == [len(PROMPT) + 4, 5]
-    assert all(isinstance(event, Reading) for event in generation.events)
+    assert all(isinstance(one, Reading) and one.by_library for one in generation.events)
     assert len(generation.events) == len(generation.rounds) == generation.target_forwards
     assert generation.draft_forwards == 0
     # As many layers as ever, when it is over.

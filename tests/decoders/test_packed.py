@@ -97,6 +97,88 @@ def test_which_products_read_packed_weights(
 
 @works
 @pytest.mark.parametrize("dtype", NARROW, ids=str)
+def test_few_rows_can_be_filled_up(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Up to four, of which only those that were given come back, added to theirs."""
+    layer = linear(50, 40, dtype)
+    ours = Projection(layer, layout=Layout.packed)
+    packed_module.fill_rows([ours], alike=True)
+    read: list[int] = []
+    for name in ("_alone", "_added"):
+        kernel = getattr(ours, name)
+
+        def noted(rows: torch.Tensor, *others: Any, kernel: Any = kernel) -> torch.Tensor:
+            read.append(len(rows))
+            result: torch.Tensor = kernel(rows, *others)
+            return result
+
+        monkeypatch.setattr(ours, name, noted)
+    for count in (1, 2, 3, 4, 5):
+        rows, other = torch.randn(count, 50).to(dtype), torch.randn(count, 40).to(dtype)
+        rounded(ours(rows), exact(rows, layer))
+        rounded(ours(rows, other), exact(rows, layer) + other.double())
+    assert read == [4, 4, 4, 4, 4, 4, 4, 4, 5, 5]
+
+
+@works
+@pytest.mark.parametrize(("alone", "filled", "fewest"), [(2.0, 1.0, 4), (1.0, 1.1, 1), (1, 1, 4)])
+def test_rows_are_filled_up_where_that_is_no_slower(
+    alone: float, filled: float, fewest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the quickest of each; tried on no more products than caches can't hold, all get it."""
+    products = [Projection(linear(16, 16, torch.float32), layout=Layout.packed) for _ in range(9)]
+    size = products[0].packed_bytes
+    # Four times that is five products and a half, so that it takes six to be more.
+    monkeypatch.setattr(packed_module, "CACHED", size * 11 // 8)
+    tried: list[int] = []
+
+    def seconds(some: list[Projection], rows: Any, repeats: int) -> dict[int, list[float]]:
+        assert (rows, repeats) == ((1, 4), 5)
+        tried.append(len(some))
+        return {1: [9.0, alone, 9.0], 4: [filled, 9.0]}
+
+    monkeypatch.setattr(packed_module, "_seconds", seconds)
+    packed_module.fill_rows(products)
+    assert [one.fewest for one in products] == [fewest] * 9
+    assert tried == [6]
+
+
+@works
+def test_a_trial_times_products_of_each_number_of_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that goes on by as much as there are rows: two products of 1, then of 4."""
+    products = [Projection(linear(16, 16, torch.float32), layout=Layout.packed) for _ in range(2)]
+    now = [0.0]
+    for product in products:
+        kernel = product._alone
+
+        def timed(rows: torch.Tensor, *others: Any, kernel: Any = kernel) -> torch.Tensor:
+            now[0] += len(rows)
+            result: torch.Tensor = kernel(rows, *others)
+            return result
+
+        monkeypatch.setattr(product, "_alone", timed)
+    monkeypatch.setattr(packed_module.time, "perf_counter", lambda: now[0])
+    assert packed_module._seconds(products, (1, 4), 3) == {1: [2.0] * 3, 4: [8.0] * 3}
+
+
+@works
+def test_which_models_fill_rows_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In bfloat16 all, so that rows have the same bits; in float32 those that gain by it."""
+    calls: list[tuple[int, bool]] = []
+
+    def noted(products: Any, alike: bool = False) -> None:
+        calls.append((len(list(products)), alike))
+
+    monkeypatch.setattr("decoders.model.fused.fill_rows", noted)
+    for dtype in (torch.bfloat16, torch.float32, torch.float64):
+        CachedModel(make("llama", dtype)).fuse()
+    monkeypatch.setattr(packed_module, "CACHED", 0)
+    CachedModel(make("llama", torch.float32)).fuse()
+    # Three layers of four products, and the head.
+    assert calls == [(13, True), (13, False)]
+
+
+@works
+@pytest.mark.parametrize("dtype", NARROW, ids=str)
 def test_weights_can_be_had_back(dtype: torch.dtype) -> None:
     """Rows of a wider dtype are multiplied by the very weights, in that dtype."""
     layer = linear(64, 48, dtype, bias=True)

@@ -11,7 +11,7 @@ from decoders.model import fused as fused_module
 from decoders.model import packed_context
 from decoders.model.cached_model import CachedModel
 from decoders.model.fixed_window import FixedWindowModel
-from decoders.model.packed_context import PackedContext, Window, fits, packed_tokens
+from decoders.model.packed_context import PackedContext, fits, packed_tokens
 from decoders.model.tree import Branches, Tree
 
 CONFIG = LlamaConfig(
@@ -94,7 +94,7 @@ def test_attention_is_that_of_every_query_for_itself() -> None:
     expected = torch.nn.functional.scaled_dot_product_attention(
         queries.double(), keys.double(), values.double(), visible, scale=0.3, enable_gqa=True
     )
-    read = context.attend(queries, keys, values, Window(32, hidden_from).hidden_from, 0.3)
+    read = context.attend(queries, keys, values, hidden_from, 0.3)
     torch.testing.assert_close(read.double(), expected, rtol=1e-5, atol=1e-5)
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from small_pair import make_mixture, make_model
 from torch import tensor
+from transformers import DynamicCache
 
 from decoders.model.cached_model import CachedModel
 from decoders.model.reading import Event, Kept, Reading, TreeReading
@@ -125,6 +126,22 @@ def test_what_was_read_is_read_again_and_only_what_had_the_right_text_counts(
     lacking = replayed(model, events[:2], TEXT[:7], 3)
     assert lacking.missing == [3]
     assert not lacking.rows[3].any()
+
+
+def test_what_transformers_read_is_read_again_as_it_reads() -> None:
+    """Not by forwards in fewer operations, which may round otherwise."""
+    fused = CachedModel(make_model(300, layers=2, seed=1).to(torch.bfloat16))
+    fused.fuse()
+    cache = DynamicCache()
+    rows = []
+    with torch.inference_mode():
+        for start, end in ((0, 3), (3, 6)):
+            ids = torch.tensor([TEXT[start:end]])
+            rows.append(fused.model(ids, past_key_values=cache).logits[0])
+    events = [Reading(0, TEXT[:3], 1, by_library=True), Reading(3, TEXT[3:6], 3, by_library=True)]
+    found = replayed(fused, events, TEXT[:7], 3)
+    assert torch.equal(found.rows, torch.cat([rows[0][-1:], rows[1]]))
+    assert fused.length == 0 and fused.events == []
 
 
 @pytest.mark.parametrize("mixture", [False, True])
