@@ -245,6 +245,6 @@ class Forwards:
             return
         self._tokens, self.length = tokens, length
         self._read += len(tokens)
-        self._model.events.append(Reading(length - len(tokens), tokens, rows, True))
+        self._model.events.append(Reading(length - len(tokens), tokens, rows, by_library=True))
         self._model.synchronize()
         self._seconds += clock() - self.begun

@@ -53,7 +53,7 @@ class PreallocatedLayer(CacheLayerMixin):
         self.keys.narrow(2, self.length, new).copy_(key_states)
         self.values.narrow(2, self.length, new).copy_(value_states)
         self.length = end
-        return self.keys.narrow(2, 0, end), self.values.narrow(2, 0, end)
+        return self.first(end)
 
     def first(self, tokens: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Keys and values at the first positions, also where nothing is held: any numbers there."""

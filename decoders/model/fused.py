@@ -124,8 +124,9 @@ class FusedForward:
         if copied and fits(len(self.layers), first.kv_heads, first.head_dim, copied):
             hidden_from = self._embedding.new_full((tokens, tokens), -torch.inf)
             return Window(hidden_from.triu_(diagonal=1), seen + tokens, copied=copied)
-        window = plain_window(self._embedding, seen, tokens, group)
-        return window if self._embedding.device.type == "cpu" else window.hidden_from
+        if self._embedding.device.type == "cpu":
+            return plain_window(self._embedding, seen, tokens, group)
+        return plain_window(self._embedding, seen, tokens, group=1).hidden_from
 
     def _through(
         self, ids: torch.Tensor, mask: torch.Tensor | Window | None, rotations: Any, cache: Any

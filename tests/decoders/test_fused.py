@@ -25,6 +25,7 @@ from decoders.model import cuda_graphs as static
 from decoders.model.cached_model import CachedModel
 from decoders.model.fixed_window import FixedWindowModel
 from decoders.model.tree import ROOT, Branches, Tree
+from decoders.model.window import Window
 from decoders.process.ends import layers_of
 
 TOKENS = torch.randint(0, 64, (40,), generator=torch.Generator().manual_seed(0)).tolist()
@@ -104,6 +105,17 @@ def test_a_tree(name: str) -> None:
         model.extend(TOKENS[:9], 1)
     expected = plain.extend_tree(TOKENS[:11], tree, nodes)
     close(ours.extend_tree(TOKENS[:11], tree, nodes), expected)
+
+
+def test_off_a_cpu_a_mask_has_a_row_for_each_token() -> None:
+    """There heads that share keys, two here, are no further tokens of one."""
+    forward = fused(make("llama")).fused
+    assert forward is not None
+    on_cpu = forward._window(4, 3, 3)
+    assert isinstance(on_cpu, Window) and on_cpu.hidden_from.shape == (2 * 3, 7)
+    forward._embedding = forward._embedding.to("meta")
+    mask = forward._window(4, 3, 3)
+    assert isinstance(mask, torch.Tensor) and mask.shape == (3, 7)
 
 
 def test_fixed_shapes_over_buckets_in_a_growing_cache(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
+from decoders.model import cached_model
 from decoders.model.cached_model import CachedModel
 from decoders.model.packed import Layout, best_layout
 from decoders.model.window import Window, invariant_window, plain_window
@@ -156,8 +157,6 @@ def test_invariant_windows_are_as_near_the_truth_as_others(prompt: int) -> None:
 
 @works
 def test_a_cache_grows_to_where_keys_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    from decoders.model import cached_model
-
     alone = singly(fused(), 60, 70)
     monkeypatch.setattr(cached_model, "INITIAL_CAPACITY", 8)
     small = CachedModel(fused().model)
