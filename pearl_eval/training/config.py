@@ -39,6 +39,9 @@ class TextConfig:
         Files of any text, or folders of them, which is read as it is.
     other_tokens
         Tokens that are taken of ``texts``.
+    made
+        Folders of ``distill`` whose texts, of the same target, are learned from as well: made by
+        several machines at once, say, each with a seed of its own.
     held_back
         Files of prompts that the draft model must not have seen: what has ``overlap`` words in a
         row of one of them is left out.
@@ -60,6 +63,7 @@ class TextConfig:
     temperature: float = 0.8
     texts: list[str] = field(default_factory=list)
     other_tokens: int = 0
+    made: list[str] = field(default_factory=list)
     held_back: list[str] = field(default_factory=list)
     overlap: int = 10
     new_tokens: int = 160

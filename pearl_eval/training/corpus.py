@@ -27,6 +27,8 @@ _ASIDE = 48
 _MEASURED = 96
 #: Tokens that a prompt of the target's own making is drawn to, at least and at most.
 _DRAWN = 8, 80
+#: In the names of files of texts that are for measuring alone.
+_HELD_OUT = "held-out-"
 _KINDS = {
     "prompts": "prompts",
     "openings": "openings that it went on from",
@@ -62,6 +64,9 @@ class Corpus:
         Of all that is drawn.
     folder
         Where they are kept.
+    made
+        Files of texts that were made elsewhere: see
+        :func:`~pearl_eval.training.made_texts.made_texts`.
 
     Raises
     ------
@@ -69,18 +74,26 @@ class Corpus:
         Something in a file can't be used, or there is nothing to learn from.
     """
 
-    def __init__(self, pair: Pair, config: TextConfig, seed: int, folder: Path) -> None:
+    def __init__(
+        self,
+        pair: Pair,
+        config: TextConfig,
+        seed: int,
+        folder: Path,
+        made: Sequence[Path] = (),
+    ) -> None:
         self._pair, self._config, self._seed, self._folder = pair, config, seed, folder
+        self._made = made
         self._held_back = HeldBack(
             (text for name in config.held_back for text in _whole(_problems(name, False))),
             config.overlap,
         )
         self.batches = [*self._of_prompts(), *self._of_own_prompts(), *self._of_texts()]
-        if not any(not batch.held_out for batch in self.batches):
+        if not made and not any(not batch.held_out for batch in self.batches):
             raise UserError(
                 "there is nothing to learn from: give text.prompts=[FILE], text.own_prompts=N with"
-                " a chat model or text.openings=[FILE], or text.texts=[FILE] with"
-                " text.other_tokens=N"
+                " a chat model or text.openings=[FILE], text.texts=[FILE] with"
+                " text.other_tokens=N, or text.made=[DIR]"
             )
 
     def make(self, model: Any) -> None:
@@ -117,6 +130,13 @@ class Corpus:
             if batch.held_out is held_out and self._is_made(batch):
                 for text in load_texts(self._path(batch)):
                     yield _KINDS[batch.kind], text
+        for path in self._made:
+            kind, _, rest = path.stem.partition("-")
+            if rest.startswith(_HELD_OUT) is held_out:
+                for text in load_texts(path):
+                    # Made with other prompts held back, perhaps.
+                    if not self._has_held_back(text):
+                        yield _KINDS.get(kind, kind), text
 
     def _is_made(self, batch: TextBatch) -> bool:
         return self._path(batch).exists()
@@ -202,7 +222,7 @@ class Corpus:
             yield self._batch(kind, index, held_out, maker(part))
 
     def _batch(self, kind: str, index: int, held_out: bool, make: _Maker) -> TextBatch:
-        name = f"{kind}-{'held-out-' * held_out}{index:05d}"
+        name = f"{kind}-{_HELD_OUT * held_out}{index:05d}"
         return TextBatch(name, kind, held_out, lambda model: make(model, self._config, self._pair))
 
 

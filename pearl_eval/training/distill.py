@@ -34,11 +34,13 @@ from pearl_eval.training.draft import (
 )
 from pearl_eval.training.draft_training import Accepted, DraftTraining, rates, schedule
 from pearl_eval.training.fitting import Fitted, fit
+from pearl_eval.training.made_texts import SETTINGS, TEXTS, WORK, made_texts
 from pearl_eval.training.target_text import TargetText
 
-#: Within the folder: what the draft model is made of, which is not needed once it is there.
-WORK, CHECKPOINT = "work", "draft.pt"
+CHECKPOINT = "draft.pt"
 RESULTS = "distillation.json"
+#: Settings of texts that only add to what there is.
+_MORE_TEXT = {"tokens", "made"}
 
 
 def distill(cfg: DictConfig) -> Path:
@@ -62,8 +64,10 @@ def distill(cfg: DictConfig) -> Path:
     )
     if setup.pair.synthetic:
         raise UserError("a synthetic pair makes its tokens up: there is nothing to learn")
-    corpus = Corpus(setup.pair, text, config.seed, folder / WORK / "texts")
-    _go_on(folder / WORK, setup, text, shape, fitting, config.seed)
+    target = dict(setup.pair.weights) | setup.source.target_settings()
+    made = made_texts(text.made, target)
+    corpus = Corpus(setup.pair, text, config.seed, folder / TEXTS, made)
+    _go_on(folder, target, text, shape, fitting, config.seed)
     with reserve(setup) as setup, placed(setup.processes.target):
         model: Any = setup.pair.load_target().model
         check_head(model)
@@ -185,8 +189,8 @@ def _check(seed: int, text: TextConfig, fitting: FitConfig) -> None:
 
 
 def _go_on(
-    work: Path,
-    setup: Setup,
+    folder: Path,
+    target: dict[str, Any],
     text: TextConfig,
     shape: DraftConfig,
     fitting: FitConfig,
@@ -195,11 +199,11 @@ def _go_on(
     """Refuse to go on with what was begun with other settings: mixing two gives neither."""
     # How much text there is may change, as what is there already stays as it is; and how it is
     # saved.
-    planned = {name: value for name, value in asdict(text).items() if name != "tokens"}
+    work = folder / WORK
+    planned = {name: value for name, value in asdict(text).items() if name not in _MORE_TEXT}
     made = {name: value for name, value in asdict(shape).items() if name != "whole"}
-    target = dict(setup.pair.weights) | setup.source.target_settings()
     begun = {
-        "texts.json": ({"target": target, "text": planned, "seed": seed}, str(work)),
+        Path(SETTINGS).name: ({"target": target, "text": planned, "seed": seed}, str(work)),
         "fit.json": (
             {"draft": made, "fit": asdict(fitting)},
             f"{work / 'fit.json'} and {work / CHECKPOINT} to train anew on the same text",

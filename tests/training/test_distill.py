@@ -166,7 +166,7 @@ def test_as_many_held_out_texts_of_a_kind_are_measured_on(
 ) -> None:
     """96 of each, whatever files they are in."""
     made = corpora.Corpus.__new__(corpora.Corpus)
-    made._folder = tmp_path
+    made._folder, made._made = tmp_path, ()
     made.batches = [
         corpora.TextBatch(f"{kind}-{n}", kind, held_out, lambda model: [])
         for kind, n, held_out in (
@@ -424,10 +424,55 @@ def test_what_is_held_back_is_not_learned(distil: Any, tmp_path: Path) -> None:
     assert count == 22
 
 
+def test_texts_that_were_made_elsewhere_are_learned_too(
+    distil: Any, tmp_path: Path, prompts: Path
+) -> None:
+    """Two folders of 24 prompts each, a quarter held out: 2 × 18 learned, 2 × 6 judged."""
+    other = tmp_path / "other.txt"
+    other.write_text("".join(f"class C{n}: pass  # {n}\n" for n in range(24)))
+    assert distil("folder=one")[0] == 0
+    assert distil("folder=two", "seed=1", f"text.prompts=[{other}]")[0] == 0
+    both = ["text.prompts=[]", "text.made=[one,two]"]
+    code, _, err = distil(*both)
+    assert code == 0, err
+    result = made(tmp_path)
+    assert result["learned_texts"] == 36
+    assert len(result["held_out"]["prompts"]) == 12
+    parts = [
+        json.loads((tmp_path / one / "distillation.json").read_text()) for one in ("one", "two")
+    ]
+    assert result["learned_tokens"] == sum(part["learned_tokens"] for part in parts)
+    assert not list((tmp_path / "made" / "work").glob("texts/*"))
+    # Beside its own, and what is held back of it, which those who made it did not know.
+    held = tmp_path / "held.txt"
+    held.write_text("class C7 pass 7\nclass C23 pass 23\n")
+    held_back = [f"text.held_back=[{held}]", "text.overlap=4"]
+    code, _, err = distil("folder=third", "text.made=[two]", *held_back)
+    assert code == 0, err
+    third = json.loads((tmp_path / "third" / "distillation.json").read_text())
+    assert third["learned_texts"] + len(third["held_out"]["prompts"]) == 48 - 2
+    # More may be added to what was begun.
+    shutil.rmtree(tmp_path / "third" / "work" / "texts")
+    for name in ("fit.json", "draft.pt"):
+        (tmp_path / "third" / "work" / name).unlink()
+    assert distil("folder=third", "text.made=[one,two]", *held_back)[0] == 0
+
+
+def test_texts_of_another_target_are_refused(distil: Any, tmp_path: Path) -> None:
+    assert distil("folder=one")[0] == 0
+    code, _, err = distil("text.made=[one]", "pair.dtype=bfloat16")
+    assert code == 2 and "the texts of one are of another target or dtype" in err
+    assert not (tmp_path / "made").exists()
+    (tmp_path / "one" / "work" / "texts.json").write_text("{")
+    code, _, err = distil("text.made=[one]")
+    assert code == 2 and "one has no texts of pearl-eval distill" in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["text.prompts=[]"], "there is nothing to learn from"),
+        (["text.made=[nowhere]"], "text.made: nowhere has no texts of pearl-eval distill"),
         (["text.prompts=[]", "text.own_prompts=8"], "give text.openings=[FILE]"),
         (["text.prompts=[]", "text.texts=[nowhere]", "text.other_tokens=9"], "no such file"),
         (["text.other_tokens=9"], "give text.texts=[FILE]"),

@@ -1,0 +1,51 @@
+"""Texts that a target made before, in other folders of ``pearl-eval distill``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pearl_eval.errors import UserError
+
+#: Within a folder of ``distill``: what a draft model is made of, and by which settings.
+WORK = "work"
+TEXTS, SETTINGS = f"{WORK}/texts", f"{WORK}/texts.json"
+
+
+def made_texts(names: Iterable[str], target: Mapping[str, Any]) -> list[Path]:
+    """Files of texts in folders that ``distill`` filled, in the order of the folders.
+
+    Parameters
+    ----------
+    names
+        The folders.
+    target
+        Its settings, as such a folder keeps them: the texts must be of the same.
+
+    Raises
+    ------
+    UserError
+        A folder has no texts, or those of another target.
+    """
+    found = list[Path]()
+    for name in names:
+        folder = Path(name).expanduser()
+        paths = sorted((folder / TEXTS).glob("*.safetensors"))
+        try:
+            settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            settings = None
+        if not paths or not isinstance(settings, dict):
+            raise UserError(
+                f"text.made: {folder} has no texts of pearl-eval distill (no {TEXTS}/*.safetensors"
+                f" with a readable {SETTINGS})"
+            )
+        if settings.get("target") != json.loads(json.dumps(target)):
+            raise UserError(
+                f"text.made: the texts of {folder} are of another target or dtype:"
+                f" {settings.get('target')}, where {dict(target)} is wanted"
+            )
+        found += paths
+    return found
