@@ -85,7 +85,7 @@ class DraftConfig:
         How many, where ``layers`` is null.
     head
         Most frequent tokens that it can propose; null for all. The others it never proposes. Those
-        of ``start`` are kept, if that has as many.
+        of ``start`` are kept, if they are no more, and frequent ones of the text added.
     whole
         Whether its folder has the embeddings, head and tokenizer, too, which are its target's.
     start

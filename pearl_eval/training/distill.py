@@ -100,11 +100,8 @@ def _fitted(
     if not learned:
         raise UserError("all that the target wrote has a prompt of text.held_back in it")
     vocab_size = draft.config.get_text_config().vocab_size
-    tokens = None
-    if shape.start is not None:
-        tokens = kept_tokens(Path(shape.start).expanduser(), shape.head, vocab_size)
-    if tokens is None:
-        tokens = frequent_tokens((text.ids for text in learned), shape.head, vocab_size)
+    kept = kept_tokens(Path(shape.start).expanduser(), vocab_size) if shape.start else None
+    tokens = frequent_tokens((text.ids for text in learned), shape.head, vocab_size, kept)
     draft.to(setup.devices.target[0])
     of = DraftTraining(draft, learned, tokens, fitting, seed)
     expected = of.expect(corpus.held_out())

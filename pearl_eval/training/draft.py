@@ -121,23 +121,27 @@ def check_head(model: Any) -> None:
         )
 
 
-def frequent_tokens(texts: Iterable[Tensor], head: int | None, vocab_size: int) -> Tensor | None:
+def frequent_tokens(
+    texts: Iterable[Tensor], head: int | None, vocab_size: int, kept: Tensor | None = None
+) -> Tensor | None:
     """The ``head`` most frequent tokens of some texts, ascending; ``None`` for all there are.
 
-    Where texts have fewer, all others count alike, and the first are taken.
+    Where texts have fewer, all others count alike, and the first are taken. Tokens ``kept`` of a
+    head that is no larger come before all others: text to go on with may have little of what was
+    learned before.
     """
     if head is None or head >= vocab_size:
         return None
     if head < 1:
         raise UserError(f"draft.head must be at least 1 token, or null for all, got {head}")
     counts = torch.cat(list(texts)).bincount(minlength=vocab_size)
+    if kept is not None and len(kept) <= head:
+        counts[kept] += counts.max() + 1
     return counts.argsort(descending=True, stable=True)[:head].sort().values
 
 
-def kept_tokens(folder: Path, head: int | None, vocab_size: int) -> Tensor | None:
-    """The tokens of a small head that a draft model made before has, if they are ``head`` many.
-
-    A little more text to go on with has too few of them to choose by.
+def kept_tokens(folder: Path, vocab_size: int) -> Tensor | None:
+    """The tokens of a small head that a draft model made before has; ``None`` of a whole one.
 
     Raises
     ------
@@ -145,7 +149,7 @@ def kept_tokens(folder: Path, head: int | None, vocab_size: int) -> Tensor | Non
         The file of its tokens is damaged, or one of them is not in the vocabulary.
     """
     tokens = read_frequent(folder)
-    if tokens is None or not 0 < len(tokens) == head:
+    if tokens is None or not len(tokens):
         return None
     if not 0 <= int(tokens.min()) <= int(tokens.max()) < vocab_size:
         raise UserError(

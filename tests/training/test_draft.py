@@ -123,8 +123,19 @@ def test_the_most_frequent_tokens_are_taken_in_order_of_their_ids() -> None:
         frequent_tokens(texts, 0, 10)
 
 
-def found(texts: list[torch.Tensor], head: int) -> list[int]:
-    tokens = frequent_tokens(texts, head, 10)
+def test_tokens_of_the_head_before_are_kept_and_frequent_ones_added() -> None:
+    """9 comes four times, 2 three times, 5 and 7 twice each; 8 and 3 never."""
+    texts = [torch.tensor(one) for one in ([9, 9, 9, 2, 2], [5, 5, 9, 7], [7, 2])]
+    assert found(texts, 2, kept=[3, 8]) == [3, 8]
+    assert found(texts, 3, kept=[3, 8]) == [3, 8, 9]
+    assert found(texts, 4, kept=[7, 8]) == [2, 7, 8, 9]
+    # Of a smaller head than that was none is kept for having been there.
+    assert found(texts, 1, kept=[3, 8]) == [9]
+    assert frequent_tokens(texts, None, 10, torch.tensor([3])) is None
+
+
+def found(texts: list[torch.Tensor], head: int, kept: list[int] | None = None) -> list[int]:
+    tokens = frequent_tokens(texts, head, 10, None if kept is None else torch.tensor(kept))
     assert tokens is not None
     return tokens.tolist()
 

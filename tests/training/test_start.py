@@ -41,14 +41,13 @@ def test_what_is_no_such_draft_model_is_refused(tmp_path: Path) -> None:
         go_on_from(make_draft(target, [0, 3]), tmp_path)
 
 
-def test_its_small_head_is_kept_where_as_many_tokens_are_wanted(tmp_path: Path) -> None:
-    assert kept_tokens(tmp_path, 3, 64) is None
+def test_the_tokens_of_its_small_head_are_found(tmp_path: Path) -> None:
+    assert kept_tokens(tmp_path, 64) is None
     write_frequent(tmp_path, torch.tensor([2, 40, 63]))
-    kept = kept_tokens(tmp_path, 3, 64)
+    kept = kept_tokens(tmp_path, 64)
     assert kept is not None and kept.tolist() == [2, 40, 63]
-    assert kept_tokens(tmp_path, 4, 64) is None and kept_tokens(tmp_path, None, 64) is None
     with pytest.raises(UserError, match=rf"draft\.start: .*{FREQUENT} has a token that is not one"):
-        kept_tokens(tmp_path, 3, 63)
+        kept_tokens(tmp_path, 63)
     (tmp_path / FREQUENT).write_text("{")
     with pytest.raises(UserError, match="distil the draft model anew"):
-        kept_tokens(tmp_path, 3, 64)
+        kept_tokens(tmp_path, 64)
