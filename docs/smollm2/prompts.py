@@ -2,8 +2,8 @@
 
 Code comes from the sources of the interpreter and of the packages that are installed beside it:
 heads of functions with their docstrings to be continued, and whole files to be read. Questions of
-GSM8K's training split (``--gsm8k FILE``) are asked as its task asks them, after examples. What the
-target makes up itself begins with one of the openings.
+GSM8K's training split (``--gsm8k FILE``) are asked as its task asks them, after examples, and as
+that of MGSM does, without. What the target makes up itself begins with one of the openings.
 """
 
 from __future__ import annotations
@@ -26,6 +26,14 @@ OPENINGS = (
     "Q:", "Q: There are", "Q: A", "Q: If", "Q: John", "Q: Mary has", "Q: In a",
     "Q: Sarah", "Q: The", "Question: How many", "Problem:",
     "The", "In", "Write", "How", "What is", "Once upon a time", "Dear", "# ", "A", "To",
+)  # fmt: skip
+#: As questions without examples begin, for what is learned last.
+QUESTIONS = ("Question:",) * 6 + tuple(
+    f"Question: {word}"
+    for word in (
+        "A", "The", "John", "Mary", "There are", "In a", "Sarah", "Tom", "If", "Every", "Each",
+        "Lisa", "At a", "James", "Jane", "Mike", "A farmer", "A store", "During", "After",
+    )
 )  # fmt: skip
 #: Characters of a prompt, at least and at most.
 _HEAD = 60, 900
@@ -83,6 +91,12 @@ def code(prompts: int, files: int, seed: int) -> tuple[list[str], list[Path]]:
     return found[:prompts], read
 
 
+def alone(path: Path) -> Iterator[str]:
+    """Each question without examples, as ``tasks/mgsm.py`` writes them."""
+    for line in path.open(encoding="utf-8"):
+        yield f"Question: {json.loads(line)['question']}\n\nAnswer:"
+
+
 def questions(path: Path, seed: int) -> Iterator[str]:
     """Each question after one to three examples, as ``tasks/gsm8k.py`` writes them."""
     rows = [json.loads(line) for line in path.open(encoding="utf-8")]
@@ -121,8 +135,10 @@ def main() -> None:
     found, read = code(given.prompts, given.files, given.seed)
     write_rows(given.folder / "code.jsonl", found)
     write_rows(given.folder / "openings.jsonl", list(OPENINGS))
+    write_rows(given.folder / "more_openings.jsonl", [*OPENINGS, *QUESTIONS])
     if given.gsm8k:
         write_rows(given.folder / "questions.jsonl", list(questions(given.gsm8k, given.seed)))
+        write_rows(given.folder / "alone.jsonl", list(alone(given.gsm8k)))
     whole = given.folder / "files"
     whole.mkdir(exist_ok=True)
     for index, path in enumerate(read):
