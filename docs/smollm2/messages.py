@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
-from prompts import sources, write_rows
+from prompts import parsed, sources, write_rows
 
 #: Characters of a text that is to be read, at least and at most.
 _TEXT = 200, 1200
@@ -27,10 +27,8 @@ _TEXT = 200, 1200
 def docstrings() -> Iterator[str]:
     """What modules of Python's library and of installed packages say of themselves."""
     for path in sources():
-        try:
-            text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
-        except (OSError, UnicodeDecodeError, SyntaxError, ValueError, RecursionError):
-            continue
+        source = parsed(path)
+        text = ast.get_docstring(source[1]) if source else None
         if text and _TEXT[0] <= len(text) <= _TEXT[1]:
             yield text
 

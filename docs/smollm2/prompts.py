@@ -51,10 +51,19 @@ def sources() -> Iterator[Path]:
                 yield path
 
 
-def heads(text: str) -> Iterator[str]:
+def parsed(path: Path) -> tuple[str, ast.Module] | None:
+    """The text of a file and its syntax; ``None`` where it is not this Python's."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        return text, ast.parse(text)
+    except (OSError, UnicodeDecodeError, SyntaxError, ValueError, RecursionError):
+        return None
+
+
+def heads(text: str, module: ast.Module) -> Iterator[str]:
     """Functions of a module up to the end of their docstrings, moved to the left margin."""
     lines = text.splitlines()
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(module):
         if isinstance(node, ast.FunctionDef) and ast.get_docstring(node):
             end = node.body[0].end_lineno
             if len(node.body) > 1 and end:
@@ -76,11 +85,11 @@ def code(prompts: int, files: int, seed: int) -> tuple[list[str], list[Path]]:
         path = package.pop(rng.randrange(len(package)))
         if not package:
             packages.remove(package)
-        try:
-            text = path.read_text(encoding="utf-8")
-            own = [head for head in heads(text) if _HEAD[0] <= len(head) <= _HEAD[1]]
-        except (OSError, UnicodeDecodeError, SyntaxError, ValueError, RecursionError):
+        source = parsed(path)
+        if source is None:
             continue
+        text, module = source
+        own = [head for head in heads(text, module) if _HEAD[0] <= len(head) <= _HEAD[1]]
         if len(read) < files and 1_000 < len(text) < _FILE:
             read.append(path)
         # Few of one file, so that they are of many hands.

@@ -98,7 +98,6 @@ class Corpus:
 
     def make(self, model: Any) -> None:
         """Let the target make what is not there yet, up to as many tokens as are wanted."""
-        made = sum(len(text.ids) for text in self.learned())
         # Mixed, so that a part of it is of all kinds; what is measured on comes first. All of them,
         # so that the part is the same if making it was broken off.
         planned = list(self.batches)
@@ -106,6 +105,9 @@ class Corpus:
         planned.sort(key=lambda batch: not batch.held_out)
         missing = [batch for batch in planned if not self._is_made(batch)]
         self._folder.mkdir(parents=True, exist_ok=True)
+        if not missing:
+            return
+        made = sum(len(text.ids) for text in self.learned())
         for batch in steps(missing, "the target's text"):
             if not batch.held_out and made >= (self._config.tokens or math.inf):
                 return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -34,10 +33,10 @@ from pearl_eval.training.draft import (
 )
 from pearl_eval.training.draft_training import Accepted, DraftTraining, rates, schedule
 from pearl_eval.training.fitting import Fitted, fit
-from pearl_eval.training.made_texts import SETTINGS, TEXTS, WORK, made_texts
+from pearl_eval.training.made_texts import SETTINGS, TEXTS, WORK, as_saved, made_texts
 from pearl_eval.training.target_text import TargetText
 
-CHECKPOINT = "draft.pt"
+FIT, CHECKPOINT = f"{WORK}/fit.json", "draft.pt"
 RESULTS = "distillation.json"
 #: Settings of texts that only add to what there is.
 _MORE_TEXT = {"tokens", "made"}
@@ -194,35 +193,33 @@ def _go_on(
     seed: int,
 ) -> None:
     """Refuse to go on with what was begun with other settings: mixing two gives neither."""
+    work = folder / WORK
     # How much text there is may change, as what is there already stays as it is; and how it is
     # saved.
-    work = folder / WORK
     planned = {name: value for name, value in asdict(text).items() if name not in _MORE_TEXT}
     made = {name: value for name, value in asdict(shape).items() if name != "whole"}
-    begun = {
-        Path(SETTINGS).name: ({"target": target, "text": planned, "seed": seed}, str(work)),
-        "fit.json": (
+    begun: dict[str, tuple[dict[str, Any], str]] = {
+        SETTINGS: ({"target": target, "text": planned, "seed": seed}, str(work)),
+        FIT: (
             {"draft": made, "fit": asdict(fitting)},
-            f"{work / 'fit.json'} and {work / CHECKPOINT} to train anew on the same text",
+            f"{folder / FIT} and {work / CHECKPOINT} to train anew on the same text",
         ),
     }
-    contents = {
-        name: json.dumps(settings, indent=2, default=lambda value: value.value) + "\n"
-        for name, (settings, _) in begun.items()
-    }
+    contents = {name: as_saved(settings) for name, (settings, _) in begun.items()}
     found = False
     for name, (_, remedy) in begun.items():
-        if (work / name).exists() and (work / name).read_text(encoding="utf-8") != contents[name]:
+        path = folder / name
+        if path.exists() and path.read_text(encoding="utf-8") != contents[name]:
             raise UserError(
-                f"{work.parent} was begun with other settings, which are in {work / name}; give"
+                f"{folder} was begun with other settings, which are in {path}; give"
                 f" another folder=, or delete {remedy}"
             )
-        found |= (work / name).exists()
+        found |= path.exists()
     if found:
-        print_note(f"goes on in {work.parent} with what was made there")
+        print_note(f"goes on in {folder} with what was made there")
     work.mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():
-        (work / name).write_text(content, encoding="utf-8")
+        (folder / name).write_text(content, encoding="utf-8")
 
 
 def _tell(results: Mapping[str, Any], folder: Path) -> None:

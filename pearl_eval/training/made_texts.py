@@ -14,6 +14,11 @@ WORK = "work"
 TEXTS, SETTINGS = f"{WORK}/texts", f"{WORK}/texts.json"
 
 
+def as_saved(settings: Mapping[str, Any]) -> str:
+    """Settings as the folder keeps them, by which those of a later run are known again."""
+    return json.dumps(settings, indent=2, default=lambda value: value.value) + "\n"
+
+
 def made_texts(names: Iterable[str], target: Mapping[str, Any]) -> list[Path]:
     """Files of texts in folders that ``distill`` filled, in the order of the folders.
 
@@ -29,6 +34,7 @@ def made_texts(names: Iterable[str], target: Mapping[str, Any]) -> list[Path]:
     UserError
         A folder has no texts, or those of another target.
     """
+    wanted = json.loads(as_saved(target))
     found = list[Path]()
     for name in names:
         folder = Path(name).expanduser()
@@ -42,10 +48,10 @@ def made_texts(names: Iterable[str], target: Mapping[str, Any]) -> list[Path]:
                 f"text.made: {folder} has no texts of pearl-eval distill (no {TEXTS}/*.safetensors"
                 f" with a readable {SETTINGS})"
             )
-        if settings.get("target") != json.loads(json.dumps(target)):
+        if settings.get("target") != wanted:
             raise UserError(
                 f"text.made: the texts of {folder} are of another target or dtype:"
-                f" {settings.get('target')}, where {dict(target)} is wanted"
+                f" {settings.get('target')}, where {wanted} is wanted"
             )
         found += paths
     return found
