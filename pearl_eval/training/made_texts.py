@@ -27,14 +27,15 @@ def made_texts(names: Iterable[str], target: Mapping[str, Any]) -> list[Path]:
     names
         The folders.
     target
-        Its settings, as such a folder keeps them: the texts must be of the same.
+        Its settings, as such a folder keeps them. The texts must be of the same weights, in the
+        same dtype; where the weights lie may differ.
 
     Raises
     ------
     UserError
         A folder has no texts, or those of another target.
     """
-    wanted = json.loads(as_saved(target))
+    wanted = _told_by(json.loads(as_saved(target)))
     found = list[Path]()
     for name in names:
         folder = Path(name).expanduser()
@@ -48,10 +49,16 @@ def made_texts(names: Iterable[str], target: Mapping[str, Any]) -> list[Path]:
                 f"text.made: {folder} has no texts of pearl-eval distill (no {TEXTS}/*.safetensors"
                 f" with a readable {SETTINGS})"
             )
-        if settings.get("target") != wanted:
+        theirs = _told_by(settings.get("target") or {})
+        if theirs != wanted:
             raise UserError(
                 f"text.made: the texts of {folder} are of another target or dtype:"
-                f" {settings.get('target')}, where {wanted} is wanted"
+                f" {theirs}, where {wanted} is wanted"
             )
         found += paths
     return found
+
+
+def _told_by(target: Mapping[str, Any]) -> dict[str, Any]:
+    """What tells a target's texts from others': the mark of its weights, and its dtype."""
+    return {name: target.get(name) for name in ("target", "dtype")}

@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = [
     ROOT / "README.md",
     *sorted({*(ROOT / "docs").glob("*.md")} - {ROOT / "docs/changelog.md"}),
+    *sorted((ROOT / "docs").glob("*/README.md")),
 ]
 COMMANDS: dict[str, Command] = {one.name: one.load() for one in entry_points(group=GROUP)}
 #: What stands for something of the reader's own.

@@ -12,7 +12,7 @@ import pytest
 import torch
 from huggingface_hub import constants
 from safetensors import safe_open
-from safetensors.torch import load, load_file
+from safetensors.torch import load, load_file, save_file
 from small_pair import SmallPair, make_model, make_tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -425,7 +425,7 @@ def test_what_is_held_back_is_not_learned(distil: Any, tmp_path: Path) -> None:
 
 
 def test_texts_that_were_made_elsewhere_are_learned_too(
-    distil: Any, tmp_path: Path, prompts: Path
+    distil: Any, tmp_path: Path, small_pair: SmallPair
 ) -> None:
     """Two folders of 24 prompts each, a quarter held out: 2 × 18 learned, 2 × 6 judged."""
     other = tmp_path / "other.txt"
@@ -443,6 +443,12 @@ def test_texts_that_were_made_elsewhere_are_learned_too(
     ]
     assert result["learned_tokens"] == sum(part["learned_tokens"] for part in parts)
     assert not list((tmp_path / "made" / "work").glob("texts/*"))
+    # The same weights may lie elsewhere, as they do on another machine.
+    elsewhere = shutil.copytree(small_pair.folder / "target", tmp_path / "elsewhere")
+    code, _, err = distil("folder=moved", *both, target=elsewhere)
+    assert code == 0, err
+    moved = json.loads((tmp_path / "moved" / "distillation.json").read_text())
+    assert moved["learned_tokens"] == result["learned_tokens"]
     # Beside its own, and what is held back of it, which those who made it did not know.
     held = tmp_path / "held.txt"
     held.write_text("class C7 pass 7\nclass C23 pass 23\n")
@@ -458,9 +464,19 @@ def test_texts_that_were_made_elsewhere_are_learned_too(
     assert distil("folder=third", "text.made=[one,two]", *held_back)[0] == 0
 
 
-def test_texts_of_another_target_are_refused(distil: Any, tmp_path: Path) -> None:
+def test_texts_of_another_target_are_refused(
+    distil: Any, tmp_path: Path, small_pair: SmallPair
+) -> None:
     assert distil("folder=one")[0] == 0
     code, _, err = distil("text.made=[one]", "pair.dtype=bfloat16")
+    assert code == 2 and "the texts of one are of another target or dtype" in err
+    # The shape and the name are the same, some weights are not.
+    other = shutil.copytree(small_pair.folder / "target", tmp_path / "other")
+    weights = load_file(other / "model.safetensors")
+    save_file(
+        {k: v * 1.5 for k, v in weights.items()}, other / "model.safetensors", {"format": "pt"}
+    )
+    code, _, err = distil("text.made=[one]", target=other)
     assert code == 2 and "the texts of one are of another target or dtype" in err
     assert not (tmp_path / "made").exists()
     (tmp_path / "one" / "work" / "texts.json").write_text("{")
