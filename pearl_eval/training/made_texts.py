@@ -60,5 +60,9 @@ def made_texts(names: Iterable[str], target: Mapping[str, Any]) -> list[Path]:
 
 
 def _told_by(target: Mapping[str, Any]) -> dict[str, Any]:
-    """What tells a target's texts from others': the mark of its weights, and its dtype."""
-    return {name: target.get(name) for name in ("target", "dtype")}
+    """What tells a target's texts from others'.
+
+    Not where a model lies, which is in ``model``: the mark of its weights, in ``target``, is the
+    same. A target that a pair makes of another model has that one's mark, and further settings.
+    """
+    return {name: value for name, value in target.items() if name != "model"}

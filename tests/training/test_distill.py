@@ -16,6 +16,8 @@ from safetensors.torch import load, load_file, save_file
 from small_pair import SmallPair, make_model, make_tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from pearl_eval.errors import UserError
+from pearl_eval.pairs.controlled import Controlled
 from pearl_eval.pairs.frequent_tokens import FREQUENT
 from pearl_eval.training import corpus as corpora
 from pearl_eval.training import fitting
@@ -23,6 +25,7 @@ from pearl_eval.training.card import write_card
 from pearl_eval.training.config import FitConfig, TextConfig
 from pearl_eval.training.distill import _results
 from pearl_eval.training.fitting import Fitted
+from pearl_eval.training.made_texts import SETTINGS, TEXTS, as_saved, made_texts
 from pearl_eval.training.target_text import TargetText, load_texts
 
 #: What all of these have in common: little of everything.
@@ -482,6 +485,21 @@ def test_texts_of_another_target_are_refused(
     (tmp_path / "one" / "work" / "texts.json").write_text("{")
     code, _, err = distil("text.made=[one]")
     assert code == 2 and "one has no texts of pearl-eval distill" in err
+
+
+def test_texts_of_a_target_that_is_made_otherwise_are_refused(tmp_path: Path) -> None:
+    """A controlled pair's targets all have the mark of the model that they are made of."""
+
+    def settings(depth: int) -> dict[str, Any]:
+        return {"target": "mark"} | Controlled(depth=depth).target_settings()
+
+    path = tmp_path / TEXTS / "prompts-00000.safetensors"
+    path.parent.mkdir(parents=True)
+    path.touch()
+    (tmp_path / SETTINGS).write_text(as_saved({"target": settings(2)}))
+    assert made_texts([str(tmp_path)], settings(2)) == [path]
+    with pytest.raises(UserError, match="are of another target or dtype"):
+        made_texts([str(tmp_path)], settings(3))
 
 
 @pytest.mark.parametrize(
