@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -107,9 +106,11 @@ class Corpus:
         self._folder.mkdir(parents=True, exist_ok=True)
         if not missing:
             return
-        made = sum(len(text.ids) for text in self.learned())
+        wanted = self._config.tokens
+        # Counting reads every text there is, and what the target thought at each of its tokens.
+        made = sum(len(text.ids) for text in self.learned()) if wanted else 0
         for batch in steps(missing, "the target's text"):
-            if not batch.held_out and made >= (self._config.tokens or math.inf):
+            if wanted and not batch.held_out and made >= wanted:
                 return
             kept = [one for one in batch.make(model) if not self._has_held_back(one)]
             save_texts(kept, self._path(batch))
