@@ -70,7 +70,8 @@ class Prompts(Task):
         first: dict[str, str] = {}
         for index, row in enumerate(rows):
             where = rows.where(index)
-            name = str(_named(row) or where.rpartition(" ")[2])
+            own = _named(row)
+            name = where.rpartition(" ")[2] if own is None else str(own)
             if name in first:
                 raise ValueError(f"{where}: its id {name!r} is already that of {first[name]}")
             first[name] = where

@@ -24,7 +24,7 @@ Run = Callable[..., tuple[int, str, str]]
 SYSTEM = {"role": "system", "content": "Be kind."}
 
 
-def user(text: str) -> dict:
+def user(text: object) -> dict:
     return {"role": "user", "content": text}
 
 
@@ -68,6 +68,12 @@ def test_a_text_file_has_a_prompt_in_each_line(tmp_path: Path) -> None:
         ]
 
 
+def test_lines_of_a_text_end_as_any_machine_ends_them(tmp_path: Path) -> None:
+    (tmp_path / "d.txt").write_bytes(b"one\rtwo\r\nthree\nfour")
+    found = Prompts(data=str(tmp_path / "d.txt")).problems()
+    assert [one.prompt for one in found] == ["one", "two", "three", "four"]
+
+
 def test_each_text_file_of_a_folder_is_a_prompt(tmp_path: Path) -> None:
     (tmp_path / "b.txt").write_text("def f(x):\n\n    return\n\n")
     (tmp_path / "a.TXT").write_text("Why?")
@@ -91,6 +97,13 @@ def test_names_are_ids_or_where_rows_are(tmp_path: Path) -> None:
     assert [one.task_id for one in problems(tmp_path, *rows)] == [f"prompts/{id}" for id in ids]
     (tmp_path / "d.json").write_text(json.dumps(rows))
     assert Prompts(data=str(tmp_path / "d.json")).problems()[0].task_id == "prompts/0"
+
+
+def test_ids_may_be_counted_from_0(tmp_path: Path) -> None:
+    rows = [{"prompt": "a", "id": 0}, {"prompt": "b", "id": 1}, {"prompt": "c", "doc": 0}]
+    assert [one.task_id for one in problems(tmp_path, *rows)] == [
+        "prompts/0", "prompts/1", "prompts/3",
+    ]  # fmt: skip
 
 
 def test_chat_makes_a_prompt_the_users_message(tmp_path: Path) -> None:
@@ -168,6 +181,13 @@ def test_answers_are_contained_or_exact(tmp_path: Path) -> None:
     assert Prompts().score(blank, "anything").correct is None
 
 
+def test_a_dialogue_of_one_answer_may_be_held_to_one(tmp_path: Path) -> None:
+    row = {"messages": [user("6·7?"), assistant("Well."), user("So?")], "answer": "42"}
+    (problem,) = problems(tmp_path, row)
+    assert Prompts().score(problem, "It is 42.").correct is True
+    assert Prompts().score(problem, "It is 41.").correct is False
+
+
 def test_a_limit_takes_as_many_of_each_category(tmp_path: Path) -> None:
     rows = [{"prompt": c, "category": c[0]} for c in ("a1", "a2", "a3", "b1", "b2", "c1")]
     taken = [[one.prompt for one in problems(tmp_path, *rows, limit=n)] for n in (2, 4, 5)]
@@ -230,6 +250,10 @@ GOOD = {"id": 1, "prompt": "Why?"}
         (
             {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
             "line 2: messages: a content must be a text, got .*image_url",
+        ),
+        (
+            {"messages": [user([{"type": "text", "text": "?"}, {"type": "text"}])]},
+            "line 2: messages: a content must be a text, got",
         ),
         ({"messages": [{"role": "tool", "content": "?"}]}, "line 2: messages are those of a syst"),
         (
