@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from tasks.sandbox.inside import wire
 from tasks.sandbox.inside.calls import Calls, Remote, exception
-from tasks.sandbox.inside.wire import Nonsense, pack, receive, send
+from tasks.sandbox.inside.wire import Nonsense, Unfit, pack, receive, send
 
 
 @pytest.fixture
@@ -225,3 +226,44 @@ def test_a_candidate_can_not_have_what_is_built_in_here_by_its_name(sockets: Any
     send(sockets[1].fileno(), {"returned": [{"builtin": "len"}, None]})
     with pytest.raises(Nonsense):
         end(sockets[0], trusting=False).ask(0, (), {})
+
+
+def test_a_message_has_a_length_that_it_may_have(
+    sockets: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eight letters and quotation marks are ten bytes of JSON."""
+    monkeypatch.setattr(wire, "LIMIT", 10)
+    ours, theirs = (one.fileno() for one in sockets)
+    send(ours, "x" * 8)
+    assert receive(theirs) == "x" * 8
+    with pytest.raises(Unfit):
+        send(ours, "x" * 9)
+    sockets[0].sendall(b"\0\0\0\x0b" + b"1" * 11)
+    with pytest.raises(Nonsense, match="a message of 11 bytes"):
+        receive(theirs)
+
+
+def test_a_message_that_is_cut_short_is_the_end(sockets: Any) -> None:
+    ours, theirs = sockets
+    ours.sendall(b"\0\0\0\x04nul")
+    ours.close()
+    with pytest.raises(EOFError):
+        receive(theirs.fileno())
+
+
+class Dumb(Exception):
+    def __str__(self) -> str:
+        raise ValueError
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ValueError(), "ValueError"),
+        (ValueError(" a\n\tb\x1b[2J "), "ValueError: a b [2J"),
+        (Dumb(), "Dumb"),
+        (ValueError("x" * 999), "ValueError: " + "x" * 188),
+    ],
+)
+def test_an_error_is_told_in_a_line_of_200_signs(error: Exception, told: str) -> None:
+    assert wire.describe(error) == told

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
+import os
+import sys
 import threading
 from types import SimpleNamespace
 from typing import Any
@@ -12,8 +15,10 @@ import pytest
 from tasks.rows.rows import _text
 from tasks.sandbox import sandbox
 from tasks.sandbox.inside.calls import _renew
-from tasks.sandbox.sandbox import Isolation, installed
+from tasks.sandbox.inside.candidate import show_packages
+from tasks.sandbox.sandbox import Isolation, Sandbox, installed
 from tasks.scoring import checker
+from tasks.scoring.checker import Checker
 
 
 def test_a_check_is_given_up_twenty_seconds_after_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,6 +52,87 @@ def test_only_bubblewrap_must_be_installed(there: bool, monkeypatch: pytest.Monk
     monkeypatch.setattr(sandbox, "_bubblewrap", lambda: "/usr/bin/bwrap" if there else None)
     assert installed(Isolation.bubblewrap) is there
     assert installed(Isolation.namespaces) and installed(Isolation.none)
+
+
+@pytest.mark.parametrize(
+    ("asked", "there", "working", "taken"),
+    [
+        ("auto", True, {"bubblewrap", "namespaces"}, "bubblewrap"),
+        ("auto", True, {"namespaces"}, "namespaces"),
+        ("auto", False, {"bubblewrap", "namespaces"}, "namespaces"),
+        ("namespaces", True, {"bubblewrap", "namespaces"}, "namespaces"),
+        ("none", True, {"bubblewrap", "namespaces", "none"}, "none"),
+    ],
+)
+def test_the_first_isolation_that_works_is_taken(
+    asked: str, there: bool, working: set[str], taken: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_work(monkeypatch, there, working)
+    found = Checker.choose(Isolation(asked), 3.0, 512)
+    assert found.sandbox == Sandbox(Isolation(taken), 3.0, 512)
+
+
+def test_where_no_isolation_works_each_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No isolation is none of those that are tried by themselves."""
+    let_work(monkeypatch, False, {"bubblewrap", "none"})
+    with pytest.raises(ValueError, match="can't check generated code here") as error:
+        Checker.choose(Isolation.auto, 3.0, 512)
+    assert str(error.value).startswith(
+        "task.isolation=auto can't check generated code here (bubblewrap: bwrap is not installed;"
+        " namespaces: failed: no): is task.check_memory_mb=512 enough?"
+    )
+
+
+def let_work(monkeypatch: pytest.MonkeyPatch, bubblewrap: bool, working: set[str]) -> None:
+    monkeypatch.setattr(sandbox, "_bubblewrap", lambda: "/usr/bin/bwrap" if bubblewrap else None)
+    monkeypatch.setattr(
+        Checker,
+        "_attempt",
+        lambda self, *_: "passed" if self.isolation.value in working else "failed: no",
+    )
+
+
+@pytest.mark.parametrize("user", [0, 1000])
+def test_what_bubblewrap_is_told(user: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root stays out of a user namespace, and becomes nobody later."""
+    monkeypatch.setattr(sandbox, "_bubblewrap", lambda: "/usr/bin/bwrap")
+    monkeypatch.setattr(os, "getuid", lambda: user)
+    command = Sandbox(Isolation.bubblewrap, 3.0, 512)._command(["/dev/null"])
+    words = " ".join(command)
+    assert words.startswith(
+        "/usr/bin/bwrap --as-pid-1 --die-with-parent --new-session --cap-drop ALL --unshare-"
+    )
+    assert " --size 67108864 --perms 1777 --tmpfs /tmp --dir " in words
+    assert " --dev-bind /dev/null /dev/null " in words
+    assert " --remount-ro / --chdir /tmp -- " in words
+    for option in ("--unshare-net", "--unshare-pid", "--unshare-ipc", "--unshare-uts"):
+        assert (option in command) == (user == 0)
+    assert ("--unshare-all" in command) == (user != 0)
+    assert (" --cap-add CAP_SETUID --cap-add CAP_SETGID " in words) == (user == 0)
+    told = {"seconds": 3.0, "memory": 512 * 2**20, "user": None if user else 65534}
+    assert json.loads(command[-1]) == told
+
+
+def test_what_other_sandboxes_are_told() -> None:
+    shared = {"seconds": 3.0, "memory": 512 * 2**20}
+    own = Sandbox(Isolation.namespaces, 3.0, 512)._command(["/a", "/b"])
+    assert json.loads(own[-1]) == shared | {"binds": ["/a", "/b"], "tmp_bytes": 64 * 2**20}
+    assert "namespaces.main(" in own[-3]
+    none = Sandbox(Isolation.none, 3.0, 512)._command(["/a"])
+    assert json.loads(none[-1]) == shared | {"user": None}
+    assert "warden.main(" in none[-3]
+
+
+def test_packages_that_compute_do_so_in_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "path", ["/own"])
+        patch.setattr(os, "environ", {})
+        for folders in ([], ["/a", "/b"]):
+            show_packages(folders)
+            found.append((list(sys.path), dict(os.environ)))
+    names = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+    assert found == [(["/own"], {}), (["/own", "/a", "/b"], dict.fromkeys(names, "1"))]
 
 
 def test_rows_are_told_apart_whatever_the_order_of_their_fields() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv as csv_library
 import gzip
 import json
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from tasks.gsm8k import Gsm8k
 from tasks.humaneval import HumanEval
 from tasks.mgsm import Mgsm
 from tasks.mt_bench import MtBench
-from tasks.rows.rows import read_rows
+from tasks.rows.rows import Rows, read_rows
 
 ROWS = [
     {"question": 'What is "2+3", in words?\nAnd 6?', "answer": "2+3=5\n#### 5"},
@@ -117,6 +118,30 @@ def test_tasks_name_the_row(tmp_path: Path) -> None:
         ValueError, match=r"mgsm_de\.tsv, line 3: the answer must be a number, got 'x'"
     ):
         Mgsm(data=str(tmp_path), languages=["de"]).load()
+
+
+@pytest.mark.parametrize("name", ["d.csv", "d.tsv"])
+def test_a_field_may_be_longer_than_csv_allows_by_itself(tmp_path: Path, name: str) -> None:
+    limit = csv_library.field_size_limit(100)
+    try:
+        head = "question,answer\n" if name == "d.csv" else ""
+        divider = "," if name == "d.csv" else "\t"
+        (tmp_path / name).write_text(f"{head}{'x' * 999}{divider}5\n")
+        (row,) = read_rows(str(tmp_path / name), FIELDS)
+    finally:
+        csv_library.field_size_limit(limit)
+    assert row == {"question": "x" * 999, "answer": "5"}
+
+
+def test_half_a_character_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "d.jsonl").write_bytes(lines([ROWS[0], {"question": "\ud83d", "answer": "5"}]))
+    with pytest.raises(ValueError, match=r"d\.jsonl, line 2: '\\ud83d' is half of a character"):
+        read_rows(str(tmp_path / "d.jsonl"), FIELDS)
+
+
+def test_rows_without_places_are_told_by_their_number() -> None:
+    rows = Rows(ROWS, "the package")
+    assert (rows.where(1), len(rows), rows[1]) == ("the package, row 1", 2, ROWS[1])
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_prompt(tmp_path: Path) -> None:

@@ -52,6 +52,27 @@ def test_prompt_and_score(tmp_path: Path) -> None:
     assert not task.score(problem, " I don't know.\nQ: Next?\nA: The answer is 1000.").correct
 
 
+def test_each_calculation_is_left_out_of_a_worked_example(tmp_path: Path) -> None:
+    answer = "It is 2*3=<<2*3=6>>6,\nand 6+1=<<6+1=7>>7.\n#### 7"
+    path = write(tmp_path / "d.jsonl", ROW | {"answer": answer})
+    (problem,) = Gsm8k(data=path, shots_data=path, shots=1).problems()
+    assert "A: It is 2*3=6, and 6+1=7. The answer is 7.\n\nQ:" in problem.prompt
+
+
+def test_the_last_mark_of_a_worked_answer_has_its_number(tmp_path: Path) -> None:
+    row = {"question": "?", "answer": "#### 1. Find it\n2*3=6\n#### 6"}
+    task = Gsm8k(data=write(tmp_path / "d.jsonl", row), shots=0)
+    (problem,) = task.problems()
+    assert task.score(problem, "The answer is 6.").correct
+    assert not task.score(problem, "The answer is 1.").correct
+
+
+def test_a_question_begins_a_line_but_for_the_harness() -> None:
+    text = "As in Q: 3. The answer is 6."
+    assert is_right(text, "6") and is_right(text, "6", AnswerRule.lenient)
+    assert not is_right(text, "6", AnswerRule.strict_match)
+
+
 def test_worked_examples_end_in_the_mark_that_is_read(tmp_path: Path) -> None:
     path = write(tmp_path / "d.jsonl", ROW)
     task = Gsm8k(data=path, shots_data=path, shots=1, answer=AnswerRule.hashes)

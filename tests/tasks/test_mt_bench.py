@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -206,6 +207,7 @@ def test_answers_are_left_as_fastchat_reads_them(tmp_path: Path) -> None:
     assert line["model_id"] == "pearl-tiny"
     assert set(line) == {"question_id", "answer_id", "model_id", "choices", "tstamp"}
     assert line["answer_id"] != other["answer_id"]
+    assert line["tstamp"] == pytest.approx(time.time(), abs=60)
 
 
 def test_how_many_dialogues_there_are_is_told_of_a_file(tmp_path: Path) -> None:
