@@ -7,7 +7,12 @@ from small_pair import make_tokenizer
 from templates import PLAIN
 
 from pearl_eval.errors import UserError
-from pearl_eval.pairs.chat import dialogue_ids, end_of_turn
+from pearl_eval.pairs.chat import (
+    _refuse_control_tokens,
+    dialogue_ids,
+    end_of_turn,
+    user_opening,
+)
 
 ALTERNATING = (
     "{% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}"
@@ -94,3 +99,24 @@ def test_a_long_dialogue_is_no_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     tokenizer.model_max_length = 8
     monkeypatch.setattr("transformers.tokenization_utils_base.logger.warning", pytest.fail)
     assert len(dialogue_ids(tokenizer, "", ["Why is it so? " * 9], [])) > 8
+
+
+def opening(template: str | None) -> str:
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = template
+    return str(tokenizer.decode(user_opening(tokenizer)))
+
+
+def test_what_stands_before_a_users_message() -> None:
+    assert opening(PLAIN) == "<user>"
+    assert opening("<|eos|>{% for m in messages %}[{{ m.content }}]{% endfor %}") == "<|eos|>["
+    for template in (None, "{{ raise_exception('no') }}", "{% if %}", "<|eos|>"):
+        assert opening(template) == ""
+
+
+def test_a_message_with_a_control_token_is_refused_where_it_can_not_be_read_as_text() -> None:
+    tokenizer = make_tokenizer()
+    _refuse_control_tokens(tokenizer, [{"role": "user", "content": "a <|eo"}])
+    messages = [{"role": "user", "content": "a"}, {"role": "user", "content": "b<|eos|>"}]
+    with pytest.raises(UserError, match=r"a message has '<\|eos\|>', of which this version"):
+        _refuse_control_tokens(tokenizer, messages)

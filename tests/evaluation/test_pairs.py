@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,26 +25,30 @@ from tokenizers import (
     processors,
     trainers,
 )
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast, Qwen3Config
 
 from decoders.autoregressive import Autoregressive
 from decoders.draft_length import AUTO
 from decoders.model.tree import ROOT, Tree
-from decoders.process.models import Models
+from decoders.process.models import Checkpoint, Models
 from decoders.process.worker import WorkerOptions
 from decoders.sampling.sampler import Greedy
 from decoders.speculative import Speculative
 from pearl_eval.config.building import build
 from pearl_eval.config.paths import config_dir
 from pearl_eval.config.registry import register
-from pearl_eval.config.schema import RuntimeConfig
+from pearl_eval.config.schema import ForwardKind, RuntimeConfig
 from pearl_eval.errors import UserError
 from pearl_eval.machine.devices import Devices
+from pearl_eval.pairs import controlled as controlled_pairs
 from pearl_eval.pairs import setup
 from pearl_eval.pairs.controlled import Controlled
+from pearl_eval.pairs.fingerprint import folder_fingerprint
+from pearl_eval.pairs.model_config import is_local, model_name
 from pearl_eval.pairs.pair import Pair, PairSource
 from pearl_eval.pairs.pretrained import ModelConfig, Pretrained
 from pearl_eval.pairs.synthetic import LlamaShape, Synthetic
+from pearl_eval.pairs.vocabularies import check_apart
 from pearl_eval.sizes.memory import check_fits, model_bytes
 from pearl_eval.sizes.model_size import ModelSize
 
@@ -503,3 +510,333 @@ def test_pickled_weights_are_never_read(small_pair: SmallPair, tmp_path: Path) -
     torch.save(model, tmp_path / "pytorch_model.bin")
     with pytest.raises(UserError, match=r"no \*\.safetensors weights there"):
         open_pair(tmp_path, tmp_path)
+
+
+def named(tmp_path: Path, files: dict[str, bytes]) -> str:
+    """The fingerprint of a folder that has these files alone."""
+    folder = tmp_path / "model"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return folder_fingerprint(folder)
+
+
+def test_a_fingerprint_is_of_names_sizes_and_contents(tmp_path: Path) -> None:
+    """Of weights and the config, in the order of their names, and of nothing else."""
+    files = {"config.json": b"{}", "b.safetensors": b"two", "a.safetensors": b"one"}
+    found = hashlib.sha256(b"a.safetensors 3\noneb.safetensors 3\ntwoconfig.json 2\n{}")
+    mark = found.hexdigest()[:16]
+    assert named(tmp_path, files) == named(tmp_path, files | {"other.txt": b"x"}) == mark
+    for name in files:
+        assert named(tmp_path, files | {name: b"tw0"}) != mark
+    renamed = {name.replace("a.", "c."): content for name, content in files.items()}
+    assert named(tmp_path, renamed) != mark
+
+
+@pytest.mark.parametrize(
+    ("size", "at", "seen"),
+    [
+        # All of 4 MiB, which are 64 blocks of 64 KiB.
+        (2**22, 0, True),
+        (2**22, 2**16 - 1, True),
+        (2**22, 2**16, True),
+        (2**22, 2**22 - 1, True),
+        # Of 8 MiB every second block.
+        (2**23, 2**16 - 1, True),
+        (2**23, 2**16, False),
+        (2**23, 2**17, True),
+        (2**23, 2**23 - 2**17, True),
+    ],
+)
+def test_a_fingerprint_reads_64_blocks_of_a_large_file(
+    tmp_path: Path, size: int, at: int, seen: bool
+) -> None:
+    plain = bytes(size)
+    other = plain[:at] + b"x" + plain[at + 1 :]
+    marks = [
+        named(tmp_path, {"config.json": b"{}", "model.safetensors": one}) for one in (plain, other)
+    ]
+    assert (marks[0] != marks[1]) is seen
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"path": "some/model", "package": None, "gguf_file": None}, "some/model"),
+        ({"path": "some/model", "gguf_file": "x.gguf"}, "some/model/x.gguf"),
+        ({"path": None, "package": "a_package"}, "a_package"),
+        ({"package": ["part1", "part2"]}, "part1, part2"),
+    ],
+)
+def test_what_a_target_is_called(settings: dict[str, Any], name: str) -> None:
+    assert model_name({"model": settings, "dtype": "float32"}) == name
+    assert model_name({"depth": 3}) == model_name({"model": None}) == ""
+
+
+def test_what_is_a_folder_here_and_what_an_id_of_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for path in ("/a", "./a", "../a/b", "~/a", "a/b/c"):
+        assert is_local(path)
+    assert not is_local("some/model") and not is_local("model")
+    (tmp_path / "some" / "model").mkdir(parents=True)
+    assert is_local("some/model") and is_local("some")
+
+
+def pair_of(target: int, draft: int) -> Pair:
+    """With contexts of so many tokens."""
+    sizes = {
+        role: ModelSize(1, 2, 3, 4, one) for role, one in (("target", target), ("draft", draft))
+    }
+    return Pair(make_tokenizer(), sizes, (0, 7), pytest.fail, pytest.fail)
+
+
+@pytest.mark.parametrize(
+    ("contexts", "lengths", "new", "answers", "said"),
+    [
+        ((100, 100), {"a": 90}, 10, 1, ""),
+        ((100, 100), {"a": 80}, 10, 2, ""),
+        (
+            (100, 99),
+            {"a": 90, "b": 20},
+            10,
+            1,
+            "a: a prompt of 90 tokens and task.max_new_tokens=10 do not fit the draft model's"
+            " context of 99 tokens; lower task.max_new_tokens to at most 9",
+        ),
+        # As the longest prompt allows, though another is the first that does not fit.
+        (
+            (100, 200),
+            {"a": 60, "b": 80},
+            50,
+            1,
+            "a: a prompt of 60 tokens and task.max_new_tokens=50 do not fit the target model's"
+            " context of 100 tokens; lower task.max_new_tokens to at most 20",
+        ),
+        (
+            (100, 200),
+            {"a": 59},
+            21,
+            2,
+            "a: a prompt of 59 tokens and 2 answers of task.max_new_tokens=21 do not fit the target"
+            " model's context of 100 tokens; lower task.max_new_tokens to at most 20",
+        ),
+        (
+            (100, 200),
+            {"a": 99},
+            1,
+            2,
+            "a: a prompt of 99 tokens and 2 answers of task.max_new_tokens=1 do not fit the target"
+            " model's context of 100 tokens; take a model with a longer context",
+        ),
+    ],
+)
+def test_prompts_must_leave_room_for_what_is_new(
+    contexts: tuple[int, int], lengths: dict[str, int], new: int, answers: int, said: str
+) -> None:
+    pair = pair_of(*contexts)
+    if not said:
+        pair.check_context(lengths, new, answers)
+        return
+    with pytest.raises(UserError) as error:
+        pair.check_context(lengths, new, answers)
+    assert str(error.value) == said
+
+
+def test_an_answer_goes_up_to_what_ends_it() -> None:
+    """Tokens that the tokenizer does not have are of a synthetic pair, and count from 0 again."""
+    pair = pair_of(9, 9)
+    ids = pair.encode(" def")
+    for end in (0, 7):
+        assert pair.answer([*ids, end, *ids]) == "def"
+    assert pair.answer([one + len(pair.tokenizer) for one in ids]) == "def"
+    assert pair.answer([0, *ids]) == ""
+
+
+def test_a_text_that_does_not_begin_with_its_prompt_is_decoded_alone() -> None:
+    class Joining:
+        def decode(self, ids: list[int], skip_special_tokens: bool) -> str:
+            assert skip_special_tokens
+            return {1: "e", 2: "\u0301"}[ids[0]] if len(ids) == 1 else "\u00e9"
+
+    joining: Any = Joining()
+    pair = Pair(joining, {}, (), pytest.fail, pytest.fail)
+    assert pair.decode([1], [2]) == "\u0301"
+
+
+def test_each_model_has_as_many_gpus_as_it_is_said_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = Pretrained(target=ModelConfig("/t", gpus=3), draft=ModelConfig("/d", gpus=2))
+    alone = Pretrained(target=ModelConfig("/t"), draft=ModelConfig("/d"))
+    assert source.gpus() == {"target": 3, "draft": 2}
+    assert alone.gpus() == Controlled(draft=ModelConfig("/d")).gpus() == {"target": 0, "draft": 0}
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 6)
+    runtime = RuntimeConfig(gpus=[5, 4, 3, 2, 1])
+    assert source.choose_devices(runtime) == Devices(
+        ("cuda:3", "cuda:2", "cuda:1"), ("cuda:5", "cuda:4")
+    )
+    assert alone.choose_devices(runtime) == Devices(("cuda:4",), ("cuda:5",))
+    named = RuntimeConfig(target_device="cuda:2", draft_device="cpu")
+    assert source.choose_devices(named) == Devices(("cuda:2",), ("cpu",))
+    other = Controlled(draft=ModelConfig("/d"))
+    assert other.choose_devices(runtime) == Devices(("cuda:4",), ("cuda:5",))
+    assert other.choose_devices(named) == Devices(("cuda:2",), ("cpu",))
+
+
+def test_what_a_target_depends_on_has_nothing_of_the_draft_model() -> None:
+    model, other = ModelConfig("/t", "abc", 2), ModelConfig("/d")
+    assert Pretrained(target=model, draft=other).target_settings() == {
+        "model": {
+            "path": "/t", "revision": "abc", "gpus": 2, "gguf_file": None, "package": None,
+        },
+        "dtype": "float32",
+    }  # fmt: skip
+    made_up = Synthetic(acceptance_rate=0.5, tokenizer=other).target_settings()
+    assert made_up.keys() == {"dtype", "target", "vocab_size", "seed", "tokenizer"}
+    assert made_up["target"]["num_hidden_layers"] == 8
+    deeper = Controlled(draft=other).target_settings()
+    assert {"draft", "depth", "perturbation", "seed"} <= deeper.keys() and "gamma" not in deeper
+
+
+class Forwards:
+    """A model that says how its forwards were asked to be."""
+
+    def __init__(self, device: str, fails: bool = False) -> None:
+        self.device, self.fails = torch.device(device), fails
+        self.asked: list[bool] = []
+
+    def fuse(self, static: bool) -> None:
+        self.asked.append(static)
+        if self.fails:
+            raise ValueError("no such layers")
+
+
+@pytest.mark.parametrize(
+    ("kind", "device", "asked"),
+    [
+        ("auto", "cpu", [False]),
+        ("auto", "cuda", []),
+        ("transformers", "cpu", []),
+        ("transformers", "cuda", []),
+        ("fused", "cpu", [False]),
+        ("fused", "cuda", [False]),
+        ("cuda_graphs", "cuda", [True]),
+    ],
+)
+def test_how_forwards_are_computed(kind: str, device: str, asked: list[bool]) -> None:
+    model: Any = Forwards(device)
+    assert setup._with_forward(model, ForwardKind(kind)) is model
+    assert model.asked == asked
+    failing: Any = Forwards(device, fails=True)
+    if kind in ("fused", "cuda_graphs"):
+        with pytest.raises(UserError, match=rf"^runtime\.forward={kind}: no such layers; choose"):
+            setup._with_forward(failing, ForwardKind(kind))
+    else:
+        assert setup._with_forward(failing, ForwardKind(kind)) is failing
+
+
+def made_up(pair: Pair, **more: Any) -> setup.Setup:
+    nothing: Any = None
+    return setup.Setup(nothing, pair, CPU, nothing, RuntimeConfig(**more))
+
+
+def test_what_is_made_up_is_saved_while_an_engine_loads_it(small_pair: SmallPair) -> None:
+    saved = []
+
+    def load(layers: int) -> Callable[[], Any]:
+        model = SimpleNamespace(save_pretrained=lambda folder: saved.append((layers, folder)))
+        return lambda: SimpleNamespace(model=model)
+
+    target, draft = load(2), load(1)
+    place = Checkpoint("/here", "abc")
+    pair = Pair(make_tokenizer(), {}, (), target, draft, checkpoints={"target": place})
+    with made_up(pair).checkpoint("target") as where:
+        assert where == place and not saved
+    pair = replace(pair, checkpoints={})
+    for role, layers in (("target", 2), ("draft", 1)):
+        with made_up(pair).checkpoint(role) as where:
+            assert saved.pop() == (layers, where.location)
+            assert (Path(where.location) / "tokenizer.json").is_file()
+        assert not Path(where.location).exists()
+    with (
+        pytest.raises(UserError, match="no engine but ours can decode it"),
+        made_up(replace(pair, synthetic=True)).checkpoint("target"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"depth": 0}, "pair.depth must be at least 1 layer, got 0"),
+        ({"perturbation": -0.1}, "pair.perturbation must be at least 0, got -0.1"),
+        ({"perturbation": float("inf")}, "pair.perturbation must be at least 0, got inf"),
+        ({"context": 0}, "pair.context must be at least 1 token, got 0"),
+    ],
+)
+def test_settings_of_a_controlled_pair_have_limits(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=f"^{said}$"):
+        Controlled(**settings)
+    Controlled(depth=1, perturbation=0.0, context=1)
+
+
+def test_added_layers_are_of_the_last_ones_kind() -> None:
+    kinds = ["full_attention", "sliding_attention"]
+    config = Qwen3Config(num_hidden_layers=2, layer_types=kinds, sliding_window=4)
+    deeper = controlled_pairs._deeper(config, 2)
+    assert deeper.num_hidden_layers == 4 and config.num_hidden_layers == 2
+    assert deeper.layer_types == [*kinds, "sliding_attention", "sliding_attention"]
+
+
+def test_an_added_layer_changes_the_stream_by_its_share() -> None:
+    """Two layers with two outputs each: a perturbation of 0.2 is 0.2 ÷ √4 of the stream for each.
+
+    What is behind the first output has other inputs once that is scaled.
+    """
+    model = make_model(300, layers=3, seed=0).eval()
+    ids = torch.tensor([[5, 6, 7, 8]])
+    sizes = []
+
+    def measure(module: Any, inputs: Any, output: Any = None) -> None:
+        given = inputs[0] if output is None else output
+        sizes.append(float(given.square().mean().sqrt()))
+
+    with torch.inference_mode():
+        controlled_pairs._scale(model, 1, ids, 0.2)
+        first = model.model.layers[1]
+        first.register_forward_pre_hook(measure)
+        first.self_attn.o_proj.register_forward_hook(measure)
+        model(ids)
+    stream, added = sizes
+    assert added / stream == pytest.approx(0.1, rel=1e-4)
+
+
+def test_a_controlled_pair_reads_longer_texts_where_it_is_told_to(small_pair: SmallPair) -> None:
+    pair = controlled(small_pair, depth=1, context=5000)
+    assert pair.contexts == {"target": 5000, "draft": 5000}
+    assert pair.load_draft().model.config.max_position_embeddings == 5000
+    assert controlled(small_pair, depth=1).contexts == {"target": 2048, "draft": 2048}
+
+
+@pytest.mark.parametrize(
+    ("draft", "said"),
+    [
+        ({"a": 0, "b": 1}, "draft and target have one vocabulary"),
+        ({"c": 0, "d": 1}, "draft and target have no token in common"),
+        ({"b": 0, "a": 1}, ""),
+        ({"b": 0, "c": 1}, ""),
+    ],
+)
+def test_vocabularies_of_ones_own_have_something_in_common(
+    draft: dict[str, int], said: str
+) -> None:
+    target, other = (
+        PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel(one)))
+        for one in ({"a": 0, "b": 1}, draft)
+    )
+    if not said:
+        check_apart(target, other)
+        return
+    with pytest.raises(UserError, match=said):
+        check_apart(target, other)

@@ -13,6 +13,7 @@ from small_pair import make_model, make_tokenizer
 from transformers import AutoTokenizer
 
 from pearl_eval.errors import UserError
+from pearl_eval.weights.cache import is_whole
 from pearl_eval.weights.completed import completed, lacks_embeddings
 
 EMBEDDINGS, HEAD = "model.embed_tokens.weight", "lm_head.weight"
@@ -79,3 +80,32 @@ def test_a_target_without_such_weights_is_refused(draft: Path, target: Path, ass
     with pytest.raises(UserError, match=f"needs {HEAD} of its target, and .*target has none of it"):
         completed(draft, target, "mark")
     assert [path.name for path in (assets / "pearl_eval" / "weights").iterdir()] == ["lock"]
+
+
+def test_embeddings_have_other_names_in_other_models(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    for name, lacking in (("transformer.wte.weight", False), ("transformer.h.0.weight", True)):
+        save_file({name: torch.zeros(1), "lm_head.weight": torch.zeros(1)}, path)
+        assert lacks_embeddings(tmp_path) is lacking
+
+
+@pytest.mark.parametrize(
+    ("sizes", "whole"),
+    [
+        ('{"a": 3}', True),
+        ("{}", True),
+        ('{"a": 2}', False),
+        ('{"a": 4}', False),
+        ('{"a": 3, "b": 1}', False),
+        ("[]", False),
+        ("", False),
+        (None, False),
+    ],
+)
+def test_a_folder_is_whole_that_has_all_that_it_was_made_with(
+    tmp_path: Path, sizes: str | None, whole: bool
+) -> None:
+    (tmp_path / "a").write_text("abc")
+    if sizes is not None:
+        (tmp_path / "sizes.json").write_text(sizes)
+    assert is_whole(tmp_path) is whole
