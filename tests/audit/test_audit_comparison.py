@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
 
-from pearl_eval.audit import result
-from pearl_eval.audit.audit import _summary, _tell
+from pearl_eval.audit import audit, result
+from pearl_eval.audit.audit import _conclude, _counted, _summary, _table, _tell
 from pearl_eval.audit.comparison import pair_up, part
 from pearl_eval.audit.ends import EndKind, OutputEnd
+from pearl_eval.audit.inputs import Input
 from pearl_eval.audit.page import page
 from pearl_eval.audit.processors import Applied
 from pearl_eval.audit.result import AuditResult, FileResult
@@ -18,6 +22,8 @@ from pearl_eval.audit.texts import RowText
 from pearl_eval.audit.verdicts import JudgedOutput
 from pearl_eval.checks.distribution import Fit
 from pearl_eval.checks.divergence import Divergence
+from pearl_eval.config.schema import Dtype
+from pearl_eval.errors import EquivalenceViolation, UserError
 
 
 def judged(
@@ -169,6 +175,9 @@ def test_what_the_page_says_besides(monkeypatch: pytest.MonkeyPatch) -> None:
     (tie,) = (line for line in lines if line.startswith("- line 1: "))
     assert tie.endswith("held to 0.5; 1 more")
     assert (found.figures()["sampled"], found.kinds["sampled"]) == (1, 1)
+    names = ("sampled_tokens", "sampling_p_value", "sampling_smallest_bias")
+    assert [found.figures()[name] for name in names] == [1234, 0.0123, 0.0377]
+    assert [found.figures()[name] for name in ("ends_unknown", "retokenised")] == [2, 1]
     monkeypatch.setattr(result, "fit_of", lambda judged: Fit(9, 1e-12, 0.5))
     assert "- sampled tokens: BIASED, p = 1e-12 over 9 " in page(
         AuditResult([FileResult("f", outputs, [])], "", "", "")
@@ -226,3 +235,124 @@ def test_a_long_list_is_cut_on_the_page() -> None:
     text = page(AuditResult([FileResult("f", outputs, [])], "", "", ""))
     assert text.count("where the target's own is 9") == 20
     assert "- and 2 more, in audit.json" in text
+
+
+def test_what_the_file_of_an_audit_holds() -> None:
+    first, second = judged(1, [7], [1, 2], "a"), judged(4, [7], [1, 3], "a", wrong=1)
+    files = [
+        FileResult("f", [first], [Unusable(Place("f", 9), "why not")]),
+        FileResult("g", [second], []),
+    ]
+    alone = [Unusable(Place("g", 5), "alone")]
+    made = AuditResult(
+        files, "so much", "model", "bfloat16", [part(first, second)], alone, {"torch": "x"}
+    )
+    content = made.content()
+    assert [one.pop("file") for one in content["files"]] == ["f", "g"]
+    assert content.pop("files") == [one.figures() for one in files]
+    assert [row["line"] for row in content.pop("rows")] == [1, 4]
+    assert content == {
+        "target": "model",
+        "dtype": "bfloat16",
+        "tolerance": "so much",
+        "unusable": [
+            {"file": "f", "line": 9, "reason": "why not"},
+            {"file": "g", "line": 5, "reason": "alone"},
+        ],
+        "partings": [
+            {
+                "name": "a",
+                "lines": [1, 4],
+                "position": 1,
+                "tokens": [2, 3],
+                "found": ["own", "violation"],
+                "meaning": "second wrong",
+            }
+        ],
+        "meanings": {"second wrong": 1},
+        "environment": {"torch": "x"},
+    }
+    assert AuditResult(files, "", "", "").content()["meanings"] is None
+
+
+def test_each_reason_to_part_is_told_in_words() -> None:
+    same, tied, wrong = (
+        judged(1, [7], [1]),
+        judged(2, [7], [2], tie=0),
+        judged(3, [7], [3], wrong=0),
+    )
+    other = judged(4, [7], [4], wrong=0)
+    both = [(same, same), (same, tied), (wrong, tied), (tied, wrong), (wrong, other)]
+    lines = page(AuditResult([], "", "", "", [part(*one) for one in both])).splitlines()
+    assert [line for line in lines if " of 5: " in line] == [
+        "- 1 of 5: the same",
+        "- 1 of 5: part where either token is the target's own within rounding",
+        "- 1 of 5: part where the first file's token is not the target's own",
+        "- 1 of 5: part where the second file's token is not the target's own",
+        "- 1 of 5: part where neither file's token is the target's own",
+    ]
+
+
+def test_what_an_audit_ends_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is wrong counts before what is biased, and that before what could not be judged."""
+    right, wrong = judged(1, [7], [1]), judged(2, [7], [1], wrong=0)
+    lost = [Unusable(Place("g", 3), "why not")]
+    _conclude(AuditResult([FileResult("f", [right], [])], "", "", ""))
+    files = [FileResult("f", [], []), FileResult("g", [right, right], lost)]
+    with pytest.raises(UserError, match=r"^1 rows could not be judged; all 2 others are the"):
+        _conclude(AuditResult(files, "", "", ""))
+    monkeypatch.setattr(result, "fit_of", lambda judged: Fit(9, 1e-12, 0.5) if judged else None)
+    files = [FileResult("f", [], []), FileResult("g", [right, right], lost)]
+    with pytest.raises(EquivalenceViolation) as error:
+        _conclude(AuditResult(files, "", "", ""))
+    assert str(error.value) == (
+        "g: its 9 sampled tokens are not distributed as the target's (p = 1.0e-12)"
+    )
+    files = [FileResult("f", [right], []), FileResult("g", [right, wrong], lost)]
+    with pytest.raises(EquivalenceViolation) as error:
+        _conclude(AuditResult(files, "", "", ""))
+    assert str(error.value) == (
+        f"1 of 3 outputs are not the target's own; the first is f, line 2: {wrong.why}"
+    )
+
+
+def test_rows_are_tracked_by_how_many_tokens_are_none_of_the_targets() -> None:
+    (found,) = _table([{"line": 3, "ties": [1, 2], "violations": [4]}]).to_dict("records")
+    assert found == {"line": 3, "ties": 2, "violations": 1}
+
+
+def test_rows_that_none_could_be_judged_of_are_counted() -> None:
+    lost = Unusable(Place("f", 1), "")
+    assert _counted([Input("f", [], [lost, lost]), Input("g", [], [lost])]) == "3 rows of f and g"
+
+
+def test_tokens_that_the_target_does_not_have_are_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It has ten, and its tokenizer more."""
+
+    class Judging:
+        def __init__(self, *given: Any) -> None: ...
+
+        def judge(self, texts: list[RowText]) -> list[JudgedOutput]:
+            return [judged(one.row.place.line, one.prompt, one.output) for one in texts]
+
+    monkeypatch.setattr(audit, "Auditor", Judging)
+    rows = [judged(1, [7], [9]), judged(2, [7], [10]), judged(3, [10], [1])]
+    read = [Input("f", [one.text for one in rows], [Unusable(Place("f", 4), "why not")])]
+    settings = {"model": {"path": "some/model"}}
+    source = SimpleNamespace(target_settings=lambda: settings, dtype=Dtype.bfloat16)
+    setup: Any = SimpleNamespace(pair=None, source=source, describe=lambda: {"torch": "x"})
+    target: Any = SimpleNamespace(vocab_size=10, model=SimpleNamespace(dtype=torch.float32))
+    nothing: Any = SimpleNamespace(ends=None)
+    found = audit._judged(target, setup, nothing, nothing, read)
+    (file,) = found.files
+    assert [one.text.row.place.line for one in file.judged] == [1]
+    assert [one.place.line for one in file.unusable] == [4, 2, 3]
+    told = "it has token ids that the target, of 10, does not have"
+    assert capsys.readouterr().err.splitlines() == [
+        f"pearl-eval: f, line {line}: {told}" for line in (2, 3)
+    ]
+    assert (found.target, found.dtype) == ("some/model", "bfloat16")
+    assert found.tolerance.startswith("1024 times the epsilon of float32")
+    assert (found.environment, found.partings) == ({"torch": "x"}, ())

@@ -51,6 +51,47 @@ def test_ours_has_tokens_or_text_and_what_was_applied(tmp_path: Path) -> None:
     assert row(tmp_path, {"messages": [USER], "output": []}).prompt == Messages([USER])
 
 
+def test_the_first_name_that_a_row_has_is_its_own(tmp_path: Path) -> None:
+    one = {"prompt": "a", "output": "b"}
+    names = {"custom_id": "", "task_id": None, "request_id": "r", "id": 1, "doc_id": 2}
+    assert row(tmp_path, one | names).name == "r"
+    for name in ("custom_id", "task_id"):
+        assert row(tmp_path, one | names | {name: 5}).name == "5"
+    assert row(tmp_path, one | {"id": 1, "doc_id": 2}).name == "1"
+    assert row(tmp_path, one | {"doc_id": 0}).name == "0"
+    assert row(tmp_path, one).name == ""
+
+
+def test_the_first_prompt_and_the_first_output_that_are_there_count(tmp_path: Path) -> None:
+    prompts = {"prompt_token_ids": [1], "prompt_ids": [2], "prompt": "a", "messages": [USER]}
+    outputs = {
+        "output_token_ids": [3], "output_ids": [4], "token_ids": [5], "output": "c",
+        "completion": "d", "text": "e",
+    }  # fmt: skip
+    found = []
+    while prompts:
+        one = row(tmp_path, {**prompts, "output": "c"})
+        found.append((one.prompt, one.prompt_text))
+        prompts.pop(next(iter(prompts)))
+    assert found == [([1], "a"), ([2], "a"), ("a", None), (Messages([USER]), None)]
+    made = []
+    while outputs:
+        one = row(tmp_path, {"prompt": "a", **outputs})
+        made.append((one.output, one.text))
+        outputs.pop(next(iter(outputs)))
+    assert made == [
+        ([3], "e"), ([4], "e"), ([5], "e"), (None, "c"), (None, "d"), (None, "e"),
+    ]  # fmt: skip
+
+
+def test_a_template_is_told_what_the_request_told_it(tmp_path: Path) -> None:
+    told = {"documents": [1], "chat_template": "x", "continue_final_message": True}
+    content = {"messages": [USER], "output": [1], "seed": 3, "tools": [], **told}
+    content["chat_template_kwargs"] = {"thinking": False, "chat_template": "y"}
+    expected = {**told, "thinking": False, "chat_template": "y"}
+    assert row(tmp_path, content).prompt == Messages([USER], expected)
+
+
 def test_a_servers_response_has_one_row_for_each_choice(tmp_path: Path) -> None:
     choices = [
         {"text": "b", "token_ids": [4, 0], "prompt_token_ids": [1], "finish_reason": "stop"},
@@ -93,6 +134,54 @@ def test_a_batchs_response_is_joined_with_its_request(tmp_path: Path) -> None:
     assert "status 500" in reason(tmp_path, response)
     with pytest.raises(UserError, match=r"requests\.jsonl, line 1: expected a batch's request"):
         read(tmp_path, response, requests=[{"body": {}}])
+
+
+def test_what_was_asked_beside_a_response_counts_before_its_request_and_the_batchs(
+    tmp_path: Path,
+) -> None:
+    body = {"choices": [{"text": "b"}]}
+    request = {"body": {"temperature": 0.2, "top_k": 2, "add_special_tokens": False}}
+    content = {"custom_id": "r", "temperature": 0.3, "request": request, "response": {"body": body}}
+    asked = {"prompt": [1, 2], "temperature": 0.1, "top_k": 1, "top_p": 0.5}
+    found = row(tmp_path, content, requests=[{"custom_id": "r", "body": asked}])
+    assert found.settings == {"temperature": 0.3, "top_k": 2, "top_p": 0.5}
+    assert (found.prompt, found.special_tokens) == ([1, 2], False)
+
+
+def test_the_text_of_a_prompt_is_known_beside_its_tokens(tmp_path: Path) -> None:
+    choice = {"text": "b", "token_ids": [3], "prompt_token_ids": [1]}
+    found = row(tmp_path, {"prompt": "a", "choices": [choice]})
+    assert (found.prompt, found.prompt_text, found.special_tokens) == ([1], "a", True)
+    assert row(tmp_path, {"prompt": [1], "choices": [choice]}).prompt_text is None
+
+
+@pytest.mark.parametrize("part", ["tool_calls", "reasoning", "reasoning_content"])
+def test_what_a_server_parsed_out_of_a_text_is_known_by_tokens_alone(
+    tmp_path: Path, part: str
+) -> None:
+    message = {"content": "b", part: ["x"]}
+    choice = {"message": message, "token_ids": [3], "prompt_token_ids": [1]}
+    found = row(tmp_path, {"choices": [choice]})
+    assert (found.output, found.text) == ([3], None)
+    told = reason(tmp_path, {"messages": [USER], "choices": [{"message": message}]})
+    assert told.startswith(f"its message has {part}, which the server parsed out of the text")
+
+
+def test_several_outputs_of_one_prompt_are_numbered(tmp_path: Path) -> None:
+    outputs = [{"token_ids": [3], "text": "b"}, {"token_ids": [4]}]
+    found = read(tmp_path, {"request_id": "9", "prompt": "a", "outputs": outputs}).rows
+    assert [one.name for one in found] == ["9, output 0", "9, output 1"]
+    assert [(one.prompt, one.prompt_text) for one in found] == [("a", None)] * 2
+    assert [(one.output, one.text) for one in found] == [([3], "b"), ([4], None)]
+    options = {"temperature": 0.0, "do_sample": True}
+    arguments = {
+        "gen_args_0": {"arg_1": options, "arg_0": "a"},
+        "gen_args_1": {"arg_0": ["c"], "arg_1": {}},
+    }
+    found = read(tmp_path, {"doc_id": 0, "arguments": arguments, "resps": [["b", "d"], ["e"]]}).rows
+    assert [one.name for one in found] == [f"0, output {n}" for n in range(3)]
+    assert [(one.prompt, one.text) for one in found] == [("a", "b"), ("a", "d"), ("c", "e")]
+    assert [one.settings for one in found] == [options, options, {"do_sample": False}]
 
 
 def test_what_vllm_generates_offline(tmp_path: Path) -> None:
@@ -162,6 +251,17 @@ def test_a_runs_records_have_the_references_earlier_answers(tmp_path: Path) -> N
     assert "synthetic" in reason(tmp_path, record(0, synthetic=True))
 
 
+def test_samples_of_a_problem_have_answers_of_their_own(tmp_path: Path) -> None:
+    records = [record(1), record(1, sample=1, reference_output_ids=[7]), record(2, sample=1)]
+    found = read(tmp_path, *records, record(0, task_id="T/2", finish_reason=None)).rows
+    assert [one.name for one in found] == [
+        "T/1, turn 1", "T/1, turn 1, sample 1", "T/1, turn 2, sample 1", "T/2",
+    ]  # fmt: skip
+    assert found[2].prompt == Recorded(tmp_path, "T/1", [[7]])
+    assert found[3].prompt == Recorded(tmp_path, "T/2", ())
+    assert [one.finish_reason for one in found] == ["stop"] * 3 + [""]
+
+
 @pytest.mark.parametrize(
     ("content", "told"),
     [
@@ -219,6 +319,22 @@ def test_lines_are_counted_in_lists_and_past_what_is_damaged(tmp_path: Path) -> 
     assert [one.place.line for one in found.rows] == [1, 4]
     assert [one.place.line for one in found.unusable] == [3]
     assert "a damaged line" in found.unusable[0].reason
+
+
+def test_a_byte_order_mark_and_half_a_character_are_read(tmp_path: Path) -> None:
+    file = tmp_path / "outputs.jsonl"
+    content = json.dumps({"prompt": "a", "output": "\ud83d"}, ensure_ascii=False)
+    file.write_bytes(b"\xef\xbb\xbf" + content.encode("utf-8", "surrogatepass"))
+    (found,) = read_outputs(file).rows
+    assert (found.prompt, found.text, found.place.line) == ("a", "\ud83d", 1)
+
+
+def test_a_damaged_file_of_requests_is_told(tmp_path: Path) -> None:
+    (tmp_path / "requests.jsonl").write_text("{torn\n")
+    with pytest.raises(
+        UserError, match=r"requests\.jsonl, line 1: .*named as the file of requests"
+    ):
+        read_outputs(tmp_path / "outputs.jsonl", tmp_path / "requests.jsonl")
 
 
 def test_no_file_and_an_empty_one(tmp_path: Path) -> None:

@@ -134,6 +134,40 @@ def test_drawn_tokens_are_counted_and_those_that_cannot_be_drawn_are_violations(
     assert judged([0], [FAR, FAR], EndKind.next, temperature=1.0).kind == "sampled"
 
 
+def test_drawn_tokens_of_later_pieces_are_told_by_their_place() -> None:
+    told = {"temperature": 1.0, "top_k": 2}
+    judge, whole = judge_of([1, 0, 2], **told), judged([1, 0, 2], [FAR] * 3, **told)
+    judge.take(0, tensor([FAR, FAR]))
+    judge.take(2, tensor([FAR]))
+    (wrong,) = judge.judged.violations
+    assert (wrong.position, wrong.token, wrong.expected) == (2, 2, 0)
+    assert (wrong.token_logit, wrong.expected_logit) == (-float("inf"), 4.0)
+    assert wrong.tolerance == pytest.approx(0.25 * 2.5**0.5)
+    assert judge.judged.violations == whole.violations
+    # What came before a piece counts in it.
+    assert (judge.judged.sampled._covariance == whole.sampled._covariance).all()
+
+
+def test_a_wrong_end_counts_where_it_is_before_a_wrong_token() -> None:
+    found = judged([0, 1], [FAR, FAR], EndKind.improper)
+    assert (found.first, found.at(1), found.at(2)) == (1, "violation", "violation")
+    assert found.why.startswith("position 1: token 1 (logit 3)")
+    found.end = OutputEnd(EndKind.improper, "goes on", 0)
+    assert (found.first, found.at(0), found.why) == (0, "violation", "position 0: it goes on")
+    found.end = OutputEnd(EndKind.unknown, "", 0)
+    assert (found.first, found.at(0)) == (1, "own")
+
+
+def test_a_token_that_the_target_has_no_score_for_ends_nothing() -> None:
+    judge = judge_of([0], EndKind.next)
+    judge._stops = [3, 4]
+    judge.take(0, tensor([FAR, [0.0, 1.0, 3.0, 4.0]]))
+    assert judge.judged.kind == "identical"
+    judge._stops = [4]
+    judge._take_end(tensor([FAR]))
+    assert judge.judged.kind == "identical"
+
+
 def test_a_place_that_errs_more_is_allowed_as_much() -> None:
     judge = judge_of([1, 1])
     judge.take(0, tensor([FAR, FAR]))

@@ -34,6 +34,10 @@ def judge(output: list[int], **more: Any) -> Any:
         ([1, 2], {"max_tokens": 3}, "next"),
         ([1, 2], {"finish_reason": "stop"}, "next"),
         ([], {"finish_reason": "stop"}, "next"),
+        ([1, 2], {"finish_reason": "eos"}, "next"),
+        ([1, 2], {"finish_reason": "eos_token"}, "next"),
+        ([1, 2], {"finish_reason": "stop_token"}, "next"),
+        ([1, 2], {"finish_reason": "END_TURN"}, "next"),
         ([1, 2], {}, "unknown"),
         ([1, 2], {"finish_reason": "length"}, "unknown"),
         ([1, 2], {"finish_reason": "abort", "max_tokens": 9}, "unknown"),
@@ -64,6 +68,10 @@ def test_where_an_output_may_end(output: list[int], more: dict[str, Any], kind: 
             {"max_tokens": 3, "finish_reason": "length"},
             2,
             "ends at 2 tokens for its length",
+        ),
+        *(
+            ([1, 2], {"max_tokens": 9, "finish_reason": one}, 2, "for its length, the limit is 9")
+            for one in ("max_tokens", "max_length", "LENGTH")
         ),
         ([1, 8], {"max_tokens": 3, "ignore_eos": True}, 2, "ends at 2 tokens, the limit is 3"),
     ],

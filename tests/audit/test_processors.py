@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from small_pair import make_tokenizer
 
-from pearl_eval.audit.processors import Applied, Processed
+from pearl_eval.audit.processors import (
+    CONTROLS,
+    Applied,
+    Processed,
+    _biases,
+    _sequences,
+    _words,
+)
 from pearl_eval.audit.rows import UnfitRow
 
 INF = float("inf")
@@ -147,6 +155,114 @@ def test_what_cannot_be_judged_is_refused_by_name(told: dict[str, Any], reason: 
         Applied.of(told, {})
     Applied.of({"presence_penalty": 0.0, "num_beams": 1, "n": 2, "seed": 3}, {})
     Applied.of({"response_format": {"type": "text"}}, {})
+
+
+NEVER = (
+    "top_h forced_bos_token_id forced_eos_token_id exponential_decay_length_penalty"
+    " watermarking_config dola_layers allowed_token_ids allowed_tokens structured_outputs"
+    " guided_decoding guided_json guided_regex guided_choice guided_grammar json_schema regex ebnf"
+    " grammar custom_logit_processor thinking_token_budget"
+)
+#: What no processor does, by a value at which it would do nothing and another.
+SOMETIMES = {
+    "presence_penalty": (0, 1), "frequency_penalty": (0, 1), "num_beams": (1, 0),
+    "use_beam_search": (False, True), "num_beam_groups": (1, 2), "best_of": (1, 2),
+    "penalty_alpha": (0, 1), "guidance_scale": (1, 0), "encoder_repetition_penalty": (1, 0),
+    "encoder_no_repeat_ngram_size": (0, 1), "token_healing": (False, True),
+    "logits_processors": ([], ["x"]), "logits_processor": ([], ["x"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NEVER.split())
+def test_what_no_processor_does_is_refused_whatever_it_is(name: str) -> None:
+    assert name in CONTROLS
+    for value in (0, "x"):
+        with pytest.raises(UnfitRow, match=f"^{name}=.* was applied, which no processor of"):
+            Applied.of({name: value}, {})
+    Applied.of({name: None}, {})
+
+
+@pytest.mark.parametrize("name", SOMETIMES)
+def test_what_no_processor_does_may_be_said_to_do_nothing(name: str) -> None:
+    assert name in CONTROLS
+    nothing, something = SOMETIMES[name]
+    assert Applied.of({name: nothing}, {}).describe() == ""
+    with pytest.raises(UnfitRow, match=f"^{name}=.* was applied, which no processor of"):
+        Applied.of({name: something}, {})
+
+
+def test_what_changes_no_score_is_passed_over() -> None:
+    names = (
+        "n seed logprobs prompt_logprobs top_logprobs detokenize output_kind skip_special_tokens"
+        " spaces_between_special_tokens include_stop_str_in_output truncate_prompt_tokens"
+        " output_text_buffer_length extra_args stream user skip_clone skip_reading_prefix_cache"
+        " flat_logprobs return_token_ids renormalize_logits remove_invalid_values use_cache"
+        " length_penalty early_stopping echo add_special_tokens priority request_id"
+    )
+    assert Applied.of(dict.fromkeys(names.split(), 3), {}) == Applied(False, {}, {})
+
+
+def test_settings_of_sampling_are_those_that_do_something_in_their_order() -> None:
+    told = {"eta_cutoff": 0.3, "epsilon_cutoff": 0.2, "typical_p": 0.9, "min_p": 0.1, "top_p": 0.8}
+    told |= {"top_k": 3, "temperature": 0.5}
+    applied = Applied.of(told, {})
+    names = "temperature top_k top_p min_p typical_p epsilon_cutoff eta_cutoff"
+    assert list(applied.warpers) == names.split() and applied.warpers == told
+    nothing = {"typical_p": 1.0, "min_p": 0.0, "epsilon_cutoff": 0, "eta_cutoff": 0, "top_p": 1}
+    assert Applied.of({"temperature": 1.0, **nothing}, {}).warpers == {}
+    assert not Applied.of({"do_sample": True, "temperature": 0}, {}).random
+
+
+@pytest.mark.parametrize(
+    ("told", "kept"),
+    [
+        ({"epsilon_cutoff": 0.3}, [1]),
+        ({"eta_cutoff": 0.3}, [0, 1]),
+        ({"typical_p": 0.2}, [0]),
+        ({"top_p": 0.2}, [1]),
+    ],
+)
+def test_what_is_left_to_be_drawn_from(told: dict[str, float], kept: list[int]) -> None:
+    """Of probabilities of 0.237, 0.644, 0.032 and 0.087, whose entropy is 0.948 nats.
+
+    An eta of 0.3 cuts off what is below √0.3 e^−0.948 = 0.21. The most typical token is that whose
+    −ln p is nearest to the entropy: 1.44 and 0.44 of the first two.
+    """
+    rows = torch.tensor([LOGITS], dtype=torch.float64)
+    warped = processed([2], 1, temperature=1.0, **told).warped(rows, 1)
+    assert warped[0].isfinite().nonzero()[:, 0].tolist() == kept
+
+
+def test_a_temperature_and_a_penalty_pull_scores_apart_together() -> None:
+    assert processed([2], 1, repetition_penalty=2.0, temperature=0.5).sharpness == 4.0
+    assert processed([2], 1).sharpness == 1.0
+
+
+def test_a_minimal_length_forbids_nothing_where_nothing_ends_a_text() -> None:
+    applied = Applied.of({"min_tokens": 1, "min_length": 3}, {})
+    made = Processed(applied, [2], 1, [], make_tokenizer())
+    assert made.scores(torch.tensor([LOGITS]), 1).tolist() == [LOGITS]
+
+
+def test_words_are_forbidden_after_a_space_as_well() -> None:
+    """If they are as many tokens there, of which the first is another."""
+    known = {
+        "x": [4], " x": [9], "yz": [5, 6], " yz": [7, 6], "w": [1], " w": [8, 1], "v": [3],
+        " v": [3],
+    }  # fmt: skip
+
+    def tokenizer(text: str, add_special_tokens: bool) -> Any:
+        assert not add_special_tokens
+        return SimpleNamespace(input_ids=known[text])
+
+    found = _words([" x", "yz", "w", "v"], tokenizer)  # type: ignore[arg-type]
+    assert found == [[4], [9], [5, 6], [7, 6], [1], [3]]
+
+
+def test_biases_are_read_in_either_form() -> None:
+    assert _biases({"3": 1, 4: -2.5}) == [[[3], 1.0], [[4], -2.5]]
+    assert _sequences({(0, 1): 2}) == _sequences([[[0, 1], 2]]) == [[[0, 1], 2.0]]
+    assert _biases(None) == _sequences(None) == []
 
 
 def test_settings_that_a_processor_does_not_take() -> None:
