@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,11 +23,12 @@ from pearl_eval.pairs.frequent_tokens import FREQUENT
 from pearl_eval.training import corpus as corpora
 from pearl_eval.training import fitting
 from pearl_eval.training.card import write_card
-from pearl_eval.training.config import FitConfig, TextConfig
-from pearl_eval.training.distill import _results
+from pearl_eval.training.config import DraftConfig, FitConfig, Loss, TextConfig
+from pearl_eval.training.distill import _check, _fitted, _go_on, _results, _tell
 from pearl_eval.training.fitting import Fitted
 from pearl_eval.training.made_texts import SETTINGS, TEXTS, as_saved, made_texts
 from pearl_eval.training.target_text import TargetText, load_texts
+from tasks.task import Problem
 
 #: What all of these have in common: little of everything.
 SMALL = ("pair.dtype=float32", "text.new_tokens=12", "text.longest=48", "text.batch=8")
@@ -141,6 +143,145 @@ def test_of_what_it_makes_up_a_batch_is_aside_where_there_are_more_than_four(
     ]  # fmt: skip
 
 
+def test_of_a_dialogue_the_first_message_is_a_prompt(tmp_path: Path) -> None:
+    asked: list[tuple[str, tuple[str, ...]]] = []
+
+    def prompt(problem: Problem) -> list[int]:
+        asked.append((problem.prompt, problem.turns))
+        return [1]
+
+    rows = [{"turns": ["a", "b"]}, {"prompt": "c"}]
+    data = file_of(tmp_path / "d.jsonl", "".join(json.dumps(one) + "\n" for one in rows))
+    pair: Any = SimpleNamespace(prompt=prompt)
+    for chat in (True, False):
+        corpora.Corpus(pair, TextConfig(prompts=[data], chat=chat), 0, tmp_path)
+    assert asked == [("", ("a",)), ("", ("c",)), ("", ("a",)), ("c", ())]
+
+
+def test_all_of_a_dialogue_is_held_back() -> None:
+    problems = [Problem("T/1", turns=("a", "b")), Problem("T/2", "c")]
+    assert list(corpora._whole(problems)) == ["a", "b", "c"]
+
+
+class Written:
+    """What a target is asked to write; each time it says 100, 101 and so on."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.asked: list[tuple[list[list[int]], int, Any]] = []
+        #: By the prompts' places: how many tokens there are before a stop token.
+        self.stops: dict[int, int] = {}
+        monkeypatch.setattr(corpora, "write", self)
+
+    def __call__(
+        self, model: Any, prompts: Any, new: int, stops: Any, choose: Any = None
+    ) -> list[TargetText]:
+        assert stops == (99,)
+        first = not self.asked
+        self.asked.append(([list(one) for one in prompts], new, choose))
+        made = []
+        for place, one in enumerate(prompts):
+            said = [*range(100, 100 + new)]
+            if first and place in self.stops:
+                said = [*said[: self.stops[place]], 99]
+            made.append(TargetText(torch.tensor([*one, *said]), torch.zeros(0), len(one)))
+        return made
+
+
+def draw(asks: bool = False, seed: int = 0, batch: int = 6, **pair: Any) -> list[TargetText]:
+    openings = [[1]] if asks else [[1], [2, 3]]
+    config = TextConfig(batch=batch, new_tokens=12, temperature=0.5)
+    own: Any = SimpleNamespace(stop_ids=(99,), **pair)
+    return corpora._Drawn(openings, asks, (0, seed))(None, config, own)
+
+
+def test_the_target_goes_on_from_openings_for_8_to_80_tokens(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    written = Written(monkeypatch)
+    written.stops = {3: 200, 4: 0}
+    found = draw(batch=1000)
+    (begun, most, choose), (prompts, new, chosen) = written.asked
+    assert {tuple(one) for one in begun} == {(1,), (2, 3)} and len(begun) == 1000
+    assert (most, choose._temperature, new, chosen) == (80, 0.5, 12, None)
+    # One has ended by itself.
+    assert len(found) == len(prompts) == 998
+    assert [len(one) for one in prompts] == sorted(len(one) for one in prompts)
+    lengths = set()
+    for one in prompts:
+        opening = 2 if one[0] == 2 else 1
+        assert one[opening:] == [*range(100, 100 + len(one) - opening)]
+        lengths.add(len(one) - opening)
+    assert lengths == set(range(8, 81))
+
+
+def test_each_batch_of_what_the_target_makes_up_is_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    for seed in (0, 0, 1):
+        written = Written(monkeypatch)
+        draw(seed=seed)
+        made.append([prompts for prompts, *_ in written.asked])
+    assert made[0] == made[1] != made[2]
+
+
+def test_messages_that_the_target_makes_up_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of which there is something to be said."""
+    written = Written(monkeypatch)
+    written.stops = {0: 0, 1: 3, 2: 2}
+
+    def answer(ids: list[int]) -> str:
+        assert ids == [99] or ids[0] == 100
+        return "" if ids[0] == 99 else "x" * (len(ids) if ids[-1] == 99 else 9)
+
+    def prompt(problem: Problem) -> list[int]:
+        assert problem.prompt == "" and len(problem.turns) == 1
+        return [7] * len(problem.turns[0])
+
+    found = draw(asks=True, answer=answer, prompt=prompt)
+    (begun, *_), (prompts, new, _) = written.asked
+    assert begun == [[1]] * 6
+    assert [len(one) for one in prompts] == [3, 4, 9, 9, 9] and new == 12
+    assert [one.start for one in found] == [3, 4, 9, 9, 9]
+    silent = Written(monkeypatch)
+    assert draw(asks=True, answer=lambda ids: "", prompt=prompt) == []
+    assert len(silent.asked) == 1
+
+
+def test_as_much_is_made_as_is_asked_for(tmp_path: Path) -> None:
+    """Batches of three tokens; what is held out counts nothing, nor what is held back."""
+
+    def made(folder: Path, tokens: int | None, held_back: bool = False) -> list[str]:
+        corpus: Any = corpora.Corpus.__new__(corpora.Corpus)
+        corpus._folder, corpus._made, corpus._seed = folder, (), 0
+        corpus._config = TextConfig(tokens=tokens)
+        corpus._has_held_back = lambda text: held_back
+        text = TargetText(torch.tensor([4, 5, 6]), torch.zeros(2, 1), 1)
+        corpus.batches = [
+            corpora.TextBatch(name, "prompts", "out" in name, lambda model: [text])
+            for name in ("a", "b", "c", "out")
+        ]
+        corpus.make(None)
+        return sorted(path.stem for path in folder.iterdir())
+
+    for tokens, count in ((1, 1), (3, 1), (4, 2), (6, 2), (7, 3), (None, 3)):
+        found = made(tmp_path / str(tokens), tokens)
+        assert "out" in found and len(found) == count + 1
+    # What is there counts when more is asked for.
+    assert len(made(tmp_path / "4", 6)) == 3
+    assert made(tmp_path / "4", 7) == ["a", "b", "c", "out"]
+    assert len(made(tmp_path / "held back", 3, held_back=True)) == 4
+
+
+def test_texts_of_a_folder_are_read_in_the_order_of_their_names(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    for name in ("b.txt", "deep/a.txt", "a.txt"):
+        (tmp_path / name).write_text(name)
+    names = [path.relative_to(tmp_path).as_posix() for path in corpora._files(str(tmp_path))]
+    assert names == ["a.txt", "b.txt", "deep/a.txt"]
+    (tmp_path / "a.txt").write_bytes(b"\xff")
+    with pytest.raises(UserError, match=r"^text\.texts: .*a\.txt: expected a text in UTF-8"):
+        corpora._text(tmp_path / "a.txt")
+
+
 def test_other_text_is_cut_into_pieces_until_there_is_enough(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -209,6 +350,89 @@ def test_what_is_told_of_a_draft_model() -> None:
     }
     whole = _results(draft, [0], None, texts, {}, Fitted([], []), fitting)
     assert (whole["head"], whole["first_loss"], whole["last_loss"]) == (None, 0, 0)
+
+
+def test_what_is_told_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:
+    _tell({"accepted": {"prompts": 0.125, "other text": 0.5}}, Path("made"))
+    assert capsys.readouterr().out.splitlines() == [
+        "accepted of prompts, held out: 12.5%",
+        "accepted of other text, held out: 50.0%",
+        "written: made; use it with pair.draft.path=made",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "fit", "said"),
+    [
+        ({"new_tokens": 0}, {}, "text.new_tokens must be at least 1, got 0"),
+        ({"batch": 0}, {}, "text.batch must be at least 1, got 0"),
+        ({"overlap": 0}, {}, "text.overlap must be at least 1, got 0"),
+        ({"longest": 160}, {}, "text.longest=160 must be more than text.new_tokens=160: a prompt"),
+        ({"temperature": 0.0}, {}, "text.temperature must be above 0, got 0"),
+        ({"own_prompts": -1}, {}, "text.own_prompts and text.other_tokens must be at least 0"),
+        ({"other_tokens": -1}, {}, "text.own_prompts and text.other_tokens must be at least 0"),
+        ({}, {"steps": 0}, "fit.steps must be at least 1, got 0"),
+        ({}, {"tokens": 0}, "fit.tokens must be at least 1, got 0"),
+        ({}, {"every": 0}, "fit.every must be at least 1, got 0"),
+        ({}, {"first_choice": -0.1}, "fit.first_choice and fit.prompt_weight must be between 0"),
+        ({}, {"first_choice": 1.1}, "fit.first_choice and fit.prompt_weight must be between 0"),
+        ({}, {"prompt_weight": -0.1}, "fit.first_choice and fit.prompt_weight must be between 0"),
+        ({}, {"prompt_weight": 1.1}, "fit.first_choice and fit.prompt_weight must be between 0"),
+    ],
+)
+def test_numbers_have_limits(text: dict[str, Any], fit: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=f"^{said}"):
+        _check(0, TextConfig(**text), FitConfig(**fit))
+    least = TextConfig(new_tokens=1, batch=1, overlap=1, longest=2, temperature=0.01)
+    for first, prompt in ((0.0, 1.0), (1.0, 0.0)):
+        steps = FitConfig(steps=1, tokens=1, every=1, first_choice=first, prompt_weight=prompt)
+        _check(0, least, steps)
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "file"),
+    [
+        ("target", {"dtype": "bfloat16"}, "texts.json"),
+        ("text", {"new_tokens": 9}, "texts.json"),
+        ("text", {"held_back": ["x"]}, "texts.json"),
+        ("text", {"tokens": 9}, ""),
+        ("text", {"made": ["x"]}, ""),
+        ("shape", {"head": 9}, "fit.json"),
+        ("shape", {"start": "x"}, "fit.json"),
+        ("shape", {"whole": False}, ""),
+        ("fitting", {"every": 9}, "fit.json"),
+        ("fitting", {"loss": Loss.mixed}, "fit.json"),
+        ("seed", 1, "texts.json"),
+    ],
+)
+def test_what_was_begun_goes_on_by_the_same_settings(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], part: str, change: Any, file: str
+) -> None:
+    begun: dict[str, Any] = {
+        "target": {"dtype": "float32", "target": "mark"}, "text": TextConfig(),
+        "shape": DraftConfig(), "fitting": FitConfig(), "seed": 0,
+    }  # fmt: skip
+    _go_on(tmp_path / "made", **begun)
+    assert capsys.readouterr().err == ""
+    _go_on(tmp_path / "made", **begun)
+    said = f"pearl-eval: goes on in {tmp_path / 'made'} with what was made there"
+    assert " ".join(capsys.readouterr().err.split()) == said
+    own = begun[part]
+    if isinstance(own, dict):
+        begun[part] = own | change
+    else:
+        begun[part] = replace(own, **change) if part != "seed" else change
+    if not file:
+        _go_on(tmp_path / "made", **begun)
+        return
+    with pytest.raises(UserError, match=rf"was begun with other settings, which are in .*{file}"):
+        _go_on(tmp_path / "made", **begun)
+
+
+def test_where_all_text_is_held_back_there_is_nothing_to_learn() -> None:
+    nothing: Any = SimpleNamespace(learned=lambda: iter(()))
+    with pytest.raises(UserError, match="all that the target wrote has a prompt of"):
+        _fitted(None, [], nothing, nothing, 0, DraftConfig(), FitConfig(), Path())
 
 
 def test_the_card_of_a_draft_model(tmp_path: Path) -> None:
@@ -390,6 +614,8 @@ def test_the_target_makes_prompts_up(distil: Any, tmp_path: Path, chat_pair: Sma
         "openings that it went on from",
         "messages that it made up",
     ]
+    found = made(tmp_path)
+    assert found["accepted_by_step"][-1][1] == pytest.approx(sum(found["accepted"].values()) / 2)
     # A message and what is said to it are as the chat template has them.
     tokenizer = AutoTokenizer.from_pretrained(chat_pair.folder / "target")
     for text in load_texts(texts / "messages-00003.safetensors"):

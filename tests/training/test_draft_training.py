@@ -197,9 +197,22 @@ def test_a_cpu_computes_in_bfloat16_where_it_says_so(monkeypatch: pytest.MonkeyP
     for known, expected in (
         ({}, False),
         ({"avx512_bf16": True}, True),
+        ({"amx_bf16": True}, True),
+        ({"bf16": True}, True),
+        ({"avx512_fp16": True}, False),
         ({"amx_bf16": False}, False),
     ):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda known=known: known, raising=False)
         assert computes_bf16("cpu") is expected
     monkeypatch.delattr(torch.cpu, "get_capabilities")
     assert not computes_bf16("cpu")
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_products_are_in_bfloat16_where_the_device_can_unless_it_is_said(
+    able: bool, monkeypatch: pytest.MonkeyPatch, target: Any
+) -> None:
+    monkeypatch.setattr(draft_training, "computes_bf16", lambda device: able)
+    draft = make_draft(target, [0])
+    for said, expected in ((None, able), (True, True), (False, False)):
+        assert DraftTraining(draft, [], None, FitConfig(bf16=said), 0)._bf16 is expected

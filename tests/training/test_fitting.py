@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_pair import SmallPair
+from small_pair import SmallPair, make_model
 from torch import Tensor, nn
 from transformers import LlamaForCausalLM
 
@@ -16,7 +16,7 @@ from pearl_eval.training import fitting
 from pearl_eval.training.config import Loss
 from pearl_eval.training.continuations import Continuations, greedy
 from pearl_eval.training.fitting import Fitted, Schedule, fit
-from pearl_eval.training.losses import distillation_loss, next_token_loss
+from pearl_eval.training.losses import distillation_loss, logits_of, next_token_loss
 
 
 def logits(*rows: list[float]) -> Tensor:
@@ -37,6 +37,16 @@ def test_next_token_loss_is_a_weighted_mean() -> None:
         torch.tensor([[1, 3.0]]),
     )
     assert loss.item() == pytest.approx((log(2) + 3 * log(4)) / 4)
+
+
+def test_scores_are_float32_of_products_in_bfloat16_or_not() -> None:
+    model = make_model(300, 1, 0).eval()
+    ids = torch.tensor([[5, 6, 7]])
+    exact, rounded = (logits_of(model, ids, bf16) for bf16 in (False, True))
+    assert torch.equal(exact, model(input_ids=ids).logits)
+    assert exact.dtype == rounded.dtype == torch.float32
+    assert not torch.equal(exact, rounded)
+    assert torch.allclose(exact, rounded, atol=0.05)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])

@@ -48,6 +48,11 @@ def test_the_tokens_of_its_small_head_are_found(tmp_path: Path) -> None:
     assert kept is not None and kept.tolist() == [2, 40, 63]
     with pytest.raises(UserError, match=rf"draft\.start: .*{FREQUENT} has a token that is not one"):
         kept_tokens(tmp_path, 63)
+    (tmp_path / FREQUENT).write_text("[-1, 3]")
+    with pytest.raises(UserError, match=r"has a token that is not one of the target's 64$"):
+        kept_tokens(tmp_path, 64)
+    (tmp_path / FREQUENT).write_text("[]")
+    assert kept_tokens(tmp_path, 64) is None
     (tmp_path / FREQUENT).write_text("{")
     with pytest.raises(UserError, match="distil the draft model anew"):
         kept_tokens(tmp_path, 64)

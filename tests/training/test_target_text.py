@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from small_pair import make_model
+from torch.nn.functional import scaled_dot_product_attention
 from transformers import LlamaForCausalLM
 
-from pearl_eval.training.grouped_attention import grouped
+from pearl_eval.training.grouped_attention import grouped, grouped_attention
 from pearl_eval.training.target_text import (
     Drawn,
     TargetText,
@@ -100,6 +102,26 @@ def test_tokens_are_drawn_by_their_chances_and_a_seed() -> None:
     assert not (drawn == 2).any()
     assert torch.equal(drawn, Drawn(2.0, seed=5)(logits))
     assert not torch.equal(drawn, Drawn(2.0, seed=6)(logits))
+
+
+@pytest.mark.parametrize("tokens", [1, 3])
+@pytest.mark.parametrize("scaling", [None, 0.5])
+@pytest.mark.parametrize("mask", ["none", "seen", "added"])
+def test_attention_in_groups_is_pytorchs(tokens: int, scaling: float | None, mask: str) -> None:
+    """Two texts, four heads that share two keys, six tokens of which the first two are hidden."""
+    torch.manual_seed(0)
+    query = torch.randn(2, 4, tokens, 8)
+    key, value = torch.randn(2, 2, 6, 8), torch.randn(2, 2, 6, 8)
+    seen = torch.ones(2, 1, tokens, 6, dtype=torch.bool)
+    seen[1, :, :, :2] = False
+    added = torch.zeros(2, 1, tokens, 6).masked_fill(~seen, float("-inf"))
+    given = {"none": None, "seen": seen, "added": added}[mask]
+    module: Any = SimpleNamespace(num_key_value_groups=2, is_causal=False)
+    found, weights = grouped_attention(module, query, key, value, given, scaling)
+    whole = (one.repeat_interleave(2, 1) for one in (key, value))
+    expected = scaled_dot_product_attention(query, *whole, attn_mask=given, scale=scaling)
+    assert weights is None
+    torch.testing.assert_close(found, expected.transpose(1, 2))
 
 
 def test_attention_in_groups_is_put_back(model: LlamaForCausalLM) -> None:
