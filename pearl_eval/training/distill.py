@@ -164,12 +164,13 @@ def _check(seed: int, text: TextConfig, fitting: FitConfig) -> None:
         "text.new_tokens": text.new_tokens,
         "text.batch": text.batch,
         "text.overlap": text.overlap,
+        "text.tokens": text.tokens,
         "fit.steps": fitting.steps,
         "fit.tokens": fitting.tokens,
         "fit.every": fitting.every,
     }
     for name, value in least.items():
-        if value < 1:
+        if value is not None and value < 1:
             raise UserError(f"{name} must be at least 1, got {value}")
     if text.longest <= text.new_tokens:
         raise UserError(
@@ -182,6 +183,8 @@ def _check(seed: int, text: TextConfig, fitting: FitConfig) -> None:
         raise UserError("text.own_prompts and text.other_tokens must be at least 0")
     if not 0 <= fitting.first_choice <= 1 or not 0 <= fitting.prompt_weight <= 1:
         raise UserError("fit.first_choice and fit.prompt_weight must be between 0 and 1")
+    if not 0 <= fitting.warmup < 1:
+        raise UserError(f"fit.warmup must be at least 0 and less than 1, got {fitting.warmup}")
 
 
 def _go_on(

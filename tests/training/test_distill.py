@@ -74,7 +74,11 @@ def test_it_leaves_a_draft_model_that_decoders_use(
     right, count = (sum(column) for column in zip(*result["held_out"]["prompts"], strict=True))
     assert len(result["held_out"]["prompts"]) == 6 and count <= 72
     assert right / count == result["accepted"]["prompts"]
+    assert (result["seed"], result["text"]["new_tokens"], result["learned_tokens"] > 18) == (
+        0, 12, True,
+    )  # fmt: skip
     card = (tmp_path / "made" / "README.md").read_text()
+    assert card.startswith(f"# A draft model for {small_pair.folder / 'target'}\n")
     assert f"| prompts | {result['accepted']['prompts']:.1%} |" in card
     assert len(json.loads((tmp_path / "made" / FREQUENT).read_text())) == 200
     # The target's embeddings and head, as bfloat16 has them.
@@ -367,6 +371,7 @@ def test_what_is_told_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:
         ({"new_tokens": 0}, {}, "text.new_tokens must be at least 1, got 0"),
         ({"batch": 0}, {}, "text.batch must be at least 1, got 0"),
         ({"overlap": 0}, {}, "text.overlap must be at least 1, got 0"),
+        ({"tokens": 0}, {}, "text.tokens must be at least 1, got 0"),
         ({"longest": 160}, {}, "text.longest=160 must be more than text.new_tokens=160: a prompt"),
         ({"temperature": 0.0}, {}, "text.temperature must be above 0, got 0"),
         ({"own_prompts": -1}, {}, "text.own_prompts and text.other_tokens must be at least 0"),
@@ -374,6 +379,8 @@ def test_what_is_told_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:
         ({}, {"steps": 0}, "fit.steps must be at least 1, got 0"),
         ({}, {"tokens": 0}, "fit.tokens must be at least 1, got 0"),
         ({}, {"every": 0}, "fit.every must be at least 1, got 0"),
+        ({}, {"warmup": -0.1}, "fit.warmup must be at least 0 and less than 1, got -0.1"),
+        ({}, {"warmup": 1.0}, "fit.warmup must be at least 0 and less than 1, got 1.0"),
         ({}, {"first_choice": -0.1}, "fit.first_choice and fit.prompt_weight must be between 0"),
         ({}, {"first_choice": 1.1}, "fit.first_choice and fit.prompt_weight must be between 0"),
         ({}, {"prompt_weight": -0.1}, "fit.first_choice and fit.prompt_weight must be between 0"),
@@ -383,10 +390,10 @@ def test_what_is_told_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:
 def test_numbers_have_limits(text: dict[str, Any], fit: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=f"^{said}"):
         _check(0, TextConfig(**text), FitConfig(**fit))
-    least = TextConfig(new_tokens=1, batch=1, overlap=1, longest=2, temperature=0.01)
+    least = TextConfig(new_tokens=1, batch=1, overlap=1, longest=2, temperature=0.01, tokens=1)
     for first, prompt in ((0.0, 1.0), (1.0, 0.0)):
-        steps = FitConfig(steps=1, tokens=1, every=1, first_choice=first, prompt_weight=prompt)
-        _check(0, least, steps)
+        fitting = FitConfig(1, 1, warmup=first * 0.9, every=1)
+        _check(0, least, replace(fitting, first_choice=first, prompt_weight=prompt))
 
 
 @pytest.mark.parametrize(
