@@ -123,6 +123,34 @@ def test_an_output_of_text_is_read_as_it_goes_on() -> None:
         read(row("def f", None, text="a<|eos|>"))
 
 
+def test_the_same_text_in_other_tokens() -> None:
+    """Two letters that the tokenizer has one token for, and a third."""
+    tokenizer = make_tokenizer()
+    joined = next(
+        token
+        for token in reversed(range(len(tokenizer)))
+        if len(tokenizer.decode([token])) == 2 and tokenizer.decode([token]).isalpha()
+    )
+    said = str(tokenizer.decode([joined]))
+    letters = [plain(one)[0] for one in said]
+    reading = TextReading(pair_of())
+
+    def otherwise(text: str, output: list[int], position: int, token: int) -> list[int] | None:
+        made = RowText(row([9], None, text=text), [9], output, Applied.of({}, {}), True)
+        found = reading.otherwise(made, position, token)
+        return None if found is None else found.output
+
+    assert otherwise(said, letters, 0, joined) == [joined]
+    assert otherwise(said, [joined], 0, letters[0]) == letters
+    space = plain(" ")[0]
+    assert otherwise(f"{said} ", [joined, space], 0, letters[0]) == [*letters, space]
+    assert otherwise(f" {said}", [space, joined], 1, letters[0]) == [space, *letters]
+    # What it is already, what says something else, and what says nothing.
+    assert otherwise(said, letters, 0, letters[0]) is None
+    assert otherwise(said, [joined], 0, letters[1]) is None
+    assert otherwise(said, [joined], 0, 0) is None
+
+
 def test_prompt_and_output_must_fit_the_context() -> None:
     assert len(read(row([9] * 20, [8] * 20)).ids) == CONTEXT
     with pytest.raises(UnfitRow) as error:

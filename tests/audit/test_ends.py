@@ -82,6 +82,16 @@ def test_where_it_may_not(output: list[int], more: dict[str, Any], position: int
     assert why in end.why
 
 
+def test_what_may_end_an_output_and_what_a_minimal_length_forbids() -> None:
+    for told, stops, forbidden in (
+        ({}, [8, 9], [8]),
+        ({"stop_token_ids": [5, 8]}, [8, 9, 5], [8, 5]),
+        ({"stop_token_ids": [5, 8], "ignore_eos": True}, [5, 8], [8, 5]),
+    ):
+        applied = Applied.of(told, {})
+        assert (ENDS.stops(applied), ENDS.forbidden(applied)) == (stops, forbidden)
+
+
 def test_what_fills_an_output_up_is_left_out() -> None:
     assert ENDS.unpadded([1, 8, 7, 7]) == [1, 8]
     assert ENDS.unpadded([1, 9, 7]) == [1, 9]

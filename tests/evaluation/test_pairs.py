@@ -46,7 +46,7 @@ from pearl_eval.pairs.controlled import Controlled
 from pearl_eval.pairs.fingerprint import folder_fingerprint
 from pearl_eval.pairs.model_config import is_local, model_name
 from pearl_eval.pairs.pair import Pair, PairSource
-from pearl_eval.pairs.pretrained import ModelConfig, Pretrained
+from pearl_eval.pairs.pretrained import ModelConfig, Pretrained, weights_mark
 from pearl_eval.pairs.synthetic import LlamaShape, Synthetic
 from pearl_eval.pairs.vocabularies import check_apart
 from pearl_eval.sizes.memory import check_fits, model_bytes
@@ -840,3 +840,74 @@ def test_vocabularies_of_ones_own_have_something_in_common(
         return
     with pytest.raises(UserError, match=said):
         check_apart(target, other)
+
+
+def test_sizes_are_told_before_a_pair_is_opened(small_pair: SmallPair) -> None:
+    tokenizer = ModelConfig(str(small_pair.folder / "target"))
+    draft = LlamaShape(32, 64, 1, 4, 2, 512)
+    for source in (
+        Controlled(draft=ModelConfig(str(small_pair.folder / "draft")), depth=2),
+        Synthetic(target=LlamaShape(64, 64, 2, 4, 2, 1024), draft=draft, tokenizer=tokenizer),
+    ):
+        sizes = source.sizes()
+        assert sizes == source.open(CPU, uses_draft=True).sizes
+        assert sizes["target"].weights > sizes["draft"].weights
+    assert source.open(CPU, uses_draft=False).sizes == {"target": sizes["target"]}
+
+
+@pytest.mark.parametrize(("commit", "mark"), [("123", "commit 123"), (None, "commit abc")])
+def test_weights_of_the_hub_are_told_by_their_commit(commit: str | None, mark: str) -> None:
+    model = ModelConfig("some/model", "abc")
+    config: Any = SimpleNamespace(_commit_hash=commit)
+    other: Any = SimpleNamespace()
+    assert weights_mark("target", model, config) == mark
+    assert weights_mark("target", model, other) == "commit abc"
+
+
+class Splitting:
+    """A tokenizer with a beginning of text, which makes control tokens of some texts or of none."""
+
+    def __init__(self, in_any_case: bool) -> None:
+        self.in_any_case = in_any_case
+        self.added_tokens_decoder = {
+            0: SimpleNamespace(content="<s>", special=True),
+            1: SimpleNamespace(content="<t>", special=False),
+        }
+
+    def __call__(self, text: str, verbose: bool, split_special_tokens: bool) -> Any:
+        assert split_special_tokens and not verbose
+        control = [0] * text.count("<s>") if self.in_any_case else []
+        return SimpleNamespace(input_ids=[0, *[1] * text.count("<t>"), *control, 9])
+
+
+def test_what_looks_like_a_control_token_is_text_or_refused() -> None:
+    def pair(in_any_case: bool) -> Pair:
+        tokenizer: Any = Splitting(in_any_case)
+        return Pair(tokenizer, {}, (), pytest.fail, pytest.fail)
+
+    assert pair(False).encode("a<s>") == [0, 9]
+    assert pair(True).encode("a<t>") == [0, 1, 9]
+    for name in ("the prompt", "T/1"):
+        with pytest.raises(
+            UserError, match=rf"^{name}: it has '<s>', of which the pair's tokenizer"
+        ):
+            pair(True).encode("a<s>", *([name] if name == "T/1" else []))
+
+
+def test_what_a_decoder_is_given_of_a_pair() -> None:
+    ours, theirs = make_tokenizer(), make_tokenizer()
+    pair = Pair(ours, {}, (), pytest.fail, pytest.fail, draft_tokenizer=theirs)
+    devices = Devices(("cuda:1", "cuda:2"), ("cuda:3", "cuda:4"))
+    nothing: Any = None
+    target: Any = "target"
+    processes: Any = SimpleNamespace(target="target's", draft="draft's")
+    own = setup.Setup(nothing, pair, devices, processes, RuntimeConfig(), engine=("cuda:5",))
+    made = own.models(target)
+    found: list[Any] = [made.target, made.target_process, made.draft_process]
+    assert found == ["target", "target's", "draft's"]
+    assert (made.engine, made.draft_device) == (("cuda:5",), "cuda:3")
+    assert made.tokenizers == (ours, theirs)
+    assert made.encode("def") == ours("def").input_ids
+    splitting: Any = Splitting(True)
+    with pytest.raises(UserError, match=r"^decoder\.corpus: it has '<s>'"):
+        replace(own, pair=replace(pair, tokenizer=splitting)).models(target).encode("<s>")

@@ -16,6 +16,7 @@ from tasks.gsm8k import Gsm8k
 from tasks.humaneval import HumanEval
 from tasks.mgsm import Mgsm
 from tasks.mt_bench import MtBench
+from tasks.rows.files import find_file
 from tasks.rows.rows import Rows, read_rows
 
 ROWS = [
@@ -131,6 +132,13 @@ def test_a_field_may_be_longer_than_csv_allows_by_itself(tmp_path: Path, name: s
     finally:
         csv_library.field_size_limit(limit)
     assert row == {"question": "x" * 999, "answer": "5"}
+
+
+def test_a_file_is_found_by_its_stem_whatever_its_format(tmp_path: Path) -> None:
+    assert find_file(str(tmp_path), "d") == tmp_path / "d.tsv"
+    for name in ("d.parquet.gz", "d.parquet", "d.csv", "d.jsonl.gz", "d.jsonl", "d.tsv"):
+        (tmp_path / name).touch()
+        assert find_file(str(tmp_path), "d") == tmp_path / name
 
 
 def test_half_a_character_is_no_text(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import socket
 from collections import Counter, OrderedDict, deque
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
@@ -14,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tasks.sandbox.inside import judge as judging
 from tasks.sandbox.inside.wire import Nonsense, Unfit, pack, unpack
 from tasks.sandbox.sandbox import Isolation
 from tasks.scoring.checker import Checker
@@ -312,3 +315,44 @@ def test_a_function_of_the_tests_is_called_by_its_number_alone(checker: Checker)
         call = {"call": {"function": number, "given": [[], {"dict": []}]}}
         body = FORGED.replace("{message}", repr(call)).strip()
         assert verdict(checker, body, "assert f(lambda: 1) == 42") == expected
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        (None, "it no longer answers"),
+        (3 << 8, "it ended itself before the tests were done (exit code 3)"),
+        (0, "it ended itself before the tests were done (exit code 0)"),
+        (9, "it was ended by SIGKILL"),
+    ],
+)
+def test_how_a_program_ended_is_told(
+    status: int | None, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def waitpid(pid: int, options: int) -> tuple[int, int]:
+        assert (pid, options) == (77, os.WNOHANG)
+        return (0, 0) if status is None else (77, status)
+
+    ours, theirs = socket.socketpair()
+    with ours:
+        theirs.close()
+        candidate = judging.Candidate(ours.fileno(), 77)
+        monkeypatch.setattr(os, "waitpid", waitpid)
+        monkeypatch.setattr(judging, "_END_SECONDS", 0.01)
+        for ask in (candidate, candidate.await_ready):
+            with pytest.raises(judging.Failure) as failure:
+                ask()
+            assert str(failure.value) == told
+        if status is None:
+            candidate.check_alive()
+        else:
+            with pytest.raises(judging.Failure):
+                candidate.check_alive()
+
+
+def test_what_a_prompt_defines() -> None:
+    """Beside what it asks for, whether that has a docstring or no body at all."""
+    for body in ('    """Divide."""\n', ""):
+        names = judging._defined_by(f"import math\n\nTWO = 2\n\ndef f(x):\n{body}")
+        assert names["TWO"] == 2 and names["math"] is math and callable(names["f"])
+    assert judging._defined_by("def f(:") == {}

@@ -184,6 +184,7 @@ def test_bad_rows_are_named_by_file_and_line(tmp_path: Path, wrong: dict, messag
 def test_what_there_is_not(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"row of qualitative is of 'code'; there are coding, hum"):
         SpeedBench(data=MINI, categories=["math", "code"]).problems()
+    SpeedBench(splits=["qualitative", *(f"throughput_{n}k" for n in (1, 2, 8, 16, 32))])
     for wrong in ([], ["throughput"]):
         with pytest.raises(ValueError, match=r"task\.splits are some of qualitative, thro"):
             SpeedBench(splits=wrong)

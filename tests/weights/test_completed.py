@@ -13,6 +13,7 @@ from small_pair import make_model, make_tokenizer
 from transformers import AutoTokenizer
 
 from pearl_eval.errors import UserError
+from pearl_eval.weights import completed as completing
 from pearl_eval.weights.cache import is_whole
 from pearl_eval.weights.completed import completed, lacks_embeddings
 
@@ -65,6 +66,19 @@ def test_it_has_its_own_layers_and_the_rest_of_its_target(draft: Path, target: P
         assert torch.equal(whole[name], theirs[name].to(torch.bfloat16))
     assert (made / "frequent_tokens.json").read_text() == "[1, 2]"
     assert AutoTokenizer.from_pretrained(made)("def").input_ids
+
+
+def test_there_must_be_room_for_all_of_it(
+    draft: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In two bytes a weight, its own and what it lacks."""
+    asked: list[tuple[str, int]] = []
+    monkeypatch.setattr(
+        completing, "check_disk", lambda name, size, where: asked.append((name, size))
+    )
+    completed(draft, target, "mark")
+    weights = sum(one.numel() for one in make_model(300, 1, 1).parameters())
+    assert asked == [("draft", 2 * weights)]
 
 
 def test_it_is_made_once_for_each_mark(draft: Path, target: Path) -> None:
