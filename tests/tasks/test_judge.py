@@ -120,6 +120,8 @@ def checker() -> Checker:
         ("    return None\n", "failed: AssertionError"),
         ("    if not y: raise KeyError('k')\n" + RIGHT, "failed: KeyError: 'k'"),
         ("    if not y: raise KeyboardInterrupt\n" + RIGHT, "failed: KeyboardInterrupt"),
+        (RIGHT + "\n{}['k']\n", "failed: KeyError: 'k'"),
+        (RIGHT + "\ndel f\n", "failed: it defines no f"),
         ("    return x /\n", "failed: SyntaxError: invalid syntax (<program>, line 9)"),
         ("    return object()\n", "failed: it returned a object"),
     ],

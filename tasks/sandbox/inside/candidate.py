@@ -61,13 +61,13 @@ def main(program: str, entry_point: str, folders: list[str]) -> None:
     names: dict[str, Any] = {}
     try:
         exec(compile(program, "<program>", "exec"), names)
-        function = names[entry_point]
-    except KeyError:
-        send(JUDGE, {"broken": f"it defines no {entry_point}"})
     except BaseException as error:
         send(JUDGE, {"broken": describe(error)})
     else:
-        _serve(function)
+        if entry_point in names:
+            _serve(names[entry_point])
+        else:
+            send(JUDGE, {"broken": f"it defines no {entry_point}"})
     os._exit(0)
 
 
