@@ -230,6 +230,16 @@ def test_figures_of_two_files_together() -> None:
     assert _summary({"files": files, "meanings": None})["sampling_p_value"] is None
 
 
+def test_where_nothing_was_judged_no_share_is_told() -> None:
+    file = FileResult("f", [], [Unusable(Place("f", 1), "why not")])
+    figures = file.figures()
+    names = ("violation_rate", "violation_rate_ci95", "runner_up_pass_rate", "sampling_p_value")
+    assert [figures[name] for name in names] == [None] * 4
+    lines = page(AuditResult([file], "", "", "")).splitlines()
+    assert "| 1 | 0 | 0 | 0 | 0 | 1 | 0 |" in lines
+    assert not any(line.startswith(("- violations", "- what this can't see")) for line in lines)
+
+
 def test_a_long_list_is_cut_on_the_page() -> None:
     outputs = [judged(line, [7], [1], wrong=0) for line in range(1, 23)]
     text = page(AuditResult([FileResult("f", outputs, [])], "", "", ""))

@@ -387,3 +387,15 @@ def test_outputs_of_text_are_tried_otherwise_eight_times() -> None:
     auditor._otherwise = lambda one: one + 1 if one < 100 else None
     assert auditor.judge([0, 97, 200]) == [8, 100, 200]
     assert asked == [[0, 97, 200], [1, 98], [2, 99], [3, 100], *([n] for n in range(4, 9))]
+
+
+def test_an_end_is_judged_by_what_its_row_says() -> None:
+    asked = []
+    auditor: Any = Auditor.__new__(Auditor)
+    auditor._pair = SimpleNamespace(decode=lambda prompt, output: (prompt, output))
+    auditor._ends = SimpleNamespace(judge=lambda *given, **told: asked.append((given, told)))
+    applied = Applied.of({}, {})
+    one = row([9, 8], None, finish_reason="stop", stop_reason=5)
+    auditor._end(RowText(one, [9, 8], [7], applied, True))
+    told = {"prompt_tokens": 2, "finish_reason": "stop", "stop_reason": 5, "retokenised": True}
+    assert asked == [((applied, [7], ([9, 8], [7])), told)]

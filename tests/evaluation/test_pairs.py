@@ -40,6 +40,7 @@ from pearl_eval.config.registry import register
 from pearl_eval.config.schema import ForwardKind, RuntimeConfig
 from pearl_eval.errors import UserError
 from pearl_eval.machine.devices import Devices
+from pearl_eval.machine.placement import Processes
 from pearl_eval.pairs import controlled as controlled_pairs
 from pearl_eval.pairs import setup
 from pearl_eval.pairs.controlled import Controlled
@@ -911,3 +912,40 @@ def test_what_a_decoder_is_given_of_a_pair() -> None:
     splitting: Any = Splitting(True)
     with pytest.raises(UserError, match=r"^decoder\.corpus: it has '<s>'"):
         replace(own, pair=replace(pair, tokenizer=splitting)).models(target).encode("<s>")
+
+
+def test_a_pair_is_opened_anew_on_other_devices_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def opened(*given: Any) -> str:
+        asked.append(given)
+        return "anew"
+
+    monkeypatch.setattr(setup, "_opened", opened)
+    source: Any = "source"
+    pair: Any = "pair"
+    here, there = (Processes.choose(RuntimeConfig(), all_cpu=one) for one in (True, False))
+    own = setup.Setup(source, pair, CPU, here, RuntimeConfig(), uses_draft=False, apart=True)
+    places = setup.Places(CPU, there, ("cuda:3",))
+    moved = own.moved(places)
+    assert (moved.pair, moved.places, asked) == ("pair", places, [])
+    other = setup.Places(Devices(("cuda:0",), ("cpu",)), there)
+    moved = own.moved(other)
+    assert (moved.pair, moved.places) == ("anew", other)
+    assert asked == [("source", other.devices, False, True)]
+
+
+def test_an_engines_gpus_are_those_of_the_runtime_it_goes_by(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The target's own first, then those that the draft model is not on."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    chosen = Devices(("cuda:0",), ("cuda:1",))
+    source: Any = SimpleNamespace(choose_devices=lambda runtime: chosen)
+    nothing: Any = None
+    here = Processes.choose(RuntimeConfig(), all_cpu=True)
+    own = setup.Setup(source, nothing, CPU, here, RuntimeConfig(gpus=[3, 2])).with_engine(2)
+    assert (own.engine, own.engine_gpus) == (("cuda:3", "cuda:2"), 2)
+    other = RuntimeConfig(gpus=[1, 2])
+    expected = setup.Places(chosen, Processes.choose(other, False), ("cuda:0", "cuda:2"))
+    assert own.places_in(other) == expected

@@ -374,6 +374,23 @@ def test_an_output_that_ends_where_the_other_goes_on_says_so(forwards: Forwards)
     assert found.kind == "tie" and found.why.startswith("position 2: one of the outputs ends (10")
 
 
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        ([0, 1], "ends at 2 tokens, neither at a stop nor the limit"),
+        ([0, 1, 5, 1], "ends at 4 tokens, neither at a stop nor the limit"),
+        ([0, 1, 1, 1, 1], "ends at 5 tokens, neither at a stop nor the limit"),
+    ],
+)
+def test_where_an_output_may_not_end_is_told(output: list[int], said: str) -> None:
+    """A stop token is 5, and four are the limit."""
+    found = EquivalenceChecker(TARGET).compare(
+        PROMPT, output, [0, 1, 1, 5], 4, [5], Greedy().verifier(0, 0)
+    )
+    first = {2: 2, 4: 2, 5: 3}[len(output)]
+    assert found == Verdict("violation", first, said)
+
+
 def test_a_token_that_is_cut_off_has_no_logit() -> None:
     cut = Divergence(3, 5, 6, float("-inf"), 1.25, 0.5)
     assert describe(cut) == (

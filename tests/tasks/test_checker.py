@@ -19,6 +19,7 @@ from tasks.sandbox.inside.candidate import show_packages
 from tasks.sandbox.sandbox import Isolation, Sandbox, installed
 from tasks.scoring import checker
 from tasks.scoring.checker import Checker
+from tasks.scoring.score import Score
 
 
 def test_a_check_is_given_up_twenty_seconds_after_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,6 +91,31 @@ def let_work(monkeypatch: pytest.MonkeyPatch, bubblewrap: bool, working: set[str
         "_attempt",
         lambda self, *_: "passed" if self.isolation.value in working else "failed: no",
     )
+
+
+@pytest.mark.parametrize("trial", ["passed", "failed: no"])
+def test_a_sandbox_without_a_verdict_is_the_programs_fault_where_others_are_judged(
+    trial: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = "failed: the sandbox ended without a verdict (why)"
+    results = [lost, trial]
+    asked: list[Any] = []
+
+    def attempt(self: Checker, problem: Any, completion: str) -> str:
+        asked.append(problem["entry_point"])
+        return results.pop(0)
+
+    monkeypatch.setattr(Checker, "_attempt", attempt)
+    found = Checker(Sandbox(Isolation.none, 3.0, 512))
+    if trial == "passed":
+        assert found.check({"entry_point": "f"}, "") == Score(False, lost)
+    else:
+        with pytest.raises(ChildProcessError, match=r"can't be checked any longer: failed: no$"):
+            found.check({"entry_point": "f"}, "")
+    assert asked == ["f", "double"]
+    results[:] = ["passed", "timed out"]
+    scores = [found.check({"entry_point": "f"}, "") for _ in range(2)]
+    assert scores == [Score(True, "passed"), Score(False, "timed out")]
 
 
 @pytest.mark.parametrize("user", [0, 1000])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv as csv_library
 import gzip
+import hashlib
 import json
 from collections.abc import Callable
 from datetime import date
@@ -150,6 +151,12 @@ def test_half_a_character_is_no_text(tmp_path: Path) -> None:
 def test_rows_without_places_are_told_by_their_number() -> None:
     rows = Rows(ROWS, "the package")
     assert (rows.where(1), len(rows), rows[1]) == ("the package, row 1", 2, ROWS[1])
+
+
+def test_a_checksum_is_of_rows_as_json_with_their_fields_in_order() -> None:
+    text = '[{"a": "é", "b": 2}]'
+    rows = Rows([{"b": 2, "a": "é"}], "")
+    assert rows.sha256 == hashlib.sha256(text.encode()).hexdigest()
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_prompt(tmp_path: Path) -> None:

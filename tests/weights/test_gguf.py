@@ -36,6 +36,7 @@ from transformers import (
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
 )
+from transformers.utils import logging as verbosity
 
 from decoders.process.models import Checkpoint
 from pearl_eval.errors import UserError
@@ -442,6 +443,18 @@ def test_too_little_disk(
         " or choose another place by HF_HOME or HF_ASSETS_CACHE"
     )
     assert left(cache) == [] and all(one.is_relative_to(cache) for one in asked)
+
+
+def test_libraries_are_as_loud_after_a_file_was_read_as_before() -> None:
+    before = verbosity.get_verbosity()
+    verbosity.set_verbosity_info()
+    try:
+        with pytest.raises(KeyError), gguf._quiet():
+            assert verbosity.get_verbosity() == verbosity.ERROR
+            raise KeyError
+        assert verbosity.get_verbosity() == verbosity.INFO
+    finally:
+        verbosity.set_verbosity(before)
 
 
 def test_parts_need_disk_to_be_joined(
