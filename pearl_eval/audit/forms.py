@@ -341,14 +341,11 @@ def _messages(given: Any, options: Object) -> Messages:
     )
     if not fits or not given:
         raise UnfitRow("its messages are no list of objects with a role and a content each")
-    if any(isinstance(one.get("content"), list) for one in given):
-        parts = [
-            part for one in given for part in one["content"] if isinstance(one["content"], list)
-        ]
-        if any(not isinstance(part, Mapping) or part.get("type") != "text" for part in parts):
-            raise UnfitRow(
-                "its messages have parts that are no text, which a text model can't read"
-            )
+    parts = [
+        part for one in given if isinstance(one.get("content"), list) for part in one["content"]
+    ]
+    if any(not isinstance(part, Mapping) or part.get("type") != "text" for part in parts):
+        raise UnfitRow("its messages have parts that are no text, which a text model can't read")
     kept = {name: options[name] for name in _OF_TEMPLATES if options.get(name)}
     return Messages(given, kept | dict(options.get("chat_template_kwargs") or {}))
 

@@ -84,6 +84,17 @@ def test_the_first_prompt_and_the_first_output_that_are_there_count(tmp_path: Pa
     ]  # fmt: skip
 
 
+def test_messages_may_have_parts_of_text_or_no_content_at_all(tmp_path: Path) -> None:
+    """As those of an assistant that called a tool have none."""
+    text = {"role": "user", "content": [{"type": "text", "text": "Hi"}]}
+    picture = {"role": "user", "content": [{"type": "text", "text": "Hi"}, {"type": "image_url"}]}
+    for called in ({"role": "assistant", "content": None}, {"role": "assistant"}):
+        messages = [USER, called, text]
+        assert row(tmp_path, {"messages": messages, "output": [1]}).prompt == Messages(messages)
+        told = reason(tmp_path, {"messages": [called, text, picture], "output": [1]})
+        assert "parts that are no text" in told
+
+
 def test_a_template_is_told_what_the_request_told_it(tmp_path: Path) -> None:
     told = {"documents": [1], "chat_template": "x", "continue_final_message": True}
     content = {"messages": [USER], "output": [1], "seed": 3, "tools": [], **told}
@@ -132,8 +143,9 @@ def test_a_batchs_response_is_joined_with_its_request(tmp_path: Path) -> None:
     assert (found.name, found.prompt, found.settings) == ("r2", "a", {"max_tokens": 9})
     response["response"] = {"status_code": 500, "body": {}}
     assert "status 500" in reason(tmp_path, response)
-    with pytest.raises(UserError, match=r"requests\.jsonl, line 1: expected a batch's request"):
-        read(tmp_path, response, requests=[{"body": {}}])
+    for wrong in ({"body": {}}, {"custom_id": "r"}, {"custom_id": "r", "body": "x"}):
+        with pytest.raises(UserError, match=r"requests\.jsonl, line 1: expected a batch's request"):
+            read(tmp_path, response, requests=[wrong])
 
 
 def test_what_was_asked_beside_a_response_counts_before_its_request_and_the_batchs(
