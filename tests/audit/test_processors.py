@@ -148,6 +148,18 @@ def test_where_texts_end_has_several_names() -> None:
         ({"stop_token_ids": 5}, "stop_token_ids=5 is no list of token ids"),
         ({"stop": ["a", 5]}, "stop="),
         ({"bad_words": "x"}, "bad_words='x' is no list of texts"),
+        ({"bad_words_ids": [4]}, r"bad_words_ids=\[4\] is no list of lists of token ids"),
+        ({"suppress_tokens": ["x"]}, r"suppress_tokens=\['x'\] is no list of token ids"),
+        ({"begin_suppress_tokens": 4}, "begin_suppress_tokens=4 is no list of token ids"),
+        ({"stop_token_ids": [True]}, r"stop_token_ids=\[True\] is no list of token ids"),
+        *(
+            ({name: "x"}, f"{name}='x' is no number")
+            for name in ("top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
+        ),
+        *(
+            ({name: "x"}, f"{name}='x' is no number")
+            for name in ("repetition_penalty", "min_new_tokens", "min_length", "max_tokens")
+        ),
     ],
 )
 def test_what_cannot_be_judged_is_refused_by_name(told: dict[str, Any], reason: str) -> None:

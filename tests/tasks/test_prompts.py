@@ -276,6 +276,7 @@ def test_bad_rows_are_named_by_file_and_line(tmp_path: Path, row: object, messag
         ("d.txt", b"\xff", r"d\.txt: not UTF-8 text"),
         ("d.txt.gz", b"?", r"d\.txt\.gz: not gzip"),
         ("d.tsv", b"?\t!\n", r"d\.tsv: \.tsv has no names of columns; give \.csv"),
+        ("D.TSV.GZ", b"", r"D\.TSV\.GZ: \.tsv has no names of columns; give \.csv"),
         ("d.csv", b"prompt,answer\n\n?,!\n,!\n", r"d\.csv, line 4: the prompt is empty"),
         ("d.jsonl", b"Why?\n", r"d\.jsonl, line 1: not JSON"),
         ("other/notes.md", b"", r"/other: no \.txt file in it"),

@@ -26,6 +26,7 @@ from pearl_eval.training.card import write_card
 from pearl_eval.training.config import DraftConfig, FitConfig, Loss, TextConfig
 from pearl_eval.training.distill import _check, _fitted, _go_on, _results, _tell
 from pearl_eval.training.fitting import Fitted
+from pearl_eval.training.held_back import HeldBack
 from pearl_eval.training.made_texts import SETTINGS, TEXTS, as_saved, made_texts
 from pearl_eval.training.target_text import TargetText, load_texts
 from tasks.task import Problem
@@ -165,6 +166,29 @@ def test_of_a_dialogue_the_first_message_is_a_prompt(tmp_path: Path) -> None:
 def test_all_of_a_dialogue_is_held_back() -> None:
     problems = [Problem("T/1", turns=("a", "b")), Problem("T/2", "c")]
     assert list(corpora._whole(problems)) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "said", "found"),
+    [
+        ("a b c", " d", True),
+        # The last word of the prompt goes on.
+        ("a b c", "d", True),
+        ("a b", " c", True),
+        ("a b", "c c", False),
+        ("x", " a b c", True),
+        ("a b", "", False),
+    ],
+)
+def test_what_is_held_back_is_found_in_a_prompt_and_in_what_goes_on_from_it(
+    prompt: str, said: str, found: bool
+) -> None:
+    corpus: Any = corpora.Corpus.__new__(corpora.Corpus)
+    corpus._held_back = HeldBack(["a b c"], 3)
+    tokenizer = SimpleNamespace(decode=lambda ids: "".join(map(chr, ids)))
+    corpus._pair = SimpleNamespace(tokenizer=tokenizer)
+    ids = torch.tensor([ord(one) for one in prompt + said])
+    assert corpus._has_held_back(TargetText(ids, torch.zeros(0), len(prompt))) is found
 
 
 class Written:
