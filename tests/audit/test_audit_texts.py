@@ -8,6 +8,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
+from omegaconf import OmegaConf
 from small_pair import make_tokenizer
 from templates import PLAIN
 from tokenizers.processors import TemplateProcessing
@@ -27,6 +29,7 @@ from pearl_eval.audit.rows import AuditRow, Messages, Place, Recorded, UnfitRow
 from pearl_eval.audit.texts import RowText, TextReading
 from pearl_eval.audit.verdicts import JudgedOutput
 from pearl_eval.checks.divergence import Divergence
+from pearl_eval.config.paths import config_dir
 from pearl_eval.errors import UserError
 from pearl_eval.pairs.pair import Pair
 from pearl_eval.sizes.model_size import ModelSize
@@ -326,6 +329,18 @@ def test_rows_count_before_the_command_and_that_before_the_models_own(tmp_path: 
     ]
 
 
+def test_a_minimal_length_forbids_what_ends_a_text_for_every_engine(tmp_path: Path) -> None:
+    """And what the row says ends it, but not what fills up or may end a turn."""
+    (text,) = of_file(tmp_path, {"prompt": [9], "output": [8], "min_tokens": 1}).texts
+    (other,) = of_file(
+        tmp_path, {"prompt": [9], "output": [8], "min_tokens": 1, "stop_token_ids": [6]}
+    ).texts
+    made = Inputs(AuditConfig(), pair_of(), Defaults({}, ENDS))
+    for one, forbidden in ((text, [0]), (other, [0, 6])):
+        scores = made.processed(one).scores(torch.zeros(1, 300), one.begin)
+        assert scores[0].isneginf().nonzero()[:, 0].tolist() == forbidden
+
+
 def test_what_can_not_be_judged_is_told_in_the_order_of_lines(tmp_path: Path) -> None:
     good = {"prompt": [9], "output": [8]}
     found = of_file(tmp_path, {"prompt": [300], "output": [8]}, "{", good | {"top_p": 1.5}, good,
@@ -399,3 +414,10 @@ def test_an_end_is_judged_by_what_its_row_says() -> None:
     auditor._end(RowText(one, [9, 8], [7], applied, True))
     told = {"prompt_tokens": 2, "finish_reason": "stop", "stop_reason": 5, "retokenised": True}
     assert asked == [((applied, [7], ([9, 8], [7])), told)]
+
+
+def test_what_an_audit_takes_for_granted_is_what_its_configuration_says() -> None:
+    node: Any = OmegaConf.load(config_dir() / "audit.yaml")
+    own = AuditConfig()
+    for name in ("files", "applied", "generation_config", "requests", "special_tokens"):
+        assert node[name] == getattr(own, name)

@@ -43,6 +43,7 @@ from pearl_eval.machine.devices import Devices
 from pearl_eval.machine.placement import Processes
 from pearl_eval.pairs import controlled as controlled_pairs
 from pearl_eval.pairs import setup
+from pearl_eval.pairs import synthetic as synthetic_pairs
 from pearl_eval.pairs.controlled import Controlled
 from pearl_eval.pairs.fingerprint import folder_fingerprint
 from pearl_eval.pairs.model_config import is_local, model_name
@@ -949,3 +950,26 @@ def test_an_engines_gpus_are_those_of_the_runtime_it_goes_by(
     other = RuntimeConfig(gpus=[1, 2])
     expected = setup.Places(chosen, Processes.choose(other, False), ("cuda:0", "cuda:2"))
     assert own.places_in(other) == expected
+
+
+def test_the_oracle_says_by_a_published_generator() -> None:
+    """What SplitMix64 gives first from seeds 0 and 1; further numbers are added to what it gave."""
+    assert synthetic_pairs._mix(0) == 0xE220A8397B1DCDAF
+    assert synthetic_pairs._mix(1) == 0x910A2DEC89025CC1
+    folded = (0xE220A8397B1DCDAF + 5) % 2**64
+    assert synthetic_pairs._mix(0, 5) == synthetic_pairs._mix(folded)
+
+
+def test_where_the_draft_model_is_wrong_any_other_token_comes() -> None:
+    def said(agreement: float, seed: int = 3) -> list[int]:
+        model: Any = synthetic_pairs.SyntheticModel.__new__(synthetic_pairs.SyntheticModel)
+        model._seed, model._agreement, model.vocab_size = seed, agreement, 10
+        return [model.predict(position, 4) for position in range(400)]
+
+    target = said(1.0)
+    assert set(target) == set(range(10)) and target != said(1.0, seed=4)
+    apart = {(one - other) % 10 for one, other in zip(said(0.0), target, strict=True)}
+    assert apart == set(range(1, 10))
+    right = sum(one == other for one, other in zip(said(0.75), target, strict=True))
+    # Five standard deviations of a binomial.
+    assert abs(right - 300) < 5 * (400 * 0.75 * 0.25) ** 0.5

@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hydra.utils import get_class
+from omegaconf import OmegaConf
 
+from pearl_eval.config.paths import config_dir
 from tasks.gsm8k import Gsm8k
 from tasks.humaneval import HumanEval
 from tasks.mgsm import Mgsm
@@ -73,3 +77,27 @@ def test_where_nothing_can_be_scored_any_longer_the_run_ends_and_is_continued(
 def test_a_problem_is_one_text_but_for_dialogues() -> None:
     """What an estimate counts with before any problem was read."""
     assert [kind.turns for kind in (Task, Gsm8k, HumanEval, Mgsm, MtBench)] == [1, 1, 1, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("name", "figure"),
+    [
+        ("humaneval", "pass@1"),
+        ("gsm8k", "accuracy"),
+        ("mgsm", "accuracy"),
+        ("mt_bench", "same answer"),
+        ("prompts", "accuracy"),
+        ("spec_bench", "accuracy"),
+        ("speed_bench", "accuracy"),
+    ],
+)
+def test_a_task_is_by_itself_what_its_configuration_makes_it(name: str, figure: str) -> None:
+    """But for where its problems are, how many are taken, and what a dialogue begins with."""
+    told: Any = OmegaConf.to_container(OmegaConf.load(config_dir() / "task" / f"{name}.yaml"))
+    made: Any = get_class(told.pop("_target_"))()
+    for key in ("data", "hub", "shots_data", "shots_hub", "limit", "system_prompt"):
+        told.pop(key, None)
+    assert told["max_new_tokens"] > 0
+    own = {key: getattr(made, key) for key in told}
+    assert {key: getattr(one, "value", one) for key, one in own.items()} == told
+    assert (made.accuracy_name, made.limit, made.spread) == (figure, None, False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 import torch
 from huggingface_hub import constants
+from omegaconf import OmegaConf
 from safetensors import safe_open
 from safetensors.torch import load, load_file, save_file
 from small_pair import SmallPair, make_model, make_tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from pearl_eval.config.paths import config_dir
 from pearl_eval.errors import UserError
 from pearl_eval.pairs.controlled import Controlled
 from pearl_eval.pairs.frequent_tokens import FREQUENT
@@ -418,6 +420,16 @@ def test_numbers_have_limits(text: dict[str, Any], fit: dict[str, Any], said: st
     for first, prompt in ((0.0, 1.0), (1.0, 0.0)):
         fitting = FitConfig(1, 1, warmup=first * 0.9, every=1)
         _check(0, least, replace(fitting, first_choice=first, prompt_weight=prompt))
+
+
+@pytest.mark.parametrize(
+    ("part", "settings"), [("text", TextConfig()), ("draft", DraftConfig()), ("fit", FitConfig())]
+)
+def test_settings_are_by_themselves_what_the_configuration_says(part: str, settings: Any) -> None:
+    whole: Any = OmegaConf.load(config_dir() / "distill.yaml")
+    told = OmegaConf.to_container(whole[part])
+    own = asdict(settings)
+    assert {name: getattr(one, "value", one) for name, one in own.items()} == told
 
 
 @pytest.mark.parametrize(

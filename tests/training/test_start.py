@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from small_pair import make_model
 from transformers import AutoModelForCausalLM
 
@@ -39,6 +40,23 @@ def test_what_is_no_such_draft_model_is_refused(tmp_path: Path) -> None:
     assert AutoModelForCausalLM.from_pretrained(tmp_path).config.num_hidden_layers == 3
     with pytest.raises(UserError, match="has a model of other layers or sizes"):
         go_on_from(make_draft(target, [0, 3]), tmp_path)
+
+
+def test_a_draft_model_of_other_sizes_is_refused(tmp_path: Path) -> None:
+    target = make_model(64, layers=4, seed=0)
+    draft = make_draft(target, [0, 3])
+    draft.save_pretrained(tmp_path)
+    path, name = tmp_path / "model.safetensors", "model.layers.1.mlp.up_proj.weight"
+    saved = load_file(path)
+    save_file(saved | {name: saved[name][:8].contiguous()}, path, {"format": "pt"})
+    with pytest.raises(UserError, match="has a model of other layers or sizes"):
+        go_on_from(draft, tmp_path)
+    # What is its target's need not be there.
+    own = {key: one for key, one in saved.items() if ".layers." in key}
+    assert len(own) < len(saved)
+    save_file({key: one + 1 for key, one in own.items()}, path, {"format": "pt"})
+    go_on_from(draft, tmp_path)
+    assert torch.equal(draft.state_dict()[name], saved[name] + 1)
 
 
 def test_the_tokens_of_its_small_head_are_found(tmp_path: Path) -> None:
