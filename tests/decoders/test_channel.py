@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import random
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -65,8 +66,40 @@ def test_messages_of_any_size(ends: tuple[Channel, Channel], size: int) -> None:
     sender.start()
     assert right.receive(20.0) == ("payload", payload)
     sender.join()
+    packed = len(marshal.dumps(("payload", payload), 2))
+    assert left.bytes_sent == right.bytes_received == packed
     left.send(("next",))
     assert right.receive(1.0) == ("next",)
+
+
+def test_as_many_messages_as_there_are_slots_wait_for_nobody(
+    ends: tuple[Channel, Channel],
+) -> None:
+    """One more has no room, however long its sender is told to wait, or may wait by itself."""
+    left, right = ends
+    sent = [("waits", number) for number in range(SLOTS)]
+    for message in sent:
+        left.send(message, 0.0)
+    left.patience = 0.02
+    for told, waited in ((None, "0.02"), (0.01, "0.01")):
+        with pytest.raises(ChannelTimeout, match=f"^{waited}$"):
+            left.send(("one too many",), told)
+    assert [right.receive_now() for _ in sent] == sent
+    assert right.receive_now() is None
+    left.send(("room again",), 0.0)
+    assert right.receive_now() == ("room again",)
+
+
+def test_an_end_can_be_had_by_its_descriptors(ends: tuple[Channel, Channel]) -> None:
+    """As by a process that was started with them open: it is on the same side."""
+    left, right = ends
+    sock, memory = map(os.dup, right.descriptors)
+    there = Channel.of_descriptors((sock, memory), 1, SPIN)
+    left.send(("there",))
+    assert there.receive(1.0) == ("there",)
+    there.send(("back",))
+    assert left.receive(1.0) == ("back",)
+    there.close()
 
 
 def test_a_piece_that_came_first_is_no_message(ends: tuple[Channel, Channel]) -> None:
@@ -151,6 +184,22 @@ def test_a_closed_end_is_noticed_by_who_never_waits(ends: tuple[Channel, Channel
     with pytest.raises(ChannelClosed):
         while time.monotonic() < deadline:
             assert left.receive_now() is None
+
+
+def test_last_words_are_heard_that_came_between_two_looks(
+    ends: tuple[Channel, Channel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After that for a message, and before that for the other side, which is gone by then."""
+    left, right = ends
+    look = left._look
+
+    def gone() -> None:
+        right.send(("last words",))
+        right.close()
+        look()
+
+    monkeypatch.setattr(left, "_look", gone)
+    assert left.receive_now() == ("last words",)
 
 
 def test_what_cannot_be_sent_is_refused(ends: tuple[Channel, Channel]) -> None:
@@ -281,6 +330,28 @@ def test_a_sleeper_is_woken_by_a_byte_and_who_is_awake_is_not() -> None:
     assert left.receive() == ("still awake",) and woken(left) == 0
     for end in (left, right):
         end.close()
+
+
+def test_bytes_to_wake_up_by_may_be_lost_and_messages_may_not(
+    ends: tuple[Channel, Channel],
+) -> None:
+    """A socket holds so many of them; who is asleep has one too many to wake up from then."""
+    left, right = ends
+    left._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+    right._ours[_SLEEPS] = 1
+    for number in range(100):
+        left.send(("again", number))
+        assert right.receive_now() == ("again", number)
+    with pytest.raises(BlockingIOError):
+        left._socket.send(b"more")
+
+
+def test_who_is_gone_is_not_woken(ends: tuple[Channel, Channel]) -> None:
+    left, right = ends
+    right._ours[_SLEEPS] = 1
+    right.close()
+    with pytest.raises(ChannelClosed):
+        left.send(("anybody there",))
 
 
 @pytest.mark.parametrize("when", ["before it says that it sleeps", "after it said so"])
