@@ -1,8 +1,9 @@
-"""How long is waited for the process that draft processes are forked from."""
+"""How the process is started that draft processes are forked from, and how long it may take."""
 
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -40,3 +41,12 @@ def test_a_process_of_its_has_what_the_start_left_of_the_time(
     monkeypatch.setattr(fork_server, "time", process)
     fork_server.wait_ready(10.0)
     assert process.waited == [rest]
+
+
+def test_it_runs_at_once_and_imports_what_it_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Any] = []
+    contexts = {"forkserver": SimpleNamespace(set_forkserver_preload=told.append)}
+    monkeypatch.setattr(fork_server.multiprocessing, "get_context", contexts.__getitem__)
+    monkeypatch.setattr(fork_server.forkserver, "ensure_running", lambda: told.append("it runs"))
+    fork_server.prepare(("torch", "transformers"))
+    assert told == [["torch", "transformers"], "it runs"]

@@ -8,7 +8,15 @@ from typing import Any
 import pytest
 import torch
 
-from decoders.process.drafter import DISTRIBUTION, PROPOSAL, check_seconds, distribution, proposal
+from decoders.process.drafter import (
+    DISTRIBUTION,
+    PROPOSAL,
+    check_confidence,
+    check_seconds,
+    check_tokens,
+    distribution,
+    proposal,
+)
 
 VOCAB = 4
 
@@ -78,3 +86,20 @@ def test_times() -> None:
     for wrong in (-0.1, math.inf, math.nan, "1", None):
         with pytest.raises(ValueError):
             check_seconds(0.0, wrong)  # type: ignore[arg-type]
+
+
+def test_probabilities() -> None:
+    """From 0 to 1, as rounding may leave it."""
+    for right in (0.0, 0.5, 1.0, 1.0005):
+        check_confidence(right)
+    for wrong in (-0.1, 1.002, math.nan, 1, "1", None):
+        with pytest.raises(ValueError, match="expected a probability, got"):
+            check_confidence(wrong)  # type: ignore[arg-type]
+
+
+def test_tokens() -> None:
+    for right in ([], [0], [3, 0]):
+        check_tokens(right, VOCAB)
+    for wrong in ([4], [0, -1], [1.0], ["1"]):
+        with pytest.raises(ValueError, match=f"token id from 0 to 3, got {wrong[-1]!r}"):
+            check_tokens(wrong, VOCAB)  # type: ignore[arg-type]

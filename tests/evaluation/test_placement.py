@@ -7,6 +7,7 @@ import pytest
 from small_pair import SmallPair
 
 from decoders.process.models import Checkpoint
+from decoders.process.worker import WorkerOptions
 from pearl_eval.config.schema import Dtype, ForwardKind, RuntimeConfig
 from pearl_eval.machine.devices import Devices
 from pearl_eval.machine.environment import describe
@@ -37,6 +38,12 @@ def test_limits_of_time_reach_the_draft_process(cores: list[int]) -> None:
     limits = {"start_timeout": 1.0, "answer_timeout": 2.0, "idle_timeout": 3.0}
     draft = Processes.choose(RuntimeConfig(**limits), all_cpu=True).draft
     assert {name: getattr(draft, name) for name in limits} == limits
+
+
+def test_a_draft_process_is_waited_for_as_long_where_nothing_is_said() -> None:
+    said, own = RuntimeConfig(), WorkerOptions()
+    for name in ("start_timeout", "answer_timeout", "idle_timeout", "spin_seconds"):
+        assert getattr(own, name) == getattr(said, name)
 
 
 def test_what_is_configured_is_kept_free_of_the_other(cores: list[int]) -> None:
