@@ -12,16 +12,16 @@ from typing import Any, cast
 import psutil
 import pytest
 import torch
-from small_pair import SmallPair, running
+from small_pair import SmallPair, make_model, running
 
 from decoders.decoder import Decoder
 from decoders.model.cached_model import CachedModel
-from decoders.pearl import Pearl
+from decoders.pearl import Pearl, PearlSession
 from decoders.pearl_shared import PearlShared
 from decoders.process import relay as relay_module
 from decoders.process.channel import ChannelClosed
 from decoders.process.drafter import Drafter
-from decoders.process.ends import crossing, layers_of
+from decoders.process.ends import crossing, layers_of, watched
 from decoders.process.models import End, Models
 from decoders.process.placement import Placement, available_cores
 from decoders.process.relay import RelayDrafter
@@ -322,6 +322,93 @@ def test_the_last_end_begins_at_its_first_layer() -> None:
     assert at("cpu", "cpu", "cpu", "cpu") == 2
     assert at("cuda:0", "cuda:0", "cuda:0", "cuda:1") == 3
     assert at("cuda:2", "cuda:1", "cuda:0", "cuda:0") == 2
+
+
+@pytest.mark.parametrize(
+    ("places", "first", "waited"),
+    [
+        # On one device the last end begins in the middle of the layers,
+        ([0, 0, 0, 0], 2, "cuda:0"),
+        # on several with the last one's; that before it is waited for.
+        ([0, 1, 1, 2], 3, "cuda:1"),
+    ],
+)
+def test_a_target_goes_over_once_all_before_its_last_end_is_computed(
+    monkeypatch: pytest.MonkeyPatch, places: list[int], first: int, waited: str
+) -> None:
+    target, happened = CachedModel(make_model(64, layers=4, seed=0)), list[object]()
+    layers = layers_of(target)
+    for number, layer in enumerate(layers):
+        layer.register_forward_hook(lambda *_, number=number: happened.append(number))
+    devices = {id(one): torch.device("cuda", at) for one, at in zip(layers, places, strict=True)}
+    monkeypatch.setattr("decoders.process.ends._device", lambda layer: devices[id(layer)])
+    monkeypatch.setattr("decoders.process.ends.wait_for", lambda one: happened.append(str(one)))
+    with watched(target, lambda: happened.append("begins"), lambda: happened.append("over")):
+        target.extend([1, 2, 3], rows=1)
+    assert happened == ["begins", *range(first), waited, "over", *range(first, 4)]
+    happened.clear()
+    target.extend([1, 2, 3, 4], rows=1)
+    assert happened == [0, 1, 2, 3], "it is watched no longer"
+
+
+def test_a_target_without_a_list_of_its_layers_is_told() -> None:
+    target = CachedModel(make_model(64, layers=2, seed=0))
+    target.model.config.num_hidden_layers = 3
+    with pytest.raises(TypeError, match="LlamaForCausalLM has no list of its 3 layers"):
+        layers_of(target)
+
+
+class Noted:
+    """A copy that notes what it is told to do."""
+
+    def __init__(self, name: str, told: list[Any], fixed_shapes: bool = True) -> None:
+        self._name, self._told, self.fixed_shapes = name, told, fixed_shapes
+
+    def send(self, message: Any) -> None:
+        self._told.append((self._name, message))
+
+    def receive_word(self, word: str) -> None:
+        self._told.append((self._name, word))
+
+    def wait_ready(self) -> None:
+        self._told.append((self._name, "ready"))
+
+    def close(self) -> None:
+        self._told.append((self._name, "closed"))
+
+    def peak_memory_bytes(self) -> int:
+        return len(self._name)
+
+
+def relay_of(*copies: Noted) -> Any:
+    made: Any = object.__new__(RelayDrafter)
+    made._copies = copies
+    return made
+
+
+def test_copies_are_made_ready_side_by_side() -> None:
+    """Both are asked before either is waited for; there may be nothing that one must do."""
+    told: list[Any] = []
+    relay = relay_of(Noted("first", told), Noted("last", told))
+    relay.wait_ready()
+    relay.prepare(range(1, 3), 10, 40)
+    asked = ("prepare", [1, 2], 10, 40)
+    assert told == [
+        ("first", "ready"), ("last", "ready"), ("first", asked), ("last", asked),
+        ("first", "prepared"), ("last", "prepared"),
+    ]  # fmt: skip
+    told.clear()
+    relay_of(Noted("first", told, fixed_shapes=False), Noted("last", told)).prepare([1, 2], 10, 40)
+    assert told == [("last", asked), ("last", "prepared")]
+    told.clear()
+    relay.close()
+    assert told == [("first", "closed"), ("last", "closed")]
+
+
+def test_memory_of_both_copies_counts() -> None:
+    session: Any = object.__new__(PearlSession)
+    session.drafter = relay_of(Noted("first", []), Noted("last", []))
+    assert session.peak_memory_bytes() == session.drafter.peak_memory_bytes() == 5 + 4
 
 
 def test_bad_draft_length_is_refused() -> None:
