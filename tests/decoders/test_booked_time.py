@@ -354,6 +354,35 @@ class TestRecording:
         target.extend_tree([*text, 4], tree, nodes)
         assert runs == [1, 2, 3]
 
+    def test_wide_forwards_have_no_fixed_shape(
+        self,
+        small_pair: SmallPair,
+        steps: list[tuple[bool, int, int]],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """Of up to three tokens here; and of no more than are read."""
+        target = small_pair.load_target()
+        target.fuse(static=True)
+        target.prepare([16, 17], 10, 16)
+        assert [(tokens, bucket) for _, tokens, bucket in steps] == [(16, 16)]
+        steps.clear()
+        monkeypatch.setattr(static, "WIDEST", 3)
+        target.prepare(range(1, 6), 10, 16)
+        assert [tokens for _, tokens, _ in steps] == [1, 2, 3]
+        take, runs = StaticForward._prepared, list[int]()
+
+        def taken(self: Any, ids: torch.Tensor, *rest: Any) -> Any:
+            runs.append(ids.shape[1])
+            return take(self, ids, *rest)
+
+        monkeypatch.setattr(StaticForward, "_prepared", taken)
+        text = list(range(20, 30))
+        target.extend(text, rows=1)
+        for count in (4, 3):
+            text += range(count)
+            target.extend(text, rows=1)
+        assert runs == [3]
+
     def test_the_shapes_of_a_text(
         self, small_pair: SmallPair, steps: list[tuple[bool, int, int]]
     ) -> None:

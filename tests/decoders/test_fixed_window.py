@@ -54,6 +54,15 @@ def test_logits_do_not_depend_on_the_steps(dtype: torch.dtype, cuts: list[int], 
         model.rollback(max(0, end - back))
 
 
+def test_whole_windows_are_made_ready_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From that on in which the prompt of 21 tokens ends, to one that goes beyond the text."""
+    asked: list[object] = []
+    monkeypatch.setattr(CachedModel, "prepare", lambda _, *arguments: asked.append(arguments))
+    make(torch.float32).prepare(range(1, 4), 21, 50)
+    make(torch.float32).prepare([1], 24, 30)
+    assert asked == [([8], 16, 58), ([8], 24, 38)]
+
+
 def decoded(decoder: Decoder) -> list[list[int]]:
     """What a decoder makes of several prompts, greedily and in bfloat16."""
     options = WorkerOptions(spin_seconds=0.0005)

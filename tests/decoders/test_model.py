@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from accelerate import dispatch_model
@@ -59,11 +61,23 @@ def test_padded_vocabulary_is_cut_off() -> None:
     assert cached.extend(TOKENS[:3], rows=2).shape == (2, 50)
 
 
-def test_more_rows_than_unseen_tokens_are_refused() -> None:
+@pytest.mark.parametrize(("end", "rows", "unseen"), [(6, 2, 1), (6, 0, 1), (5, 1, 0)])
+def test_as_many_rows_as_unseen_tokens_and_at_least_one(end: int, rows: int, unseen: int) -> None:
     cached = make_cached()
-    cached.extend(TOKENS[:5], rows=1)
-    with pytest.raises(ValueError, match="2 rows of logits asked of 1 unseen"):
-        cached.extend(TOKENS[:6], rows=2)
+    cached.extend(TOKENS[:5], rows=5)
+    with pytest.raises(ValueError, match=f"{rows} rows of logits asked of {unseen} unseen"):
+        cached.extend(TOKENS[:end], rows=rows)
+
+
+@pytest.mark.parametrize(
+    ("static", "told", "fixed"),
+    [(None, "transformers", False), (False, "fused", False), (True, "cuda_graphs", True)],
+)
+def test_how_forwards_are_computed_is_told(static: bool | None, told: str, fixed: bool) -> None:
+    cached = make_cached()
+    if static is not None:
+        cached.fuse(static)
+    assert (cached.forward, cached.fixed_shapes) == (told, fixed)
 
 
 @pytest.mark.parametrize("hooked", [False, True], ids=["plain", "spread-by-accelerate"])
@@ -82,6 +96,20 @@ def test_higher_precision_shares_the_weights_and_leaves_them_alone(hooked: bool)
 
 def test_a_token_the_model_does_not_know_is_read_as_another() -> None:
     cached = CachedModel(make_model(64, layers=1, seed=0), vocab_size=50)
-    logits = cached.extend([1, 60, 2], rows=1)
-    cached.rollback(0)
-    assert torch.equal(logits, cached.extend([1, 0, 2], rows=1))
+    read = {}
+    for token in (0, 49, 50, 60):
+        cached.rollback(0)
+        read[token] = cached.extend([1, token, 2], rows=1)
+    assert torch.equal(read[60], read[0]) and torch.equal(read[50], read[0])
+    assert not torch.equal(read[49], read[0])
+    assert cached.readable(torch.tensor([[0, 49, 50, 60]])).tolist() == [[0, 49, 0, 0]]
+
+
+@pytest.mark.parametrize("other", [CachedModel.as_library, CachedModel.in_higher_precision])
+def test_a_model_that_computes_otherwise_has_the_same_vocabulary(
+    other: Callable[[CachedModel], CachedModel],
+) -> None:
+    cached = CachedModel(make_model(64, layers=1, seed=0), vocab_size=60, known=50)
+    logits = other(cached).extend([1, 55, 2], rows=1)
+    assert logits.shape == (1, 60)
+    assert torch.isfinite(logits[0]).nonzero()[:, 0].tolist() == list(range(50))
