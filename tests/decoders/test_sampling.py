@@ -21,7 +21,7 @@ from decoders.decoder import Decoder
 from decoders.process.models import Models
 from decoders.process.worker import WorkerOptions
 from decoders.sampling.chance import Chance, SharedNoise
-from decoders.sampling.sampler import BLOCK, TOKEN
+from decoders.sampling.sampler import BLOCK, TOKEN, Greedy
 from decoders.sampling.temperature import Temperature, Warping
 from decoders.session import Session
 from pearl_eval.checks.distribution import DistributionCheck
@@ -232,6 +232,17 @@ def test_what_either_model_draws_from(
     token, chance = proposer.propose(LOGITS, 0)
     assert chance == pytest.approx(drafts[token] / sum(drafts))
     torch.testing.assert_close(proposer.row(0), sampler.draft_probabilities(LOGITS)[0])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_how_sure_a_draft_model_is_of_a_token(dtype: torch.dtype) -> None:
+    """By its own distribution, however it is warped for drawing, and however large logits are."""
+    for more, sampler in ((0, Greedy()), (128, Temperature(0.5, top_k=1))):
+        proposer = sampler.proposer(0, 0)
+        logits = torch.tensor([[3.0, 2.0, 1.0, 0.0]]).to(dtype) + more
+        found = [proposer.confidence(logits, token) for token in range(4)]
+        assert found == pytest.approx([0.6439, 0.2369, 0.0871, 0.0321], abs=1e-4)
+        assert all(type(one) is float for one in found)
 
 
 def test_a_cut_that_is_moved() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -24,6 +25,7 @@ from decoders.draft_length import (
 from decoders.model.tree import Tree
 from decoders.process import drafter as drafter_module
 from decoders.process import timed_drafter
+from decoders.process.clock import no_garbage_collection
 from decoders.process.drafter import PROPOSAL, Proposal
 from decoders.process.timed_drafter import TimedDrafter, TimedDrafterService
 from decoders.sampling.sampler import Downscaling, Draft, Greedy
@@ -374,3 +376,12 @@ def test_draft_lengths_are_chosen_by_medians_of_nine_after_256_tokens(
         *((target, window, 256, 9) for window in range(1, 17)),
         (draft, 1, 256, 9),
     ]
+
+
+def test_no_garbage_is_collected_while_something_is_timed() -> None:
+    """It is again after that, however that ends."""
+    assert gc.isenabled()
+    with pytest.raises(LookupError), no_garbage_collection():
+        assert not gc.isenabled()
+        raise LookupError
+    assert gc.isenabled()
