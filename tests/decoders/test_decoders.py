@@ -15,18 +15,25 @@ from hypothesis import strategies as st
 from small_pair import SmallPair, save_pair
 from toy import InlineDrafter
 
+from decoders.assisted_early_exit import AssistedEarlyExit
 from decoders.autoregressive import Autoregressive
 from decoders.decoder import Decoder
+from decoders.draft_only import DraftOnly
 from decoders.generation import Generation
 from decoders.overlap import Overlap
 from decoders.pearl import Pearl
+from decoders.pearl_adaptive import PearlAdaptive
+from decoders.pearl_async import PearlAsync
+from decoders.pearl_shared import PearlShared
 from decoders.process.drafter import Proposal
 from decoders.process.models import End, Models
 from decoders.process.placement import Placement, available_cores
 from decoders.process.worker import WorkerOptions
+from decoders.prompt_lookup import PromptLookup
 from decoders.round import Round
 from decoders.sampling.sampler import Draft, Greedy
 from decoders.session import Session
+from decoders.speculative import Speculative
 
 GAMMAS = (1, 2, 3, 5, 8)
 #: Every draft length for the two that others build on, else the shortest, a middle and the longest.
@@ -310,3 +317,32 @@ def test_speculative_stops_a_run_at_each_block(tmp_path_factory: pytest.TempPath
     generation = decode_once(pair, make_decoder("speculative", 4), 20)
     assert generation.accepted_runs == [4, 4, 4, 4]
     assert generation.target_forwards == 4
+
+
+@pytest.mark.parametrize(
+    ("decoder", "name", "gamma"),
+    [
+        (AssistedEarlyExit(), "assisted_early_exit", 5),
+        (Pearl(), "pearl", 5),
+        (Pearl(pre_verify=False), "pearl_no_pre_verify", 5),
+        (Pearl(post_verify=False), "pearl_no_post_verify", 5),
+        (PearlAdaptive(), "pearl_adaptive", None),
+        (PearlAsync(), "pearl_async", None),
+        (PearlShared(), "pearl_shared", 5),
+        (PearlShared(both_ends=False), "pearl_shared_one_end", 5),
+        (PromptLookup(), "prompt_lookup", 10),
+        (Speculative(), "speculative", 5),
+    ],
+    ids=repr,
+)
+def test_what_settings_are_where_nothing_is_said(
+    decoder: Decoder, name: str, gamma: int | None
+) -> None:
+    assert decoder == make_decoder(name, gamma)
+
+
+def test_gpus_that_a_pair_takes() -> None:
+    """Of a target on three and a draft model on two: none of their own where both share."""
+    decoders = Autoregressive(), Pearl(), Speculative(), DraftOnly(), PearlShared()
+    assert [one.gpus(3, 2) for one in decoders] == [(3, 0), (3, 2), (3, 2), (3, 2), (3, 0)]
+    assert PearlShared(both_ends=False).gpus(3, 2) == (3, 0)
