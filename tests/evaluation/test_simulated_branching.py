@@ -10,6 +10,8 @@ import pytest
 from decoders.schedule import Extents
 from decoders.ssd import Ssd
 from pearl_eval.simulation import (
+    Adaptive,
+    Ahead,
     Alone,
     BlockRates,
     Branching,
@@ -264,6 +266,10 @@ def test_a_schedule_says_how_wide_its_draft_forwards_are() -> None:
     assert Branching(2, 2, "geometric", 0.2, 1.0).numbers() == (3, 2, 1)
     assert Extents.of([made, Branching(4, 3)]).side_by_side == {3, 5, 6, 15}
     assert Extents.of([Sequential(3), Alone(), Replicas(2, 2), None]) == Extents()
+    # The draft's own token, and a quarter of sixteen others or all of them.
+    adaptive = Adaptive(96, branches=True)
+    assert Extents.of([adaptive]) == Extents(side_by_side=frozenset({5, 17}))
+    assert Extents.of([Adaptive(96), Ahead(96)]) == Extents()
 
 
 class TestPlaces:

@@ -167,6 +167,11 @@ def test_only_what_was_recorded_can_be_simulated() -> None:
     assert texts[0] == texts[2] == list(simulation(RIGHT).rounds()) != texts[1]
     with pytest.raises(ValueError, match="prompt 1: 14 tokens were recorded, 12 are to be sim"):
         simulation(both, max_new_tokens=12).rounds(1)
+    # Two draft forwards a round and guesses of three tokens are what there was.
+    just = replace(simulation(WRONG), schedule=Retrieving(2, 3))
+    assert just.run() == simulation(WRONG).run()
+    with pytest.raises(ValueError, match="has 2 draft forwards and guesses of up to 3 tokens, mo"):
+        replace(simulation(WRONG), schedule=Retrieving(2, 2)).run()
     for schedule in (Retrieving(1, 4), Retrieving(2, 1)):
         with pytest.raises(ValueError, match="only the settings that were recorded"):
             replace(simulation(RIGHT), schedule=schedule).run()

@@ -338,6 +338,23 @@ def test_speedup_where_all_is_accepted() -> None:
     assert predict_speedup(Alone(), times, Rate(1.0)) == 1.0
 
 
+def test_speedup_of_a_text_with_a_prompt_and_costs() -> None:
+    """A target forward takes 3 s and one for each token it reads, a draft forward 1 s, a decision 1
+    s. Alone the target reads a prompt of 5 tokens in 8 s, then a token in 4 s, each after a second
+    for the last: 44 s for 8 tokens. By drafts of three 3 + 11 and 3 + 7 s, and 2 s: 26."""
+    times = ForwardTimes(Surface((1, 2), (0,), ((4.0, 5.0),)), Surface.constant(1.0))
+    speedup = predict_speedup(
+        Sequential(3),
+        times,
+        Rate(1.0),
+        tokens=8,
+        costs=Costs(round=1.0),
+        max_new_tokens=8,
+        prompts=(5,),
+    )
+    assert speedup == pytest.approx(44 / 26)
+
+
 def test_a_trace_is_recorded_from_rounds() -> None:
     """Vanilla speculative decoding does not say what would have been drafted for its own tokens."""
     assert record(SPECULATIVE) == "110111-10111--"
