@@ -116,8 +116,6 @@ class RollbackCache(Cache):
     def __init__(self, layers: int, capacity: int) -> None:
         self.layers: list[PreallocatedLayer]  # type: ignore[assignment]
         super().__init__(layers=[PreallocatedLayer(capacity) for _ in range(layers)])
-        #: Whether it is of forwards in a wider dtype than the weights have.
-        self.wide = False
 
     @property
     def length(self) -> int:

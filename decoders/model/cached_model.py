@@ -415,12 +415,6 @@ class CachedModel:
 class WidenedModel(CachedModel):
     """A model that runs in a wider dtype than its weights have."""
 
-    def __init__(
-        self, model: PreTrainedModel, vocab_size: int | None = None, known: int | None = None
-    ) -> None:
-        super().__init__(model, vocab_size, known)
-        self.cache.wide = True
-
     def run(self, unseen: list[int], **options: Any) -> torch.Tensor:
         dtype = WIDER[self.model.dtype]
         mask = options.get("attention_mask")
@@ -432,6 +426,5 @@ class WidenedModel(CachedModel):
             return super().run(unseen, **options)
 
     def read_batch(self, ids: torch.Tensor, cache: RollbackCache, rows: int) -> torch.Tensor:
-        cache.wide = True
         with widened(self.model):
             return super().read_batch(ids, cache, rows)
