@@ -399,6 +399,17 @@ def test_what_is_always_right_is_not_quite_sure_to_be() -> None:
     assert policy.gains() == sure.gains()
 
 
+def test_what_prepared_tokens_saved_once_they_came(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A half of what it is worth to have as many: as much may have been paid for them."""
+    monkeypatch.setattr(policies, "savings", lambda *_: [4.0, 2.0, 1.0])
+    policy = Policy()
+    assert policy.gained(2) == 0.0
+    policy.ran(0, 10.0)
+    policy.drafted(3.0, beside=True)
+    policy.gains()
+    assert [policy.gained(prepared) for prepared in (0, 1, 2, 3, 9)] == [0.0, 2.0, 3.0, 3.5, 3.5]
+
+
 def test_nothing_is_gained_before_forwards_of_both_were_measured() -> None:
     assert list(Policy().gains()) == []
     of_target, of_draft = Policy(), Policy()
@@ -447,6 +458,25 @@ def test_what_a_forward_costs_in_place_of_a_rest(
     outlook = Outlook()
     outlook.expect(100.0, 0.5, 0.4, 2, 0.3)
     assert outlook.would_lose(seconds, now, length) == pytest.approx(lost)
+
+
+@pytest.mark.parametrize(("slowdown", "beats"), [(0.27, True), (0.275, False)])
+def test_what_is_drafted_for_others_may_be_worth_more_than_a_rest(
+    slowdown: float, beats: bool
+) -> None:
+    """The draft is right by 0.5 · 0.4 up to its third token, and news comes in 100 s.
+
+    For four others a forward takes 10.8 s and saves 4 · (0.15 + 0.065 + 0.035 + 0.025) - 0.08 · 4 =
+    0.78 s. The target loses the slowdown but for 0.2 of these 10.8 s: 0.756 or 0.81 s.
+    """
+    preparation = SideDrafts(measured(), [0.5], [4.0], 9)
+    outlook = Outlook()
+    outlook.expect(100.0, 0.5, 0.4, 2, slowdown)
+    chosen, saved = preparation.expected(outlook, 0.0, 3, 1)
+    assert (len(chosen), saved) == (4, pytest.approx(0.78))
+    assert preparation.beats_rest(outlook, 0.0, 3, 1) is beats
+    # None of its tokens is there to leave out.
+    assert not preparation.beats_rest(outlook, 0.0, 3, 0)
 
 
 def test_which_share_of_judged_tokens_is_right() -> None:

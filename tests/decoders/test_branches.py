@@ -265,6 +265,18 @@ def test_nothing_is_prepared_beyond_the_texts_end(pair: SmallPair) -> None:
 
 
 @pytest.mark.usefixtures("eager")
+def test_it_prepares_as_before_where_it_is_no_longer_asked_how_sure_it_is(pair: SmallPair) -> None:
+    """Of the draft's own token it says nothing then, as if it were sure."""
+    one = Drafting(pair, forwards=1)
+    assert 0 < one.messages[-1][7] < 1
+    one.service.answer(("confide", False))
+    one.messages.append(one.service.draft(0.0))
+    assert one.messages[-1][7:9] == (1.0, 0)
+    assert one.drafted == continued(pair, TEXT, 5)
+    assert [len(message[-1]) for message in one.messages[3:]] == [10, 12]
+
+
+@pytest.mark.usefixtures("eager")
 def test_a_model_that_reads_one_text_at_a_time_prepares_nothing(
     monkeypatch: pytest.MonkeyPatch, pair: SmallPair
 ) -> None:
