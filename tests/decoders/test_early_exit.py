@@ -104,6 +104,16 @@ def test_models_that_cannot_be_left_early_are_refused(kind: str, reason: str) ->
         AssistedEarlyExit().check_target(architecture)
 
 
+def test_a_part_of_a_larger_model_is_refused() -> None:
+    model = make_model(30, layers=2, seed=1)
+    larger = type("Larger", (type(model),), {})
+    architecture = Architecture.of(model.config, larger)
+    with pytest.raises(
+        ValueError, match=r"\(llama\) can't: its layers are a part of a larger model"
+    ):
+        AssistedEarlyExit().check_target(architecture)
+
+
 @pytest.mark.parametrize(("depth", "exit_layer"), [(4, 4), (4, 9), (1, None), (1, 1)])
 def test_fewer_layers_than_all_must_draft(depth: int, exit_layer: int | None) -> None:
     target = Architecture("llama", 2048, depth=depth)

@@ -52,12 +52,15 @@ CONFIGS = {
     "llama, tied": LlamaConfig(**SIZES, tie_word_embeddings=True),
     "llama 3": LlamaConfig(**SIZES, rope_parameters=LLAMA3_ROPE),
     "llama, biases": LlamaConfig(**SIZES, attention_bias=True),
+    "llama, other biases": LlamaConfig(**SIZES, mlp_bias=True),
+    "llama, another activation": LlamaConfig(**SIZES, hidden_act="gelu"),
     "mistral": MistralConfig(**SIZES, sliding_window=None),
     "mistral, sliding": MistralConfig(**SIZES, sliding_window=8),
     "qwen2": Qwen2Config(**SIZES),
     "qwen3": Qwen3Config(**SIZES, head_dim=16),
 }
-FUSIBLE = [name for name in CONFIGS if name not in ("llama, biases", "mistral, sliding")]
+REFUSED = ("llama, biases", "llama, other biases", "mistral, sliding")
+FUSIBLE = [name for name in CONFIGS if name not in REFUSED]
 
 
 def make(name: str, dtype: torch.dtype = torch.float64) -> PreTrainedModel:
@@ -181,6 +184,7 @@ def test_layers_can_still_be_watched() -> None:
             "gpt2",
         ),
         (lambda: make("llama, biases"), "products have biases"),
+        (lambda: make("llama, other biases"), "products have biases"),
         (lambda: make("mistral, sliding"), "attention slides"),
         (lambda: _eager(make_model(64, 1, 0)), "attention is eager"),
         (lambda: _long(make_model(64, 1, 0)), "rotary embedding is dynamic"),
@@ -188,6 +192,7 @@ def test_layers_can_still_be_watched() -> None:
     ids=[
         "other architecture",
         "biases",
+        "other biases",
         "sliding attention",
         "eager attention",
         "dynamic rotation",
@@ -200,6 +205,13 @@ def test_what_cannot_be_fused_is_refused_and_left_alone(model: Any, reason: str)
     with pytest.raises(ValueError, match=reason):
         cached.fuse()
     assert torch.equal(cached.extend([1, 2, 3], 1), before)
+
+
+def test_a_model_that_is_spread_is_refused() -> None:
+    model = make("llama")
+    model.lm_head.to("meta")
+    with pytest.raises(ValueError, match="it is spread over several devices"):
+        CachedModel(model).fuse()
 
 
 def _eager(model: PreTrainedModel) -> PreTrainedModel:
