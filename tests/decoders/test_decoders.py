@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import torch
 from decoder_cases import NAMES, cases, make_decoder
+from exact import in_one_process
+from exact import start as start_toy
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from small_pair import SmallPair, save_pair
@@ -346,3 +348,14 @@ def test_gpus_that_a_pair_takes() -> None:
     decoders = Autoregressive(), Pearl(), Speculative(), DraftOnly(), PearlShared()
     assert [one.gpus(3, 2) for one in decoders] == [(3, 0), (3, 2), (3, 2), (3, 2), (3, 0)]
     assert PearlShared(both_ends=False).gpus(3, 2) == (3, 0)
+
+
+def test_a_session_that_was_stopped_holds_no_draft_model() -> None:
+    """It may be stopped again."""
+    for decoder in (Speculative(2), DraftOnly()):
+        with in_one_process():
+            session = start_toy(decoder, Greedy())
+        assert "draft" in vars(session)
+        for _ in range(2):
+            session.stop()
+            assert "draft" not in vars(session)

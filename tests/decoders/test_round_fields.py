@@ -21,6 +21,7 @@ from decoders.draft_only import DraftOnly
 from decoders.generate import Generate
 from decoders.generation import Generation
 from decoders.lookahead import Lookahead
+from decoders.model.reading import Kept, Reading, TreeReading
 from decoders.pearl import Pearl
 from decoders.pearl_adaptive import PearlAdaptive
 from decoders.pearl_async import PearlAsync
@@ -161,6 +162,13 @@ def test_speculative(by_hand: Decode) -> None:
     assert became(generation) == [
         ("aar", 1, 25), ("aaa", 1, 23), ("ar.", 1, 24), ("aaa", 1, 23), ("", 1, 11),
     ]  # fmt: skip
+    assert generation.events == [
+        Reading(0, [1, 2, 10, 11, 42], 4),
+        Reading(4, [12, 13, 14, 15], 4),
+        Reading(8, [16, 17, 48, 19], 4),
+        Reading(10, [18, 19, 20, 21], 4),
+        Reading(14, [22], 1),
+    ]
     # In the last round nothing is judged, so it verifies nothing.
     assert verifications(generation.rounds) == [2, 3, 1, 3]
     assert acceptance_length(verifications(generation.rounds)) == 3.25
@@ -557,6 +565,12 @@ def test_lookahead(by_hand: Decode) -> None:
     assert generation.output_ids == REPEATING
     assert totals(generation) == (115, 15, 8, 0, [2, 2, 2, 0])
     assert verifications(generation.rounds) == [2, 2, 2, 0]
+    # The fourth forward's tree has the guess 13 10 and a window of three; the guess is kept.
+    read, kept = generation.events[6:8]
+    assert isinstance(read, TreeReading)
+    assert (read.start, read.tokens, read.tree.tokens[:2]) == (4, [12], [13, 10])
+    assert (len(read.tree), read.nodes) == (5, [-1, 0, 1, 3, 4])
+    assert kept == Kept(5, [0, 1])
     assert became(generation) == [
         ("", 1, 15), ("", 1, 14), ("", 1, 14), ("aa", 1, 16), ("aa", 1, 16), ("ara", 1, 17),
         ("r", 1, 12), ("", 1, 11),
@@ -573,6 +587,11 @@ def test_generate(by_hand: Decode) -> None:
     assert generation.output_ids == [10, 11, 12]
     assert totals(generation) == (34, 12, 3, 0, [])
     assert became(generation) == [("", 1, 12), ("", 1, 11), ("", 1, 11)]
+    assert generation.events == [
+        Reading(0, [1, 2], 1, by_library=True),
+        Reading(2, [10], 1, by_library=True),
+        Reading(3, [11], 1, by_library=True),
+    ]
 
 
 @pytest.mark.parametrize("schedule", ["constant", "confidence"])
@@ -593,6 +612,12 @@ def test_assisted(by_hand: Decode, schedule: str) -> None:
     assert became(generation) == [
         ("aar", 1, 25), ("aaa", 1, 24), ("ar.", 1, 24), ("aaa", 1, 24), ("", 1, 11),
     ]  # fmt: skip
+    # The draft model's forwards are none of these.
+    assert generation.events[:3] == [
+        Reading(0, [1, 2, 10, 11, 42], 4, by_library=True),
+        Reading(4, [12, 13, 14, 15], 4, by_library=True),
+        Reading(8, [16, 17, 48, 19], 4, by_library=True),
+    ]
 
 
 def test_assisted_heuristic(by_hand: Decode) -> None:
