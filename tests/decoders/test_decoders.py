@@ -36,6 +36,9 @@ from decoders.round import Round
 from decoders.sampling.sampler import Draft, Greedy
 from decoders.session import Session
 from decoders.speculative import Speculative
+from decoders.vllm_alone import Vllm
+from decoders.vllm_pearl import VllmPearl
+from decoders.vllm_speculative import VllmSpeculative
 
 GAMMAS = (1, 2, 3, 5, 8)
 #: Every draft length for the two that others build on, else the shortest, a middle and the longest.
@@ -334,6 +337,9 @@ def test_speculative_stops_a_run_at_each_block(tmp_path_factory: pytest.TempPath
         (PearlShared(both_ends=False), "pearl_shared_one_end", 5),
         (PromptLookup(), "prompt_lookup", 10),
         (Speculative(), "speculative", 5),
+        (Vllm(), "vllm", None),
+        (VllmPearl(gamma=7), "vllm_pearl", 7),
+        (VllmSpeculative(), "vllm_speculative", 5),
     ],
     ids=repr,
 )

@@ -22,7 +22,7 @@ from decoders.sampling.temperature import Temperature, check_library
 from decoders.vllm import engine as engines
 from decoders.vllm.engine import Answer, check, shares
 from decoders.vllm.probe import EngineStep, Probe
-from decoders.vllm_alone import Vllm
+from decoders.vllm_alone import Vllm, VllmSession
 from decoders.vllm_method import VllmMethod
 from decoders.vllm_pearl import VllmPearl
 from decoders.vllm_speculative import VllmSpeculative
@@ -387,6 +387,29 @@ def test_wrong_settings_of_pearl_are_refused(settings: dict[str, Any], said: str
 def test_a_method_needs_a_name() -> None:
     with pytest.raises(ValueError, match="needs a method"):
         VllmMethod(speculative_config={"num_speculative_tokens": 2})
+
+
+def test_prompts_that_are_decoded_at_once_have_seeds_of_their_own() -> None:
+    """What each step of theirs did is taken from the engine, and thrown away."""
+    told: list[Any] = []
+    session: Any = object.__new__(VllmSession)
+    session.sampler = "sampler"
+
+    def decode_at_once(*arguments: Any) -> list[tuple[list[int], float]]:
+        told.append(arguments)
+        return [([7], 0.5), ([8, 9], 0.25)]
+
+    session.engine = SimpleNamespace(
+        params=lambda *arguments: arguments,
+        decode_at_once=decode_at_once,
+        explain=told.append,
+        peak_memory_bytes=lambda: 11,
+    )
+    found = session.decode_at_once(iter([([1, 2], 5), ([3], 6)]), 30, iter([4]), 2)
+    assert found == [([7], 0.5), ([8, 9], 0.25)]
+    params = [("sampler", 30, [4], 5), ("sampler", 30, [4], 6)]
+    assert told == [([[1, 2], [3]], params, 2), Answer(0.0)]
+    assert session.peak_memory_bytes() == 11
 
 
 def test_the_reference_is_vllm_alone_with_the_same_arguments() -> None:
