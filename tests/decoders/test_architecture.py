@@ -399,7 +399,7 @@ def test_trees_on_either_side_of_the_switch_but_not_across() -> None:
             torch.testing.assert_close(row, whole(cached, LONG[:length] + path), **CLOSE)
     for length in (SWITCH - 2, SWITCH):
         cached.rollback(0)
-        with pytest.raises(ValueError, match=f"across {SWITCH}"):
+        with pytest.raises(ValueError, match=f"of up to {length + 3} tokens, across {SWITCH}"):
             cached.extend_tree(LONG[:length], tree, [ROOT])
 
 

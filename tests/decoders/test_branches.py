@@ -409,16 +409,33 @@ def test_what_was_prepared_for_something_else_is_of_no_use() -> None:
 
 
 def test_a_token_in_another_ones_place_is_told() -> None:
-    for messages in (
-        [token(4, 10)],
-        [token(3, 10), token(3, 11)],
-        [token(3, 10), token(4, 11, (4, 20, 50)), token(5, 12, lineage=1, update=1)],
+    for messages, told in (
+        ([token(4, 10)], "position 3, got that of 4"),
+        ([token(3, 10), token(3, 11)], "position 4, got that of 3"),
+        (
+            [token(3, 10), token(4, 11, (4, 20, 50)), token(5, 12, lineage=1, update=1)],
+            "position 6, got that of 5",
+        ),
     ):
         main = Main()
         main.hears(*messages[:-1])
         main.verify(3, [10, 20])
-        with pytest.raises(WorkerError, match="expected the drafted token of position"):
+        with pytest.raises(WorkerError, match=f"expected the drafted token of {told}"):
             main.hears(messages[-1])
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        (("else", *token(3, 10)[1:]), "'drafted' of a lineage below 1, got 'else' of 0"),
+        (token(3, 10, lineage=1), "'drafted' of a lineage below 1, got 'drafted' of 1"),
+        (token(-1, 10, (4, 20, 50), update=2), r"at least 0, .* got \(0, -1, 2, 4\)"),
+        (token(3, 100), "token id from 0 to 99, got 100"),
+    ],
+)
+def test_a_token_that_makes_no_sense_is_told(message: tuple[Any, ...], told: str) -> None:
+    with pytest.raises(WorkerError, match=rf"it \(pid 1\) .* makes no sense: expected .*{told}"):
+        Main().hears(message)
 
 
 @pytest.mark.parametrize(

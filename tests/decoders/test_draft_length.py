@@ -49,7 +49,7 @@ def test_expected_best_for_drafts_always_and_never_right() -> None:
 
 @pytest.mark.parametrize("gamma", [0, -1, "x", ""])
 def test_bad_draft_lengths_are_refused(gamma: int | str) -> None:
-    with pytest.raises(ValueError, match=r"decoder\.gamma is the draft length"):
+    with pytest.raises(ValueError, match=rf"decoder\.gamma is the draft length.*, got {gamma!r}$"):
         check_gamma(gamma)
 
 

@@ -26,7 +26,7 @@ from toy import InlineRetriever, TableModel
 from decoders.autoregressive import Autoregressive
 from decoders.pearl_retrieval import PearlRetrieval, PearlRetrievalSession
 from decoders.process.drafter import DrafterService
-from decoders.process.retriever import Retrieval, RetrieverService
+from decoders.process.retriever import Retrieval, RetrieverService, _check_forwards
 from decoders.process.worker import WorkerError
 from decoders.retrieval.lookup import Reach
 from decoders.round import Round
@@ -366,6 +366,13 @@ def test_an_answer_that_makes_no_sense_is_told(guessed: Any, given: Any) -> None
     retriever._answers = [("proposal", [1, 5], [], 0.5, [1], [2])]
     with pytest.raises(WorkerError, match="expected a token id from 0 to 4, got 5"):
         retriever.collect_found()
+
+
+def test_forwards_that_cannot_be_are_told_with_what_they_were_to_give() -> None:
+    told = r"that give 3 tokens, .* got guesses of \[1, 0\] that gave \[2, 2\]$"
+    with pytest.raises(ValueError, match=told):
+        _check_forwards([1, 0], [2, 2], 3)
+    _check_forwards([1, 0], [2, 1], 3)
 
 
 def test_settings_that_cannot_be_are_refused() -> None:

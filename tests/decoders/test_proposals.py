@@ -54,6 +54,17 @@ def test_what_is_no_proposal(answer: Any) -> None:
         proposal(answer, VOCAB)
 
 
+def test_what_is_wrong_with_a_proposal_is_told() -> None:
+    for answer, told in (
+        ((DISTRIBUTION, [1], [], 0.0), r"drafted tokens \('proposal'\), got 'distribution'$"),
+        ((PROPOSAL, [1, 2], [0.5], 0.0), r"for each of 2 drafted tokens, or none, got \[0\.5\]$"),
+        ((PROPOSAL, [1, 7], [], 0.0), "expected a token id from 0 to 3, got 7$"),
+        ((PROPOSAL, [1], [], -1.0), r"expected a time in seconds, got -1\.0$"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            proposal(answer, VOCAB)
+
+
 def packed(*row: float) -> tuple[str, str, bytes]:
     return DISTRIBUTION, "float64", torch.tensor(row, dtype=torch.float64).numpy().tobytes()
 

@@ -317,7 +317,8 @@ def test_warping_is_what_transformers_generates_with(started: Started) -> None:
     ],
 )
 def test_settings_that_mean_nothing(settings: dict[str, float], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    (value,) = settings.values()
+    with pytest.raises(ValueError, match=f"{message} .*, got {value}"):
         Temperature(**settings)  # type: ignore[arg-type]
 
 

@@ -29,7 +29,17 @@ def test_stop_token_in_the_prompt_does_not_count() -> None:
     assert not text.finished
 
 
-@pytest.mark.parametrize(("prompt", "max_new_tokens"), [([], 3), ([1], 0)])
-def test_empty_prompt_and_empty_limit_are_refused(prompt: list[int], max_new_tokens: int) -> None:
-    with pytest.raises(ValueError, match="at least"):
+@pytest.mark.parametrize(
+    ("prompt", "max_new_tokens", "told"),
+    [
+        ([], 3, "a prompt needs at least one token"),
+        ([1], 0, "the longest generation must be at least 1 token, got 0"),
+        ([1], -2, "the longest generation must be at least 1 token, got -2"),
+    ],
+)
+def test_empty_prompt_and_empty_limit_are_refused(
+    prompt: list[int], max_new_tokens: int, told: str
+) -> None:
+    with pytest.raises(ValueError, match=told):
         Sequence(prompt, max_new_tokens)
+    assert Sequence([1], 1).remaining == 1

@@ -600,7 +600,7 @@ class TestLikely:
         assert proposer.likely(self.LOGITS, 5, 4, None) == [1, 3]
         # Until the place is past.
         proposer.forget(6)
-        with pytest.raises(LookupError, match="no noise at 5"):
+        with pytest.raises(LookupError, match="there is no noise at 5, only from 6 on"):
             proposer.scores(self.LOGITS, 5)
 
 
