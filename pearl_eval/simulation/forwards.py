@@ -33,10 +33,12 @@ class Surface:
                 f"expected a forward time for each of {columns} windows after each of {rows}"
                 f" contexts, got rows of {[len(row) for row in self.seconds]}"
             )
-        if len(self.seconds) != rows or sorted(set(self.windows)) != list(self.windows):
+        axes = self.windows, self.contexts
+        if len(self.seconds) != rows or any(sorted(set(one)) != list(one) for one in axes):
             raise ValueError(
-                f"expected {rows} rows of forward times and windows in ascending order, each once,"
-                f" got {len(self.seconds)} rows and windows {list(self.windows)}"
+                f"expected {rows} rows of forward times, and windows and contexts in ascending"
+                f" order, each once, got {len(self.seconds)} rows, windows {list(self.windows)} and"
+                f" contexts {list(self.contexts)}"
             )
         if (least := min(map(min, self.seconds))) < 0:
             raise ValueError(f"forward times must be at least 0 s, got {least:g}")

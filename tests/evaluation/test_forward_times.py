@@ -30,8 +30,11 @@ def beside(window: int, context: int) -> tuple[float, float]:
         ((), (0,), ((),), r"each of 0 windows after each of 1 contexts, got rows of \[0\]"),
         ((1,), (), (), r"each of 1 windows after each of 0 contexts, got rows of \[\]"),
         ((1, 2), (0,), ((1.0,),), r"each of 2 windows after each of 1 contexts, got rows of \[1\]"),
-        ((1,), (0, 8), ((1.0,),), r"expected 2 rows of .*, got 1 rows and windows \[1\]"),
-        ((2, 1), (0,), ((1.0, 2.0),), r"windows in ascending order, .*, got .* windows \[2, 1\]"),
+        ((1,), (0, 8), ((1.0,),), r"expected 2 rows of .*, got 1 rows, windows \[1\]"),
+        ((2, 1), (0,), ((1.0, 2.0),), r"in ascending order, each once, got .* windows \[2, 1\]"),
+        ((2, 2), (0,), ((1.0, 2.0),), r"in ascending order, each once, got .* windows \[2, 2\]"),
+        ((1,), (8, 0), ((1.0,), (2.0,)), r"in ascending order, .*, got .* contexts \[8, 0\]"),
+        ((1,), (8, 8), ((1.0,), (2.0,)), r"in ascending order, .*, got .* contexts \[8, 8\]"),
         ((1,), (0,), ((-0.1,),), r"must be at least 0 s, got -0\.1"),
     ],
 )
