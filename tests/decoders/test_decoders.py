@@ -365,3 +365,29 @@ def test_a_session_that_was_stopped_holds_no_draft_model() -> None:
         for _ in range(2):
             session.stop()
             assert "draft" not in vars(session)
+
+
+class Forgetful(Greedy):
+    """Notes from which position on the draft model's distributions are still asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.forgotten: list[int] = []
+
+    def proposer(self, seed: int, start: int) -> Any:
+        made = super().proposer(seed, start)
+        made.forget = self.forgotten.append  # type: ignore[method-assign]
+        return made
+
+
+@pytest.mark.parametrize("decoder", [Speculative(2), DraftOnly()], ids=repr)
+def test_of_what_is_verified_no_distribution_is_kept(decoder: Decoder) -> None:
+    """Of a long text over a large vocabulary they would fill the memory."""
+    sampler = Forgetful()
+    with in_one_process():
+        generation = start_toy(decoder, sampler).decode([1, 3], 9, [])
+    verified = [2 + one.verified_length for one in generation.rounds]
+    assert len(verified) > 2
+    # The draft model alone forgets what it drafted before, and then takes its token.
+    expected = verified if isinstance(decoder, Speculative) else [2, *verified[:-1]]
+    assert sampler.forgotten == expected

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -25,6 +26,7 @@ from decoders.draft_length import (
 from decoders.model.tree import Tree
 from decoders.process import drafter as drafter_module
 from decoders.process import timed_drafter
+from decoders.process.clock import clock as real_clock
 from decoders.process.clock import no_garbage_collection
 from decoders.process.drafter import PROPOSAL, Proposal
 from decoders.process.timed_drafter import TimedDrafter, TimedDrafterService
@@ -376,6 +378,14 @@ def test_draft_lengths_are_chosen_by_medians_of_nine_after_256_tokens(
         *((target, window, 256, 9) for window in range(1, 17)),
         (draft, 1, 256, 9),
     ]
+
+
+def test_the_clock_is_one_of_all_processes_that_goes_on_while_they_wait() -> None:
+    """In seconds, and never set to another time."""
+    assert abs(real_clock() - time.clock_gettime(time.CLOCK_MONOTONIC)) < 60
+    begin = real_clock()
+    time.sleep(0.003)
+    assert 0.002 < real_clock() - begin < 60
 
 
 def test_no_garbage_is_collected_while_something_is_timed() -> None:
