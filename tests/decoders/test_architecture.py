@@ -16,7 +16,7 @@ from decoder_cases import NAMES, OWN_NAMES, make_decoder
 from exact import in_one_process
 from small_pair import SmallPair, make_tokenizer
 from test_tree import TEXT, make_tree
-from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, PreTrainedConfig
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, LlamaForCausalLM, PreTrainedConfig
 
 from decoders.autoregressive import Autoregressive
 from decoders.decoder import Decoder
@@ -235,6 +235,76 @@ def test_models_that_decoders_can_use(kind: str) -> None:
 
 def reason_against(config: PreTrainedConfig) -> str:
     return unfit(config, MODEL_FOR_CAUSAL_LM_MAPPING[type(config)])
+
+
+@pytest.mark.parametrize(
+    ("settings", "ahead"),
+    [
+        ({"use_bidirectional_attention": True}, True),
+        ({"use_bidirectional_attention": "all"}, True),
+        # Among the parts of a picture, which no text has.
+        ({"use_bidirectional_attention": "vision"}, False),
+        ({"use_bidirectional_attention": None}, False),
+        ({"is_causal": False}, True),
+        ({"is_causal": True}, False),
+        ({"is_decoder": True}, False),
+        ({}, False),
+    ],
+    ids=str,
+)
+def test_settings_by_which_tokens_attend_to_those_after_them(
+    settings: dict[str, Any], ahead: bool
+) -> None:
+    config: Any = SimpleNamespace(model_type="any", **settings)
+    assert unfit(config, LlamaForCausalLM).startswith("whose tokens attend to those") is ahead
+
+
+FULL_LAYERS, SLIDING_LAYERS, CHUNKED_LAYERS = (
+    frozenset({f"{kind}_attention"}) for kind in ("full", "sliding", "chunked")
+)
+
+
+@pytest.mark.parametrize(
+    ("settings", "layers"),
+    [
+        ({}, FULL_LAYERS),
+        ({"sliding_window": 4}, SLIDING_LAYERS),
+        ({"attention_chunk_size": 8}, CHUNKED_LAYERS),
+        ({"sliding_window": 4, "attention_chunk_size": 8}, SLIDING_LAYERS),
+        ({"sliding_window": 4, "layer_types": ["full_attention"]}, FULL_LAYERS),
+        (
+            {"layer_types": ["full_attention", "chunked_attention"], "attention_chunk_size": 8},
+            FULL_LAYERS | CHUNKED_LAYERS,
+        ),
+    ],
+    ids=str,
+)
+def test_kinds_of_layers_where_a_config_names_them_and_where_not(
+    settings: dict[str, Any], layers: frozenset[str]
+) -> None:
+    config: Any = SimpleNamespace(model_type="any", **settings)
+    made = Architecture.of(config, LlamaForCausalLM)
+    windows = settings.get("sliding_window"), settings.get("attention_chunk_size")
+    assert (made.layers, made.sliding_window, made.chunk) == (layers, *windows)
+
+
+def test_what_else_a_config_says() -> None:
+    """A switch of rotations may be of some kinds of layers alone."""
+    switching = {"rope_type": "longrope", "original_max_position_embeddings": 20}
+    plain = {"rope_type": "default"}
+    found = []
+    for rotations in (None, plain, switching, {"a": plain, "b": switching}, {"a": plain}):
+        config: Any = SimpleNamespace(
+            model_type="any",
+            max_position_embeddings=99,
+            num_hidden_layers=7,
+            num_mtp_layers=2 if rotations else None,
+            rope_parameters=rotations,
+        )
+        made = Architecture.of(config, LlamaForCausalLM)
+        assert (made.name, made.context, made.depth, made.no_trees) == ("any", 99, 7, "")
+        found.append((made.rope_switch, made.mtp_layers))
+    assert found == [(None, 0), (None, 2), (20, 2), (20, 2), (None, 2)]
 
 
 @pytest.mark.parametrize("role", ["target", "draft"])

@@ -105,6 +105,19 @@ def test_a_token_the_model_does_not_know_is_read_as_another() -> None:
     assert cached.readable(torch.tensor([[0, 49, 50, 60]])).tolist() == [[0, 49, 0, 0]]
 
 
+def test_weights_are_as_they_were_where_higher_precision_fails() -> None:
+    model = make_model(64, layers=2, seed=0).to(torch.bfloat16)
+
+    def fails(*_: object) -> None:
+        raise RuntimeError("out of memory")
+
+    model.model.layers[1].mlp.down_proj.register_forward_hook(fails)
+    wide = CachedModel(model).in_higher_precision()
+    with pytest.raises(RuntimeError, match="out of memory"):
+        wide.extend(TOKENS, rows=1)
+    assert {weights.dtype for weights in model.parameters()} == {torch.bfloat16}
+
+
 @pytest.mark.parametrize("other", [CachedModel.as_library, CachedModel.in_higher_precision])
 def test_a_model_that_computes_otherwise_has_the_same_vocabulary(
     other: Callable[[CachedModel], CachedModel],
