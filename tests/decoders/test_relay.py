@@ -21,7 +21,7 @@ from decoders.pearl_shared import PearlShared
 from decoders.process import relay as relay_module
 from decoders.process.channel import ChannelClosed
 from decoders.process.drafter import Drafter
-from decoders.process.ends import crossing, layers_of, watched
+from decoders.process.ends import TargetThread, crossing, layers_of, watched
 from decoders.process.models import End, Models
 from decoders.process.placement import Placement, available_cores
 from decoders.process.relay import RelayDrafter
@@ -349,6 +349,33 @@ def test_a_target_goes_over_once_all_before_its_last_end_is_computed(
     happened.clear()
     target.extend([1, 2, 3, 4], rows=1)
     assert happened == [0, 1, 2, 3], "it is watched no longer"
+
+
+def test_a_targets_thread_is_moved_where_it_is_not_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And back to where it came from, if it was moved at all."""
+    moved: list[Any] = []
+    system = SimpleNamespace(
+        sched_getaffinity=lambda process: {0, 1, process},
+        sched_setaffinity=lambda process, cores: moved.append((process, cores)),
+    )
+    monkeypatch.setattr("decoders.process.ends.os", system)
+    thread = TargetThread([(3,), (5, 6)])
+    with pytest.raises(LookupError), thread.away():
+        for end in (0, 0, 1, 1, 0):
+            thread.move(end)
+        raise LookupError
+    assert moved == [(0, (3,)), (0, (5, 6)), (0, (3,)), (0, {0, 1})]
+    moved.clear()
+    with thread.away():
+        thread.move(0)
+    assert moved == [(0, (3,)), (0, {0, 1})]
+    moved.clear()
+    # Layers that are on devices of their own.
+    elsewhere = TargetThread([(), ()])
+    with elsewhere.away():
+        elsewhere.move(0)
+        elsewhere.move(1)
+    assert moved == []
 
 
 def test_a_target_without_a_list_of_its_layers_is_told() -> None:

@@ -412,6 +412,22 @@ def test_prompts_that_are_decoded_at_once_have_seeds_of_their_own() -> None:
     assert session.peak_memory_bytes() == 11
 
 
+def test_what_files_say_of_decoders_in_vllm() -> None:
+    """Its own draft model is within the engine, PEARL's works on beside it."""
+    own = {"engine": "vLLM", "schedule": None}
+    method = VllmMethod(speculative_config={"method": "ngram"})
+    for decoder, overlap, ends, drafts in (
+        (Vllm(), "never", 0, False),
+        (method, "never", 0, False),
+        (VllmSpeculative(), "never", 1, True),
+        (VllmPearl(), "across rounds", 0, True),
+    ):
+        said = decoder.describe()
+        assert said == own | {"idea": said["idea"], "overlap": overlap, "draft_ends": ends}
+        assert decoder.uses_draft is drafts
+        assert decoder.takes_several and not decoder.follows_rope_switch
+
+
 def test_the_reference_is_vllm_alone_with_the_same_arguments() -> None:
     for decoder in (VllmSpeculative({"max_num_seqs": 3}), VllmPearl({"max_num_seqs": 3})):
         assert decoder.reference() == Vllm({"max_num_seqs": 3})
