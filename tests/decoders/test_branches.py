@@ -277,6 +277,20 @@ def test_it_prepares_as_before_where_it_is_no_longer_asked_how_sure_it_is(pair: 
 
 
 @pytest.mark.usefixtures("eager")
+def test_of_another_text_nothing_is_prepared_yet(pair: SmallPair) -> None:
+    """Its draft is its own, whatever was drafted beside that of the text before."""
+    one = Drafting(pair, forwards=2)
+    assert one.prepared
+    one.service.answer(("begin", [9, 8], 20, 60, 0))
+    messages = [one.service.draft(0.0) for _ in range(3)]
+    assert [message[:4] for message in messages] == [
+        ("drafted", 0, position, token)
+        for position, token in enumerate(continued(pair, [9, 8], 3), start=2)
+    ]
+    assert {len(message) for message in messages} == {8}
+
+
+@pytest.mark.usefixtures("eager")
 def test_a_model_that_reads_one_text_at_a_time_prepares_nothing(
     monkeypatch: pytest.MonkeyPatch, pair: SmallPair
 ) -> None:

@@ -136,8 +136,9 @@ def test_what_failed_in_a_process_is_told_with_where(
     sent: list[Any] = []
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     there: Any = SimpleNamespace(send=lambda *arguments: sent.append(arguments))
+    serve: Any = pytest.fail
     options = WorkerOptions(answer_timeout=3.0, idle_timeout=4.0)
-    _main(there, load_in_vain, Greedy(), options, pytest.fail)
+    _main(there, load_in_vain, Greedy(), options, serve)
     assert there.patience == 4.0
     ((message, limit),) = sent
     assert limit == 3.0

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -106,7 +107,7 @@ def test_a_token_the_model_does_not_know_is_read_as_another() -> None:
 
 
 def test_weights_are_as_they_were_where_higher_precision_fails() -> None:
-    model = make_model(64, layers=2, seed=0).to(torch.bfloat16)
+    model: Any = make_model(64, layers=2, seed=0).to(torch.bfloat16)
 
     def fails(*_: object) -> None:
         raise RuntimeError("out of memory")

@@ -379,8 +379,9 @@ def test_a_targets_thread_is_moved_where_it_is_not_yet(monkeypatch: pytest.Monke
 
 
 def test_a_target_without_a_list_of_its_layers_is_told() -> None:
-    target = CachedModel(make_model(64, layers=2, seed=0))
-    target.model.config.num_hidden_layers = 3
+    model: Any = make_model(64, layers=2, seed=0)
+    target = CachedModel(model)
+    model.config.num_hidden_layers = 3
     with pytest.raises(TypeError, match="LlamaForCausalLM has no list of its 3 layers"):
         layers_of(target)
 

@@ -322,6 +322,16 @@ def test_pearl_hands_its_settings_to_the_proposer() -> None:
     }
 
 
+@pytest.mark.parametrize("decoder", [Vllm(), VllmPearl()], ids=repr)
+def test_a_pair_that_was_made_has_no_weights_for_an_engine(decoder: Decoder) -> None:
+    target: Any = SimpleNamespace(model=SimpleNamespace(dtype=torch.float32))
+    made = Models(target, pytest.fail, WorkerOptions())
+    with pytest.raises(ValueError, match="the target model has no weights on disk"):
+        decoder.start(made, Greedy())
+    with pytest.raises(ValueError, match="the draft model has no weights on disk"):
+        made.checkpoint("draft")
+
+
 def test_pearl_brings_its_executor_to_a_cpu_unless_told_otherwise() -> None:
     def executor(gpus: tuple[tuple[str, ...], str] = ((), "cpu"), **given: Any) -> Any:
         answer = Answer(100.0, [(101.5, [9])], [EngineStep(3, True, [], 100.0, 1.0)])

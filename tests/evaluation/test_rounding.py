@@ -259,6 +259,18 @@ def test_routers_are_recorded_and_imposed() -> None:
     assert not torch.allclose(changed, rows, atol=1e-2)
 
 
+def test_a_router_may_ask_for_the_largest_in_either_way() -> None:
+    """Of three experts; what is asked otherwise is no choice, and nothing is one afterwards."""
+    scores = tensor([[1.0, 3.0, 2.0]])
+    with Routers(torch.nn.Linear(1, 1), 1) as found:
+        torch.topk(scores, 2)
+        scores.topk(1)
+        scores.max(-1)
+    torch.topk(scores, 3)
+    assert [one.tolist() for one in found.chosen] == [[[[1, 2]]], [[[1]]]]
+    assert [one.tolist() for one in found.scores] == [[scores.tolist()]] * 2
+
+
 def test_routers_choose_by_scores_that_are_off() -> None:
     """What they choose is weighed by what it scores all the same."""
     mixture = CachedModel(make_mixture(dtype=torch.float32))
