@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from matplotlib.text import Text
 from test_frame import write
 from written_run import OUTPUT
@@ -91,6 +92,13 @@ def test_lossy_output_is_marked(tmp_path: Path) -> None:
     assert figure.axes[0].patches[0].get_hatch()
 
 
+def test_what_runs_were_made_on_is_below_their_speedups(sweep: Path) -> None:
+    frame = load([sweep]).assign(hardware=[None, "A", "B", "A"], dtype=["x", "y", "x", "x"])
+    (axes,) = figures.speedups(frame).axes
+    assert axes.get_xlabel().endswith("\nunknown devices and A and B, x and y")
+    assert axes.get_title() == "Speedup by decoder"
+
+
 def test_waiting_is_of_both_models(sweep: Path) -> None:
     figure = figures.waiting(load([sweep]))
     assert texts(figure) == ["10%"] * 3 + ["20%"] * 3
@@ -118,6 +126,20 @@ def test_what_all_runs_share_is_in_the_title(sweep: Path) -> None:
     assert title(sweep / "0", other) == "Waiting for the other model: tiny pair"
     another = write(sweep / "5", "speculative", pair="big", task="gsm8k", target_forwards=12)
     assert title(sweep / "0", another) == "Waiting for the other model"
+
+
+def test_acceptance_is_of_the_pair_with_the_most_decoders_and_of_several_the_first(
+    sweep: Path,
+) -> None:
+    """However many runs another pair has of fewer decoders."""
+    for place, gamma in enumerate((3, 4, 5, 6), start=4):
+        write(sweep / str(place), "pearl", pair="huge", decoder_settings={"gamma": gamma})
+    for place, decoder in ((8, "speculative"), (9, "pearl")):
+        write(sweep / str(place), decoder, pair="big")
+    figure = figures.acceptance(load([sweep]))
+    assert figure.get_suptitle() == "Acceptance: humaneval, tiny pair"
+    with pytest.raises(NoRuns, match="was a drafted token judged"):
+        figures.acceptance(load([sweep / "3"]))
 
 
 def test_acceptance_is_of_one_pair_and_task(sweep: Path) -> None:
@@ -226,6 +248,20 @@ def test_texts_stand_by_how_much_of_them_repeats(sweep: Path) -> None:
         figures.loops(frame.assign(acceptance_rate=float("nan")))
 
 
+def test_texts_are_told_apart_by_task_and_pair_where_there_are_several(
+    sweep: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(figures, "draw_loops", lambda *given: asked.append(given))
+    figures.loops(load([sweep / "0", sweep / "1"]))
+    other = write(sweep / "4", "pearl", pair="big")
+    figures.loops(load([sweep / "0", other]))
+    title = "Speedup of each text by how much of it repeats 10 tokens that it had before"
+    assert [one[1] for one in asked] == [f"{title}: humaneval, tiny pair", f"{title}: humaneval"]
+    assert list(asked[0][0]["place"]) == ["humaneval"] * 2
+    assert list(asked[1][0]["place"]) == ["humaneval, tiny", "humaneval, big"]
+
+
 def test_the_last_panel_of_each_column_has_an_axis() -> None:
     """Of five the second to the fifth; the other places of the second row are empty."""
     rows = [
@@ -285,6 +321,46 @@ def test_accepted_runs_are_pearls_over_vanillas(sweep: Path) -> None:
     assert upper.lines[0].get_xdata()[0] == 2.5
 
 
+def test_accepted_runs_are_of_the_fastest_run_of_the_first_place_that_has_both(
+    sweep: Path, tmp_path: Path
+) -> None:
+    """Of PEARL the one with γ = 5, of vanilla speculative decoding the one with γ = 4."""
+    other = write(tmp_path / "other", "pearl", pair="big", speedup=9.0)
+    write(sweep / "4", "speculative", speedup=2.25, decoder_settings={"gamma": 4})
+    write(sweep / "5", "speculative", speedup=None, decoder_settings={"gamma": 7})
+    for run, length in (("0", "8"), ("1", "9"), ("2", "6"), ("4", "2"), ("5", "1")):
+        path = sweep / run / "summary.json"
+        summary = json.loads(path.read_text())
+        summary["traces"]["accepted_run_lengths"] = {length: 2}
+        path.write_text(json.dumps(summary))
+    figure = figures.accepted_runs(load([other, sweep]))
+    upper, lower = figure.axes
+    assert upper.get_title(loc="right") == "pearl: mean 6.00, longest 6, 2 runs"
+    told = "speculative: mean 2.00, longest 2, 2 runs; a block ends at 4"
+    assert lower.get_title(loc="right") == told
+    assert figure.get_suptitle() == "Runs of accepted tokens: humaneval, tiny pair"
+
+
+def test_draft_lengths_are_beside_theory_where_there_is_one(
+    sweep: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not of a decoder with one draft length, nor theory's of PEARL without a barrier."""
+    for place, gamma in ((4, 3), (5, 5)):
+        write(sweep / str(place), "pearl_async", decoder_settings={"gamma": gamma})
+    asked: list[Any] = []
+    monkeypatch.setattr(figures, "draw_gamma_sweep", lambda *given: asked.extend(given))
+    figures.gamma_sweep(load([sweep]))
+    measured, expected, title = asked
+    assert {name: list(own["gamma"]) for name, own in measured.items()} == {
+        "pearl": [3, 5],
+        "pearl_async": [3, 5],
+    }
+    assert title == "Draft length: humaneval, tiny pair" and list(expected) == ["pearl"]
+    speedup, best, said = expected["pearl"]
+    assert (best, said) == (3, "c = 2.7, α = 0.875, windows 2.00×")
+    assert speedup(5) == pytest.approx(theory.pearl_speedup(8 / 3, 0.875, 5) / 2)
+
+
 def test_the_theorys_best_draft_length_is_marked(sweep: Path) -> None:
     frame = load([sweep])
     pearl = frame[frame["decoder"] == "pearl"]
@@ -327,6 +403,9 @@ def test_points_of_the_heat_map_are_the_best(sweep: Path) -> None:
 def test_theory_stands_beside_what_was_measured(sweep: Path) -> None:
     table = beside_theory(load([sweep])).frame.droplevel("section").droplevel("pair")
     row = table.loc["pearl γ5"]
+    # A target forward of 80 ms, a drafted token in 30 ms.
+    assert (row["c"], row["α"], row["γ"]) == (pytest.approx(8 / 3), 0.875, 5)
+    assert (row["theory's best γ"], row["speedup"]) == (3, 3.0)
     assert row["accepted tokens"] == 4.25
     assert row["by theory"] == pytest.approx(0.875 / 0.125)
     assert row["window cost"] == pytest.approx(2)
@@ -350,6 +429,23 @@ def test_runs_of_which_nothing_was_timed_give_no_figures(tmp_path: Path) -> None
             draw(frame)
     with pytest.raises(NoRuns, match="timed both models"):
         beside_theory(frame)
+
+
+def test_runs_under_other_conditions_are_drawn_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "0")
+    write(tmp_path / "1", environment={"dtype": "float32"})
+    monkeypatch.setattr(figures, "FIGURES", {"speedups": lambda frame: Figure()})
+    output = tmp_path / "figures"
+    figures.write_figures([str(tmp_path)], output)
+    assert capsys.readouterr().out.splitlines() == [
+        "dtype bfloat16:",
+        str(output / "speedups-1.png"),
+        "dtype float32:",
+        str(output / "speedups-2.png"),
+    ]
+    assert len(list(output.iterdir())) == 2
 
 
 def test_command_draws_what_there_is(

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Command
+from make_record import make_record
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -16,13 +17,14 @@ from written_run import OUTPUT, autoregressive, fates, pearl, write_run
 
 from decoders.round import Round
 from pearl_eval.errors import UserError
+from pearl_eval.evaluation.run_files import RunFiles
 from pearl_eval.figures.fonts import cells, family
 from pearl_eval.figures.lanes import WORK, draw_lanes
-from pearl_eval.figures.palette import GREEN, SKY, VERMILLION
+from pearl_eval.figures.palette import BLUE_INK, GREEN, GREEN_INK, SKY, VERMILLION
 from pearl_eval.figures.timeline import timeline
 from pearl_eval.figures.token_text import TokenText, visible
 from pearl_eval.results.about import about_decoder
-from pearl_eval.results.runs import read_runs
+from pearl_eval.results.runs import Run, read_runs
 from pearl_eval.results.stretch import (
     TOKENS,
     Decoding,
@@ -130,6 +132,23 @@ def test_the_picture_says_and_colours_what_happened(sweep: Path) -> None:
     assert (colours[GREEN], colours[VERMILLION]) == (2, 1)
     assert colours[SKY] == 2 + 2
     assert axes.get_xlim() == pytest.approx((0, 200))
+
+
+def test_the_text_is_coloured_by_whose_its_tokens_are(sweep: Path) -> None:
+    """PEARL's last is the target's own, as are all of the target alone. A round's tokens share its
+    time: three in the first 100 ms, two in the next; alone one in each."""
+    figure = timeline(choose_runs(read_runs(sweep)), token=1, tokens=5)
+    (axes,) = figure.axes
+    own = [text for text in axes.texts if text.get_color() in (GREEN_INK, BLUE_INK)]
+    assert [(text.get_text(), text.get_color()) for text in own] == [
+        *((str(token), GREEN_INK) for token in OUTPUT[1:5]),
+        *((str(token), BLUE_INK) for token in (OUTPUT[5], *OUTPUT[1:3])),
+    ]
+    middles = [text.get_position()[0] for text in own]
+    assert middles == pytest.approx([100 / 6, 50, 500 / 6, 125, 175, 50, 150])
+    where = figure.texts[1].get_text()
+    assert where == "Task/1, tiny pair on cpu. Time 0 is where each text had its first 1 tokens."
+    assert {"5 tokens", "2 tokens"} <= set(texts(figure))
 
 
 def test_what_runs_on_by_itself_is_drawn_before_it_is_read(tmp_path: Path) -> None:
@@ -276,6 +295,18 @@ def test_an_engines_steps_are_drawn_with_the_forwards_and_waits_in_them(tmp_path
     assert legend(shown) - legend(shown[1:]) == {"the engine's other work"}
 
 
+def test_the_prompt_of_the_median_speedup_is_shown(tmp_path: Path) -> None:
+    """Of four with the warm-up left out, whose speedup is the median of all; of two the slower."""
+    rounds = autoregressive()[:4]
+    files = RunFiles(tmp_path, {})
+    for index, speedup in enumerate((2.5, 9.0, 2.0, 3.0, 1.0)):
+        files.append(make_record(index, speedup=speedup, warmup=index == 0), rounds)
+    files.close()
+    run = Run("a", {}, tmp_path)
+    assert [one.task_id for one in decodings([run])] == ["Task/2"]
+    assert [one.task_id for one in decodings([run], "Task/3")] == ["Task/3"]
+
+
 def test_dollar_signs_are_no_formula(sweep: Path) -> None:
     shown = decodings(read_runs(sweep)[1:])
     figure = draw_lanes(shown, Stretch(0, 0.6), lambda token: "$^$", "$_$")
@@ -363,6 +394,7 @@ def test_bad_input_is_one_line(sweep: Path, tmp_path: Path, run_command: Command
         (run, "--prompt=Task/9"): "no prompt Task/9 in all of these runs; the first has Task/0,",
         (run, "--from=99"): "has 12 tokens of output, so none after 99",
         (run, "--seconds=-1"): "--seconds must be more than 0, got -1.0",
+        (run, "--seconds=0"): "--seconds must be more than 0, got 0.0",
         (run, str(tmp_path / "other")): "is of another pair than",
         (run, "--output=picture.foo"): "picture.foo: a picture's name ends by its format, one of",
         (run, "--output=."): ". ends in no file name: expected the name of a picture",
@@ -376,6 +408,8 @@ def test_bad_input_is_one_line(sweep: Path, tmp_path: Path, run_command: Command
 def test_help_teaches(run_command: Command) -> None:
     code, _, err = run_command("timeline", ".", "--tokens=0")
     assert code == 2 and "argument --tokens: expected a number of at least 1, got '0'" in err
+    code, _, err = run_command("timeline", ".", "--from=-1")
+    assert code == 2 and "argument --from: expected a number of at least 0, got '-1'" in err
     code, out, _ = run_command("timeline", "--help")
     assert code == 0 and "examples:" in out and "--prompt TASK_ID" in out
     assert f"(default: {TOKENS})" in out
