@@ -19,7 +19,7 @@ from analysis.frames.source import load_any
 from analysis.significance import significance
 from decoders.generation import Generation
 from decoders.schedule import Extents
-from pearl_eval.bench import growth, limits
+from pearl_eval.bench import concurrency, grid, growth, limits, table
 from pearl_eval.bench.benchmark import decoded, draw
 from pearl_eval.bench.concurrency import print_points
 from pearl_eval.bench.config import BenchConfig, ConcurrencyConfig, GridConfig, GrowthConfig
@@ -526,6 +526,49 @@ def test_the_table_of_several_requests(capsys: pytest.CaptureFixture[str]) -> No
     ]
     print_points([point("b", 1, 4, 0)])
     assert cells_of(capsys.readouterr().out) == [["b", "4 (3–6); 0.50", "5/6"]]
+
+
+def test_each_column_of_a_benchmark_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the order in which the tests above have its figures."""
+    printed: list[tuple[str, list[str]]] = []
+
+    def note(title: str, headings: list[str], cells: Any) -> None:
+        printed.append((title.split(":")[0], [one.replace("\n", " ") for one in headings]))
+
+    for module in (table, grid, growth, concurrency):
+        monkeypatch.setattr(module, "print_table", note)
+    ratios = {"reference": ratio(3.0), "best": ratio(0.5)}
+    made = {
+        "rows": [printed_row("a γ2", "transformers", 0.75), printed_row("b", "vLLM", None)],
+        "best": [{"contender": "a γ2", "ratios": ratios}],
+        "speed_ratio": 4.0, "draft_limit": 200.0, "forwards": [{"draft": 1.0}],
+    }  # fmt: skip
+    print_contest("pair, task", made)
+    for row in made["rows"]:
+        row |= {"engine": "transformers"}
+    print_contest("pair, task", made)
+    figures = ["tokens /s", "÷ reference", "÷ best", "÷ reference by prompt", "limit 1", "limit 2"]
+    figures += ["α", "equivalence"]
+    best = ("At the best γ", ["contender", "÷ reference", "÷ best"])
+    assert printed == [
+        ("pair, task", ["contender", "engine", *figures]), best,
+        ("pair, task", ["contender", *figures]), best,
+    ]  # fmt: skip
+    printed.clear()
+    own = [{"decoder": name, "drafts": True, "gamma": 3, "ratios": ratios} for name in "ab"]
+    cell = {"depth": 2, "perturbation": 0.25, "speed_ratio": 4.0, "acceptance_rate": 0.5}
+    print_cells([cell | {"best": own}])
+    dials = ["depth", "perturbation", "c", "α"]
+    assert printed == [("Pairs", [*dials, "a", "b", "a ÷ best", "b ÷ best"])]
+    printed.clear()
+    growth.print_points([{"contender": "a", "context": n} for n in (200, 100)])
+    growth.print_windows([WindowTimes(100, 8, 0.002, 0.003), WindowTimes(200, 8, 0.004, 0.01)])
+    print_points([{"contender": "a", "requests": n} for n in (4, 1)])
+    assert printed == [
+        ("Growth", ["contender", "100", "200", "identical"]),
+        ("Growth", ["forward over", "100", "200"]),
+        ("Requests at once", ["contender", "1", "4", "identical"]),
+    ]
 
 
 def test_up_to_forty_problems_are_named(capsys: pytest.CaptureFixture[str]) -> None:

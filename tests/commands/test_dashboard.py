@@ -92,6 +92,48 @@ def test_the_workspace_shows_what_it_must() -> None:
     assert accuracy == ("Bar Chart", ["accuracy", "reference_accuracy"])
 
 
+def test_each_panel_shows_what_its_title_says() -> None:
+    sections = panels.spec("", "p")["workspace"]["spec"]["section"]["panelBankConfig"]["sections"]
+    shown = {
+        section["name"]: {
+            panel["config"].get("chartTitle"): set(named(panel)) for panel in section["panels"]
+        }
+        for section in sections
+    }
+    waited = {"wait_fraction_draft", "wait_fraction_target"}
+    results = {
+        "Acceptance rate": {"acceptance_rate"},
+        "Mean accepted tokens": {"mean_accepted_tokens"},
+        "Acceptance length": {"acceptance_length"},
+        "Tokens per target forward": {"tokens_per_target_forward"},
+        "Share of decoding time that each model waited": waited,
+        "Tokens per second": {"tokens_per_second", "reference_tokens_per_second"},
+        "Speedup over the target alone on equal hardware": {"equal_hardware_speedup"},
+    }
+    latencies = {
+        "Time to the first token, seconds": "ttft",
+        "Time per output token, seconds": "tpot",
+        "Gaps between outputs, seconds": "itl",
+    }
+    for title, name in latencies.items():
+        results[title] = {f"{name}_seconds_p{which}" for which in (50, 95, 99)}
+    assert {title: shown["Results"][title] for title in results} == results
+    prompts = {
+        "Speedup": {"speedup"},
+        "Acceptance rate": {"acceptance_rate"},
+        "Mean accepted tokens": {"mean_accepted_tokens"},
+        "Acceptance length": {"acceptance_length"},
+        "Time to the first token, seconds": {"ttft_seconds"},
+        "Time per output token, seconds": {"tpot_seconds"},
+        "Waiting": waited,
+        "Outputs that are not the target's own": {"violation"},
+    }
+    expected = {
+        title: {"prompt", *(f"prompt/{name}" for name in names)} for title, names in prompts.items()
+    }
+    assert {title: shown["Prompts"][title] for title in expected} == expected
+
+
 def test_the_specs_are_written_without_a_server(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -77,6 +77,83 @@ def test_a_condition_that_differs_is_told(
     assert differences(ours, theirs, may=found) == {}
 
 
+def test_each_condition_is_told() -> None:
+    devices = {
+        "target_device": "cuda:1 (NVIDIA A100) + cuda:2 (NVIDIA A100)",
+        "draft_device": "cuda:0 (NVIDIA H100)",
+        "target_process": {"cores": [0, 1], "threads": 2},
+        "draft_process": {"cores": [], "threads": 1},
+    }
+    versions = {"torch": "2", "transformers": "5", "python": "3.11"}
+    environment = NOTHING | {"dtype": "bfloat16", "versions": versions, "driver": "550"}
+    environment |= devices | {"forward": "cuda_graphs"}
+    summary = {"environment": environment, "devices": {"rule": "all"}}
+    summary |= {"decoder_settings": {"gamma": 3, "cache": "warm"}}
+    identity = {
+        "task.limit": 12,
+        "task.spread": True,
+        "runtime.fixed_window": True,
+        "sampling._target_": "some.Temperature",
+        "sampling.temperature": 0.5,
+        "sampling.top_p": None,
+    }
+    assert conditions(SUMMARY | summary, IDENTITY | identity) == {
+        "protocol": "paper",
+        "max_new_tokens": 64,
+        "limit": "12, spread",
+        "data": "d1",
+        "weights": "w1",
+        "draft_weights": "w2",
+        "dtype": "bfloat16",
+        "sampling": "Temperature, temperature=0.5",
+        "hardware": "NVIDIA A100 / NVIDIA H100",
+        "target_devices": 2,
+        "parallel": None,
+        "processes": "target 2 threads, 2 cores; draft 1 thread, any cores",
+        "draft_place": "its own",
+        "reference": "inline",
+        "reference_hardware": "all",
+        "engine": "transformers",
+        "cache": "warm",
+        "forward": "cuda_graphs",
+        "fixed_window": True,
+        "code": "c1",
+        "torch": "2",
+        "transformers": "5",
+        "python": "3.11",
+        "driver": "550",
+    }
+
+
+@pytest.mark.parametrize(
+    ("limit", "told"),
+    [({}, None), ({"task.limit": 12}, "12"), ({"task.limit": 12, "task.spread": False}, "12")],
+)
+def test_a_limit_is_told_where_there_is_one(limit: dict[str, Any], told: str | None) -> None:
+    assert conditions(SUMMARY, IDENTITY | limit)["limit"] == told
+
+
+def test_what_both_models_compute_on() -> None:
+    def told(target: str, draft: str | None, target_cores: list[int], **more: Any) -> list[Any]:
+        environment = NOTHING | {"target_device": target, "draft_device": draft}
+        environment |= {"target_process": {"cores": target_cores, "threads": 1}}
+        environment |= {"draft_process": {"cores": [1], "threads": 1}}
+        found = conditions(SUMMARY | {"environment": environment} | more, IDENTITY)
+        return [found[name] for name in ("hardware", "draft_place", "processes")]
+
+    both = "target 1 thread, {}; draft 1 thread, 1 core"
+    gpus = "cuda:0 (A) + cuda:1 (B)"
+    assert told("cpu", "cpu", [0]) == ["cpu", None, both.format("1 core")]
+    assert told(gpus, "cuda:1 (B)", [0, 1]) == [
+        "A + B / B", "the target's", f"{both.format('2 cores')}; some shared",
+    ]  # fmt: skip
+    # Copies of the draft model are where the target is, and without one there is no place.
+    about = {"decoder_about": {"draft_ends": 2}}
+    assert told("cuda:0 (A)", "cuda:1 (A)", [0], **about)[:2] == ["A", None]
+    assert told("cuda:0 (A)", "cuda:1 (A)", [0], draft_forwards=0)[:2] == ["A", None]
+    assert told("cuda:0 (A)", None, [0])[:2] == ["A", None]
+
+
 def test_how_the_target_was_spread_is_told_of_earlier_runs_as_well() -> None:
     def parallel(said: Any) -> Any:
         environment = NOTHING | {"target_parallel": said}

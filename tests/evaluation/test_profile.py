@@ -14,7 +14,10 @@ import torch
 from conftest import Command
 
 from decoders.model.weights import WeightBytes
+from pearl_eval.profile import profile as profiling
 from pearl_eval.profile import reading
+from pearl_eval.profile.config import ProfileConfig
+from pearl_eval.profile.plot import draw_profile
 from pearl_eval.profile.printing import print_profile
 from pearl_eval.profile.profile import Memory, Profile, Timing
 from pearl_eval.profile.reading import time_reading
@@ -56,6 +59,105 @@ def test_what_is_not_known_is_not_said(capsys: pytest.CaptureFixture[str]) -> No
     out = printed(few, capsys)
     assert "plain read" not in out
     assert "4 tokens 1.20×\n" in out and "8 tokens" not in out
+
+
+def measured() -> Profile:
+    """Milliseconds by window, alone and both at once, after 16 tokens."""
+    times = {
+        ("target", False): {1: 8.0, 2: 9.0, 3: 12.0, 4: 30.0},
+        ("draft", False): {1: 2.0},
+        ("target", True): {1: 10.0, 2: 11.0, 3: 12.5, 4: 14.0},
+        ("draft", True): {1: 4.0},
+    }
+    timings = [
+        Timing(model, window, 16, together, ms / 1e3, (0.0, 0.0))
+        for (model, together), own in times.items()
+        for window, ms in own.items()
+    ]
+    return Profile(timings, Memory(2**20, 2**20, None))
+
+
+def test_what_follows_from_a_profile(capsys: pytest.CaptureFixture[str]) -> None:
+    """Both at once, three drafted tokens take 12 ms, as long as the target over three but for 0.5.
+    Alone, at α = 0.9 two tokens and the next in 2 + 9 ms are more than 2.71 in 4 + 12; at 0.95 the
+    latter are more."""
+    lines = printed(measured(), capsys).splitlines()
+    rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in lines if "│" in line]
+    assert rows == [
+        ["draft, 1 token", "2.00", "4.00", "2.00×"],
+        ["target, 1 token", "8.00", "10.00", "1.25×"],
+        ["target, 2 tokens", "9.00", "11.00", "1.22×"],
+        ["target, 3 tokens", "12.00", "12.50", "1.04×"],
+        ["target, 4 tokens", "30.00", "14.00", "0.47×"],
+    ]
+    (heads,) = (line for line in lines if "┃" in line)
+    titles = [cell.strip() for cell in heads.strip("┃").split("┃")]
+    assert titles == ["forward", "alone", "both at once", "slowdown"]
+    assert lines[0].strip() == "16 tokens of context, milliseconds"
+    assert "speed ratio c: 4.00 alone, 2.50 both at once" in lines
+    assert "PEARL, γ that balances draft and target: 3" in lines
+    gammas = "1 at α = 0.6, 1 at α = 0.7, 1 at α = 0.8, 1 at α = 0.9, 2 at α = 0.95"
+    assert f"vanilla speculative decoding, best expected γ: {gammas}" in lines
+    assert lines[-1] == "peak memory: 1024 MiB, both processes"
+
+
+def test_the_picture_of_a_profile() -> None:
+    """Milliseconds by window; the line of the draft model is γ of its forwards."""
+    figure = draw_profile(measured(), "some pair")
+    (axes,) = figure.axes
+    drawn = {line.get_label(): line for line in axes.lines[:4]}
+    assert {name: line.get_ydata() for name, line in drawn.items()} == {
+        "target, alone": pytest.approx([8, 9, 12, 30]),
+        "γ · draft, alone": pytest.approx([2, 4, 6, 8]),
+        "target, both at once": pytest.approx([10, 11, 12.5, 14]),
+        "γ · draft, both at once": pytest.approx([4, 8, 12, 16]),
+    }
+    assert all(list(line.get_xdata()) == [1, 2, 3, 4] for line in drawn.values())
+    assert [line.get_linestyle() for line in drawn.values()] == [":", ":", "-", "-"]
+    assert axes.lines[4].get_xdata()[0] == 3
+    assert [text.get_text() for text in axes.texts] == [" γ = 3"]
+    assert axes.get_title() == "16 tokens of context"
+    assert figure.get_suptitle() == "some pair: c = 4.0"
+
+
+def test_a_timing_is_of_the_median_and_the_quartiles() -> None:
+    found = Timing.of("draft", 1, 16, True, [9.0, 1.0, 2.0])
+    assert found == Timing("draft", 1, 16, True, 2.0, (1.0, 9.0))
+
+
+def test_each_kind_of_forward_is_timed_at_each_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the draft model over one token are pooled over the target's windows."""
+    target: Any = SimpleNamespace(weight_bytes=SimpleNamespace(all=100), model="model")
+    drafter: Any = "drafter"
+
+    def alone(model: Any, window: int, context: int, repeats: int) -> list[float]:
+        assert (model, repeats) == (target, 3)
+        return [context + window - 0.5, context + window, context + window + 9.0]
+
+    def together(*asked: Any) -> tuple[list[float], list[float]]:
+        model, drafting, window, context, repeats = asked
+        assert (model, drafting, repeats) == (target, drafter, 3)
+        return [1000.0 + context + window] * 3, [500.0 + context + window] * 3
+
+    monkeypatch.setattr(profiling, "steps", lambda grid, label: grid)
+    monkeypatch.setattr(profiling, "time_forwards", alone)
+    monkeypatch.setattr(profiling, "time_together", together)
+    monkeypatch.setattr(profiling, "time_drafts", lambda drafter, context, repeats: [context / 4])
+    monkeypatch.setattr(profiling, "time_reading", lambda model, repeats: [4.0, 6.0, 11.0])
+    monkeypatch.setattr(profiling, "held_bytes", lambda model: 121)
+    config = ProfileConfig(longest=2, contexts=[20, 12], repeats=3)
+    found = profiling.measure(target, drafter, config)
+    assert (found.contexts(), found.windows()) == ([12, 20], [1, 2])
+    for context in (12, 20):
+        for window in (1, 2):
+            assert found.median("target", window, context, False) == context + window
+            assert found.median("target", window, context, True) == 1000 + context + window
+        assert found.median("draft", 1, context, False) == context / 4
+        # Three of 501 and three of 502 beyond the context.
+        assert found.median("draft", 1, context, True) == 501.5 + context
+    assert found.memory == Memory(100, 121, 6.0)
+    monkeypatch.setattr(profiling, "time_reading", lambda model, repeats: [])
+    assert profiling.measure(target, drafter, config).memory.read_seconds is None
 
 
 class Model:
