@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from test_frame import ENVIRONMENT, IDENTITY
+from test_frame import ENVIRONMENT, IDENTITY, PROCESS
 from written_run import write_speeds
 
 from analysis import compare
 from analysis.frames.frame import load
-from analysis.significance.paired import PairedTest, holm
+from analysis.significance.paired import PairedTest, holm, problem_speeds, ratios
 from analysis.significance.significance import changes, decoders, differing
 from pearl_eval.commands import program
 from pearl_eval.errors import UserError
@@ -250,6 +251,8 @@ def test_each_two_decoders_have_a_row(
 
     figures = "1.250 (1.125–1.500) | +0.50 | 0.02"
     lines = printed(7, 8)
+    heads = "pair | task | faster | slower | speedup ratio | effect | p (Holm) | n |  |"
+    assert lines[0] == f"| {heads}"
     assert lines[2:4] == [
         f"| tiny | gsm8k | a | b | {figures} | 7 | differs |",
         f"| tiny | gsm8k | a | c | {figures} | 8 | differs |",
@@ -257,9 +260,29 @@ def test_each_two_decoders_have_a_row(
     assert not any("With so few" in line or "†" in line for line in lines)
     assert "2 rows need 7 problems" in printed(7, 6)[-1] and "need" in printed(6, 7)[-1]
     lines = printed(7, 7, apart=True, lossless=False)
+    assert lines[0] == f"| conditions | {heads}"
     assert lines[2].startswith("| dtype x | tiny | gsm8k | a | b † | 1.250 ")
     assert lines[3].startswith("| dtype x | tiny | gsm8k | a | c | 1.250 ")
     assert lines[-1] == "† its output is not the target's."
+    compare.compare("a", format="csv")
+    header, *rows = capsys.readouterr().out.splitlines()
+    assert header.startswith("section,pair,task,differs,ratio,low,high,effect,p,p_holm,faster,")
+    assert [row.split(",")[:4] for row in rows] == [["dtype x", "tiny", "gsm8k", "True"]] * 2
+
+
+def test_rows_without_a_test_do_not_count_for_how_many_problems_are_needed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of one row, so six problems; of both it would be seven."""
+    row = {"pair": "tiny", "task": "gsm8k", "faster": "a", "slower": "b", "section": ""}
+    row |= {"faster_lossless": True, "slower_lossless": True, "differs": False}
+    figures = dict.fromkeys(("ratio", "low", "high", "effect", "p", "p_holm"), 0.5)
+    rows = [row | figures | {"n": 9}, row | dict.fromkeys(figures, float("nan")) | {"n": 0}]
+    monkeypatch.setattr(compare, "decoders", lambda frame: pd.DataFrame(rows))
+    monkeypatch.setattr(compare, "mixed", lambda frame: [])
+    monkeypatch.setattr(compare, "load_any", list)
+    compare.compare("a")
+    assert "1 row needs 6 problems." in capsys.readouterr().out
 
 
 def test_each_figure_has_a_column_of_its_own(
@@ -283,7 +306,10 @@ def test_each_figure_has_a_column_of_its_own(
     monkeypatch.setattr(compare, "differing", lambda before, after: {"code": ("x", "y")})
     compare.compare("a", "b")
     lines = capsys.readouterr().out.splitlines()
-    assert "| code | x | y |" in lines
+    assert lines[0] == "| what differs | before | after |" and "| code | x | y |" in lines
+    heads = "pair | task | decoder | speedup ratio | effect | p (Holm) | n |  | tokens/s ratio"
+    heads += " | reference's | speedup | acceptance rate | accepted tokens | acceptance length"
+    assert f"| {heads} | accuracy | same outputs |" in lines
     both = "2.00 → 2.50 | 0.813 → 0.900 | – → 3.00 | 3.25 → 4.00 | 0.500 → –"
     rest = f"0.800 | 0.640 | {both} | 50% |"
     ours, theirs = "pearl γ3 | 1.250 (1.125–1.500)", "alike | 1.250"
@@ -292,6 +318,95 @@ def test_each_figure_has_a_column_of_its_own(
     compare.compare("a", "b", "csv")
     header, *rows = capsys.readouterr().out.splitlines()
     assert header.startswith("pair,task,label,p_holm,n,ratio,low,high,") and len(rows) == 2
+
+
+def test_figures_of_both_sweeps_are_told_with_how_many_outputs_are_the_same(
+    tmp_path: Path,
+) -> None:
+    """Of three outputs one is another."""
+    figures = {
+        "speedup": (2.0, 2.5),
+        "acceptance_rate": (0.75, 0.8),
+        "mean_accepted_tokens": (4.0, 5.0),
+        "acceptance_length": (3.0, 3.5),
+        "accuracy": (0.25, 0.5),
+    }
+    made = {"environment": ENVIRONMENT, "decoder_settings": {}, "ttft_seconds_p50": 0.1}
+    for place, folder in enumerate("ab"):
+        own = made | {name: both[place] for name, both in figures.items()}
+        write_speeds(tmp_path / folder, "pearl", [0.5, 0.4, 0.3], IDENTITY, **own)
+    file = tmp_path / "b" / "records.jsonl"
+    first, *rest = map(json.loads, file.read_text().splitlines())
+    records = [first | {"output_ids": [2] * 10}, *rest]
+    file.write_text("".join(json.dumps(one) + "\n" for one in records))
+    (found,) = changes(load([tmp_path / "a"]), load([tmp_path / "b"])).to_dict("records")
+    for name, both in figures.items():
+        assert (found[f"{name}_before"], found[f"{name}_after"]) == both, name
+    assert found["same_outputs"] == pytest.approx(2 / 3)
+    assert found["runs"] == f"{tmp_path / 'a'}, {tmp_path / 'b'}"
+    assert (found["decoder"], found["seed"], found["n"]) == ("pearl", 0, 3)
+
+
+def test_the_faster_run_is_named_first(tmp_path: Path) -> None:
+    write(tmp_path / "0", "speculative", 1.0, seed=1)
+    write(tmp_path / "1", "pearl", 2.0, seed=1)
+    (row,) = decoders(load([tmp_path])).to_dict("records")
+    assert row["runs"] == f"{tmp_path / '1'}, {tmp_path / '0'}"
+    assert (row["faster"], row["ratio"]) == ("pearl", pytest.approx(2.0))
+
+
+def timed(*rows: tuple[str, int, bool, int, float]) -> pd.DataFrame:
+    """Records: problem, turn, whether it warms up, tokens of the prompt, speedup."""
+    columns = ["task_id", "turn", "warmup", "prompt_tokens", "speedup"]
+    own = {"sample": 0, "new_tokens": 12, "seconds": 4.0, "reference_seconds": 5.0}
+    frame = pd.DataFrame(rows, columns=columns).assign(**own)
+    return frame.assign(reference_output_ids=[[1] * 10] * len(rows))
+
+
+def test_prompts_are_paired_that_both_have_timed() -> None:
+    """Turns of one dialogue are 2 and 8 times as fast, so 4 times. Of the others one has another
+    prompt, one warmed up, and one is not there."""
+    theirs = timed(
+        ("a", 1, False, 5, 1.0), ("a", 2, False, 9, 2.0), ("b", 0, False, 5, 1.0),
+        ("c", 0, True, 5, 1.0), ("d", 0, False, 5, 1.5), ("e", 0, False, 5, 1.0),
+    )  # fmt: skip
+    ours = timed(
+        ("d", 0, False, 5, 4.5), ("a", 1, False, 5, 2.0), ("a", 2, False, 9, 16.0),
+        ("b", 0, False, 6, 7.0), ("c", 0, False, 5, 7.0),
+    )  # fmt: skip
+    assert sorted(ratios(theirs, ours, "speedup").tolist()) == pytest.approx([3.0, 4.0])
+    assert sorted(ratios(ours, theirs, "speedup").tolist()) == pytest.approx([1 / 4, 1 / 3])
+
+
+def test_speeds_of_a_problem() -> None:
+    """12 tokens in 4 s, by the reference 10 in 5 s."""
+    records = timed(("a", 0, True, 5, 9.0), ("b", 0, False, 5, 1.5))
+    figures = {"tokens_per_second": 3.0, "reference_tokens_per_second": 2.0, "speedup": 1.5}
+    for figure, value in figures.items():
+        found = problem_speeds(records, figure)
+        assert (found["task_id"].tolist(), found["value"].tolist()) == (["b"], [value])
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("hardware", {"draft_device": "cuda:0 (NVIDIA H100)"}),
+        ("draft_place", {"draft_device": "cuda:1 (NVIDIA A100)"}),
+        ("processes", {"target_process": PROCESS | {"threads": 8}}),
+        ("torch", {"versions": ENVIRONMENT["versions"] | {"torch": "9"}}),
+        ("transformers", {"versions": ENVIRONMENT["versions"] | {"transformers": "9"}}),
+        ("python", {"versions": ENVIRONMENT["versions"] | {"python": "9"}}),
+        ("driver", {"driver": "550"}),
+    ],
+)
+def test_another_machine_or_library_may_be_what_changed(
+    tmp_path: Path, name: str, change: dict[str, Any]
+) -> None:
+    for folder, more in (("a", {}), ("b", change)):
+        own = {"environment": ENVIRONMENT | more, "decoder_settings": {}}
+        write_speeds(tmp_path / folder, "pearl", [0.5, 0.4, 0.3], IDENTITY, **own)
+    before, after = load([tmp_path / "a"]), load([tmp_path / "b"])
+    assert len(changes(before, after)) == 1 and list(differing(before, after)) == [name]
 
 
 def test_sweeps_under_other_conditions_are_refused(tmp_path: Path) -> None:

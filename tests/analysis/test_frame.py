@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,7 @@ def test_prompts_and_rounds_know_their_runs(tmp_path: Path) -> None:
     own = prompts(frame)
     assert list(own["label"]) == ["pearl"] * 2 + ["autoregressive"] * 2
     assert own["tokens_per_second"].iloc[0] == pytest.approx(12 / 0.6)
+    assert list(own)[:4] == list(rounds(frame))[:4] == ["run", "label", "pair", "task"]
     speeds = _with_speed(pd.DataFrame({"new_tokens": [10, 9], "seconds": [4.0, 2.0]}))
     assert list(speeds["tokens_per_second"]) == [2.5, 4.5]
     assert rounds(frame).groupby("run", sort=False).size().to_list() == [2 * 6, 2 * 12]
@@ -155,6 +157,39 @@ def test_typical_rounds_are_of_each_run(tmp_path: Path) -> None:
     post = typical.loc[("tiny", "humaneval", "pearl", "post-verify")]
     assert post["judged"] == pytest.approx((3 + 2 + 3 + 2) / 4)
     assert typical.loc[("tiny", "humaneval", "pearl", "pre-verify")]["judged"] == 1
+    # The last drafts nothing, and neither model runs for 20 of its 100 ms, in the others for 10.
+    assert post.to_dict() == pytest.approx(
+        {"drafted": 9 / 4, "judged": 2.5, "accepted": 9 / 4, "draft_seconds": 0.0675}
+        | {"target_seconds": 0.08, "wall": 0.1, "overhead": 0.0125}
+    )
+
+
+def test_a_row_has_figures_of_cost_of_rounds_and_of_scores(tmp_path: Path) -> None:
+    """Of 15 drafted tokens 11 are accepted; of 600 ms models are busy for 530."""
+    cost = {"joules_per_token": 1.5, "target_flops_per_token": 8.0, "draft_flops_per_token": 2.0}
+    scores = {"accuracy_ci95": [0.25, 0.75], "reference_accuracy": 0.375}
+    equal = {"equal_hardware_speedup": 1.5, "equal_hardware_speedup_ci95": [1.25, 1.75]}
+    write(tmp_path, cost=cost, **scores, **equal)
+    (row,) = load([tmp_path]).to_dict("records")
+    assert {name: row[name] for name in cost} == cost
+    assert (row["wasted_fraction"], row["overhead_fraction"]) == pytest.approx((4 / 15, 7 / 60))
+    assert (row["accuracy_low"], row["accuracy_high"]) == (0.25, 0.75)
+    assert (row["accuracy"], row["reference_accuracy"]) == (0.5, 0.375)
+    ends = (row["equal_hardware_speedup_low"], row["equal_hardware_speedup_high"])
+    assert ends == (1.25, 1.75)
+
+
+def test_what_is_not_known_of_a_condition_and_what_is_moot_are_told_apart(tmp_path: Path) -> None:
+    for place in "012":
+        write(tmp_path / place)
+    frame = load([tmp_path]).assign(
+        protocol=[None, "paper", "paper"], draft_place=[None, "its own", "the target's"]
+    )
+    assert [name for name, _ in sections(frame)] == [
+        "protocol unknown, draft_place none",
+        "protocol paper, draft_place its own",
+        "protocol paper, draft_place the target's",
+    ]
 
 
 def test_categories_have_rows_of_their_own(tmp_path: Path) -> None:
@@ -290,6 +325,14 @@ def test_notebooks_read_what_is_named_or_the_newest(
         sources()
     (tmp_path / "multirun" / "day" / "time").mkdir(parents=True)
     assert sources() == ["multirun/day/time"]
+    # The newest, whatever it is called, and of here and the folder above.
+    for name, age in (("multirun/a/1", 30), ("multirun/day/time", 40), ("multirun/z/9", 50)):
+        (tmp_path / name).mkdir(parents=True, exist_ok=True)
+        os.utime(tmp_path / name, (1e9 - age, 1e9 - age))
+    assert sources() == ["multirun/a/1"]
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert sources() == ["../multirun/a/1"]
     monkeypatch.setenv("PEARL_EVAL_RUNS", "a b")
     assert sources() == ["a", "b"]
 

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import nbformat
+import pandas as pd
 import pytest
 from jupyter_client import KernelManager
+from matplotlib.figure import Figure
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 from small_pair import SmallPair
 
+from analysis import notebook
+from analysis.frames.table import Cell, NoRuns, Table
 from pearl_eval.commands import program
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,6 +58,58 @@ def test_what_the_docs_show_is_of_this_notebook(path: Path) -> None:
     """Where not, ``make notebooks``."""
     shown = (ROOT / "docs" / "notebooks" / f"{path.stem}.md").read_text()
     assert all(cell.source in shown for cell in read(path).cells)
+
+
+@pytest.fixture
+def displayed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What a notebook shows: texts, and that there is a picture."""
+    shown: list[str] = []
+    monkeypatch.setattr(notebook, "Markdown", str)
+    monkeypatch.setattr(notebook, "Image", lambda data: f"picture of {data[1:4].decode()}")
+    monkeypatch.setattr(notebook, "display", shown.append)
+    return shown
+
+
+def test_a_figure_is_shown_for_each_set_of_conditions_that_gives_one(
+    displayed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def draw(part: Any) -> Figure:
+        if part in ("bad", "worse"):
+            raise NoRuns(f"{part} runs")
+        return Figure()
+
+    parts = [("dtype x", "good"), ("dtype y", "bad")]
+    monkeypatch.setattr(notebook, "sections", lambda frame: parts)
+    notebook.show_figure(draw, pd.DataFrame(), "Speed")
+    assert displayed == ["picture of PNG", "*Speed (dtype x)*"]
+    displayed.clear()
+    parts[:] = [("", "good")]
+    notebook.show_figure(draw, pd.DataFrame(), "Speed")
+    assert displayed == ["picture of PNG", "*Speed*"]
+    displayed.clear()
+    parts[:] = [("dtype x", "bad"), ("dtype y", "worse")]
+    notebook.show_figure(draw, pd.DataFrame(), "Speed")
+    assert displayed == ["*No such figure: bad runs.*"]
+
+
+def test_a_table_is_shown_with_what_is_reported_on_demand_only(
+    displayed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = [Cell("", ("a",), "x", 1.0)]
+    table = Table("one", "One", ("row",), cells)
+    monkeypatch.setattr(
+        notebook, "with_reported", lambda table, frame: replace(table, title="With theirs")
+    )
+    notebook.show_table(lambda frame: table, pd.DataFrame())
+    notebook.show_table(lambda frame: table, pd.DataFrame(), reported=True)
+    assert [one.splitlines()[0] for one in displayed] == ["**One**", "**With theirs**"]
+    displayed.clear()
+
+    def none(frame: pd.DataFrame) -> Table:
+        raise NoRuns("none is of this")
+
+    notebook.show_table(none, pd.DataFrame())
+    assert displayed == ["*No such table: none is of this.*"]
 
 
 @pytest.fixture

@@ -6,15 +6,19 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pandas as pd
 import pytest
 from conftest import Command
+from matplotlib.figure import Figure
 from written_run import autoregressive, pearl, write_overrides, write_run
 
 from analysis import report
 from pearl_eval.figures.acceptance import judging_runs
-from pearl_eval.results.runs import read_runs
+from pearl_eval.figures.palette import BLUE_INK, GREEN_INK, INK
+from pearl_eval.results.runs import Run, read_runs
 
 
 @pytest.fixture
@@ -80,6 +84,104 @@ def test_what_a_token_costs_is_beside_the_references(tmp_path: Path) -> None:
     assert f"pearl {alike} 2.0 M 500.0 k 1.0 G 500.0 M {both}" in said
     assert f"lookahead {alike} – – 1.0 G – 16.0 M / 8.0 M = 2.00× 1.0 G / 4.0 G = 0.25×" in said
     assert "energy / reference's" not in page and "No device here counts its energy" in said
+
+
+def test_each_figure_of_rounds_is_below_its_heading() -> None:
+    traces = {
+        "verifications": 12, "pre_verify_failure_rate": 0.25, "target_forwards_per_token": 0.5,
+        "draft_forwards_per_token": 1.25, "wasted_fraction": 0.75,
+        "wait_draft_seconds_per_round": 0.002, "wait_target_seconds_per_round": 0.003,
+        "awaited_tokens_per_round": 1.5, "unjudged_tokens_per_round": 2.5, "hit_rate": 0.9,
+        "outcomes_per_round": 6.5, "branch_tokens_per_round": 7.5,
+        "branch_seconds_per_round": 0.004, "overhead_seconds_per_round": 0.005,
+        "bytes_per_round": 100.0, "accepted_per_verification": [1, 2],
+        "acceptance_by_position": [0.5, 0.125], "mode_shares": {"decode": 0.125, "verify": 0.875},
+        "by_outcome": [
+            {"accepted": 0, "hits": 1, "rounds": 4}, {"accepted": 2, "hits": 3, "rounds": 4},
+        ],
+    }  # fmt: skip
+    headings, rows = report.trace_table([Run("a", {"traces": traces}, Path())])
+    ((label, cells),) = rows
+    assert label == "a" and dict(zip(headings, cells, strict=True)) == {
+        "verifications": "12",
+        "first token fails in pre-verify": "25%",
+        "target forwards per token": "0.50",
+        "draft forwards per token": "1.25",
+        "drafted tokens wasted": "75%",
+        "draft waits, per round": "2.00 ms",
+        "target waits, per round": "3.00 ms",
+        "tokens it waits for, per round": "1.50",
+        "tokens left unjudged, per round": "2.50",
+        "drafts that were prepared": "90%",
+        "outcomes prepared for, per draft": "6.5",
+        "tokens read to prepare, per round": "7.5",
+        "preparing, per round": "4.00 ms",
+        "neither model runs, per round": "5.00 ms",
+        "bytes sent, per round": "100",
+        "verifications that accept 0, 1, 2 …": "1 2",
+        "share that accept at least 1, 2 …": "0.50 0.12",
+        "prepared where 0, 1, 2 … were accepted": "25% – 75%",
+        "rounds": "decode 12%, verify 88%",
+    }
+
+
+def test_each_figure_of_cost_is_below_its_heading() -> None:
+    own = cost(
+        target_flops=16e6, target_wasted_flops=4e6, draft_flops=2e6, draft_wasted_flops=1e6,
+        target_bytes=1e9, draft_bytes=5e8, joules=0.25,
+    )  # fmt: skip
+    headings, ((label, cells),) = report.cost_table([Run("a", {"cost": own}, Path())])
+    assert label == "a" and list(zip(headings, cells, strict=True)) == [
+        ("FLOPs, target", "16.0 M"),
+        ("of these wasted", "4.0 M"),
+        ("FLOPs, draft", "2.0 M"),
+        ("of these wasted", "1.0 M"),
+        ("bytes read, target", "1.0 G"),
+        ("bytes read, draft", "500.0 M"),
+        ("all FLOPs / reference's", "18.0 M / 8.0 M = 2.25×"),
+        ("all bytes / reference's", "1.5 G / 4.0 G = 0.38×"),
+        ("energy / reference's", "0.25 J / –"),
+    ]
+    assert report.cost_table([Run("a", {"cost": {}}, Path())])[1] == []
+
+
+def test_facts_that_runs_share_are_told_once() -> None:
+    process = {"cores": [0, 1], "threads": None}
+    runs = [
+        Run(host, {"environment": {"dtype": "x", "host": host, "own_process": process}}, Path())
+        for host in ("a", "b", "a")
+    ]
+    assert report.facts(runs) == [
+        ("dtype", "x"),
+        ("host", "a / b"),
+        ("own process", "cores 0, 1, threads –"),
+    ]
+
+
+def test_an_output_that_is_not_the_targets_is_named_with_its_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = [
+        ("T/0", 1, "identical", None), ("T/0", 2, "violation", 3.0), ("T/1", 0, "violation", 0.0),
+    ]  # fmt: skip
+    records = pd.DataFrame(rows, columns=["task_id", "turn", "verdict", "first_divergence"])
+    traces = SimpleNamespace(read=lambda directory: SimpleNamespace(records=records))
+    monkeypatch.setattr(report, "Traces", traces)
+    wrong = Run("a", {"violations": 2}, Path())
+    assert list(report.failures(wrong)) == [
+        report.WrongOutput("a", "T/0, turn 2", 3),
+        report.WrongOutput("a", "T/1", 0),
+    ]
+    assert list(report.failures(Run("a", {"violations": 0}, Path()))) == []
+
+
+def test_coloured_text_takes_the_pages_own_colour() -> None:
+    figure = Figure()
+    for place, colour in enumerate((GREEN_INK, BLUE_INK, INK)):
+        figure.text(0.1, 0.1 + place / 4, f"said {place}", color=colour)
+    drawn = report.svg(figure, "some")
+    for place, own in enumerate((r"var\(--green\)", r"var\(--blue\)", "currentColor")):
+        assert re.search(rf"{own}[^>]*>said {place}<", drawn)
 
 
 def test_a_long_list_is_cut_after_twelve() -> None:

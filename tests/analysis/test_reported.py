@@ -68,6 +68,30 @@ def test_figures_name_pairs_and_tasks_that_are_configured_and_a_source() -> None
     assert (one.value, one.task, one.max_new_tokens) == (53.86, "humaneval", 1024)
 
 
+def test_figures_are_those_that_the_authors_report() -> None:
+    found = [
+        (one.figure, one.decoder, one.pair, one.task, one.max_new_tokens, one.value, one.unit)
+        for one in REPORTED
+    ]
+    speed, pearl, shared = "tokens_per_second", "pearl", "pearl_shared"
+    assert found == [
+        ("best speedup", pearl, "", "", None, 4.43, "×"),
+        ("best speedup over speculative", pearl, "", "", None, 1.50, "×"),
+        ("speedup", pearl, LLAMA, "humaneval", 1024, 3.87, "×"),
+        ("speedup", pearl, LLAMA, "gsm8k", 256, 3.81, "×"),
+        ("speedup", pearl, LLAMA, "mt_bench", 256, 3.59, "×"),
+        ("speedup", pearl, LLAMA, "mgsm", 256, 3.95, "×"),
+        (speed, pearl, "llama2_7b_70b", "mt_bench", 256, 24.28, "tokens/s"),
+        (speed, shared, "llama2_7b_70b", "mt_bench", 256, 22.83, "tokens/s"),
+        (speed, pearl, LLAMA, "mt_bench", 256, 32.14, "tokens/s"),
+        (speed, shared, LLAMA, "mt_bench", 256, 30.78, "tokens/s"),
+        (speed, pearl, "deepseek_1b_33b", "humaneval", 1024, 57.76, "tokens/s"),
+        (speed, shared, "deepseek_1b_33b", "humaneval", 1024, 53.86, "tokens/s"),
+        ("wait of the draft model", "speculative", "codellama_7b_70b", "", None, 0.07, "s"),
+        ("wait of the target", "speculative", "codellama_7b_70b", "", None, 0.14, "s"),
+    ]
+
+
 def test_each_table_cites_what_is_of_its_pairs_and_tasks(sweep: Path) -> None:
     assert theirs(beside(sweep, "humaneval")) == {("pearl", LLAMA): 3.87}
     assert theirs(beside(sweep, "languages")) == {

@@ -14,6 +14,7 @@ from written_run import OUTPUT
 
 from analysis.frames.frame import load
 from analysis.frames.table import Cell, NoRuns, Table, latex_escaped
+from analysis.paper import loops
 from analysis.paper.paper_tables import TABLES
 from analysis.paper.selection import run_alike
 from analysis.tables import print_tables
@@ -444,6 +445,150 @@ def test_checkouts_of_one_environment_are_told_in_one_line(tmp_path: Path) -> No
     assert versions == [
         "torch 2.13.0, transformers 5.23.0, Python 3.11.7, pearl_eval at 11111111, 22222222."
     ]
+
+
+def test_what_stands_below_a_table(tmp_path: Path) -> None:
+    write(tmp_path)
+    frame = load([tmp_path]).assign(driver="550", hardware=None, synthetic=True, lossless=False)
+    notes = TABLES["humaneval"](frame).notes
+    assert notes[1:] == [
+        "Bold: the best of its column.",
+        "† not the target's own output, so it does not contend.",
+        "Hardware: unknown; the target on 2 devices; bfloat16.",
+        "torch 2.13.0, transformers 5.23.0, Python 3.11.7, driver 550, pearl_eval at 01234567.",
+        "humaneval: 12 tokens, protocol paper, Greedy, reference inline.",
+        "Of synthetic pairs tokens are made up: only times and counts mean anything.",
+        f"Runs: {tmp_path}.",
+    ]
+
+
+def test_draft_lengths_are_in_order(tmp_path: Path) -> None:
+    for place, gamma in enumerate((5, 3, 11)):
+        write(tmp_path / str(place), decoder_settings={"gamma": gamma}, **figures(1.0 + gamma))
+    frame = TABLES["gamma_sweep"](load([tmp_path])).frame
+    assert frame.index.to_list() == [("", "pearl", "3"), ("", "pearl", "5"), ("", "pearl", "11")]
+    assert frame["tiny"].to_list() == [4.0, 6.0, 12.0]
+
+
+def test_mean_accepted_tokens_are_by_decoder(tmp_path: Path) -> None:
+    for place, (decoder, mean) in enumerate((("pearl", 4.25), ("speculative", 2.75))):
+        write(tmp_path / str(place), decoder, mean_accepted_tokens=mean, **MEASURES)
+    table = TABLES["mean_accepted_tokens"](load([tmp_path]))
+    column = table.frame["tiny"].droplevel("section")
+    assert column.to_dict() == {"pearl": 4.25, "speculative": 2.75}
+    assert bold(table.markdown()) == ["4.25"]
+
+
+def test_ablations_and_shared_devices_of_every_kind(tmp_path: Path) -> None:
+    decoders = ("pearl", "pearl_no_post_verify", "pearl_shared_one_end", "speculative")
+    for place, decoder in enumerate(decoders):
+        write(tmp_path / str(place), decoder, **figures(3.0 - place / 4))
+    frame = load([tmp_path])
+    ablations = TABLES["ablations"](frame).frame["tiny"].droplevel("section")
+    assert ablations.to_dict() == {"pearl": 3.0, "pearl_no_post_verify": 2.75}
+    shared = TABLES["resource_competition"](frame)
+    ratios = shared.frame["speedup ÷ pearl's"].droplevel(["section", "pair"])
+    assert ratios.to_dict() == {"pearl": 1.0, "pearl_shared_one_end": pytest.approx(2.5 / 3)}
+    assert not any("means of the prompts' own" in note for note in shared.notes)
+    with pytest.raises(NoRuns, match="an ablation"):
+        TABLES["ablations"](frame[frame["decoder"] != "pearl_no_post_verify"])
+
+
+def test_a_users_own_dialogues_stand_beside_mt_bench(tmp_path: Path) -> None:
+    """By the same means of speeds: 330 over 120 tokens/s."""
+    own = {"task": "dialogue", "by_category": {"writing": figures(2.4)}, **figures(2.5)}
+    for place, decoder in enumerate(("pearl", "pearl_shared")):
+        write(tmp_path / str(place), decoder, **own)
+    frame = load([tmp_path])
+    row = TABLES["mt_bench"](frame).frame.loc[("", "tiny", "pearl")]
+    assert row.to_dict() == {"writing": 2.4, "all": 2.5, "all, mean of speeds": 2.75}
+    shared = TABLES["resource_competition"](frame)
+    assert set(shared.frame["tokens/s"]) == {330.0}
+    assert any("means of the prompts' own" in note for note in shared.notes)
+
+
+def test_the_shortest_times_and_the_fewest_forwards_are_the_best(tmp_path: Path) -> None:
+    runs = (("speculative", 0.25, 8, 40), ("pearl", 0.5, 6, 90))
+    for place, (decoder, first, target, draft) in enumerate(runs):
+        own = {"target_forwards": target, "draft_forwards": draft, "new_tokens": 24}
+        write(tmp_path / str(place), decoder, **MEASURES | own | {"ttft_seconds_p50": first})
+    frame = load([tmp_path])
+    assert bold(TABLES["latency"](frame).markdown()) == ["250.00"]
+    table = TABLES["model_runs"](frame)
+    assert sorted(bold(table.markdown())) == ["0.250", "1.667"]
+    row = table.frame.loc[("", "tiny", "pearl")]
+    assert row.to_dict() == pytest.approx(
+        {"target forwards": 6, "target forwards / token": 6 / 24}
+        | {"target, ratio to speculative": 6 / 8, "draft forwards": 90}
+        | {"draft forwards / token": 90 / 24, "draft, ratio to speculative": 90 / 40}
+    )
+
+
+def test_how_much_repeats_is_told_in_percent_and_the_speed_with_its_interval(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the last 0.1 s two tokens that repeat, in 0.4 s before nine that do not."""
+    given: list[Any] = []
+
+    def interval(*columns: Any) -> tuple[float, float]:
+        given.extend(column.tolist() for column in columns)
+        return 0.5, 4.5
+
+    monkeypatch.setattr(loops, "total_ratio_interval", interval)
+    path = write(tmp_path) / "records.jsonl"
+    path.write_text(path.read_text().replace(json.dumps(OUTPUT), json.dumps([7] * 12)))
+    text = TABLES["loops"](load([tmp_path])).markdown()
+    assert given == [[2], [pytest.approx(0.1)], [9], [pytest.approx(0.4)]]
+    assert "| tiny | pearl | 17 % | 0.90 | 1.00 | 0.89× (0.50–4.50) |" in text
+
+
+def test_a_line_of_csv_has_a_cells_place_figure_and_runs() -> None:
+    cell = Cell("s", ("p", "r"), "x", 2.0, 1.5, 3.0, 7, ("one", "two"), unit="×")
+    cited = Cell("t", ("p", "r"), "x", 4.0, source="a paper")
+    assert Table("one", "One", ("pair", "row"), [cell, cited]).csv().splitlines() == [
+        "section,pair,row,column,value,unit,low,high,n,runs,source",
+        "s,p,r,x,2.0,×,1.5,3.0,7.0,one; two,",
+        "t,p,r,x,4.0,,,,,,a paper",
+    ]
+
+
+def test_latex_has_a_caption_a_label_and_a_rule_between_sections() -> None:
+    cells = [Cell(section, ("a_b",), "x", 1.0, 0.5, 2.0) for section in "st"]
+    lines = Table("one", "One %", ("row",), cells, notes=["A note_"]).latex().splitlines()
+    body = [r"row & x \\", r"\midrule", r"a\_b & 1.00 (0.50--2.00) \\"]
+    assert lines == [
+        r"\begin{table}", r"\centering", r"\caption{One \%}", r"\label{tab:one}",
+        r"\begin{tabular}{lr}", r"\toprule",
+        r"\multicolumn{2}{l}{\emph{s}} \\", *body,
+        r"\midrule", r"\multicolumn{2}{l}{\emph{t}} \\", *body,
+        r"\bottomrule", r"\end{tabular}", r"\par\footnotesize A note\_", r"\end{table}",
+    ]  # fmt: skip
+
+
+def test_each_sign_that_latex_does_not_take_as_it_is() -> None:
+    assert latex_escaped("&$#}~^") == r"\&\$\#\}\textasciitilde{}\textasciicircum{}"
+    assert latex_escaped("×γα†–÷≥") == (r"$\times$$\gamma$$\alpha$$^\dagger$--$\div$$\geq$")
+
+
+@pytest.mark.parametrize(
+    ("form", "cell", "apart"),
+    [
+        ("markdown", "    pearl / tiny: {}", "> "),
+        ("latex", "% pearl / tiny: {}", "% "),
+        # A line of CSV names its runs itself.
+        ("csv", ",pearl,tiny,3.0,×,2.7,3.2,2,{},", "# "),
+    ],
+)
+def test_what_is_said_beside_a_table_is_a_comment_in_its_format(
+    form: str, cell: str, apart: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "0")
+    write(tmp_path / "1", environment={"dtype": "float32"})
+    print_tables([str(tmp_path)], ["humaneval"], form, cells=True)
+    *_, before, last = capsys.readouterr().out.splitlines()
+    assert before == "" and last == f"{apart}The runs differ in dtype: kept apart in sections."
+    print_tables([str(tmp_path / "0")], ["humaneval"], form, cells=True)
+    assert capsys.readouterr().out.splitlines()[-1] == cell.format(tmp_path / "0")
 
 
 def test_a_table_without_runs_is_refused(tmp_path: Path) -> None:
