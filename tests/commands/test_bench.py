@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import random
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -19,10 +20,11 @@ from analysis.frames.source import load_any
 from analysis.significance import significance
 from decoders.generation import Generation
 from decoders.schedule import Extents
-from pearl_eval.bench import concurrency, grid, growth, limits, table
+from pearl_eval.bench import benchmark, concurrency, grid, growth, limits, table
 from pearl_eval.bench.benchmark import decoded, draw
 from pearl_eval.bench.concurrency import print_points
 from pearl_eval.bench.config import BenchConfig, ConcurrencyConfig, GridConfig, GrowthConfig
+from pearl_eval.bench.contest import _decode
 from pearl_eval.bench.grid import print_cells
 from pearl_eval.bench.growth import WindowTimes, points
 from pearl_eval.bench.limits import TimedForwards, Timer, round_limit_share
@@ -37,7 +39,7 @@ from pearl_eval.bench.table import (
     rows,
     wide_text,
 )
-from pearl_eval.errors import UserError
+from pearl_eval.errors import EquivalenceViolation, UserError
 from pearl_eval.results.additions import with_retrieved
 from pearl_eval.results.intervals import total_ratio_interval
 from pearl_eval.results.records import Record, read_lines
@@ -579,6 +581,111 @@ def test_up_to_forty_problems_are_named(capsys: pytest.CaptureFixture[str]) -> N
     out = capsys.readouterr().out
     assert out.startswith("41 of the task's 99 problems, drawn by seed 7: T/0, ")
     assert out.endswith("T/39, …\n")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [(["a: so"], "a: so"), (["a: so", "b", "c"], "a: so (and 2 more contenders)")],
+)
+def test_who_gave_wrong_outputs_is_told_at_the_end(
+    wrong: list[str],
+    told: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    made: Any = object.__new__(benchmark.Benchmark)
+    made._config, made._directory, made._title = BenchConfig(), tmp_path, "pair, task"
+    made._contest, made._whole = ["a contender"], 7
+    made.content = {"problems": ["T/0"], "contest": None}
+    monkeypatch.setattr(benchmark, "hold", lambda *given: SimpleNamespace(wrong=wrong))
+    monkeypatch.setattr(benchmark, "content", lambda *given: {"rows": 3})
+    monkeypatch.setattr(benchmark, "print_contest", lambda *given: None)
+    monkeypatch.setattr(benchmark, "draw_all", lambda *given: ["contest.png", "contest.svg"])
+    with pytest.raises(EquivalenceViolation) as refused:
+        made.run()
+    assert str(refused.value) == told
+    said = f"written to {tmp_path}: bench.json, contest.png, contest.svg"
+    assert capsys.readouterr().out.splitlines()[-1] == said
+    assert json.loads((tmp_path / "bench.json").read_text())["contest"] == {"rows": 3}
+
+
+class Turns:
+    """A contender that notes what it is to do, and gives what tells who did it."""
+
+    def __init__(self, name: str, reference: str, log: list[str]) -> None:
+        self.plan = SimpleNamespace(reference=reference)
+        self.comparison = self
+        self.outcomes: list[Any] = []
+        self._name, self._reference, self._log = name, reference, log
+
+    def measure_reference(self, prompt: Any) -> Any:
+        self._log.append(f"{self._reference} {prompt.name}")
+        return SimpleNamespace(output_ids=[self._reference, prompt.name])
+
+    def decode(self, prompt: Any) -> Any:
+        self._log.append(f"{self._name} {prompt.name}")
+        return SimpleNamespace(rounds=f"{self._name}'s of {prompt.name}"), None
+
+    def begin(self, rounds: str) -> None:
+        self._log.append(f"begin by {rounds}")
+
+    def judged(self, prompt: Any, made: Any, reference: Any) -> Any:
+        return prompt.name, made[0].rounds, *reference.output_ids
+
+    def add(self, outcome: Any) -> None:
+        self.outcomes.append(outcome)
+
+
+def test_each_contender_and_each_reference_decodes_each_prompt_once() -> None:
+    """After a prompt apart, to warm up. Repeats come after all prompts; the second turn of the
+    dialogue follows the answer of the first contender's reference."""
+
+    def prompt(name: str, sample: int, size: int = 4) -> Any:
+        return SimpleNamespace(name=name, sample=sample, ids=[1] * size, key=(name, sample, 0))
+
+    log: list[str] = []
+    answers: list[Any] = []
+    contenders = [Turns("a", "own", log), Turns("b", "theirs", log), Turns("c", "own", log)]
+    after: Any = {"y0": prompt("y0+", 0, 9)}
+
+    def next_turn(last: Any, answer: Any) -> Any:
+        answers.append(answer)
+        return after.get(last.name)
+
+    plan: Any = SimpleNamespace(
+        prompts=[prompt("x0", 0), prompt("x1", 1), prompt("y0", 0), prompt("y1", 1)],
+        task=SimpleNamespace(max_new_tokens=7),
+        pair=SimpleNamespace(answer=lambda ids: f"answer {' '.join(ids)}"),
+        reference="own",
+        next_turn=next_turn,
+    )
+    asked: list[Any] = []
+    timer: Any = SimpleNamespace(forwards=lambda *given: asked.append(given) or len(asked))
+    given: Any = contenders
+    assert _decode(plan, given, timer, random.Random(0), "") == [1, 2, 3, 4, 5]
+    names = ["x0", "y0", "y0+", "x1", "y1"]
+    warming = [
+        line
+        for one, reference in (("a", "own"), ("b", "theirs"), ("c", "own"))
+        for line in (f"{reference} x0", f"{one} x0", f"begin by {one}'s of x0")
+    ]
+    assert log[:9] == warming
+    turns = [log[9 + 5 * place : 14 + 5 * place] for place in range(5)]
+    who = ["a", "b", "c", "own", "theirs"]
+    assert [sorted(one) for one in turns] == [[f"{one} {name}" for one in who] for name in names]
+    # In an order of its own for each.
+    assert len({tuple(line.split()[0] for line in one) for one in turns}) > 1
+    for one, reference in zip(contenders, ("own", "theirs", "own"), strict=True):
+        assert one.outcomes == [
+            (name, f"{one._name}'s of {name}", reference, name) for name in names
+        ]
+    assert answers == [f"answer own {name}" for name in names]
+    # In the middle of what is generated.
+    assert [(key[0], middle - size, size) for key, middle, size in asked] == [
+        (name, 3, 9 if name == "y0+" else 4) for name in names
+    ]
+    assert _decode(plan, given, None, random.Random(0), "") == []
 
 
 SMALL = ["task.limit=2", "task.max_new_tokens=12", "repeats=2", "hydra.run.dir=run"]

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
 from submitit.core.utils import FailedJobError, UncompletedJobError
 
 from pearl_eval.errors import UserError
-from pearl_eval.evaluation.slurm import SweepJob, _why, check_programs, first_of_each, groups
+from pearl_eval.evaluation import slurm
+from pearl_eval.evaluation.slurm import (
+    SweepJob,
+    _submit,
+    _why,
+    check_programs,
+    first_of_each,
+    groups,
+    launch,
+)
 
 
 def job(number: int, reference: str = "", gpus: int = 1) -> SweepJob:
@@ -41,6 +51,114 @@ def test_the_others_wait_for_the_first_that_reads_the_same_reference() -> None:
         (0, [jobs[3]]),
         (2, [jobs[4]]),
     ]
+
+
+class Executor:
+    """Stands for submitit's; notes what it is asked."""
+
+    def __init__(self, **given: Any) -> None:
+        self.given = given
+
+    def update_parameters(self, **parameters: Any) -> None:
+        self.parameters = parameters
+
+    def map_array(self, *columns: Any) -> list[Any]:
+        self.columns = columns
+        return [SimpleNamespace(job_id="7_0")]
+
+
+@pytest.mark.parametrize("before", [None, "5_0"])
+def test_what_slurm_is_asked_for(before: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Executor] = []
+
+    def executor(**given: Any) -> Executor:
+        made.append(Executor(**given))
+        return made[0]
+
+    monkeypatch.setattr(slurm.submitit, "AutoExecutor", executor)
+    monkeypatch.setattr(slurm.Singleton, "get_state", lambda: "state")
+    resources = {
+        "_target_": "some.Launcher", "submitit_folder": "logs", "max_num_timeout": 3,
+        "setup": ["module load x"], "partition": "gpu", "timeout_min": 60, "gpus_per_node": 2,
+    }  # fmt: skip
+    jobs = [SweepJob(n, [f"seed={n}"], Path(str(n)), dict(resources)) for n in (4, 9)]
+    launcher: Any = "launcher"
+    _submit(launcher, jobs, before)
+    (one,) = made
+    assert one.given == {"folder": "logs", "cluster": "slurm", "slurm_max_num_timeout": 3}
+    own = {"slurm_setup": ["unset WANDB_SERVICE", "module load x"], "slurm_partition": "gpu"}
+    own |= {"timeout_min": 60, "gpus_per_node": 2}
+    after = {} if before is None else {"slurm_dependency": "afterany:5_0"}
+    assert one.parameters == own | after
+    assert one.columns == (
+        "launcher",
+        (["seed=4"], ["seed=9"]),
+        ("hydra.sweep.dir",) * 2,
+        (4, 9),
+        ("4", "9"),
+        ("state",) * 2,
+    )
+    assert jobs[0].resources == resources
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    """Three jobs from 3 on, of which the first two read one reference."""
+    return Cluster(monkeypatch, [job(3, "a"), job(4, "a"), job(5)])
+
+
+class Cluster:
+    """Takes jobs as Slurm does, and gives each job's number for its result."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, jobs: list[SweepJob]) -> None:
+        self.asked: list[tuple[list[int], str | None]] = []
+        self.cancelled: list[str] = []
+        self.refuses = False
+
+        def compose(cls: type, launcher: Any, overrides: list[str], number: int) -> SweepJob:
+            assert overrides == [str(number)]
+            return jobs[number - 3]
+
+        monkeypatch.setattr(slurm, "check_programs", lambda: None)
+        monkeypatch.setattr(
+            slurm, "SlurmLauncher", lambda: SimpleNamespace(setup=lambda **setup: None)
+        )
+        monkeypatch.setattr(SweepJob, "compose", classmethod(compose))
+        monkeypatch.setattr(slurm, "_submit", self.submit)
+
+    def submit(self, launcher: Any, group: list[SweepJob], before: str | None) -> list[Any]:
+        if self.asked and self.refuses:
+            raise FailedJobError("no such partition.")
+        self.asked.append(([one.number for one in group], before))
+        array = 10 + len(self.asked)
+        return [
+            SimpleNamespace(
+                job_id=f"{array}_{place}",
+                results=lambda number=one.number: [number],
+                cancel=lambda name=f"{array}_{place}": self.cancelled.append(name),
+            )
+            for place, one in enumerate(group)
+        ]
+
+
+def test_a_sweep_is_submitted_in_arrays_and_waited_for(
+    cluster: Cluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found: Any = launch({}, [["3"], ["4"], ["5"]], 3)
+    assert found == [3, 4, 5]
+    assert cluster.asked == [([3, 5], None), ([4], "11_0")]
+    said = " ".join(capsys.readouterr().err.split())
+    assert "Slurm job 11: 2 runs with gpus_per_node=1" in said
+    assert "Slurm job 12: 1 run with gpus_per_node=1" in said
+    assert not cluster.cancelled
+
+
+def test_what_slurm_refuses_ends_what_it_has_taken(cluster: Cluster) -> None:
+    cluster.refuses = True
+    told = "Slurm refused 1 run with gpus_per_node=1: no such partition; no run was started"
+    with pytest.raises(UserError, match=told):
+        launch({}, [["3"], ["4"], ["5"]], 3)
+    assert cluster.cancelled == ["11_0", "11_1"]
 
 
 def test_without_slurm_it_is_said_what_there_is_not(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Iterator
@@ -14,11 +15,12 @@ import torch
 from conftest import Command
 
 from decoders.model.weights import WeightBytes
+from pearl_eval.errors import UserError
 from pearl_eval.profile import profile as profiling
 from pearl_eval.profile import reading
 from pearl_eval.profile.config import ProfileConfig
 from pearl_eval.profile.plot import draw_profile
-from pearl_eval.profile.printing import print_profile
+from pearl_eval.profile.printing import _check, print_profile
 from pearl_eval.profile.profile import Memory, Profile, Timing
 from pearl_eval.profile.reading import time_reading
 
@@ -75,6 +77,33 @@ def measured() -> Profile:
         for window, ms in own.items()
     ]
     return Profile(timings, Memory(2**20, 2**20, None))
+
+
+@pytest.mark.parametrize(
+    ("asked", "room", "told"),
+    [
+        (
+            {"longest": 1},
+            999,
+            "longest and repeats must be at least 2, .* got longest=1 repeats=15",
+        ),
+        ({"repeats": 1}, 999, "got longest=12 repeats=1 contexts=\\[128, 512\\]"),
+        ({"contexts": []}, 999, "contexts at least one number of tokens"),
+        ({"contexts": [5, 0]}, 999, "contexts at least one number of tokens"),
+        # Twelve tokens after 512, and one more.
+        ({}, 524, "contexts: 525 tokens do not fit the models' context of 524"),
+        ({"contexts": [30, 20], "longest": 4}, 34, "contexts: 35 tokens do not fit"),
+        ({}, 525, None),
+        ({"longest": 2, "repeats": 2, "contexts": [1]}, 999, None),
+    ],
+)
+def test_what_can_not_be_profiled_is_refused(
+    asked: dict[str, Any], room: int, told: str | None
+) -> None:
+    pair: Any = SimpleNamespace(contexts={"target": 999, "draft": room})
+    refused = pytest.raises(UserError, match=told) if told else contextlib.nullcontext()
+    with refused:
+        _check(ProfileConfig(**asked), pair)
 
 
 def test_what_follows_from_a_profile(capsys: pytest.CaptureFixture[str]) -> None:
