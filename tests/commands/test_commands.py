@@ -60,6 +60,71 @@ def test_a_command_has_a_function_that_takes_what_its_command_line_gives(name: s
         assert command.examples.startswith(f"pearl-eval {name}")
 
 
+@pytest.mark.parametrize(
+    ("words", "function", "given"),
+    [
+        (["compare", "a"], "analysis.compare:compare", {"a": "a", "b": None}),
+        (
+            ["compare", "a", "b", "--format", "csv"],
+            "analysis.compare:compare",
+            {"a": "a", "b": "b", "format": "csv"},
+        ),
+        (
+            ["figures", "a", "b", "-o", "out"],
+            "analysis.figures:write_figures",
+            {"source": ["a", "b"], "output": Path("out")},
+        ),
+        (["heatmap"], "analysis.theory.heatmap:write_heatmap", {"directory": None}),
+        (
+            ["heatmap", "a", "-o", "b.svg"],
+            "analysis.theory.heatmap:write_heatmap",
+            {"directory": Path("a"), "output": Path("b.svg")},
+        ),
+        (
+            ["map", "a", "b", "--output=c.svg"],
+            "analysis.map:write_map",
+            {"directory": [Path("a"), Path("b")], "output": Path("c.svg")},
+        ),
+        (["overview", "a"], "analysis.overview:write_overview", {"directory": Path("a")}),
+        (
+            ["predict", "a", "b", "--swap"],
+            "analysis.theory.prediction:predict_benchmarks",
+            {"directories": [Path("a"), Path("b")], "swap": True},
+        ),
+        (
+            ["report", "a", "-o", "b.html"],
+            "analysis.report:write_report",
+            {"directory": Path("a"), "output": Path("b.html")},
+        ),
+        (["tables", "a"], "analysis.tables:print_tables", {"source": ["a"]}),
+        (
+            [*("tables", "a", "b", "--table", "x", "--table", "y"), "--format=latex", "--cells"],
+            "analysis.tables:print_tables",
+            {"source": ["a", "b"], "table": ["x", "y"], "format": "latex", "cells": True},
+        ),
+        (
+            ["tables", "a", "--reported"],
+            "analysis.tables:print_tables",
+            {"source": ["a"], "reported": True},
+        ),
+        (
+            ["timeline", "a", "b", "--prompt=T/1", "--from=0", "--tokens=1", "--seconds=0.5"],
+            "analysis.timeline:write_timeline",
+            {"directory": [Path("a"), Path("b")], "prompt": "T/1", "token": 0, "tokens": 1}
+            | {"seconds": 0.5},
+        ),
+    ],
+    ids=" ".join,
+)
+def test_a_functions_arguments_are_those_of_the_command_line(
+    words: list[str], function: str, given: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, Any]] = []
+    monkeypatch.setattr(function.replace(":", "."), lambda **arguments: asked.append(arguments))
+    program.main(words)
+    assert asked == [given]
+
+
 PAGES = """
 import sys
 from pearl_eval.commands.program import main

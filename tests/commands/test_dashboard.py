@@ -16,6 +16,7 @@ from tracked import figures, logged_records, logged_summary, offline_runs, start
 from wandb_server import ENTITY, KEY, StandIn, serving
 
 from pearl_eval.commands import program
+from pearl_eval.commands.dashboard import dashboard
 from pearl_eval.tracking import panels, wandb_tracker
 
 #: What W&B itself has of every run.
@@ -132,6 +133,51 @@ def test_each_panel_shows_what_its_title_says() -> None:
         title: {"prompt", *(f"prompt/{name}" for name in names)} for title, names in prompts.items()
     }
     assert {title: shown["Prompts"][title] for title in expected} == expected
+
+
+def test_the_tables_of_the_report_have_what_their_names_say() -> None:
+    grids = [one for one in panels.report("", "p").blocks if hasattr(one, "runsets")]
+    found = {
+        runset.name: [column.removeprefix("summary:") for column in runset.pinned_columns]
+        for grid in grids
+        for runset in grid.runsets
+    }
+    name = "run:displayName"
+    speeds = [name, "tokens_per_second", "reference_tokens_per_second", "speedup", "speedup_ci95"]
+    accepted = ["mean_accepted_tokens", "acceptance_length", "acceptance_rate"]
+    lossless = ["violations", "ties", "exact_match_rate", "accuracy", "reference_accuracy"]
+    times = [f"{one}_seconds_{p}" for one in ("ttft", "tpot", "itl") for p in ("p50", "p99")]
+    assert found == {
+        "Speed": speeds,
+        "Accepted tokens": [name, *accepted, "tokens_per_target_forward"],
+        "Latency": [name, *times],
+        "Ablations": speeds,
+        "Draft length": ["decoder_settings.gamma", "speedup"],
+        "Waiting": [name, "wait_fraction_draft", "wait_fraction_target"],
+        "Losslessness": [name, *lossless],
+    }
+
+
+def test_a_project_is_that_of_wandbs_own_variables_unless_it_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def spec(entity: str, project: str) -> dict[str, str]:
+        asked.append((entity, project))
+        return {}
+
+    monkeypatch.setattr(panels, "spec", spec)
+    monkeypatch.delenv("WANDB_PROJECT", raising=False)
+    monkeypatch.delenv("WANDB_ENTITY", raising=False)
+    output = tmp_path / "a.json"
+    dashboard(output=output)
+    monkeypatch.setenv("WANDB_PROJECT", "theirs")
+    monkeypatch.setenv("WANDB_ENTITY", "team")
+    dashboard(output=output)
+    dashboard("mine", "me", output)
+    dashboard(entity="", output=output)
+    assert asked == [("", "pearl-eval"), ("team", "theirs"), ("me", "mine"), ("", "theirs")]
 
 
 def test_the_specs_are_written_without_a_server(

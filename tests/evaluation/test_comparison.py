@@ -19,7 +19,7 @@ from decoders.sampling.temperature import Temperature
 from pearl_eval.checks.verdict import Verdict
 from pearl_eval.config.schema import Dtype, RuntimeConfig
 from pearl_eval.errors import UserError
-from pearl_eval.evaluation import comparison
+from pearl_eval.evaluation import comparison, recorder
 from pearl_eval.evaluation.comparison import Comparison
 from pearl_eval.evaluation.outcome import Outcome
 from pearl_eval.evaluation.plan import Prompt
@@ -395,6 +395,14 @@ def test_wrong_outputs_are_refused(tmp_path: Any) -> None:
     assert wrong.startswith("2 of 3 outputs are not the target's own; the first: T/1, so; records")
     wrong = wrong_outputs(records[:1], biased, True, tmp_path)
     assert wrong.startswith("the 9 sampled tokens are not") and "(p = 9.0e-07)" in wrong
+
+
+def test_the_peak_of_memory_is_of_all_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorder.environment, "peak_memory_bytes", lambda: 50)
+    session = SimpleNamespace(peak_memory_bytes=lambda: 7)
+    nothing: Any = None
+    made = recorder.Recorder(nothing, nothing, nothing, cast(Any, SimpleNamespace(session=session)))
+    assert made.peak_memory_bytes() == 57
 
 
 def test_a_tasks_own_figures_are_of_each_problems_samples() -> None:

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from make_record import make_record
 from pyarrow import parquet
-from written_run import autoregressive, pearl, write_run
+from written_run import SUMMARY, autoregressive, pearl, write_run
 
 from decoders.round import Round
 from pearl_eval.errors import UserError
@@ -26,6 +26,7 @@ from pearl_eval.results.additions import (
     with_retrieved,
 )
 from pearl_eval.results.records import read_records, read_run, read_summary
+from pearl_eval.results.summaries import whole_summary
 from pearl_eval.results.traces import read_rounds
 from pearl_eval.results.version_0 import upgrade_identity, upgrade_override
 
@@ -169,6 +170,35 @@ def test_an_early_summary_lacks_much(run: Path) -> None:
     assert read_summary(run)["lossy"] == 0
     rewrite(run / "summary.json", lambda row: row.update(lossy=5))
     assert read_summary(run)["lossy"] == 5
+
+
+def test_acceptance_lengths_of_before_follow_from_rounds_also_by_category(tmp_path: Path) -> None:
+    """Of x one verification accepts two tokens, of y two accept none and three."""
+
+    def verify(judged: int, accepted: int, length: int) -> Round:
+        own = {"judged": judged, "accepted": accepted, "own_tokens": judged - accepted}
+        return Round("verify", start=length / 8, verified_length=length, **own)
+
+    files = RunFiles(tmp_path, {})
+    files.append(make_record(0, category="x"), [verify(3, 2, 3)])
+    files.append(make_record(1, category="y"), [verify(1, 0, 1), verify(3, 3, 4)])
+    files.close()
+    own = SUMMARY | {"decoder": "mine", "by_category": {"x": {}, "y": {}, "z": {}}}
+    files.write_summary(own)
+    summary = whole_summary(tmp_path)
+    assert summary["acceptance_length"] == pytest.approx(1 + 5 / 3)
+    lengths = {name: one["acceptance_length"] for name, one in summary["by_category"].items()}
+    assert lengths == {"x": 3.0, "y": 2.5, "z": None}
+    assert summary["traces"]["verifications"] == 3
+    assert summary["traces"]["accepted_per_verification"] == [1, 0, 1, 1]
+    assert summary["ttft_seconds_p50"] is not None
+    # Of one prompt, which is the warm-up, there is nothing to time.
+    files.write_summary(own | {"prompts": 1})
+    assert whole_summary(tmp_path)["acceptance_length"] is None
+    # What can't be told is none either.
+    files.write_summary(own)
+    (tmp_path / "rounds.parquet").unlink()
+    assert whole_summary(tmp_path)["acceptance_length"] is None
 
 
 def test_cuda_graphs_were_called_compiled_in_version_0(run: Path) -> None:

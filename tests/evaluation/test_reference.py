@@ -14,7 +14,7 @@ import pytest
 
 from decoders.speculative import Speculative
 from pearl_eval.evaluation.comparison import Comparison
-from pearl_eval.evaluation.identity import reference_key
+from pearl_eval.evaluation.identity import differences, reference_key
 from pearl_eval.pairs.setup import Setup
 
 Run = Callable[..., tuple[int, str, str]]
@@ -99,6 +99,22 @@ def test_how_drafted_tokens_are_judged_has_no_part_in_it() -> None:
 
     assert key(temperature=1.0, verification="block") == key(temperature=1.0)
     assert key(temperature=0.5) != key(temperature=1.0)
+
+
+def test_what_differs_is_told_in_order_and_at_most_sixty_signs_of_it() -> None:
+    """What the digest of other code says is passed over."""
+    stored = {"b": 1, "a": "x" * 60, "c": "y" * 61, "same": 3, "gone": None}
+    ours = {"b": 2, "a": 0, "c": 4, "same": 3, "new": 5}
+    assert differences(stored, ours) == (
+        f"a ({'x' * 60} there, 0 here), b (1 there, 2 here), c ({'y' * 57}... there, 4 here),"
+        " new (None there, 5 here)"
+    )
+    assert differences(ours, ours) == ""
+    code = {"code": "one", "code of the task": "two"}
+    assert differences({"seed": 1}, code | {"seed": 1}).startswith("code (None there, one here)")
+    assert differences({"code": "version 0: one", "seed": 1}, code | {"seed": 1}) == ""
+    found = differences({"code": "version 0: one", "seed": 1}, code | {"seed": 2})
+    assert found == "seed (1 there, 2 here)"
 
 
 @pytest.mark.parametrize("fact", ["target_device", "driver", "version of torch", "code"])

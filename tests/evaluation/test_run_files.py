@@ -12,7 +12,7 @@ from written_run import SUMMARY
 from decoders.round import Round
 from pearl_eval.errors import UserError
 from pearl_eval.evaluation.run_files import AnotherRun, RunFiles, RunInUse
-from pearl_eval.results.journal import Journal
+from pearl_eval.results.journal import Journal, held, replacing, write_json
 from pearl_eval.results.records import read_lines
 
 SOME = {"seed": 1}
@@ -137,6 +137,35 @@ def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
     journal = Journal(Path("/dev/full"))
     with pytest.raises(OSError, match="No space left on device: '/dev/full'"):
         journal.append([{"a": 1}])
+
+
+def test_a_file_is_written_as_a_whole_or_stays_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "some.json"
+    write_json(path, {"é": 1})
+    assert path.read_text() == '{\n  "\\u00e9": 1\n}\n'
+    with pytest.raises(ValueError, match="no more"), replacing(path) as unfinished:
+        unfinished.write_text("half of")
+        raise ValueError("no more")
+    assert json.loads(path.read_text()) == {"é": 1}
+    assert [one.name for one in tmp_path.iterdir()] == ["some.json"]
+
+
+def test_a_folder_is_one_processes_at_a_time(tmp_path: Path) -> None:
+    with held(tmp_path) as ours, held(tmp_path) as theirs:
+        assert (ours, theirs) == (True, False)
+    with held(tmp_path) as again:
+        assert again
+
+
+def test_where_folders_can_not_be_locked_all_have_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(file: int, how: int) -> None:
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with held(tmp_path) as ours:
+        assert ours
 
 
 def test_torn_rounds_are_dropped(tmp_path: Path) -> None:

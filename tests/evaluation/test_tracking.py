@@ -41,6 +41,7 @@ from pearl_eval.results.records import read_summary
 from pearl_eval.tracking import wandb_tracker
 from pearl_eval.tracking.metrics import prompt_metrics
 from pearl_eval.tracking.tracker import Tracker
+from pearl_eval.tracking.tracking import _mode
 from pearl_eval.tracking.wandb_environment import short_name
 
 Run = Callable[..., tuple[int, str, str]]
@@ -433,6 +434,22 @@ def test_a_folder_of_wandbs_that_can_not_be_written_is_not_used(
     monkeypatch.setenv("WANDB_DIR", "/proc/nowhere")
     start(tmp_path).close(failed=False)
     assert logged_run(tmp_path) and "WANDB_DIR=/proc/nowhere can't" in own_warnings(caplog)[0]
+
+
+@pytest.mark.parametrize(
+    ("said", "mode"),
+    [
+        (None, "offline"), ("", "offline"), ("online", "online"), (" Offline\n", "offline"),
+        ("run", "online"), ("dryrun", "offline"), ("disabled", "disabled"), ("shared", "shared"),
+        ("sometimes", "offline"),
+    ],
+)  # fmt: skip
+def test_what_wandbs_mode_means(
+    said: str | None, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if said is not None:
+        monkeypatch.setenv("WANDB_MODE", said)
+    assert _mode() == mode
 
 
 @pytest.mark.parametrize(("length", "kept"), [(128, True), (129, False)])
