@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from analysis.theory import theory
 from analysis.theory.beside_theory import Expectation, beside_theory, pace
 from pearl_eval.commands import program
 from pearl_eval.figures import palette
-from pearl_eval.figures.acceptance import draw_acceptance
+from pearl_eval.figures.acceptance import draw_acceptance, judging_runs
 from pearl_eval.figures.agreement import draw_agreement
 from pearl_eval.figures.loops import draw_loops
 from pearl_eval.results.about import about_decoder
@@ -154,6 +155,37 @@ def test_short_texts_have_an_axis_of_tokens_too(sweep: Path) -> None:
     text = figures.acceptance(load([sweep])).axes[2]
     assert [line.get_xdata().tolist() for line in text.lines] == [[TEXT_STEP / 2]] * 3
     assert text.get_xlim() == (0, TEXT_STEP)
+
+
+def test_acceptance_along_the_text_is_in_the_middle_of_each_piece(sweep: Path) -> None:
+    (run, *_) = read_runs(sweep)
+    rows = [(0, 8, 6, 0.75, 3.5), (32, 4, 1, 0.25, 1.5)]
+    names = ["start", "judged", "accepted", "rate", "acceptance_length"]
+    run.summary["traces"]["by_text_position"] = [dict(zip(names, row, strict=True)) for row in rows]
+    figure = draw_acceptance([run], "title")
+    text = figure.axes[2]
+    (line,) = text.lines
+    assert (line.get_xdata().tolist(), line.get_ydata().tolist()) == ([16, 48], [0.75, 0.25])
+    assert text.get_xlim() == (0, 64)
+    assert [axes.get_title() for axes in figure.axes] == [
+        "a drafted token is accepted, if all before it were",
+        "all drafted tokens up to this one are accepted",
+        "acceptance rate along the text",
+        "runs of accepted tokens that are at least so long",
+    ]
+    assert text.get_xlabel() == "tokens of output, 32 together"
+
+
+def test_of_many_decoders_the_six_fastest_are_drawn(sweep: Path) -> None:
+    """Of more than six runs one of each decoder; what was not timed is the slowest."""
+    (run, *_) = read_runs(sweep)
+    speeds = {"a": 5.0, "b": 7.0, "c": 1.0, "d": 6.0, "e": 9.0, "f": 3.0, "g": None}
+    runs = [
+        replace(run, label=name, summary=run.summary | {"decoder": name, "tokens_per_second": one})
+        for name, one in speeds.items()
+    ]
+    assert [one.label for one in judging_runs(runs)] == ["c", "f", "a", "d", "b", "e"]
+    assert judging_runs(runs[1:]) == runs[1:]
 
 
 def test_places_that_were_hardly_judged_are_left_out(sweep: Path) -> None:

@@ -309,6 +309,8 @@ def test_a_digest_is_named_only_where_nothing_else_differs(tmp_path: Path) -> No
 def test_a_folder_without_runs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no run there"):
         load([tmp_path])
+    with pytest.raises(UserError, match="no directory was given"):
+        load([])
 
 
 def test_what_is_no_project_is_refused() -> None:

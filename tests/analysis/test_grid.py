@@ -385,17 +385,6 @@ def test_commands_draw_a_grid(
     assert capsys.readouterr().out.endswith(f"{output}\n")
 
 
-def test_the_halves_are_swapped_on_demand_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[Any] = []
-    monkeypatch.setattr(prediction, "predict_benchmarks", lambda **given: asked.append(given))
-    program.main(["predict", "a", "b"])
-    program.main(["predict", "a", "--swap", "-o", "c.svg"])
-    assert asked == [
-        {"directories": [Path("a"), Path("b")]},
-        {"directories": [Path("a")], "swap": True, "output": Path("c.svg")},
-    ]
-
-
 def test_a_heat_map_needs_no_grid(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -274,6 +274,7 @@ def test_violations_and_failed_runs_are_said_in_red(sweep: Path) -> None:
     page = report.report(sweep)
     said = prose(page)
     assert "pearl: Task/1, from token 7 on" in said and "pearl γ3 123.4" in said
+    assert "sweep · 4 runs 1 output is not the target model's own:" in said
     assert "&lt;broken&gt; failed: the draft process died" in said and "Traceback" not in said
     assert page.count('<tr class="bad">') == 2
     assert "VIOLATION 1/2" in said

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from written_run import OUTPUT, autoregressive, fates, pearl, write_run
 
+from analysis import timeline as timeline_command
 from decoders.round import Round
 from pearl_eval.errors import UserError
 from pearl_eval.evaluation.run_files import RunFiles
@@ -119,6 +121,14 @@ def test_a_stretch_may_be_chosen_and_ends_with_the_text(sweep: Path) -> None:
         choose_stretch(shown, tokens=3, token=12)
 
 
+def test_a_stretch_ends_with_what_belongs_to_the_text(sweep: Path) -> None:
+    """After seven tokens, or six: the one that shows a rejection ends with the seventh."""
+    shown = decodings(choose_runs(read_runs(sweep)))
+    assert [choose_stretch(shown, 3, until=end).token for end in (7, 6)] == [4, 1]
+    # Where none does one that shows a rejection.
+    assert choose_stretch(shown, 3, until=2).token == 4
+
+
 def test_the_picture_says_and_colours_what_happened(sweep: Path) -> None:
     figure = timeline(choose_runs(read_runs(sweep)), token=1, tokens=5)
     (axes,) = figure.axes
@@ -131,6 +141,7 @@ def test_the_picture_says_and_colours_what_happened(sweep: Path) -> None:
     # Two rounds of PEARL, in which 2 drafted tokens are right and 1 wrong, the other 3 discarded.
     assert (colours[GREEN], colours[VERMILLION]) == (2, 1)
     assert colours[SKY] == 2 + 2
+    assert colours["#F6D3BC"] == 3
     assert axes.get_xlim() == pytest.approx((0, 200))
 
 
@@ -363,6 +374,18 @@ def test_tokens_are_ids_where_there_is_no_tokenizer(sweep: Path) -> None:
     assert text(OUTPUT[0]) == "100" and text.until_end(OUTPUT) == 12
 
 
+def test_tokens_are_shown_by_their_text_up_to_the_first_special_one(sweep: Path) -> None:
+    """A token of no text is shown by its number, and one of some bytes of a sign by these."""
+    text = TokenText(sweep / "1")
+    text._tokenizer = SimpleNamespace(
+        decode=lambda ids: {1: " word", 2: "", 3: "\ufffd"}[ids[0]],
+        convert_ids_to_tokens=lambda token: "\u00e4",
+        all_special_ids=[0, 9],
+    )
+    assert [text(token) for token in (1, 2, 3)] == ["word", "2", "\\xe4"]
+    assert [text.until_end(ids) for ids in ([5, 6, 9, 7, 0], [5, 6], [0])] == [2, 2, 0]
+
+
 def test_tokens_have_the_text_of_the_pairs_own_tokenizer(run_cli: Command, tmp_path: Path) -> None:
     run_cli("decoder=autoregressive", "task.limit=1", "task.max_new_tokens=4", "hydra.run.dir=run")
     assert not TokenText(tmp_path / "run")(40).isdigit()
@@ -382,6 +405,44 @@ def test_the_command_writes_both_pictures(sweep: Path, run_command: Command) -> 
     assert out.split() == [str(sweep / "timeline.png"), str(sweep / "timeline.svg")]
     assert (sweep / "timeline.png").read_bytes().startswith(b"\x89PNG")
     assert "<svg" in (sweep / "timeline.svg").read_text()
+
+
+@pytest.mark.parametrize(
+    ("asked", "drawn"),
+    [
+        (None, "timeline"),
+        ("some.svg", "some"),
+        ("some", "some"),
+        ("some.pdf", "some.pdf"),
+        ("v1.5", None),
+    ],
+)
+def test_both_pictures_have_the_name_that_is_asked_for(
+    asked: str | None,
+    drawn: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    given: list[object] = []
+
+    def timeline(*arguments: object) -> Figure:
+        given.append(arguments)
+        return Figure()
+
+    monkeypatch.setattr(timeline_command, "find_runs", lambda directories: directories)
+    monkeypatch.setattr(timeline_command, "timeline", timeline)
+    output = None if asked is None else tmp_path / asked
+    if drawn is None:
+        with pytest.raises(UserError, match="a picture's name ends by its format"):
+            timeline_command.write_timeline([tmp_path], output=output)
+        return
+    timeline_command.write_timeline([tmp_path], "T/1", 3, 5, 0.25, output)
+    written = [str(tmp_path / f"{drawn}.{kind}") for kind in ("png", "svg")]
+    assert capsys.readouterr().out.splitlines() == written
+    assert sorted(map(str, tmp_path.iterdir())) == written
+    timeline_command.write_timeline([tmp_path])
+    assert given == [([tmp_path], "T/1", 3, 5, 0.25), ([tmp_path], None, None, TOKENS, None)]
 
 
 def test_bad_input_is_one_line(sweep: Path, tmp_path: Path, run_command: Command) -> None:
