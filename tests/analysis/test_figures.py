@@ -261,6 +261,15 @@ def test_agreement_is_of_the_fastest_pearl_of_each_pair_and_task(sweep: Path) ->
         figures.agreement(frame[frame["decoder"] != "pearl"])
 
 
+def test_agreement_is_of_no_run_that_was_not_timed_where_another_was(sweep: Path) -> None:
+    write(sweep / "4", "pearl", speedup=None, decoder_settings={"gamma": 7})
+    frame = load([sweep])
+    for other in "0134":
+        (sweep / other / "records.jsonl").unlink()
+    said = [text.get_text() for text in figures.agreement(frame).legends[0].get_texts()]
+    assert said[0] == "humaneval, tiny: α = 0.71, 4 runs"
+
+
 def test_texts_stand_by_how_much_of_them_repeats(sweep: Path) -> None:
     """Of one token twelve times the last two repeat."""
     path = sweep / "0" / "records.jsonl"
@@ -430,6 +439,28 @@ def test_points_of_the_heat_map_are_the_best(sweep: Path) -> None:
     # Of forwards that read one token.
     assert points.get_offsets().tolist() == [[0.875, pytest.approx(4 / 3)]]
     assert points.get_array().tolist() == [3.0]
+
+
+def test_the_pace_of_runs_is_of_medians(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A drafted token takes 10, 20 and 90 ms, a target forward 50, 100 and 900 ms, a token of the
+    reference 50, 33.3 and 10 ms. Rounds without a forward say nothing of it."""
+    columns = {"draft_forwards": 9, "target_forwards": 9}
+    frame = pd.DataFrame(columns | {"reference_tokens_per_second": [20.0, 30.0, 100.0]})
+    times = {"draft_seconds": [0.02, 0.02, 0.09, 0.0, 0.0], "drafted": [2, 1, 1, 0, 3]}
+    times |= {"target_seconds": [0.05, 0.9, 0.1, 0.0, 0.0]}
+    rounds = pd.DataFrame(times)
+    monkeypatch.setattr("analysis.theory.beside_theory.timed_rounds", lambda own: rounds)
+    assert pace(frame) == pytest.approx((0.1 / 0.02, 0.1 * 30))
+    for name in ("draft_seconds", "target_seconds"):
+        idle = rounds.assign(**{name: 0.0})
+        monkeypatch.setattr(
+            "analysis.theory.beside_theory.timed_rounds", lambda own, idle=idle: idle
+        )
+        with pytest.raises(NoRuns, match="no round in which both models were timed"):
+            pace(frame)
+    for model in ("draft", "target"):
+        with pytest.raises(NoRuns, match="both a draft model and a target"):
+            pace(frame.assign(**{f"{model}_forwards": 0}))
 
 
 def test_theory_stands_beside_what_was_measured(sweep: Path) -> None:

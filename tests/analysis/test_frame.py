@@ -179,6 +179,20 @@ def test_a_row_has_figures_of_cost_of_rounds_and_of_scores(tmp_path: Path) -> No
     assert ends == (1.25, 1.75)
 
 
+def test_a_row_says_what_was_asked_for_and_what_came_of_it(tmp_path: Path) -> None:
+    asked = {"decoder.gamma": "auto", "decoder.ends": 2, "task.limit": 3}
+    settings = {"gamma": 7, "ends": 2}
+    write(tmp_path / "0", "pearl_shared", identity=asked, decoder_settings=settings, seed=5)
+    write(tmp_path / "1", "autoregressive", decoder_settings={})
+    row, alone = load([tmp_path]).to_dict("records")
+    assert (row["asked"], row["settings"]) == (
+        '{"ends": 2, "gamma": "auto"}',
+        '{"ends": 2, "gamma": 7}',
+    )
+    assert (row["gamma"], row["schedule"], row["seed"]) == (7, "Parallel ends=2", 5)
+    assert (alone["asked"], alone["settings"], alone["schedule"]) == ("{}", "{}", "Alone")
+
+
 def test_what_is_not_known_of_a_condition_and_what_is_moot_are_told_apart(tmp_path: Path) -> None:
     for place in "012":
         write(tmp_path / place)

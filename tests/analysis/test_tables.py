@@ -19,6 +19,7 @@ from analysis.paper.paper_tables import TABLES
 from analysis.paper.selection import run_alike
 from analysis.tables import print_tables
 from pearl_eval.commands import program
+from pearl_eval.errors import UserError
 
 
 def figures(speedup: float) -> dict[str, Any]:
@@ -470,6 +471,50 @@ def test_draft_lengths_are_in_order(tmp_path: Path) -> None:
     assert frame["tiny"].to_list() == [4.0, 6.0, 12.0]
 
 
+def test_draft_lengths_under_other_conditions_are_no_sweep(tmp_path: Path) -> None:
+    """Nor are those of other decoders, pairs or tasks."""
+    for place, own in enumerate(
+        [
+            {"decoder_settings": {"gamma": 3}},
+            {"decoder_settings": {"gamma": 4}, "environment": {"dtype": "float32"}},
+            {"decoder_settings": {"gamma": 5}, "pair": "big"},
+            {"decoder_settings": {"gamma": 6}, "task": "gsm8k"},
+            {"decoder_settings": {"gamma": 7}, "decoder": "speculative"},
+        ]
+    ):
+        write(tmp_path / str(place), **own)  # type: ignore[arg-type]
+    with pytest.raises(NoRuns, match="one decoder with several draft lengths"):
+        TABLES["gamma_sweep"](load([tmp_path]))
+
+
+def test_tables_are_of_runs_that_have_what_they_show(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of the target alone on GSM8K: its speedup, its times, and how much its texts repeat."""
+    nothing: dict[str, Any] = dict.fromkeys(("mean_accepted_tokens", "acceptance_rate"))
+    own = nothing | {"draft_forwards": 0, "decoder_settings": {}}
+    write(tmp_path / "0", "autoregressive", task="gsm8k", **own)
+    frame = load([tmp_path])
+    given = []
+    for name, make in TABLES.items():
+        try:
+            make(frame)
+        except NoRuns as error:
+            assert str(error).startswith("none of these runs is ")
+        else:
+            given.append(name)
+    assert given == ["languages", "latency", "loops"]
+    # Of a task that no table knows, made up, and with its warm-up alone, there is none.
+    write(tmp_path / "1", "autoregressive", task="x", prompts=1, synthetic=True, **own)
+    with pytest.raises(UserError) as refused:
+        print_tables([str(tmp_path / "1")])
+    told = str(refused.value)
+    assert told.startswith(
+        "these runs give no table: humaneval (none of these runs is of HumanEval)"
+    )
+    assert told.count("; ") == len(TABLES) - 1 and not capsys.readouterr().out
+
+
 def test_mean_accepted_tokens_are_by_decoder(tmp_path: Path) -> None:
     for place, (decoder, mean) in enumerate((("pearl", 4.25), ("speculative", 2.75))):
         write(tmp_path / str(place), decoder, mean_accepted_tokens=mean, **MEASURES)
@@ -550,6 +595,16 @@ def test_a_line_of_csv_has_a_cells_place_figure_and_runs() -> None:
         "s,p,r,x,2.0,×,1.5,3.0,7.0,one; two,",
         "t,p,r,x,4.0,,,,,,a paper",
     ]
+
+
+def test_markdown_has_a_title_sections_and_notes_on_lines_of_their_own() -> None:
+    cells = [Cell(section, ("a", "b"), "x", 1.0, 0.5, 2.0) for section in "st"]
+    cells.append(Cell("t", ("a", "b"), "y", None))
+    table = Table("one", "One", ("pair", "row"), cells, notes=["A note.", "Another."])
+    rows = "| pair | row | x |\n| --- | --- | --- |\n| a | b | 1.00 (0.50–2.00) |"
+    assert table.markdown() == (f"**One**\n\n*s*\n\n{rows}\n\n*t*\n\n{rows}\n\nA note.  \nAnother.")
+    plain = Table("one", "One", ("row",), [Cell("", ("a",), "x", 1.0)]).markdown()
+    assert plain == "**One**\n\n| row | x |\n| --- | --- |\n| a | 1.00 |"
 
 
 def test_latex_has_a_caption_a_label_and_a_rule_between_sections() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import Command
 from make_record import make_record
@@ -304,6 +306,77 @@ def test_an_engines_steps_are_drawn_with_the_forwards_and_waits_in_them(tmp_path
         return {text.get_text() for text in one.get_texts()}
 
     assert legend(shown) - legend(shown[1:]) == {"the engine's other work"}
+
+
+def decoding() -> Decoding:
+    """Rounds of 1, 1, 2 and 1 s that give 1, 2, 1 and 3 tokens; the last was drafted from 2.5 s."""
+    columns = ["start", "wall", "length_before", "verified_length", "draft_start", "draft_seconds"]
+    rows = [
+        (0.0, 1.0, 0, 1, 0.0, 0.0), (1.0, 1.0, 1, 3, 0.5, 0.0), (2.0, 2.0, 3, 4, 2.0, 1.0),
+        (4.0, 1.0, 4, 7, 2.5, 1.0),
+    ]  # fmt: skip
+    return Decoding(Run("a", {}, Path()), "T", pd.DataFrame(rows, columns=columns), [1] * 7)
+
+
+def test_how_odd_a_stretch_is() -> None:
+    """After the first round six tokens take 4 s. Two in a second are 4/3 times as many; none in a
+    second count as half a token, a third of them."""
+    one = decoding()
+    assert one.oddness(Stretch(1, 1.0)) == pytest.approx(math.log(4 / 3))
+    assert one.oddness(Stretch(3, 1.0)) == pytest.approx(math.log(3))
+    assert one.oddness(Stretch(1, 4.0)) == pytest.approx(0)
+    assert replace(one, rounds=one.rounds[:1]).oddness(Stretch(0, 1.0)) == 0.0
+
+
+def test_what_lies_within_a_stretch() -> None:
+    """What ends where it begins does not, nor what begins where it ends; what is drafted in it for
+    a later round does."""
+    one = decoding()
+
+    def within(token: int, seconds: float) -> list[float]:
+        return [row["start"] for row in one.within(Stretch(token, seconds))]
+
+    assert within(3, 2.0) == [2.0, 4.0]
+    assert within(3, 0.5) == [2.0]
+    assert within(1, 1.0) == [1.0]
+    assert within(0, 1.0) == [0.0]
+    assert [one.begin(token) for token in (0, 1, 2, 3, 9)] == [0, 1, 1, 2, 4]
+    assert [one.written(Stretch(1, end)) for end in (0.9, 1.0, 3.0, 4.0)] == [0, 2, 3, 6]
+    assert [one.grown(1, tokens) for tokens in (2, 3, 6, 7)] == [1, 2, 3, None]
+    assert one.stretch(1, 2) == Stretch(1, 3.0)
+
+
+def test_runs_of_one_decoder_go_by_their_labels(tmp_path: Path) -> None:
+    for place, gamma in enumerate((3, 5)):
+        write_run(tmp_path / str(place), "pearl", pearl(), decoder_settings={"gamma": gamma})
+    title = draw_lanes(decodings(read_runs(tmp_path)), Stretch(0, 0.6), str, "").texts[0]
+    assert title.get_text() == "In 600 ms, pearl γ3 wrote 12 tokens, pearl γ5 12"
+
+
+def test_a_narrow_forward_says_less(tmp_path: Path) -> None:
+    """Of 20 in a row there is room for what became of the tokens, of 80 for nothing."""
+    for count, said in ((10, "verify: 3 of 3"), (20, "3 of 3"), (80, None)):
+        rounds = [
+            Round(
+                "verify", judged=3, accepted=3, start=0.1 * n, target_start=0.1 * n,
+                target_seconds=0.1, target_tokens=4, verified_length=3 * n + 3,
+            )
+            for n in range(count)
+        ]  # fmt: skip
+        write_run(tmp_path / str(count), "some", rounds)
+        shown = decodings(read_runs(tmp_path / str(count)))
+        found = texts(draw_lanes(shown, Stretch(0, 0.1 * count), str, ""))
+        told = {one for one in found if "3 of 3" in one}
+        assert told == ({said} if said else set())
+
+
+def test_models_that_are_two_wait_where_they_do_not_compute(sweep: Path) -> None:
+    shown = decodings(choose_runs(read_runs(sweep)))
+    (axes,) = draw_lanes(shown, Stretch(0, 0.6), str, "").axes
+    waits = [box for box in axes.patches if box.get_hatch()]
+    assert [(box.get_x(), box.get_width()) for box in waits] == [(0, pytest.approx(600))] * 2
+    (alone,) = draw_lanes(shown[1:], Stretch(0, 0.6), str, "").axes
+    assert not [box for box in alone.patches if box.get_hatch()]
 
 
 def test_the_prompt_of_the_median_speedup_is_shown(tmp_path: Path) -> None:

@@ -472,7 +472,10 @@ def test_the_tables_of_a_contest(capsys: pytest.CaptureFixture[str]) -> None:
     print_contest("pair, task", made)
     out = capsys.readouterr().out
     assert cells_of(out)[0] == ["a γ2", *figures, "75%", "25%", "0.500", "identical 2/2"]
-    assert "Across engines" not in out
+    assert "Across engines" not in out and "simulated" not in out
+    made["rows"][1]["replay"] = asdict(Replay(95.0, 90.0, 75.0, 100.0, 180.0))
+    print_contest("pair, task", made)
+    assert "\nb on the same texts and forward times, simulated" in capsys.readouterr().out
 
 
 def test_a_pair_of_the_grid_is_a_row(capsys: pytest.CaptureFixture[str]) -> None:
