@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from make_record import make_record
+from omegaconf import OmegaConf
 
 from analysis.frames.source import load_any
 from analysis.significance import significance
@@ -39,6 +40,7 @@ from pearl_eval.bench.table import (
     rows,
     wide_text,
 )
+from pearl_eval.config.schema import Names
 from pearl_eval.errors import EquivalenceViolation, UserError
 from pearl_eval.results.additions import with_retrieved
 from pearl_eval.results.intervals import total_ratio_interval
@@ -399,6 +401,63 @@ def test_growth_is_of_each_context_by_itself() -> None:
     assert [(one["context"], one["median"], one["outputs"]) for one in found] == [
         (100, 0.5, 1), (200, 4.0, 1),
     ]  # fmt: skip
+
+
+def planned_growth(monkeypatch: pytest.MonkeyPatch, **asked: Any) -> tuple[Any, ...]:
+    """What contenders are given, of a pair that has room for 39 tokens."""
+
+    def make(pair: str, runtime: Any, uses_draft: bool) -> Any:
+        assert (pair, uses_draft) == ("its pair", True)
+        texts = {"T/0": [1, 2], "T/1": [3]}
+        contexts = {"target": 50, "draft": 39}
+        own = SimpleNamespace(contexts=contexts, prompt=lambda problem: texts[problem.task_id])
+        return SimpleNamespace(pair=own)
+
+    monkeypatch.setattr(growth.Setup, "make", make)
+    monkeypatch.setattr(growth, "contenders", lambda *given: given)
+    cfg = OmegaConf.create({"pair": "another", "task": {"max_new_tokens": 1}, "seed": 5})
+    config = GrowthConfig(pair="its pair", **{"new_tokens": 32, "repeats": 2} | asked)
+    problems = [Problem("T/0"), Problem("T/1")]
+    names = Names("", "a pair", "a task")
+    runtime: Any = None
+    return growth.plan(config, cfg, names, runtime, problems, Path("x"))  # type: ignore[return-value]
+
+
+def test_growth_is_measured_on_prompts_one_after_the_other_cut_to_each_length(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config, cfg, names, folder, first = planned_growth(monkeypatch, contexts=[4, 7])
+    assert (cfg.pair, cfg.task.max_new_tokens, folder) == ("its pair", 32, Path("x"))
+    assert names == Names("", "a pair", "growth") and config.contexts == [4, 7]
+    monkeypatch.setattr(growth.Plan, "beside", lambda self, parts: self)
+    parts: Any = SimpleNamespace(config="config", decoder="decoder", sampler="sampler")
+    plan = first(parts)
+    assert [(one.key, one.ids, one.seed) for one in plan.prompts] == [
+        (("after 4 tokens", 0, 0), [1, 2, 3, 1], 5),
+        (("after 4 tokens", 1, 0), [1, 2, 3, 1], 5),
+        (("after 7 tokens", 0, 0), [1, 2, 3, 1, 2, 3, 1], 5),
+        (("after 7 tokens", 1, 0), [1, 2, 3, 1, 2, 3, 1], 5),
+    ]
+    assert plan.task.max_new_tokens == 32 and list(plan.task.load()) == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"contexts": []}, "growth.contexts are numbers of tokens"),
+        ({"contexts": [4, 0]}, "growth.contexts are numbers of tokens"),
+        (
+            {"contexts": [4], "new_tokens": 31},
+            "growth.new_tokens at least 32, got .* new_tokens=31",
+        ),
+        ({"contexts": [8, 4]}, "growth.contexts: 40 tokens do not fit the models' context of 39"),
+    ],
+)
+def test_growth_that_can_not_be_measured_is_refused(
+    asked: dict[str, Any], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UserError, match=told):
+        planned_growth(monkeypatch, **asked)
 
 
 def test_windows_are_timed_in_turns_with_a_single_token(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -405,6 +405,63 @@ def test_the_peak_of_memory_is_of_all_processes(monkeypatch: pytest.MonkeyPatch)
     assert made.peak_memory_bytes() == 57
 
 
+def test_what_is_recorded_of_each_prompt(capsys: pytest.CaptureFixture[str]) -> None:
+    """The warm-up's rounds come before all, and what an earlier attempt recorded is there already.
+    That drafts are lost is said once."""
+    log: list[Any] = []
+    said = SimpleNamespace(
+        after_warmup=lambda rounds: log.append(("after", rounds)),
+        session=SimpleNamespace(settings=lambda: {"gamma": 3}),
+    )
+    files = SimpleNamespace(
+        begin=lambda settings: log.append(("begin", settings)),
+        append=lambda record, rounds: log.append((record.task_id, rounds)),
+    )
+    nothing: Any = None
+    made = recorder.Recorder(nothing, nothing, cast(Any, files), cast(Any, said))
+    losses = ("", "", "died", "died again")
+    records = [make_record(i, warmup=i == 0, lost=lost) for i, lost in enumerate(losses)]
+    rounds = [[Round("verify", judged=i)] for i in range(4)]
+    for place, record in enumerate(records):
+        made.add(Outcome(Finished(record, rounds[place]), new=place != 1))
+    assert log == [
+        ("after", rounds[0]),
+        ("begin", {"gamma": 3}),
+        ("Task/0", rounds[0]),
+        ("Task/2", rounds[2]),
+        ("Task/3", rounds[3]),
+    ]
+    assert made.records == records
+    err = " ".join(capsys.readouterr().err.split())
+    assert err.count("without drafts") == 1 and "from Task/2 on without drafts: died" in err
+
+
+def test_a_tasks_own_lines_are_of_whole_dialogues() -> None:
+    """Of a dialogue its turns' texts once the last is there; of made up tokens none."""
+    problems = [Problem("D", turns=("?", "?")), Problem("A"), Problem("B")]
+    task = SimpleNamespace(lines=lambda problem, texts, model: (problem.task_id, texts, model))
+    plan: Any = SimpleNamespace(
+        prompts=[Prompt(one, [1], 0) for one in problems],
+        pair=SimpleNamespace(synthetic=False),
+        task=task,
+    )
+    records = [
+        make_record(task_id=name, turn=turn, sample=sample, text=text)
+        for name, sample, turn, text in (
+            ("D", 0, 1, "a"), ("D", 0, 2, "b"), ("D", 1, 1, "c"), ("D", 1, 2, "d"),
+            ("A", 0, 0, "e"), ("D", 2, 1, "unfinished"), ("B", 0, 0, "f"),
+        )
+    ]  # fmt: skip
+    assert list(recorder._task_lines(plan, records, "mine")) == [
+        ("D", ["a", "b"], "mine"),
+        ("D", ["c", "d"], "mine"),
+        ("A", ["e"], "mine"),
+        ("B", ["f"], "mine"),
+    ]
+    plan.pair.synthetic = True
+    assert list(recorder._task_lines(plan, records, "mine")) == []
+
+
 def test_a_tasks_own_figures_are_of_each_problems_samples() -> None:
     records = [
         make_record(0, sample=0, correct=True),

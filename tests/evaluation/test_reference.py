@@ -13,9 +13,13 @@ from typing import Any
 import pytest
 
 from decoders.speculative import Speculative
+from pearl_eval.errors import UserError
 from pearl_eval.evaluation.comparison import Comparison
 from pearl_eval.evaluation.identity import differences, reference_key
+from pearl_eval.evaluation.plan import Prompt
+from pearl_eval.evaluation.reference import ReferenceCache, ReferenceRun
 from pearl_eval.pairs.setup import Setup
+from tasks.task import Problem
 
 Run = Callable[..., tuple[int, str, str]]
 SHORT = ("task.limit=3", "task.max_new_tokens=12", "reference=cached")
@@ -99,6 +103,67 @@ def test_how_drafted_tokens_are_judged_has_no_part_in_it() -> None:
 
     assert key(temperature=1.0, verification="block") == key(temperature=1.0)
     assert key(temperature=0.5) != key(temperature=1.0)
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ({"output_ids": "x", "seconds": 1.0, "joules": None}, "expected a list of token ids and"),
+        ({"output_ids": [1], "seconds": 1, "joules": None}, r"got \[1\], 1\)"),
+        ({"output_ids": [1], "seconds": 1.0}, "'joules'"),
+        ({"output_ids": [1], "joules": None}, "'seconds'"),
+        ({"output_ids": [1], "seconds": 1.0, "joules": None, "sample": "x"}, "invalid literal"),
+    ],
+)
+def test_a_reference_that_says_something_else_is_refused(
+    tmp_path: Path, line: dict[str, Any], told: str
+) -> None:
+    first = {"format_version": 1, "identity": {}}
+    whole = {"task_id": "T/0", "sample": 0, "turn": 0} | line
+    path = tmp_path / "reference.jsonl"
+    path.write_text(f"{json.dumps(first)}\n{json.dumps(whole)}\n")
+    nothing: Any = SimpleNamespace(prompts=(), turns=0)
+    with pytest.raises(UserError, match=rf"reference\.jsonl is damaged \(.*{told}") as refused:
+        ReferenceCache(tmp_path, {}, 1.0).complete(nothing, pytest.fail)
+    assert str(refused.value).endswith(": move the folder away, and it is measured anew")
+
+
+def test_a_reference_is_measured_once_and_read_from_then_on(tmp_path: Path) -> None:
+    """The first twice, to warm up; a dialogue's second turn after the answer to its first."""
+    problems = [Problem("T/0", "a"), Problem("T/1", turns=("?", "?"))]
+    prompts = [Prompt(one, [1, 2], 0, sample=4) for one in problems]
+
+    def next_turn(prompt: Prompt, answer: str) -> Prompt | None:
+        if prompt.turn != 1:
+            return None
+        return Prompt(prompt.problem, [3], 0, 4, (answer,))
+
+    plan: Any = SimpleNamespace(
+        prompts=prompts,
+        turns=3,
+        next_turn=next_turn,
+        pair=SimpleNamespace(answer=lambda ids: f"answer {ids}"),
+    )
+    measured: list[Prompt] = []
+    told: list[str] = []
+
+    def measure(prompt: Prompt) -> ReferenceRun:
+        measured.append(prompt)
+        return ReferenceRun([len(measured)], 0.5 * len(measured), None if prompt.turn else 2.5)
+
+    made = ReferenceCache(tmp_path, {"seed": 1}, 1.0)
+    made.complete(plan, measure, told.append)
+    assert [one.key for one in measured] == [
+        ("T/0", 4, 0), ("T/0", 4, 0), ("T/1", 4, 1), ("T/1", 4, 2),
+    ]  # fmt: skip
+    assert measured[-1].answers == ("answer [3]",)
+    assert told == [f"measuring the reference: {done} of 3" for done in range(3)]
+    again = ReferenceCache(tmp_path, {"seed": 1}, 1.0)
+    again.complete(plan, pytest.fail)
+    for cache in (made, again):
+        assert cache.run(prompts[0]) == ReferenceRun([2], 1.0, 2.5)
+        assert cache.run(prompts[1]) == ReferenceRun([3], 1.5, None)
+        assert cache.run(measured[-1]) == ReferenceRun([4], 2.0, None)
 
 
 def test_what_differs_is_told_in_order_and_at_most_sixty_signs_of_it() -> None:

@@ -204,6 +204,50 @@ def test_rounds_that_are_not_just_those_of_the_record_are_refused(
         RunFiles(tmp_path, SOME)
 
 
+def test_rounds_of_prompts_that_are_not_recorded_are_dropped_at_the_end_alone(
+    tmp_path: Path,
+) -> None:
+    begun(tmp_path, prompts=3)
+    path = tmp_path / "records.jsonl"
+    first, second, third = path.read_text().splitlines(keepends=True)
+    path.write_text(first + third)
+    with pytest.raises(UserError, match="it has rounds of prompts that are not recorded"):
+        RunFiles(tmp_path, SOME)
+    path.write_text(first + second)
+    with RunFiles(tmp_path, SOME) as files:
+        assert len(files.rounds()) == 8
+        assert (tmp_path / "rounds.jsonl").read_text().count("\n") == 8
+
+
+def test_a_run_whose_rounds_are_gone_is_refused(tmp_path: Path) -> None:
+    begun(tmp_path, prompts=1)
+    (tmp_path / "rounds.jsonl").unlink()
+    with pytest.raises(UserError, match="is missing, so the run there can't be continued"):
+        RunFiles(tmp_path, SOME)
+
+
+@pytest.mark.parametrize("about", [{"identity": SOME}, {"attempts": 1}, {"attempts": "1"}])
+def test_a_run_that_does_not_say_what_it_is_is_damaged(
+    tmp_path: Path, about: dict[str, object]
+) -> None:
+    begun(tmp_path, prompts=1)
+    (tmp_path / "run.json").write_text(json.dumps({"format_version": 1} | about))
+    with pytest.raises(UserError, match=r"run\.json is damaged \(it does not say what the run is"):
+        RunFiles(tmp_path, SOME)
+
+
+def test_the_files_of_a_run_are_those_that_are_there(tmp_path: Path) -> None:
+    files = RunFiles(tmp_path, SOME)
+    assert {one.name for one in files.paths} == {"records.jsonl", "run.json"}
+    files.write_lines([{"b.jsonl": {"n": 1}}, {"a.jsonl": {"n": 2}}])
+    files.rounds()
+    files.write_summary(SUMMARY)
+    assert [one.name for one in files.paths] == [
+        "records.jsonl", "rounds.parquet", "summary.json", "run.json", "a.jsonl", "b.jsonl",
+    ]  # fmt: skip
+    files.close()
+
+
 def test_settings_of_an_attempt_that_finished_no_prompt_do_not_count(tmp_path: Path) -> None:
     begun(tmp_path, prompts=0)
     with RunFiles(tmp_path, SOME) as files:
