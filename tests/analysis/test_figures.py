@@ -242,6 +242,25 @@ def test_agreement_is_beside_a_geometric_distribution_of_the_same_rate() -> None
     assert said == ["a: α = 0.50, 100 runs", "dashed: geometric, of the same α"]
 
 
+def test_chances_of_several_places_stand_beside_each_other() -> None:
+    found = {"a": agreed((40, 20), (20, 5)), "b": agreed((40, 10), (20, 15))}
+    figure = draw_agreement(found, "title")
+    shares, chances = figure.axes
+    own = [line for bars in chances.containers for line in bars.lines[:1]]
+    assert [line.get_xdata().tolist() for line in own] == [
+        pytest.approx([-0.15, 0.85]),
+        pytest.approx([0.15, 1.15]),
+    ]
+    assert [line.get_ydata().tolist() for line in own] == [[0.5, 0.25], [0.25, 0.75]]
+    said = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert said == [
+        "a: α = 0.42, 40 runs",
+        "b: α = 0.42, 40 runs",
+        "dashed: geometric, of the same α",
+    ]
+    assert shares.get_yscale() == "log" and chances.get_ylim() == (0, 1.05)
+
+
 def test_agreement_of_few_runs_and_of_all_tokens_is_drawn() -> None:
     shares, _ = draw_agreement({"a": agreed((4, 4), (4, 2), (1, 0))}, "title").axes
     assert shares.lines[0].get_xdata().tolist() == [0, 1, 2]
@@ -318,6 +337,8 @@ def test_the_last_panel_of_each_column_has_an_axis() -> None:
     assert shown == [False, True, True, True, True]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["here", "there"]
     assert figure.axes[0].get_yscale() == "log"
+    assert figure.axes[0].yaxis.get_major_formatter()(1.5) == "1.5×"
+    assert figure.axes[0].xaxis.get_major_formatter()(0.25) == "25 %"
 
 
 def test_long_names_stand_below_each_other() -> None:

@@ -341,6 +341,7 @@ def test_bars_of_waiting_are_of_the_draft_model_above_and_of_the_target_below() 
     written = [(text.get_text(), text.get_position()[1]) for text in axes.texts]
     assert written == [("25%", -0.19), ("50%", 0.81), ("12%", 0.19), ("100%", 1.19)]
     assert [one.get_text() for one in axes.get_yticklabels()] == ["a", "b"]
+    assert axes.get_xlim() == (0, 1) and axes.xaxis.get_major_formatter()(0.5) == "50%"
     named = dict(zip(legend(figure), figure.legends[0].get_patches(), strict=True))
     assert {name: to_hex(one.get_facecolor()).upper() for name, one in named.items()} == {
         "the draft model waits": DRAFT,
@@ -401,6 +402,7 @@ def test_long_runs_of_accepted_tokens_share_a_bar() -> None:
     assert [line.get_xdata()[0] for line in lower.lines] == [3, 3.5]
     assert [line.get_linestyle() for line in lower.lines] == ["--", ":"]
     assert upper.get_title(loc="right") == "a: mean 60.00, longest 80, 4 runs"
+    assert upper.yaxis.get_major_formatter()(0.25) == "25%"
     told = "b: mean 3.00, longest 3, 2 runs; a block ends at 3"
     assert lower.get_title(loc="right") == told and figure.get_suptitle() == "title"
     # Up to 39 tokens each length has a bar of its own.

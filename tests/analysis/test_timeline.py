@@ -164,6 +164,32 @@ def test_the_text_is_coloured_by_whose_its_tokens_are(sweep: Path) -> None:
     assert {"5 tokens", "2 tokens"} <= set(texts(figure))
 
 
+def test_each_lane_has_what_its_name_says(sweep: Path) -> None:
+    """PEARL's draft model above its target, and below that the text; then the target alone's."""
+    figure = timeline(choose_runs(read_runs(sweep)), token=1, tokens=5)
+    (axes,) = figure.axes
+    lanes = sorted(
+        (round(text.get_position()[1], 6), text.get_text())
+        for text in axes.texts
+        if text.get_text() in ("draft model", "target model", "text")
+    )
+    names = ["draft model", "target model", "text", "target model", "text"]
+    assert [name for _, name in lanes] == names
+    draft, target, text, alone, theirs = (height for height, _ in lanes)
+
+    def middles(*colours: str) -> list[float]:
+        boxes = [box for box in axes.patches if colour_of(box) in colours]
+        return [round(box.get_y() + box.get_height() / 2, 6) for box in boxes]
+
+    assert middles(GREEN, VERMILLION, "#F6D3BC") == [draft] * 6
+    assert middles(SKY) == [target] * 2 + [alone] * 2
+    written = [one for one in axes.texts if one.get_color() in (GREEN_INK, BLUE_INK)]
+    assert [round(one.get_position()[1], 6) for one in written] == [text] * 5 + [theirs] * 2
+    said = [one for one in axes.texts if one.get_text().startswith("post-verify")]
+    assert {round(one.get_position()[1], 6) for one in said} == {target}
+    assert axes.yaxis_inverted()
+
+
 def test_what_runs_on_by_itself_is_drawn_before_it_is_read(tmp_path: Path) -> None:
     """From when it began; what it did by then is not drawn twice, whatever the clocks say."""
     rounds = [

@@ -22,10 +22,11 @@ from analysis.significance import significance
 from decoders.generation import Generation
 from decoders.schedule import Extents
 from pearl_eval.bench import benchmark, concurrency, grid, growth, limits, table
+from pearl_eval.bench import contest as contest_module
 from pearl_eval.bench.benchmark import decoded, draw
 from pearl_eval.bench.concurrency import print_points
 from pearl_eval.bench.config import BenchConfig, ConcurrencyConfig, GridConfig, GrowthConfig
-from pearl_eval.bench.contest import _decode
+from pearl_eval.bench.contest import _decode, held, started
 from pearl_eval.bench.grid import print_cells
 from pearl_eval.bench.growth import WindowTimes, points
 from pearl_eval.bench.limits import TimedForwards, Timer, round_limit_share
@@ -458,6 +459,95 @@ def test_growth_that_can_not_be_measured_is_refused(
 ) -> None:
     with pytest.raises(UserError, match=told):
         planned_growth(monkeypatch, **asked)
+
+
+def test_each_pair_of_a_grid_is_planned_by_its_dials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of each depth all perturbations, on the first problems that were drawn."""
+    asked: list[Any] = []
+    planned: list[Any] = []
+
+    def make(pair: Any, runtime: Any, uses_draft: bool) -> str:
+        assert uses_draft
+        return f"setup {pair.depth} {pair.perturbation}"
+
+    def contenders(*given: Any) -> str:
+        asked.append(given)
+        return f"entrants {len(asked)}"
+
+    monkeypatch.setattr(grid.Setup, "make", make)
+    monkeypatch.setattr(grid, "contenders", contenders)
+    monkeypatch.setattr(grid.Plan, "of", lambda *given: planned.append(given))
+    cfg = OmegaConf.create({"pair": "another", "task": {"max_new_tokens": 1}})
+    own = OmegaConf.create({"depth": 0, "perturbation": 0.0})
+    config = GridConfig(
+        pair=own, depths=[2, 5], perturbations=[0.25, 0.5], prompts=2, repeats=3, max_new_tokens=8
+    )
+    runtime: Any = None
+    problems: Any = ["first", "second", "third"]
+    names = Names("", "a pair", "a task")
+    cells = grid.plan(config, cfg, names, runtime, problems, Path("x"))
+    dials = [(2, 0.25), (2, 0.5), (5, 0.25), (5, 0.5)]
+    assert [cell.dials for cell in cells] == [{"depth": d, "perturbation": p} for d, p in dials]
+    assert [cell.entrants for cell in cells] == [f"entrants {i}" for i in (1, 2, 3, 4)]
+    for cell, given, (depth, perturbation) in zip(cells, asked, dials, strict=True):
+        said = f"depth={depth},perturbation={perturbation:g}"
+        _, made, called, folder, first, overrides = given
+        assert (made.pair.depth, made.pair.perturbation) == (depth, perturbation)
+        assert made.task.max_new_tokens == 8 and called == Names("", f"a pair {said}", "a task")
+        assert cell.folder == Path("grid", said) and folder == Path("x", "grid", said)
+        assert overrides == [f"pair.depth={depth}", f"pair.perturbation={perturbation:g}"]
+        first("parts")
+        setup = f"setup {depth} {perturbation}"
+        assert planned.pop() == ("parts", setup, ["first", "second"], 3)
+    assert cfg.pair == "another" and cfg.task.max_new_tokens == 1
+
+
+def test_contenders_share_what_differs_in_its_draft_length_alone() -> None:
+    """One that does not say which it uses can't be given another, and is started for each."""
+    log: list[str] = []
+
+    def session(name: str, gamma: int | None) -> Any:
+        log.append(f"start {name}")
+        return SimpleNamespace(
+            name=name,
+            gamma=gamma,
+            with_gamma=lambda other: f"{name} with {other}",
+            stop=lambda: log.append(f"stop {name}"),
+        )
+
+    def entrant(name: str, gamma: int | None, says: int | None) -> Any:
+        def start(models: str, sampler: str) -> Any:
+            assert (models, sampler) == ("models", "sampler")
+            return session(f"{name} {gamma}", says)
+
+        plan = SimpleNamespace(decoder=SimpleNamespace(start=start), sampler="sampler")
+        return SimpleNamespace(names=Names(name, "", ""), gamma=gamma, plan=plan)
+
+    entrants = [
+        entrant("a", 2, 2), entrant("b", 2, None), entrant("a", 3, 3), entrant("b", 3, None),
+        entrant("c", None, 5),
+    ]  # fmt: skip
+    models: Any = "models"
+    with started(entrants, models) as found:
+        names = [one if isinstance(one, str) else one.name for one in found]
+        assert names == ["a 2", "b 2", "a 2 with 3", "b 3", "c None"]
+        assert log == ["start a 2", "start b 2", "start b 3", "start c None"]
+    assert sorted(log[4:]) == ["stop a 2", "stop b 2", "stop b 3", "stop c None"]
+
+
+def test_a_benchmark_has_as_many_gpus_as_the_engine_that_needs_most(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    setups = [
+        SimpleNamespace(
+            engine_gpus=count, with_engine=lambda most, count=count: f"{count} for {most}"
+        )
+        for count in (1, 4, 2)
+    ]
+    entrants: Any = [SimpleNamespace(plan=SimpleNamespace(setup=one)) for one in setups]
+    monkeypatch.setattr(contest_module, "reserve", contextlib.nullcontext)
+    with held(entrants) as setup:
+        assert setup == "1 for 4"
 
 
 def test_windows_are_timed_in_turns_with_a_single_token(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 from small_pair import SmallPair
 
 from decoders.autoregressive import Autoregressive, AutoregressiveSession
 from decoders.speculative import Speculative, SpeculativeSession
+from pearl_eval.bench import concurrency
 from pearl_eval.bench.concurrency import _point
+from pearl_eval.bench.config import ConcurrencyConfig
+from pearl_eval.config.schema import Names
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -118,6 +123,39 @@ def test_what_can_not_be_measured_is_refused(
     assert code == 2
     assert said in err
     assert asked.asked == []
+
+
+def test_an_engine_takes_as_many_requests_as_are_ever_asked_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On the first of the benchmark's problems, once each."""
+    asked: list[Any] = []
+    planned: list[Any] = []
+    decoder = SimpleNamespace(takes_several=True)
+    one = SimpleNamespace(plan=SimpleNamespace(decoder=decoder))
+
+    def contenders(*given: Any) -> list[Any]:
+        asked.append(given)
+        return [one]
+
+    monkeypatch.setattr(concurrency, "contenders", contenders)
+    monkeypatch.setattr(concurrency.Plan, "of", lambda *given: planned.append(given))
+    cfg = OmegaConf.create(
+        {"pair": "another", "task": {"max_new_tokens": 1}, "engine": {"max_num_seqs": 1}}
+    )
+    config = ConcurrencyConfig(pair="its pair", requests=[2, 8, 4], prompts=2, max_new_tokens=9)
+    setup: Any = "setup"
+    problems: Any = ["first", "second", "third"]
+    found = concurrency.plan(config, cfg, Names("", "p", "t"), setup, problems, Path("x"))
+    ((given, own, names, folder, first),) = asked
+    assert found == [one] and given is config
+    assert (names, folder) == (Names("", "p", "t"), Path("x"))
+    assert own == {
+        "pair": "its pair", "task": {"max_new_tokens": 9}, "engine": {"max_num_seqs": 8},
+    }  # fmt: skip
+    first("parts")
+    assert planned == [("parts", "setup", ["first", "second"], 1)]
+    assert cfg.engine.max_num_seqs == 1
 
 
 def test_a_point_has_medians_and_what_outputs_were() -> None:

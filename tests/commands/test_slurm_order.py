@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hydra.core.utils import JobStatus
 from omegaconf import OmegaConf
 from submitit.core.utils import FailedJobError, UncompletedJobError
 
@@ -14,6 +15,7 @@ from pearl_eval.errors import UserError
 from pearl_eval.evaluation import slurm
 from pearl_eval.evaluation.slurm import (
     SweepJob,
+    _asked,
     _submit,
     _why,
     check_programs,
@@ -151,6 +153,58 @@ def test_a_sweep_is_submitted_in_arrays_and_waited_for(
     assert "Slurm job 11: 2 runs with gpus_per_node=1" in said
     assert "Slurm job 12: 1 run with gpus_per_node=1" in said
     assert not cluster.cancelled
+
+
+def test_who_does_not_wait_is_told_what_goes_on(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(one: SweepJob, handle: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(SweepJob, "result", interrupt)
+    sweep = SimpleNamespace(hydra=SimpleNamespace(sweep=SimpleNamespace(dir="the/sweep")))
+    with pytest.raises(KeyboardInterrupt):
+        launch({"config": sweep}, [["3"], ["4"], ["5"]], 3)
+    said = " ".join(capsys.readouterr().err.split())
+    assert (
+        "to end them: scancel 11 12; their table, at any time: pearl-eval table the/sweep" in said
+    )
+    assert not cluster.cancelled
+
+
+def test_what_became_of_a_job_is_in_its_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the run itself has left there says more."""
+
+    def fail() -> None:
+        raise UncompletedJobError("gone")
+
+    handle: Any = SimpleNamespace(
+        job_id="7", state="TIMEOUT", results=fail, paths=SimpleNamespace(stderr="logs/7.err")
+    )
+    one = SweepJob(4, ["seed=1"], tmp_path, {})
+    found = one.result(handle)
+    assert (found.overrides, found.status) == (["seed=1"], JobStatus.COMPLETED)
+    said = "Slurm job 7 ended as TIMEOUT without a result; its log: logs/7.err"
+    assert (tmp_path / "error.txt").read_text() == f"{said}\n\ngone\n"
+    assert said in " ".join(capsys.readouterr().err.split())
+    (tmp_path / "error.txt").write_text("the draft process died\n\nTraceback\n")
+    one.result(handle)
+    assert (tmp_path / "error.txt").read_text() == "the draft process died\n\nTraceback\n"
+    err = capsys.readouterr().err
+    assert "the draft process died" in err and "Traceback" not in err and "Slurm job" not in err
+
+
+def test_what_is_asked_of_slurm_is_told_in_a_line() -> None:
+    resources = {"partition": None, "gpus_per_node": 2, "cpus_per_task": 3, "mem_gb": 0}
+    resources |= {"timeout_min": 60, "name": "x"}
+    one = SweepJob(0, [], Path("0"), resources)
+    told = "gpus_per_node=2, cpus_per_task=3, mem_gb=0, timeout_min=60"
+    assert [_asked([one] * count) for count in (1, 2)] == [
+        f"1 run with {told}",
+        f"2 runs with {told}",
+    ]
 
 
 def test_what_slurm_refuses_ends_what_it_has_taken(cluster: Cluster) -> None:
