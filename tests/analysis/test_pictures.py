@@ -13,6 +13,7 @@ from matplotlib.colors import to_hex
 from matplotlib.contour import QuadContourSet
 from matplotlib.figure import Figure
 
+from pearl_eval.figures import benchmark
 from pearl_eval.figures.accepted_runs import draw_accepted_runs
 from pearl_eval.figures.benchmark import draw_contest, draw_grid, draw_growth
 from pearl_eval.figures.calibration import draw_calibration
@@ -111,6 +112,26 @@ def test_a_contests_bars_lines_and_limits() -> None:
     content = {"rows": rows[:1], "draft_limit": 400.0, "speed_ratio": 4.0}
     (axes,) = draw_contest(content, "pair, task").axes
     assert axes.get_xlim() == pytest.approx((0, 11.2))
+
+
+def test_a_benchmark_has_pictures_of_what_it_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def drawn(*given: Any) -> Figure:
+        asked.append(given)
+        return Figure()
+
+    for kind in ("contest", "grid", "growth"):
+        monkeypatch.setattr(benchmark, f"draw_{kind}", drawn)
+    content = {"contest": {"a": 1}, "grid": [{"b": 2}], "growth": {"c": 3}, "title": "title"}
+    names = [f"{kind}.{form}" for kind in ("contest", "grid", "growth") for form in ("png", "svg")]
+    assert benchmark.draw_all(content, tmp_path) == names
+    assert asked == [({"a": 1}, "title"), ([{"b": 2}],), ({"c": 3},)]
+    assert sorted(one.name for one in tmp_path.iterdir()) == sorted(names)
+    assert benchmark.draw_all(content | {"contest": None, "grid": []}, tmp_path) == names[4:]
+    assert benchmark.draw_all(dict.fromkeys(content), tmp_path) == []
 
 
 def grid_cell(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import os
 import pkgutil
@@ -14,9 +15,10 @@ from typing import Any
 
 import pytest
 
-from pearl_eval.commands import program
+from pearl_eval.commands import program, table
 from pearl_eval.commands.command import Command
 from pearl_eval.errors import EquivalenceViolation, UserError
+from pearl_eval.results.table import Row
 
 Run = Callable[..., tuple[int, str, str]]
 NAMES = [
@@ -123,6 +125,23 @@ def test_a_functions_arguments_are_those_of_the_command_line(
     monkeypatch.setattr(function.replace(":", "."), lambda **arguments: asked.append(arguments))
     program.main(words)
     assert asked == [given]
+
+
+@pytest.mark.parametrize(
+    ("summary", "error", "code"),
+    [({"violations": 0}, "", 0), ({"violations": 1}, "", 1), (None, "it died", 1)],
+)
+def test_a_table_ends_by_whether_all_is_well(
+    summary: dict[str, Any] | None, error: str, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [Row("fine", "a", {"violations": 0}), Row("other", "b", summary, error)]
+    printed: list[Any] = []
+    monkeypatch.setattr(table, "table_rows", lambda directory: rows)
+    monkeypatch.setattr(table, "print_table", lambda *given: printed.append(given))
+    with pytest.raises(SystemExit) if code else contextlib.nullcontext() as end:
+        table.print_runs(Path("some"))
+    assert printed == [("some", rows)]
+    assert end is None or end.value.code == code
 
 
 PAGES = """

@@ -89,6 +89,81 @@ def test_every_figure_of_the_summary_is_found_under_its_name(
     assert {name: found.get(name) for name in expected} == expected
 
 
+class AskedRun:
+    """Stands for W&B's run, and notes what it is to log."""
+
+    id = "abc"
+
+    def __init__(self) -> None:
+        self.summary: dict[str, Any] = {}
+        self.logged: list[tuple[dict[str, Any], dict[str, Any]]] = []
+        self.artifacts: list[Any] = []
+        self.ended: list[int] = []
+
+    def define_metric(self, name: str, **how: Any) -> None:
+        pass
+
+    def log(self, content: dict[str, Any], **how: Any) -> None:
+        self.logged.append((content, how))
+
+    def log_artifact(self, artifact: Any) -> None:
+        self.artifacts.append(artifact)
+
+    def finish(self, exit_code: int) -> None:
+        self.ended.append(exit_code)
+
+
+@pytest.mark.parametrize(("metrics", "failed"), [(True, True), (False, False)])
+def test_what_wandb_is_asked_for(
+    metrics: bool, failed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Any] = []
+    run = AskedRun()
+
+    def init(settings: Any, **arguments: Any) -> AskedRun:
+        given.append((settings, arguments))
+        return run
+
+    monkeypatch.setattr(wandb, "init", init)
+    own: dict[str, Any] = {"start_timeout": 11.0, "finish_timeout": 22.0, "tags": ["mine"]}
+    tracker = start(tmp_path, system_metrics=metrics, table_rows=2, **own)
+    ((settings, arguments),) = given
+    assert (settings.init_timeout, settings.finish_timeout) == (11, 22)
+    assert settings.x_disable_stats is not metrics
+    assert arguments == {
+        "project": "pearl-eval",
+        "entity": None,
+        "group": "a-sweep",
+        "name": "pearl-tiny-humaneval",
+        "job_type": "evaluation",
+        "tags": ["pearl", "tiny", "humaneval", "synthetic", "mine"],
+        "config": CONFIG | {"choices": {"decoder": "pearl", "pair": "tiny", "task": "humaneval"}},
+        "dir": str(tmp_path),
+        "id": (tmp_path / "wandb" / "run_id").read_text(),
+        "resume": "allow",
+        "mode": "offline",
+    }
+    record = make_record(3)
+    tracker.log_prompt(record, 4)
+    points = prompt_metrics(record) | {"prompt": 4}
+    assert run.logged == [(points, {"step": 4, "commit": True})]
+    summary = {"violations": 2, "prompts": 3, "lossy": 0, "sampling_p_value": None}
+    (tmp_path / "a.txt").write_text("a")
+    rows = pd.DataFrame({"n": [1, 2, 3], "verdict": ["x", "y", "z"]})
+    tracker.finish_audit(summary, rows, [tmp_path / "a.txt"])
+    content, _ = run.logged[1]
+    assert run.summary == summary and set(content) == {"equivalence", "audit"}
+    assert (content["audit"].columns, content["audit"].data) == (
+        ["n", "verdict"],
+        [[1, "x"], [2, "y"]],
+    )
+    (artifact,) = run.artifacts
+    assert (artifact.name, artifact.type) == ("evaluation-abc", "evaluation")
+    assert set(artifact.manifest.entries) == {"a.txt"}
+    tracker.close(failed)
+    assert run.ended == [int(failed)]
+
+
 def test_prompts_are_points_over_their_number_and_not_in_the_summary(
     logged: tuple[Path, dict[str, Any]],
 ) -> None:
