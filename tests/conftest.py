@@ -5,7 +5,7 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from small_pair import SmallPair, save_pair
 from templates import PLAIN
 
 from decoders.process import fork_server
+from decoders.process.placement import available_cores
 from pearl_eval.commands import program
 from pearl_eval.evaluation.reservation import FOLDER_VARIABLE
 from pearl_eval.shell.command import DRAFT_MODULES
@@ -27,6 +28,21 @@ gc.freeze()
 def own_locks(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Tests that run at the same time do not wait for each other's cores."""
     os.environ[FOLDER_VARIABLE] = str(tmp_path_factory.mktemp("locks"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cores_in_turn() -> Iterator[None]:
+    """The targets of tests that run at the same time are not all bound to the first core."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+
+    def turned() -> list[int]:
+        cores = available_cores()
+        first = worker % len(cores)
+        return cores[first:] + cores[:first]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pearl_eval.machine.placement.available_cores", turned)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -277,7 +277,6 @@ FULL_LAYERS, SLIDING_LAYERS, CHUNKED_LAYERS = (
             FULL_LAYERS | CHUNKED_LAYERS,
         ),
     ],
-    ids=str,
 )
 def test_kinds_of_layers_where_a_config_names_them_and_where_not(
     settings: dict[str, Any], layers: frozenset[str]
