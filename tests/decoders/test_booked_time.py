@@ -261,6 +261,18 @@ def test_a_model_that_is_spread_is_waited_for_at_every_device(
     assert sorted(waited) == ["cpu", "meta"]
 
 
+def fixed_shapes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many tokens each forward of a fixed shape computes, from now on."""
+    take, runs = StaticForward._prepared, list[int]()
+
+    def taken(self: Any, ids: torch.Tensor, *rest: Any) -> Any:
+        runs.append(ids.shape[1])
+        return take(self, ids, *rest)
+
+    monkeypatch.setattr(StaticForward, "_prepared", taken)
+    return runs
+
+
 class TestRecording:
     """Forwards of fixed shapes are set up before the clock runs."""
 
@@ -336,13 +348,7 @@ class TestRecording:
         """Not the prompt, nor a tree, whose mask is its own."""
         target, plain = small_pair.load_target(), small_pair.load_target()
         target.fuse(static=True)
-        take, runs = StaticForward._prepared, list[int]()
-
-        def taken(self: Any, ids: torch.Tensor, *rest: Any) -> Any:
-            runs.append(ids.shape[1])
-            return take(self, ids, *rest)
-
-        monkeypatch.setattr(StaticForward, "_prepared", taken)
+        runs = fixed_shapes(monkeypatch)
         text = list(range(20, 30))
         for more in ([], [5], [6, 7], [8, 9, 10]):
             text += more
@@ -369,13 +375,7 @@ class TestRecording:
         monkeypatch.setattr(static, "WIDEST", 3)
         target.prepare(range(1, 6), 10, 16)
         assert [tokens for _, tokens, _ in steps] == [1, 2, 3]
-        take, runs = StaticForward._prepared, list[int]()
-
-        def taken(self: Any, ids: torch.Tensor, *rest: Any) -> Any:
-            runs.append(ids.shape[1])
-            return take(self, ids, *rest)
-
-        monkeypatch.setattr(StaticForward, "_prepared", taken)
+        runs = fixed_shapes(monkeypatch)
         text = list(range(20, 30))
         target.extend(text, rows=1)
         for count in (4, 3):
