@@ -50,6 +50,7 @@ def write_card(path: Path, target: str, results: Mapping[str, Any]) -> None:
         first=results["first_loss"],
         last=results["last_loss"],
         accepted="\n".join(f"| {k} | {v:.1%} |" for k, v in results["accepted"].items()),
-        by_step=", ".join(f"{step:,}: {v:.1%}" for step, v in results["accepted_by_step"]),
+        by_step=", ".join(f"{step:,}: {v:.1%}" for step, v in results["accepted_by_step"])
+        or "not measured, as too little text was made",
     )
     path.write_text(text, encoding="utf-8")

@@ -117,8 +117,12 @@ class Corpus:
             made += sum(len(one.ids) for one in kept) * (not batch.held_out)
 
     def learned(self) -> Iterator[TargetText]:
-        """What was made to be learned from."""
-        return (text for _, text in self._texts(held_out=False))
+        """What was made to be learned from, but what begins as a text that is measured on.
+
+        The same prompt may be twice in a file, or in texts made elsewhere by another seed.
+        """
+        measured = {_prompt(text) for _, text in self._texts(held_out=True)}
+        return (text for _, text in self._texts(held_out=False) if _prompt(text) not in measured)
 
     def held_out(self) -> dict[str, list[TargetText]]:
         """What was made to be measured on, by its kind."""
@@ -131,15 +135,17 @@ class Corpus:
     def _texts(self, held_out: bool) -> Iterator[tuple[str, TargetText]]:
         for batch in self.batches:
             if batch.held_out is held_out and self._is_made(batch):
-                for text in load_texts(self._path(batch)):
-                    yield _KINDS[batch.kind], text
+                yield from self._read(self._path(batch), batch.kind)
         for path in self._made:
             kind, _, rest = path.stem.partition("-")
             if rest.startswith(_HELD_OUT) is held_out:
-                for text in load_texts(path):
-                    # Made with other prompts held back, perhaps.
-                    if not self._has_held_back(text):
-                        yield _KINDS.get(kind, kind), text
+                yield from self._read(path, kind)
+
+    def _read(self, path: Path, kind: str) -> Iterator[tuple[str, TargetText]]:
+        for text in load_texts(path):
+            # It may have been made when other prompts were held back.
+            if not self._has_held_back(text):
+                yield _KINDS.get(kind, kind), text
 
     def _is_made(self, batch: TextBatch) -> bool:
         return self._path(batch).exists()
@@ -172,9 +178,11 @@ class Corpus:
     def _of_own_prompts(self) -> Iterator[TextBatch]:
         config = self._config
         openings = [
-            self._pair.encode(problem.prompt, f"{name}: {problem.task_id}")
+            ids
             for name in config.openings
             for problem in _problems(name, False)
+            for ids in [self._pair.encode(problem.prompt, f"{name}: {problem.task_id}")]
+            if len(ids) <= config.longest - config.new_tokens
         ]
         asks = user_opening(self._pair.tokenizer) if config.own_prompts else []
         if config.own_prompts and not (openings or asks):
@@ -288,6 +296,11 @@ class _Drawn:
             return []
         # What follows is its own first choice, as greedy decoding has it.
         return write(model, sorted(prompts, key=len), config.new_tokens, pair.stop_ids)
+
+
+def _prompt(text: TargetText) -> tuple[int, ...]:
+    """What the target wrote a text after; all of one that it only read."""
+    return tuple(text.ids[: text.start].tolist())
 
 
 def _problems(name: str, chat: bool) -> list[Problem]:

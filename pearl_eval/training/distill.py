@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,12 +14,12 @@ from omegaconf import DictConfig
 
 from pearl_eval.config.building import section
 from pearl_eval.config.schema import RuntimeConfig, check_seed
-from pearl_eval.errors import UserError
+from pearl_eval.errors import RunInUse, UserError
 from pearl_eval.evaluation.reservation import reserve
 from pearl_eval.machine.placement import placed
 from pearl_eval.pairs.model_config import model_name
 from pearl_eval.pairs.setup import Setup
-from pearl_eval.results.journal import write_json
+from pearl_eval.results.journal import held, replacing, write_json
 from pearl_eval.shell.console import console, print_note
 from pearl_eval.training.card import write_card
 from pearl_eval.training.config import DistillConfig, DraftConfig, FitConfig, TextConfig
@@ -36,7 +38,7 @@ from pearl_eval.training.fitting import Fitted, fit
 from pearl_eval.training.made_texts import SETTINGS, TEXTS, WORK, as_saved, made_texts
 from pearl_eval.training.target_text import TargetText
 
-FIT, CHECKPOINT = f"{WORK}/fit.json", "draft.pt"
+FIT, LEARNED, CHECKPOINT = f"{WORK}/fit.json", f"{WORK}/learned.json", "draft.pt"
 RESULTS = "distillation.json"
 #: Settings of texts that only add to what there is.
 _MORE_TEXT = {"tokens", "made"}
@@ -54,7 +56,7 @@ def distill(cfg: DictConfig) -> Path:
     text = section("text", TextConfig, config.text)
     shape = section("draft", DraftConfig, config.draft)
     fitting = section("fit", FitConfig, config.fit)
-    _check(config.seed, text, fitting)
+    _check(config.seed, text, shape, fitting)
     if not config.folder:
         raise UserError("folder=DIR is missing: where the draft model is to come to be")
     folder = Path(config.folder).expanduser()
@@ -66,8 +68,8 @@ def distill(cfg: DictConfig) -> Path:
     target = dict(setup.pair.weights) | setup.source.target_settings()
     made = made_texts(text.made, target)
     corpus = Corpus(setup.pair, text, config.seed, folder / TEXTS, made)
-    _go_on(folder, target, text, shape, fitting, config.seed)
-    with reserve(setup) as setup, placed(setup.processes.target):
+    begun = _begun(folder, target, text, shape, fitting, config.seed)
+    with _alone(folder), reserve(setup) as setup, placed(setup.processes.target):
         model: Any = setup.pair.load_target().model
         check_head(model)
         count = model.config.get_text_config().num_hidden_layers
@@ -75,13 +77,35 @@ def distill(cfg: DictConfig) -> Path:
         draft = make_draft(model, layers)
         if shape.start is not None:
             go_on_from(draft, Path(shape.start).expanduser())
+        # Not before, so that what was refused was not begun.
+        for path, content in begun.items():
+            _note(path, content)
         corpus.make(model)
         del model
         results = _fitted(draft, layers, setup, corpus, config.seed, shape, fitting, folder)
-    write_json(folder / RESULTS, results | {"text": asdict(text), "seed": config.seed})
-    write_card(folder / "README.md", model_name(setup.source.target_settings()), results)
+        write_json(folder / RESULTS, results | {"text": asdict(text), "seed": config.seed})
+        write_card(folder / "README.md", model_name(setup.source.target_settings()), results)
     _tell(results, folder)
     return folder
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Nobody else is at work in the folder; nothing is left of it if nothing was begun.
+
+    Raises :class:`RunInUse` where another process is.
+    """
+    work = folder / WORK
+    work.mkdir(parents=True, exist_ok=True)
+    with held(work) as ours:
+        if not ours:
+            raise RunInUse(folder)
+        try:
+            yield
+        finally:
+            for empty in (work, folder):
+                with contextlib.suppress(OSError):
+                    empty.rmdir()
 
 
 def _fitted(
@@ -97,7 +121,11 @@ def _fitted(
     """Train and save a draft model; what came of it."""
     learned = list(corpus.learned())
     if not learned:
-        raise UserError("all that the target wrote has a prompt of text.held_back in it")
+        raise UserError(
+            "all that the target wrote has a prompt of text.held_back in it, or one of what"
+            " acceptance is measured on"
+        )
+    _same_text(folder, learned)
     vocab_size = draft.config.get_text_config().vocab_size
     kept = kept_tokens(Path(shape.start).expanduser(), vocab_size) if shape.start else None
     tokens = frequent_tokens((text.ids for text in learned), shape.head, vocab_size, kept)
@@ -115,10 +143,15 @@ def _fitted(
             # Where no bar is seen. Whoever reads a log wants to know how far it is.
             each = ", ".join(f"{rate:.1%} of {kind}" for kind, rate in found.items())
             print_note(f"{step} of {fitting.steps} steps, accepted {each}")
-        return sum(found.values()) / len(found) if found else float("nan")
+        return sum(found.values()) / len(found)
 
     fitted = fit(
-        draft, of.loss, schedule(fitting), folder / WORK / CHECKPOINT, "the draft model", accepted
+        draft,
+        of.loss,
+        schedule(fitting),
+        folder / WORK / CHECKPOINT,
+        "the draft model",
+        accepted if expected else None,
     )
     draft.to("cpu")
     save_draft(draft, setup.pair.tokenizer, tokens, folder, shape.whole)
@@ -154,7 +187,21 @@ def _results(
     }
 
 
-def _check(seed: int, text: TextConfig, fitting: FitConfig) -> None:
+def _same_text(folder: Path, learned: list[TargetText]) -> None:
+    """Refuse to go on with a training that was begun on other text: it would see little of it."""
+    own = {"texts": len(learned), "tokens": sum(len(text.ids) for text in learned)}
+    path, checkpoint = folder / LEARNED, folder / WORK / CHECKPOINT
+    if checkpoint.exists() and path.exists():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        if before != own:
+            raise UserError(
+                f"{checkpoint} was trained on {before['tokens']} tokens, and there are"
+                f" {own['tokens']} now: delete it to train anew on all of them"
+            )
+    write_json(path, own)
+
+
+def _check(seed: int, text: TextConfig, shape: DraftConfig, fitting: FitConfig) -> None:
     """Refuse numbers that no text and no training can have."""
     try:
         check_seed("seed", seed)
@@ -165,6 +212,7 @@ def _check(seed: int, text: TextConfig, fitting: FitConfig) -> None:
         "text.batch": text.batch,
         "text.overlap": text.overlap,
         "text.tokens": text.tokens,
+        "draft.head": shape.head,
         "fit.steps": fitting.steps,
         "fit.tokens": fitting.tokens,
         "fit.every": fitting.every,
@@ -183,19 +231,24 @@ def _check(seed: int, text: TextConfig, fitting: FitConfig) -> None:
         raise UserError("text.own_prompts and text.other_tokens must be at least 0")
     if not 0 <= fitting.first_choice <= 1 or not 0 <= fitting.prompt_weight <= 1:
         raise UserError("fit.first_choice and fit.prompt_weight must be between 0 and 1")
+    if not (fitting.matrix_lr >= 0 and fitting.other_lr >= 0):
+        raise UserError("fit.matrix_lr and fit.other_lr must be at least 0")
     if not 0 <= fitting.warmup < 1:
         raise UserError(f"fit.warmup must be at least 0 and less than 1, got {fitting.warmup}")
 
 
-def _go_on(
+def _begun(
     folder: Path,
     target: dict[str, Any],
     text: TextConfig,
     shape: DraftConfig,
     fitting: FitConfig,
     seed: int,
-) -> None:
-    """Refuse to go on with what was begun with other settings: mixing two gives neither."""
+) -> dict[Path, str]:
+    """The files that say by which settings a folder was begun.
+
+    Raises :class:`UserError` where it was with others: mixing two gives neither.
+    """
     work = folder / WORK
     # How much text there is may change, as what is there already stays as it is; and how it is
     # saved.
@@ -220,9 +273,14 @@ def _go_on(
         found |= path.exists()
     if found:
         print_note(f"goes on in {folder} with what was made there")
-    work.mkdir(parents=True, exist_ok=True)
-    for name, content in contents.items():
-        (folder / name).write_text(content, encoding="utf-8")
+    return {folder / name: content for name, content in contents.items()}
+
+
+def _note(path: Path, content: str) -> None:
+    """Write a file if it is not there. It is there as a whole or not at all."""
+    if not path.exists():
+        with replacing(path) as unfinished:
+            unfinished.write_text(content, encoding="utf-8")
 
 
 def _tell(results: Mapping[str, Any], folder: Path) -> None:

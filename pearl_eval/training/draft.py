@@ -113,7 +113,9 @@ def check_head(model: Any) -> None:
     with torch.inference_mode():
         hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
         logits = model(input_ids=ids, use_cache=False).logits
-        product = hidden @ model.get_output_embeddings().weight.T
+        # One that is spread over several devices may have its last layer and its head on two.
+        rows = model.get_output_embeddings().weight
+        product = (hidden.to(rows.device) @ rows.T).to(logits.device)
     if not torch.allclose(product.float(), logits.float(), rtol=0.05, atol=0.05):
         raise UserError(
             f"a {model.config.model_type} model makes more of its last hidden states than a product"

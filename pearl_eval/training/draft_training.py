@@ -115,9 +115,12 @@ class DraftTraining:
         for kind, some in texts.items():
             for text in some:
                 if len(text.ids) > 1:
-                    first = 0 if text.start >= len(text.ids) else max(text.start - 1, 0)
-                    wanted = text.hidden[first:].to(rows) @ rows.T
-                    found.append(Expected(kind, text.ids, first, wanted.argmax(-1)))
+                    if text.start < len(text.ids):
+                        first = max(text.start - 1, 0)
+                        wanted = text.ids[first + 1 :].to(rows.device)
+                    else:
+                        first, wanted = 0, (text.hidden.to(rows) @ rows.T).argmax(-1)
+                    found.append(Expected(kind, text.ids, first, wanted))
         return found
 
     @torch.inference_mode()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,9 @@ import numpy as np
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
+
+from pearl_eval.errors import reason
+from pearl_eval.results.journal import replacing
 
 log = logging.getLogger(__name__)
 
@@ -160,16 +162,18 @@ def _save(
         "losses": losses,
         "measured": measured,
     }
-    # Written beside and moved, so that a kill while writing leaves the last one whole.
-    beside = path.with_suffix(".part")
-    torch.save(state, beside)
-    os.replace(beside, path)
+    with replacing(path) as unfinished:
+        try:
+            torch.save(state, unfinished)
+        except RuntimeError as error:  # so PyTorch tells of a full disk
+            raise OSError(f"{path} can't be written: {reason(error)}") from error
 
 
 def _restore(
     path: Path, model: nn.Module, optimizers: list[torch.optim.Optimizer]
 ) -> tuple[list[float], list[tuple[int, float]]]:
-    state = torch.load(path, weights_only=True)
+    # Wherever it was made: what is loaded goes to where the model is.
+    state = torch.load(path, map_location="cpu", weights_only=True)
     model.load_state_dict(state["model"])
     for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
         optimizer.load_state_dict(saved)

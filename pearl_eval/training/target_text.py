@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from decoders.model.cache import RollbackCache
+from pearl_eval.errors import UserError, reason
 from pearl_eval.results.journal import replacing
 from pearl_eval.training.grouped_attention import grouped
 
@@ -88,7 +90,8 @@ def write(
                 use_cache=True,
             ).last_hidden_state
             states.append(hidden)
-            chosen = choose(model.get_output_embeddings()(hidden[:, -1]))
+            # A model that is spread over several devices has its head on one of them.
+            chosen = choose(model.get_output_embeddings()(hidden[:, -1])).to(device)
             every.append(chosen[:, None])
             ended |= torch.isin(chosen, ends)
             if bool(ended.all()):
@@ -119,7 +122,7 @@ def read(model: Any, texts: Sequence[Sequence[int]]) -> list[TargetText]:
 
 
 def save_texts(texts: Sequence[TargetText], path: Path) -> None:
-    """Write texts to a file, which is there as a whole or not at all."""
+    """Write texts to a file, which is there as a whole or not at all. OSError where it can't be."""
     tensors = {
         "lengths": torch.tensor([len(one.ids) for one in texts]),
         "starts": torch.tensor([one.start for one in texts]),
@@ -127,12 +130,20 @@ def save_texts(texts: Sequence[TargetText], path: Path) -> None:
         "hidden": torch.cat([one.hidden for one in texts] or [torch.zeros(0)]),
     }
     with replacing(path) as unfinished:
-        save_file(tensors, unfinished)
+        try:
+            save_file(tensors, unfinished)
+        except SafetensorError as error:  # as of a full disk
+            raise OSError(f"{path} can't be written: {reason(error)}") from error
 
 
 def load_texts(path: Path) -> Iterator[TargetText]:
-    """The texts of a file."""
-    saved = load_file(path)
+    """The texts of a file. :class:`UserError` where it is damaged."""
+    try:
+        saved = load_file(path)
+    except SafetensorError as error:
+        raise UserError(
+            f"{path} is damaged or cut short ({reason(error)}): copy it again, or delete it"
+        ) from error
     at = rows = 0
     for length, start in zip(saved["lengths"].tolist(), saved["starts"].tolist(), strict=True):
         hidden = saved["hidden"][rows : rows + length - 1]

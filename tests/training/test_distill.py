@@ -22,11 +22,12 @@ from pearl_eval.config.paths import config_dir
 from pearl_eval.errors import UserError
 from pearl_eval.pairs.controlled import Controlled
 from pearl_eval.pairs.frequent_tokens import FREQUENT
+from pearl_eval.results.journal import held
 from pearl_eval.training import corpus as corpora
 from pearl_eval.training import fitting
 from pearl_eval.training.card import write_card
 from pearl_eval.training.config import DraftConfig, FitConfig, Loss, TextConfig
-from pearl_eval.training.distill import _check, _fitted, _go_on, _results, _tell
+from pearl_eval.training.distill import LEARNED, _begun, _check, _fitted, _note, _results, _tell
 from pearl_eval.training.fitting import Fitted
 from pearl_eval.training.held_back import HeldBack
 from pearl_eval.training.made_texts import SETTINGS, TEXTS, as_saved, made_texts
@@ -284,10 +285,13 @@ def test_as_much_is_made_as_is_asked_for(tmp_path: Path) -> None:
         corpus._folder, corpus._made, corpus._seed = folder, (), 0
         corpus._config = TextConfig(tokens=tokens)
         corpus._has_held_back = lambda text: held_back
-        text = TargetText(torch.tensor([4, 5, 6]), torch.zeros(2, 1), 1)
+        texts = {
+            name: TargetText(torch.tensor([first, 5, 6]), torch.zeros(2, 1), 1)
+            for name, first in (("a", 4), ("b", 4), ("c", 4), ("out", 7))
+        }
         corpus.batches = [
-            corpora.TextBatch(name, "prompts", "out" in name, lambda model: [text])
-            for name in ("a", "b", "c", "out")
+            corpora.TextBatch(name, "prompts", "out" in name, lambda model, text=text: [text])
+            for name, text in texts.items()
         ]
         corpus.make(None)
         return sorted(path.stem for path in folder.iterdir())
@@ -349,10 +353,33 @@ def test_as_many_held_out_texts_of_a_kind_are_measured_on(
     ]  # fmt: skip
     for one in made.batches[:3]:
         (tmp_path / f"{one.name}.safetensors").touch()
-    monkeypatch.setattr(corpora, "load_texts", lambda path: [path.stem] * 60)
-    expected = ["prompts-0"] * 60 + ["prompts-1"] * 36
-    assert made.held_out() == {"prompts": expected}
-    assert list(made.learned()) == ["prompts-2"] * 60
+    texts = [TargetText(torch.tensor([n, 9]), torch.zeros(0), 1) for n in range(3)]
+    monkeypatch.setattr(corpora, "load_texts", lambda path: [texts[int(path.stem[-1])]] * 60)
+    monkeypatch.setattr(made, "_has_held_back", lambda text: False)
+    assert made.held_out() == {"prompts": [texts[0]] * 60 + [texts[1]] * 36}
+    assert list(made.learned()) == [texts[2]] * 60
+
+
+def test_what_begins_as_a_text_that_is_measured_on_is_not_learned_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one that was only read, all of it is what it begins with."""
+    made = corpora.Corpus.__new__(corpora.Corpus)
+    made._folder, made.batches = tmp_path, []
+    made._made = [tmp_path / f"prompts-{n}.safetensors" for n in ("held-out-0", "0", "1")]
+    of = {
+        "prompts-held-out-0": [([1, 2, 3], 2), ([4, 5], 2)],
+        "prompts-0": [([1, 2, 9], 2), ([1, 2, 3], 1), ([4, 5], 1)],
+        "prompts-1": [([4, 5], 2), ([4, 5, 6], 3)],
+    }
+    texts = {
+        name: [TargetText(torch.tensor(ids), torch.zeros(0), start) for ids, start in some]
+        for name, some in of.items()
+    }
+    monkeypatch.setattr(corpora, "load_texts", lambda path: texts[path.stem])
+    monkeypatch.setattr(made, "_has_held_back", lambda text: False)
+    left = [*texts["prompts-0"][1:], texts["prompts-1"][1]]
+    assert [id(one) for one in made.learned()] == [id(one) for one in left]
 
 
 def test_what_is_told_of_a_draft_model() -> None:
@@ -405,6 +432,8 @@ def test_what_is_told_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:
         ({}, {"steps": 0}, "fit.steps must be at least 1, got 0"),
         ({}, {"tokens": 0}, "fit.tokens must be at least 1, got 0"),
         ({}, {"every": 0}, "fit.every must be at least 1, got 0"),
+        ({}, {"matrix_lr": -0.1}, "fit.matrix_lr and fit.other_lr must be at least 0"),
+        ({}, {"other_lr": float("nan")}, "fit.matrix_lr and fit.other_lr must be at least 0"),
         ({}, {"warmup": -0.1}, "fit.warmup must be at least 0 and less than 1, got -0.1"),
         ({}, {"warmup": 1.0}, "fit.warmup must be at least 0 and less than 1, got 1.0"),
         ({}, {"first_choice": -0.1}, "fit.first_choice and fit.prompt_weight must be between 0"),
@@ -415,11 +444,12 @@ def test_what_is_told_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:
 )
 def test_numbers_have_limits(text: dict[str, Any], fit: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=f"^{said}"):
-        _check(0, TextConfig(**text), FitConfig(**fit))
+        _check(0, TextConfig(**text), DraftConfig(), FitConfig(**fit))
     least = TextConfig(new_tokens=1, batch=1, overlap=1, longest=2, temperature=0.01, tokens=1)
     for first, prompt in ((0.0, 1.0), (1.0, 0.0)):
         fitting = FitConfig(1, 1, warmup=first * 0.9, every=1)
-        _check(0, least, replace(fitting, first_choice=first, prompt_weight=prompt))
+        fitting = replace(fitting, first_choice=first, prompt_weight=prompt)
+        _check(0, least, DraftConfig(head=1), fitting)
 
 
 @pytest.mark.parametrize(
@@ -455,9 +485,15 @@ def test_what_was_begun_goes_on_by_the_same_settings(
         "target": {"dtype": "float32", "target": "mark"}, "text": TextConfig(),
         "shape": DraftConfig(), "fitting": FitConfig(), "seed": 0,
     }  # fmt: skip
-    _go_on(tmp_path / "made", **begun)
-    assert capsys.readouterr().err == ""
-    _go_on(tmp_path / "made", **begun)
+    files = _begun(tmp_path / "made", **begun)
+    assert capsys.readouterr().err == "" and not (tmp_path / "made").exists()
+    (tmp_path / "made" / "work").mkdir(parents=True)
+    for path, content in files.items():
+        _note(path, content)
+    times = [path.stat().st_mtime_ns for path in files]
+    for path, content in _begun(tmp_path / "made", **begun).items():
+        _note(path, content)
+    assert [path.stat().st_mtime_ns for path in files] == times
     said = f"pearl-eval: goes on in {tmp_path / 'made'} with what was made there"
     assert " ".join(capsys.readouterr().err.split()) == said
     own = begun[part]
@@ -466,10 +502,10 @@ def test_what_was_begun_goes_on_by_the_same_settings(
     else:
         begun[part] = replace(own, **change) if part != "seed" else change
     if not file:
-        _go_on(tmp_path / "made", **begun)
+        _begun(tmp_path / "made", **begun)
         return
     with pytest.raises(UserError, match=rf"was begun with other settings, which are in .*{file}"):
-        _go_on(tmp_path / "made", **begun)
+        _begun(tmp_path / "made", **begun)
 
 
 def test_where_all_text_is_held_back_there_is_nothing_to_learn() -> None:
@@ -635,8 +671,31 @@ def test_so_many_tokens_are_enough(distil: Any, tmp_path: Path) -> None:
     assert counts.pop("prompts-held-out-00000.safetensors")
     assert sum(counts.values()) >= 200 > sum(counts.values()) - max(counts.values())
     assert len(counts) < 3
+    # There is more now than it was trained on.
+    before = made(tmp_path)["learned_tokens"]
+    code, _, err = distil("text.tokens=null")
+    assert code == 2 and f"made/work/draft.pt was trained on {before} tokens, and there are" in err
+    assert made(tmp_path)["learned_tokens"] == before
+    (tmp_path / "made" / "work" / "draft.pt").unlink()
     assert distil("text.tokens=null")[0] == 0
+    assert made(tmp_path)["learned_tokens"] > before
     assert len(list((tmp_path / "made" / "work" / "texts").glob("*.safetensors"))) == 4
+    noted = json.loads((tmp_path / "made" / LEARNED).read_text())
+    assert noted == {"texts": 18, "tokens": made(tmp_path)["learned_tokens"]}
+
+
+def test_an_opening_that_is_too_long_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """48 tokens at most, of which 12 are new."""
+    monkeypatch.setattr(corpora, "user_opening", lambda tokenizer: [])
+    for signs, fits in ((36, True), (37, False)):
+        openings = [file_of(tmp_path / "o.txt", "x" * signs + "\n")]
+        if fits:
+            assert planned(tmp_path, openings=openings, own_prompts=8)
+        else:
+            with pytest.raises(UserError, match=r"text\.own_prompts=8"):
+                planned(tmp_path, openings=openings, own_prompts=8)
 
 
 def test_the_target_makes_prompts_up(distil: Any, tmp_path: Path, chat_pair: SmallPair) -> None:
@@ -694,6 +753,47 @@ def test_what_is_held_back_is_not_learned(distil: Any, tmp_path: Path) -> None:
         len(list(load_texts(path))) for path in (tmp_path / "made" / "work" / "texts").glob("*")
     )
     assert count == 22
+    # Nor of what is there, if more is to be held back.
+    with held.open("a") as file:
+        file.write("f3 x return x 3\n")
+    (tmp_path / "made" / "work" / "draft.pt").unlink()
+    assert distil(f"text.held_back=[{held}]", "text.overlap=5")[0] == 0
+    result = made(tmp_path)
+    assert result["learned_texts"] + len(result["held_out"]["prompts"]) == 21
+
+
+def test_two_do_not_work_in_one_folder(distil: Any, tmp_path: Path) -> None:
+    work = tmp_path / "made" / "work"
+    work.mkdir(parents=True)
+    with held(work):
+        code, _, err = distil()
+    assert code == 2 and "another process is at work on the run there" in err
+    assert work.is_dir()
+
+
+def test_what_was_refused_was_not_begun(distil: Any, tmp_path: Path) -> None:
+    assert distil("draft.depth=9")[0] == 2
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_file_of_texts_that_is_cut_short_is_named(distil: Any, tmp_path: Path) -> None:
+    assert distil("folder=one")[0] == 0
+    path = tmp_path / "one" / "work" / "texts" / "prompts-00000.safetensors"
+    path.write_bytes(path.read_bytes()[:40])
+    code, _, err = distil("text.prompts=[]", "text.made=[one]")
+    assert code == 2 and len(err.strip().splitlines()) == 1
+    assert f"{path.name} is damaged or cut short" in err
+
+
+def test_where_nothing_is_held_out_nothing_is_measured(distil: Any, tmp_path: Path) -> None:
+    few = tmp_path / "few.txt"
+    few.write_text("a b\nc d\ne f\n")
+    code, out, err = distil(f"text.prompts=[{few}]")
+    assert code == 0 and "accepted" not in out, err
+    result = made(tmp_path)
+    assert (result["learned_texts"], result["accepted"], result["accepted_by_step"]) == (3, {}, [])
+    card = (tmp_path / "made" / "README.md").read_text()
+    assert "After steps: not measured, as too little text was made." in card
 
 
 def test_texts_that_were_made_elsewhere_are_learned_too(
@@ -782,6 +882,8 @@ def test_texts_of_a_target_that_is_made_otherwise_are_refused(tmp_path: Path) ->
         (["text.prompts=[nowhere.txt]"], "nowhere.txt"),
         (["text.longest=12"], "text.longest=12 must be more than text.new_tokens=12"),
         (["text.batch=0"], "text.batch must be at least 1, got 0"),
+        (["draft.head=0"], "draft.head must be at least 1, got 0"),
+        (["fit.matrix_lr=-1"], "fit.matrix_lr and fit.other_lr must be at least 0"),
         (["fit.every=0"], "fit.every must be at least 1, got 0"),
         (["text.temperature=0"], "text.temperature must be above 0"),
         (["fit.first_choice=1.5"], "must be between 0 and 1"),
@@ -806,3 +908,18 @@ def test_it_wants_a_folder(run_command: Any, small_pair: SmallPair) -> None:
     assert (
         err == "pearl-eval: error: folder=DIR is missing: where the draft model is to come to be\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["distill", "folder=made"], ": there is nothing to learn"),
+        (["audit", "outputs.jsonl"], ", so no output is its own"),
+    ],
+)
+def test_a_pair_that_makes_its_tokens_up_is_refused(
+    run_command: Any, command: list[str], said: str
+) -> None:
+    code, _, err = run_command(*command, "pair=synthetic")
+    assert code == 2
+    assert err == f"pearl-eval: error: a synthetic pair makes its tokens up{said}\n"

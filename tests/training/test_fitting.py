@@ -220,3 +220,44 @@ def test_a_training_that_was_broken_off_comes_to_the_same_weights(
     assert fitted.measured[-1][1] == float(whole.weight.abs().max())
     assert all(map(torch.equal, broken.parameters(), whole.parameters()))
     assert whole.training is False
+
+
+def test_a_checkpoint_is_read_wherever_it_was_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a machine without the GPU that it was made on, too."""
+    model, schedule = nn.Linear(2, 2), Schedule(1, 0.1, 0.1, {0: 1.0}, 1)
+
+    def loss(step: int) -> Tensor:
+        return model(torch.eye(2)).sum()
+
+    fit(model, loss, schedule, tmp_path / "c.pt", "x")
+    real, asked = torch.load, list[dict[str, object]]()
+
+    def load(path: Path, **options: object) -> object:
+        asked.append(options)
+        return real(path, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(torch, "load", load)
+    fit(model, loss, schedule, tmp_path / "c.pt", "x")
+    assert [one["map_location"] for one in asked] == ["cpu"]
+
+
+def test_a_checkpoint_for_which_there_is_no_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(state: object, path: Path) -> None:
+        path.write_bytes(b"some of it")
+        raise RuntimeError("PytorchStreamWriter failed writing file: file write failed")
+
+    monkeypatch.setattr(torch, "save", full)
+    model = nn.Linear(2, 2)
+    with pytest.raises(OSError, match=r"c\.pt can't be written: PytorchStreamWriter"):
+        fit(
+            model,
+            lambda step: model(torch.eye(2)).sum(),
+            Schedule(1, 0.1, 0.1, {0: 1.0}, 1),
+            tmp_path / "c.pt",
+            "x",
+        )
+    assert list(tmp_path.iterdir()) == []

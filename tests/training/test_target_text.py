@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from small_pair import make_model
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import LlamaForCausalLM
 
+from pearl_eval.training import target_text
 from pearl_eval.training.grouped_attention import grouped, grouped_attention
 from pearl_eval.training.target_text import (
     Drawn,
@@ -135,3 +137,14 @@ def test_attention_in_groups_is_put_back(model: LlamaForCausalLM) -> None:
     eager.set_attn_implementation("eager")
     with grouped(eager):
         assert eager.config._attn_implementation == "eager"
+
+
+def test_texts_for_which_there_is_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(tensors: dict[str, torch.Tensor], path: Path) -> None:
+        path.write_bytes(b"some of them")
+        raise SafetensorError("Error while serializing: I/O error: No space left on device")
+
+    monkeypatch.setattr(target_text, "save_file", full)
+    with pytest.raises(OSError, match=r"t\.safetensors can't be written: .*No space left"):
+        save_texts([], tmp_path / "t.safetensors")
+    assert list(tmp_path.iterdir()) == []
