@@ -16,7 +16,8 @@ class AuditConfig:
     to the scores where rows do not say it, and ``generation_config`` whether the model's own
     defaults count where neither does. ``requests`` is the file of a batch's requests, where its
     responses are audited. ``special_tokens``: whether the tokenizer adds its special tokens to a
-    prompt of text; null: as the form of the file has it.
+    prompt of text; null: as the form of the file has it. ``seed``: of a target that its pair makes
+    of a model, as ``pair=controlled`` does.
     """
 
     files: list[str] = field(default_factory=list)
@@ -27,3 +28,4 @@ class AuditConfig:
     generation_config: bool = True
     requests: str | None = None
     special_tokens: bool | None = None
+    seed: int = 0

@@ -254,14 +254,9 @@ def _offline(place: Place, content: Object) -> Iterator[AuditRow]:
 
 def _harness(place: Place, content: Object) -> Iterator[AuditRow]:
     """A sample of lm-evaluation-harness, as ``--log_samples`` leaves it."""
-    arguments, responses = content["arguments"], content["resps"]
-    if isinstance(arguments, Mapping):
-        requests = [[one[name] for name in sorted(one)] for one in arguments.values()]
-    else:
-        requests = [list(one) for one in arguments]
     made = [
         (request, text)
-        for request, answers in zip(requests, responses, strict=False)
+        for request, answers in zip(*_harness_lists(content), strict=False)
         for text in (answers if isinstance(answers, list) else [answers])
     ]
     if not made:
@@ -289,6 +284,23 @@ def _harness(place: Place, content: Object) -> Iterator[AuditRow]:
             # As it reads prompts for models that are no encoders, unless told otherwise.
             special_tokens=False,
         )
+
+
+def _harness_lists(content: Object) -> tuple[list[list[Any]], list[Any]]:
+    """The arguments of each request, and its responses."""
+    requests, responses = content["arguments"], content["resps"]
+    if isinstance(requests, Mapping):
+        # Newer versions name them: gen_args_0 has arg_0, the prompt, and arg_1, the options.
+        requests = [
+            [one[name] for name in sorted(one)] if isinstance(one, Mapping) else one
+            for one in requests.values()
+        ]
+    for name, value in ("arguments", requests), ("resps", responses):
+        if not isinstance(value, list):
+            raise UnfitRow(f"its {name} are no list with one entry a request")
+    if not all(isinstance(one, list) for one in requests):
+        raise UnfitRow("not all of its arguments are lists of a prompt and options")
+    return requests, responses
 
 
 def _harness_prompt(given: Any) -> Prompt:

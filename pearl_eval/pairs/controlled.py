@@ -82,7 +82,7 @@ class Controlled(PairSource):
         tokenizer = read_tokenizer("draft", self.draft)
         sizes = {"target": ModelSize.of(_deeper(config, self.depth)), "draft": ModelSize.of(config)}
         vocab_size = min(len(tokenizer), config.vocab_size)
-        mark = weights_mark("draft", self.draft, config)  # the target is made of the draft model
+        mark = weights_mark("draft", self.draft)  # the target is made of the draft model
         checkpoint = self.draft.checkpoint("draft")
         load = functools.partial(_load, tokens, checkpoint, self.dtype.value)
         return Pair(
@@ -91,7 +91,7 @@ class Controlled(PairSource):
             stop_ids("draft", self.draft, tokenizer),
             functools.partial(
                 deepen,
-                functools.partial(load, devices.target, vocab_size),
+                functools.partial(load, devices.target, vocab_size, whole_head=True),
                 self.depth,
                 self.perturbation,
                 self.seed,

@@ -143,7 +143,10 @@ class ModelConfig:
 
 
 def model_name(settings: Mapping[str, Any]) -> str:
-    """The target's name by a pair's ``target_settings``: a package or path, and the file there."""
+    """The target's name by a pair's ``target_settings``: a package or path, and the file there; of
+    one that is made of another model, that one's."""
+    if settings.get("draft") and "depth" in settings:
+        return f"{model_name({'model': settings['draft']})} and {settings['depth']} further layers"
     model = settings.get("model") or {}
     where = model.get("package") or model.get("path") or ""
     name = where if isinstance(where, str) else ", ".join(where)

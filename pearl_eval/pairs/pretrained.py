@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.utils import logging as hub_logging
 from safetensors import SafetensorError, safe_open
 from transformers import (
@@ -23,6 +24,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 from transformers.quantizers.auto import get_hf_quantizer
+from transformers.utils import CONFIG_NAME
 from transformers.utils import logging as transformers_logging
 
 from decoders.model.architecture import Architecture, unfit
@@ -49,14 +51,15 @@ _INDEX = "model.safetensors.index.json"
 
 @dataclass
 class Pretrained(PairSource):
-    """A trained target and a trained draft model."""
+    """A trained target and a trained draft model, which needs a name only where it is used."""
 
     target: ModelConfig = field(default_factory=ModelConfig)
     draft: ModelConfig = field(default_factory=ModelConfig)
 
     def __post_init__(self) -> None:
         self.target.check("target")
-        self.draft.check("draft")
+        if self.draft.path is not None or self.draft.package is not None:
+            self.draft.check("draft")
 
     def choose_devices(self, runtime: RuntimeConfig) -> Devices:
         return Devices.choose(
@@ -97,12 +100,12 @@ class Pretrained(PairSource):
         # The hub client's own account of each retry; what matters of it is in our error.
         hub_logging.set_verbosity_error()
         if uses_draft:
-            self.draft.gguf("draft")  # if it is not there, that is told before any is converted
+            self.draft.gguf("draft")  # if none is there, that is told before any is converted
         config = read_config("target", self.target, devices.target)
         architectures = {"target": config_architecture(config)}
         tokenizer = read_tokenizer("target", self.target)
         sizes = {"target": ModelSize.of(config)}
-        weights = {"target": weights_mark("target", self.target, config)}
+        weights = {"target": weights_mark("target", self.target)}
         dtype = self.dtype.value
         vocab_size = draft_size = min(len(tokenizer), config.vocab_size)
         known: int | None = None
@@ -119,7 +122,7 @@ class Pretrained(PairSource):
                 else (vocab_size, min(vocab_size, config.vocab_size, same))
             )
             sizes["draft"] = ModelSize.of(config)
-            weights["draft"] = weights_mark("draft", draft, config)
+            weights["draft"] = weights_mark("draft", draft)
         checkpoints = {role: model.checkpoint(role) for role, model in models.items()}
         return Pair(
             tokenizer,
@@ -144,7 +147,10 @@ class Pretrained(PairSource):
         if not self.draft.is_local or self.draft.package or self.draft.gguf_file:
             return self.draft
         folder = Path(self.draft.checkpoint("draft").location)
-        if not (folder / "config.json").is_file() or not lacks_embeddings(folder):
+        if not (folder / "config.json").is_file():
+            return self.draft
+        read_config("draft", self.draft)  # what is damaged is told before it is opened
+        if not lacks_embeddings(folder):
             return self.draft
         target = Path(self.target.checkpoint("target").location)
         if not target.is_dir():
@@ -165,10 +171,12 @@ def load_model(
     devices: tuple[str, ...],
     vocab_size: int,
     known: int | None = None,
+    whole_head: bool = False,
 ) -> CachedModel:
     """Load a model's weights onto its device, or by layers over several.
 
-    ``vocab_size`` and ``known``: see :class:`CachedModel`.
+    ``vocab_size`` and ``known``: see :class:`CachedModel`. ``whole_head``: with the rows of all
+    tokens, whatever its folder says of frequent ones.
     """
     transformers_logging.disable_progress_bar()
     where: dict[str, Any] = {"device_map": _device_map(devices)}
@@ -194,7 +202,8 @@ def load_model(
             f"{model.location}: the weights are not those of its config: {len(absent)} are missing"
             f" or of another shape, the first is {absent[0]}"
         )
-    cut_head(loaded, Path(model.location))
+    if not whole_head:
+        cut_head(loaded, Path(model.location))
     return CachedModel(loaded, vocab_size, known)
 
 
@@ -299,12 +308,16 @@ def size_without_hub(role: str, model: ModelConfig) -> ModelSize | None:
     return ModelSize.of(config.get_text_config())
 
 
-def weights_mark(role: str, model: ModelConfig, config: PreTrainedConfig) -> str:
-    """What tells a model's weights from others: of the hub's, their commit."""
+def weights_mark(role: str, model: ModelConfig) -> str:
+    """What tells the weights of a model whose config was read from others: of the hub's, their
+    commit."""
     if model.is_local or model.gguf_file is not None:
         return folder_fingerprint(Path(model.checkpoint(role).location))
-    commit = getattr(config, "_commit_hash", None)
-    return f"commit {commit or model.revision}"
+    # The hub's cache has the config in a folder that is named by its commit.
+    config = try_to_load_from_cache(model.path or "", CONFIG_NAME, revision=model.revision)
+    if isinstance(config, str):
+        return f"commit {Path(config).parent.name}"
+    return f"{model.path}, revision {model.revision}"
 
 
 def read_tokenizer(role: str, model: ModelConfig) -> PreTrainedTokenizerBase:

