@@ -54,6 +54,7 @@ class Benchmark:
         merged = OmegaConf.merge(OmegaConf.structured(BenchConfig), cfg)
         config = self._config = cast(BenchConfig, merged)
         self._directory = directory
+        _check_prompts(config)
         runtime = section("runtime", RuntimeConfig, config.runtime)
         whole = load_problems(build("task", config.task, Task))
         self._whole = len(whole)
@@ -176,6 +177,15 @@ def _check(where: str, config: Contestants, prompts: int = _FEWEST) -> None:
         )
     if config.repeats < 1:
         raise UserError(f"{where}repeats must be at least 1, got {config.repeats}")
+
+
+def _check_prompts(config: BenchConfig) -> None:
+    counts = {"prompts": config.prompts}
+    if config.concurrency:
+        counts["concurrency.prompts"] = config.concurrency.prompts
+    for name, count in counts.items():
+        if count < 1:
+            raise UserError(f"{name} must be at least 1, got {count}")
 
 
 def decoded(config: BenchConfig, drawn: Sequence[Problem]) -> Sequence[Problem]:

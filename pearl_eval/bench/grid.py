@@ -78,7 +78,7 @@ def print_cells(cells: Sequence[Mapping[str, Any]]) -> None:
 
     ``cells``: ``content`` of each contest, with its dials.
     """
-    first = [one for one in cells[0]["best"] if one["drafts"]]
+    first = [one for one in cells[0]["best"] if one["drafts"]] or cells[0]["best"]
     columns = [(one["decoder"], name) for name in first[0]["ratios"] for one in first]
     heads = [who if name == REFERENCE else f"{who} ÷\n{name}" for who, name in columns]
     print_table(

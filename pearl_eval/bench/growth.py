@@ -18,7 +18,7 @@ from pearl_eval.bench.config import GrowthConfig
 from pearl_eval.bench.contest import Contender, contenders
 from pearl_eval.bench.results import Results
 from pearl_eval.bench.table import print_table
-from pearl_eval.config.schema import Names, RuntimeConfig
+from pearl_eval.config.schema import Names, Protocol, RuntimeConfig
 from pearl_eval.errors import UserError
 from pearl_eval.evaluation.plan import Parts, Plan, Prompt
 from pearl_eval.evaluation.reservation import reserved
@@ -56,14 +56,17 @@ def plan(
     Raises :class:`UserError` for whatever can't work. ``cfg`` is the configuration of a run but for
     its pair and decoder.
     """
-    if not growth.contexts or min(growth.contexts) < 1 or growth.new_tokens < _FEWEST:
+    # A first round, which is not timed, gives a whole draft and a token at most.
+    least = max(_FEWEST, max(growth.gammas, default=0) + 2)
+    if not growth.contexts or min(growth.contexts) < 1 or growth.new_tokens < least:
         raise UserError(
-            f"growth.contexts are numbers of tokens, growth.new_tokens at least {_FEWEST}, got"
+            f"growth.contexts are numbers of tokens, growth.new_tokens at least {least}, got"
             f" contexts={growth.contexts} new_tokens={growth.new_tokens}"
         )
     own = copy.deepcopy(cfg)
     own.pair = growth.pair
     own.task.max_new_tokens = growth.new_tokens
+    own.protocol = Protocol.paper  # as many tokens after each context
     setup = Setup.make(own.pair, runtime, uses_draft=True)
     needed, room = max(growth.contexts) + growth.new_tokens, min(setup.pair.contexts.values())
     if needed > room:

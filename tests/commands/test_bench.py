@@ -41,7 +41,7 @@ from pearl_eval.bench.table import (
     rows,
     wide_text,
 )
-from pearl_eval.config.schema import Names
+from pearl_eval.config.schema import Names, Protocol
 from pearl_eval.errors import EquivalenceViolation, UserError
 from pearl_eval.results.additions import with_retrieved
 from pearl_eval.results.intervals import total_ratio_interval
@@ -429,6 +429,7 @@ def test_growth_is_measured_on_prompts_one_after_the_other_cut_to_each_length(
 ) -> None:
     config, cfg, names, folder, first = planned_growth(monkeypatch, contexts=[4, 7])
     assert (cfg.pair, cfg.task.max_new_tokens, folder) == ("its pair", 32, Path("x"))
+    assert cfg.protocol is Protocol.paper
     assert names == Names("", "a pair", "growth") and config.contexts == [4, 7]
     monkeypatch.setattr(growth.Plan, "beside", lambda self, parts: self)
     parts: Any = SimpleNamespace(config="config", decoder="decoder", sampler="sampler")
@@ -451,6 +452,7 @@ def test_growth_is_measured_on_prompts_one_after_the_other_cut_to_each_length(
             {"contexts": [4], "new_tokens": 31},
             "growth.new_tokens at least 32, got .* new_tokens=31",
         ),
+        ({"contexts": [4], "gammas": [3, 31]}, "growth.new_tokens at least 33, got"),
         ({"contexts": [8, 4]}, "growth.contexts: 40 tokens do not fit the models' context of 39"),
     ],
 )
@@ -713,7 +715,11 @@ def test_each_column_of_a_benchmark_is_named(monkeypatch: pytest.MonkeyPatch) ->
     cell = {"depth": 2, "perturbation": 0.25, "speed_ratio": 4.0, "acceptance_rate": 0.5}
     print_cells([cell | {"best": own}])
     dials = ["depth", "perturbation", "c", "α"]
-    assert printed == [("Pairs", [*dials, "a", "b", "a ÷ best", "b ÷ best"])]
+    cells = ("Pairs", [*dials, "a", "b", "a ÷ best", "b ÷ best"])
+    assert printed == [cells]
+    # Where none drafts, all are shown.
+    print_cells([cell | {"best": [one | {"drafts": False} for one in own]}])
+    assert printed == [cells] * 2
     printed.clear()
     growth.print_points([{"contender": "a", "context": n} for n in (200, 100)])
     growth.print_windows([WindowTimes(100, 8, 0.002, 0.003), WindowTimes(200, 8, 0.004, 0.01)])
@@ -1071,6 +1077,7 @@ def test_growth_times_long_texts(run_command: Run, small_pair: Any, tmp_path: Pa
         ("gammas=[0]", "draft lengths of at least 1 token"),
         ("repeats=0", "repeats must be at least 1"),
         ("prompts=1", "prompts: 1 are too few, at least 2"),
+        ("prompts=-1", "prompts must be at least 1, got -1"),
         ("grid.prompts=1", "grid.prompts: 1 are too few"),
         ("contest=false", "leaves nothing to measure; choose grid=controlled, growth=controlled"),
         ("task.max_new_tokens=2048", "do not fit"),
