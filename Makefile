@@ -67,12 +67,12 @@ notebooks: $(VENV)/installed-dev
 	$(call shown,docs/notebooks,theory,$(SWEEPS))
 	$(call shown,docs/notebooks/tiny,paper_tables,$(SWEEPS))
 
-# Of the real pair, whose runs take hours, and so are not made here: REAL is the folder that has them.
-REAL := multirun/real_small
+# Of the real pair, whose runs take hours, and so are not made here: REAL are the folders that have them.
+REAL := $(addprefix multirun/real/,humaneval mgsm mt_bench)
 notebooks-real: $(VENV)/installed-dev
-	@test -d $(REAL) || { echo "No runs in $(REAL). Make them: $(BIN)/pearl-eval experiment=real_small \
-	task.limit=11 task.max_new_tokens=192 hydra.sweep.dir=$(REAL)"; exit 1; }
-	$(call shown,docs/notebooks,paper_tables acceptance_and_waiting,../$(REAL))
+	@test -d $(firstword $(REAL)) || \
+	    { echo "No runs in $(firstword $(REAL)). docs/real-models.md has the commands that make them."; exit 1; }
+	$(call shown,docs/notebooks,paper_tables acceptance_and_waiting,$(REAL:%=../%))
 
 # In a folder, notebooks as they are of some runs.
 define shown
