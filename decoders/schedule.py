@@ -237,7 +237,7 @@ class Rules(Protocol):
     """
 
     def rounds(self, machine: Any) -> Iterator[Any]:
-        """The rounds (:class:`pearl_eval.simulation.Round`) that make a text on a machine
+        """The rounds (:class:`pearl_eval.simulation.SimulatedRound`) that make a text on a machine
         (:class:`pearl_eval.simulation.Machine`)."""
 
     def ends_run(self, one: Any) -> bool:

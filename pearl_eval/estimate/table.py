@@ -158,7 +158,7 @@ def _notes(estimate: Estimate) -> list[str]:
 #: What the words of the last column say.
 _MEANINGS = {
     "derived": "forward times from the size of the weights, read at {bandwidth:.3g} bytes/s"
-    " on a GPU (estimate.bandwidth), {cpu_bandwidth:.3g} on a CPU (cpu_bandwidth); measure"
+    " on a GPU (estimate.bandwidth), {cpu_bandwidth:.3g} on a CPU (estimate.cpu_bandwidth); measure"
     " them: estimate.profile=profile.json",
     "measured": "from estimate.runs or estimate.profile.",
     "given": "by estimate.target_seconds, draft_seconds or acceptance_rate.",

@@ -125,7 +125,7 @@ class Simulation:
     Parameters
     ----------
     schedule
-        Which of its models runs when: ``decoder.schedule()``, or one of those in
+        Which of its models runs when: ``decoder.simulated_as()``, or one of those in
         :mod:`decoders.schedule`, or whatever has ``rounds`` and ``ends_run``. A draft length that
         is ``auto`` is about the speed ratio.
     forwards
