@@ -55,7 +55,7 @@ def draw_calibration(runs: Sequence[Run], title: str = "") -> Figure:
     axes.set_aspect("equal")
     axes.set_xlabel("chance of a drafted token that was foreseen")
     axes.set_ylabel("share that was accepted (95 % interval)")
-    axes.legend(frameon=False, fontsize=9, loc="upper left")
+    axes.legend(frameon=False, fontsize=9, loc="lower right")
     if title:
         axes.set_title(title, fontsize=11)
     return figure
