@@ -26,11 +26,11 @@ from pearl_eval.figures.saving import save_figure
 from pearl_eval.figures.speedups import draw_speedups, draw_waiting
 from pearl_eval.figures.timeline import timeline as draw_runs
 from pearl_eval.results.agreement import agreement as agreed
-from pearl_eval.results.loops import SPAN, by_repetition
+from pearl_eval.results.loops import SPAN, by_repetition, by_text
 from pearl_eval.results.records import read_summary
 from pearl_eval.results.runs import Run, labelled
 from pearl_eval.results.stretch import choose_runs
-from pearl_eval.results.traces import KEY, Traces
+from pearl_eval.results.traces import Traces
 
 
 def speedups(frame: pd.DataFrame) -> Figure:
@@ -124,10 +124,7 @@ def loops(frame: pd.DataFrame) -> Figure:
         for run, label, place in zip(runs["run"], runs["label"], places, strict=True)
     )
     timed = whole[~whole["warmup"].astype(bool) & whole["speedup"].notna()]
-    again = timed["tokens"].where(timed["repeats"], 0)
-    of_text = timed.assign(again=again).groupby(["label", "place", *KEY], sort=False)
-    drawn = of_text.agg({"again": "sum", "tokens": "sum", "speedup": "first"}).reset_index()
-    drawn["share"] = drawn["again"] / drawn["tokens"]
+    drawn = by_text(timed, ["label", "place"]).reset_index()
     title = f"Speedup of each text by how much of it repeats {SPAN} tokens that it had before"
     return draw_loops(drawn, _titled(title, runs))
 

@@ -8,10 +8,9 @@ forwards took.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +19,11 @@ import pandas as pd
 from analysis.frames.frame import load
 from analysis.frames.markdown import markdown_table
 from pearl_eval.config.paths import asset
-from pearl_eval.pairs.frequent_tokens import FREQUENT
+from pearl_eval.pairs.frequent_tokens import read_frequent
 from pearl_eval.results.agreement import agreement
 from pearl_eval.results.intervals import mean_ratio_interval, wilson
-from pearl_eval.results.loops import by_repetition
-from pearl_eval.results.traces import KEY, Traces
+from pearl_eval.results.loops import by_repetition, by_text
+from pearl_eval.results.traces import Traces
 
 #: A column of a table, by the names of its rows.
 Column = dict[str, str]
@@ -192,14 +191,10 @@ def by_share(found: Sequence[Task]) -> Iterator[list[str]]:
             for task in found
             if decoder in task.repetition
         )
-        own["again"] = own["tokens"].where(own["repeats"], 0)
-        of_text = own.groupby(["task", *KEY]).agg(
-            again=("again", "sum"), tokens=("tokens", "sum"), speedup=("speedup", "first")
-        )
-        share = of_text["again"] / of_text["tokens"]
+        of_text = by_text(own, ["task"])
         row = [decoder]
         for low, high in _SHARES.values():
-            speed = of_text.loc[(share >= low) & (share < high), "speedup"]
+            speed = of_text.loc[of_text["share"].between(low, high, inclusive="left"), "speedup"]
             if speed.empty:
                 row.append("–")
                 continue
@@ -223,10 +218,17 @@ TABLES: Mapping[str, Callable[[Task], Column]] = {
 }
 
 
+@cache
+def _head() -> frozenset[int]:
+    """The tokens that the draft model can propose."""
+    tokens = read_frequent(Path(asset("smollm2")))
+    assert tokens is not None
+    return frozenset(tokens.tolist())
+
+
 def _outside(ids: pd.Series) -> float:
     """The share of tokens that the draft model's head does not have."""
-    head = json.loads((Path(asset("smollm2")) / FREQUENT).read_text(encoding="utf-8"))
-    return float((~ids.isin(head)).mean())
+    return float((~ids.isin(_head())).mean())
 
 
 def _share(share: float) -> str:

@@ -71,3 +71,15 @@ def by_repetition(traces: Traces) -> pd.DataFrame:
             for mark in (False, True)
         ]
     return pd.DataFrame(rows)
+
+
+def by_text(found: pd.DataFrame, beside: Sequence[str] = ()) -> pd.DataFrame:
+    """A row a text of what ``by_repetition`` gives: the ``share`` of its tokens that repeats, and
+    its ``speedup``.
+
+    ``beside``: columns that tell apart texts of several runs that were put together.
+    """
+    again = found["tokens"].where(found["repeats"], 0)
+    texts = found.assign(again=again).groupby([*beside, *KEY], sort=False)
+    sums = texts.agg({"again": "sum", "tokens": "sum", "speedup": "first"})
+    return sums.assign(share=sums["again"] / sums["tokens"])

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from make_record import make_record
 from test_traces import traces
 from written_run import fates
 
 from decoders.round import Round
-from pearl_eval.results.loops import by_repetition, repeats
+from pearl_eval.results.loops import by_repetition, by_text, repeats
 
 
 @pytest.mark.parametrize(
@@ -95,3 +96,17 @@ def test_each_text_is_looked_at_alone(tmp_path: Path) -> None:
     frame = by_repetition(traces(tmp_path, *written))
     assert frame["tokens"].tolist() == [12, 0, 12, 0]
     assert frame["warmup"].tolist() == [True, True, False, False]
+
+
+def test_the_share_of_each_text_that_repeats() -> None:
+    """A turn is a text of its own, and so is one of the same name in another run."""
+    columns = ["run", "task_id", "sample", "turn", "repeats", "tokens", "speedup"]
+    rows = [
+        ("a", "T/0", 0, 0, False, 6, 1.5), ("a", "T/0", 0, 0, True, 2, 1.5),
+        ("a", "T/0", 0, 1, False, 4, 2.0), ("a", "T/0", 0, 1, True, 0, 2.0),
+        ("b", "T/0", 0, 0, False, 1, 3.0), ("b", "T/0", 0, 0, True, 4, 3.0),
+    ]  # fmt: skip
+    found = by_text(pd.DataFrame(rows, columns=columns), ["run"]).reset_index()
+    assert found[["run", "turn"]].to_numpy().tolist() == [["a", 0], ["a", 1], ["b", 0]]
+    assert found["share"].tolist() == [0.25, 0.0, 0.8]
+    assert found["speedup"].tolist() == [1.5, 2.0, 3.0]
